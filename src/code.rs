@@ -1,0 +1,168 @@
+//! The one table of codes: number, Rust variant and text of everything that can be wrong.
+//!
+//! Rust, C and JavaScript show the same numbers. A number is never reused.
+
+use core::fmt;
+
+/// How much a [`Code`] matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// Breaks the contract: encoding refuses it.
+    Error,
+    /// A likely mistake: it is reported, and may be sent.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+macro_rules! table {
+    ($($number:literal $variant:ident $severity:ident $text:literal;)*) => {
+        /// What is wrong. The number is stable and the same in every language.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[repr(u16)]
+        pub enum Code {
+            $(#[doc = $text] $variant = $number,)*
+        }
+
+        impl Code {
+            /// Every code, by rising number.
+            pub const ALL: &'static [Code] = &[$(Code::$variant),*];
+
+            /// The stable number.
+            pub const fn number(self) -> u16 {
+                self as u16
+            }
+
+            /// The code with this number.
+            pub const fn from_number(number: u16) -> Option<Code> {
+                match number {
+                    $($number => Some(Code::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The name, as the variant is spelled.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Code::$variant => stringify!($variant),)*
+                }
+            }
+
+            /// One line for people, without a full stop.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $text,)*
+                }
+            }
+
+            /// Error or warning.
+            pub const fn severity(self) -> Severity {
+                match self {
+                    $(Code::$variant => Severity::$severity,)*
+                }
+            }
+        }
+    };
+}
+
+table! {
+    // 1-19: the text is not JSON (RFC 8259)
+    1 JsonUnexpectedEnd Error "the JSON text ends too early";
+    2 JsonUnexpectedByte Error "this byte cannot stand here in JSON";
+    3 JsonTrailingBytes Error "there is more after the end of the JSON text";
+    4 JsonBadNumber Error "this is not a JSON number";
+    5 JsonBadEscape Error "unknown or incomplete escape in a string";
+    6 JsonLoneSurrogate Error "half of a surrogate pair";
+    7 JsonControlCharacter Error "a control character in a string must be escaped";
+    8 JsonNotUtf8 Error "not UTF-8";
+    9 JsonTooDeep Error "nested deeper than 128 levels";
+
+    // 20-59: the report breaks the contract
+    20 Missing Error "required, and missing";
+    21 Empty Error "must not be empty";
+    22 NotAnObject Error "must be an object";
+    23 NotAnArray Error "must be an array";
+    24 NotAString Error "must be a string";
+    25 NotAnInteger Error "must be an integer";
+    26 NotAStringOrObject Error "must be a string or an object";
+    27 IntegerOutOfRange Error "does not fit into 64 bits";
+    28 NotPositive Error "must be greater than 0";
+    29 DuplicateKey Error "this key stands here twice";
+    30 TooLarge Error "the report is larger than 12 MiB (12582912 bytes)";
+    31 TimeOutOfRange Error "this time is outside of the years 1970 to 9999";
+
+    // 60-79: likely mistakes
+    60 UnknownStatus Warning "not one of the 14 known status names";
+    61 LooksLikeSeconds Warning "looks like seconds; milliseconds are wanted";
+    62 LooksLikeMicroseconds Warning "looks like microseconds or nanoseconds; milliseconds are wanted";
+    63 JobIdOverInt32 Warning "over 2147483647, which some receivers cannot read";
+    64 UnknownKey Warning "not a key of this contract; receivers ignore it";
+    65 ErrorTimeForm Warning "not of the form YYYY-MM-DD hh:mm:ss";
+    66 TopicMissing Warning "missing; the service's older documentation requires it";
+
+    // 80-89: the caller's buffers
+    80 BufferTooSmall Error "the buffer is too small";
+
+    // 100-129: the request cannot be made as configured
+    100 UrlScheme Error "the base URL must begin with http:// or https://";
+    101 UrlHost Error "the base URL has no host, or one with a character that cannot stand there";
+    102 UrlPort Error "the port must be a number from 1 to 65535";
+    103 UrlPath Error "the path of the base URL has a character that cannot stand there";
+    104 UrlUserInfo Error "a user name or password in the base URL is not supported";
+    105 UrlQuery Error "the base URL must have no query and no fragment";
+    106 ProjectId Error "the project id is empty, `.`, `..`, begins or ends with a space, or has a control character";
+    107 HeaderName Error "this cannot be a header name";
+    108 HeaderValue Error "a header value must be without control characters";
+    109 HeaderTwice Error "this header stands there twice";
+    110 AccessKey Error "the access key is empty or has a character that cannot stand in a header";
+    111 SecretKey Error "the secret key is empty";
+    112 Token Error "the token is empty or has a character that cannot stand in a header";
+    113 SignatureDate Error "X-Sdk-Date is not of the form YYYYMMDDThhmmssZ";
+    114 PlainHttp Error "http:// is only for loopback addresses unless plain HTTP is allowed by name";
+    115 CaCertificate Error "no usable CA certificate";
+    116 ClientCertificate Error "no usable client certificate or key, or the two do not match";
+    117 Proxy Error "no usable proxy URL";
+    118 UserAgent Error "the user agent has a character that cannot stand in a header";
+    119 TlsSetup Error "TLS could not be set up";
+    120 Tls Error "the TLS handshake failed";
+    121 Redirected Error "the server redirects; a redirected POST is never followed";
+
+    // 140-149: one exchange failed
+    140 NotSent Error "surely not sent";
+    141 MayHaveArrived Error "may have arrived";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_rise_and_lead_back() {
+        assert!(Code::ALL.is_sorted_by(|a, b| a.number() < b.number()));
+        for &code in Code::ALL {
+            assert_eq!(Code::from_number(code.number()), Some(code));
+        }
+        assert_eq!(Code::from_number(0), None, "0 is OK in C");
+    }
+}

@@ -1,0 +1,161 @@
+//! The request that carries a report.
+
+use core::fmt;
+
+use super::credentials::Credentials;
+use super::endpoint::Endpoint;
+use super::sign::{Header, Signable, sign};
+use crate::code::Code;
+use crate::json::{Counter, Sink, SliceSink};
+use crate::time::WallTime;
+
+/// The most headers a [`Request`] has.
+const MAX_HEADERS: usize = 6;
+
+/// One `POST …/edgesrv/job-report`, ready for any HTTP stack.
+#[derive(Clone, Debug)]
+pub struct Request<'r> {
+    /// `POST`
+    pub method: &'static str,
+    /// The path, percent-encoded.
+    pub path: &'r str,
+    /// All headers but `Content-Length` and what the HTTP stack adds.
+    pub headers: heapless::Vec<Header<'r>, MAX_HEADERS>,
+    /// The body, to be sent as it is.
+    pub body: &'r [u8],
+}
+
+/// Why a request was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// Something given cannot be used.
+    Unusable(Code),
+    /// The buffer is too small; exactly `needed` bytes are enough.
+    TooSmall {
+        /// In bytes.
+        needed: usize,
+    },
+}
+
+impl RequestError {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            RequestError::Unusable(code) => *code,
+            RequestError::TooSmall { .. } => Code::BufferTooSmall,
+        }
+    }
+}
+
+impl From<Code> for RequestError {
+    fn from(code: Code) -> Self {
+        RequestError::Unusable(code)
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::Unusable(code) => code.fmt(f),
+            RequestError::TooSmall { needed } => {
+                write!(f, "{}; {needed} bytes are needed", Code::BufferTooSmall)
+            }
+        }
+    }
+}
+
+impl core::error::Error for RequestError {}
+
+impl<'r> Request<'r> {
+    /// Makes the request; its path and signature are written to `scratch`, for which 512 bytes
+    /// and three times the length of the project id are enough.
+    ///
+    /// ```
+    /// use edge_report::WallTime;
+    /// use edge_report::exchange::{Credentials, Endpoint, Request};
+    ///
+    /// let endpoint = Endpoint::new("https://gateway.example", "0a1b2c")?;
+    /// let credentials = Credentials::keys("AK", "SK");
+    /// let now = WallTime::from_unix_ms(1_591_104_868_201);
+    /// let mut scratch = [0; 512];
+    /// let request = Request::new(&endpoint, &credentials, b"{}", now, &mut scratch)?;
+    /// assert_eq!(request.path, "/v1/0a1b2c/edgesrv/job-report");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(
+        endpoint: &Endpoint<'r>,
+        credentials: &'r Credentials<'_>,
+        body: &'r [u8],
+        now: WallTime,
+        scratch: &'r mut [u8],
+    ) -> Result<Self, RequestError> {
+        credentials.check()?;
+        let mut counter = Counter::default();
+        let _ = endpoint.write_path(&mut counter);
+        let path_len = counter.len();
+        // Without room for the path, what the signature needs is counted all the same.
+        let (path, rest) = match scratch.split_at_mut_checked(path_len) {
+            Some((room, rest)) => (path_in(endpoint, room), rest),
+            None => ("", Default::default()),
+        };
+        let mut headers = heapless::Vec::new();
+        let mut add = |name, value| {
+            // Six at most.
+            let _ = headers.push(Header { name, value });
+        };
+        add("Host", endpoint.authority());
+        add("Content-Type", "application/json");
+        add("X-Project-Id", endpoint.project_id());
+        match credentials {
+            Credentials::None => {}
+            Credentials::Token(token) => add("X-Auth-Token", token.expose()),
+            Credentials::Keys(keys) => {
+                let signable = Signable {
+                    method: METHOD,
+                    host: endpoint.authority(),
+                    path,
+                    query: &[],
+                    headers: &[
+                        Header {
+                            name: "Content-Type",
+                            value: "application/json",
+                        },
+                        Header {
+                            name: "X-Project-Id",
+                            value: endpoint.project_id(),
+                        },
+                    ],
+                    body,
+                };
+                let signature = sign(&signable, keys, now, rest).map_err(|error| match error {
+                    RequestError::TooSmall { needed } => RequestError::TooSmall {
+                        needed: path_len.saturating_add(needed),
+                    },
+                    error => error,
+                })?;
+                add("X-Sdk-Date", signature.x_sdk_date());
+                if let Some(token) = keys.security_token() {
+                    add("X-Security-Token", token);
+                }
+                add("Authorization", signature.authorization());
+            }
+        }
+        if path.is_empty() {
+            return Err(RequestError::TooSmall { needed: path_len });
+        }
+        Ok(Request {
+            method: METHOD,
+            path,
+            headers,
+            body,
+        })
+    }
+}
+
+const METHOD: &str = "POST";
+
+fn path_in<'r>(endpoint: &Endpoint<'_>, room: &'r mut [u8]) -> &'r str {
+    let mut sink = SliceSink::new(room);
+    let _ = endpoint.write_path(&mut sink);
+    core::str::from_utf8(sink.into_written()).unwrap_or_default()
+}

@@ -1,0 +1,387 @@
+//! The signature `SDK-HMAC-SHA256`, over any request.
+
+use core::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use super::credentials::Keys;
+use super::endpoint::write_encoded;
+use super::request::RequestError;
+use crate::code::Code;
+use crate::json::{Counter, Full, Sink, SliceSink};
+use crate::time::{Stamp, WallTime};
+
+const ALGORITHM: &[u8] = b"SDK-HMAC-SHA256";
+const DATE: &str = "X-Sdk-Date";
+const SECURITY_TOKEN: &str = "X-Security-Token";
+
+/// A header. `Debug` hides the values that are secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Its name, in any case.
+    pub name: &'a str,
+    /// Its value; spaces at both ends do not count.
+    pub value: &'a str,
+}
+
+/// A request as it is signed.
+///
+/// Signed are `Host`, `X-Sdk-Date`, `X-Security-Token` where the keys have one, and all of `headers`
+/// but those with a `_` in their name, which gateways drop.
+#[derive(Clone, Copy, Debug)]
+pub struct Signable<'a> {
+    /// `POST`, `GET`, …
+    pub method: &'a str,
+    /// Host with port, as the `Host` header has it.
+    pub host: &'a str,
+    /// The path as it is sent, percent-encoded.
+    pub path: &'a str,
+    /// The pairs of the query, not encoded, in any order.
+    pub query: &'a [(&'a str, &'a str)],
+    /// Further headers. With an `X-Sdk-Date` among them, that date is signed.
+    pub headers: &'a [Header<'a>],
+    /// The very bytes that are sent.
+    pub body: &'a [u8],
+}
+
+impl fmt::Debug for Header<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SECRET: [&str; 3] = ["Authorization", "X-Auth-Token", SECURITY_TOKEN];
+        let is_secret = SECRET
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(self.name));
+        write!(
+            f,
+            "{}: {}",
+            self.name,
+            if is_secret { "***" } else { self.value }
+        )
+    }
+}
+
+/// What signing adds to a request: two headers, three for temporary keys.
+#[derive(Clone, Copy)]
+pub struct Signature<'b> {
+    date: &'b str,
+    authorization: &'b str,
+}
+
+impl fmt::Debug for Signature<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signature")
+            .field("date", &self.date)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'b> Signature<'b> {
+    /// The value of `X-Sdk-Date`.
+    pub fn x_sdk_date(&self) -> &'b str {
+        self.date
+    }
+
+    /// The value of `Authorization`.
+    pub fn authorization(&self) -> &'b str {
+        self.authorization
+    }
+}
+
+/// Signs a request at a time; `X-Sdk-Date` must be within 15 minutes of the server's clock.
+/// Both values are written to the front of `buffer`.
+///
+/// Temporary keys: send their security token as `X-Security-Token`, it is signed with the rest.
+pub fn sign<'b>(
+    request: &Signable<'_>,
+    keys: &Keys<'_>,
+    now: WallTime,
+    buffer: &'b mut [u8],
+) -> Result<Signature<'b>, RequestError> {
+    keys.check()?;
+    let plan = Plan::new(request, keys, now)?;
+    let mut sink = SliceSink::new(buffer);
+    if plan.write_signature(keys, &mut sink).is_err() {
+        let mut counter = Counter::default();
+        let _ = plan.write_signature(keys, &mut counter);
+        return Err(RequestError::TooSmall {
+            needed: counter.len(),
+        });
+    }
+    // ASCII, since its parts are; the date comes first.
+    let text = core::str::from_utf8(sink.into_written()).unwrap_or_default();
+    let (date, authorization) = text
+        .split_at_checked(plan.date.as_str().len())
+        .unwrap_or_default();
+    Ok(Signature {
+        date,
+        authorization,
+    })
+}
+
+/// Appends the canonical request, whose hash is signed: what to compare when a server calls a signature wrong.
+/// It has the security token in it, and no key.
+pub fn canonical_request<S: Sink + ?Sized>(
+    request: &Signable<'_>,
+    keys: &Keys<'_>,
+    now: WallTime,
+    out: &mut S,
+) -> Result<(), RequestError> {
+    let plan = Plan::new(request, keys, now)?;
+    let before = out.len();
+    if plan.write_canonical_request(out).is_err() {
+        out.truncate(before);
+        let mut counter = Counter::default();
+        let _ = plan.write_canonical_request(&mut counter);
+        return Err(RequestError::TooSmall {
+            needed: counter.len(),
+        });
+    }
+    Ok(())
+}
+
+/// What is signed, checked.
+struct Plan<'r> {
+    request: &'r Signable<'r>,
+    security_token: Option<&'r str>,
+    date: Stamp<16>,
+}
+
+impl<'r> Plan<'r> {
+    fn new(request: &'r Signable<'r>, keys: &'r Keys<'r>, now: WallTime) -> Result<Self, Code> {
+        let mut given = None;
+        let mut security_token = keys.security_token();
+        for (index, header) in request.headers.iter().enumerate() {
+            if !is_header_name(header.name) {
+                return Err(Code::HeaderName);
+            }
+            if header
+                .value
+                .bytes()
+                .any(|b| b.is_ascii_control() && b != b'\t')
+            {
+                return Err(Code::HeaderValue);
+            }
+            let same = |other: &Header<'_>| other.name.eq_ignore_ascii_case(header.name);
+            if same(&Header {
+                name: "Host",
+                value: "",
+            }) || request.headers.iter().take(index).any(same)
+            {
+                return Err(Code::HeaderTwice);
+            }
+            if header.name.eq_ignore_ascii_case(DATE) {
+                given = Some(header.value.trim());
+            }
+            if header.name.eq_ignore_ascii_case(SECURITY_TOKEN) {
+                security_token = None;
+            }
+        }
+        let date = match given {
+            None => now.to_sdk_date().ok_or(Code::TimeOutOfRange)?,
+            Some(text) => WallTime::from_sdk_date(text)
+                .and_then(WallTime::to_sdk_date)
+                .ok_or(Code::SignatureDate)?,
+        };
+        Ok(Plan {
+            request,
+            security_token,
+            date,
+        })
+    }
+
+    /// Date and authorization, one behind the other.
+    fn write_signature<S: Sink + ?Sized>(&self, keys: &Keys<'_>, out: &mut S) -> Result<(), Full> {
+        out.put(self.date.as_str().as_bytes())?;
+        out.put(ALGORITHM)?;
+        out.put(b" Access=")?;
+        out.put(keys.access_key().as_bytes())?;
+        out.put(b", SignedHeaders=")?;
+        self.write_signed_names(out)?;
+        out.put(b", Signature=")?;
+        out.put(&self.signature(keys))
+    }
+
+    /// The signature in lower-case hex.
+    fn signature(&self, keys: &Keys<'_>) -> [u8; 64] {
+        let mut request_hash = Hash(Sha256::new());
+        let _ = self.write_canonical_request(&mut request_hash);
+        // HMAC takes keys of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(keys.secret_key().as_bytes()) else {
+            return [b'0'; 64];
+        };
+        mac.update(ALGORITHM);
+        mac.update(b"\n");
+        mac.update(self.date.as_str().as_bytes());
+        mac.update(b"\n");
+        mac.update(&hex(request_hash.0.finalize().into()));
+        hex(mac.finalize().into_bytes().into())
+    }
+
+    fn write_canonical_request<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {
+        out.put(self.request.method.as_bytes())?;
+        out.put(b"\n")?;
+        write_canonical_path(self.request.path, out)?;
+        out.put(b"\n")?;
+        write_canonical_query(self.request.query, out)?;
+        out.put(b"\n")?;
+        for header in self.signed_headers() {
+            put_lower(header.name, out)?;
+            out.put(b":")?;
+            out.put(header.value.trim().as_bytes())?;
+            out.put(b"\n")?;
+        }
+        out.put(b"\n")?;
+        self.write_signed_names(out)?;
+        out.put(b"\n")?;
+        out.put(&hex(Sha256::digest(self.request.body).into()))
+    }
+
+    fn write_signed_names<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {
+        for (index, header) in self.signed_headers().enumerate() {
+            if index > 0 {
+                out.put(b";")?;
+            }
+            put_lower(header.name, out)?;
+        }
+        Ok(())
+    }
+
+    /// The signed headers by rising lower-case name: each time the least name above the last one.
+    fn signed_headers(&self) -> impl Iterator<Item = Header<'_>> {
+        let mut last: Option<Header<'_>> = None;
+        core::iter::from_fn(move || {
+            let above = |h: &Header<'_>| last.is_none_or(|last| lower(last.name).lt(lower(h.name)));
+            let next = self
+                .unsorted_headers()
+                .filter(above)
+                .min_by(|a, b| lower(a.name).cmp(lower(b.name)));
+            last = next;
+            next
+        })
+    }
+
+    fn unsorted_headers(&self) -> impl Iterator<Item = Header<'_>> {
+        let given = self.request.headers.iter().copied();
+        let own = [
+            Some(Header {
+                name: "Host",
+                value: self.request.host,
+            }),
+            Some(Header {
+                name: DATE,
+                value: self.date.as_str(),
+            }),
+            self.security_token.map(|value| Header {
+                name: SECURITY_TOKEN,
+                value,
+            }),
+        ];
+        given
+            .filter(|h| !h.name.eq_ignore_ascii_case(DATE) && !h.name.bytes().any(|b| b == b'_'))
+            .chain(own.into_iter().flatten())
+    }
+}
+
+/// Percent-decodes the path once, encodes each segment, and ends it with `/`.
+fn write_canonical_path<S: Sink + ?Sized>(path: &str, out: &mut S) -> Result<(), Full> {
+    let mut last = b'/';
+    let mut rest = path.as_bytes();
+    while let Some((byte, after)) = decode_first(rest) {
+        if byte == b'/' {
+            out.put(b"/")?;
+        } else {
+            write_encoded(core::iter::once(byte), out)?;
+        }
+        last = byte;
+        rest = after;
+    }
+    if last != b'/' || path.is_empty() {
+        out.put(b"/")?;
+    }
+    Ok(())
+}
+
+/// The first byte, percent-decoded, and the rest. A `%` without two hex digits stands for itself.
+fn decode_first(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let digit = |b: u8| {
+        char::from(b)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let (&first, after) = bytes.split_first()?;
+    if let (b'%', [high, low, rest @ ..]) = (first, after)
+        && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+    {
+        return Some((high << 4 | low, rest));
+    }
+    Some((first, after))
+}
+
+/// The pairs by rising raw key, then raw value, then place.
+fn write_canonical_query<S: Sink + ?Sized>(
+    query: &[(&str, &str)],
+    out: &mut S,
+) -> Result<(), Full> {
+    let mut last = None;
+    loop {
+        let pairs = query
+            .iter()
+            .enumerate()
+            .map(|(place, &(key, value))| (key, value, place));
+        let Some(next) = pairs
+            .filter(|&pair| last.is_none_or(|last| last < pair))
+            .min()
+        else {
+            return Ok(());
+        };
+        if last.is_some() {
+            out.put(b"&")?;
+        }
+        write_encoded(next.0.bytes(), out)?;
+        out.put(b"=")?;
+        write_encoded(next.1.bytes(), out)?;
+        last = Some(next);
+    }
+}
+
+fn lower(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().map(|b| b.to_ascii_lowercase())
+}
+
+fn put_lower<S: Sink + ?Sized>(name: &str, out: &mut S) -> Result<(), Full> {
+    lower(name).try_for_each(|byte| out.put(&[byte]))
+}
+
+/// A token of RFC 9110.
+pub(super) fn is_header_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+fn hex(hash: [u8; 32]) -> [u8; 64] {
+    const HEX: [u8; 16] = *b"0123456789abcdef";
+    let digit = |n: u8| HEX.get(usize::from(n & 15)).copied().unwrap_or(b'0');
+    let mut out = [0; 64];
+    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+        *pair = [digit(byte >> 4), digit(byte)];
+    }
+    out
+}
+
+/// A hash as the end of what is written.
+struct Hash(Sha256);
+
+impl Sink for Hash {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        self.0.update(bytes);
+        Ok(())
+    }
+    // Nothing asks a hash for these.
+    fn len(&self) -> usize {
+        0
+    }
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+    fn truncate(&mut self, _: usize) {}
+}

@@ -1,0 +1,316 @@
+//! Checks a report that is bytes: all findings in one pass, without heap.
+
+use super::encode::MAX_REPORT_BYTES;
+use super::finding::{Finding, Path, Summary};
+use super::model::JobStatus;
+use super::rules;
+use crate::code::Code;
+use crate::json::{Number, Scanner, Text, Token};
+
+/// Checks a report as JSON bytes and gives each finding to `emit`, in the order of the text.
+///
+/// Wrong values do not end the check, nor does a string with wrong content; a text that is not JSON ends it at that byte.
+/// A second key of the same name is an error; of unknown keys the first 16 of an object are remembered for that.
+///
+/// ```
+/// let text = br#"{"jobs":[{"status":"job_running","create_time":0}],"message_id":"1"}"#;
+/// let mut lines = Vec::new();
+/// let summary = edge_report::check(text, |finding| lines.push(finding.to_string()));
+/// assert_eq!((summary.errors, summary.warnings), (1, 1));
+/// assert_eq!(lines[0], "jobs[0].create_time: must be greater than 0 (byte 47)");
+/// ```
+pub fn check<'a>(text: &'a [u8], emit: impl FnMut(Finding<'a>)) -> Summary {
+    let mut checker = Checker {
+        scanner: Scanner::new(text),
+        emit,
+        summary: Summary::default(),
+    };
+    if text.len() > MAX_REPORT_BYTES {
+        checker.found(Code::TooLarge, Path::REPORT, MAX_REPORT_BYTES);
+    }
+    // Where the JSON ends early, the finding says so.
+    let _ = checker.report();
+    checker.summary
+}
+
+/// Like [`check`], into a slice: gives back the part that was filled, with the first findings, and how many there were in all.
+pub fn check_into<'a, 'f>(
+    text: &'a [u8],
+    findings: &'f mut [Finding<'a>],
+) -> (&'f [Finding<'a>], Summary) {
+    let mut slots = findings.iter_mut();
+    let summary = check(text, |finding| {
+        if let Some(slot) = slots.next() {
+            *slot = finding;
+        }
+    });
+    let filled = summary.total().min(findings.len());
+    (findings.get(..filled).unwrap_or_default(), summary)
+}
+
+/// What the contract says of the members of one kind of object.
+struct Member {
+    name: &'static str,
+    /// The finding when it is not there.
+    if_missing: Option<Code>,
+    value: Value,
+}
+
+#[derive(Clone, Copy)]
+enum Value {
+    Jobs,
+    JobId,
+    Status,
+    CreateTime,
+    Exceptions,
+    Text,
+    NonEmptyText,
+    ErrorTime,
+}
+
+const fn member(name: &'static str, if_missing: Option<Code>, value: Value) -> Member {
+    Member {
+        name,
+        if_missing,
+        value,
+    }
+}
+
+const REQUIRED: Option<Code> = Some(Code::Missing);
+
+const REPORT: [Member; 3] = [
+    member("jobs", REQUIRED, Value::Jobs),
+    member(
+        "msg_confirm_topic",
+        Some(Code::TopicMissing),
+        Value::NonEmptyText,
+    ),
+    member("message_id", REQUIRED, Value::NonEmptyText),
+];
+
+const JOB: [Member; 6] = [
+    member("job_id", None, Value::JobId),
+    member("status", REQUIRED, Value::Status),
+    member("create_time", REQUIRED, Value::CreateTime),
+    member("exceptions", None, Value::Exceptions),
+    member("metrics", None, Value::Text),
+    member("plan", None, Value::Text),
+];
+
+const EXCEPTIONS: [Member; 5] = [
+    member("error_id", REQUIRED, Value::Text),
+    member("error_type", REQUIRED, Value::Text),
+    member("error_cause", REQUIRED, Value::Text),
+    member("exception", REQUIRED, Value::Text),
+    member("error_time", REQUIRED, Value::ErrorTime),
+];
+
+/// How many unknown keys of one object are remembered to see repeats.
+const UNKNOWN_KEYS: usize = 16;
+
+/// The text is not JSON from here on.
+struct Stop;
+
+/// A step of the text that can still be read.
+enum Step<'a> {
+    Token(Token<'a>),
+    /// A string or key with wrong content, already found.
+    SpoiltString,
+}
+
+struct Checker<'a, F> {
+    scanner: Scanner<'a>,
+    emit: F,
+    summary: Summary,
+}
+
+impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
+    fn report(&mut self) -> Result<(), Stop> {
+        let step = self.step(Path::REPORT)?;
+        match step {
+            Step::Token(Token::ObjectStart) => self.object(Path::REPORT, &REPORT)?,
+            step => self.wrong_type(step, Code::NotAnObject, Path::REPORT)?,
+        }
+        // Nothing may follow.
+        self.step(Path::REPORT).map(|_| ())
+    }
+
+    /// The members of an object, from behind its `{` to its `}`.
+    fn object(&mut self, place: Path<'a>, members: &'static [Member]) -> Result<(), Stop> {
+        let start = self.scanner.token_offset();
+        let mut seen = 0u32;
+        let mut unknown = heapless::Vec::<Text<'a>, UNKNOWN_KEYS>::new();
+        loop {
+            let key = match self.step(place)? {
+                Step::Token(Token::Key(key)) => key,
+                Step::Token(_) => break,
+                Step::SpoiltString => {
+                    self.skip(place)?;
+                    continue;
+                }
+            };
+            let key_at = self.scanner.token_offset();
+            let known = (0u32..)
+                .zip(members)
+                .find(|(_, member)| key.is(member.name));
+            if let Some((index, member)) = known {
+                let path = place.member(member.name);
+                let bit = 1u32.wrapping_shl(index);
+                if seen & bit != 0 {
+                    self.found(Code::DuplicateKey, path, key_at);
+                }
+                seen |= bit;
+                self.value(member.value, path)?;
+            } else {
+                let path = place.member(key.raw());
+                if unknown.iter().any(|other| other.chars().eq(key.chars())) {
+                    self.found(Code::DuplicateKey, path, key_at);
+                } else {
+                    self.found(Code::UnknownKey, path, key_at);
+                    let _ = unknown.push(key);
+                }
+                self.skip(path)?;
+            }
+        }
+        for (index, member) in (0u32..).zip(members) {
+            if let Some(code) = member.if_missing
+                && seen & 1u32.wrapping_shl(index) == 0
+            {
+                self.found(code, place.member(member.name), start);
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, value: Value, path: Path<'a>) -> Result<(), Stop> {
+        let step = self.step(path)?;
+        let token = match step {
+            Step::Token(token) => token,
+            Step::SpoiltString => return Ok(()),
+        };
+        match (value, token) {
+            (Value::Jobs, Token::ArrayStart) => return self.jobs(path),
+            (Value::Exceptions, Token::ObjectStart) => {
+                return self.object(path.exceptions(), &EXCEPTIONS);
+            }
+            (Value::JobId, Token::Number(number)) => self.integer(number, rules::job_id, path),
+            (Value::CreateTime, Token::Number(number)) => {
+                self.integer(number, rules::create_time, path);
+            }
+            (Value::Status, Token::String(text)) => self.status(text, path),
+            (Value::NonEmptyText, Token::String(text)) => {
+                self.found_if(text.is_empty().then_some(Code::Empty), path);
+            }
+            (Value::ErrorTime, Token::String(text)) => {
+                self.found_if(rules::error_time(text.chars()), path);
+            }
+            (Value::Text | Value::Exceptions, Token::String(_)) => {}
+            (value, _) => {
+                let code = match value {
+                    Value::Jobs => Code::NotAnArray,
+                    Value::JobId | Value::CreateTime => Code::NotAnInteger,
+                    Value::Exceptions => Code::NotAStringOrObject,
+                    Value::Status | Value::Text | Value::NonEmptyText | Value::ErrorTime => {
+                        Code::NotAString
+                    }
+                };
+                return self.wrong_type(step, code, path);
+            }
+        }
+        Ok(())
+    }
+
+    fn jobs(&mut self, path: Path<'a>) -> Result<(), Stop> {
+        let start = self.scanner.token_offset();
+        for index in 0.. {
+            let job = Path::of_job(index);
+            match self.step(job)? {
+                Step::Token(Token::ArrayEnd) => {
+                    if index == 0 {
+                        self.found(Code::Empty, path, start);
+                    }
+                    break;
+                }
+                Step::Token(Token::ObjectStart) => self.object(job, &JOB)?,
+                step => self.wrong_type(step, Code::NotAnObject, job)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn integer(&mut self, number: Number<'a>, rule: fn(i64) -> Option<Code>, path: Path<'a>) {
+        let code = match number.to_i64() {
+            Some(value) => rule(value),
+            None if number.is_integer() => Some(Code::IntegerOutOfRange),
+            None => Some(Code::NotAnInteger),
+        };
+        self.found_if(code, path);
+    }
+
+    fn status(&mut self, text: Text<'a>, path: Path<'a>) {
+        let known = match text.plain() {
+            Some(name) => !matches!(JobStatus::from_name(name), JobStatus::Other(_)),
+            None => JobStatus::KNOWN.iter().any(|status| text.is(status.name())),
+        };
+        let code = match known {
+            true => None,
+            false if text.is_empty() => Some(Code::Empty),
+            false => Some(Code::UnknownStatus),
+        };
+        self.found_if(code, path);
+    }
+
+    fn wrong_type(&mut self, step: Step<'a>, code: Code, path: Path<'a>) -> Result<(), Stop> {
+        if let Step::Token(_) = step {
+            self.found(code, path, self.scanner.token_offset());
+        }
+        self.pass(step, path)
+    }
+
+    /// Reads past a value nobody asked for.
+    fn skip(&mut self, path: Path<'a>) -> Result<(), Stop> {
+        let step = self.step(path)?;
+        self.pass(step, path)
+    }
+
+    /// Reads past the rest of the value that begins with `step`.
+    fn pass(&mut self, step: Step<'a>, path: Path<'a>) -> Result<(), Stop> {
+        if let Step::Token(Token::ObjectStart | Token::ArrayStart) = step {
+            let inside = self.scanner.depth();
+            while self.scanner.depth() >= inside {
+                self.step(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, path: Path<'a>) -> Result<Step<'a>, Stop> {
+        match self.scanner.next_token() {
+            Ok(Some(token)) => Ok(Step::Token(token)),
+            Ok(None) => Err(Stop),
+            Err(error) => {
+                self.found(error.code, path, error.offset);
+                if error.is_in_string() {
+                    Ok(Step::SpoiltString)
+                } else {
+                    Err(Stop)
+                }
+            }
+        }
+    }
+
+    fn found_if(&mut self, code: Option<Code>, path: Path<'a>) {
+        if let Some(code) = code {
+            self.found(code, path, self.scanner.token_offset());
+        }
+    }
+
+    fn found(&mut self, code: Code, path: Path<'a>, offset: usize) {
+        self.summary.count(code.severity());
+        (self.emit)(Finding {
+            code,
+            path,
+            offset: Some(offset),
+        });
+    }
+}

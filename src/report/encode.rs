@@ -1,0 +1,348 @@
+//! The canonical bytes: compact, members in the order of the contract, absent ones left out.
+
+use core::fmt;
+
+use super::finding::{Finding, Path, Summary};
+use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
+use super::rules;
+use crate::code::{Code, Severity};
+use crate::json::{Counter, Full, Sink, SliceSink, write_integer, write_string};
+use crate::time::WallTime;
+
+/// The most a report may be long: 12 MiB, the limit of the service's gateway for signed requests.
+pub const MAX_REPORT_BYTES: usize = 12 * 1024 * 1024;
+
+/// Why a report was not encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodeError {
+    /// It breaks the contract; this is the first error.
+    Invalid(Finding<'static>),
+    /// The buffer is too small; exactly `needed` bytes are enough.
+    TooSmall {
+        /// In bytes.
+        needed: usize,
+    },
+}
+
+impl EncodeError {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            EncodeError::Invalid(finding) => finding.code,
+            EncodeError::TooSmall { .. } => Code::BufferTooSmall,
+        }
+    }
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EncodeError::Invalid(finding) => finding.fmt(f),
+            EncodeError::TooSmall { needed } => {
+                write!(f, "{}; {needed} bytes are needed", Code::BufferTooSmall)
+            }
+        }
+    }
+}
+
+impl core::error::Error for EncodeError {}
+
+impl<'a> Report<'a> {
+    /// Checks the report and writes its canonical bytes to the front of `buffer`.
+    ///
+    /// A buffer of exactly [`encoded_len`](Self::encoded_len) bytes is enough; with a smaller one the error says that length.
+    /// After an error the content of `buffer` means nothing.
+    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        let mut sink = SliceSink::new(buffer);
+        self.encode_into(&mut sink)?;
+        Ok(sink.into_written())
+    }
+
+    /// Checks the report and appends its canonical bytes to `sink`, which after an error holds what it held before.
+    pub fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
+        let jobs = self.jobs.iter().copied();
+        encode_parts(jobs, self.msg_confirm_topic, self.message_id, sink)
+    }
+
+    /// Checks the report and gives its canonical bytes.
+    #[cfg(feature = "alloc")]
+    pub fn encode_to_vec(&self) -> Result<alloc::vec::Vec<u8>, EncodeError> {
+        let mut bytes = alloc::vec::Vec::with_capacity(self.encoded_len());
+        self.encode_into(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// How many bytes [`encode`](Self::encode) writes.
+    pub fn encoded_len(&self) -> usize {
+        let jobs = self.jobs.iter().copied();
+        len_of_parts(jobs, self.msg_confirm_topic, self.message_id)
+    }
+
+    /// Gives each error and warning to `emit`, like [`check`](crate::check) does for bytes.
+    pub fn check(&self, mut emit: impl FnMut(Finding<'static>)) -> Summary {
+        let mut summary = Summary::default();
+        let mut found = |code: Code, path: Path<'static>| {
+            summary.count(code.severity());
+            emit(Finding {
+                code,
+                path,
+                offset: None,
+            });
+        };
+        if self.jobs.is_empty() {
+            found(Code::Empty, Path::REPORT.member("jobs"));
+        }
+        for (index, job) in self.jobs.iter().enumerate() {
+            check_job(job, index, &mut found);
+        }
+        check_envelope(self.msg_confirm_topic, self.message_id, &mut found);
+        if self.encoded_len() > MAX_REPORT_BYTES {
+            found(Code::TooLarge, Path::REPORT);
+        }
+        summary
+    }
+}
+
+/// What stands in front of the first job.
+pub(super) const HEAD: &[u8] = b"{\"jobs\":[";
+
+/// Encodes a report whose jobs come one by one; a failed one leaves `sink` as it was.
+pub(super) fn encode_parts<'a, S: Sink + ?Sized>(
+    jobs: impl Iterator<Item = Job<'a>> + Clone,
+    topic: Option<&str>,
+    message_id: &str,
+    sink: &mut S,
+) -> Result<(), EncodeError> {
+    let start = sink.len();
+    let mut result = write_checked(jobs.clone(), topic, message_id, sink);
+    if let Err(EncodeError::TooSmall { .. }) = result {
+        // What comes behind may be invalid, which no larger buffer would help.
+        let mut counter = Counter::default();
+        result =
+            write_checked(jobs, topic, message_id, &mut counter).and(Err(EncodeError::TooSmall {
+                needed: counter.len(),
+            }));
+    }
+    if result.is_err() {
+        sink.truncate(start);
+    }
+    result
+}
+
+pub(super) fn len_of_parts<'a>(
+    jobs: impl Iterator<Item = Job<'a>>,
+    topic: Option<&str>,
+    message_id: &str,
+) -> usize {
+    let mut counter = Counter::default();
+    // A counter is never full.
+    let _ = write_jobs(jobs, &mut counter, |_, _| Ok(()));
+    let _ = write_tail(topic, message_id, &mut counter);
+    counter.len()
+}
+
+fn write_checked<'a, S: Sink + ?Sized>(
+    jobs: impl Iterator<Item = Job<'a>>,
+    topic: Option<&str>,
+    message_id: &str,
+    sink: &mut S,
+) -> Result<(), EncodeError> {
+    let start = sink.len();
+    let count = write_jobs(jobs, sink, valid_job)?;
+    if count == 0 {
+        return Err(invalid(Code::Empty, Path::REPORT.member("jobs")));
+    }
+    valid_envelope(topic, message_id)?;
+    write_tail(topic, message_id, sink).map_err(too_small)?;
+    within_limit(sink.len().saturating_sub(start))
+}
+
+fn write_jobs<'a, S: Sink + ?Sized>(
+    jobs: impl Iterator<Item = Job<'a>>,
+    sink: &mut S,
+    validate: fn(&Job<'_>, usize) -> Result<(), EncodeError>,
+) -> Result<usize, EncodeError> {
+    sink.put(HEAD).map_err(too_small)?;
+    let mut count = 0usize;
+    for job in jobs {
+        validate(&job, count)?;
+        write_job(&job, count == 0, sink).map_err(too_small)?;
+        count = count.saturating_add(1);
+    }
+    Ok(count)
+}
+
+/// Writes one job, behind a comma unless it is the first.
+pub(super) fn write_job<S: Sink + ?Sized>(
+    job: &Job<'_>,
+    is_first: bool,
+    sink: &mut S,
+) -> Result<(), Full> {
+    if !is_first {
+        sink.put(b",")?;
+    }
+    if let Some(id) = job.job_id {
+        sink.put(b"{\"job_id\":")?;
+        write_integer(id, sink)?;
+        sink.put(b",\"status\":")?;
+    } else {
+        sink.put(b"{\"status\":")?;
+    }
+    write_status(job.status, sink)?;
+    sink.put(b",\"create_time\":")?;
+    write_integer(job.create_time, sink)?;
+    match job.exceptions {
+        None => {}
+        Some(Exceptions::Text(text)) => {
+            sink.put(b",\"exceptions\":")?;
+            write_string(text, sink)?;
+        }
+        Some(Exceptions::Detail(detail)) => write_exception(&detail, sink)?,
+    }
+    if let Some(metrics) = job.metrics {
+        sink.put(b",\"metrics\":")?;
+        write_string(metrics, sink)?;
+    }
+    if let Some(plan) = job.plan {
+        sink.put(b",\"plan\":")?;
+        write_string(plan, sink)?;
+    }
+    sink.put(b"}")
+}
+
+fn write_status<S: Sink + ?Sized>(status: JobStatus<'_>, sink: &mut S) -> Result<(), Full> {
+    if let JobStatus::Other(name) = status {
+        return write_string(name, sink);
+    }
+    // The known names have nothing to escape.
+    sink.put(b"\"")?;
+    sink.put(status.name().as_bytes())?;
+    sink.put(b"\"")
+}
+
+fn write_exception<S: Sink + ?Sized>(detail: &JobException<'_>, sink: &mut S) -> Result<(), Full> {
+    sink.put(b",\"exceptions\":{\"error_id\":")?;
+    write_string(detail.error_id, sink)?;
+    sink.put(b",\"error_type\":")?;
+    write_string(detail.error_type, sink)?;
+    sink.put(b",\"error_cause\":")?;
+    write_string(detail.error_cause, sink)?;
+    sink.put(b",\"exception\":")?;
+    write_string(detail.exception, sink)?;
+    sink.put(b",\"error_time\":")?;
+    match detail.error_time {
+        ErrorTime::Text(text) => write_string(text, sink)?,
+        ErrorTime::UnixMs(ms) => {
+            // A time out of range was refused before.
+            let stamp = WallTime::from_unix_ms(ms).to_error_time();
+            write_string(stamp.as_ref().map_or("", |s| s.as_str()), sink)?;
+        }
+    }
+    sink.put(b"}")
+}
+
+/// Writes what stands behind the last job.
+pub(super) fn write_tail<S: Sink + ?Sized>(
+    topic: Option<&str>,
+    message_id: &str,
+    sink: &mut S,
+) -> Result<(), Full> {
+    if let Some(topic) = topic {
+        sink.put(b"],\"msg_confirm_topic\":")?;
+        write_string(topic, sink)?;
+        sink.put(b",\"message_id\":")?;
+    } else {
+        sink.put(b"],\"message_id\":")?;
+    }
+    write_string(message_id, sink)?;
+    sink.put(b"}")
+}
+
+pub(super) fn within_limit(len: usize) -> Result<(), EncodeError> {
+    if len > MAX_REPORT_BYTES {
+        return Err(invalid(Code::TooLarge, Path::REPORT));
+    }
+    Ok(())
+}
+
+pub(super) fn valid_job(job: &Job<'_>, index: usize) -> Result<(), EncodeError> {
+    first_error(|found| check_job(job, index, found))
+}
+
+pub(super) fn valid_envelope(topic: Option<&str>, message_id: &str) -> Result<(), EncodeError> {
+    first_error(|found| check_envelope(topic, message_id, found))
+}
+
+fn first_error(check: impl FnOnce(&mut dyn FnMut(Code, Path<'static>))) -> Result<(), EncodeError> {
+    let mut first = None;
+    check(&mut |code, path| {
+        if code.severity() == Severity::Error {
+            first = first.or(Some(invalid(code, path)));
+        }
+    });
+    first.map_or(Ok(()), Err)
+}
+
+const fn invalid(code: Code, path: Path<'static>) -> EncodeError {
+    EncodeError::Invalid(Finding {
+        code,
+        path,
+        offset: None,
+    })
+}
+
+/// The exact length is counted where the whole is known.
+fn too_small(_: Full) -> EncodeError {
+    EncodeError::TooSmall { needed: 0 }
+}
+
+fn check_job(job: &Job<'_>, index: usize, found: &mut dyn FnMut(Code, Path<'static>)) {
+    let path = Path::of_job(index);
+    let mut found_if = |code: Option<Code>, path: Path<'static>| {
+        if let Some(code) = code {
+            found(code, path);
+        }
+    };
+    found_if(job.job_id.and_then(rules::job_id), path.member("job_id"));
+    let status = match job.status {
+        JobStatus::Other("") => Some(Code::Empty),
+        JobStatus::Other(name) => match JobStatus::from_name(name) {
+            JobStatus::Other(_) => Some(Code::UnknownStatus),
+            _ => None,
+        },
+        _ => None,
+    };
+    found_if(status, path.member("status"));
+    found_if(
+        rules::create_time(job.create_time),
+        path.member("create_time"),
+    );
+    if let Some(Exceptions::Detail(detail)) = job.exceptions {
+        let code = match detail.error_time {
+            ErrorTime::Text(text) => rules::error_time(text.chars()),
+            ErrorTime::UnixMs(ms) => match WallTime::from_unix_ms(ms).to_error_time() {
+                Some(_) => None,
+                None => Some(Code::TimeOutOfRange),
+            },
+        };
+        found_if(code, path.exceptions().member("error_time"));
+    }
+}
+
+fn check_envelope(
+    topic: Option<&str>,
+    message_id: &str,
+    found: &mut dyn FnMut(Code, Path<'static>),
+) {
+    let topic_code = match topic {
+        None => Some(Code::TopicMissing),
+        Some("") => Some(Code::Empty),
+        Some(_) => None,
+    };
+    if let Some(code) = topic_code {
+        found(code, Path::REPORT.member("msg_confirm_topic"));
+    }
+    if message_id.is_empty() {
+        found(Code::Empty, Path::REPORT.member("message_id"));
+    }
+}

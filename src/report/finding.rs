@@ -1,0 +1,147 @@
+//! What a check found, and where.
+
+use core::fmt;
+
+use crate::code::{Code, Severity};
+
+/// Where in a report: `jobs[3].create_time`, or nothing for the report itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Path<'a> {
+    job: Option<usize>,
+    in_exceptions: bool,
+    key: Option<&'a str>,
+}
+
+impl<'a> Path<'a> {
+    /// The report itself.
+    pub const REPORT: Path<'static> = Path {
+        job: None,
+        in_exceptions: false,
+        key: None,
+    };
+
+    /// `jobs[index]`
+    pub(crate) const fn of_job(index: usize) -> Self {
+        Path {
+            job: Some(index),
+            in_exceptions: false,
+            key: None,
+        }
+    }
+
+    /// The member `key` of what this path names. `key` as it stands between its quotes in JSON.
+    pub(crate) const fn member(mut self, key: &'a str) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The inside of a job's `exceptions`.
+    pub(crate) const fn exceptions(mut self) -> Self {
+        self.in_exceptions = true;
+        self.key = None;
+        self
+    }
+
+    /// Index of the job, if it is about one.
+    pub const fn job(&self) -> Option<usize> {
+        self.job
+    }
+
+    /// The last key, as it stands between its quotes in JSON; `None` for the report or a job as a whole.
+    pub const fn key(&self) -> Option<&'a str> {
+        match (self.key, self.in_exceptions) {
+            (None, true) => Some("exceptions"),
+            (key, _) => key,
+        }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut dot = "";
+        if let Some(index) = self.job {
+            write!(f, "jobs[{index}]")?;
+            dot = ".";
+        }
+        if self.in_exceptions {
+            write!(f, "{dot}exceptions")?;
+            dot = ".";
+        }
+        match self.key {
+            None => Ok(()),
+            Some(key) if is_identifier(key) => write!(f, "{dot}{key}"),
+            Some(key) => write!(f, "[\"{key}\"]"),
+        }
+    }
+}
+
+fn is_identifier(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// One thing that is wrong or doubtful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding<'a> {
+    /// What.
+    pub code: Code,
+    /// Where in the report.
+    pub path: Path<'a>,
+    /// Where in the checked bytes; `None` if what was checked is not bytes.
+    pub offset: Option<usize>,
+}
+
+impl Finding<'_> {
+    /// Room for findings: fill a slice with it for [`check_into`](crate::check_into).
+    pub const NONE: Finding<'static> = Finding {
+        code: Code::JsonUnexpectedEnd,
+        path: Path::REPORT,
+        offset: None,
+    };
+
+    /// Error or warning.
+    pub const fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+}
+
+impl fmt::Display for Finding<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path != Path::REPORT {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(self.code.text())?;
+        match self.offset {
+            Some(offset) => write!(f, " (byte {offset})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many findings there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many break the contract.
+    pub errors: usize,
+    /// How many are likely mistakes.
+    pub warnings: usize,
+}
+
+impl Summary {
+    /// Whether there were no errors. Warnings may be there.
+    pub const fn is_valid(&self) -> bool {
+        self.errors == 0
+    }
+
+    /// Errors and warnings together.
+    pub const fn total(&self) -> usize {
+        self.errors.saturating_add(self.warnings)
+    }
+
+    pub(crate) fn count(&mut self, severity: Severity) {
+        let counter = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}

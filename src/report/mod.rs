@@ -1,0 +1,21 @@
+//! What is said: the report, its checks, its canonical bytes.
+//!
+//! [`Report`] borrows everything and encodes without a heap; [`ReportWriter`] takes one job at a time;
+//! [`check`] lists all that is wrong with bytes from anywhere.
+
+mod check;
+mod encode;
+mod finding;
+mod model;
+#[cfg(feature = "alloc")]
+mod owned;
+mod rules;
+mod writer;
+
+pub use check::{check, check_into};
+pub use encode::{EncodeError, MAX_REPORT_BYTES};
+pub use finding::{Finding, Path, Summary};
+pub use model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
+#[cfg(feature = "alloc")]
+pub use owned::{ExceptionsBuf, JobBuf, JobExceptionBuf, ReadError, ReportBuf};
+pub use writer::ReportWriter;

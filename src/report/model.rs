@@ -1,0 +1,234 @@
+//! The report as agents build it: everything borrowed, nothing copied.
+
+use core::fmt;
+
+/// One report: what `POST …/edgesrv/job-report` carries.
+///
+/// ```
+/// use edge_report::{Job, JobStatus, Report};
+///
+/// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(99270)];
+/// let report = Report::new("5f0c…-1", &jobs).with_topic("hw/events/messages/dli/message/confirm");
+/// let mut buffer = [0; 512];
+/// let bytes = report.encode(&mut buffer)?;
+/// assert_eq!(bytes.len(), report.encoded_len());
+/// # Ok::<(), edge_report::EncodeError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report<'a> {
+    /// The jobs, one at least.
+    pub jobs: &'a [Job<'a>],
+    /// Where the service confirms the report on the node's message broker. Older documentation
+    /// requires it, newer does not.
+    pub msg_confirm_topic: Option<&'a str>,
+    /// Names this report over all attempts to send it, so that a receiver can drop a repeat. Not empty.
+    pub message_id: &'a str,
+}
+
+impl<'a> Report<'a> {
+    /// A report without a topic.
+    pub const fn new(message_id: &'a str, jobs: &'a [Job<'a>]) -> Self {
+        Report {
+            jobs,
+            msg_confirm_topic: None,
+            message_id,
+        }
+    }
+
+    /// With the topic for the confirmation.
+    #[must_use]
+    pub const fn with_topic(mut self, topic: &'a str) -> Self {
+        self.msg_confirm_topic = Some(topic);
+        self
+    }
+}
+
+/// What one job is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Job<'a> {
+    /// Greater than 0. Over 2147483647 is a warning: some receivers cannot read it.
+    pub job_id: Option<i64>,
+    /// The state it is in.
+    pub status: JobStatus<'a>,
+    /// When it was created: milliseconds since 1970-01-01 UTC, greater than 0.
+    pub create_time: i64,
+    /// What went wrong.
+    pub exceptions: Option<Exceptions<'a>>,
+    /// In practice JSON text.
+    pub metrics: Option<&'a str>,
+    /// In practice JSON text.
+    pub plan: Option<&'a str>,
+}
+
+impl<'a> Job<'a> {
+    /// A job with only what is required; `create_time` in milliseconds since 1970.
+    pub const fn new(status: JobStatus<'a>, create_time: i64) -> Self {
+        Job {
+            job_id: None,
+            status,
+            create_time,
+            exceptions: None,
+            metrics: None,
+            plan: None,
+        }
+    }
+
+    /// With its id.
+    #[must_use]
+    pub const fn with_job_id(mut self, job_id: i64) -> Self {
+        self.job_id = Some(job_id);
+        self
+    }
+
+    /// With what went wrong.
+    #[must_use]
+    pub const fn with_exceptions(mut self, exceptions: Exceptions<'a>) -> Self {
+        self.exceptions = Some(exceptions);
+        self
+    }
+
+    /// With its metrics.
+    #[must_use]
+    pub const fn with_metrics(mut self, metrics: &'a str) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// With its plan.
+    #[must_use]
+    pub const fn with_plan(mut self, plan: &'a str) -> Self {
+        self.plan = Some(plan);
+        self
+    }
+}
+
+macro_rules! job_status {
+    ($($variant:ident $name:literal $final:literal;)*) => {
+        /// The state of a job. 14 names are known; any other can be sent, with a warning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum JobStatus<'a> {
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+            /// A name that is not known here.
+            Other(&'a str),
+        }
+
+        impl<'a> JobStatus<'a> {
+            /// The known ones.
+            pub const KNOWN: [JobStatus<'static>; 14] = [$(JobStatus::$variant),*];
+
+            /// The name on the wire.
+            pub const fn name(&self) -> &'a str {
+                match *self {
+                    $(JobStatus::$variant => $name,)*
+                    JobStatus::Other(name) => name,
+                }
+            }
+
+            /// The status of this name; `Other` if it is not known.
+            pub fn from_name(name: &'a str) -> Self {
+                match name {
+                    $($name => JobStatus::$variant,)*
+                    _ => JobStatus::Other(name),
+                }
+            }
+
+            /// Whether the job will not change its state again.
+            pub const fn is_final(&self) -> bool {
+                match self {
+                    $(JobStatus::$variant => $final,)*
+                    JobStatus::Other(_) => false,
+                }
+            }
+        }
+    };
+}
+
+job_status! {
+    Init "job_init" false;
+    Submitting "job_submitting" false;
+    SubmitFail "job_submit_fail" true;
+    Running "job_running" false;
+    RunningException "job_running_exception" false;
+    Downloading "job_downloading" false;
+    Idle "job_idle" false;
+    Canceling "job_canceling" false;
+    CancelSuccess "job_cancel_success" true;
+    CancelFail "job_cancel_fail" false;
+    Savepointing "job_savepointing" false;
+    ArrearageStopped "job_arrearage_stopped" true;
+    ArrearageRecovering "job_arrearage_recovering" false;
+    Finish "job_finish" true;
+}
+
+impl fmt::Display for JobStatus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What went wrong with a job. The service's table calls for a string, its sample shows an object;
+/// both can be sent, by your choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceptions<'a> {
+    /// Sent as a string.
+    Text(&'a str),
+    /// Sent as an object.
+    Detail(JobException<'a>),
+}
+
+/// The object form of [`Exceptions`]; all five members are always written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobException<'a> {
+    /// For instance `Agent.51000`.
+    pub error_id: &'a str,
+    /// For instance `JOB_SUBMIT_EXCEPTION`.
+    pub error_type: &'a str,
+    /// For instance `agent_submit_job_exception_error`.
+    pub error_cause: &'a str,
+    /// The stack trace or the like; may be empty.
+    pub exception: &'a str,
+    /// When it happened.
+    pub error_time: ErrorTime<'a>,
+}
+
+impl<'a> JobException<'a> {
+    /// With an id, a type and a cause.
+    pub const fn new(error_id: &'a str, error_type: &'a str, error_cause: &'a str) -> Self {
+        JobException {
+            error_id,
+            error_type,
+            error_cause,
+            exception: "",
+            error_time: ErrorTime::Text(""),
+        }
+    }
+
+    /// With the stack trace or the like.
+    #[must_use]
+    pub const fn with_exception(mut self, exception: &'a str) -> Self {
+        self.exception = exception;
+        self
+    }
+
+    /// Stamped with a time in milliseconds since 1970, written as `YYYY-MM-DD hh:mm:ss` in UTC.
+    #[must_use]
+    pub const fn at_ms(mut self, unix_ms: i64) -> Self {
+        self.error_time = ErrorTime::UnixMs(unix_ms);
+        self
+    }
+}
+
+/// When an exception happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorTime<'a> {
+    /// Sent as it is; `YYYY-MM-DD hh:mm:ss` in UTC is what receivers know.
+    Text(&'a str),
+    /// Milliseconds since 1970, written as `YYYY-MM-DD hh:mm:ss` in UTC. The years 1970 to 9999.
+    UnixMs(i64),
+}
+
+impl Default for ErrorTime<'_> {
+    fn default() -> Self {
+        ErrorTime::Text("")
+    }
+}

@@ -1,0 +1,186 @@
+//! Wall-clock time as the wire writes it. The core never reads a clock: hosts pass time in.
+
+use core::fmt;
+
+use crate::split::split_once;
+use time::{Date, Month, Time, UtcDateTime};
+
+/// A point of wall-clock time: milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
+///
+/// For signatures and texts only: nothing waits by it, since it may jump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallTime(i64);
+
+impl WallTime {
+    /// From milliseconds since 1970.
+    pub const fn from_unix_ms(ms: i64) -> Self {
+        WallTime(ms)
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn unix_ms(self) -> i64 {
+        self.0
+    }
+
+    /// What the system's clock says.
+    #[cfg(feature = "std")]
+    pub fn now() -> Self {
+        use std::time::{Duration, SystemTime, UNIX_EPOCH};
+        let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        WallTime(match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => ms(after),
+            Err(before) => ms(before.duration()).saturating_neg(),
+        })
+    }
+
+    /// This time moved by `ms`, as a clock correction does.
+    #[must_use]
+    pub const fn plus_ms(self, ms: i64) -> Self {
+        WallTime(self.0.saturating_add(ms))
+    }
+
+    /// `20200602T133428Z`, the form of `X-Sdk-Date`; `None` outside of the years 1970 to 9999.
+    pub fn to_sdk_date(self) -> Option<Stamp<16>> {
+        let [c, e, y, a, m, n, d, t, h, i, j, k, s, u] = self.digits()?;
+        Some(Stamp([
+            c, e, y, a, m, n, d, t, b'T', h, i, j, k, s, u, b'Z',
+        ]))
+    }
+
+    /// `2020-06-02 13:34:28`, the form of `error_time`; `None` outside of the years 1970 to 9999.
+    pub fn to_error_time(self) -> Option<Stamp<19>> {
+        let [c, e, y, a, m, n, d, t, h, i, j, k, s, u] = self.digits()?;
+        Some(Stamp([
+            c, e, y, a, b'-', m, n, b'-', d, t, b' ', h, i, b':', j, k, b':', s, u,
+        ]))
+    }
+
+    /// Reads the form of [`to_sdk_date`](Self::to_sdk_date).
+    pub fn from_sdk_date(text: &str) -> Option<Self> {
+        let (date, clock) = split_once(text.strip_suffix("Z")?, b'T')?;
+        let (year, month_day) = date.split_at_checked(4)?;
+        let (month, day) = month_day.split_at_checked(2)?;
+        let (hour, minute_second) = clock.split_at_checked(2)?;
+        let (minute, second) = minute_second.split_at_checked(2)?;
+        Self::from_parts(
+            digits(year, 4)?,
+            digits(month, 2)?,
+            digits(day, 2)?,
+            [digits(hour, 2)?, digits(minute, 2)?, digits(second, 2)?],
+        )
+    }
+
+    /// From calendar and clock in UTC; a leap second counts as the second before it.
+    pub(crate) fn from_parts(year: u16, month: u16, day: u16, clock: [u16; 3]) -> Option<Self> {
+        let byte = |n: u16| u8::try_from(n).ok();
+        let [hour, minute, second] = clock;
+        let month = Month::try_from(byte(month)?).ok()?;
+        let date = Date::from_calendar_date(i32::from(year), month, byte(day)?).ok()?;
+        let second = if second == 60 { 59 } else { second };
+        let time = Time::from_hms(byte(hour)?, byte(minute)?, byte(second)?).ok()?;
+        let at = UtcDateTime::new(date, time);
+        at.unix_timestamp().checked_mul(1000).map(WallTime)
+    }
+
+    /// The 14 digits of year, month, day, hour, minute, second.
+    fn digits(self) -> Option<[u8; 14]> {
+        if self.0 < 0 {
+            return None;
+        }
+        let at = UtcDateTime::from_unix_timestamp(self.0 / 1000).ok()?;
+        let year = u16::try_from(at.year()).ok()?;
+        let [c, e] = two_digits(u8::try_from(year / 100).ok()?);
+        let [y, a] = two_digits(u8::try_from(year % 100).ok()?);
+        let [m, n] = two_digits(u8::from(at.month()));
+        let [d, t] = two_digits(at.day());
+        let [h, i] = two_digits(at.hour());
+        let [j, k] = two_digits(at.minute());
+        let [s, u] = two_digits(at.second());
+        Some([c, e, y, a, m, n, d, t, h, i, j, k, s, u])
+    }
+}
+
+/// `n` below 100 as two ASCII digits.
+fn two_digits(n: u8) -> [u8; 2] {
+    [b'0'.wrapping_add(n / 10 % 10), b'0'.wrapping_add(n % 10)]
+}
+
+/// A number of exactly `count` ASCII digits.
+pub(crate) fn digits(text: &str, count: usize) -> Option<u16> {
+    (text.len() == count && text.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
+    text.parse().ok()
+}
+
+/// A time written as `N` ASCII bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Stamp<const N: usize>([u8; N]);
+
+impl<const N: usize> Stamp<N> {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> fmt::Display for Stamp<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<const N: usize> fmt::Debug for Stamp<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_of_the_documentation() {
+        let at = WallTime::from_unix_ms(1_591_104_868_201);
+        assert_eq!(at.to_error_time().unwrap().as_str(), "2020-06-02 13:34:28");
+        assert_eq!(at.to_sdk_date().unwrap().as_str(), "20200602T133428Z");
+        assert_eq!(
+            WallTime::from_sdk_date("20200602T133428Z")
+                .unwrap()
+                .unix_ms(),
+            1_591_104_868_000
+        );
+    }
+
+    #[test]
+    fn the_ends_of_the_range() {
+        let last = 253_402_300_799_999;
+        assert_eq!(
+            WallTime::from_unix_ms(last)
+                .to_error_time()
+                .unwrap()
+                .as_str(),
+            "9999-12-31 23:59:59"
+        );
+        for ms in [-1, i64::MIN, last + 1, i64::MAX] {
+            assert_eq!(WallTime::from_unix_ms(ms).to_sdk_date(), None, "{ms}");
+        }
+        assert!(WallTime::from_unix_ms(0).to_sdk_date().is_some());
+    }
+
+    #[test]
+    fn bad_sdk_dates() {
+        for text in [
+            "",
+            "20200602T133428",
+            "20200602133428Z",
+            "2020060ZT133428Z",
+            "20200230T000000Z",
+            "20200602T133428ZZ",
+            "20200602T1334281Z",
+            "+0200602T133428Z",
+            "é0602T133428Z",
+        ] {
+            assert_eq!(WallTime::from_sdk_date(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Links the core without std and without a heap, then runs it. The panic handler calls a function that
+//! does not exist: a panic that the optimiser cannot rule out is a link error.
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+
+use edge_report::exchange::{
+    Credentials, Endpoint, Outcome, ReplyHeaders, Request, read_reply,
+};
+use edge_report::{Exceptions, Job, JobException, JobStatus, Report, ReportWriter, WallTime};
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        safe fn a_panic_is_reachable_in_the_core() -> !;
+    }
+    a_panic_is_reachable_in_the_core()
+}
+
+#[link(name = "c")]
+unsafe extern "C" {}
+
+#[unsafe(no_mangle)]
+extern "C" fn main() -> i32 {
+    match run() {
+        Some(()) => 0,
+        None => 1,
+    }
+}
+
+fn run() -> Option<()> {
+    let ms = black_box(1_591_104_868_201);
+    let detail = JobException::new("Agent.51000", "JOB_SUBMIT_EXCEPTION", "cause").at_ms(ms);
+    let jobs = [Job::new(JobStatus::SubmitFail, ms)
+        .with_job_id(black_box(99270))
+        .with_exceptions(Exceptions::Detail(detail))
+        .with_metrics(black_box("{\"a\":1}"))];
+    let report = Report::new(black_box("uuid"), &jobs).with_topic("topic");
+    let mut buffer = [0; 512];
+    let len = report.encode(&mut buffer).ok()?.len();
+    let body = black_box(&buffer).get(..len)?;
+    let mut findings = 0;
+    edge_report::check(body, |_| findings += 1);
+    (findings == 0 && len == report.encoded_len()).then_some(())?;
+
+    let mut second = [0; 512];
+    let mut writer = ReportWriter::over(&mut second, Some("topic"), black_box("uuid")).ok()?;
+    writer.job(jobs.first()?).ok()?;
+    (writer.finish().ok()?.into_written() == body).then_some(())?;
+
+    let endpoint = Endpoint::new(black_box("https://gateway.example:8443/x"), "project").ok()?;
+    let credentials = Credentials::keys(black_box("AK"), black_box("SK"));
+    let mut scratch = [0; 512];
+    let now = WallTime::from_unix_ms(ms);
+    let request = Request::new(&endpoint, &credentials, body, now, &mut scratch).ok()?;
+    (request.headers.len() == 5).then_some(())?;
+
+    let headers = ReplyHeaders {
+        retry_after: black_box(Some("120")),
+        date: black_box(Some("Tue, 02 Jun 2020 13:34:28 GMT")),
+    };
+    let reply = read_reply(black_box(200), headers, black_box(b"{\"is_success\":\"true\"}"));
+    let skew = reply.clock_skew_ms(now)?;
+    (reply.outcome == Outcome::Accepted && skew == -201).then_some(())
+}
