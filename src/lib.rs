@@ -1,4 +1,21 @@
-//! Front page to come.
+//! Tells a cloud service what the Flink jobs on an edge node are doing: builds, checks, signs and sends reports for
+//! `POST /v1/{project_id}/edgesrv/job-report`.
+//!
+//! - [`Report`], [`ReportWriter`] and [`check()`]: what is said, checked and encoded without a heap. [`ReportBuf`] is the
+//!   owned form, with serde.
+//! - [`exchange`]: one HTTP exchange without I/O: endpoint, signed request, and what the answer means.
+//! - [`Client`]: sends over a blocking HTTP client.
+//! - [`json`]: the JSON bytes under it.
+//!
+//! | feature | adds | needs |
+//! |---|---|---|
+//! | none | all of `json`, `report` and `exchange` on borrowed data and caller's buffers | `core` |
+//! | `alloc` | growable buffers, [`ReportBuf`], serde | `alloc` |
+//! | `std` (default) | [`WallTime::now`] | `std` |
+//! | `client` (default) | [`Client`] with rustls | `std` |
+//! | `native-tls` | [`Client`] with the system's TLS | `std` |
+//!
+//! The core is `no_std`, has no unsafe code, allocates nothing and never panics.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
@@ -10,11 +27,16 @@ extern crate std;
 
 mod code;
 pub mod exchange;
+#[cfg(feature = "std")]
+mod host;
 pub mod json;
 pub mod report;
 mod split;
 mod time;
 
 pub use code::{Code, Severity};
+pub use exchange::{Credentials, Outcome, Reply};
+#[cfg(feature = "http")]
+pub use host::{BuildError, Client, ClientBuilder, SendError};
 pub use report::*;
 pub use time::{Stamp, WallTime};

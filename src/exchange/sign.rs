@@ -45,18 +45,20 @@ pub struct Signable<'a> {
     pub body: &'a [u8],
 }
 
+impl Header<'_> {
+    /// Whether the value must not be shown: a token, or what proves who asks.
+    pub fn is_secret(&self) -> bool {
+        const SECRET: [&str; 3] = ["Authorization", "X-Auth-Token", SECURITY_TOKEN];
+        SECRET
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(self.name))
+    }
+}
+
 impl fmt::Debug for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SECRET: [&str; 3] = ["Authorization", "X-Auth-Token", SECURITY_TOKEN];
-        let is_secret = SECRET
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(self.name));
-        write!(
-            f,
-            "{}: {}",
-            self.name,
-            if is_secret { "***" } else { self.value }
-        )
+        let value = if self.is_secret() { "***" } else { self.value };
+        write!(f, "{}: {value}", self.name)
     }
 }
 

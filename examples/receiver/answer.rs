@@ -1,0 +1,105 @@
+//! The answers: what they say, and how a refusal is told.
+
+use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
+
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+use super::fault::Canned;
+
+pub(super) const JSON: &str = "application/json";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+
+/// 9999-12-31T23:59:59Z: no HTTP date lies beyond it.
+const LAST_DATE_MS: i64 = 253_402_300_799_000;
+
+/// Why a request was not accepted.
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// `DLI.` is the service's word, `APIGW.` that of the gateway before it.
+    pub(super) code: &'static str,
+    pub(super) why: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, code: &'static str, why: impl Into<String>) -> Refusal {
+        let why = why.into();
+        Refusal { status, code, why }
+    }
+
+    /// `request_number` becomes the request id that a gateway adds.
+    pub(super) fn answer(&self, request_number: u64) -> Response<String> {
+        let id = format!("{request_number:032x}");
+        let id = self.code.starts_with("APIGW.").then_some(id.as_str());
+        let mut answer = with_status(self.status, error_body(self.code, &self.why, id));
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            let post = HeaderValue::from_static("POST");
+            answer.headers_mut().insert(header::ALLOW, post);
+        }
+        answer
+    }
+}
+
+/// As the log has it, on one line.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused {} {}", self.status.as_u16(), shown(&self.why))
+    }
+}
+
+/// The start of `text`, fit for a line of a log.
+pub(super) fn shown(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+/// The answer to an accepted report.
+pub(super) fn accepted() -> Response<String> {
+    let body = json!({"is_success": true, "message": ""});
+    with_status(StatusCode::OK, body.to_string())
+}
+
+/// The same, as the vendor's sample has it.
+pub(super) fn accepted_as_string() -> Response<String> {
+    let body = json!({"is_success": "true", "message": ""});
+    with_status(StatusCode::OK, body.to_string())
+}
+
+pub(super) fn canned(canned: &Canned, now_ms: i64) -> Response<String> {
+    let mut answer = Response::new(canned.body.clone());
+    *answer.status_mut() = canned.status;
+    answer.headers_mut().extend(canned.headers.iter().cloned());
+    if let Some(seconds) = canned.retry_after_date {
+        let at = now_ms.saturating_add(seconds.saturating_mul(1000));
+        answer.headers_mut().insert(header::RETRY_AFTER, date(at));
+    }
+    answer
+}
+
+pub(super) fn error_body(code: &str, why: &str, request_id: Option<&str>) -> String {
+    let mut body = json!({"error_code": code, "error_msg": why});
+    if let (Some(id), Some(body)) = (request_id, body.as_object_mut()) {
+        body.insert("request_id".to_owned(), id.into());
+    }
+    body.to_string()
+}
+
+/// The time as an HTTP date.
+pub(super) fn date(ms: i64) -> HeaderValue {
+    let since_1970 = u64::try_from(ms.clamp(0, LAST_DATE_MS)).unwrap_or_default();
+    let at = UNIX_EPOCH.checked_add(Duration::from_millis(since_1970));
+    let text = httpdate::fmt_http_date(at.unwrap_or(UNIX_EPOCH));
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+}
+
+fn with_status(status: StatusCode, body: String) -> Response<String> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    let json = HeaderValue::from_static(JSON);
+    answer.headers_mut().insert(header::CONTENT_TYPE, json);
+    answer
+}

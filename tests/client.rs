@@ -1,0 +1,328 @@
+//! The client against every fault of the receiver, and against the traps of its HTTP library.
+#![cfg(feature = "client")]
+
+#[path = "../examples/receiver/mod.rs"]
+mod receiver;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edge_report::{Client, ClientBuilder, Code, Credentials, Job, JobStatus, Outcome, Report, SendError};
+use edge_report::exchange::Keys;
+use receiver::{Options, Receiver};
+
+const READ: Duration = Duration::from_millis(400);
+const TOTAL: Duration = Duration::from_millis(900);
+/// What a busy machine may add.
+const SLACK: Duration = Duration::from_millis(1500);
+
+fn receiver(faults: &[&str]) -> Receiver {
+    Receiver::start(Options {
+        faults: faults.iter().map(|spec| spec.parse().unwrap()).collect(),
+        ..Options::default()
+    })
+    .unwrap()
+}
+
+fn builder(url: &str) -> ClientBuilder {
+    Client::builder(url, "project")
+        .connect_timeout(Duration::from_millis(600))
+        .read_timeout(READ)
+        .total_timeout(TOTAL)
+}
+
+fn send(client: &mut Client, message_id: &str) -> Class {
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    class(client.send(&Report::new(message_id, &jobs).with_topic("topic")))
+}
+
+#[derive(Debug, PartialEq)]
+enum Class {
+    Reply(Outcome),
+    Invalid,
+    NotSent,
+    MayHaveArrived,
+    Misconfigured(Code),
+}
+
+fn class(result: Result<edge_report::Reply<'_>, SendError>) -> Class {
+    match result {
+        Ok(reply) => Class::Reply(reply.outcome),
+        Err(SendError::Invalid(_)) => Class::Invalid,
+        Err(SendError::NotSent { .. }) => Class::NotSent,
+        Err(SendError::MayHaveArrived { .. }) => Class::MayHaveArrived,
+        Err(error) => Class::Misconfigured(error.code()),
+    }
+}
+
+/// One fault, then a normal exchange: outcome, time, how often the first was accepted, and whether its connection serves on.
+#[test]
+fn every_fault() {
+    use Class::{MayHaveArrived, Reply};
+    use Outcome::{Accepted, Credentials, Misconfigured, NotUnderstood, Refused, TryAgain};
+
+    const SOON: Duration = Duration::ZERO;
+    let kept = true;
+    let table = [
+        // fault, class, at least, accepted, connection kept
+        ("status=400,code=DLI.0001", Reply(Refused), SOON, 0, kept),
+        ("status=400,code=DLI.0999", Reply(TryAgain), SOON, 0, kept),
+        ("status=400,code=DLI.0019", Reply(TryAgain), SOON, 0, kept),
+        ("status=400,code=DLI.10001", Reply(TryAgain), SOON, 0, kept),
+        ("status=401", Reply(Credentials), SOON, 0, kept),
+        ("status=403", Reply(Credentials), SOON, 0, kept),
+        ("status=404", Reply(Refused), SOON, 0, kept),
+        ("status=405", Reply(Refused), SOON, 0, kept),
+        ("status=408", Reply(TryAgain), SOON, 0, kept),
+        ("status=413", Reply(Refused), SOON, 0, kept),
+        ("status=418", Reply(NotUnderstood), SOON, 0, kept),
+        ("status=422", Reply(Refused), SOON, 0, kept),
+        ("status=425", Reply(TryAgain), SOON, 0, kept),
+        ("status=429,retry-after=2", Reply(TryAgain), SOON, 0, kept),
+        ("status=500", Reply(TryAgain), SOON, 0, kept),
+        ("status=503", Reply(TryAgain), SOON, 0, kept),
+        ("redirect=http://127.0.0.1:1/", Reply(Misconfigured), SOON, 0, kept),
+        ("refuse", Reply(Refused), SOON, 0, kept),
+        ("success-string", Reply(Accepted), SOON, 1, kept),
+        ("html", Reply(NotUnderstood), SOON, 0, kept),
+        ("empty", Reply(NotUnderstood), SOON, 0, kept),
+        ("delay=100", Reply(Accepted), Duration::from_millis(100), 1, kept),
+        ("delay=5000", MayHaveArrived, READ, 1, !kept),
+        ("drip=1", Reply(Accepted), SOON, 1, kept),
+        ("drip=50", MayHaveArrived, READ, 1, !kept),
+        ("silent", MayHaveArrived, READ, 1, !kept),
+        ("cut", MayHaveArrived, SOON, 1, !kept),
+        ("reset-before", MayHaveArrived, SOON, 0, !kept),
+        ("reset-after", MayHaveArrived, SOON, 1, !kept),
+        ("close-idle", Reply(Accepted), SOON, 1, !kept),
+        ("huge", Reply(NotUnderstood), SOON, 1, !kept),
+        ("endless-headers", MayHaveArrived, SOON, 1, !kept),
+    ];
+    for (fault, expected, at_least, accepted, is_kept) in table {
+        let receiver = receiver(&[&format!("{fault}@first 1")]);
+        let mut client = builder(&receiver.url()).build().unwrap();
+        let begin = Instant::now();
+        assert_eq!(send(&mut client, "first"), expected, "{fault}");
+        let took = begin.elapsed();
+        assert!(took >= at_least && took < TOTAL + SLACK, "{fault} took {took:?}");
+        assert_eq!(send(&mut client, "second"), Reply(Accepted), "after {fault}");
+        let first = receiver.accepted().iter().filter(|a| a.message_id == "first").count();
+        // A late answer is accepted late.
+        if !fault.starts_with("delay=5000") {
+            assert_eq!(first, accepted, "{fault}");
+        }
+        assert_eq!(receiver.connections(), if is_kept { 1 } else { 2 }, "{fault}");
+    }
+}
+
+#[test]
+fn retry_advice_and_reasons_reach_the_caller() {
+    let receiver = receiver(&["status=429,retry-after=2,code=APIGW.0308"]);
+    let mut client = builder(&receiver.url()).build().unwrap();
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let reply = client.send(&Report::new("1", &jobs)).unwrap();
+    assert_eq!(reply.status, 429);
+    assert_eq!(reply.retry_after_ms(edge_report::WallTime::now()), Some(2000));
+    assert!(reply.error_code.unwrap().is("APIGW.0308"));
+    assert!(reply.date.is_some());
+}
+
+/// Memory stays bounded while 64 MiB come in, and while headers come without end.
+#[test]
+fn giant_answers_cost_no_memory() {
+    fn peak_kb() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+    let receiver = receiver(&["huge@first 4", "endless-headers@first 4"]);
+    let mut client = builder(&receiver.url()).build().unwrap();
+    let before = peak_kb();
+    for _ in 0..8 {
+        assert_ne!(send(&mut client, "1"), Class::Reply(Outcome::Accepted));
+    }
+    let rise = peak_kb() - before;
+    assert!(rise < 32 * 1024, "{rise} KiB more");
+}
+
+/// A server that resets a kept connection just as the next report comes: one more try at once, and no second report.
+#[test]
+fn a_stale_connection_is_replaced_at_once() {
+    let lost_before = receiver(&["reset-before@every 2"]);
+    let mut client = builder(&lost_before.url()).build().unwrap();
+    assert_eq!(send(&mut client, "1"), Class::Reply(Outcome::Accepted));
+    assert_eq!(send(&mut client, "2"), Class::Reply(Outcome::Accepted));
+    assert_eq!((lost_before.connections(), lost_before.repeats()), (2, 0));
+
+    let lost_after = receiver(&["reset-after@every 2"]);
+    let mut client = builder(&lost_after.url()).build().unwrap();
+    assert_eq!(send(&mut client, "1"), Class::Reply(Outcome::Accepted));
+    assert_eq!(send(&mut client, "2"), Class::Reply(Outcome::Accepted));
+    assert_eq!((lost_after.accepted().len(), lost_after.repeats()), (2, 1));
+}
+
+#[test]
+fn a_fresh_connection_that_fails_is_not_tried_twice() {
+    let receiver = receiver(&["reset-before@first 1"]);
+    let mut client = builder(&receiver.url()).build().unwrap();
+    assert_eq!(send(&mut client, "1"), Class::MayHaveArrived);
+    assert_eq!(receiver.connections(), 1);
+}
+
+#[test]
+fn one_connection_serves_many() {
+    let receiver = receiver(&[]);
+    let mut client = builder(&receiver.url()).build().unwrap();
+    for n in 0..200 {
+        assert_eq!(send(&mut client, &n.to_string()), Class::Reply(Outcome::Accepted));
+    }
+    assert_eq!((receiver.connections(), receiver.accepted().len()), (1, 200));
+}
+
+#[test]
+fn nobody_listens() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut client = builder(&format!("http://{free}")).build().unwrap();
+    assert_eq!(send(&mut client, "1"), Class::NotSent);
+}
+
+#[test]
+fn a_report_that_breaks_the_contract_stays_here() {
+    let receiver = receiver(&[]);
+    let mut client = builder(&receiver.url()).build().unwrap();
+    let jobs = [Job::new(JobStatus::Running, 0)];
+    let error = client.send(&Report::new("1", &jobs)).unwrap_err();
+    assert_eq!(error.to_string(), "jobs[0].create_time: must be greater than 0");
+    assert_eq!(receiver.requests(), 0);
+    let too_large = vec![b' '; edge_report::MAX_REPORT_BYTES + 1];
+    let error = client.send_encoded(&too_large).unwrap_err();
+    assert_eq!(error.code(), Code::TooLarge);
+    assert_eq!(receiver.requests(), 0);
+}
+
+/// The largest report there is goes through; a body that the server does not want to read may cost the answer.
+#[test]
+fn large_bodies() {
+    let receiver = receiver(&[]);
+    let mut client = Client::builder(&receiver.url(), "project").build().unwrap();
+    let plan = "x".repeat(edge_report::MAX_REPORT_BYTES - 200);
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_plan(&plan)];
+    let report = Report::new("large", &jobs);
+    assert_eq!(class(client.send(&report)), Class::Reply(Outcome::Accepted));
+    assert_eq!(receiver.accepted()[0].message_id, "large");
+}
+
+#[test]
+fn signatures_tokens_and_clocks() {
+    fn signed(clock: fn() -> i64) -> Receiver {
+        let keys = Some(Keys::new("AK", "SK"));
+        Receiver::start(Options { keys, clock, ..Options::default() }).unwrap()
+    }
+    const SKEW: i64 = 20 * 60 * 1000;
+    let on_time = signed(|| edge_report::WallTime::now().unix_ms());
+    let keys = |ak: &'static str, sk: &'static str| Credentials::keys(ak, sk);
+    for (credentials, expected) in [
+        (keys("AK", "SK"), Outcome::Accepted),
+        (keys("AK", "other"), Outcome::Credentials),
+        (keys("other", "SK"), Outcome::Credentials),
+        (Credentials::None, Outcome::Credentials),
+        (Credentials::token("token"), Outcome::Credentials),
+        (Credentials::Keys(Keys::new("AK", "SK").with_security_token("T")), Outcome::Accepted),
+    ] {
+        let mut client = builder(&on_time.url()).credentials(credentials).build().unwrap();
+        assert_eq!(send(&mut client, "1"), Class::Reply(expected));
+    }
+
+    let ahead = signed(|| edge_report::WallTime::now().unix_ms() + SKEW);
+    let mut client = builder(&ahead.url()).credentials(keys("AK", "SK")).build().unwrap();
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let report = Report::new("1", &jobs);
+    let reply = client.send(&report).unwrap();
+    assert_eq!(reply.outcome, Outcome::Credentials);
+    let skew = reply.clock_skew_ms(edge_report::WallTime::now()).unwrap();
+    assert!((skew - SKEW).abs() < 3000, "{skew}");
+    client.set_clock_offset_ms(skew);
+    assert_eq!(class(client.send(&report)), Class::Reply(Outcome::Accepted));
+
+    let mut client = builder(&on_time.url()).build().unwrap();
+    assert_eq!(send(&mut client, "2"), Class::Reply(Outcome::Credentials));
+    client.set_credentials(&keys("AK", "SK")).unwrap();
+    assert_eq!(send(&mut client, "2"), Class::Reply(Outcome::Accepted));
+}
+
+#[test]
+fn settings_that_cannot_work() {
+    let build = |builder: ClientBuilder| builder.build().unwrap_err().code;
+    let at = |url: &str| Client::builder(url, "project");
+    assert_eq!(build(at("gateway.example")), Code::UrlScheme);
+    assert_eq!(build(at("http://gateway.example")), Code::PlainHttp);
+    assert_eq!(build(at("https://a:0")), Code::UrlPort);
+    assert_eq!(build(Client::builder("https://a", "")), Code::ProjectId);
+    assert_eq!(build(at("https://a").proxy("::")), Code::Proxy);
+    assert_eq!(build(at("https://a").proxy("socks5://127.0.0.1:1")), Code::Proxy);
+    assert_eq!(build(at("https://a").user_agent("a\nb")), Code::UserAgent);
+    assert_eq!(build(at("https://a").credentials(Credentials::token("a\nb"))), Code::Token);
+    assert_eq!(build(at("https://a").credentials(Credentials::keys("", "SK"))), Code::AccessKey);
+    assert_eq!(build(at("https://a").credentials(Credentials::keys("AK", ""))), Code::SecretKey);
+    assert!(at("http://gateway.example").allow_plain_http().build().is_ok());
+    let error = at("https://a:0").build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the port must be a number from 1 to 65535: byte 10 of the base URL"
+    );
+}
+
+#[test]
+fn no_secret_in_debug() {
+    let credentials = Credentials::keys("AK", "secret-key");
+    let client = builder("https://a").credentials(credentials).build().unwrap();
+    assert!(!format!("{client:?}").contains("secret-key"));
+}
+
+/// A proxy in miniature: answers CONNECT with `status`, then passes bytes on.
+fn proxy(status: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://user:password@{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap_or(0) == 1 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            assert!(head.starts_with("CONNECT ") && head.contains("roxy-"), "{head}");
+            write!(client, "HTTP/1.1 {status}\r\n\r\n").unwrap();
+            if !status.starts_with("200") {
+                continue;
+            }
+            let target = head.split(' ').nth(1).unwrap();
+            let server = TcpStream::connect(target).unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn through_a_proxy() {
+    let receiver = receiver(&[]);
+    let through = |status| builder(&receiver.url()).proxy(&proxy(status)).build().unwrap();
+    let mut client = through("200 OK");
+    for id in ["1", "2", "3"] {
+        assert_eq!(send(&mut client, id), Class::Reply(Outcome::Accepted));
+    }
+    assert_eq!(receiver.connections(), 1);
+    let refused = send(&mut through("407 Proxy Authentication Required"), "4");
+    assert_eq!(refused, Class::Misconfigured(Code::Proxy));
+    assert_eq!(send(&mut through("503 Busy"), "4"), Class::NotSent);
+    assert_eq!(receiver.accepted().len(), 3);
+}
