@@ -164,7 +164,11 @@ impl Arguments {
                 }
                 _ => return Err(format!("unknown argument {name}\n{USAGE}")),
             };
-            *slot = Some(given.next().ok_or(format!("{name} needs a value\n{USAGE}"))?);
+            *slot = Some(
+                given
+                    .next()
+                    .ok_or(format!("{name} needs a value\n{USAGE}"))?,
+            );
         }
         if all.url.is_some() != project_id.is_some() {
             return Err(format!("--url and --project-id go together\n{USAGE}"));
@@ -184,7 +188,9 @@ impl Arguments {
                 Ok(Credentials::keys("EXAMPLEAK", "EXAMPLESK"))
             }
             (None, None, None) => Ok(Credentials::None),
-            _ => Err(format!("either --ak with --sk, or --token, or none\n{USAGE}")),
+            _ => Err(format!(
+                "either --ak with --sk, or --token, or none\n{USAGE}"
+            )),
         }
     }
 }

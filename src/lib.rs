@@ -40,3 +40,8 @@ pub use exchange::{Credentials, Outcome, Reply};
 pub use host::{BuildError, Client, ClientBuilder, SendError};
 pub use report::*;
 pub use time::{Stamp, WallTime};
+
+/// Compiles and runs the code blocks of the README.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

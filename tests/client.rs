@@ -1,4 +1,10 @@
 //! The client against every fault of the receiver, and against the traps of its HTTP library.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
 #![cfg(feature = "client")]
 
 #[path = "../examples/receiver/mod.rs"]
@@ -9,8 +15,10 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edge_report::{Client, ClientBuilder, Code, Credentials, Job, JobStatus, Outcome, Report, SendError};
 use edge_report::exchange::Keys;
+use edge_report::{
+    Client, ClientBuilder, Code, Credentials, Job, JobStatus, Outcome, Report, SendError,
+};
 use receiver::{Options, Receiver};
 
 const READ: Duration = Duration::from_millis(400);
@@ -83,12 +91,24 @@ fn every_fault() {
         ("status=429,retry-after=2", Reply(TryAgain), SOON, 0, kept),
         ("status=500", Reply(TryAgain), SOON, 0, kept),
         ("status=503", Reply(TryAgain), SOON, 0, kept),
-        ("redirect=http://127.0.0.1:1/", Reply(Misconfigured), SOON, 0, kept),
+        (
+            "redirect=http://127.0.0.1:1/",
+            Reply(Misconfigured),
+            SOON,
+            0,
+            kept,
+        ),
         ("refuse", Reply(Refused), SOON, 0, kept),
         ("success-string", Reply(Accepted), SOON, 1, kept),
         ("html", Reply(NotUnderstood), SOON, 0, kept),
         ("empty", Reply(NotUnderstood), SOON, 0, kept),
-        ("delay=100", Reply(Accepted), Duration::from_millis(100), 1, kept),
+        (
+            "delay=100",
+            Reply(Accepted),
+            Duration::from_millis(100),
+            1,
+            kept,
+        ),
         ("delay=5000", MayHaveArrived, READ, 1, !kept),
         ("drip=1", Reply(Accepted), SOON, 1, kept),
         ("drip=50", MayHaveArrived, READ, 1, !kept),
@@ -106,14 +126,26 @@ fn every_fault() {
         let begin = Instant::now();
         assert_eq!(send(&mut client, "first"), expected, "{fault}");
         let took = begin.elapsed();
-        assert!(took >= at_least && took < TOTAL + SLACK, "{fault} took {took:?}");
-        assert_eq!(send(&mut client, "second"), Reply(Accepted), "after {fault}");
-        let first = receiver.accepted().iter().filter(|a| a.message_id == "first").count();
-        // A late answer is accepted late.
-        if !fault.starts_with("delay=5000") {
-            assert_eq!(first, accepted, "{fault}");
-        }
-        assert_eq!(receiver.connections(), if is_kept { 1 } else { 2 }, "{fault}");
+        assert!(
+            took >= at_least && took < TOTAL + SLACK,
+            "{fault} took {took:?}"
+        );
+        assert_eq!(
+            send(&mut client, "second"),
+            Reply(Accepted),
+            "after {fault}"
+        );
+        let first = receiver
+            .accepted()
+            .iter()
+            .filter(|a| a.message_id == "first")
+            .count();
+        assert_eq!(first, accepted, "{fault}");
+        assert_eq!(
+            receiver.connections(),
+            if is_kept { 1 } else { 2 },
+            "{fault}"
+        );
     }
 }
 
@@ -124,7 +156,10 @@ fn retry_advice_and_reasons_reach_the_caller() {
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
     let reply = client.send(&Report::new("1", &jobs)).unwrap();
     assert_eq!(reply.status, 429);
-    assert_eq!(reply.retry_after_ms(edge_report::WallTime::now()), Some(2000));
+    assert_eq!(
+        reply.retry_after_ms(edge_report::WallTime::now()),
+        Some(2000)
+    );
     assert!(reply.error_code.unwrap().is("APIGW.0308"));
     assert!(reply.date.is_some());
 }
@@ -134,7 +169,10 @@ fn retry_advice_and_reasons_reach_the_caller() {
 fn giant_answers_cost_no_memory() {
     fn peak_kb() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
     let receiver = receiver(&["huge@first 4", "endless-headers@first 4"]);
@@ -176,14 +214,23 @@ fn one_connection_serves_many() {
     let receiver = receiver(&[]);
     let mut client = builder(&receiver.url()).build().unwrap();
     for n in 0..200 {
-        assert_eq!(send(&mut client, &n.to_string()), Class::Reply(Outcome::Accepted));
+        assert_eq!(
+            send(&mut client, &n.to_string()),
+            Class::Reply(Outcome::Accepted)
+        );
     }
-    assert_eq!((receiver.connections(), receiver.accepted().len()), (1, 200));
+    assert_eq!(
+        (receiver.connections(), receiver.accepted().len()),
+        (1, 200)
+    );
 }
 
 #[test]
 fn nobody_listens() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut client = builder(&format!("http://{free}")).build().unwrap();
     assert_eq!(send(&mut client, "1"), Class::NotSent);
 }
@@ -194,7 +241,10 @@ fn a_report_that_breaks_the_contract_stays_here() {
     let mut client = builder(&receiver.url()).build().unwrap();
     let jobs = [Job::new(JobStatus::Running, 0)];
     let error = client.send(&Report::new("1", &jobs)).unwrap_err();
-    assert_eq!(error.to_string(), "jobs[0].create_time: must be greater than 0");
+    assert_eq!(
+        error.to_string(),
+        "jobs[0].create_time: must be greater than 0"
+    );
     assert_eq!(receiver.requests(), 0);
     let too_large = vec![b' '; edge_report::MAX_REPORT_BYTES + 1];
     let error = client.send_encoded(&too_large).unwrap_err();
@@ -218,7 +268,12 @@ fn large_bodies() {
 fn signatures_tokens_and_clocks() {
     fn signed(clock: fn() -> i64) -> Receiver {
         let keys = Some(Keys::new("AK", "SK"));
-        Receiver::start(Options { keys, clock, ..Options::default() }).unwrap()
+        Receiver::start(Options {
+            keys,
+            clock,
+            ..Options::default()
+        })
+        .unwrap()
     }
     const SKEW: i64 = 20 * 60 * 1000;
     let on_time = signed(|| edge_report::WallTime::now().unix_ms());
@@ -229,14 +284,23 @@ fn signatures_tokens_and_clocks() {
         (keys("other", "SK"), Outcome::Credentials),
         (Credentials::None, Outcome::Credentials),
         (Credentials::token("token"), Outcome::Credentials),
-        (Credentials::Keys(Keys::new("AK", "SK").with_security_token("T")), Outcome::Accepted),
+        (
+            Credentials::Keys(Keys::new("AK", "SK").with_security_token("T")),
+            Outcome::Accepted,
+        ),
     ] {
-        let mut client = builder(&on_time.url()).credentials(credentials).build().unwrap();
+        let mut client = builder(&on_time.url())
+            .credentials(credentials)
+            .build()
+            .unwrap();
         assert_eq!(send(&mut client, "1"), Class::Reply(expected));
     }
 
     let ahead = signed(|| edge_report::WallTime::now().unix_ms() + SKEW);
-    let mut client = builder(&ahead.url()).credentials(keys("AK", "SK")).build().unwrap();
+    let mut client = builder(&ahead.url())
+        .credentials(keys("AK", "SK"))
+        .build()
+        .unwrap();
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
     let report = Report::new("1", &jobs);
     let reply = client.send(&report).unwrap();
@@ -261,12 +325,29 @@ fn settings_that_cannot_work() {
     assert_eq!(build(at("https://a:0")), Code::UrlPort);
     assert_eq!(build(Client::builder("https://a", "")), Code::ProjectId);
     assert_eq!(build(at("https://a").proxy("::")), Code::Proxy);
-    assert_eq!(build(at("https://a").proxy("socks5://127.0.0.1:1")), Code::Proxy);
+    assert_eq!(
+        build(at("https://a").proxy("socks5://127.0.0.1:1")),
+        Code::Proxy
+    );
     assert_eq!(build(at("https://a").user_agent("a\nb")), Code::UserAgent);
-    assert_eq!(build(at("https://a").credentials(Credentials::token("a\nb"))), Code::Token);
-    assert_eq!(build(at("https://a").credentials(Credentials::keys("", "SK"))), Code::AccessKey);
-    assert_eq!(build(at("https://a").credentials(Credentials::keys("AK", ""))), Code::SecretKey);
-    assert!(at("http://gateway.example").allow_plain_http().build().is_ok());
+    assert_eq!(
+        build(at("https://a").credentials(Credentials::token("a\nb"))),
+        Code::Token
+    );
+    assert_eq!(
+        build(at("https://a").credentials(Credentials::keys("", "SK"))),
+        Code::AccessKey
+    );
+    assert_eq!(
+        build(at("https://a").credentials(Credentials::keys("AK", ""))),
+        Code::SecretKey
+    );
+    assert!(
+        at("http://gateway.example")
+            .allow_plain_http()
+            .build()
+            .is_ok()
+    );
     let error = at("https://a:0").build().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -277,7 +358,10 @@ fn settings_that_cannot_work() {
 #[test]
 fn no_secret_in_debug() {
     let credentials = Credentials::keys("AK", "secret-key");
-    let client = builder("https://a").credentials(credentials).build().unwrap();
+    let client = builder("https://a")
+        .credentials(credentials)
+        .build()
+        .unwrap();
     assert!(!format!("{client:?}").contains("secret-key"));
 }
 
@@ -294,7 +378,10 @@ fn proxy(status: &'static str) -> String {
                 head.push(byte[0]);
             }
             let head = String::from_utf8(head).unwrap();
-            assert!(head.starts_with("CONNECT ") && head.contains("roxy-"), "{head}");
+            assert!(
+                head.starts_with("CONNECT ") && head.contains("roxy-"),
+                "{head}"
+            );
             write!(client, "HTTP/1.1 {status}\r\n\r\n").unwrap();
             if !status.starts_with("200") {
                 continue;
@@ -315,7 +402,12 @@ fn proxy(status: &'static str) -> String {
 #[test]
 fn through_a_proxy() {
     let receiver = receiver(&[]);
-    let through = |status| builder(&receiver.url()).proxy(&proxy(status)).build().unwrap();
+    let through = |status| {
+        builder(&receiver.url())
+            .proxy(&proxy(status))
+            .build()
+            .unwrap()
+    };
     let mut client = through("200 OK");
     for id in ["1", "2", "3"] {
         assert_eq!(send(&mut client, id), Class::Reply(Outcome::Accepted));
@@ -325,4 +417,154 @@ fn through_a_proxy() {
     assert_eq!(refused, Class::Misconfigured(Code::Proxy));
     assert_eq!(send(&mut through("503 Busy"), "4"), Class::NotSent);
     assert_eq!(receiver.accepted().len(), 3);
+}
+
+/// A server that does to each connection what it is told. Gives its URL.
+fn raw_server(serve: impl Fn(TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        listener
+            .incoming()
+            .for_each(|stream| serve(stream.unwrap()))
+    });
+    url
+}
+
+/// Reads until `end` came, or the other side has closed.
+fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut part = [0; 4096];
+    while !all.ends_with(end) {
+        match stream.read(&mut part).unwrap_or(0) {
+            0 => break,
+            n => all.extend_from_slice(&part[..n]),
+        }
+    }
+    all
+}
+
+#[test]
+fn the_request_on_the_wire() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let url = raw_server(move |mut stream| {
+        tell.send(read_until(&mut stream, b"}")).unwrap();
+        let _ =
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}");
+    });
+    let credentials = Credentials::Keys(Keys::new("AK", "SK").with_security_token("T"));
+    let mut client = builder(&format!("{url}/prefix"))
+        .credentials(credentials)
+        .user_agent("agent/1")
+        .build()
+        .unwrap();
+    assert_eq!(send(&mut client, "1"), Class::Reply(Outcome::Accepted));
+    let request = String::from_utf8(told.recv().unwrap()).unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    let first = lines.next().unwrap();
+    assert_eq!(first, "POST /prefix/v1/project/edgesrv/job-report HTTP/1.1");
+    let mut names: Vec<_> = lines
+        .map(|line| line.split(':').next().unwrap().to_lowercase())
+        .collect();
+    names.sort();
+    // No Expect: an unanswered one costs a second.
+    let expected = "accept accept-encoding authorization content-length content-type host user-agent \
+                    x-project-id x-sdk-date x-security-token";
+    assert_eq!(names.join(" "), expected);
+    let host = url.strip_prefix("http://").unwrap();
+    assert!(
+        head.to_lowercase()
+            .contains(&format!("\r\nhost: {host}\r\n")),
+        "{head}"
+    );
+    assert_eq!(
+        body,
+        r#"{"jobs":[{"status":"job_running","create_time":1591104868201}],"msg_confirm_topic":"topic","message_id":"1"}"#
+    );
+}
+
+/// A body that ends with the connection and is cut cannot be told from a whole one, but for its JSON.
+#[test]
+fn a_cut_body_without_a_length_is_no_acceptance() {
+    let url = raw_server(|mut stream| {
+        read_until(&mut stream, b"}");
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"is_success\":true,\"mess");
+    });
+    let mut client = builder(&url).build().unwrap();
+    assert_eq!(send(&mut client, "1"), Class::Reply(Outcome::NotUnderstood));
+}
+
+/// 413 before the body is read: with a small body the answer arrives, with a large one it may be lost, in bounded time.
+#[test]
+fn an_early_413() {
+    let url = raw_server(|mut stream| {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream
+            .write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    });
+    let mut client = builder(&url).build().unwrap();
+    assert_eq!(send(&mut client, "1"), Class::Reply(Outcome::Refused));
+    let begin = Instant::now();
+    let large = vec![b' '; 8 * 1024 * 1024];
+    let large = class(client.send_encoded(&large));
+    assert!(
+        matches!(
+            large,
+            Class::Reply(Outcome::Refused) | Class::MayHaveArrived
+        ),
+        "{large:?}"
+    );
+    assert!(begin.elapsed() < TOTAL + SLACK);
+}
+
+#[test]
+fn a_server_that_does_not_read() {
+    let url = raw_server(|stream| {
+        thread::spawn(move || {
+            thread::sleep(Duration::from_secs(10));
+            drop(stream);
+        });
+    });
+    let mut client = builder(&url).build().unwrap();
+    let begin = Instant::now();
+    let large = vec![b' '; 12 * 1024 * 1024];
+    assert_eq!(class(client.send_encoded(&large)), Class::MayHaveArrived);
+    assert!(begin.elapsed() >= READ && begin.elapsed() < TOTAL + SLACK);
+}
+
+/// Other answers in front of the answer, and none at all.
+#[test]
+fn odd_servers() {
+    for (answer, expected) in [
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}",
+            Class::Reply(Outcome::Accepted),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n13\r\n{\"is_success\":true}\r\n0\r\n\r\n",
+            Class::Reply(Outcome::Accepted),
+        ),
+        (
+            "HTTP/1.0 200 OK\r\n\r\n{\"is_success\":true}",
+            Class::Reply(Outcome::Accepted),
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            Class::Reply(Outcome::NotUnderstood),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n13\r\n{\"is_suc",
+            Class::MayHaveArrived,
+        ),
+        ("SSH-2.0-OpenSSH_9\r\n", Class::MayHaveArrived),
+        ("", Class::MayHaveArrived),
+    ] {
+        let url = raw_server(move |mut stream| {
+            read_until(&mut stream, b"}");
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        let mut client = builder(&url).build().unwrap();
+        assert_eq!(send(&mut client, "1"), expected, "{answer:?}");
+    }
 }

@@ -1,4 +1,10 @@
 //! TLS: own CAs, client certificates, and errors that say what was trusted. Certificates are made here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
 #![cfg(feature = "http")]
 
 #[path = "../examples/receiver/mod.rs"]
@@ -45,8 +51,10 @@ impl Ca {
 
     fn leaf(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let mut params = CertificateParams::new(vec![name.to_string()]).unwrap();
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -61,7 +69,12 @@ impl Ca {
 
 /// TLS in front of a receiver; with a CA for clients, they must show a certificate of it. Gives the URL.
 fn tls(receiver: &Receiver, leaf: &Leaf, clients: Option<&Ca>) -> String {
-    let target: SocketAddr = receiver.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let target: SocketAddr = receiver
+        .url()
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
+        .unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -75,13 +88,18 @@ fn tls(receiver: &Receiver, leaf: &Leaf, clients: Option<&Ca>) -> String {
             config.with_client_cert_verifier(verifier.build().unwrap())
         }
     };
-    let config = config.with_single_cert(vec![leaf.der.clone()], leaf.key.clone_key()).unwrap();
+    let config = config
+        .with_single_cert(vec![leaf.der.clone()], leaf.key.clone_key())
+        .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
@@ -112,9 +130,13 @@ fn builder(url: &str) -> ClientBuilder {
 fn send(builder: ClientBuilder) -> Result<Outcome, SendError> {
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
     let mut client = builder.build().unwrap();
-    let mut last = Err(SendError::NotSent { detail: String::new() });
+    let mut last = Err(SendError::NotSent {
+        detail: String::new(),
+    });
     for id in ["1", "2"] {
-        last = client.send(&Report::new(id, &jobs)).map(|reply| reply.outcome);
+        last = client
+            .send(&Report::new(id, &jobs))
+            .map(|reply| reply.outcome);
     }
     last
 }
@@ -135,14 +157,30 @@ fn own_ca_as_pem_or_der() {
     let receiver = receiver();
     let (ca, other) = (Ca::new(), Ca::new());
     let url = tls(&receiver, &ca.leaf("localhost", |_| {}), None);
-    assert_eq!(send(builder(&url).ca_certificate(ca.pem.as_bytes())), Ok(Outcome::Accepted));
-    assert_eq!(receiver.connections(), 1, "TLS connections are kept as well");
-    assert_eq!(send(builder(&url).ca_certificate(&ca.der)), Ok(Outcome::Accepted));
+    assert_eq!(
+        send(builder(&url).ca_certificate(ca.pem.as_bytes())),
+        Ok(Outcome::Accepted)
+    );
+    assert_eq!(
+        receiver.connections(),
+        1,
+        "TLS connections are kept as well"
+    );
+    assert_eq!(
+        send(builder(&url).ca_certificate(&ca.der)),
+        Ok(Outcome::Accepted)
+    );
     let both = format!("{}{}", other.pem, ca.pem);
-    assert_eq!(send(builder(&url).ca_certificate(both.as_bytes())), Ok(Outcome::Accepted));
+    assert_eq!(
+        send(builder(&url).ca_certificate(both.as_bytes())),
+        Ok(Outcome::Accepted)
+    );
 
-    let default_roots =
-        if cfg!(feature = "client") { "the bundled Mozilla roots" } else { "the system's roots" };
+    let default_roots = if cfg!(feature = "client") {
+        "the bundled Mozilla roots"
+    } else {
+        "the system's roots"
+    };
     assert_untrusted(send(builder(&url)), "UnknownIssuer", default_roots);
     let own = "1 own CA certificate(s) and no others";
     assert_untrusted(send(builder(&url).ca_certificate(&other.der)), "", own);
@@ -201,12 +239,24 @@ fn settings_that_cannot_work() {
     assert_eq!(build(pair("", &one.key_pem)), Code::ClientCertificate);
     assert_eq!(build(pair(&one.pem, "")), Code::ClientCertificate);
     assert_eq!(build(pair(&one.pem, "garbage")), Code::ClientCertificate);
-    assert_eq!(build(pair(&one.key_pem, &one.key_pem)), Code::ClientCertificate);
-    assert_eq!(build(base().ca_certificate(one.key_pem.as_bytes())), Code::CaCertificate);
-    assert_eq!(build(base().ca_certificate(b"-----BEGIN CERTIFICATE-----\nx")), Code::CaCertificate);
+    assert_eq!(
+        build(pair(&one.key_pem, &one.key_pem)),
+        Code::ClientCertificate
+    );
+    assert_eq!(
+        build(base().ca_certificate(one.key_pem.as_bytes())),
+        Code::CaCertificate
+    );
+    assert_eq!(
+        build(base().ca_certificate(b"-----BEGIN CERTIFICATE-----\nx")),
+        Code::CaCertificate
+    );
     if cfg!(feature = "client") {
         assert_eq!(build(pair(&one.pem, &two.key_pem)), Code::ClientCertificate);
-        assert_eq!(build(base().ca_certificate(b"garbage")), Code::CaCertificate);
+        assert_eq!(
+            build(base().ca_certificate(b"garbage")),
+            Code::CaCertificate
+        );
         assert_eq!(build(base().ca_certificate(b"")), Code::CaCertificate);
     }
 }
@@ -216,7 +266,13 @@ fn a_server_without_tls() {
     let receiver = receiver();
     let url = receiver.url().replace("http://", "https://");
     let error = send(builder(&url)).unwrap_err();
-    assert!(matches!(error, SendError::Misconfigured { .. } | SendError::NotSent { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            SendError::Misconfigured { .. } | SendError::NotSent { .. }
+        ),
+        "{error}"
+    );
     assert_eq!(receiver.accepted().len(), 0);
 }
 

@@ -1,1 +1,2 @@
+//! The JavaScript face of edge-report. Not there yet: see the changelog.
 #![no_std]
