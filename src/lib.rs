@@ -26,6 +26,7 @@ extern crate alloc;
 extern crate std;
 
 mod code;
+pub mod courier;
 pub mod exchange;
 #[cfg(feature = "std")]
 mod host;
@@ -37,9 +38,11 @@ mod time;
 pub use code::{Code, Severity};
 pub use exchange::{Credentials, Outcome, Reply};
 #[cfg(feature = "http")]
-pub use host::{BuildError, Client, ClientBuilder, SendError};
+pub use host::{BuildError, Client, ClientBuilder, Pause, SendError, random};
+#[cfg(feature = "std")]
+pub use host::{Limits, Spool, SpoolError, SpoolIoError};
 pub use report::*;
-pub use time::{Stamp, WallTime};
+pub use time::{MonoTime, Stamp, WallTime};
 
 /// Compiles and runs the code blocks of the README.
 #[cfg(all(doctest, feature = "client"))]

@@ -100,6 +100,33 @@ impl WallTime {
     }
 }
 
+/// A point of monotonic time: milliseconds since some start, such as the boot. Never goes back; all waiting is by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MonoTime(pub u64);
+
+impl MonoTime {
+    /// Milliseconds since the first call in this process.
+    #[cfg(feature = "std")]
+    pub fn now() -> Self {
+        use std::sync::OnceLock;
+        use std::time::Instant;
+        static START: OnceLock<Instant> = OnceLock::new();
+        let ms = START.get_or_init(Instant::now).elapsed().as_millis();
+        MonoTime(u64::try_from(ms).unwrap_or(u64::MAX))
+    }
+
+    /// This time, `ms` later.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        MonoTime(self.0.saturating_add(ms))
+    }
+
+    /// How many milliseconds this is after `earlier`; 0 if it is not.
+    pub const fn since(self, earlier: MonoTime) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
 /// `n` below 100 as two ASCII digits.
 fn two_digits(n: u8) -> [u8; 2] {
     [b'0'.wrapping_add(n / 10 % 10), b'0'.wrapping_add(n % 10)]

@@ -123,6 +123,18 @@ impl Client {
         Ok(())
     }
 
+    /// The client's own buffer, with these bytes in it.
+    pub(super) fn take_body(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut body = core::mem::take(&mut self.body);
+        body.clear();
+        body.extend_from_slice(bytes);
+        body
+    }
+
+    pub(super) fn give_body_back(&mut self, body: Vec<u8>) {
+        self.body = body;
+    }
+
     fn read(&self, head: Head) -> Result<Reply<'_>, SendError> {
         let headers = ReplyHeaders {
             retry_after: head.retry_after.as_ref().and_then(|v| v.to_str().ok()),

@@ -5,9 +5,17 @@ mod client;
 #[cfg(feature = "http")]
 mod connection;
 #[cfg(feature = "http")]
+mod deliver;
+mod files;
+#[cfg(feature = "http")]
 mod resolver;
+mod spool;
 #[cfg(feature = "http")]
 mod tls;
 
 #[cfg(feature = "http")]
 pub use client::{BuildError, Client, ClientBuilder, SendError};
+#[cfg(feature = "http")]
+pub use deliver::{Pause, random};
+pub use files::SpoolIoError;
+pub use spool::{Limits, Spool, SpoolError};

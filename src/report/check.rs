@@ -49,8 +49,8 @@ pub fn check_into<'a, 'f>(
 }
 
 /// What the contract says of the members of one kind of object.
-struct Member {
-    name: &'static str,
+pub(super) struct Member {
+    pub(super) name: &'static str,
     /// The finding when it is not there.
     if_missing: Option<Code>,
     value: Value,
@@ -78,7 +78,7 @@ const fn member(name: &'static str, if_missing: Option<Code>, value: Value) -> M
 
 const REQUIRED: Option<Code> = Some(Code::Missing);
 
-const REPORT: [Member; 3] = [
+pub(super) const REPORT: [Member; 3] = [
     member("jobs", REQUIRED, Value::Jobs),
     member(
         "msg_confirm_topic",
@@ -88,7 +88,7 @@ const REPORT: [Member; 3] = [
     member("message_id", REQUIRED, Value::NonEmptyText),
 ];
 
-const JOB: [Member; 6] = [
+pub(super) const JOB: [Member; 6] = [
     member("job_id", None, Value::JobId),
     member("status", REQUIRED, Value::Status),
     member("create_time", REQUIRED, Value::CreateTime),
@@ -97,7 +97,7 @@ const JOB: [Member; 6] = [
     member("plan", None, Value::Text),
 ];
 
-const EXCEPTIONS: [Member; 5] = [
+pub(super) const EXCEPTIONS: [Member; 5] = [
     member("error_id", REQUIRED, Value::Text),
     member("error_type", REQUIRED, Value::Text),
     member("error_cause", REQUIRED, Value::Text),

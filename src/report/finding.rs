@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::check::{EXCEPTIONS, JOB, Member, REPORT};
 use crate::code::{Code, Severity};
 
 /// Where in a report: `jobs[3].create_time`, or nothing for the report itself.
@@ -75,6 +76,14 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+fn known_key(key: &str) -> Option<&'static str> {
+    let kinds: [&[Member]; 3] = [&REPORT, &JOB, &EXCEPTIONS];
+    let mut members = kinds.into_iter().flatten();
+    members
+        .find(|member| member.name == key)
+        .map(|member| member.name)
+}
+
 fn is_identifier(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
@@ -91,6 +100,19 @@ pub struct Finding<'a> {
 }
 
 impl Finding<'_> {
+    /// The same without what it borrows: of an unknown key, the object it stands in is left.
+    pub fn without_text(&self) -> Finding<'static> {
+        Finding {
+            code: self.code,
+            path: Path {
+                job: self.path.job,
+                in_exceptions: self.path.in_exceptions,
+                key: self.path.key.and_then(known_key),
+            },
+            offset: self.offset,
+        }
+    }
+
     /// Room for findings: fill a slice with it for [`check_into`](crate::check_into).
     pub const NONE: Finding<'static> = Finding {
         code: Code::JsonUnexpectedEnd,

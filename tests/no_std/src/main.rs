@@ -5,10 +5,11 @@
 
 use core::hint::black_box;
 
-use edge_report::exchange::{
-    Credentials, Endpoint, Outcome, ReplyHeaders, Request, read_reply,
+use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step, Verdict};
+use edge_report::exchange::{Credentials, Endpoint, Outcome, ReplyHeaders, Request, read_reply};
+use edge_report::{
+    Exceptions, Job, JobException, JobStatus, MonoTime, Report, ReportWriter, WallTime,
 };
-use edge_report::{Exceptions, Job, JobException, JobStatus, Report, ReportWriter, WallTime};
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
@@ -60,7 +61,43 @@ fn run() -> Option<()> {
         retry_after: black_box(Some("120")),
         date: black_box(Some("Tue, 02 Jun 2020 13:34:28 GMT")),
     };
-    let reply = read_reply(black_box(200), headers, black_box(b"{\"is_success\":\"true\"}"));
+    let reply = read_reply(
+        black_box(200),
+        headers,
+        black_box(b"{\"is_success\":\"true\"}"),
+    );
     let skew = reply.clock_skew_ms(now)?;
-    (reply.outcome == Outcome::Accepted && skew == -201).then_some(())
+    (reply.outcome == Outcome::Accepted && skew == -201).then_some(())?;
+    deliver(&report, Event::from_reply(&reply, now))
+}
+
+/// Through the courier and back, by way of a failure.
+fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
+    let outbox = RamOutbox::<4, 1024>::new();
+    let mut courier = Courier::new(
+        outbox,
+        [0; 512],
+        Policy::default(),
+        MonoTime(0),
+        black_box(7),
+    );
+    let ticket = courier.submit(report, MonoTime(0)).ok()?;
+    let later = MonoTime(black_box(60_000));
+    let Ok(Step::Send(parcel)) = courier.next(later) else {
+        return None;
+    };
+    (parcel.ticket == ticket).then_some(())?;
+    let again = courier
+        .settle(ticket, Event::NotSent, later, black_box(9))
+        .ok()?;
+    let Verdict::Again { at } = again else {
+        return None;
+    };
+    let Ok(Step::Send(_)) = courier.next(at) else {
+        return None;
+    };
+    let verdict = courier.settle(ticket, answer, at, black_box(11)).ok()?;
+    let status = courier.status();
+    (verdict == Verdict::Delivered && status.waiting == 0 && status.ledger.delivered == 1)
+        .then_some(())
 }

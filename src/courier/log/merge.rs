@@ -1,0 +1,282 @@
+//! Makes room in a full log: drops superseded reports and merges what is left of several segments into one,
+//! which takes their place in the order.
+//!
+//! The merged segment counts from its `Commit` record on; until then the old ones do, and afterwards they are discarded.
+
+use super::super::outbox::{JobKey, JobKeys};
+use super::outbox::{Latest, LogError, LogOutbox, MAX_KEY_BYTES, is_superseded};
+use super::record::{Kind, RecordHeader, SEGMENT_HEADER, keys_from, record_len};
+use super::segments::{Place, Segment, header_of};
+use super::storage::Storage;
+
+/// How many jobs are looked at. Reports of further jobs are kept.
+const JOBS: usize = 128;
+
+type Newest = heapless::Vec<Latest, JOBS>;
+
+/// Frees one segment at least; `false` if that cannot be done.
+pub(super) fn merge<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+    newcomer: &JobKeys,
+) -> Result<bool, LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let newest = newest_of_each_job(log, newcomer)?;
+    let mut sizes = heapless::Vec::<usize, MAX>::new();
+    let list = log.live.list.clone();
+    for segment in &list {
+        let mut size = 0;
+        walk(log, segment, &newest, |_, entry| {
+            size = usize::saturating_add(size, entry.len());
+            Ok(())
+        })?;
+        let _ = sizes.push(size);
+    }
+    let (len, _) = log.live.storage.limits();
+    // What is written next goes into the last segment, which stays.
+    let sealed = sizes.len().saturating_sub(1);
+    let overhead = SEGMENT_HEADER.saturating_add(record_len(0));
+    for first in 0..sealed {
+        let mut total = overhead;
+        let mut count = 0usize;
+        for size in sizes.iter().take(sealed).skip(first) {
+            total = total.saturating_add(*size);
+            if total > len {
+                break;
+            }
+            count = count.saturating_add(1);
+        }
+        if count >= 2 {
+            return merge_window(log, first, count, len, &newest).map(|()| true);
+        }
+    }
+    Ok(false)
+}
+
+/// What a merged segment gets.
+enum Entry {
+    /// A report that is kept.
+    Report(Place, RecordHeader),
+    /// These were dropped, now or before.
+    Gone { first: u64, last: u64, fresh: u64 },
+}
+
+impl Entry {
+    fn len(&self) -> usize {
+        match self {
+            Entry::Report(_, header) => header.record_len(),
+            Entry::Gone { .. } => record_len(8),
+        }
+    }
+}
+
+/// Gives what is left of a segment, in order.
+fn walk<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+    segment: &Segment,
+    newest: &Newest,
+    mut each: impl FnMut(&mut LogOutbox<L, D, MAX>, Entry) -> Result<(), LogError<L::Error>>,
+) -> Result<(), LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let front = log.cursor.saturating_add(1);
+    let mut gone: Option<(u64, u64, u64)> = None;
+    let mut at = Place {
+        id: segment.id,
+        offset: SEGMENT_HEADER,
+    };
+    while let Some((place, header)) = log.live.next(at)? {
+        if place.id != segment.id {
+            break;
+        }
+        at = place.plus(header.record_len());
+        let dropped = match header.kind {
+            Kind::Gone if header.seq > log.cursor => Some((header.seq, log.gone_until(place)?, 0)),
+            Kind::Report if header.seq <= log.cursor || !log.live.is_whole(place, &header)? => None,
+            // The oldest may be in flight.
+            Kind::Report if header.seq == front || !dispensable(log, place, &header, newest)? => {
+                if let Some((first, last, fresh)) = gone.take() {
+                    each(log, Entry::Gone { first, last, fresh })?;
+                }
+                each(log, Entry::Report(place, header))?;
+                None
+            }
+            Kind::Report => Some((header.seq, header.seq, 1)),
+            _ => None,
+        };
+        if let Some((first, last, fresh)) = dropped {
+            gone = match gone {
+                Some((start, end, more)) if first == end.saturating_add(1) => {
+                    Some((start, last, u64::saturating_add(fresh, more)))
+                }
+                Some((start, end, more)) => {
+                    each(
+                        log,
+                        Entry::Gone {
+                            first: start,
+                            last: end,
+                            fresh: more,
+                        },
+                    )?;
+                    Some((first, last, fresh))
+                }
+                None => Some((first, last, fresh)),
+            };
+        }
+    }
+    match gone {
+        Some((first, last, fresh)) => each(log, Entry::Gone { first, last, fresh }),
+        None => Ok(()),
+    }
+}
+
+fn dispensable<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+    place: Place,
+    header: &RecordHeader,
+    newest: &Newest,
+) -> Result<bool, LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let keys = read_keys(log, place, header)?;
+    let superseded = |key: &JobKey| {
+        let latest = newest.iter().find(|latest| latest.job_id == key.job_id);
+        latest.is_some_and(|l| is_superseded(key, header.seq, l.newest, l.newest_final))
+    };
+    Ok(!keys.is_empty() && keys.iter().all(superseded))
+}
+
+fn read_keys<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+    place: Place,
+    header: &RecordHeader,
+) -> Result<JobKeys, LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let mut bytes = [0; MAX_KEY_BYTES];
+    let bytes = bytes.get_mut(..header.prefix()).unwrap_or_default();
+    log.live.read(place, 0, bytes)?;
+    Ok(keys_from(bytes))
+}
+
+/// The newest report of each job, the one to come included.
+fn newest_of_each_job<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+    newcomer: &JobKeys,
+) -> Result<Newest, LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let mut newest = Newest::new();
+    let mut at = log.live.start();
+    while let Some((place, header)) = log.live.next(at)? {
+        at = place.plus(header.record_len());
+        let waits = header.kind == Kind::Report && header.seq > log.cursor;
+        // A damaged report supersedes nothing.
+        if waits && header.keys > 0 && log.live.is_whole(place, &header)? {
+            note(&mut newest, &read_keys(log, place, &header)?, header.seq);
+        }
+    }
+    note(&mut newest, newcomer, log.next_seq);
+    Ok(newest)
+}
+
+fn note(newest: &mut Newest, keys: &JobKeys, seq: u64) {
+    for key in keys {
+        let known = newest.iter_mut().find(|latest| latest.job_id == key.job_id);
+        let newest_final = if key.is_final { seq } else { 0 };
+        match known {
+            Some(latest) => {
+                latest.newest = latest.newest.max(seq);
+                latest.newest_final = latest.newest_final.max(newest_final);
+            }
+            None => {
+                let _ = newest.push(Latest {
+                    job_id: key.job_id,
+                    newest: seq,
+                    newest_final,
+                });
+            }
+        }
+    }
+}
+
+/// Writes what is left of `count` segments from the `first` on into a new one, and discards them.
+fn merge_window<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+    first: usize,
+    count: usize,
+    len: usize,
+    newest: &Newest,
+) -> Result<(), LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let list = log.live.list.clone();
+    let Some(sources) = list.get(first..first.saturating_add(count)) else {
+        return Ok(());
+    };
+    let (Some(oldest), Some(latest)) = (sources.first(), sources.last()) else {
+        return Ok(());
+    };
+    let mut header = log.segment_header();
+    (header.from, header.to) = (oldest.from, latest.to);
+    let mut superseded = 0u64;
+    for source in sources {
+        walk(log, source, newest, |_, entry| {
+            if let Entry::Gone { fresh, .. } = entry {
+                superseded = superseded.saturating_add(fresh);
+            }
+            Ok(())
+        })?;
+    }
+    header.ledger.superseded = header.ledger.superseded.saturating_add(superseded);
+    let merged = log.live.create(len, &header)?;
+    let mut at = Place {
+        id: merged.id,
+        offset: SEGMENT_HEADER,
+    };
+    let result = sources.iter().try_for_each(|source| {
+        walk(log, source, newest, |log, entry| {
+            let len = entry.len();
+            match entry {
+                Entry::Report(place, header) => log.live.copy(place, &header, at)?,
+                Entry::Gone { first, last, .. } => {
+                    let last = last.to_le_bytes();
+                    let header = header_of(Kind::Gone, first, &last, &[]);
+                    log.live.write_record(at, &header, &last, &[])?;
+                }
+            }
+            at = at.plus(len);
+            Ok(())
+        })
+    });
+    let commit = header_of(Kind::Commit, 0, &[], &[]);
+    let result = result
+        .and_then(|()| log.live.write_record(at, &commit, &[], &[]))
+        .and_then(|()| log.live.storage.sync(merged.id).map_err(LogError::Device));
+    if let Err(error) = result {
+        let _ = log.live.storage.discard(merged.id);
+        return Err(error);
+    }
+    log.live.replace(sources, merged);
+    log.gone = log.gone.saturating_add(superseded);
+    log.ledger.superseded = header.ledger.superseded;
+    if sources.iter().any(|source| source.id == log.head.id) {
+        log.head = Place {
+            id: merged.id,
+            offset: SEGMENT_HEADER,
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! What a log needs of a device: a few functions that a file system or a flash driver can give.
+
+use core::fmt;
+
+/// Segments of bytes, each written from front to back.
+///
+/// A log has two of these: one for what waits, one for the dead letters.
+pub trait Storage {
+    /// Why the device failed.
+    type Error: fmt::Display + fmt::Debug;
+
+    /// Gives the id and length of each segment there is, in any order.
+    fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Self::Error>;
+
+    /// The length that a new segment has at the least, and the length that all together may have.
+    fn limits(&self) -> (usize, usize);
+
+    /// Makes a segment that reads as all 0x00 or all 0xFF. When this returns it survives a power cut, and its room is set aside.
+    /// An id is used only once. After an error it is either not there or all blank.
+    fn create(&mut self, id: u32, len: usize) -> Result<(), Self::Error>;
+
+    /// Fills `buffer` from `offset` on; never past the end.
+    fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// Writes at `offset`, a multiple of 8. No byte is written twice, and the length is a multiple of 8.
+    /// It may reach the device late, in parts and in any order, until [`sync`](Self::sync).
+    fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), Self::Error>;
+
+    /// Returns when all that was written to the segment survives a power cut.
+    fn sync(&mut self, id: u32) -> Result<(), Self::Error>;
+
+    /// Removes a segment. When this returns it stays removed after a power cut.
+    fn discard(&mut self, id: u32) -> Result<(), Self::Error>;
+}
