@@ -331,6 +331,8 @@ where
         loop {
             match self.live.roll(self.segment_header(), payload) {
                 Err(LogError::Full) if merge::merge(self, newcomer)? => {}
+                // Nothing waits, and there is room for one segment only: that of a log in memory.
+                Err(LogError::Full) if self.waiting() == 0 && self.live.discard_oldest() => {}
                 result => return result.map(|()| self.reclaim()),
             }
         }
@@ -358,6 +360,13 @@ where
         let prefix = [low, high, 0, 0, 0, 0, 0, 0];
         if self.dead.append(Kind::Dead, seq, &prefix, bytes).is_ok() && self.dead.sync().is_ok() {
             self.last_dead = seq;
+        }
+    }
+
+    fn front_record(&mut self) -> Result<Option<(Place, RecordHeader)>, LogError<L::Error>> {
+        match self.front()? {
+            Some(_) => self.live.next(self.head),
+            None => Ok(None),
         }
     }
 
@@ -463,7 +472,7 @@ where
     }
 
     fn read_front(&mut self, buffer: &mut [u8]) -> Result<bool, Self::Error> {
-        let Some((place, header)) = self.live.next(self.head)? else {
+        let Some((place, header)) = self.front_record()? else {
             return Ok(false);
         };
         if self.live.read_body(place, &header, buffer)? {
@@ -490,7 +499,7 @@ where
     }
 
     fn settle_front(&mut self, fate: Fate, buffer: &[u8]) -> Result<(), Self::Error> {
-        let Some((place, header)) = self.live.next(self.head)? else {
+        let Some((place, header)) = self.front_record()? else {
             return Ok(());
         };
         let counter = match fate {

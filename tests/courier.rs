@@ -1,0 +1,264 @@
+//! The courier over an outbox in memory: what is dropped when it is full, dead letters, and order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+use edge_report::courier::{
+    Courier, CourierError, Event, LogError, Policy, RamOutbox, Reason, Step, Ticket, Verdict,
+};
+use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
+
+const T: i64 = 1_591_104_868_201;
+const NOW: MonoTime = MonoTime(0);
+fn policy() -> Policy {
+    Policy {
+        start_spread_ms: 0,
+        ..Policy::default()
+    }
+}
+
+type Small = Courier<RamOutbox<4, 1024>, [u8; 1024]>;
+
+fn courier() -> Small {
+    Courier::new(RamOutbox::new(), [0; 1024], policy(), NOW, 0)
+}
+
+fn answered(outcome: Outcome, status: u16) -> Event {
+    Event::Answered {
+        outcome,
+        status,
+        retry_after_ms: None,
+        clock_skew_ms: None,
+    }
+}
+
+/// Submits a report on one job; its message id tells job, status and number.
+fn submit(courier: &mut Small, id: &str, job_id: i64, status: JobStatus<'_>) -> Result<Ticket, ()> {
+    let jobs = [Job::new(status, T).with_job_id(job_id)];
+    match courier.submit(&Report::new(id, &jobs), NOW) {
+        Ok(ticket) => Ok(ticket),
+        Err(CourierError::Outbox(LogError::Full)) => Err(()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Delivers all that waits; gives the message ids in order.
+fn drain(courier: &mut Small) -> Vec<String> {
+    let mut ids = Vec::new();
+    while let Step::Send(parcel) = courier.next(NOW).unwrap() {
+        let report = edge_report::ReportBuf::from_json(parcel.body).unwrap();
+        ids.push(report.message_id);
+        let ticket = parcel.ticket;
+        courier
+            .settle(ticket, answered(Outcome::Accepted, 200), NOW, 0)
+            .unwrap();
+    }
+    let status = courier.status();
+    let ledger = status.ledger;
+    assert_eq!(
+        ledger.submitted,
+        ledger.delivered + ledger.refused + ledger.superseded + ledger.expired + ledger.corrupt
+    );
+    assert_eq!(status.waiting, 0);
+    ids
+}
+
+#[test]
+fn thousands_go_through_a_small_one() {
+    let mut courier = courier();
+    for n in 0..5000 {
+        submit(&mut courier, &n.to_string(), 1, JobStatus::Running).unwrap();
+        if n % 7 == 0 {
+            drain(&mut courier);
+        }
+    }
+    drain(&mut courier);
+    assert_eq!(courier.status().ledger.delivered, 5000);
+}
+
+#[test]
+fn when_full_the_newest_status_of_each_job_stays() {
+    let mut courier = courier();
+    for n in 0..1000 {
+        submit(&mut courier, &format!("{n}"), 1 + n % 3, JobStatus::Running).unwrap();
+    }
+    let ids: Vec<u32> = drain(&mut courier)
+        .iter()
+        .map(|id| id.parse().unwrap())
+        .collect();
+    assert!(ids.is_sorted());
+    assert_eq!(ids[0], 0, "the oldest may be in flight");
+    assert_eq!(ids[ids.len() - 3..], [997, 998, 999]);
+    let ledger = courier.status().ledger;
+    assert_eq!(ledger.superseded + ledger.delivered, 1000);
+    assert!(ledger.superseded > 900);
+}
+
+#[test]
+fn a_final_status_outlives_those_that_are_not() {
+    let mut courier = courier();
+    submit(&mut courier, "head", 9, JobStatus::Running).unwrap();
+    submit(&mut courier, "finished", 1, JobStatus::Finish).unwrap();
+    submit(&mut courier, "first", 2, JobStatus::Running).unwrap();
+    for n in 0..300 {
+        submit(&mut courier, &n.to_string(), 1 + n % 2, JobStatus::Running).unwrap();
+    }
+    submit(&mut courier, "finished again", 1, JobStatus::Finish).unwrap();
+    for n in 0..300 {
+        submit(&mut courier, &n.to_string(), 2, JobStatus::Running).unwrap();
+    }
+    let ids = drain(&mut courier);
+    assert!(!ids.contains(&"first".into()));
+    assert!(ids.contains(&"finished again".into()));
+    assert!(
+        !ids.contains(&"finished".into()),
+        "a newer final one took its place"
+    );
+}
+
+#[test]
+fn reports_without_a_newer_one_fill_it_and_nothing_is_lost() {
+    let mut courier = courier();
+    let mut stored = Vec::new();
+    for n in 0.. {
+        // Each job once, every third without an id.
+        let jobs = [match n % 3 {
+            0 => Job::new(JobStatus::Running, T),
+            _ => Job::new(JobStatus::Running, T).with_job_id(1 + n),
+        }];
+        let id = n.to_string();
+        match courier.submit(&Report::new(&id, &jobs), NOW) {
+            Ok(_) => stored.push(id),
+            Err(CourierError::Outbox(LogError::Full)) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(stored.len() > 10);
+    assert_eq!(courier.status().waiting, stored.len() as u64);
+    assert_eq!(drain(&mut courier), stored);
+    submit(&mut courier, "again", 1, JobStatus::Running).unwrap();
+    assert_eq!(drain(&mut courier), ["again"]);
+}
+
+#[test]
+fn refused_reports_go_to_the_dead_letters_and_delay_nothing() {
+    let mut courier = courier();
+    submit(&mut courier, "poison", 1, JobStatus::Running).unwrap();
+    submit(&mut courier, "good", 2, JobStatus::Running).unwrap();
+    let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+        panic!()
+    };
+    let (ticket, body) = (parcel.ticket, parcel.body.to_vec());
+    let verdict = courier
+        .settle(ticket, answered(Outcome::Refused, 400), NOW, 0)
+        .unwrap();
+    assert_eq!(verdict, Verdict::Refused(Reason::Status(400)));
+    assert_eq!(drain(&mut courier), ["good"]);
+
+    let letter = courier.dead_letter(None).unwrap().unwrap();
+    assert_eq!(
+        (letter.ticket, letter.reason),
+        (ticket, Reason::Status(400))
+    );
+    assert_eq!(letter.body, body);
+    assert!(courier.dead_letter(Some(ticket)).unwrap().is_none());
+
+    let again = courier.resubmit_dead_letter(NOW).unwrap().unwrap();
+    assert!(again > ticket);
+    assert!(courier.dead_letter(None).unwrap().is_none());
+    assert_eq!(drain(&mut courier), ["poison"]);
+    let ledger = courier.status().ledger;
+    assert_eq!(
+        (ledger.submitted, ledger.delivered, ledger.refused),
+        (3, 2, 1)
+    );
+}
+
+#[test]
+fn dead_letters_are_bounded_and_the_newest_stay() {
+    let mut courier = courier();
+    for n in 0..500 {
+        submit(&mut courier, &n.to_string(), 1 + n, JobStatus::Running).unwrap();
+        let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+            panic!()
+        };
+        let ticket = parcel.ticket;
+        courier
+            .settle(ticket, answered(Outcome::Refused, 422), NOW, 0)
+            .unwrap();
+    }
+    assert_eq!(courier.status().ledger.refused, 500);
+    let mut letters = Vec::new();
+    let mut after = None;
+    while let Some(letter) = courier.dead_letter(after).unwrap() {
+        after = Some(letter.ticket);
+        letters.push(letter.ticket.0);
+    }
+    assert!(letters.len() > 3 && letters.is_sorted());
+    assert_eq!(*letters.last().unwrap(), 500);
+    courier.forget_dead_letters(Ticket(letters[1])).unwrap();
+    assert_eq!(
+        courier.dead_letter(None).unwrap().unwrap().ticket.0,
+        letters[2]
+    );
+    courier.forget_dead_letters(Ticket(u64::MAX)).unwrap();
+    assert!(courier.dead_letter(None).unwrap().is_none());
+    submit(&mut courier, "last", 1, JobStatus::Running).unwrap();
+    let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+        panic!()
+    };
+    let ticket = parcel.ticket;
+    courier
+        .settle(ticket, answered(Outcome::Refused, 422), NOW, 0)
+        .unwrap();
+    assert_eq!(courier.dead_letter(None).unwrap().unwrap().ticket, ticket);
+}
+
+#[test]
+fn next_is_idempotent_and_stale_tickets_are_errors() {
+    let mut courier = courier();
+    let ticket = submit(&mut courier, "1", 1, JobStatus::Running).unwrap();
+    let stale = courier.settle(ticket, Event::NotSent, NOW, 0).unwrap_err();
+    assert_eq!(stale, CourierError::StaleTicket, "it was not offered yet");
+    for _ in 0..3 {
+        let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+            panic!()
+        };
+        assert_eq!(parcel.ticket, ticket);
+        // Submitting uses the same memory.
+        submit(&mut courier, "2", 2, JobStatus::Running).unwrap();
+    }
+    assert_eq!(courier.status().in_flight, Some(ticket));
+    courier
+        .settle(ticket, answered(Outcome::Accepted, 200), NOW, 0)
+        .unwrap();
+    let stale = courier.settle(ticket, answered(Outcome::Accepted, 200), NOW, 0);
+    assert_eq!(stale.unwrap_err(), CourierError::StaleTicket);
+    assert_eq!(drain(&mut courier).len(), 3);
+}
+
+#[test]
+fn too_large_or_too_little_memory() {
+    let plan = "x".repeat(2000);
+    let jobs = [Job::new(JobStatus::Running, T).with_plan(&plan)];
+    let report = Report::new("1", &jobs);
+    let error = courier().submit(&report, NOW).unwrap_err();
+    assert_eq!(
+        error,
+        CourierError::TooSmall {
+            needed: report.encoded_len()
+        }
+    );
+    let mut roomy = Courier::new(RamOutbox::<4, 1024>::new(), Vec::new(), policy(), NOW, 0);
+    assert!(matches!(
+        roomy.submit(&report, NOW),
+        Err(CourierError::Outbox(_))
+    ));
+    assert_eq!(roomy.status().waiting, 0);
+    let error = roomy.submit_encoded(b"{}", NOW).unwrap_err();
+    assert_eq!(error.to_string(), "jobs: required, and missing (byte 0)");
+}
