@@ -12,7 +12,7 @@
 
 mod receiver;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use edge_report::exchange::Keys;
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, String> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
+    let credentials = arguments.credentials()?;
 
     // 1. Build and check.
     let report = match &arguments.file {
@@ -44,8 +45,8 @@ fn run() -> Result<ExitCode, String> {
         Some(file) => read_report(file)?,
     };
     let bytes = report.encode_to_vec().map_err(|error| error.to_string())?;
-    println!("canonical bytes ({}):", bytes.len());
-    println!("{}", String::from_utf8_lossy(&bytes));
+    show(&format!("canonical bytes ({}):", bytes.len()));
+    show(&String::from_utf8_lossy(&bytes));
 
     // 2. Where to: the given endpoint, or a receiver inside this program.
     let local = match arguments.url {
@@ -53,8 +54,8 @@ fn run() -> Result<ExitCode, String> {
         None => Some(local_receiver()?),
     };
     let url = arguments.url.clone().or(local.as_ref().map(Receiver::url));
-    let mut builder = Client::builder(&url.unwrap_or_default(), &arguments.project_id)
-        .credentials(arguments.credentials()?);
+    let mut builder =
+        Client::builder(&url.unwrap_or_default(), &arguments.project_id).credentials(credentials);
     if let Some(file) = &arguments.ca {
         builder = builder.ca_certificate(&read_file(file)?);
     }
@@ -67,7 +68,7 @@ fn run() -> Result<ExitCode, String> {
     let jobs = report.borrowed_jobs();
     match client.send(&report.as_report(&jobs)) {
         Ok(reply) if reply.outcome == Outcome::Accepted => {
-            println!("{reply}");
+            show(&reply.to_string());
             Ok(ExitCode::SUCCESS)
         }
         Ok(reply) => {
@@ -120,6 +121,11 @@ fn read_file(file: &str) -> Result<Vec<u8>, String> {
     result.map_err(|error| format!("{file}: {error}"))
 }
 
+/// Like `println!`, for a standard output that may be closed already.
+fn show(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 /// A receiver that wants the signature of these example keys.
 fn local_receiver() -> Result<Receiver, String> {
     let options = Options {
@@ -127,7 +133,7 @@ fn local_receiver() -> Result<Receiver, String> {
         ..Options::default()
     };
     let receiver = Receiver::start(options).map_err(|error| format!("receiver: {error}"))?;
-    println!("receiver: {}", receiver.url());
+    show(&format!("receiver: {}", receiver.url()));
     Ok(receiver)
 }
 
@@ -158,6 +164,7 @@ impl Arguments {
                 "--token" => &mut all.token,
                 "--file" => &mut all.file,
                 "--ca" => &mut all.ca,
+                "--help" => return Err(USAGE.into()),
                 "--allow-plain-http" => {
                     all.allow_plain_http = true;
                     continue;
@@ -178,16 +185,16 @@ impl Arguments {
     }
 
     fn credentials(&self) -> Result<Credentials<'_>, String> {
-        match (&self.ak, &self.sk, &self.token) {
-            (Some(ak), Some(sk), None) => Ok(Credentials::Keys(match &self.security_token {
-                Some(token) => Keys::new(ak, sk).with_security_token(token),
-                None => Keys::new(ak, sk),
-            })),
-            (None, None, Some(token)) => Ok(Credentials::token(token)),
-            (None, None, None) if self.url.is_none() => {
+        match (&self.ak, &self.sk, &self.security_token, &self.token) {
+            (Some(ak), Some(sk), None, None) => Ok(Credentials::keys(ak, sk)),
+            (Some(ak), Some(sk), Some(token), None) => Ok(Credentials::Keys(
+                Keys::new(ak, sk).with_security_token(token),
+            )),
+            (None, None, None, Some(token)) => Ok(Credentials::token(token)),
+            (None, None, None, None) if self.url.is_none() => {
                 Ok(Credentials::keys("EXAMPLEAK", "EXAMPLESK"))
             }
-            (None, None, None) => Ok(Credentials::None),
+            (None, None, None, None) => Ok(Credentials::None),
             _ => Err(format!(
                 "either --ak with --sk, or --token, or none\n{USAGE}"
             )),

@@ -1,19 +1,20 @@
 //! Tells a cloud service what the Flink jobs on an edge node are doing: builds, checks, signs and sends reports for
 //! `POST /v1/{project_id}/edgesrv/job-report`.
 //!
-//! - [`Report`], [`ReportWriter`] and [`check()`]: what is said, checked and encoded without a heap. [`ReportBuf`] is the
+//! - [`Report`], [`ReportWriter`] and [`check()`]: what is said, checked and encoded without a heap. `ReportBuf` is the
 //!   owned form, with serde.
 //! - [`exchange`]: one HTTP exchange without I/O: endpoint, signed request, and what the answer means.
-//! - [`Client`]: sends over a blocking HTTP client.
+//! - [`courier`]: delivery until accepted, without I/O: a queue that survives restarts, back-off, dead letters.
+//! - `Client` sends over a blocking HTTP client and drives a courier; `Spool` keeps what waits on files.
 //! - [`json`]: the JSON bytes under it.
 //!
 //! | feature | adds | needs |
 //! |---|---|---|
-//! | none | all of `json`, `report` and `exchange` on borrowed data and caller's buffers | `core` |
-//! | `alloc` | growable buffers, [`ReportBuf`], serde | `alloc` |
-//! | `std` (default) | [`WallTime::now`] | `std` |
-//! | `client` (default) | [`Client`] with rustls | `std` |
-//! | `native-tls` | [`Client`] with the system's TLS | `std` |
+//! | none | all of `json`, `report`, `exchange` and `courier` on borrowed data and caller's buffers | `core` |
+//! | `alloc` | growable buffers, `ReportBuf`, serde | `alloc` |
+//! | `std` (default) | the system's clock, `Spool` | `std` |
+//! | `client` (default) | `Client` with rustls | `std` |
+//! | `native-tls` | `Client` with the system's TLS | `std` |
 //!
 //! The core is `no_std`, has no unsafe code, allocates nothing and never panics.
 #![no_std]

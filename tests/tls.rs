@@ -40,6 +40,13 @@ impl Ca {
     fn new() -> Ca {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // With rcgen's one default name for all, OpenSSL takes a leaf for self-signed.
+        // It finds a CA by name, too: no two may have the same.
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, format!("own CA {number}"));
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         Ca {

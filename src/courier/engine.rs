@@ -265,7 +265,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if is_failure(event) {
             self.failures = self.failures.saturating_add(1);
         }
-        if !circuit_was_open {
+        let unanswered = matches!(event, Event::NotSent | Event::MayHaveArrived);
+        if !(circuit_was_open && unanswered) {
             current.attempts = current.attempts.saturating_add(1);
         }
         let attempt = Attempt {

@@ -18,10 +18,11 @@ pub struct Policy {
     /// How long all sending is held when the credentials or the endpoint are wrong. Default: 300 s, since the service locks
     /// a key pair for that long after more than five failed checks.
     pub hold_ms: u64,
-    /// After how many failures in a row the circuit counts as open, and a report's attempts are not counted any more: the
-    /// network is down, not the report at fault. Default: 5.
+    /// After how many failures in a row the circuit counts as open: one probe goes out for each back-off, and one without an
+    /// answer is not counted against its report, since the network is down. Default: 5.
     pub open_circuit_after: u32,
-    /// How often one report is tried before it is given up. Default: `None`, until it is delivered.
+    /// How often one report is tried before it is given up. Default: `None`, until it is delivered: one that the service
+    /// always answers with an error of its own then holds up those behind it.
     pub max_attempts: Option<u32>,
     /// How long one report is tried before it is given up, from its first attempt since the start. Default: `None`.
     pub max_time_ms: Option<u64>,
@@ -166,7 +167,7 @@ pub enum Verdict {
 /// What is known of the report and its node when an attempt ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// How often this report was tried while the circuit was closed, this attempt included.
+    /// How often this report was tried, this attempt included.
     pub count: u32,
     /// Failures in a row, of any report, this one included if it is one.
     pub failures: u32,
@@ -358,7 +359,7 @@ mod tests {
             retry_after_ms: None,
             clock_skew_ms: Some(clock_skew_ms),
         };
-        let at = |ms| Verdict::Again {
+        let at = |ms: u64| Verdict::Again {
             at: MonoTime(10_000 + ms),
         };
         let held = |reason| Verdict::Held {

@@ -312,9 +312,9 @@ mod tests {
         ] {
             let endpoint = Endpoint::new(url, "p").unwrap();
             assert_eq!((endpoint.authority(), endpoint.port()), (authority, port));
-            let mut written = std::vec::Vec::new();
+            let mut written = heapless::Vec::<u8, 128>::new();
             endpoint.write_path(&mut written).unwrap();
-            assert_eq!(String::from_utf8(written).unwrap(), path);
+            assert_eq!(String::from_utf8(written.to_vec()).unwrap(), path);
         }
     }
 

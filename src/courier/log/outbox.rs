@@ -182,7 +182,7 @@ where
         if torn || self.live.is_written_behind(tail) {
             self.ledger.torn = self.ledger.torn.saturating_add(1);
             self.write_mark();
-            let _ = self.live.sync();
+            let _ = self.sync_live();
         }
         Ok(())
     }
@@ -299,10 +299,16 @@ where
         {
             self.marked = (self.cursor, self.ledger);
             self.marks_unsynced = self.marks_unsynced.saturating_add(1);
-            if self.marks_unsynced >= MARKS_UNSYNCED && self.live.sync().is_ok() {
-                self.marks_unsynced = 0;
+            if self.marks_unsynced >= MARKS_UNSYNCED {
+                let _ = self.sync_live();
             }
         }
+    }
+
+    fn sync_live(&mut self) -> Result<(), LogError<L::Error>> {
+        self.live.sync()?;
+        (self.unsynced, self.marks_unsynced) = (0, 0);
+        Ok(())
     }
 
     /// Discards the segments that hold nothing that waits.
@@ -413,20 +419,19 @@ where
             self.next_seq = seq.saturating_add(1);
         }
         result?;
-        match self.durability {
-            Durability::Each => self.live.sync()?,
+        let due = match self.durability {
+            Durability::Each => true,
             Durability::Batch { reports, .. } => {
                 if self.unsynced == 0 {
                     self.unsynced_since = now;
                 }
                 self.unsynced = self.unsynced.saturating_add(1);
-                if self.unsynced >= reports {
-                    self.live.sync()?;
-                    self.unsynced = 0;
-                }
+                self.unsynced >= reports
             }
+        };
+        if due {
+            self.sync_live()?;
         }
-        self.marks_unsynced = 0;
         Ok(Ticket(seq))
     }
 
@@ -532,9 +537,7 @@ where
 
     fn flush(&mut self) -> Result<(), Self::Error> {
         self.write_mark();
-        self.live.sync()?;
-        self.unsynced = 0;
-        self.marks_unsynced = 0;
+        self.sync_live()?;
         self.dead.sync()
     }
 
@@ -543,8 +546,7 @@ where
             && self.unsynced > 0
             && now.since(self.unsynced_since) >= ms
         {
-            self.live.sync()?;
-            self.unsynced = 0;
+            self.sync_live()?;
         }
         Ok(())
     }
