@@ -94,13 +94,13 @@ impl Client {
     /// When a connection kept from before turns out to be closed, it is sent once more on a new one at once:
     /// a receiver drops a repeat by its `message_id`.
     pub fn send(&mut self, report: &Report<'_>) -> Result<Reply<'_>, SendError> {
-        let mut body = core::mem::take(&mut self.body);
+        let mut body = self.take_body();
         body.clear();
         let result = match report.encode_into(&mut body) {
             Ok(()) => self.exchange(&body),
             Err(error) => Err(error.into()),
         };
-        self.body = body;
+        self.give_body_back(body);
         self.read(result?)
     }
 
@@ -123,12 +123,9 @@ impl Client {
         Ok(())
     }
 
-    /// The client's own buffer, with these bytes in it.
-    pub(super) fn take_body(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut body = core::mem::take(&mut self.body);
-        body.clear();
-        body.extend_from_slice(bytes);
-        body
+    /// The client's own buffer, to be given back.
+    pub(super) fn take_body(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.body)
     }
 
     pub(super) fn give_body_back(&mut self, body: Vec<u8>) {

@@ -1,6 +1,5 @@
 //! Drives a courier with the client.
 
-use std::borrow::BorrowMut;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, SendError};
-use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step};
+use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step, Ticket};
 use crate::time::{MonoTime, WallTime};
 
 /// The longest sleep before looking again: so late is a [`Courier::wake`] noticed.
@@ -29,6 +28,30 @@ pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// A courier that one thread has, or that several share.
+trait Access<O, B> {
+    fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R;
+}
+
+impl<O, B> Access<O, B> for &mut Courier<O, B> {
+    fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
+        use_it(self)
+    }
+}
+
+impl<O, B> Access<O, B> for &Mutex<Courier<O, B>> {
+    fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
+        use_it(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What to do outside of the courier.
+enum Task {
+    Send(Ticket),
+    Sleep(Duration),
+    Pause(Pause),
+}
+
 impl Client {
     /// Delivers what waits, one report after the other over one connection, until nothing waits or the time is up. Blocks.
     pub fn deliver<O: Outbox, B: Scratch>(
@@ -36,48 +59,58 @@ impl Client {
         courier: &mut Courier<O, B>,
         until: Instant,
     ) -> Result<Pause, CourierError<O::Error>> {
-        self.deliver_shared::<&mut Courier<O, B>, O, B>(&Mutex::new(courier), until)
+        self.drive(courier, until)
     }
 
     /// Like [`deliver`](Self::deliver), for a courier that other threads submit to. It is locked between sending, not while.
-    pub fn deliver_shared<C, O, B>(
+    pub fn deliver_shared<O: Outbox, B: Scratch>(
         &mut self,
-        courier: &Mutex<C>,
+        courier: &Mutex<Courier<O, B>>,
         until: Instant,
-    ) -> Result<Pause, CourierError<O::Error>>
-    where
-        C: BorrowMut<Courier<O, B>>,
-        O: Outbox,
-        B: Scratch,
-    {
-        let lock = || courier.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
+    ) -> Result<Pause, CourierError<O::Error>> {
+        self.drive(courier, until)
+    }
+
+    fn drive<O: Outbox, B: Scratch>(
+        &mut self,
+        mut courier: impl Access<O, B>,
+        until: Instant,
+    ) -> Result<Pause, CourierError<O::Error>> {
+        let mut body = self.take_body();
+        let result = loop {
             let left = until.saturating_duration_since(Instant::now());
-            let step = {
-                let mut guard = lock();
-                let courier: &mut Courier<O, B> = (*guard).borrow_mut();
-                match courier.next(MonoTime::now())? {
-                    Step::Idle => return Ok(Pause::Idle),
-                    _ if left.is_zero() => return Ok(Pause::TimeUp),
-                    Step::Wait(ms) => Err(Duration::from_millis(ms)),
+            let task = courier.with(|courier| {
+                Ok(match courier.next(MonoTime::now())? {
+                    Step::Idle => Task::Pause(Pause::Idle),
+                    _ if left.is_zero() => Task::Pause(Pause::TimeUp),
+                    Step::Wait(ms) => Task::Sleep(Duration::from_millis(ms).min(left)),
                     Step::Send(parcel) => {
                         self.set_clock_offset_ms(parcel.clock_offset_ms);
-                        Ok((parcel.ticket, self.take_body(parcel.body)))
+                        body.clear();
+                        body.extend_from_slice(parcel.body);
+                        Task::Send(parcel.ticket)
                     }
+                })
+            });
+            let settled = match task {
+                Err(error) => Err(error),
+                Ok(Task::Pause(pause)) => break Ok(pause),
+                Ok(Task::Sleep(wait)) => {
+                    thread::sleep(wait.min(LOOK_AGAIN));
+                    Ok(())
+                }
+                Ok(Task::Send(ticket)) => {
+                    let event = self.send_for_event(&body);
+                    let now = MonoTime::now();
+                    courier.with(|courier| courier.settle(ticket, event, now, random()).map(|_| ()))
                 }
             };
-            match step {
-                Err(wait) => thread::sleep(wait.min(left).min(LOOK_AGAIN)),
-                Ok((ticket, body)) => {
-                    let event = self.send_for_event(&body);
-                    self.give_body_back(body);
-                    let now = MonoTime::now();
-                    let mut guard = lock();
-                    let courier: &mut Courier<O, B> = (*guard).borrow_mut();
-                    courier.settle(ticket, event, now, random())?;
-                }
+            if let Err(error) = settled {
+                break Err(error);
             }
-        }
+        };
+        self.give_body_back(body);
+        result
     }
 
     /// Sends an encoded report once, for [`Courier::settle`].

@@ -291,3 +291,311 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
         Err(TryLockError::Error(error)) => Err(SpoolIoError::at("lock", &path)(error).into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::courier::{Courier, Event, Policy, Step, Storage};
+    use crate::exchange::Outcome;
+    use crate::report::{Job, JobStatus, Report};
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+    use std::io;
+    use std::ops::Range;
+    use std::rc::Rc;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    /// What was asked of the files, and which of it fails.
+    #[derive(Debug, Default)]
+    struct Watch {
+        operations: usize,
+        failing: Range<usize>,
+        failed: usize,
+        syncs: usize,
+        writes: usize,
+        bytes: BTreeMap<(&'static str, u32), usize>,
+        most_bytes: usize,
+    }
+
+    impl Watch {
+        fn operation(&mut self, action: &'static str) -> Result<(), SpoolIoError> {
+            let fails = self.failing.contains(&self.operations);
+            self.operations += 1;
+            self.failed += usize::from(fails);
+            // EIO
+            let error =
+                || SpoolIoError::at(action, Path::new("disk"))(io::Error::from_raw_os_error(5));
+            if fails { Err(error()) } else { Ok(()) }
+        }
+    }
+
+    #[derive(Debug)]
+    struct Watched {
+        files: FileStorage,
+        kind: &'static str,
+        watch: Rc<RefCell<Watch>>,
+    }
+
+    impl Storage for Watched {
+        type Error = SpoolIoError;
+
+        fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), SpoolIoError> {
+            self.files.list(each)
+        }
+
+        fn limits(&self) -> (usize, usize) {
+            self.files.limits()
+        }
+
+        fn create(&mut self, id: u32, len: usize) -> Result<(), SpoolIoError> {
+            let mut watch = self.watch.borrow_mut();
+            watch.operation("create")?;
+            watch.bytes.insert((self.kind, id), len);
+            let live = watch.bytes.iter().filter(|((kind, _), _)| *kind == LIVE);
+            watch.most_bytes = watch.most_bytes.max(live.map(|(_, len)| len).sum());
+            self.files.create(id, len)
+        }
+
+        fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), SpoolIoError> {
+            self.files.read(id, offset, buffer)
+        }
+
+        fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), SpoolIoError> {
+            let mut watch = self.watch.borrow_mut();
+            watch.writes += 1;
+            let result = watch.operation("write");
+            // A failed write may leave its first half.
+            let len = if result.is_ok() {
+                bytes.len()
+            } else {
+                bytes.len() / 2
+            };
+            self.files.write(id, offset, &bytes[..len])?;
+            result
+        }
+
+        fn sync(&mut self, id: u32) -> Result<(), SpoolIoError> {
+            let mut watch = self.watch.borrow_mut();
+            watch.syncs += 1;
+            watch.operation("sync")?;
+            self.files.sync(id)
+        }
+
+        fn discard(&mut self, id: u32) -> Result<(), SpoolIoError> {
+            let mut watch = self.watch.borrow_mut();
+            watch.operation("remove")?;
+            watch.bytes.remove(&(self.kind, id));
+            self.files.discard(id)
+        }
+    }
+
+    type Node = Courier<LogOutbox<Watched, Watched, MOST>, Vec<u8>>;
+
+    const NOW: MonoTime = MonoTime(0);
+
+    fn open(
+        dir: &Path,
+        watch: &Rc<RefCell<Watch>>,
+        max_bytes: usize,
+        durability: Durability,
+    ) -> Node {
+        let watched = |kind| Watched {
+            files: FileStorage::new(dir, kind, 4096, max_bytes),
+            kind,
+            watch: watch.clone(),
+        };
+        let log = LogOutbox::open(watched(LIVE), watched(DEAD), durability).unwrap();
+        let policy = Policy {
+            start_spread_ms: 0,
+            ..Policy::default()
+        };
+        Courier::new(log, Vec::new(), policy, NOW, 0)
+    }
+
+    fn submit(node: &mut Node, message_id: &str) -> Result<Ticket, String> {
+        let jobs = [Job::new(JobStatus::Running, 1)];
+        node.submit(&Report::new(message_id, &jobs), NOW)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Settles the oldest report; its name. A failing disk must not matter.
+    fn settle(node: &mut Node, outcome: Outcome, status: u16) -> Option<String> {
+        let Step::Send(parcel) = node.next(NOW).unwrap() else {
+            return None;
+        };
+        let (ticket, report): (_, serde_json::Value) =
+            (parcel.ticket, serde_json::from_slice(parcel.body).unwrap());
+        let id = report["message_id"].as_str().unwrap().to_string();
+        let event = Event::Answered {
+            outcome,
+            status,
+            retry_after_ms: None,
+            clock_skew_ms: None,
+        };
+        node.settle(ticket, event, NOW, 0).unwrap();
+        Some(id)
+    }
+
+    #[test]
+    fn one_sync_for_each_report() {
+        let dir = tempfile::tempdir().unwrap();
+        let watch = Rc::default();
+        let mut node = open(dir.path(), &watch, 1 << 20, Durability::Each);
+        submit(&mut node, "0").unwrap();
+        let count = |node: &mut Node, run: &mut dyn FnMut(&mut Node)| {
+            *watch.borrow_mut() = Watch::default();
+            run(node);
+            (watch.borrow().syncs, watch.borrow().writes)
+        };
+        let mut ten =
+            |node: &mut Node| (0..10).for_each(|n| assert!(submit(node, &n.to_string()).is_ok()));
+        let (syncs, writes) = count(&mut node, &mut ten);
+        assert_eq!(syncs, 10);
+        assert!(writes <= 40, "{writes}");
+        let mut eleven = |node: &mut Node| {
+            (0..11).for_each(|_| drop(settle(node, Outcome::Accepted, 200).unwrap()))
+        };
+        assert_eq!(
+            count(&mut node, &mut eleven).0,
+            0,
+            "what is delivered becomes durable with what comes next"
+        );
+        let mut many =
+            |node: &mut Node| (0..1000).for_each(|n| assert!(submit(node, &n.to_string()).is_ok()));
+        let (syncs, _) = count(&mut node, &mut many);
+        let segments = watch.borrow().bytes.len();
+        assert!(
+            (1000..=1000 + segments).contains(&syncs),
+            "{syncs} with {segments} new segments"
+        );
+    }
+
+    #[test]
+    fn the_bound_is_kept_at_every_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let watch = Rc::default();
+        let durability = Durability::Batch {
+            reports: 100,
+            ms: 1000,
+        };
+        let mut node = open(dir.path(), &watch, 65536, durability);
+        for number in 0..3000i64 {
+            let id = number.to_string();
+            let job = Job::new(JobStatus::Running, 1);
+            let jobs = [if number % 4 == 0 {
+                job
+            } else {
+                job.with_job_id(number % 7 + 1)
+            }];
+            while node.submit(&Report::new(&id, &jobs), NOW).is_err() {
+                settle(&mut node, Outcome::Accepted, 200).unwrap();
+            }
+        }
+        assert!(node.status().ledger.superseded > 100);
+        let most = watch.borrow().most_bytes;
+        assert!((65536..=65536 + 4096).contains(&most), "{most}");
+    }
+
+    /// Submits, delivers and refuses; gives back what was accepted, and what was settled.
+    fn script(node: &mut Node, accepted: &mut Vec<String>, settled: &mut Vec<String>) {
+        for number in 0..60u32 {
+            let id = number.to_string();
+            if submit(node, &id).is_ok() {
+                accepted.push(id);
+            }
+            if number % 3 == 0 {
+                let refused = number % 9 == 0;
+                let (outcome, status) = if refused {
+                    (Outcome::Refused, 400)
+                } else {
+                    (Outcome::Accepted, 200)
+                };
+                settled.extend(settle(node, outcome, status));
+            }
+        }
+    }
+
+    /// Whether `settled` has all of `accepted`, in order, and nothing but what was submitted.
+    fn assert_nothing_lost(accepted: &[String], settled: &[String], at: &str) {
+        let mut rest = settled.iter();
+        for id in accepted {
+            assert!(
+                rest.any(|settled| settled == id),
+                "{at}: {id} is lost or late: {accepted:?} {settled:?}"
+            );
+        }
+    }
+
+    fn assert_adds_up(node: &Node, at: &str) {
+        let Ledger {
+            submitted,
+            delivered,
+            refused,
+            superseded,
+            expired,
+            torn: _,
+            corrupt,
+        } = node.status().ledger;
+        let sum = delivered + refused + superseded + expired + corrupt + node.status().waiting;
+        assert_eq!(submitted, sum, "{at}: {:?}", node.status());
+    }
+
+    #[test]
+    fn an_error_at_any_operation_costs_no_report() {
+        let undisturbed = {
+            let (dir, watch) = (tempfile::tempdir().unwrap(), Rc::default());
+            let mut node = open(dir.path(), &watch, 65536, Durability::Each);
+            script(&mut node, &mut Vec::new(), &mut Vec::new());
+            watch.borrow().operations
+        };
+        let mut errors = 0;
+        for first in 0..undisturbed {
+            for (count, again) in [
+                (1, false),
+                (1, true),
+                (4, false),
+                (30, true),
+                (usize::MAX / 2, false),
+                (usize::MAX / 2, true),
+            ] {
+                let at =
+                    std::format!("{count} errors from operation {first} on, opened again: {again}");
+                let (dir, watch) = (
+                    tempfile::tempdir().unwrap(),
+                    Rc::<RefCell<Watch>>::default(),
+                );
+                watch.borrow_mut().failing = first..first + count;
+                let mut node = open(dir.path(), &watch, 65536, Durability::Each);
+                let (mut accepted, mut settled) = (Vec::new(), Vec::new());
+                script(&mut node, &mut accepted, &mut settled);
+                assert_adds_up(&node, &at);
+                errors += watch.borrow().failed;
+
+                // The disk is well again.
+                watch.borrow_mut().failing = 0..0;
+                if again {
+                    drop(node);
+                    node = open(dir.path(), &watch, 65536, Durability::Each);
+                    assert_adds_up(&node, &at);
+                    if node.status().ledger.corrupt != 0 {
+                        std::println!("CORRUPT {at}");
+                    }
+                    // What was settled while the disk failed may come again.
+                    accepted.retain(|id| !settled.contains(id));
+                    settled.clear();
+                }
+                for id in ["100", "101"] {
+                    submit(&mut node, id).expect(&at);
+                    accepted.push(id.to_string());
+                }
+                while let Some(id) = settle(&mut node, Outcome::Accepted, 200) {
+                    settled.push(id);
+                }
+                assert_nothing_lost(&accepted, &settled, &at);
+                assert_adds_up(&node, &at);
+            }
+        }
+        std::println!("{undisturbed} operations, {errors} errors");
+    }
+}
