@@ -151,9 +151,8 @@ impl<'a> Endpoint<'a> {
 
     /// Whether the host is `localhost` or a loopback address.
     pub fn is_loopback(&self) -> bool {
-        let is_v4 = |rest: &str| rest.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         self.host.eq_ignore_ascii_case("localhost")
-            || self.host.strip_prefix("127.").is_some_and(is_v4)
+            || is_loopback_v4(self.host)
             || matches!(self.host, "[::1]" | "[0:0:0:0:0:0:0:1]")
     }
 
@@ -218,6 +217,39 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// `127.` and three more numbers: what is no address is a name, and a name leads anywhere.
+fn is_loopback_v4(host: &str) -> bool {
+    let mut parts = 1;
+    let mut rest = host;
+    while let Some((number, behind)) = split_once(rest, b'.') {
+        if !is_octet(number) {
+            return false;
+        }
+        parts = u32::saturating_add(parts, 1);
+        rest = behind;
+    }
+    parts == 4 && is_octet(rest) && host.starts_with("127.")
+}
+
+fn is_octet(text: &str) -> bool {
+    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    digits && text.parse::<u8>().is_ok()
+}
+
+/// `.` or `..` in any spelling.
+fn is_dots(segment: &str) -> bool {
+    let mut rest = segment;
+    let mut dots = 0;
+    while let Some(behind) = [".", "%2e", "%2E"]
+        .iter()
+        .find_map(|dot| rest.strip_prefix(dot))
+    {
+        dots = u32::saturating_add(dots, 1);
+        rest = behind;
+    }
+    rest.is_empty() && (1..=2).contains(&dots)
+}
+
 fn parse_port(digits: &str) -> Option<u16> {
     // A sign would parse.
     let all_digits = digits.bytes().all(|b| b.is_ascii_digit());
@@ -253,7 +285,7 @@ fn first_wrong_in_path(path: &str) -> Option<usize> {
     let mut segments = path;
     while let Some((_, behind)) = split_once(segments, b'/') {
         let segment = split_once(behind, b'/').map_or(behind, |(segment, _)| segment);
-        if matches!(segment, "." | "..") {
+        if is_dots(segment) {
             return Some(path.len().saturating_sub(behind.len()));
         }
         segments = behind;

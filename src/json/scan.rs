@@ -366,9 +366,13 @@ impl<'a> Scanner<'a> {
                 .or(Some(Error { code, offset }));
         }
         match (wrong, self.byte(), utf8) {
-            // Wrong content first; if the string does not end either, the next call says so.
-            (Some(wrong), closing, _) => {
-                self.at = self.at.wrapping_add(usize::from(closing.is_some()));
+            (Some(wrong), Some(_), _) => {
+                self.at = self.at.wrapping_add(1);
+                Err(wrong)
+            }
+            // Wrong content first; that the string does not end either, the next call says.
+            (Some(wrong), None, _) => {
+                self.failed = Some(self.error(Code::JsonUnexpectedEnd));
                 Err(wrong)
             }
             (None, Some(_), Ok(raw)) => {
@@ -403,14 +407,18 @@ impl<'a> Scanner<'a> {
     /// The second half that must follow the first one.
     fn low_surrogate(&mut self) -> Result<(), Code> {
         let before = self.at;
-        let rest = self.text.get(self.at..).unwrap_or_default();
+        let rest = self.text.get(before..).unwrap_or_default();
         if rest.starts_with(b"\\u") {
-            self.at = self.at.wrapping_add(2);
-            if let 0xdc00..0xe000 = self.hex4()? {
-                return Ok(());
+            self.at = before.wrapping_add(2);
+            match self.hex4() {
+                Ok(0xdc00..0xe000) => return Ok(()),
+                Err(Code::JsonUnexpectedEnd) => return Err(Code::JsonUnexpectedEnd),
+                // It may be a character of its own: read it again.
+                _ => self.at = before,
             }
-            // It may be a character of its own: read it again.
-            self.at = before;
+        } else if b"\\u".starts_with(rest) {
+            self.at = self.text.len();
+            return Err(Code::JsonUnexpectedEnd);
         }
         Err(Code::JsonLoneSurrogate)
     }

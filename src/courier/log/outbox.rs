@@ -84,6 +84,8 @@ pub struct LogOutbox<L, D, const MAX: usize> {
     pub(super) gone: u64,
     /// Where to look for the oldest report.
     pub(super) head: Place,
+    /// A report whose write failed, before it is known whether it is there.
+    doubt: Option<Place>,
     marked: (u64, Ledger),
     marks_unsynced: u32,
     unsynced: u32,
@@ -108,6 +110,7 @@ impl<L, D, const MAX: usize> LogOutbox<L, D, MAX> {
             cursor: 0,
             gone: 0,
             head: Place { id: 0, offset: 0 },
+            doubt: None,
             marked: (0, NO_LEDGER),
             marks_unsynced: 0,
             unsynced: 0,
@@ -305,6 +308,17 @@ where
         }
     }
 
+    /// Whether a report whose write failed is there all the same: only when that is known may its number be used again.
+    fn resolve_doubt(&mut self) -> Result<(), LogError<L::Error>> {
+        if let Some(place) = self.doubt {
+            if self.live.is_there(place)? {
+                self.next_seq = self.next_seq.saturating_add(1);
+            }
+            self.doubt = None;
+        }
+        Ok(())
+    }
+
     fn sync_live(&mut self) -> Result<(), LogError<L::Error>> {
         self.live.sync()?;
         (self.unsynced, self.marks_unsynced) = (0, 0);
@@ -410,15 +424,18 @@ where
             let _ = prefix.extend_from_slice(&key_bytes(key));
         }
         let payload = prefix.len().saturating_add(report.len());
+        self.resolve_doubt()?;
         if !self.live.has_room(payload) {
             self.make_room(payload, jobs)?;
         }
         let seq = self.next_seq;
-        let result = self.live.append(Kind::Report, seq, &prefix, report);
-        if result.is_ok() || self.live.last_landed(seq) {
-            self.next_seq = seq.saturating_add(1);
+        let place = self.live.end_of_log();
+        if let Err(error) = self.live.append(Kind::Report, seq, &prefix, report) {
+            self.doubt = Some(place);
+            let _ = self.resolve_doubt();
+            return Err(error);
         }
-        result?;
+        self.next_seq = seq.saturating_add(1);
         let due = match self.durability {
             Durability::Each => true,
             Durability::Batch { reports, .. } => {

@@ -434,21 +434,23 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         Ok(())
     }
 
-    /// Whether the record that was appended last is there after all: its write failed.
-    pub(super) fn last_landed(&mut self, seq: u64) -> bool {
-        let Some(id) = self.list.last().map(|last| last.id) else {
-            return false;
-        };
-        let mut at = Place {
-            id,
-            offset: SEGMENT_HEADER,
-        };
-        let mut landed = false;
-        while let Ok(Some((place, header))) = self.next(at) {
-            landed |= header.kind == Kind::Report && header.seq == seq;
-            at = place.plus(header.record_len());
+    /// Where the next record goes.
+    pub(super) fn end_of_log(&self) -> Place {
+        Place {
+            id: self.list.last().map_or(0, |last| last.id),
+            offset: self.write_at,
         }
-        landed
+    }
+
+    /// Whether the record at this very place is there and whole.
+    pub(super) fn is_there(&mut self, place: Place) -> Result<bool, LogError<S::Error>> {
+        if !self.list.iter().any(|segment| segment.id == place.id) {
+            return Ok(false);
+        }
+        match self.header_at(place.id, place.offset, usize::MAX)? {
+            Some(header) => self.is_whole(place, &header),
+            None => Ok(false),
+        }
     }
 
     /// Makes durable what is written.

@@ -1,0 +1,32 @@
+//! Any bytes: what checks valid is read, and written again is valid; what does not is not read.
+#![no_main]
+
+use edge_report::{Finding, ReportBuf, check, check_into};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &[u8]| {
+    let mut findings = Vec::new();
+    let summary = check(text, |finding| findings.push(finding));
+    assert_eq!(summary.total(), findings.len());
+    for finding in &findings {
+        assert!(finding.offset.is_some_and(|offset| offset <= text.len()));
+        assert!(!finding.to_string().is_empty());
+    }
+    let mut slots = [Finding::NONE; 3];
+    let (first, same) = check_into(text, &mut slots);
+    assert_eq!(first, &findings[..findings.len().min(3)]);
+    assert_eq!(same, summary);
+
+    match ReportBuf::from_json(text) {
+        Err(error) => {
+            let first = findings.iter().find(|f| f.severity().name() == "error");
+            assert_eq!(first.map(|f| f.code), Some(error.code), "{error}");
+        }
+        Ok(report) => {
+            assert!(summary.is_valid());
+            let bytes = report.encode_to_vec().expect("valid");
+            assert!(check(&bytes, |_| {}).is_valid());
+            assert_eq!(ReportBuf::from_json(&bytes).expect("valid"), report);
+        }
+    }
+});

@@ -1,0 +1,84 @@
+//! Writes the shared vectors as a first corpus: `seeds VECTORS CORPUS`.
+
+// The coverage hooks, which every program built with these flags needs.
+use libfuzzer_sys as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut folder = || arguments.next().expect("usage: seeds VECTORS CORPUS");
+    let (vectors, corpus) = (folder(), folder());
+    let (vectors, corpus) = (Path::new(&vectors), Path::new(&corpus));
+    for case in cases(vectors, "json.json", "cases") {
+        write(corpus, "scanner", &case, &bytes(&case, "text"));
+    }
+    for case in cases(vectors, "reports.json", "reports") {
+        let text = bytes(&case, "input");
+        write(corpus, "check", &case, &text);
+        write(corpus, "scanner", &case, &text);
+        // Not read as a report there, but full of its words.
+        write(corpus, "encode", &case, &text);
+    }
+    for case in cases(vectors, "replies.json", "replies") {
+        let header = |name: &str| {
+            case["headers"][name]
+                .as_str()
+                .unwrap_or_default()
+                .as_bytes()
+        };
+        let status = case["status"].as_u64().and_then(|n| u16::try_from(n).ok());
+        let status = status.expect("a status").to_le_bytes();
+        let body = bytes(&case, "body");
+        let parts = [
+            &status,
+            header("retry_after"),
+            b"\0",
+            header("date"),
+            b"\0",
+            &body,
+        ];
+        write(corpus, "reply", &case, &parts.concat());
+    }
+    for case in cases(vectors, "sign.json", "vectors") {
+        write(
+            corpus,
+            "endpoint",
+            &case,
+            case["canonical_request"].to_string().as_bytes(),
+        );
+    }
+}
+
+fn cases(vectors: &Path, file: &str, list: &str) -> Vec<Value> {
+    let text = std::fs::read(vectors.join(file)).expect(file);
+    let mut whole: Value = serde_json::from_slice(&text).expect(file);
+    match whole[list].take() {
+        Value::Array(cases) => cases,
+        _ => panic!("{file} has no list {list}"),
+    }
+}
+
+/// The input of a case; of those that are not written out nothing.
+fn bytes(case: &Value, text: &str) -> Vec<u8> {
+    match (case[text].as_str(), case["hex"].as_str()) {
+        (Some(text), _) => text.into(),
+        (_, Some(hex)) => (hex.as_bytes().chunks(2))
+            .map(|pair| {
+                str::from_utf8(pair)
+                    .ok()
+                    .and_then(|p| u8::from_str_radix(p, 16).ok())
+            })
+            .collect::<Option<_>>()
+            .expect("hex"),
+        _ => Vec::new(),
+    }
+}
+
+fn write(corpus: &Path, target: &str, case: &Value, bytes: &[u8]) {
+    let folder = corpus.join(target);
+    std::fs::create_dir_all(&folder).expect("a folder for the corpus");
+    let name = case["name"].as_str().expect("a name");
+    std::fs::write(folder.join(name), bytes).expect("room on the disk");
+}
