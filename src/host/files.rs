@@ -65,6 +65,33 @@ pub(super) struct FileStorage {
     max_bytes: usize,
     /// The one used last comes first.
     handles: Vec<(u32, File)>,
+    ahead: Ahead,
+}
+
+/// A log is read in small pieces, one behind the other: what follows the one read last is kept.
+#[derive(Debug, Default)]
+struct Ahead {
+    id: u32,
+    offset: usize,
+    bytes: Vec<u8>,
+}
+
+const AHEAD: usize = 4096;
+
+impl Ahead {
+    /// Fills `buffer`; `false` if not all of it is here.
+    fn copy(&self, id: u32, offset: usize, buffer: &mut [u8]) -> bool {
+        let from = offset.checked_sub(self.offset).filter(|_| id == self.id);
+        let kept = from.and_then(|from| self.bytes.get(from..)?.get(..buffer.len()));
+        kept.map(|kept| buffer.copy_from_slice(kept)).is_some()
+    }
+
+    /// Forgets what is written anew.
+    fn forget(&mut self, id: u32, offset: usize) {
+        if id == self.id {
+            self.bytes.truncate(offset.saturating_sub(self.offset));
+        }
+    }
 }
 
 impl FileStorage {
@@ -80,6 +107,7 @@ impl FileStorage {
             segment_bytes,
             max_bytes,
             handles: Vec::new(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -183,6 +211,7 @@ impl Storage for FileStorage {
     }
 
     fn create(&mut self, id: u32, len: usize) -> Result<(), SpoolIoError> {
+        self.ahead.forget(id, 0);
         let path = self.path(id);
         let new = path.with_extension("seg.new");
         let made = Self::blank(&new, len).and_then(|file| {
@@ -202,10 +231,27 @@ impl Storage for FileStorage {
     }
 
     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), SpoolIoError> {
-        self.with(id, "read", |file| read_at(file, buffer, offset))
+        if self.ahead.copy(id, offset, buffer) {
+            return Ok(());
+        }
+        let mut bytes = core::mem::take(&mut self.ahead).bytes;
+        self.with(id, "read", |file| {
+            bytes.resize(AHEAD, 0);
+            // If that fails, what is asked for may still be readable.
+            let len = read_some_at(file, &mut bytes, offset).unwrap_or(0);
+            bytes.truncate(len);
+            match bytes.get(..buffer.len()) {
+                Some(read) => buffer.copy_from_slice(read),
+                None => read_at(file, buffer, offset)?,
+            }
+            Ok(())
+        })?;
+        self.ahead = Ahead { id, offset, bytes };
+        Ok(())
     }
 
     fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), SpoolIoError> {
+        self.ahead.forget(id, offset);
         self.with(id, "write", |file| write_at(file, bytes, offset))
     }
 
@@ -214,6 +260,7 @@ impl Storage for FileStorage {
     }
 
     fn discard(&mut self, id: u32) -> Result<(), SpoolIoError> {
+        self.ahead.forget(id, 0);
         self.handles.retain(|(open, _)| *open != id);
         let path = self.path(id);
         match fs::remove_file(&path) {
@@ -273,6 +320,11 @@ pub(super) fn sync_dir(_: &Path) -> Result<(), SpoolIoError> {
 }
 
 #[cfg(unix)]
+fn read_some_at(file: &File, buffer: &mut [u8], offset: usize) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, position(offset))
+}
+
+#[cfg(unix)]
 fn read_at(file: &File, buffer: &mut [u8], offset: usize) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, position(offset))
 }
@@ -280,6 +332,12 @@ fn read_at(file: &File, buffer: &mut [u8], offset: usize) -> io::Result<()> {
 #[cfg(unix)]
 fn write_at(file: &File, bytes: &[u8], offset: usize) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, position(offset))
+}
+
+#[cfg(not(unix))]
+fn read_some_at(mut file: &File, buffer: &mut [u8], offset: usize) -> io::Result<usize> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(position(offset)))?;
+    file.read(buffer)
 }
 
 #[cfg(not(unix))]

@@ -157,10 +157,9 @@ where
             torn = false;
             match header.kind {
                 Kind::Report => {
-                    if let Some((_, previous)) = last_report.replace((place, header)) {
-                        // What stands behind it shows that it was whole once.
-                        self.next_seq = self.next_seq.max(seq_after(&previous));
-                    }
+                    // The numbers before it were all given out. Itself, only if it is whole.
+                    self.next_seq = self.next_seq.max(header.seq);
+                    last_report = Some((place, header));
                     torn = true;
                 }
                 Kind::Mark => self.recover_mark(place, &header)?,

@@ -409,6 +409,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.write_record(place, &header, prefix, body)
     }
 
+    /// Writes a record: a small one in one go.
     pub(super) fn write_record(
         &mut self,
         place: Place,
@@ -416,18 +417,36 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         prefix: &[u8],
         body: &[u8],
     ) -> Result<(), LogError<S::Error>> {
-        let mut offset = place.offset;
-        let (whole, rest) = body.as_chunks::<ALIGN>();
+        let mut chunk = [0; CHUNK];
+        let front = chunk
+            .len()
+            .saturating_sub(HEADER)
+            .saturating_sub(prefix.len());
+        let (front, rest) = body.split_at_checked(front).unwrap_or((body, &[]));
+        let bytes = header.encode();
+        let parts = bytes.iter().chain(prefix).chain(front);
+        chunk
+            .iter_mut()
+            .zip(parts)
+            .for_each(|(to, from)| *to = *from);
+        let len = padded(
+            HEADER
+                .saturating_add(prefix.len())
+                .saturating_add(front.len()),
+        );
+        let (whole, tail) = rest.as_chunks::<ALIGN>();
         let mut last = [0; ALIGN];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        let last = if rest.is_empty() { &[][..] } else { &last[..] };
-        for part in [&header.encode()[..], prefix, whole.as_flattened(), last] {
+        last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        let last = if tail.is_empty() { &[][..] } else { &last[..] };
+        let mut offset = place.offset;
+        for part in [
+            chunk.get(..len).unwrap_or_default(),
+            whole.as_flattened(),
+            last,
+        ] {
             if !part.is_empty() {
-                self.storage
-                    .write(place.id, offset, part)
-                    .map_err(LogError::Device)?;
+                let written = self.storage.write(place.id, offset, part);
+                written.map_err(LogError::Device)?;
                 offset = offset.saturating_add(part.len());
             }
         }
@@ -470,8 +489,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 return;
             }
             // What says that its reports are settled must last longer than it.
-            let _ = self.sync();
-            if self.storage.discard(first.id).is_err() {
+            if self.sync().is_err() || self.storage.discard(first.id).is_err() {
                 return;
             }
             self.list.retain(|segment| segment.id != first.id);

@@ -1,0 +1,953 @@
+//! The spool on real files.
+#![cfg(feature = "std")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use edge_report::courier::{
+    Courier, CourierError, Durability, Event, LogError, Outbox, Policy, Reason, Step,
+};
+use edge_report::courier::{Ledger, Ticket};
+use edge_report::{Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
+use tempfile::TempDir;
+
+type Node = Courier<Spool, Vec<u8>>;
+type Failure = CourierError<<Spool as Outbox>::Error>;
+
+const NOW: MonoTime = MonoTime(1000);
+
+/// Some segments of 4 KiB, some 35 reports in each.
+const SMALL: Limits = Limits {
+    max_bytes: 64 * 1024,
+    segment_bytes: Some(4096),
+    dead_letter_bytes: 64 * 1024,
+    durability: Durability::Each,
+};
+
+fn place() -> (TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("spool");
+    (parent, dir)
+}
+
+/// In memory where there is such a place: for what takes many syncs.
+fn quick_place() -> (TempDir, PathBuf) {
+    let parent = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
+    let dir = parent.path().join("spool");
+    (parent, dir)
+}
+
+fn node(spool: Spool) -> Node {
+    let policy = Policy {
+        start_spread_ms: 0,
+        min_backoff_ms: 0,
+        max_backoff_ms: 0,
+        ..Policy::default()
+    };
+    Courier::new(spool, Vec::new(), policy, NOW, 0)
+}
+
+fn open(dir: &Path, limits: Limits) -> Node {
+    node(Spool::open(dir, limits).unwrap())
+}
+
+/// Why it does not open, as people read it.
+fn refusal(dir: &Path) -> String {
+    Spool::open(dir, SMALL).unwrap_err().to_string()
+}
+
+/// A report that nothing supersedes, since its job has no id.
+fn submit(node: &mut Node, message_id: &str) -> Result<Ticket, Failure> {
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    node.submit(&Report::new(message_id, &jobs), NOW)
+}
+
+fn submit_all(node: &mut Node, message_ids: std::ops::Range<usize>) {
+    for number in message_ids {
+        submit(node, &number.to_string()).unwrap();
+    }
+}
+
+fn answered(outcome: Outcome, status: u16) -> Event {
+    Event::Answered {
+        outcome,
+        status,
+        retry_after_ms: None,
+        clock_skew_ms: None,
+    }
+}
+
+fn message_id(body: &[u8]) -> String {
+    let report: serde_json::Value = serde_json::from_slice(body).unwrap();
+    report["message_id"].as_str().unwrap().to_owned()
+}
+
+/// Delivers the next report, and says which one it was.
+fn settle(node: &mut Node, event: Event) -> Option<String> {
+    let Step::Send(parcel) = node.next(NOW).unwrap() else {
+        return None;
+    };
+    let (ticket, id) = (parcel.ticket, message_id(parcel.body));
+    node.settle(ticket, event, NOW, 0).unwrap();
+    Some(id)
+}
+
+fn deliver(node: &mut Node) -> Option<String> {
+    settle(node, answered(Outcome::Accepted, 200))
+}
+
+fn drain(node: &mut Node) -> Vec<String> {
+    std::iter::from_fn(|| deliver(node)).collect()
+}
+
+fn numbers(range: impl IntoIterator<Item = usize>) -> Vec<String> {
+    range.into_iter().map(|number| number.to_string()).collect()
+}
+
+/// What the ledger promises.
+fn assert_adds_up(node: &Node) {
+    let status = node.status();
+    let Ledger {
+        submitted,
+        delivered,
+        refused,
+        superseded,
+        expired,
+        torn: _,
+        corrupt,
+    } = status.ledger;
+    assert_eq!(
+        submitted,
+        delivered + refused + superseded + expired + corrupt + status.waiting,
+        "{status:?}"
+    );
+}
+
+/// The segments of a kind, in order.
+fn segments(dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let mut found: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    found.retain(|path| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(prefix)
+    });
+    found.sort_unstable();
+    found
+}
+
+fn bytes_of(paths: &[PathBuf]) -> u64 {
+    paths
+        .iter()
+        .map(|path| fs::metadata(path).unwrap().len())
+        .sum()
+}
+
+/// Name and bytes of all files.
+fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    files
+        .map(|file| (file.file_name(), fs::read(file.path()).unwrap()))
+        .collect()
+}
+
+#[test]
+#[cfg(unix)]
+fn everything_is_for_the_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let (_parent, dir) = place();
+    let mut node = open(&dir, SMALL);
+    submit_all(&mut node, 0..100);
+    settle(&mut node, answered(Outcome::Refused, 400)).unwrap();
+    assert_eq!(mode(&dir), 0o700);
+    let files: Vec<_> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let names = |prefix| segments(&dir, prefix).len();
+    assert!(
+        names("live-") > 2 && names("dead-") == 1 && names("lock") == 1,
+        "{files:?}"
+    );
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{file:?}");
+    }
+    drop(node);
+
+    // A directory that is there keeps its permissions.
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o750)).unwrap();
+    open(&dir, SMALL);
+    assert_eq!(mode(&dir), 0o750);
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let (_parent, dir) = place();
+    let mut node = open(&dir, SMALL);
+    submit_all(&mut node, 0..3);
+    let error = Spool::open(&dir, SMALL).unwrap_err();
+    assert!(
+        matches!(&error, SpoolError::Locked(path) if *path == dir),
+        "{error:?}"
+    );
+    let text = format!(
+        "the spool {} is in use: only one process at a time can have it open",
+        dir.display()
+    );
+    assert_eq!(error.to_string(), text);
+    assert_eq!(child("open", &dir), text);
+
+    submit_all(&mut node, 3..5);
+    drop(node);
+    assert_eq!(child("open", &dir), "5 wait");
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..5));
+}
+
+#[test]
+fn a_killed_process_leaves_no_lock() {
+    let (_parent, dir) = place();
+    assert_eq!(child("abort", &dir), "3 wait");
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..3));
+}
+
+#[test]
+fn all_of_it_is_there_after_a_restart() {
+    let (_parent, dir) = place();
+    let mut node = open(&dir, SMALL);
+    submit_all(&mut node, 0..100);
+    for expected in 0..30 {
+        assert_eq!(deliver(&mut node), Some(expected.to_string()));
+    }
+    for (number, status) in [(30, 400), (31, 413)] {
+        let refused = settle(&mut node, answered(Outcome::Refused, status));
+        assert_eq!(refused, Some(number.to_string()));
+    }
+    let before = (node.status().ledger, node.status().waiting);
+    assert_eq!(
+        before,
+        (
+            Ledger {
+                submitted: 100,
+                delivered: 30,
+                refused: 2,
+                ..Ledger::default()
+            },
+            68
+        )
+    );
+    drop(node);
+
+    for round in 0..3 {
+        let mut node = open(&dir, SMALL);
+        assert_eq!(
+            (node.status().ledger, node.status().waiting),
+            before,
+            "{round}"
+        );
+        let letter = node.dead_letter(None).unwrap().unwrap();
+        let first = letter.ticket;
+        assert_eq!((first, letter.reason), (Ticket(31), Reason::Status(400)));
+        assert_eq!(message_id(letter.body), "30");
+        let letter = node.dead_letter(Some(first)).unwrap().unwrap();
+        let second = letter.ticket;
+        assert_eq!((second, letter.reason), (Ticket(32), Reason::Status(413)));
+        assert_eq!(message_id(letter.body), "31");
+        assert!(node.dead_letter(Some(second)).unwrap().is_none());
+    }
+
+    let mut node = open(&dir, SMALL);
+    assert_eq!(submit(&mut node, "100").unwrap(), Ticket(101));
+    assert_eq!(node.resubmit_dead_letter(NOW).unwrap(), Some(Ticket(102)));
+    drop(node);
+    let mut node = open(&dir, SMALL);
+    assert_eq!(drain(&mut node), numbers((32..101).chain([30])));
+    assert_eq!(node.dead_letter(None).unwrap().unwrap().ticket, Ticket(32));
+    assert_adds_up(&node);
+    drop(node);
+    let node = open(&dir, SMALL);
+    assert_eq!(
+        node.status().ledger,
+        Ledger {
+            submitted: 102,
+            delivered: 100,
+            refused: 2,
+            ..Ledger::default()
+        }
+    );
+    assert_eq!(
+        segments(&dir, "live-").len(),
+        1,
+        "what is delivered is reclaimed"
+    );
+}
+
+#[test]
+fn limits_may_change_between_starts() {
+    let (_parent, dir) = place();
+    submit_all(&mut open(&dir, Limits::default()), 0..200);
+    let mut node = open(
+        &dir,
+        Limits {
+            max_bytes: 16 * 1024,
+            segment_bytes: None,
+            ..SMALL
+        },
+    );
+    let first = segments(&dir, "live-");
+    // The segment in use has 1 MiB.
+    submit_all(&mut node, 200..300);
+    assert_eq!(segments(&dir, "live-"), first);
+    drop(node);
+    let mut node = open(
+        &dir,
+        Limits {
+            max_bytes: 1 << 20,
+            segment_bytes: Some(128 * 1024),
+            ..SMALL
+        },
+    );
+    submit_all(&mut node, 300..400);
+    assert_eq!(drain(&mut node), numbers(0..400));
+}
+
+#[test]
+fn limits_that_do_not_fit_are_refused() {
+    let (_parent, dir) = place();
+    for (limits, allowed) in [
+        (Limits::default(), true),
+        (
+            Limits {
+                max_bytes: 16 * 1024,
+                ..Limits::default()
+            },
+            true,
+        ),
+        (
+            Limits {
+                max_bytes: 16 * 1024 - 1,
+                ..Limits::default()
+            },
+            false,
+        ),
+        (
+            Limits {
+                max_bytes: 0,
+                ..Limits::default()
+            },
+            false,
+        ),
+        (
+            Limits {
+                dead_letter_bytes: 0,
+                ..Limits::default()
+            },
+            false,
+        ),
+        (
+            Limits {
+                dead_letter_bytes: 16 * 1024,
+                ..Limits::default()
+            },
+            true,
+        ),
+        (
+            Limits {
+                segment_bytes: Some(1 << 20),
+                ..Limits::default()
+            },
+            true,
+        ),
+        (
+            Limits {
+                segment_bytes: Some((1 << 20) - 4096),
+                ..Limits::default()
+            },
+            false,
+        ),
+        (
+            Limits {
+                segment_bytes: Some(16 << 20),
+                ..Limits::default()
+            },
+            true,
+        ),
+        (
+            Limits {
+                segment_bytes: Some((16 << 20) + 1),
+                ..Limits::default()
+            },
+            false,
+        ),
+        (
+            Limits {
+                segment_bytes: Some(0),
+                ..SMALL
+            },
+            false,
+        ),
+        (
+            Limits {
+                segment_bytes: Some(1),
+                ..SMALL
+            },
+            true,
+        ),
+        (
+            Limits {
+                segment_bytes: Some(u64::MAX),
+                ..SMALL
+            },
+            false,
+        ),
+        (
+            Limits {
+                max_bytes: u64::MAX,
+                segment_bytes: Some(u64::MAX),
+                ..SMALL
+            },
+            false,
+        ),
+    ] {
+        match Spool::open(&dir, limits) {
+            Ok(_) => assert!(allowed, "{limits:?}"),
+            Err(error) => assert!(
+                !allowed && matches!(error, SpoolError::Limits(_)),
+                "{limits:?}: {error}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_report_larger_than_a_segment_gets_a_larger_one() {
+    let (_parent, dir) = place();
+    let mut node = open(&dir, SMALL);
+    let metrics = "m".repeat(20_000);
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
+    node.submit(&Report::new("large", &jobs), NOW).unwrap();
+    submit_all(&mut node, 0..3);
+    let metrics = "m".repeat(65_536);
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
+    let refused = node.submit(&Report::new("too large", &jobs), NOW);
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "the report is larger than the outbox"
+    );
+    assert!(bytes_of(&segments(&dir, "live-")) < 32 * 1024);
+    drop(node);
+    assert_eq!(drain(&mut open(&dir, SMALL)), ["large", "0", "1", "2"]);
+}
+
+#[test]
+fn a_missing_parent_is_named() {
+    let (_parent, dir) = place();
+    let error = refusal(&dir.join("a"));
+    let text = format!(
+        "cannot create a in {}: No such file or directory (os error 2)",
+        dir.display()
+    );
+    assert_eq!(error, text);
+    assert!(!dir.exists());
+    assert!(
+        refusal(Path::new("")).starts_with("cannot find : "),
+        "{}",
+        refusal(Path::new(""))
+    );
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_is_named() {
+    let (_parent, dir) = place();
+    fs::write(&dir, "mine").unwrap();
+    let text = format!(
+        "cannot open lock in {}: Not a directory (os error 20)",
+        dir.display()
+    );
+    assert_eq!(refusal(&dir), text);
+    assert_eq!(fs::read(&dir).unwrap(), b"mine");
+}
+
+#[test]
+fn a_directory_without_permission_is_named() {
+    let (_parent, dir) = place();
+    submit_all(&mut open(&dir, SMALL), 0..3);
+    // The kernel's own directory refuses even root.
+    #[cfg(target_os = "linux")]
+    {
+        let error = refusal(Path::new("/proc/sys"));
+        assert!(
+            error.starts_with("cannot open lock in /proc/sys: "),
+            "{error}"
+        );
+        let error = refusal(Path::new("/proc/sys/spool"));
+        assert!(
+            error.starts_with("cannot create spool in /proc/sys: "),
+            "{error}"
+        );
+    }
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..3));
+}
+
+#[test]
+fn a_read_only_file_system_is_named() {
+    let Some(disk) = Mount::new("size=1m") else {
+        return;
+    };
+    let dir = disk.0.path().join("spool");
+    let mut node = open(&dir, SMALL);
+    submit_all(&mut node, 0..3);
+    drop(node);
+    disk.run("mount", &["-o", "remount,ro"]);
+    let before = contents(&dir);
+    let text = format!(
+        "cannot open lock in {}: Read-only file system (os error 30)",
+        dir.display()
+    );
+    assert_eq!(refusal(&dir), text);
+    assert_eq!(contents(&dir), before);
+    disk.run("mount", &["-o", "remount,rw"]);
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..3));
+}
+
+#[test]
+fn a_directory_in_place_of_a_segment_is_named() {
+    let (_parent, dir) = place();
+    submit_all(&mut open(&dir, SMALL), 0..100);
+    let before = contents(&dir);
+    for segment in segments(&dir, "live-") {
+        let (name, away) = (
+            segment.file_name().unwrap().to_str().unwrap(),
+            dir.join("away"),
+        );
+        fs::rename(&segment, &away).unwrap();
+        fs::create_dir(&segment).unwrap();
+        let text = format!("cannot use {name} in {}: it is not a file", dir.display());
+        assert_eq!(refusal(&dir), text);
+        fs::remove_dir(&segment).unwrap();
+        fs::rename(&away, &segment).unwrap();
+        assert_eq!(contents(&dir), before);
+    }
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..100));
+}
+
+/// Whatever is cut off: it opens, the rest is there in order, the ledger adds up, and it goes on.
+#[test]
+fn a_segment_cut_short_costs_what_was_cut_off() {
+    const REPORTS: usize = 100;
+    let (_parent, dir) = quick_place();
+    submit_all(&mut open(&dir, SMALL), 0..REPORTS);
+    let before = contents(&dir);
+    let paths = segments(&dir, "live-");
+    assert!(paths.len() > 2);
+    for (index, path) in paths.iter().enumerate() {
+        for len in (0..4096).step_by(if index == 1 { 61 } else { 509 }) {
+            for file in segments(&dir, "") {
+                fs::remove_file(file).unwrap();
+            }
+            for (name, bytes) in &before {
+                fs::write(dir.join(name), bytes).unwrap();
+            }
+            fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(len)
+                .unwrap();
+            // What stands whole in the files, in the order of their names.
+            let kept: Vec<_> = numbers(0..REPORTS)
+                .into_iter()
+                .filter(|id| {
+                    let id = format!("\"{id}\"");
+                    let whole = |bytes: &[u8]| {
+                        bytes
+                            .windows(id.len())
+                            .position(|part| part == id.as_bytes())
+                    };
+                    paths
+                        .iter()
+                        .any(|file| whole(&fs::read(file).unwrap()).is_some())
+                })
+                .collect();
+            let at = format!("{path:?} cut to {len}");
+
+            let mut node = open(&dir, SMALL);
+            submit(&mut node, "new").expect(&at);
+            assert_adds_up(&node);
+            drop(node);
+            let mut node = open(&dir, SMALL);
+            let mut delivered = drain(&mut node);
+            assert_eq!(delivered.pop().as_deref(), Some("new"), "{at}");
+            assert_adds_up(&node);
+            // The report at the cut is lost, though its name may stand in front of it.
+            let lost = kept.iter().filter(|id| !delivered.contains(id)).count();
+            assert!(lost <= 1, "{at}: {kept:?} {delivered:?}");
+            assert!(
+                delivered.iter().all(|id| kept.contains(id)),
+                "{at}: {kept:?} {delivered:?}"
+            );
+            assert!(
+                delivered.is_sorted_by_key(|id| id.parse::<usize>().unwrap()),
+                "{at}: {delivered:?}"
+            );
+            let ledger = node.status().ledger;
+            assert_eq!(ledger.delivered, delivered.len() as u64 + 1, "{at}");
+        }
+    }
+}
+
+#[test]
+fn files_of_others_are_left_alone_and_leftovers_are_removed() {
+    let (_parent, dir) = place();
+    submit_all(&mut open(&dir, SMALL), 0..3);
+    let foreign = [
+        "notes.txt",
+        "live-1.seg",
+        "live-00000009.seg.bak",
+        "alive-00000009.seg",
+        "live-00000009",
+        "other.new",
+        "live-x.seg.new",
+    ];
+    for name in foreign {
+        fs::write(dir.join(name), "mine").unwrap();
+    }
+    fs::create_dir(dir.join("backup")).unwrap();
+    let leftovers = ["live-00000009.seg.new", "dead-00000001.seg.new"].map(|name| dir.join(name));
+    for path in &leftovers {
+        fs::write(path, [0; 512]).unwrap();
+    }
+    let mut node = open(&dir, SMALL);
+    assert!(leftovers.iter().all(|path| !path.exists()));
+    assert_eq!(drain(&mut node), numbers(0..3));
+    drop(node);
+    for name in foreign {
+        assert_eq!(fs::read(dir.join(name)).unwrap(), b"mine", "{name}");
+    }
+    assert!(dir.join("backup").is_dir());
+}
+
+#[test]
+fn a_newer_format_is_refused_and_not_touched() {
+    let (_parent, dir) = place();
+    let mut node = open(&dir, SMALL);
+    submit_all(&mut node, 0..100);
+    settle(&mut node, answered(Outcome::Refused, 400)).unwrap();
+    drop(node);
+    fs::write(dir.join("live-00000099.seg.new"), "leftover").unwrap();
+    let original = contents(&dir);
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    for path in [segments(&dir, "live-0"), segments(&dir, "dead-")].concat() {
+        if path.extension().unwrap() == "new" {
+            continue;
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        for copy in bytes[..192].chunks_exact_mut(96) {
+            copy[6..8].copy_from_slice(&2u16.to_le_bytes());
+            let sum = crc.checksum(&copy[..92]);
+            copy[92..].copy_from_slice(&sum.to_le_bytes());
+        }
+        fs::write(&path, bytes).unwrap();
+        let before = contents(&dir);
+        let error = Spool::open(&dir, SMALL).unwrap_err();
+        assert!(
+            matches!(&error, SpoolError::Version { version: 2, .. }),
+            "{path:?}: {error:?}"
+        );
+        let text = format!(
+            "the spool {} was written by a newer version (format 2)",
+            dir.display()
+        );
+        assert_eq!(error.to_string(), text);
+        assert_eq!(contents(&dir), before);
+        fs::write(&path, &original[path.file_name().unwrap()]).unwrap();
+    }
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(1..100));
+}
+
+/// A disk of 256 KiB for a spool of 1 MiB.
+#[test]
+fn a_full_disk_is_said_and_overcome() {
+    let Some(disk) = Mount::new("size=256k") else {
+        return;
+    };
+    let dir = disk.0.path().join("spool");
+    let limits = Limits {
+        max_bytes: 1 << 20,
+        segment_bytes: Some(32 * 1024),
+        ..SMALL
+    };
+    let mut node = open(&dir, limits);
+    let mut next = 0;
+    for round in 0..3 {
+        // Twice it is opened again while the disk is full.
+        let (first, mut failures) = (node.status().waiting, 0);
+        while failures < 3 {
+            match submit(&mut node, &next.to_string()) {
+                Ok(_) => next += 1,
+                Err(error) => {
+                    failures += 1;
+                    let text = error.to_string();
+                    assert!(
+                        matches!(error, CourierError::Outbox(LogError::Device(_))),
+                        "{text}"
+                    );
+                    assert!(text.starts_with("cannot fill live-"), "{text}");
+                    assert!(
+                        text.ends_with("No space left on device (os error 28)"),
+                        "{text}"
+                    );
+                    assert!(
+                        segments(&dir, "")
+                            .iter()
+                            .all(|path| path.extension().is_none_or(|e| e != "new"))
+                    );
+                }
+            }
+        }
+        assert!(node.status().waiting > first + 500, "{:?}", node.status());
+        if round > 0 {
+            drop(node);
+            node = open(&dir, limits);
+        }
+        assert_adds_up(&node);
+        let waiting = usize::try_from(node.status().waiting).unwrap();
+        // One is refused: there may be no room for it among the dead letters, and it must not stop the others.
+        let refused = settle(&mut node, answered(Outcome::Refused, 400));
+        assert_eq!(refused, Some((next - waiting).to_string()));
+        assert_eq!(drain(&mut node), numbers(next - waiting + 1..next));
+        assert_adds_up(&node);
+        assert_eq!(node.status().ledger.corrupt, 0);
+    }
+    println!("{next} reports through a disk of 256 KiB, filled three times");
+}
+
+#[test]
+fn the_bound_is_kept() {
+    let (_parent, dir) = quick_place();
+    let limits = Limits {
+        max_bytes: 256 * 1024,
+        segment_bytes: Some(16 * 1024),
+        dead_letter_bytes: 64 * 1024,
+        durability: Durability::Batch {
+            reports: 100,
+            ms: 1000,
+        },
+    };
+    let most = limits.max_bytes + limits.segment_bytes.unwrap();
+    let mut node = open(&dir, limits);
+    let (mut largest, mut largest_dead, mut full) = (0, 0, 0u32);
+    for number in 0..20_000u32 {
+        let id = number.to_string();
+        // Some can be superseded, some cannot.
+        let job = Job::new(JobStatus::Running, 1_591_104_868_201);
+        let jobs = [if number % 3 == 0 {
+            job
+        } else {
+            job.with_job_id(i64::from(number % 5) + 1)
+        }];
+        let report = Report::new(&id, &jobs);
+        while let Err(error) = node.submit(&report, NOW) {
+            assert_eq!(error.to_string(), "the outbox is full");
+            full += 1;
+            for _ in 0..number % 300 {
+                let refuse = number % 7 == 0;
+                let event = if refuse {
+                    answered(Outcome::Refused, 400)
+                } else {
+                    answered(Outcome::Accepted, 200)
+                };
+                settle(&mut node, event);
+            }
+        }
+        largest = largest.max(bytes_of(&segments(&dir, "live-")));
+        largest_dead = largest_dead.max(bytes_of(&segments(&dir, "dead-")));
+        if number % 1000 == 999 {
+            assert_adds_up(&node);
+            drop(node);
+            node = open(&dir, limits);
+            assert_adds_up(&node);
+        }
+    }
+    assert!(
+        (limits.max_bytes / 2..=most).contains(&largest),
+        "{largest}"
+    );
+    assert!(
+        (1..=limits.dead_letter_bytes).contains(&largest_dead),
+        "{largest_dead}"
+    );
+    drain(&mut node);
+    assert_adds_up(&node);
+    let ledger = node.status().ledger;
+    assert!(
+        full > 10 && ledger.superseded > 1000 && ledger.refused > 100,
+        "{ledger:?}"
+    );
+    println!(
+        "20,000 reports, {full} times full: {largest} bytes at the most, {largest_dead} of dead letters; {ledger:?}"
+    );
+}
+
+#[test]
+fn memory_at_start_does_not_grow_with_what_waits() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let (_parent, dir) = quick_place();
+    let limits = Limits {
+        max_bytes: 256 << 20,
+        ..batched()
+    };
+    let metrics = "m".repeat(16 * 1024);
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
+    let peak = |backlog: usize| {
+        let mut node = open(&dir, limits);
+        while bytes_of(&segments(&dir, "live-")) < backlog as u64 {
+            node.submit(&Report::new("5f0c", &jobs), NOW).unwrap();
+        }
+        drop(node);
+        child("peak", &dir).parse::<usize>().unwrap()
+    };
+    let (small, large) = (peak(1 << 20), peak(64 << 20));
+    println!(
+        "peak memory of a process that opens a spool of 1 MiB: {small} KiB, of 64 MiB: {large} KiB"
+    );
+    assert!(large < small + 512, "{small} {large}");
+}
+
+#[test]
+fn opening_with_100_000_waiting_is_quick() {
+    let (_parent, dir) = place();
+    let mut node = open(&dir, batched());
+    submit_all(&mut node, 0..100_000);
+    drop(node);
+    let begin = Instant::now();
+    let mut node = open(&dir, batched());
+    let opened = begin.elapsed();
+    let begin = Instant::now();
+    assert_eq!(deliver(&mut node).as_deref(), Some("0"));
+    println!(
+        "100,000 waiting: opened in {opened:?}, the first one delivered {:?} later",
+        begin.elapsed()
+    );
+    assert_eq!(node.status().waiting, 99_999);
+}
+
+fn batched() -> Limits {
+    Limits {
+        durability: Durability::Batch {
+            reports: 1000,
+            ms: 1000,
+        },
+        ..Limits::default()
+    }
+}
+
+/// Runs one of the tasks in [`task_of_a_child`] in another process; what it says.
+fn child(task: &str, dir: &Path) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "task_of_a_child",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env("SPOOL_TASK", task)
+        .env("SPOOL_DIR", dir)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = text
+        .split_once("says: ")
+        .map(|(_, rest)| rest.lines().next().unwrap());
+    said.unwrap_or_else(|| panic!("{text}")).to_owned()
+}
+
+#[test]
+#[ignore = "run by other tests, in a process of its own"]
+fn task_of_a_child() {
+    let (Ok(task), Some(dir)) = (std::env::var("SPOOL_TASK"), std::env::var_os("SPOOL_DIR")) else {
+        return;
+    };
+    let limits = if task == "peak" {
+        Limits {
+            max_bytes: 256 << 20,
+            ..batched()
+        }
+    } else {
+        SMALL
+    };
+    let mut node = match Spool::open(dir, limits) {
+        Ok(spool) => node(spool),
+        Err(error) => return println!("says: {error}"),
+    };
+    match task.as_str() {
+        "open" => println!("says: {} wait", node.status().waiting),
+        "abort" => {
+            submit_all(&mut node, 0..3);
+            println!("says: {} wait", node.status().waiting);
+            std::process::abort();
+        }
+        _ => {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))
+                .unwrap();
+            println!("says: {}", line.trim().strip_suffix(" kB").unwrap());
+        }
+    }
+}
+
+/// A file system in memory, where this machine allows one.
+struct Mount(TempDir);
+
+impl Mount {
+    fn new(options: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        let mount = mount
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(dir.path());
+        let mounted =
+            cfg!(target_os = "linux") && mount.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            println!("not run: no file system can be mounted here");
+        }
+        mounted.then(|| Mount(dir))
+    }
+
+    fn run(&self, program: &str, args: &[&str]) {
+        let status = Command::new(program)
+            .args(args)
+            .arg(self.0.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
