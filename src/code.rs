@@ -140,7 +140,7 @@ table! {
     118 UserAgent Error "the user agent has a character that cannot stand in a header";
     119 TlsSetup Error "TLS could not be set up";
     120 Tls Error "the TLS handshake failed";
-    121 Redirected Error "the server redirects; a redirected POST is never followed";
+    121 RequestLine Error "the method or the path cannot stand in a request line";
 
     // 140-149: one exchange failed
     140 NotSent Error "surely not sent";

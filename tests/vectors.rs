@@ -548,7 +548,15 @@ mod replies {
                 let whole = parts
                     .into_iter()
                     .flatten()
-                    .fold(start, |line, part| line + " " + part);
+                    .flat_map(|part| [' '].into_iter().chain(part.chars()))
+                    .fold(start, |line, c| {
+                        // A server's text stays on its line.
+                        if c.is_control() {
+                            line + &format!("\\u{:04x}", u32::from(c))
+                        } else {
+                            line + &c.to_string()
+                        }
+                    });
                 assert_eq!(line, whole);
             },
         );

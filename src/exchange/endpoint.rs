@@ -295,8 +295,7 @@ fn first_wrong_in_path(path: &str) -> Option<usize> {
 
 fn first_wrong_in_project_id(id: &str) -> Option<usize> {
     // The id is a header value too, and servers trim those.
-    let outer_space = id.starts_with(" ") || id.ends_with(" ");
-    if matches!(id, "" | "." | "..") || outer_space {
+    if matches!(id, "" | "." | "..") || id.trim() != id {
         return Some(0);
     }
     id.bytes().position(|b| b.is_ascii_control())

@@ -1,6 +1,6 @@
 //! What an answer means: a closed set of outcomes.
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 use super::http_date;
 use crate::json::{Scanner, Text, Token};
@@ -124,10 +124,20 @@ impl fmt::Display for Reply<'_> {
         let reason = self.error_msg.or(self.message);
         for text in [self.error_code, reason].into_iter().flatten() {
             if !text.is_empty() {
-                write!(f, " {text}")?;
+                f.write_str(" ")?;
+                text.chars().try_for_each(|c| write_visible(c, f))?;
             }
         }
         Ok(())
+    }
+}
+
+/// A server's text goes into logs: no line breaks, no terminal commands.
+fn write_visible(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if c.is_control() {
+        write!(f, "\\u{:04x}", u32::from(c))
+    } else {
+        f.write_char(c)
     }
 }
 
@@ -257,5 +267,19 @@ impl<'a> Fields<'a> {
             slot.get_or_insert(text);
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_hostile_text_stays_on_its_line() {
+        let body = br#"{"error_code":"X","error_msg":"a\n\u001b[2Jb"}"#;
+        let reply = read_reply(400, ReplyHeaders::default(), body);
+        assert_eq!(reply.to_string(), r"refused: 400 X a\u000a\u001b[2Jb");
     }
 }

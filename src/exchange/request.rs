@@ -67,8 +67,8 @@ impl fmt::Display for RequestError {
 impl core::error::Error for RequestError {}
 
 impl<'r> Request<'r> {
-    /// Makes the request; its path and signature are written to `scratch`, for which 512 bytes
-    /// and three times the length of the project id are enough.
+    /// Makes the request; its path and signature are written to `scratch`. 512 bytes do for usual keys and URLs; if not, the
+    /// error says how many do, and it is the same number for every body and time.
     ///
     /// ```
     /// use edge_report::WallTime;

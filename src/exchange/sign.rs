@@ -150,6 +150,13 @@ struct Plan<'r> {
 
 impl<'r> Plan<'r> {
     fn new(request: &'r Signable<'r>, keys: &'r Keys<'r>, now: WallTime) -> Result<Self, Code> {
+        let has_control = |text: &str| text.bytes().any(|b| b.is_ascii_control());
+        if !is_header_name(request.method) || has_control(request.path) {
+            return Err(Code::RequestLine);
+        }
+        if has_control(request.host) {
+            return Err(Code::HeaderValue);
+        }
         let mut given = None;
         let mut security_token = keys.security_token();
         for (index, header) in request.headers.iter().enumerate() {

@@ -7,7 +7,7 @@ use super::rules;
 use crate::code::Code;
 use crate::json::{Number, Scanner, Text, Token};
 
-/// Checks a report as JSON bytes and gives each finding to `emit`, in the order of the text.
+/// Checks a report as JSON bytes and gives each finding to `emit`, in the order they are found.
 ///
 /// Wrong values do not end the check, nor does a string with wrong content; a text that is not JSON ends it at that byte.
 /// A second key of the same name is an error; of unknown keys the first 16 of an object are remembered for that.
