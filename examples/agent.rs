@@ -1,0 +1,153 @@
+//! An agent in small: one thread reports what a job does, another delivers, and what waits survives kills and power cuts.
+//!
+//! Bare, it delivers to a receiver inside itself, from a spool that it removes in the end:
+//!
+//!     cargo run --example agent
+//!
+//! To a real endpoint, from a spool that stays; without keys for an endpoint that wants none:
+//!
+//!     cargo run --example agent -- http://127.0.0.1:8087 0a1b2c SPOOL-DIRECTORY [AK SK]
+//!
+//! It ends after some reports, once nothing waits, and shows what became of all reports so far.
+
+mod receiver;
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edge_report::courier::{Courier, Policy};
+use edge_report::{Client, Credentials, Job, JobStatus, Limits, MonoTime, Report, Spool};
+use edge_report::{WallTime, random};
+use receiver::{Options, Receiver};
+
+const USAGE: &str = "usage: agent [URL PROJECT-ID SPOOL-DIRECTORY [AK SK]]";
+
+/// What Flink says of a made-up job, poll by poll.
+const POLLS: [&str; 9] = [
+    "INITIALIZING",
+    "CREATED",
+    "RUNNING",
+    "RUNNING",
+    "RESTARTING",
+    "RECONCILING",
+    "RUNNING",
+    "CANCELLING",
+    "CANCELED",
+];
+const BETWEEN_POLLS: Duration = Duration::from_millis(50);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *arguments {
+        [] => {
+            let receiver = Receiver::start(Options::default())?;
+            let spool = std::env::temp_dir().join(format!("agent-{:016x}", random()));
+            let result = run(&receiver.url(), "example", &spool, Credentials::None);
+            std::fs::remove_dir_all(&spool)?;
+            result
+        }
+        [url, project, spool] => run(url, project, Path::new(spool), Credentials::None),
+        [url, project, spool, ak, sk] => {
+            let keys = Credentials::keys(ak, sk);
+            run(url, project, Path::new(spool), keys)
+        }
+        _ => Err(USAGE.into()),
+    }
+}
+
+type Node = Courier<Spool, Vec<u8>>;
+
+fn run(
+    url: &str,
+    project_id: &str,
+    spool: &Path,
+    credentials: Credentials<'_>,
+) -> Result<(), Box<dyn Error>> {
+    let client = Client::builder(url, project_id)
+        .credentials(credentials)
+        .build()?;
+    // So that there is something to see at once. Many nodes that start together should keep the default.
+    let policy = Policy {
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    let spool = Spool::open(spool, Limits::default())?;
+    let courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
+    let courier = Arc::new(Mutex::new(courier));
+
+    let delivery = thread::spawn({
+        let courier = Arc::clone(&courier);
+        move || deliver(&courier, client)
+    });
+    watch(|report| {
+        lock(&courier).submit(report, MonoTime::now())?;
+        delivery.thread().unpark();
+        Ok(())
+    })?;
+
+    // An agent would go on; this one has seen enough.
+    while lock(&courier).status().waiting > 0 {
+        thread::sleep(BETWEEN_POLLS);
+    }
+    lock(&courier).flush()?;
+    let status = lock(&courier).status();
+    println!("{:?}, {} waiting", status.ledger, status.waiting);
+    Ok(())
+}
+
+/// Delivers as long as the agent lives.
+#[allow(clippy::arithmetic_side_effects, reason = "a clock has a minute left")]
+fn deliver(courier: &Mutex<Node>, mut client: Client) {
+    loop {
+        let minute = Instant::now() + Duration::from_secs(60);
+        if let Err(error) = client.deliver_shared(courier, minute) {
+            eprintln!("delivery: {error}");
+        }
+        // Until there is something new, which may come from elsewhere.
+        thread::park_timeout(Duration::from_secs(1));
+    }
+}
+
+/// Polls the job, and reports what has changed.
+fn watch(
+    mut submit: impl FnMut(&Report<'_>) -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    let started = WallTime::now().unix_ms();
+    // No other run makes the same ids, whatever its clock says.
+    let run = random();
+    let mut last = None;
+    for (number, state) in POLLS.iter().enumerate() {
+        let status = status(state).or(last);
+        if let Some(status) = status.filter(|_| status != last) {
+            let message_id = format!("{run:016x}-{number}");
+            let jobs = [Job::new(status, started).with_job_id(99270)];
+            submit(&Report::new(&message_id, &jobs))?;
+            println!("{message_id}: {status}");
+        }
+        last = status;
+        thread::sleep(BETWEEN_POLLS);
+    }
+    Ok(())
+}
+
+/// What to report for a state of Flink's; `None`: nothing new.
+fn status(flink: &str) -> Option<JobStatus<'static>> {
+    Some(match flink {
+        "INITIALIZING" | "CREATED" => JobStatus::Submitting,
+        "RUNNING" => JobStatus::Running,
+        "RESTARTING" | "FAILING" => JobStatus::RunningException,
+        "CANCELLING" => JobStatus::Canceling,
+        "CANCELED" => JobStatus::CancelSuccess,
+        "FINISHED" => JobStatus::Finish,
+        _ => return None,
+    })
+}
+
+fn lock(courier: &Mutex<Node>) -> MutexGuard<'_, Node> {
+    // A panic elsewhere leaves nothing half-done in it.
+    courier.lock().unwrap_or_else(PoisonError::into_inner)
+}
