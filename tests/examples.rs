@@ -321,6 +321,14 @@ fn commands_of_readme() {
                 let _collector = start(collector_args);
                 Ended::run(scratch.example(name, args)).assert(0, &["accepted: 200"]);
             }
+            ("agent", None) => {
+                Ended::run(scratch.example(name, args)).assert(0, &["delivered"]);
+            }
+            // Its input is empty here, so nothing is sent.
+            ("deliver", Some(_)) => drop(Ended::run(scratch.example(name, args)).assert(0, &[])),
+            ("deliver", None) => {
+                Ended::run(scratch.example(name, args)).assert(0, &["submitted 0", "waiting 0"]);
+            }
             _ => panic!("README runs an example that no test knows: {name}"),
         }
         names.push(name.as_str());

@@ -27,7 +27,7 @@ use crate::time::WallTime;
 const MAX_ANSWER: usize = 64 * 1024;
 const MAX_ANSWER_HEADER: usize = 8 * 1024;
 const INPUT_BUFFER: usize = 16 * 1024;
-/// Head and body of nearly all reports go out in one write; a body larger than this costs more writes.
+/// Nearly all bodies go out in one write, behind one for the head.
 const OUTPUT_BUFFER: usize = 64 * 1024;
 /// Below the idle limits of common servers and firewalls.
 const MAX_IDLE: Duration = Duration::from_secs(12);

@@ -66,6 +66,8 @@ impl<E: fmt::Display + fmt::Debug> core::error::Error for LogError<E> {}
 const MARKS_UNSYNCED: u32 = 64;
 /// Payload of a mark: the ledger, then the sequence number that comes next.
 pub(super) const MARK: usize = LEDGER + 8;
+/// Left at the end of each segment for a mark, so that a full log can forget what is settled.
+const RESERVE: usize = record_len(MARK);
 
 /// An outbox over two logs: one for what waits, one for the dead letters. `MAX` is the most segments of each.
 ///
@@ -284,9 +286,27 @@ where
         if self.marked == (self.cursor, self.ledger) {
             return;
         }
-        if !self.live.has_room(MARK) && self.live.roll(self.segment_header(), MARK).is_err() {
+        let with_reserve = MARK.saturating_add(RESERVE);
+        if !self.live.has_room(with_reserve)
+            && self.live.roll(self.segment_header(), with_reserve).is_err()
+        {
             return;
         }
+        self.append_mark();
+    }
+
+    /// Discards the segments before `id`; what says that their reports are settled comes first, for which each segment has a reserve.
+    fn discard_before(&mut self, id: u32) {
+        if self.live.list.first().is_none_or(|first| first.id == id) {
+            return;
+        }
+        if self.marked != (self.cursor, self.ledger) && self.live.has_room(MARK) {
+            self.append_mark();
+        }
+        self.live.discard_before(id);
+    }
+
+    fn append_mark(&mut self) {
         let mut payload = [0; MARK];
         if let Some((ledger, next_seq)) = payload.split_first_chunk_mut::<LEDGER>() {
             *ledger = ledger_bytes(&self.ledger);
@@ -331,7 +351,7 @@ where
             _ => Some(self.head.id),
         };
         if let Some(id) = keep {
-            self.live.discard_before(id);
+            self.discard_before(id);
             if self.waiting() == 0 {
                 self.head = self.live.start();
             }
@@ -424,8 +444,9 @@ where
         }
         let payload = prefix.len().saturating_add(report.len());
         self.resolve_doubt()?;
-        if !self.live.has_room(payload) {
-            self.make_room(payload, jobs)?;
+        let with_reserve = payload.saturating_add(RESERVE);
+        if !self.live.has_room(with_reserve) {
+            self.make_room(with_reserve, jobs)?;
         }
         let seq = self.next_seq;
         let place = self.live.end_of_log();
@@ -461,7 +482,7 @@ where
                 break;
             };
             self.head = place;
-            self.live.discard_before(place.id);
+            self.discard_before(place.id);
             let next = self.cursor.saturating_add(1);
             match header.kind {
                 Kind::Report if header.seq >= next => {

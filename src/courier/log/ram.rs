@@ -7,7 +7,7 @@ use super::segments::Segments;
 use super::storage::Storage;
 
 /// An outbox in memory: `N` segments of `BYTES` bytes for what waits, and two for dead letters. One of the `N` stays
-/// free for dropping superseded reports. A report may have `BYTES` less 216, and less 16 for each of its jobs.
+/// free for dropping superseded reports. A report may have `BYTES` less 304, and less 16 for each of its jobs.
 pub type RamOutbox<const N: usize, const BYTES: usize> =
     LogOutbox<RamStorage<N, BYTES>, RamStorage<2, BYTES>, N>;
 
