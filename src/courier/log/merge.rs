@@ -17,13 +17,12 @@ type Newest = heapless::Vec<Latest, JOBS>;
 /// Frees one segment at least; `false` if that cannot be done.
 pub(super) fn merge<L, D, const MAX: usize>(
     log: &mut LogOutbox<L, D, MAX>,
-    newcomer: &JobKeys,
 ) -> Result<bool, LogError<L::Error>>
 where
     L: Storage,
     D: Storage<Error = L::Error>,
 {
-    let newest = newest_of_each_job(log, newcomer)?;
+    let newest = newest_of_each_job(log)?;
     let mut sizes = heapless::Vec::<usize, MAX>::new();
     let list = log.live.list.clone();
     for segment in &list {
@@ -167,10 +166,9 @@ where
     Ok(keys_from(bytes))
 }
 
-/// The newest report of each job, the one to come included.
+/// The newest report of each job. Not the one to come: its write may fail.
 fn newest_of_each_job<L, D, const MAX: usize>(
     log: &mut LogOutbox<L, D, MAX>,
-    newcomer: &JobKeys,
 ) -> Result<Newest, LogError<L::Error>>
 where
     L: Storage,
@@ -186,7 +184,6 @@ where
             note(&mut newest, &read_keys(log, place, &header)?, header.seq);
         }
     }
-    note(&mut newest, newcomer, log.next_seq);
     Ok(newest)
 }
 
@@ -242,29 +239,7 @@ where
     }
     header.ledger.superseded = header.ledger.superseded.saturating_add(superseded);
     let merged = log.live.create(len, &header)?;
-    let mut at = Place {
-        id: merged.id,
-        offset: SEGMENT_HEADER,
-    };
-    let result = sources.iter().try_for_each(|source| {
-        walk(log, source, newest, |log, entry| {
-            let len = entry.len();
-            match entry {
-                Entry::Report(place, header) => log.live.copy(place, &header, at)?,
-                Entry::Gone { first, last, .. } => {
-                    let last = last.to_le_bytes();
-                    let header = header_of(Kind::Gone, first, &last, &[]);
-                    log.live.write_record(at, &header, &last, &[])?;
-                }
-            }
-            at = at.plus(len);
-            Ok(())
-        })
-    });
-    let commit = header_of(Kind::Commit, 0, &[], &[]);
-    let result = result
-        .and_then(|()| log.live.write_record(at, &commit, &[], &[]))
-        .and_then(|()| log.live.storage.sync(merged.id).map_err(LogError::Device));
+    let result = write_merged(log, sources, &merged, newest);
     if let Err(error) = result {
         let _ = log.live.storage.discard(merged.id);
         return Err(error);
@@ -279,4 +254,42 @@ where
         };
     }
     Ok(())
+}
+
+/// Syncs three times: the header, without which it would count as an ordinary segment; the records; and the end, which
+/// must not be durable before what it stands for.
+fn write_merged<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+    sources: &[Segment],
+    merged: &Segment,
+    newest: &Newest,
+) -> Result<(), LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let mut at = Place {
+        id: merged.id,
+        offset: SEGMENT_HEADER,
+    };
+    log.live.storage.sync(at.id).map_err(LogError::Device)?;
+    for source in sources {
+        walk(log, source, newest, |log, entry| {
+            let len = entry.len();
+            match entry {
+                Entry::Report(place, header) => log.live.copy(place, &header, at)?,
+                Entry::Gone { first, last, .. } => {
+                    let last = last.to_le_bytes();
+                    let header = header_of(Kind::Gone, first, &last, &[]);
+                    log.live.write_record(at, &header, &last, &[])?;
+                }
+            }
+            at = at.plus(len);
+            Ok(())
+        })?;
+    }
+    log.live.storage.sync(at.id).map_err(LogError::Device)?;
+    let commit = header_of(Kind::Commit, 0, &[], &[]);
+    log.live.write_record(at, &commit, &[], &[])?;
+    log.live.storage.sync(at.id).map_err(LogError::Device)
 }

@@ -143,6 +143,9 @@ where
         let mut this = Self::over(Segments::open(live)?, Segments::open(dead)?, durability);
         this.recover_live()?;
         this.recover_dead()?;
+        // What a killed process wrote may not be durable yet. If it cannot be made so now, the next flush tries again.
+        let _ = this.sync_live();
+        let _ = this.dead.sync();
         Ok(this)
     }
 
@@ -359,7 +362,7 @@ where
     }
 
     /// Makes room for a record: a new segment, after dropping what is superseded if need be.
-    fn make_room(&mut self, payload: usize, newcomer: &JobKeys) -> Result<(), LogError<L::Error>> {
+    fn make_room(&mut self, payload: usize) -> Result<(), LogError<L::Error>> {
         let (_, most) = self.live.storage.limits();
         if record_len(payload).saturating_add(SEGMENT_HEADER) > most {
             return Err(LogError::TooLarge);
@@ -369,7 +372,7 @@ where
         self.reclaim();
         loop {
             match self.live.roll(self.segment_header(), payload) {
-                Err(LogError::Full) if merge::merge(self, newcomer)? => {}
+                Err(LogError::Full) if merge::merge(self)? => {}
                 // Nothing waits, and there is room for one segment only: that of a log in memory.
                 Err(LogError::Full) if self.waiting() == 0 && self.live.discard_oldest() => {}
                 result => return result.map(|()| self.reclaim()),
@@ -446,7 +449,7 @@ where
         self.resolve_doubt()?;
         let with_reserve = payload.saturating_add(RESERVE);
         if !self.live.has_room(with_reserve) {
-            self.make_room(with_reserve, jobs)?;
+            self.make_room(with_reserve)?;
         }
         let seq = self.next_seq;
         let place = self.live.end_of_log();
@@ -485,7 +488,8 @@ where
             self.discard_before(place.id);
             let next = self.cursor.saturating_add(1);
             match header.kind {
-                Kind::Report if header.seq >= next => {
+                // One at the end of numbers was cut short, or its write failed.
+                Kind::Report if header.seq >= next && header.seq < self.next_seq => {
                     let lost = header.seq.saturating_sub(next);
                     self.ledger.corrupt = self.ledger.corrupt.saturating_add(lost);
                     self.cursor = header.seq.saturating_sub(1);

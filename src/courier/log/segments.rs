@@ -86,6 +86,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
         this.keep_valid(&in_order(&found))?;
         this.is_open = this.list.last().is_some_and(|last| last.from == last.id);
+        // A process that was killed may have left writes that are not durable yet.
+        this.dirty = this.is_open;
         // Behind all that is written, however it got there.
         if let (true, Some(last)) = (this.is_open, this.list.last().copied()) {
             this.write_at = last.len;
