@@ -2,6 +2,7 @@
 //! which takes their place in the order.
 //!
 //! The merged segment counts from its `Commit` record on; until then the old ones do, and afterwards they are discarded.
+//! `Commit` and `Gone` stand there twice, so that a flipped bit costs no more than one report here too.
 
 use super::super::outbox::{JobKey, JobKeys};
 use super::outbox::{Latest, LogError, LogOutbox, MAX_KEY_BYTES, is_superseded};
@@ -36,7 +37,7 @@ where
     let (len, _) = log.live.storage.limits();
     // What is written next goes into the last segment, which stays.
     let sealed = sizes.len().saturating_sub(1);
-    let overhead = SEGMENT_HEADER.saturating_add(record_len(0));
+    let overhead = SEGMENT_HEADER.saturating_add(record_len(0).saturating_mul(2));
     for first in 0..sealed {
         let mut total = overhead;
         let mut count = 0usize;
@@ -66,7 +67,7 @@ impl Entry {
     fn len(&self) -> usize {
         match self {
             Entry::Report(_, header) => header.record_len(),
-            Entry::Gone { .. } => record_len(8),
+            Entry::Gone { .. } => record_len(8).saturating_mul(2),
         }
     }
 }
@@ -94,7 +95,11 @@ where
         }
         at = place.plus(header.record_len());
         let dropped = match header.kind {
-            Kind::Gone if header.seq > log.cursor => Some((header.seq, log.gone_until(place)?, 0)),
+            Kind::Gone => {
+                let last = log.gone_until(place)?;
+                let known = gone.map_or(log.cursor, |(_, end, _)| end);
+                (last > known && header.seq > known).then_some((header.seq, last, 0))
+            }
             Kind::Report if header.seq <= log.cursor || !log.live.is_whole(place, &header)? => None,
             // The oldest may be in flight.
             Kind::Report if header.seq == front || !dispensable(log, place, &header, newest)? => {
@@ -282,6 +287,8 @@ where
                     let last = last.to_le_bytes();
                     let header = header_of(Kind::Gone, first, &last, &[]);
                     log.live.write_record(at, &header, &last, &[])?;
+                    let second = at.plus(header.record_len());
+                    log.live.write_record(second, &header, &last, &[])?;
                 }
             }
             at = at.plus(len);
@@ -290,6 +297,8 @@ where
     }
     log.live.storage.sync(at.id).map_err(LogError::Device)?;
     let commit = header_of(Kind::Commit, 0, &[], &[]);
-    log.live.write_record(at, &commit, &[], &[])?;
+    for place in [at, at.plus(commit.record_len())] {
+        log.live.write_record(place, &commit, &[], &[])?;
+    }
     log.live.storage.sync(at.id).map_err(LogError::Device)
 }

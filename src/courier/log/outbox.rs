@@ -227,16 +227,18 @@ where
         Ok(())
     }
 
-    /// Counts the superseded reports behind the cursor.
+    /// Counts the superseded reports behind the cursor; each `Gone` record stands there twice.
     fn count_gone(&mut self) -> Result<(), LogError<L::Error>> {
+        let mut counted = self.cursor;
         let mut at = self.live.start();
         while let Some((place, header)) = self.live.next(at)? {
             at = place.plus(header.record_len());
             if header.kind == Kind::Gone {
                 let last = self.gone_until(place)?;
-                let first = header.seq.max(self.cursor.saturating_add(1));
+                let first = header.seq.max(counted.saturating_add(1));
                 let count = last.saturating_add(1).saturating_sub(first);
                 self.gone = self.gone.saturating_add(count);
+                counted = counted.max(last);
             }
         }
         Ok(())
