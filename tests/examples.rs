@@ -325,7 +325,7 @@ fn commands_of_readme() {
                 Ended::run(scratch.example(name, args)).assert(0, &["delivered"]);
             }
             // Its input is empty here, so nothing is sent.
-            ("deliver", Some(_)) => drop(Ended::run(scratch.example(name, args)).assert(0, &[])),
+            ("deliver", Some(_)) => Ended::run(scratch.example(name, args)).assert(0, &[]),
             ("deliver", None) => {
                 Ended::run(scratch.example(name, args)).assert(0, &["submitted 0", "waiting 0"]);
             }
