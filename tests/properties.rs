@@ -12,7 +12,7 @@ use edge_report::exchange::{
 use edge_report::json::{Error, Position, Scanner, Sink, SliceSink, Token, position};
 use edge_report::{
     Code, EncodeError, ExceptionsBuf, JobBuf, JobExceptionBuf, JobStatus, ReportBuf, ReportWriter,
-    WallTime, check,
+    WallTime, canonical_into, check,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -737,8 +737,11 @@ proptest! {
         prop_assert!(offsets.iter().all(|&offset| offset <= text.len()));
         let read = ReportBuf::from_json(&text);
         prop_assert_eq!(summary.is_valid(), read.is_ok(), "{:?}", read);
+        let mut canonical = Vec::new();
+        prop_assert_eq!(canonical_into(&text, &mut canonical).is_ok(), read.is_ok());
         if let Ok(report) = read {
             let bytes = report.encode_to_vec().unwrap();
+            prop_assert_eq!(&canonical, &bytes);
             let again = check(&bytes, |_| {});
             prop_assert!(again.is_valid());
             prop_assert_eq!(ReportBuf::from_json(&bytes).unwrap(), report);

@@ -128,9 +128,10 @@ mod json {
 
 mod reports {
     use super::*;
-    use edge_report::json::Sink;
+    use edge_report::json::{Sink, SliceSink};
     use edge_report::{
-        Code, EncodeError, Finding, Report, ReportBuf, ReportWriter, check, check_into,
+        Code, EncodeError, Finding, Report, ReportBuf, ReportWriter, canonical_into, check,
+        check_into,
     };
 
     #[derive(Deserialize)]
@@ -258,6 +259,15 @@ mod reports {
         let error = ReportBuf::from_json(text).unwrap_err();
         let place = (error.code.number(), &*error.path, error.offset);
         assert_eq!(place, (first.code, &*first.path, Some(first.offset)));
+        let mut out = b"what was there".to_vec();
+        let Err(EncodeError::Invalid(finding)) = canonical_into(text, &mut out) else {
+            panic!("encoded all the same");
+        };
+        let place = (finding.code.number(), finding.offset);
+        assert_eq!(
+            (place, &*out),
+            ((first.code, Some(first.offset)), &b"what was there"[..])
+        );
         // In memory, what a value must be is refused in the same words.
         let of_values = [Code::Empty, Code::NotPositive].map(Code::number);
         if of_values.contains(&first.code)
@@ -276,6 +286,18 @@ mod reports {
         same(&owned.encode_to_vec().unwrap(), canonical);
         same(&serde_json::to_vec(&owned).unwrap(), canonical);
         assert_eq!(owned.encoded_len(), canonical.len());
+
+        let mut out = b"what was there".to_vec();
+        canonical_into(text, &mut out).unwrap();
+        same(out.strip_prefix(b"what was there").unwrap(), canonical);
+        let needed = canonical.len();
+        let mut buffer = vec![0xa5; needed - 1];
+        let mut sink = SliceSink::new(&mut buffer);
+        let too_small = canonical_into(text, &mut sink);
+        assert_eq!(
+            (too_small, sink.len()),
+            (Err(EncodeError::TooSmall { needed }), 0)
+        );
 
         let jobs = owned.borrowed_jobs();
         let report = owned.as_report(&jobs);

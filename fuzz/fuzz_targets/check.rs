@@ -1,7 +1,7 @@
 //! Any bytes: what checks valid is read, and written again is valid; what does not is not read.
 #![no_main]
 
-use edge_report::{Finding, ReportBuf, check, check_into};
+use edge_report::{Finding, ReportBuf, canonical_into, check, check_into};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
@@ -17,14 +17,18 @@ fuzz_target!(|text: &[u8]| {
     assert_eq!(first, &findings[..findings.len().min(3)]);
     assert_eq!(same, summary);
 
+    let mut canonical = Vec::new();
+    let written = canonical_into(text, &mut canonical);
     match ReportBuf::from_json(text) {
         Err(error) => {
             let first = findings.iter().find(|f| f.severity().name() == "error");
             assert_eq!(first.map(|f| f.code), Some(error.code), "{error}");
+            assert_eq!(written.map_err(|error| error.code()), Err(error.code));
         }
         Ok(report) => {
             assert!(summary.is_valid());
             let bytes = report.encode_to_vec().expect("valid");
+            assert_eq!(canonical, bytes);
             assert!(check(&bytes, |_| {}).is_valid());
             assert_eq!(ReportBuf::from_json(&bytes).expect("valid"), report);
         }

@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 
 use super::sink::{Full, Sink};
+use super::write::{plain_run, write_char};
 
 /// A checked JSON string, still as it stands between its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,31 @@ impl<'a> Text<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Writes it as [`write_string`](super::write_string) would, without decoding what stands there in that form already.
+    pub(crate) fn write_json<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {
+        out.put(b"\"")?;
+        let mut rest = self.raw;
+        let mut kept = if self.escaped { 0 } else { rest.len() };
+        loop {
+            let bytes = rest.as_bytes().get(kept..).unwrap_or_default();
+            kept = kept.wrapping_add(plain_run(bytes));
+            match rest.as_bytes().get(kept.wrapping_add(1)) {
+                None => break,
+                Some(b'/' | b'u') => {
+                    let (plain, escape) = rest.split_at_checked(kept).unwrap_or((rest, ""));
+                    out.put(plain.as_bytes())?;
+                    let mut decoded = Decoded { rest: escape };
+                    decoded.next().map_or(Ok(()), |c| write_char(c, out))?;
+                    (rest, kept) = (decoded.rest, 0);
+                }
+                // The other escapes have one spelling.
+                Some(_) => kept = kept.wrapping_add(2),
+            }
+        }
+        out.put(rest.as_bytes())?;
+        out.put(b"\"")
     }
 }
 

@@ -39,6 +39,14 @@ pub fn write_integer<S: Sink + ?Sized>(value: i64, out: &mut S) -> Result<(), Fu
     out.put(digits.get(start..).unwrap_or_default())
 }
 
+/// Writes one character of a string.
+pub(super) fn write_char<S: Sink + ?Sized>(c: char, out: &mut S) -> Result<(), Full> {
+    match u8::try_from(c) {
+        Ok(byte) if byte < 0x20 || byte == b'"' || byte == b'\\' => write_escape(byte, out),
+        _ => out.put(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
 fn write_escape<S: Sink + ?Sized>(byte: u8, out: &mut S) -> Result<(), Full> {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     let short = match byte {

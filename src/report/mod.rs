@@ -3,6 +3,7 @@
 //! [`Report`] borrows everything and encodes without a heap; [`ReportWriter`] takes one job at a time;
 //! [`check`] lists all that is wrong with bytes from anywhere.
 
+mod canonical;
 mod check;
 mod encode;
 mod finding;
@@ -12,6 +13,7 @@ mod owned;
 mod rules;
 mod writer;
 
+pub use canonical::canonical_into;
 pub use check::{check, check_into};
 pub use encode::{EncodeError, MAX_REPORT_BYTES};
 pub use finding::{Finding, Path, Summary};

@@ -7,6 +7,7 @@ use core::hint::black_box;
 
 use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step, Verdict};
 use edge_report::exchange::{Credentials, Endpoint, Outcome, ReplyHeaders, Request, read_reply};
+use edge_report::json::SliceSink;
 use edge_report::{
     Exceptions, Job, JobException, JobStatus, MonoTime, Report, ReportWriter, WallTime,
 };
@@ -49,6 +50,11 @@ fn run() -> Option<()> {
     let mut writer = ReportWriter::over(&mut second, Some("topic"), black_box("uuid")).ok()?;
     writer.job(jobs.first()?).ok()?;
     (writer.finish().ok()?.into_written() == body).then_some(())?;
+
+    let mut third = [0; 512];
+    let mut sink = SliceSink::new(&mut third);
+    edge_report::canonical_into(body, &mut sink).ok()?;
+    (sink.into_written() == body).then_some(())?;
 
     let endpoint = Endpoint::new(black_box("https://gateway.example:8443/x"), "project").ok()?;
     let credentials = Credentials::keys(black_box("AK"), black_box("SK"));
