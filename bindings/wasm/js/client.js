@@ -1,0 +1,177 @@
+// The client over fetch. What to send, what an answer means and when to try again, the module says.
+import { EdgeReportError } from './error.js';
+import { readReply, requestOf } from './exchange.js';
+import { encode } from './report.js';
+
+/** Answers are read up to this; those of the service have some hundred bytes. */
+const MAX_ANSWER = 64 * 1024;
+/** The longest sleep before looking again: so late is a `wake` or a `submit` noticed. */
+const LOOK_AGAIN_MS = 200;
+const NOTHING = new Uint8Array();
+
+const delivering = new WeakSet();
+
+export class Client {
+  #endpoint;
+  #timeoutMs;
+  #fetch;
+
+  constructor({ baseUrl, projectId, credentials, allowPlainHttp, timeoutMs = 30_000, fetch }) {
+    // Says what is wrong with any of these.
+    const { url, path } = requestOf(NOTHING, { baseUrl, projectId, credentials, allowPlainHttp }, 0);
+    // `fetch` writes the host in its own way, and that is what must be signed.
+    const parsed = new URL(url);
+    if (parsed.pathname !== path) throw new EdgeReportError('UrlPath');
+    const prefix = path.slice(0, path.lastIndexOf('/v1/'));
+    this.#endpoint = { baseUrl: parsed.origin + prefix, projectId, credentials, allowPlainHttp };
+    this.#timeoutMs = timeoutMs;
+    this.#fetch = fetch ?? ((input, init) => globalThis.fetch(input, init));
+  }
+
+  setCredentials(credentials) {
+    const endpoint = { ...this.#endpoint, credentials };
+    requestOf(NOTHING, endpoint, 0);
+    this.#endpoint = endpoint;
+  }
+
+  async send(report, { signal, clockOffsetMs = 0 } = {}) {
+    return this.#exchange(encode(report), clockOffsetMs, signal);
+  }
+
+  async deliver(courier, { signal, timeoutMs = Infinity } = {}) {
+    if (delivering.has(courier)) throw new EdgeReportError('Conflict', { detail: 'this courier is being delivered already' });
+    delivering.add(courier);
+    try {
+      const until = performance.now() + timeoutMs;
+      for (;;) {
+        signal?.throwIfAborted();
+        const step = courier.next();
+        if (step.step === 'idle') return 'idle';
+        const left = until - performance.now();
+        if (left <= 0) return 'time_up';
+        if (step.step === 'wait') {
+          await sleep(Math.min(step.ms, LOOK_AGAIN_MS, left), signal);
+        } else {
+          courier.settle(step.ticket, await this.#event(step, signal));
+        }
+      }
+    } finally {
+      delivering.delete(courier);
+    }
+  }
+
+  /** What came back, be it an answer or an error. Aborted, the report stays in flight: it is offered again. */
+  async #event({ body, clockOffsetMs }, signal) {
+    try {
+      return await this.#exchange(body, clockOffsetMs, signal);
+    } catch (error) {
+      if (error instanceof EdgeReportError) return error;
+      throw error;
+    }
+  }
+
+  async #exchange(body, clockOffsetMs, signal) {
+    const { method, url, headers } = requestOf(body, this.#endpoint, Date.now() + clockOffsetMs);
+    // `fetch` sets it, and browsers let nobody else.
+    delete headers.Host;
+    const limit = deadline(this.#timeoutMs, signal);
+    try {
+      const response = await this.#fetch(url, {
+        method,
+        headers: { ...headers, Accept: 'application/json' },
+        body,
+        signal: limit.signal,
+        redirect: 'manual',
+        credentials: 'omit',
+        cache: 'no-store',
+        referrerPolicy: 'no-referrer',
+      });
+      // A redirect that is not followed has no status to see in a browser.
+      const status = response.type === 'opaqueredirect' ? 302 : response.status;
+      const answer = await readBody(response, limit.signal);
+      return readReply(status, response.headers, answer);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error instanceof EdgeReportError ? error : failure(error, limit.timedOut());
+    } finally {
+      limit.clear();
+    }
+  }
+}
+
+/** The first bytes of the answer. The status of a refusal counts without its reason. */
+async function readBody(response, signal) {
+  const reader = response.body?.getReader();
+  const answer = new Uint8Array(MAX_ANSWER);
+  let length = 0;
+  try {
+    while (reader && length < MAX_ANSWER) {
+      const { done, value } = await reader.read();
+      if (done) return answer.subarray(0, length);
+      const part = value.subarray(0, MAX_ANSWER - length);
+      answer.set(part, length);
+      length += part.length;
+    }
+    reader?.cancel().catch(() => {});
+  } catch (error) {
+    if (response.ok || signal.aborted) throw error;
+  }
+  return answer.subarray(0, length);
+}
+
+/** What an error of `fetch` means for the report. Only Node tells more than that it failed. */
+function failure(error, timedOut) {
+  const cause = error.cause ?? error;
+  const detail = timedOut ? 'time-out' : [cause.code, cause.message ?? error.message].filter(Boolean).join(' ');
+  if (isTls(cause)) return new EdgeReportError('Tls', { detail, cause: error });
+  const offline = globalThis.navigator?.onLine === false;
+  const code = offline || isBeforeSending(cause) ? 'NotSent' : 'MayHaveArrived';
+  return new EdgeReportError(code, { detail, cause: error });
+}
+
+function isBeforeSending(cause) {
+  if (Array.isArray(cause.errors)) return cause.errors.every(isBeforeSending);
+  return cause.syscall === 'connect' || cause.syscall === 'getaddrinfo' || cause.code === 'UND_ERR_CONNECT_TIMEOUT';
+}
+
+/** OpenSSL's names, as Node gives them. */
+function isTls(cause) {
+  const tls = /^(ERR_(TLS|SSL|OSSL)_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/;
+  return tls.test(String(cause.code));
+}
+
+/** A signal for a time-out and, where there is one, the caller's. */
+function deadline(timeoutMs, signal) {
+  const controller = new AbortController();
+  let timedOut = false;
+  const abort = () => controller.abort(signal.reason);
+  const expire = () => {
+    timedOut = true;
+    controller.abort(new DOMException('time-out', 'TimeoutError'));
+  };
+  if (signal?.aborted) abort();
+  signal?.addEventListener('abort', abort);
+  const timer = Number.isFinite(timeoutMs) ? setTimeout(expire, timeoutMs) : undefined;
+  return {
+    signal: controller.signal,
+    timedOut: () => timedOut,
+    clear() {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    },
+  };
+}
+
+function sleep(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', abort);
+      resolve();
+    }, ms);
+    signal?.addEventListener('abort', abort, { once: true });
+  });
+}

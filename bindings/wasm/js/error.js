@@ -1,0 +1,37 @@
+// Errors and findings: what the numbers of the module mean, by the one table of codes.
+import { codes } from './codes.js';
+
+const byNumber = new Map(codes.map(([number, name, severity, text]) => [number, { name, severity, text }]));
+const byName = new Map(codes.map(([number, name]) => [name, number]));
+
+export function describe(number) {
+  return byNumber.get(number) ?? { name: 'Internal', severity: 'error', text: `code ${number}` };
+}
+
+export class EdgeReportError extends Error {
+  /** @param {number | string} code a number or name of the table */
+  constructor(code, { path, offset, line, column, detail, findings, cause } = {}) {
+    const number = typeof code === 'number' ? code : byName.get(code);
+    const { name, text } = describe(number);
+    let message = path ? `${path}: ${text}` : text;
+    if (offset !== undefined) message += ` (byte ${offset})`;
+    if (detail) message += `: ${detail}`;
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = name;
+    this.number = number;
+    for (const [member, value] of Object.entries({ path, offset, line, column, findings })) {
+      if (value !== undefined) this[member] = value;
+    }
+  }
+}
+Object.defineProperty(EdgeReportError.prototype, 'name', { value: 'EdgeReportError', configurable: true, writable: true });
+
+/** The object of an answer that has no code; with one, throws it. */
+export function unwrap(json) {
+  const answer = JSON.parse(json);
+  if (answer.code !== undefined) {
+    const { code, ...where } = answer;
+    throw new EdgeReportError(code, where);
+  }
+  return answer;
+}

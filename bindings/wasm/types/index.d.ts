@@ -1,0 +1,392 @@
+/**
+ * Checks, encodes, signs and delivers the reports of Flink jobs on edge nodes, for
+ * `POST /v1/{project_id}/edgesrv/job-report`.
+ *
+ * @packageDocumentation
+ */
+
+declare global {
+  interface SymbolConstructor {
+    readonly dispose: unique symbol;
+  }
+}
+
+/** The names of all that can be wrong. Their numbers are the same in Rust and C. */
+export type Code = 'CODES';
+
+/** The states of a job that are known. Any other name can be sent, with a warning. */
+export type KnownJobStatus = 'STATUSES';
+
+/** The state of a job. */
+export type JobStatus = KnownJobStatus | (string & {});
+
+/** One report. */
+export interface Report {
+  /** One at least. */
+  jobs: Job[];
+  /** Where the service confirms the report. Older documentation of the service requires it. */
+  msg_confirm_topic?: string;
+  /** Names this report over all attempts to send it, so that a receiver can drop a repeat. Not empty. */
+  message_id: string;
+}
+
+/** What one job is doing. Integers over 2^53−1 must be `bigint`. */
+export interface Job {
+  /** Greater than 0. Over 2147483647 is a warning: some receivers cannot read it. */
+  job_id?: number | bigint;
+  status: JobStatus;
+  /** When it was created: milliseconds since 1970-01-01 UTC, greater than 0. */
+  create_time: number | bigint;
+  /** What went wrong: the service's table calls for a string, its sample shows an object; both are sent as given. */
+  exceptions?: string | JobException;
+  /** In practice JSON text. */
+  metrics?: string;
+  /** In practice JSON text. */
+  plan?: string;
+}
+
+/** The object form of `exceptions`. */
+export interface JobException {
+  /** For instance `Agent.51000`. */
+  error_id: string;
+  /** For instance `JOB_SUBMIT_EXCEPTION`. */
+  error_type: string;
+  /** For instance `agent_submit_job_exception_error`. */
+  error_cause: string;
+  /** The stack trace or the like; may be empty. */
+  exception: string;
+  /** `YYYY-MM-DD hh:mm:ss` in UTC. */
+  error_time: string;
+}
+
+/** Bytes of any kind. */
+export type Bytes = Uint8Array | ArrayBuffer | ArrayBufferView;
+
+/** A report: an object, or JSON as text or UTF-8 bytes, in any form. */
+export type ReportInput = Report | string | Bytes;
+
+/** One thing that is wrong or doubtful. */
+export interface Finding {
+  /** Where in the report, for instance `jobs[3].create_time`; empty for the report itself. */
+  path: string;
+  /** The byte, from 0, in the text that was given; not there for an object. */
+  offset?: number;
+  /** The line, from 1. */
+  line?: number;
+  /** The column in characters (code points), from 1. */
+  column?: number;
+  /** What is wrong. */
+  code: Code;
+  /** The number of the code. */
+  number: number;
+  /** Errors break the contract and cannot be sent; warnings are likely mistakes. */
+  severity: 'error' | 'warning';
+  /** The code for people, in English. */
+  message: string;
+}
+
+/** What every function here throws, but for a `TypeError` on arguments of a wrong type. */
+export class EdgeReportError extends Error {
+  readonly name: 'EdgeReportError';
+  /** What is wrong. */
+  readonly code: Code;
+  /** The number of the code. */
+  readonly number: number;
+  /** Where in the report, for what is wrong with one. */
+  readonly path?: string;
+  /** The byte in the text that was given, or in the base URL or project id. */
+  readonly offset?: number;
+  /** The line in the text that was given, from 1. */
+  readonly line?: number;
+  /** The column in characters, from 1. */
+  readonly column?: number;
+  /** All that was found in a report that cannot be sent, warnings too. */
+  readonly findings?: Finding[];
+}
+
+/** The known states of a job, and whether it stays in them. */
+export const JOB_STATUSES: ReadonlyArray<{ readonly name: KnownJobStatus; readonly final: boolean }>;
+
+/** Lists all that is wrong or doubtful, in the order of the text. Never throws because of what the report holds. */
+export function check(report: ReportInput): Finding[];
+
+/**
+ * The canonical bytes: the same from every language.
+ *
+ * @throws {@link EdgeReportError} with the first error; `findings` has all.
+ */
+export function encode(report: ReportInput): Uint8Array;
+
+/**
+ * Checks a report and reads it. Unknown keys are dropped; integers over 2^53−1 become `bigint`.
+ *
+ * @throws {@link EdgeReportError} with the first error; `findings` has all.
+ */
+export function parse(report: ReportInput): Report;
+
+/** An access key and its secret key. */
+export interface Keys {
+  accessKey: string;
+  secretKey: string;
+  /** What temporary keys need besides. */
+  securityToken?: string;
+}
+
+/** Who asks: keys that sign, a token (those of the service live 24 hours), or nobody. */
+export type Credentials = Keys | { token: string } | Record<string, never>;
+
+/** Pairs of texts: an object, a list of pairs, `Headers`, `URLSearchParams`. */
+export type Pairs = Iterable<[string, string]> | Record<string, string | number>;
+
+/** A request as it is signed. */
+export interface SignableRequest {
+  /** Default: `POST`. */
+  method?: string;
+  /** Host with port, as the `Host` header has it. */
+  host: string;
+  /** The path as it is sent, percent-encoded. */
+  path: string;
+  /** Not encoded, in any order. */
+  query?: Pairs;
+  /** Further headers to sign. With an `X-Sdk-Date` among them, that date is signed. */
+  headers?: Pairs;
+  /** The very bytes that are sent. */
+  body?: string | Bytes;
+}
+
+/**
+ * Signs any request to the gateway (`SDK-HMAC-SHA256`). Gives the headers to add: `X-Sdk-Date`, `Authorization`, and
+ * `X-Security-Token` for temporary keys.
+ *
+ * @param date when, by the server's clock; default now. The server takes 15 minutes' difference.
+ */
+export function sign(request: SignableRequest, credentials: Keys, date?: Date | number): Record<string, string>;
+
+/** The text whose hash is signed: what to compare when a server calls a signature wrong. It has no key in it. */
+export function canonicalRequest(request: SignableRequest, credentials: Keys, date?: Date | number): string;
+
+/** Where reports go, and who sends them. */
+export interface Endpoint {
+  /** `https://` (or, to loopback, `http://`), host, optional port and path prefix. */
+  baseUrl: string;
+  projectId: string;
+  credentials?: Credentials;
+  /** Allows `http://` to any host: tokens and reports go out in the clear. Default: false. */
+  allowPlainHttp?: boolean;
+}
+
+/** One request, for any HTTP stack. */
+export interface ReportRequest {
+  method: 'POST';
+  url: string;
+  path: string;
+  /** All but `Content-Length`. The secrets among them: `Authorization`, `X-Auth-Token`, `X-Security-Token`. */
+  headers: Record<string, string>;
+  /** To be sent as it is: it is signed. */
+  body: Uint8Array;
+}
+
+/** The signed request that carries a report. */
+export function buildRequest(report: ReportInput, endpoint: Endpoint, date?: Date | number): ReportRequest;
+
+/** What every answer tells. */
+export interface Reply {
+  /** The HTTP status. */
+  status: number;
+  /** For instance `DLI.0001` or `APIGW.0301`. */
+  errorCode?: string;
+  /** The service's reason. */
+  errorMsg?: string;
+  /** What the service says beside `is_success`. */
+  message?: string;
+  /** The gateway's name for the request. */
+  requestId?: string;
+  /** What the server asks to wait. */
+  retryAfterMs?: number;
+  /** By how much the server's clock is ahead. */
+  clockSkewMs?: number;
+  /** One line for logs. */
+  text: string;
+}
+
+/** The service took the report. */
+export interface Accepted extends Reply {
+  outcome: 'accepted';
+}
+
+/** The service will never take the report as it is. */
+export interface Refused extends Reply {
+  outcome: 'refused';
+}
+
+/** An answer of somebody else, such as a captive portal's page: not accepted; try again. */
+export interface NotUnderstood extends Reply {
+  outcome: 'not_understood';
+}
+
+/** The service is in trouble or overloaded: try again. */
+export interface TryAgain extends Reply {
+  outcome: 'try_again';
+}
+
+/** The credentials are wrong, expired, or the clock is: keep the report, hold all sending. */
+export interface CredentialsWrong extends Reply {
+  outcome: 'credentials';
+}
+
+/** The endpoint is wrong: it redirects, or a proxy wants credentials. Keep the report. */
+export interface Misconfigured extends Reply {
+  outcome: 'misconfigured';
+}
+
+/** What an answer means. */
+export type Outcome = Accepted | Refused | NotUnderstood | TryAgain | CredentialsWrong | Misconfigured;
+
+/**
+ * Reads an answer. Its body may be cut or anything else.
+ *
+ * @param headers the answer's; `Retry-After` and `Date` matter, in any case
+ * @param date now, by this machine's clock, for what is told as a date
+ */
+export function readReply(status: number, headers: Pairs | Headers | undefined, body: string | Bytes | undefined, date?: Date | number): Outcome;
+
+/** When to try again, and when to stop trying. All in milliseconds, and all optional. */
+export interface Policy {
+  /** The least wait after a failure. Default: 1 s. */
+  minBackoffMs?: number;
+  /** The most wait after a failure. Default: 300 s. */
+  maxBackoffMs?: number;
+  /** The most of a `Retry-After` that is honoured. Default: 1 h. */
+  maxRetryAfterMs?: number;
+  /** How long all sending is held when the credentials or the endpoint are wrong. Default: 300 s. */
+  holdMs?: number;
+  /** The first attempt comes at random within this time. Default: 30 s. */
+  startSpreadMs?: number;
+  /** A clock that differs from the server's by more is corrected when credentials fail. Default: 60 s. */
+  maxClockSkewMs?: number;
+  /** After how many failures in a row the network or service counts as down. Default: 5. */
+  openCircuitAfter?: number;
+  /** How often one report is tried. Default: until it is delivered. */
+  maxAttempts?: number;
+  /** How long one report is tried, from its first attempt. Default: until it is delivered. */
+  maxTimeMs?: number;
+}
+
+/** Why a report is not delivered: the service's answer, or the error of the last attempt. */
+export type Reason = { status: number } | { code: Code; number: number; message: string };
+
+/** What becomes of a report after an attempt. Times are of the courier's clock. */
+export type Verdict =
+  | { verdict: 'delivered' }
+  | { verdict: 'refused'; reason: Reason }
+  | { verdict: 'again'; at: number }
+  | { verdict: 'held'; until: number; reason: Reason }
+  | { verdict: 'gave_up'; reason: Reason };
+
+/** What to do next: send these bytes and {@link Courier.settle}, wait, or nothing. */
+export type Step =
+  | { step: 'send'; ticket: number; body: Uint8Array; clockOffsetMs: number }
+  | { step: 'wait'; ms: number }
+  | { step: 'idle' };
+
+/** How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `waiting`. */
+export interface Status {
+  submitted: number;
+  delivered: number;
+  refused: number;
+  superseded: number;
+  expired: number;
+  waiting: number;
+  /** Failures in a row. */
+  failures: number;
+  /** When the next attempt may come, by the courier's clock. */
+  notBefore: number;
+  /** The correction of the wall clock in use. */
+  clockOffsetMs: number;
+  circuitOpen: boolean;
+  /** The ticket in flight. */
+  inFlight?: number;
+  /** The verdict given last. */
+  last?: Verdict & { ticket: number };
+}
+
+/** A report that was refused or given up. */
+export interface DeadLetter {
+  ticket: number;
+  reason: Reason;
+  body: Uint8Array;
+}
+
+export interface CourierOptions {
+  /** Room for reports, in bytes; 16384 or more. An eighth of it is added for dead letters. Default: 4 MiB. */
+  capacity?: number;
+  policy?: Policy;
+  /** Monotonic milliseconds. Default: `performance.now`. */
+  clock?: () => number;
+  /** A random 64-bit number, for jitter. Default: from `crypto`. */
+  entropy?: () => bigint;
+}
+
+/**
+ * Keeps reports in memory until they are delivered, and says what to do with them. What waits does not survive the process.
+ *
+ * Free it, or declare it with `using`. Left alone, the garbage collector frees it some time.
+ */
+export class Courier {
+  constructor(options?: CourierOptions);
+  /**
+   * Checks and encodes a report, and stores it. Gives its ticket.
+   *
+   * When the outbox is full, reports whose every job has a newer entry are dropped first, but never a final status for one that is not.
+   *
+   * @throws {@link EdgeReportError} as `encode`, and `OutboxFull`: nothing was stored or dropped.
+   */
+  submit(report: ReportInput): number;
+  /** What to do next. Calling it again changes nothing: the same report is offered until it is settled. */
+  next(): Step;
+  /** Tells what came back for the report in flight: what `Client.send` gave, or the error it threw. */
+  settle(ticket: number, event: Outcome | EdgeReportError): Verdict;
+  status(): Status;
+  /** Lets the next attempt come at once: the network is back, or somebody changed the credentials. */
+  wake(): void;
+  /** The oldest dead letter behind the ticket `after`; the oldest of all without. */
+  deadLetter(after?: number): DeadLetter | undefined;
+  /** Submits the oldest dead letter again, as a new report. Gives its ticket, if there was one. */
+  resubmitDeadLetter(): number | undefined;
+  /** Forgets the dead letters up to and with this ticket. */
+  forgetDeadLetters(ticket: number): void;
+  /** Gives its memory back; what waits in it is gone. */
+  free(): void;
+  /** The same, at the end of `using`. There where the platform has `Symbol.dispose`. */
+  [Symbol.dispose](): void;
+}
+
+export interface ClientOptions extends Endpoint {
+  /** The most one attempt may take. Default: 30 000 ms. */
+  timeoutMs?: number;
+  /** Another `fetch`, with a proxy or certificates of your own. */
+  fetch?: typeof globalThis.fetch;
+}
+
+/**
+ * Sends reports over `fetch`: in Node, browsers and workers. It follows no redirect, and reads 64 KiB of an answer at most.
+ */
+export class Client {
+  /** @throws {@link EdgeReportError} if these cannot be used. Touches no network. */
+  constructor(options: ClientOptions);
+  /** Sends from now on with other credentials: tokens live 24 hours. */
+  setCredentials(credentials: Credentials): void;
+  /**
+   * Checks a report, encodes it, sends it once and reads the answer.
+   *
+   * @throws {@link EdgeReportError} as `encode`; `NotSent` (surely), `MayHaveArrived` (send it again with the same `message_id`),
+   * `Tls`. A browser does not tell these apart: there it is `MayHaveArrived`. When aborted, the signal's reason.
+   */
+  send(report: ReportInput, options?: { signal?: AbortSignal; clockOffsetMs?: number }): Promise<Outcome>;
+  /**
+   * Delivers what waits, until nothing does or the time is up.
+   *
+   * @throws The signal's reason when aborted: the report in flight is offered again.
+   */
+  deliver(courier: Courier, options?: { signal?: AbortSignal; timeoutMs?: number }): Promise<'idle' | 'time_up'>;
+}
