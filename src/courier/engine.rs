@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::log::LogError;
 use super::outbox::{DeadLetter, Fate, Ledger, Outbox, Ticket, job_keys};
 use super::policy::{Attempt, Event, Policy, Reason, Verdict, decide, within};
 use crate::code::{Code, Severity};
@@ -87,12 +88,24 @@ pub enum CourierError<E> {
     },
 }
 
+impl<E> CourierError<LogError<E>> {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            CourierError::Invalid(error) => error.code(),
+            CourierError::Outbox(error) => error.code(),
+            CourierError::StaleTicket => Code::StaleTicket,
+            CourierError::TooSmall { .. } => Code::BufferTooSmall,
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for CourierError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CourierError::Invalid(error) => error.fmt(f),
             CourierError::Outbox(error) => error.fmt(f),
-            CourierError::StaleTicket => f.write_str("this ticket is not in flight"),
+            CourierError::StaleTicket => Code::StaleTicket.fmt(f),
             CourierError::TooSmall { needed } => {
                 write!(f, "{}; {needed} bytes are needed", Code::BufferTooSmall)
             }
