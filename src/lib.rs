@@ -39,7 +39,7 @@ mod time;
 pub use code::{Code, Severity};
 pub use exchange::{Credentials, Outcome, Reply};
 #[cfg(feature = "http")]
-pub use host::{BuildError, Client, ClientBuilder, Pause, SendError, random};
+pub use host::{Access, BuildError, Client, ClientBuilder, Pause, SendError, random};
 #[cfg(feature = "std")]
 pub use host::{Limits, Spool, SpoolError, SpoolIoError};
 pub use report::*;

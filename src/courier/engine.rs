@@ -7,7 +7,7 @@ use super::outbox::{DeadLetter, Fate, Ledger, Outbox, Ticket, job_keys};
 use super::policy::{Attempt, Event, Policy, Reason, Verdict, decide, within};
 use crate::code::{Code, Severity};
 use crate::json::SliceSink;
-use crate::report::{EncodeError, Report, check};
+use crate::report::{Encode, EncodeError, check};
 use crate::time::MonoTime;
 
 /// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
@@ -206,7 +206,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// Checks and encodes a report and stores it. When this returns, the report is as durable as the outbox makes things.
     pub fn submit(
         &mut self,
-        report: &Report<'_>,
+        report: &impl Encode,
         now: MonoTime,
     ) -> Result<Ticket, CourierError<O::Error>> {
         self.unload();

@@ -28,8 +28,9 @@ pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A courier that one thread has, or that several share.
-trait Access<O, B> {
+/// The way to a courier: that one thread has, or that several share under a lock of any kind.
+pub trait Access<O, B> {
+    /// Runs `use_it` with the courier.
     fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R;
 }
 
@@ -59,7 +60,7 @@ impl Client {
         courier: &mut Courier<O, B>,
         until: Instant,
     ) -> Result<Pause, CourierError<O::Error>> {
-        self.drive(courier, until)
+        self.deliver_with(courier, until)
     }
 
     /// Like [`deliver`](Self::deliver), for a courier that other threads submit to. It is locked between sending, not while.
@@ -68,10 +69,11 @@ impl Client {
         courier: &Mutex<Courier<O, B>>,
         until: Instant,
     ) -> Result<Pause, CourierError<O::Error>> {
-        self.drive(courier, until)
+        self.deliver_with(courier, until)
     }
 
-    fn drive<O: Outbox, B: Scratch>(
+    /// Like [`deliver_shared`](Self::deliver_shared), for a lock of another kind.
+    pub fn deliver_with<O: Outbox, B: Scratch>(
         &mut self,
         mut courier: impl Access<O, B>,
         until: Instant,

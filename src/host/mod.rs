@@ -16,6 +16,6 @@ mod tls;
 #[cfg(feature = "http")]
 pub use client::{BuildError, Client, ClientBuilder, SendError};
 #[cfg(feature = "http")]
-pub use deliver::{Pause, random};
+pub use deliver::{Access, Pause, random};
 pub use files::SpoolIoError;
 pub use spool::{Limits, Spool, SpoolError};
