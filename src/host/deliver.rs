@@ -1,12 +1,11 @@
 //! Drives a courier with the client.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, SendError};
+use super::random::random;
 use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step, Ticket};
 use crate::time::{MonoTime, WallTime};
 
@@ -20,12 +19,6 @@ pub enum Pause {
     Idle,
     /// The time is up, and something waits.
     TimeUp,
-}
-
-/// A random number for jitter, not for secrets.
-pub fn random() -> u64 {
-    // Keyed anew each time by the operating system's random numbers.
-    RandomState::new().build_hasher().finish()
 }
 
 /// The way to a courier: that one thread has, or that several share under a lock of any kind.
