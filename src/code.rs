@@ -2,6 +2,7 @@
 //!
 //! Rust, C and JavaScript show the same numbers. A number is never reused.
 
+use core::ffi::CStr;
 use core::fmt;
 
 /// How much a [`Code`] matters.
@@ -26,6 +27,13 @@ impl Severity {
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+const fn c_str(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => c"",
     }
 }
 
@@ -67,6 +75,20 @@ macro_rules! table {
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Code::$variant => $text,)*
+                }
+            }
+
+            /// [`name`](Self::name) for C.
+            pub const fn c_name(self) -> &'static CStr {
+                match self {
+                    $(Code::$variant => const { c_str(concat!(stringify!($variant), "\0")) },)*
+                }
+            }
+
+            /// [`text`](Self::text) for C.
+            pub const fn c_text(self) -> &'static CStr {
+                match self {
+                    $(Code::$variant => const { c_str(concat!($text, "\0")) },)*
                 }
             }
 
@@ -118,6 +140,16 @@ table! {
     // 80-89: the caller's buffers
     80 BufferTooSmall Error "the buffer is too small";
 
+    // 90-99: a call from another language cannot be as it is
+    90 NullPointer Error "NULL where none is allowed";
+    91 StructSize Error "struct_size is none that this library knows";
+    92 OutOfRange Error "none of the values that may stand here";
+    93 Conflict Error "only one of two members may be set";
+    94 TooMany Error "more of these than one call takes";
+    95 NotUsable Error "not initialised, ended, or freed";
+    96 Poisoned Error "not usable any more after an internal error";
+    97 Internal Error "internal error";
+
     // 100-129: the request cannot be made as configured
     100 UrlScheme Error "the base URL must begin with http:// or https://";
     101 UrlHost Error "the base URL has no host, or one with a character that cannot stand there";
@@ -145,6 +177,16 @@ table! {
     // 140-149: one exchange failed
     140 NotSent Error "surely not sent";
     141 MayHaveArrived Error "may have arrived";
+
+    // 150-169: reports that wait
+    150 OutboxFull Error "the outbox is full";
+    151 OutboxTooSmall Error "the report is larger than the outbox";
+    152 Storage Error "the storage failed";
+    153 NewerFormat Error "the outbox was written in a newer format";
+    154 TooManySegments Error "the outbox has too many segments";
+    155 StaleTicket Error "this ticket is not in flight";
+    156 SpoolInUse Error "the spool is in use";
+    157 SpoolLimits Error "the limits of the spool do not fit together";
 }
 
 impl fmt::Display for Code {
@@ -156,6 +198,14 @@ impl fmt::Display for Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c_has_the_same_names_and_texts() {
+        for code in Code::ALL {
+            assert_eq!(code.c_name().to_str(), Ok(code.name()));
+            assert_eq!(code.c_text().to_str(), Ok(code.text()));
+        }
+    }
 
     #[test]
     fn numbers_rise_and_lead_back() {

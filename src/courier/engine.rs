@@ -2,11 +2,12 @@
 
 use core::fmt;
 
+use super::log::LogError;
 use super::outbox::{DeadLetter, Fate, Ledger, Outbox, Ticket, job_keys};
 use super::policy::{Attempt, Event, Policy, Reason, Verdict, decide, within};
 use crate::code::{Code, Severity};
 use crate::json::SliceSink;
-use crate::report::{EncodeError, Report, check};
+use crate::report::{Encode, EncodeError, check};
 use crate::time::MonoTime;
 
 /// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
@@ -87,12 +88,24 @@ pub enum CourierError<E> {
     },
 }
 
+impl<E> CourierError<LogError<E>> {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            CourierError::Invalid(error) => error.code(),
+            CourierError::Outbox(error) => error.code(),
+            CourierError::StaleTicket => Code::StaleTicket,
+            CourierError::TooSmall { .. } => Code::BufferTooSmall,
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for CourierError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CourierError::Invalid(error) => error.fmt(f),
             CourierError::Outbox(error) => error.fmt(f),
-            CourierError::StaleTicket => f.write_str("this ticket is not in flight"),
+            CourierError::StaleTicket => Code::StaleTicket.fmt(f),
             CourierError::TooSmall { needed } => {
                 write!(f, "{}; {needed} bytes are needed", Code::BufferTooSmall)
             }
@@ -193,7 +206,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// Checks and encodes a report and stores it. When this returns, the report is as durable as the outbox makes things.
     pub fn submit(
         &mut self,
-        report: &Report<'_>,
+        report: &impl Encode,
         now: MonoTime,
     ) -> Result<Ticket, CourierError<O::Error>> {
         self.unload();

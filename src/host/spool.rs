@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::files::{FileStorage, SpoolIoError, private, sync_dir};
+use crate::code::Code;
 use crate::courier::{
     DeadLetter, Durability, Fate, Front, JobKeys, Ledger, LogError, LogOutbox, Outbox, Ticket,
 };
@@ -68,6 +69,19 @@ pub enum SpoolError {
     TooManySegments(PathBuf),
     /// These limits do not fit together.
     Limits(&'static str),
+}
+
+impl SpoolError {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            SpoolError::Io(_) => Code::Storage,
+            SpoolError::Locked(_) => Code::SpoolInUse,
+            SpoolError::Version { .. } => Code::NewerFormat,
+            SpoolError::TooManySegments(_) => Code::TooManySegments,
+            SpoolError::Limits(_) => Code::SpoolLimits,
+        }
+    }
 }
 
 impl fmt::Display for SpoolError {

@@ -8,5 +8,5 @@ mod segments;
 mod storage;
 
 pub use outbox::{Durability, LogError, LogOutbox};
-pub use ram::{NoRoom, RamOutbox, RamStorage};
+pub use ram::{Memory, NoRoom, RamOutbox, RamStorage};
 pub use storage::Storage;

@@ -11,6 +11,7 @@ use super::record::{
 };
 use super::segments::{Place, Segments};
 use super::storage::Storage;
+use crate::code::Code;
 use crate::time::MonoTime;
 
 /// When reports become durable.
@@ -43,19 +44,25 @@ pub enum LogError<E> {
     TooManySegments,
 }
 
+impl<E> LogError<E> {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            LogError::Full => Code::OutboxFull,
+            LogError::TooLarge => Code::OutboxTooSmall,
+            LogError::Device(_) => Code::Storage,
+            LogError::NewerVersion(_) => Code::NewerFormat,
+            LogError::TooManySegments => Code::TooManySegments,
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for LogError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LogError::Full => f.write_str("the outbox is full"),
-            LogError::TooLarge => f.write_str("the report is larger than the outbox"),
             LogError::Device(error) => error.fmt(f),
-            LogError::NewerVersion(version) => {
-                write!(
-                    f,
-                    "the outbox was written in a newer format (version {version})"
-                )
-            }
-            LogError::TooManySegments => f.write_str("the outbox has too many segments"),
+            LogError::NewerVersion(version) => write!(f, "{} (version {version})", self.code()),
+            _ => self.code().fmt(f),
         }
     }
 }
