@@ -311,7 +311,7 @@ enum {
 /**
  * How much memory a courier takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 1200
+#define EDGE_REPORT_COURIER_SIZE 1312
 #endif
 
 #if defined(EDGE_REPORT_FULL)

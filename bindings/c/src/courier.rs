@@ -664,7 +664,7 @@ impl edge_report_courier_config {
 pub const EDGE_REPORT_COURIER_SIZE: usize = 1700;
 /// How much memory a courier takes at the most, beside its room for reports.
 #[cfg(target_pointer_width = "32")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 1200;
+pub const EDGE_REPORT_COURIER_SIZE: usize = 1312;
 
 const _: () = {
     assert!(RamPlan::OBJECTS <= EDGE_REPORT_COURIER_SIZE);
