@@ -237,8 +237,7 @@ pub unsafe extern "C" fn edge_report_courier_new_ram(
             Some((live, dead, scratch))
         });
         let Some((live, dead, scratch)) = courier else {
-            let skipped = memory_len.saturating_sub(arena.left()) % ALIGN;
-            let needed = RamPlan::least(config.report_bytes).saturating_add(skipped);
+            let needed = RamPlan::least(config.report_bytes).saturating_add(arena.skipped);
             return Err(Failure::too_small(needed));
         };
         let handle = unsafe { place(&mut arena, live, dead, scratch, &config, now_ms, entropy) }?;
@@ -285,8 +284,7 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
         let parts = (arena.left() >= fixed)
             .then(|| Some((arena.place(live)?, arena.place(dead)?, arena.bytes(room)?)));
         let Some((live, dead, scratch)) = parts.flatten() else {
-            let skipped = memory_len.saturating_sub(arena.left());
-            return Err(Failure::too_small(fixed.saturating_add(skipped)));
+            return Err(Failure::too_small(fixed.saturating_add(arena.skipped)));
         };
         let handle = unsafe { place(&mut arena, live, dead, scratch, &config, now_ms, entropy) }?;
         out.set(handle);

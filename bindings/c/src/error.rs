@@ -202,11 +202,3 @@ impl<E: Device> From<CourierError<LogError<E>>> for Failure {
         }
     }
 }
-
-const fn _layout() {
-    const WORDS: usize = if size_of::<usize>() == 8 { 24 } else { 16 };
-    assert!(
-        size_of::<edge_report_error>() == WORDS + EDGE_REPORT_PATH_SIZE + EDGE_REPORT_DETAIL_SIZE
-    );
-}
-const _: () = _layout();

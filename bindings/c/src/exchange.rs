@@ -414,13 +414,3 @@ const ABSENT_HEADER: edge_report_header = edge_report_header {
     name: edge_report_str::ABSENT,
     value: edge_report_str::ABSENT,
 };
-
-const _: () = {
-    let word = size_of::<usize>();
-    assert!(size_of::<edge_report_credentials>() == 8 * word);
-    assert!(size_of::<edge_report_header>() == 4 * word);
-    assert!(size_of::<edge_report_http_request>() == (4 + 4 * EDGE_REPORT_MAX_HEADERS + 1) * word);
-    assert!(size_of::<edge_report_signable>() == 12 * word);
-    assert!(size_of::<edge_report_signature>() == 4 * word);
-    assert!(size_of::<edge_report_reply>() == 32 + 8 * word);
-};

@@ -11,6 +11,7 @@
 extern crate std;
 
 mod guard;
+mod layout;
 
 // In the order of the header.
 

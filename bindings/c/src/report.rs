@@ -327,12 +327,3 @@ fn read_exception<'a>(
         error_time,
     })
 }
-
-const _: () = {
-    let word = size_of::<usize>();
-    assert!(size_of::<edge_report_str>() == 2 * word);
-    assert!(size_of::<edge_report_exception>() == if word == 8 { 88 } else { 48 });
-    assert!(size_of::<edge_report_report>() == 6 * word);
-    assert!(size_of::<edge_report_finding>() == 8 + 2 * word + EDGE_REPORT_PATH_SIZE);
-    assert!(size_of::<edge_report_summary>() == 2 * word);
-};

@@ -223,6 +223,8 @@ impl Storage for Ram {
 pub(crate) struct Arena {
     at: *mut u8,
     left: usize,
+    /// What alignment cost at the front.
+    pub(crate) skipped: usize,
 }
 
 /// What every place begins at a multiple of.
@@ -241,15 +243,16 @@ impl Arena {
         if memory.is_null() {
             return Err(Failure::at(Code::NullPointer, "memory"));
         }
-        let at: *mut u8 = memory.cast();
-        let skip = at.align_offset(ALIGN);
-        match len.checked_sub(skip) {
-            Some(left) if len <= isize::MAX as usize => Ok(Arena {
-                at: at.wrapping_add(skip),
-                left,
-            }),
-            _ => Err(Failure::at(Code::BufferTooSmall, "memory")),
+        if len > isize::MAX as usize {
+            return Err(Failure::at(Code::OutOfRange, "memory"));
         }
+        let at: *mut u8 = memory.cast();
+        let skipped = at.align_offset(ALIGN);
+        Ok(Arena {
+            at: at.wrapping_add(skipped),
+            left: len.saturating_sub(skipped),
+            skipped,
+        })
     }
 
     pub(crate) const fn left(&self) -> usize {
