@@ -1219,6 +1219,21 @@ edge_report_result edge_report_writer_finish(struct edge_report_writer *writer,
                                              struct edge_report_error *error);
 
 /**
+ * Writes the whole URL that reports go to, which stays the same. It has no NUL at its end.
+ *
+ * Borrows all arguments for the call. Any thread. Does not block.
+ *
+ * @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed.
+ * @return EDGE_REPORT_OK, or what is wrong with the URL or the project id, with its offset.
+ */
+edge_report_result edge_report_url(struct edge_report_str base_url,
+                                   struct edge_report_str project_id,
+                                   void *buffer,
+                                   size_t capacity,
+                                   size_t *len,
+                                   struct edge_report_error *error);
+
+/**
  * Makes the request that carries a report: its path and its signature are written to a scratch buffer.
  *
  * Borrows all arguments for the call; the result borrows from `base_url`, `project_id`, `credentials` and `scratch`, and holds

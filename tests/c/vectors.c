@@ -309,6 +309,16 @@ static void request(void) {
   CHECK(request.headers_len == 5);
   CHECK(same(host, request.headers[0].value.ptr, request.headers[0].value.len));
 
+  char whole[400], wanted[400];
+  size_t url_len = 0;
+  int wanted_len = snprintf(wanted, sizeof wanted, "%s%.*s", url, (int)path.len, path.ptr);
+  for (size_t room = 0; room <= (size_t)wanted_len; room++) {
+    GIVES(room < (size_t)wanted_len ? EDGE_REPORT_E_BUFFER_TOO_SMALL : EDGE_REPORT_OK,
+          edge_report_url(str(url), project_id, whole, room, &url_len, NULL));
+    CHECK(url_len == (size_t)wanted_len);
+  }
+  CHECK(same(str(wanted), whole, url_len));
+
   edge_report_signable signable;
   edge_report_signature signature;
   char buffer[512];
