@@ -1654,9 +1654,6 @@ edge_report_result edge_report_client_set_clock_offset(struct edge_report_client
 }  // extern "C"
 #endif  // __cplusplus
 
-#endif  /* EDGE_REPORT_H */
-
-
 /** Initialises an edge_report_str from a string literal: `edge_report_str id = EDGE_REPORT_STR("node-7-000001");` */
 #define EDGE_REPORT_STR(literal) {"" literal, sizeof("" literal) - 1}
 
@@ -1671,3 +1668,5 @@ static inline edge_report_str edge_report_str_of(const char *text) {
   while (text != NULL && text[view.len] != '\0') view.len++;
   return view;
 }
+
+#endif /* EDGE_REPORT_H */
