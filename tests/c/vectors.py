@@ -165,9 +165,39 @@ def captures():
         text(body)
 
 
+def couriers():
+    kinds = ["submit", "next", "settle", "wake", "dead_letter", "resubmit_dead_letter", "forget_dead_letters", "status"]
+    members = ["min_backoff_ms", "max_backoff_ms", "hold_ms", "start_spread_ms", "max_attempts", "max_time_ms"]
+    outcomes = {outcome["name"]: outcome["number"] for outcome in load("codes.json")["outcomes"]}
+    verdicts = {"delivered": 1, "refused": 2, "again": 3, "held": 4, "gave_up": 5}
+    for case in load("courier.json")["cases"]:
+        record("V", case["name"])
+        assert not case["policy"].keys() - set(members), case["policy"]
+        for member in members:
+            number(member in case["policy"])
+            number(case["policy"].get(member, 0))
+        number(len(case["steps"]))
+        for step in case["steps"]:
+            number(kinds.index(step["do"]))
+            number(1 if "send" in step else 2 if "wait" in step else 3)
+            for member in ("now", "ticket", "after", "send", "wait", "clock_offset_ms"):
+                number(int(step.get(member, 0)))
+            # The event.
+            for member in ("entropy", "failure", "status"):
+                number(int(step.get(member, 0)))
+            number(outcomes.get(step.get("outcome"), 0))
+            for member in ("retry_after_ms", "clock_skew_ms"):
+                number(member in step)
+                number(int(step.get(member, 0)))
+            number(verdicts.get(step.get("verdict"), 0))
+            for member in ("error", "reason", "at_ms", "submitted", "delivered", "refused", "expired", "waiting"):
+                number(step.get(member, 0))
+
+
 codes()
 reports()
 replies()
 signatures()
 captures()
+couriers()
 out.write(b"Z")
