@@ -1219,6 +1219,21 @@ edge_report_result edge_report_writer_finish(struct edge_report_writer *writer,
                                              struct edge_report_error *error);
 
 /**
+ * Writes the whole URL that reports go to, which stays the same. It has no NUL at its end.
+ *
+ * Borrows all arguments for the call. Any thread. Does not block.
+ *
+ * @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed.
+ * @return EDGE_REPORT_OK, or what is wrong with the URL or the project id, with its offset.
+ */
+edge_report_result edge_report_url(struct edge_report_str base_url,
+                                   struct edge_report_str project_id,
+                                   void *buffer,
+                                   size_t capacity,
+                                   size_t *len,
+                                   struct edge_report_error *error);
+
+/**
  * Makes the request that carries a report: its path and its signature are written to a scratch buffer.
  *
  * Borrows all arguments for the call; the result borrows from `base_url`, `project_id`, `credentials` and `scratch`, and holds
@@ -1639,9 +1654,6 @@ edge_report_result edge_report_client_set_clock_offset(struct edge_report_client
 }  // extern "C"
 #endif  // __cplusplus
 
-#endif  /* EDGE_REPORT_H */
-
-
 /** Initialises an edge_report_str from a string literal: `edge_report_str id = EDGE_REPORT_STR("node-7-000001");` */
 #define EDGE_REPORT_STR(literal) {"" literal, sizeof("" literal) - 1}
 
@@ -1656,3 +1668,5 @@ static inline edge_report_str edge_report_str_of(const char *text) {
   while (text != NULL && text[view.len] != '\0') view.len++;
   return view;
 }
+
+#endif /* EDGE_REPORT_H */

@@ -243,6 +243,7 @@ static void exchanges(void) {
                                                sizeof buffer, &request, &error));
     AT(cases[i].path);
     CHECK(error.offset == cases[i].offset);
+    GIVES(cases[i].result, edge_report_url(str(cases[i].url), str(cases[i].project), buffer, sizeof buffer, &len, NULL));
   }
   credentials.access_key = str("A");
   GIVES(EDGE_REPORT_E_SECRET_KEY,

@@ -6,7 +6,7 @@ use edge_report::exchange::{
     Credentials, Endpoint, Header, Keys, Reply, ReplyHeaders, Request, RequestError, Signable,
     canonical_request, read_reply, sign,
 };
-use edge_report::json::{SliceSink, Text};
+use edge_report::json::{Counter, Sink, SliceSink, Text};
 use edge_report::{Code, WallTime};
 
 use crate::error::{Failure, edge_report_error};
@@ -118,6 +118,37 @@ pub struct edge_report_reply {
     pub has_clock_skew: u32,
 }
 
+/// Writes the whole URL that reports go to, which stays the same. It has no NUL at its end.
+///
+/// Borrows all arguments for the call. Any thread. Does not block.
+///
+/// @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed.
+/// @return EDGE_REPORT_OK, or what is wrong with the URL or the project id, with its offset.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_url(
+    base_url: edge_report_str,
+    project_id: edge_report_str,
+    buffer: *mut c_void,
+    capacity: usize,
+    len: *mut usize,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let len = Output::new(len, "len")?;
+        let endpoint = unsafe { endpoint(base_url, project_id) }?;
+        let buffer = unsafe { self::buffer(buffer, capacity, "buffer") }?;
+        let mut sink = SliceSink::new(buffer);
+        if endpoint.write_url(&mut sink).is_err() {
+            let mut counter = Counter::default();
+            let _ = endpoint.write_url(&mut counter);
+            len.set(counter.len());
+            return Err(Failure::too_small(counter.len()));
+        }
+        len.set(sink.written().len());
+        Ok(())
+    })
+}
+
 /// Makes the request that carries a report: its path and its signature are written to a scratch buffer.
 ///
 /// Borrows all arguments for the call; the result borrows from `base_url`, `project_id`, `credentials` and `scratch`, and holds
@@ -143,12 +174,10 @@ pub unsafe extern "C" fn edge_report_request(
 ) -> edge_report_result {
     guard(error, || {
         let out = Output::new(request, "request")?;
-        let base_url = unsafe { base_url.required("base_url") }?;
-        let project_id = unsafe { project_id.required("project_id") }?;
+        let endpoint = unsafe { endpoint(base_url, project_id) }?;
         let credentials = unsafe { read_credentials(credentials) }?;
         let body = unsafe { bytes(body, body_len, "body") }?;
         let scratch = unsafe { buffer(scratch, capacity, "scratch") }?;
-        let endpoint = Endpoint::new(base_url, project_id)?;
         let now = WallTime::from_unix_ms(unix_ms);
         let request = Request::new(&endpoint, &credentials, body, now, scratch)?;
         let mut headers = [ABSENT_HEADER; EDGE_REPORT_MAX_HEADERS];
@@ -303,6 +332,17 @@ pub unsafe extern "C" fn edge_report_unescape(
         len.set(sink.written().len());
         Ok(())
     })
+}
+
+/// # Safety
+/// The views must hold for `'a`.
+unsafe fn endpoint<'a>(
+    base_url: edge_report_str,
+    project_id: edge_report_str,
+) -> Result<Endpoint<'a>, Failure> {
+    let base_url = unsafe { base_url.required("base_url") }?;
+    let project_id = unsafe { project_id.required("project_id") }?;
+    Ok(Endpoint::new(base_url, project_id)?)
 }
 
 /// # Safety

@@ -7,7 +7,8 @@ use std::vec::Vec;
 use edge_report::courier::Courier;
 use edge_report::{Limits, MonoTime, Spool, SpoolError, WallTime};
 
-use crate::courier::{Engine, edge_report_courier, edge_report_courier_config, read_config};
+use crate::courier::{Engine, edge_report_courier};
+use crate::delivery::{edge_report_courier_config, read_config};
 use crate::error::{Failure, edge_report_error};
 use crate::guard::guard;
 use crate::storage::Device;

@@ -25,11 +25,11 @@ sizes! {
     crate::exchange::edge_report_signature, 32, 16;
     crate::exchange::edge_report_reply, 96, 64;
     crate::storage::edge_report_storage, 80, 40;
-    crate::courier::edge_report_courier_config, 88, 88;
-    crate::courier::edge_report_step, 48, 40;
-    crate::courier::edge_report_verdict, 24, 24;
-    crate::courier::edge_report_courier_state, 128, 128;
-    crate::courier::edge_report_letter, 32, 24;
+    crate::delivery::edge_report_courier_config, 88, 88;
+    crate::delivery::edge_report_step, 48, 40;
+    crate::delivery::edge_report_verdict, 24, 24;
+    crate::delivery::edge_report_courier_state, 128, 128;
+    crate::delivery::edge_report_letter, 32, 24;
 }
 
 #[cfg(feature = "http")]

@@ -29,6 +29,10 @@ pub mod exchange;
 
 pub mod storage;
 
+pub mod delivery;
+
+pub mod memory;
+
 pub mod courier;
 
 #[cfg(feature = "full")]
