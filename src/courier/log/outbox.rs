@@ -147,9 +147,7 @@ where
 {
     /// Opens the logs on two storages, whatever a crash has left there.
     pub fn open(live: L, dead: D, durability: Durability) -> Result<Self, LogError<L::Error>> {
-        let mut this = Self::over(Segments::empty(live), Segments::empty(dead), durability);
-        this.live.open()?;
-        this.dead.open()?;
+        let mut this = Self::over(Segments::open(live)?, Segments::open(dead)?, durability);
         this.recover_live()?;
         this.recover_dead()?;
         // What a killed process wrote may not be durable yet. If it cannot be made so now, the next flush tries again.
@@ -204,8 +202,9 @@ where
     }
 
     fn read_segment_headers(&mut self) -> Result<(), LogError<L::Error>> {
-        for segment in 0..self.live.list.len() {
-            if let SegmentFront::Header(header) = self.live.read_front_at(segment)? {
+        let list = self.live.list.clone();
+        for segment in &list {
+            if let SegmentFront::Header(header) = self.live.read_front(segment)? {
                 self.ledger = later(&self.ledger, &header.ledger);
                 self.cursor = self.cursor.max(header.cursor);
                 self.next_seq = self.next_seq.max(header.next_seq);
@@ -265,8 +264,9 @@ where
     }
 
     fn recover_dead(&mut self) -> Result<(), LogError<L::Error>> {
-        for segment in 0..self.dead.list.len() {
-            if let SegmentFront::Header(header) = self.dead.read_front_at(segment)? {
+        let list = self.dead.list.clone();
+        for segment in &list {
+            if let SegmentFront::Header(header) = self.dead.read_front(segment)? {
                 self.forgotten = self.forgotten.max(header.cursor);
             }
         }

@@ -1,20 +1,14 @@
 //! The segments of one log: appending, walking from record to record, and finding the way back after a crash.
 
-use super::outbox::{LogError, MAX_KEY_BYTES};
+use super::outbox::LogError;
 use super::record::{
     ALIGN, Checksum, HEADER, Kind, MAGIC, RecordHeader, SEGMENT_HEADER, SegmentFront,
     SegmentHeader, padded, record_len,
 };
 use super::storage::Storage;
 
-/// Bytes looked at in one go. They are on the stack, which is short where there is no heap.
-const CHUNK: usize = if cfg!(feature = "alloc") { 512 } else { 64 };
-/// Bytes of a record that are written in one go at the least, if it has so many: its header and job keys.
-const FRONT: usize = if cfg!(feature = "alloc") {
-    512
-} else {
-    HEADER + MAX_KEY_BYTES
-};
+/// Bytes looked at in one go.
+const CHUNK: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
@@ -65,8 +59,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// Finds the segments there are. Changes nothing when one of them is of a newer version.
-    pub(super) fn open(&mut self) -> Result<(), LogError<S::Error>> {
+    /// Finds the segments. Changes nothing when one of them is of a newer version.
+    pub(super) fn open(storage: S) -> Result<Self, LogError<S::Error>> {
+        let mut this = Self::empty(storage);
         let mut found = heapless::Vec::<Segment, MAX>::new();
         let mut too_many = false;
         let mut each = |id: u32, len: usize| {
@@ -79,26 +74,26 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 })
                 .is_err();
         };
-        self.storage.list(&mut each).map_err(LogError::Device)?;
+        this.storage.list(&mut each).map_err(LogError::Device)?;
         if too_many {
             return Err(LogError::TooManySegments);
         }
         for segment in &mut found {
-            self.next_id = self.next_id.max(segment.id.saturating_add(1));
-            if let SegmentFront::Header(header) = self.read_front(segment)? {
+            this.next_id = this.next_id.max(segment.id.saturating_add(1));
+            if let SegmentFront::Header(header) = this.read_front(segment)? {
                 (segment.from, segment.to) = (header.from, header.to);
             }
         }
-        self.keep_valid(&in_order(&found))?;
-        self.is_open = self.list.last().is_some_and(|last| last.from == last.id);
+        this.keep_valid(&in_order(&found))?;
+        this.is_open = this.list.last().is_some_and(|last| last.from == last.id);
         // A process that was killed may have left writes that are not durable yet.
-        self.dirty = self.is_open;
+        this.dirty = this.is_open;
         // Behind all that is written, however it got there.
-        if let (true, Some(last)) = (self.is_open, self.list.last().copied()) {
-            self.write_at = last.len;
-            self.write_at = self.end_of_writing(&last)?;
+        if let (true, Some(last)) = (this.is_open, this.list.last().copied()) {
+            this.write_at = last.len;
+            this.write_at = this.end_of_writing(&last)?;
         }
-        Ok(())
+        Ok(this)
     }
 
     /// Drops what a crash left over: blank segments, merged ones without an end, and what merged ones stand for.
@@ -158,17 +153,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         match SegmentHeader::decode(&bytes) {
             SegmentFront::Newer(version) => Err(LogError::NewerVersion(version)),
             front => Ok(front),
-        }
-    }
-
-    /// The same for the segment at this index.
-    pub(super) fn read_front_at(
-        &mut self,
-        index: usize,
-    ) -> Result<SegmentFront, LogError<S::Error>> {
-        match self.list.get(index).copied() {
-            Some(segment) => self.read_front(&segment),
-            None => Ok(SegmentFront::Unknown),
         }
     }
 
@@ -435,7 +419,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         prefix: &[u8],
         body: &[u8],
     ) -> Result<(), LogError<S::Error>> {
-        let mut chunk = [0; FRONT];
+        let mut chunk = [0; CHUNK];
         let front = chunk
             .len()
             .saturating_sub(HEADER)
@@ -531,13 +515,18 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
 
     /// Puts a merged segment in the place of its sources. One that cannot be discarded now is discarded at the next start.
     pub(super) fn replace(&mut self, sources: &[Segment], merged: Segment) {
-        for source in sources {
-            let _ = self.storage.discard(source.id);
+        let old = self.list.clone();
+        self.list.clear();
+        for segment in &old {
+            if Some(segment) == sources.first() {
+                let _ = self.list.push(merged);
+            }
+            if sources.contains(segment) {
+                let _ = self.storage.discard(segment.id);
+            } else {
+                let _ = self.list.push(*segment);
+            }
         }
-        if let Some(first) = self.list.iter_mut().find(|s| sources.first() == Some(s)) {
-            *first = merged;
-        }
-        self.list.retain(|segment| !sources.contains(segment));
     }
 
     /// Copies a record as it is.
