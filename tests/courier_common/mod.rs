@@ -1,7 +1,20 @@
 //! What the tests of the courier share: a device that loses power, reports to put on it, random numbers.
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part")]
 
+/// An error, unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($text:tt)*) => {
+        if !$condition {
+            return Err(format!($($text)*));
+        }
+    };
+}
+pub(crate) use ensure;
+
+pub(crate) mod account;
 pub(crate) mod device;
+pub(crate) mod failures;
+pub(crate) mod run;
 
 use std::sync::Arc;
 
