@@ -6,8 +6,8 @@ use std::sync::Arc;
 use edge_report::courier::{Durability, Fate, JobKeys, Ledger, Reason, Status};
 
 use crate::courier_common::{Sample, says_more};
-use crate::ensure;
 use crate::ground::{Found, FoundLetter};
+use crate::{Tally, ensure};
 
 type Check = Result<(), String>;
 
@@ -61,6 +61,11 @@ pub(crate) struct Account {
     dropped: u64,
     /// Reports that a power cut took, not yet counted as corrupt.
     holes: u64,
+    /// For the tally.
+    pushed_out: u64,
+    resubmitted: u64,
+    lost: u64,
+    repeats: u64,
 }
 
 impl Account {
@@ -74,6 +79,10 @@ impl Account {
             last_letter: 0,
             dropped: 0,
             holes: 0,
+            pushed_out: 0,
+            resubmitted: 0,
+            lost: 0,
+            repeats: 0,
         }
     }
 
@@ -237,6 +246,20 @@ impl Account {
         })
     }
 
+    pub(crate) fn resubmit_letter(&mut self) {
+        self.letters.pop_front();
+        self.resubmitted += 1;
+    }
+
+    pub(crate) fn tell(&self, tally: &Tally) {
+        Tally::add(&tally.superseded, self.ledger.superseded);
+        Tally::add(&tally.expired, self.ledger.expired);
+        Tally::add(&tally.letters_pushed_out, self.pushed_out);
+        Tally::add(&tally.resubmitted, self.resubmitted);
+        Tally::add(&tally.lost_unsynced, self.lost);
+        Tally::add(&tally.settled_again, self.repeats);
+    }
+
     pub(crate) fn tickets_come_again(&self) -> bool {
         self.last_letter > self.ledger.submitted
     }
@@ -255,6 +278,7 @@ impl Account {
             self.letters.iter().map(|l| l.ticket).collect::<Vec<_>>()
         );
         self.letters.drain(..gone);
+        self.pushed_out += gone as u64;
         let mut pairs = self.letters.iter().zip(found);
         ensure!(
             pairs.all(|(letter, found)| letter.is(found)),
@@ -317,6 +341,8 @@ impl Account {
             );
         }
         self.check_ledger_after(found, status, unsynced)?;
+        self.lost += self.ledger.submitted - status.ledger.submitted;
+        self.repeats += waiting.iter().filter(|entry| entry.repeated).count() as u64;
         self.waiting = waiting;
         self.settled.clear();
         self.ledger = status.ledger;

@@ -10,9 +10,12 @@ use crate::account::Account;
 use crate::courier_common::{Sample, sample, with_report};
 use crate::ground::{End, FoundLetter, Ground};
 use crate::pace::{Clock, Pace};
-use crate::{Content, Op, ensure};
+use crate::{Content, Op, Tally, ensure};
 
 type Check = Result<(), String>;
+
+/// To note that some dead letters are forgotten takes room too, which the oldest ones make.
+const FORGETTING_PUSHES_OUT: bool = true;
 
 pub(crate) struct Driver<G: Ground> {
     ground: G,
@@ -29,6 +32,7 @@ pub(crate) struct Driver<G: Ground> {
     /// When the first report since the last sync was submitted.
     unsynced_since: Option<Clock>,
     writes: u64,
+    full: u64,
 }
 
 impl<G: Ground> Driver<G> {
@@ -48,11 +52,20 @@ impl<G: Ground> Driver<G> {
             number: 0,
             unsynced_since: None,
             writes: 0,
+            full: 0,
         })
     }
 
     /// All of `ops`, then delivers what waits: nothing of it may be missing.
-    pub(crate) fn run(mut self, ops: &[Op]) -> Check {
+    pub(crate) fn run(mut self, ops: &[Op], tally: &Tally) -> Check {
+        let result = self.run_all(ops);
+        self.account.tell(tally);
+        Tally::add(&tally.full, self.full);
+        Tally::add(&tally.clock_corrected, u64::from(self.pace.offset != 0));
+        result
+    }
+
+    fn run_all(&mut self, ops: &[Op]) -> Check {
         for (index, op) in ops.iter().enumerate() {
             let result = self.step(op).and_then(|()| self.compare());
             result.map_err(|why| format!("at step {index}, {op:?}: {why}"))?;
@@ -67,11 +80,9 @@ impl<G: Ground> Driver<G> {
             clock_skew_ms: None,
         };
         while !self.account.waiting.is_empty() {
-            self.wake();
-            for op in [Op::Next, Op::Settle(accepted, 0)] {
-                let result = self.step(&op).and_then(|()| self.compare());
-                result.map_err(|why| format!("when all is delivered: {why}"))?;
-            }
+            let result = self.step(&Op::Attempt(accepted, 0));
+            let result = result.and_then(|()| self.compare());
+            result.map_err(|why| format!("when all is delivered: {why}"))?;
         }
         self.next().and_then(|()| self.compare())?;
         let status = self.courier().status();
@@ -101,6 +112,11 @@ impl<G: Ground> Driver<G> {
             }),
             Op::Next => self.next(),
             Op::Settle(event, entropy) => self.settle(*event, *entropy),
+            Op::Attempt(event, entropy) => {
+                self.wake();
+                self.next()?;
+                self.settle(*event, *entropy)
+            }
             Op::SettleStale(away) => {
                 let near = self.in_flight.as_ref().map(|(ticket, _)| *ticket);
                 let near = near.unwrap_or(self.account.ledger.submitted);
@@ -149,7 +165,7 @@ impl<G: Ground> Driver<G> {
                 let forgotten = self.courier().forget_dead_letters(Ticket(until));
                 forgotten.map_err(|error| error.to_string())?;
                 self.account.forget_letters(until);
-                self.check_letters(false)
+                self.check_letters(FORGETTING_PUSHES_OUT)
             }
             Op::Restart(end, entropy) => self.restart(*end, *entropy),
         }
@@ -157,15 +173,7 @@ impl<G: Ground> Driver<G> {
 
     /// What must hold after each step.
     fn compare(&mut self) -> Check {
-        let writes = self.ground.writes();
-        if writes != self.writes {
-            self.writes = writes;
-            self.account.written();
-        }
-        if self.ground.is_synced() {
-            self.account.synced();
-            self.unsynced_since = None;
-        }
+        self.see_device();
         let status = self.courier().status();
         self.account.check(&status)?;
         let pace = &self.pace;
@@ -181,6 +189,19 @@ impl<G: Ground> Driver<G> {
         };
         ensure!(status == expected, "{status:?}, must be {expected:?}");
         Ok(())
+    }
+
+    /// What is written, and what of it would survive a power cut.
+    fn see_device(&mut self) {
+        let writes = self.ground.writes();
+        if writes != self.writes {
+            self.writes = writes;
+            self.account.written();
+        }
+        if self.ground.is_synced() {
+            self.account.synced();
+            self.unsynced_since = None;
+        }
     }
 
     /// A call that must be refused, and change nothing.
@@ -220,14 +241,13 @@ impl<G: Ground> Driver<G> {
                 self.account.submitted(sample);
                 self.account.may_have_dropped(superseded);
                 self.unsynced_since.get_or_insert(self.clock);
-                if self.ground.is_synced() {
-                    self.account.synced();
-                }
+                self.see_device();
                 self.account.check_batch()
             }
             Err(CourierError::Outbox(LogError::Full)) => {
                 ensure!(!self.account.waiting.is_empty(), "full, and empty");
                 self.account.may_have_dropped(superseded);
+                self.full += 1;
                 Ok(())
             }
             Err(error) => Err(error.to_string()),
@@ -259,6 +279,7 @@ impl<G: Ground> Driver<G> {
             let late = self.clock.is_steady(&since) && now.since(since.now) >= ms;
             ensure!(!late || self.ground.is_synced(), "too long not synced");
         }
+        self.see_device();
         match said.pop().flatten() {
             None => ensure!(self.account.waiting.is_empty(), "idle, but something waits"),
             Some(Err(ms)) => {
@@ -341,13 +362,13 @@ impl<G: Ground> Driver<G> {
         let result = match (self.courier().resubmit_dead_letter(now), oldest) {
             (Ok(None), None) => Ok(()),
             (Ok(Some(ticket)), Some(sample)) => {
-                self.account.letters.pop_front();
+                self.account.resubmit_letter();
                 self.submitted(Ok(ticket), &sample)
             }
             (Err(error), Some(sample)) => self.submitted(Err(error), &sample),
             (result, oldest) => Err(format!("{result:?} with the oldest {oldest:?}")),
         };
-        result.and_then(|()| self.check_letters(false))
+        result.and_then(|()| self.check_letters(FORGETTING_PUSHES_OUT))
     }
 
     fn restart(&mut self, end: End, entropy: u64) -> Check {

@@ -6,6 +6,8 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::expect_used,
     reason = "a panic is how a test fails"
 )]
 
@@ -16,13 +18,15 @@ mod driver;
 mod ground;
 mod pace;
 
+use std::cell::Cell;
+
 use edge_report::courier::{Durability, Event, Policy};
 use edge_report::{Code, JobStatus, Outcome};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use proptest::test_runner::{RngSeed, TestCaseError};
+use proptest::test_runner::{RngSeed, TestCaseError, TestRunner};
 
 use driver::Driver;
 use ground::{Board, End, Ram};
@@ -53,6 +57,8 @@ pub(crate) enum Op {
     Next,
     /// Of the one in flight, if there is one.
     Settle(Event, u64),
+    /// Of the oldest, at once.
+    Attempt(Event, u64),
     /// With a ticket so far from the one in flight.
     SettleStale(i64),
     Pass(u64),
@@ -65,6 +71,50 @@ pub(crate) enum Op {
     /// The oldest so many dead letters.
     Forget(usize),
     Restart(End, u64),
+}
+
+/// How often what the sequences are for came about.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) full: Cell<u64>,
+    pub(crate) superseded: Cell<u64>,
+    pub(crate) expired: Cell<u64>,
+    pub(crate) letters_pushed_out: Cell<u64>,
+    pub(crate) resubmitted: Cell<u64>,
+    pub(crate) lost_unsynced: Cell<u64>,
+    pub(crate) settled_again: Cell<u64>,
+    pub(crate) clock_corrected: Cell<u64>,
+}
+
+impl Tally {
+    pub(crate) fn add(counter: &Cell<u64>, count: u64) {
+        counter.set(counter.get() + count);
+    }
+
+    fn has_seen_all(&self) -> bool {
+        let Tally {
+            full,
+            superseded,
+            expired,
+            letters_pushed_out,
+            resubmitted,
+            lost_unsynced,
+            settled_again,
+            clock_corrected,
+        } = self;
+        [
+            full,
+            superseded,
+            expired,
+            letters_pushed_out,
+            resubmitted,
+            lost_unsynced,
+            settled_again,
+            clock_corrected,
+        ]
+        .iter()
+        .all(|count| count.get() > 0)
+    }
 }
 
 /// On what the courier stands.
@@ -158,7 +208,7 @@ fn event() -> impl Strategy<Value = Event> {
     };
     prop_oneof![
         6 => answered(Just((Outcome::Accepted, 200)).boxed()),
-        3 => answered(Just((Outcome::Refused, 400)).boxed()),
+        5 => answered(Just((Outcome::Refused, 400)).boxed()),
         6 => answered(select(&[
             (Outcome::TryAgain, 503),
             (Outcome::NotUnderstood, 200),
@@ -175,7 +225,8 @@ fn entropy() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(u64::MAX), any::<u64>()]
 }
 
-fn op() -> impl Strategy<Value = Op> {
+/// One call, of submissions so many and of attempts so many.
+fn op(submissions: u32, attempts: u32) -> impl Strategy<Value = Op> {
     let pass = prop_oneof![
         2 => 0..2_000u64,
         3 => 2_000..400_000u64,
@@ -187,21 +238,32 @@ fn op() -> impl Strategy<Value = Op> {
         any::<u64>().prop_map(End::PowerLosesSome),
     ];
     prop_oneof![
-        12 => content().prop_map(Op::Submit),
-        12 => content().prop_map(Op::SubmitEncoded),
+        submissions => content().prop_map(Op::Submit),
+        submissions => content().prop_map(Op::SubmitEncoded),
         1 => Just(Op::SubmitInvalid),
-        16 => Just(Op::Next),
-        16 => (event(), entropy()).prop_map(|(event, entropy)| Op::Settle(event, entropy)),
+        8 => Just(Op::Next),
+        8 => (event(), entropy()).prop_map(|(event, entropy)| Op::Settle(event, entropy)),
+        attempts => (event(), entropy()).prop_map(|(event, entropy)| Op::Attempt(event, entropy)),
         2 => (-3..4i64).prop_map(Op::SettleStale),
-        10 => pass.clone().prop_map(Op::Pass),
+        6 => pass.clone().prop_map(Op::Pass),
         1 => pass.prop_map(Op::StepBack),
-        4 => Just(Op::Wake),
+        2 => Just(Op::Wake),
         2 => Just(Op::Flush),
         2 => Just(Op::ReadLetters),
         2 => Just(Op::Resubmit),
         1 => (0..4usize).prop_map(Op::Forget),
         3 => (end, entropy()).prop_map(|(end, entropy)| Op::Restart(end, entropy)),
     ]
+}
+
+/// Some growing, some draining.
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let stretch = prop_oneof![
+        vec(op(20, 2), 1..40),
+        vec(op(10, 20), 1..60),
+        vec(op(2, 30), 1..40),
+    ];
+    vec(stretch, 1..5).prop_map(|stretches| stretches.concat())
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
@@ -230,15 +292,15 @@ fn policy() -> impl Strategy<Value = Policy> {
         )
 }
 
-fn run(setting: Setting, policy: Policy, ops: &[Op]) -> Result<(), String> {
+fn run(setting: Setting, policy: Policy, ops: &[Op], tally: &Tally) -> Result<(), String> {
     match setting {
-        Setting::Ram => Driver::new(Ram::<4, 1024>, policy)?.run(ops),
-        Setting::RamOfThree => Driver::new(Ram::<3, 2048>, policy)?.run(ops),
+        Setting::Ram => Driver::new(Ram::<4, 1024>, policy)?.run(ops, tally),
+        Setting::RamOfThree => Driver::new(Ram::<3, 2048>, policy)?.run(ops, tally),
         Setting::Log {
             blank,
             limits,
             durability,
-        } => Driver::new(Board::new(blank, limits, durability), policy)?.run(ops),
+        } => Driver::new(Board::new(blank, limits, durability), policy)?.run(ops, tally),
     }
 }
 
@@ -257,11 +319,14 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-proptest! {
-    #![proptest_config(config(4_000))]
-
-    #[test]
-    fn any_order_of_calls(setting in select(&SETTINGS[..]), policy in policy(), ops in vec(op(), 1..150)) {
-        run(setting, policy, &ops).map_err(TestCaseError::fail)?;
-    }
+#[test]
+fn any_order_of_calls() {
+    let tally = Tally::default();
+    let cases = (select(&SETTINGS[..]), policy(), ops());
+    let outcome = TestRunner::new(config(2_000)).run(&cases, |(setting, policy, ops)| {
+        run(setting, policy, &ops, &tally).map_err(TestCaseError::fail)
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{tally:?}");
+    assert!(tally.has_seen_all(), "something never happened: {tally:?}");
 }
