@@ -30,7 +30,7 @@ pub(crate) struct Driver<G: Ground> {
     /// Names reports.
     number: u64,
     /// When the first report since the last sync was submitted.
-    unsynced_since: Option<Clock>,
+    unsynced_since: Option<MonoTime>,
     writes: u64,
     full: u64,
 }
@@ -240,7 +240,7 @@ impl<G: Ground> Driver<G> {
                 ensure!(ticket.0 == expected, "ticket {ticket}, must be {expected}");
                 self.account.submitted(sample);
                 self.account.may_have_dropped(superseded);
-                self.unsynced_since.get_or_insert(self.clock);
+                self.unsynced_since.get_or_insert(self.clock.now);
                 self.see_device();
                 self.account.check_batch()
             }
@@ -276,7 +276,8 @@ impl<G: Ground> Driver<G> {
         if let (Durability::Batch { ms, .. }, Some(since)) =
             (self.ground.durability(), self.unsynced_since)
         {
-            let late = self.clock.is_steady(&since) && now.since(since.now) >= ms;
+            // On a clock that went back nobody knows how late it is.
+            let late = self.clock.never_went_back() && now.since(since) >= ms;
             ensure!(!late || self.ground.is_synced(), "too long not synced");
         }
         self.see_device();

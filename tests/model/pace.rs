@@ -38,8 +38,12 @@ impl Clock {
         self.forward - earlier.forward
     }
 
+    pub(crate) fn never_went_back(&self) -> bool {
+        self.steps_back == 0
+    }
+
     /// Whether it did not go back since.
-    pub(crate) fn is_steady(&self, earlier: &Clock) -> bool {
+    fn is_steady(&self, earlier: &Clock) -> bool {
         self.steps_back == earlier.steps_back
     }
 }
