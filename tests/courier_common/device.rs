@@ -378,6 +378,12 @@ pub(crate) fn lose_unsynced(images: &Images) -> Images {
     survive(images, &nothing(&touched(images)))
 }
 
+/// Of each sector some of the writes arrive, by `seed`.
+pub(crate) fn lose_some(images: &Images, seed: u64) -> Images {
+    let touched = touched(images);
+    survive(images, &by_sector(images, &touched, &mut Rng(seed)))
+}
+
 /// Keeps all of it.
 pub(crate) fn keep_unsynced(images: &Images) -> Images {
     survive(images, &everything(images, &touched(images)))
