@@ -304,14 +304,14 @@ enum {
 /**
  * How much memory a courier takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 1700
+#define EDGE_REPORT_COURIER_SIZE 2496
 #endif
 
 #if defined(EDGE_REPORT_32_BIT)
 /**
  * How much memory a courier takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 1312
+#define EDGE_REPORT_COURIER_SIZE 1824
 #endif
 
 #if defined(EDGE_REPORT_FULL)

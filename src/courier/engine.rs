@@ -167,6 +167,8 @@ pub struct Courier<O, B> {
     /// The report at the front, when it was offered already.
     current: Option<Current>,
     failures: u32,
+    /// Since the circuit was open: `failures` goes back step by step.
+    recovering: bool,
     /// Set at `armed`: the two together survive a clock that goes back all the same.
     not_before: MonoTime,
     armed: MonoTime,
@@ -195,6 +197,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             policy,
             current: None,
             failures: 0,
+            recovering: false,
             not_before: now.plus_ms(within(policy.start_spread_ms, entropy)),
             armed: now,
             clock_offset_ms: 0,
@@ -277,6 +280,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let circuit_was_open = self.circuit_open();
         if is_failure(event) {
             self.failures = self.failures.saturating_add(1);
+            self.recovering |= self.circuit_open();
         }
         let unanswered = matches!(event, Event::NotSent | Event::MayHaveArrived);
         if !(circuit_was_open && unanswered) {
@@ -302,9 +306,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         match verdict {
             // Both are answers: the network and the service are up, the credentials good.
             Verdict::Delivered | Verdict::Refused(_) => {
-                self.failures = 0;
                 self.clock_corrected = false;
-                self.arm(now, now);
+                let wait = self.recover(entropy);
+                self.arm(now, now.plus_ms(wait));
             }
             Verdict::GaveUp(_) => {
                 let wait = self.policy.backoff_ms(self.failures, entropy);
@@ -439,6 +443,20 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     fn circuit_open(&self) -> bool {
         self.failures >= self.policy.open_circuit_after
+    }
+
+    /// After an answer: how long to wait before the next report. After an open circuit each answer takes back one doubling
+    /// only, or a fleet whose link is back would send all that waits at once.
+    fn recover(&mut self, entropy: u64) -> u64 {
+        self.failures = match self.recovering {
+            true => self.failures.min(self.policy.doublings()).saturating_sub(1),
+            false => 0,
+        };
+        self.recovering = self.failures > 0;
+        match self.recovering {
+            true => self.policy.backoff_ms(self.failures, entropy),
+            false => 0,
+        }
     }
 
     fn arm(&mut self, now: MonoTime, not_before: MonoTime) {

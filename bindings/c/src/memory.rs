@@ -108,10 +108,10 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
 
 /// How much memory a courier takes at the most, beside its room for reports.
 #[cfg(target_pointer_width = "64")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 1700;
+pub const EDGE_REPORT_COURIER_SIZE: usize = 2496;
 /// How much memory a courier takes at the most, beside its room for reports.
 #[cfg(target_pointer_width = "32")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 1312;
+pub const EDGE_REPORT_COURIER_SIZE: usize = 1824;
 
 const _: () = {
     assert!(RamPlan::OBJECTS <= EDGE_REPORT_COURIER_SIZE);

@@ -23,6 +23,11 @@ where
     L: Storage,
     D: Storage<Error = L::Error>,
 {
+    if !may_create(log) {
+        return Ok(false);
+    }
+    // What takes the place of others must last as long as they.
+    log.live.sync()?;
     let newest = newest_of_each_job(log)?;
     let mut sizes = heapless::Vec::<usize, MAX>::new();
     let list = log.live.list.clone();
@@ -53,6 +58,35 @@ where
         }
     }
     Ok(false)
+}
+
+/// Writes the last segment anew, into one that takes its place.
+pub(super) fn rewrite_last<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+) -> Result<(), LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let Some(last) = log.live.list.last().copied() else {
+        return Ok(());
+    };
+    if !may_create(log) {
+        return Err(LogError::Full);
+    }
+    let first = log.live.list.len().saturating_sub(1);
+    merge_window(log, first, 1, last.len, &Newest::new())
+}
+
+/// Whether there may be one segment more for a while.
+fn may_create<L, D, const MAX: usize>(log: &mut LogOutbox<L, D, MAX>) -> bool
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    log.live.discard_doomed();
+    let (_, most) = log.live.storage.limits();
+    log.live.total() <= most
 }
 
 /// What a merged segment gets.
@@ -246,7 +280,7 @@ where
     let merged = log.live.create(len, &header)?;
     let result = write_merged(log, sources, &merged, newest);
     if let Err(error) = result {
-        let _ = log.live.storage.discard(merged.id);
+        log.live.discard(merged);
         return Err(error);
     }
     log.live.replace(sources, merged);

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::letters::Letters;
 use super::outbox::{Durability, LogOutbox};
 use super::segments::Segments;
 use super::storage::Storage;
@@ -15,8 +16,11 @@ impl<const N: usize, const BYTES: usize> RamOutbox<N, BYTES> {
     /// An empty one.
     pub const fn new() -> Self {
         Self::over(
-            Segments::empty(RamStorage::new([[0; BYTES]; N], BYTES, 1)),
-            Segments::empty(RamStorage::new([[0; BYTES]; 2], BYTES, 0)),
+            Segments::empty(RamStorage::new([[0; BYTES]; N], BYTES, 1), 1),
+            Letters::over(Segments::empty(
+                RamStorage::new([[0; BYTES]; 2], BYTES, 0),
+                0,
+            )),
             Durability::Each,
         )
     }

@@ -29,7 +29,7 @@ pub trait Storage {
     /// Returns when all that was written to the segment survives a power cut.
     fn sync(&mut self, id: u32) -> Result<(), Self::Error>;
 
-    /// Removes a segment. When this returns it stays removed after a power cut.
+    /// Removes a segment, if it is there. When this returns it stays removed after a power cut.
     fn discard(&mut self, id: u32) -> Result<(), Self::Error>;
 }
 
