@@ -26,24 +26,24 @@ impl<D, const MAX: usize> Letters<D, MAX> {
 }
 
 impl<D: Storage, const MAX: usize> Letters<D, MAX> {
-    pub(super) fn open(storage: D) -> Result<Self, LogError<D::Error>> {
-        let mut this = Self::over(Segments::open(storage, 0)?);
-        let list = this.segments.list.clone();
-        for segment in &list {
-            if let SegmentFront::Header(header) = this.segments.read_front(segment)? {
-                this.forgotten = this.forgotten.max(header.cursor);
+    /// Finds the letters there are.
+    pub(super) fn open(&mut self) -> Result<(), LogError<D::Error>> {
+        self.segments.open()?;
+        for segment in 0..self.segments.list.len() {
+            if let SegmentFront::Header(header) = self.segments.read_front_at(segment)? {
+                self.forgotten = self.forgotten.max(header.cursor);
             }
         }
-        let mut at = this.segments.start();
-        while let Some((place, header)) = this.segments.next(at)? {
+        let mut at = self.segments.start();
+        while let Some((place, header)) = self.segments.next(at)? {
             at = place.plus(header.record_len());
             match header.kind {
-                Kind::Dead => this.last = this.last.max(header.seq),
-                Kind::Mark => this.forgotten = this.forgotten.max(header.seq),
+                Kind::Dead => self.last = self.last.max(header.seq),
+                Kind::Mark => self.forgotten = self.forgotten.max(header.seq),
                 _ => {}
             }
         }
-        Ok(this)
+        Ok(())
     }
 
     /// Keeps a copy of a report. What fails of it can be made up for by [`make_durable`](Self::make_durable).

@@ -143,8 +143,10 @@ where
 {
     /// Opens the logs on two storages, whatever a crash has left there.
     pub fn open(live: L, dead: D, durability: Durability) -> Result<Self, LogError<L::Error>> {
-        let (live, letters) = (Segments::open(live, 1)?, Letters::open(dead)?);
-        let mut this = Self::over(live, letters, durability);
+        let letters = Letters::over(Segments::empty(dead, 0));
+        let mut this = Self::over(Segments::empty(live, 1), letters, durability);
+        this.live.open()?;
+        this.letters.open()?;
         this.recover()?;
         // What a killed process wrote may not be durable yet. If it cannot be made so now, the next flush tries again.
         let _ = this.sync_live();

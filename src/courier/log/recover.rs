@@ -56,9 +56,8 @@ where
     }
 
     fn read_segment_headers(&mut self) -> Result<(), LogError<L::Error>> {
-        let list = self.live.list.clone();
-        for segment in &list {
-            if let SegmentFront::Header(header) = self.live.read_front(segment)? {
+        for segment in 0..self.live.list.len() {
+            if let SegmentFront::Header(header) = self.live.read_front_at(segment)? {
                 self.ledger = later(&self.ledger, &header.ledger);
                 self.cursor = self.cursor.max(header.cursor);
                 self.next_seq = self.next_seq.max(header.next_seq);

@@ -1,6 +1,6 @@
 //! The segments of one log: appending, walking from record to record, and finding the way back after a crash.
 
-use super::outbox::LogError;
+use super::outbox::{LogError, MAX_KEY_BYTES};
 use super::record::{
     ALIGN, Checksum, HEADER, Kind, RecordHeader, SEGMENT_HEADER, SegmentFront, SegmentHeader,
     padded, record_len,
@@ -8,8 +8,14 @@ use super::record::{
 use super::storage::Storage;
 use crate::json::{Sink, SliceSink};
 
-/// Bytes looked at in one go.
-pub(super) const CHUNK: usize = 512;
+/// Bytes looked at in one go. They are on the stack, which is short where there is no heap.
+pub(super) const CHUNK: usize = if cfg!(feature = "alloc") { 512 } else { 64 };
+/// What is written of a record in one go: its header and job keys, and of its body what is left.
+const FRONT: usize = if cfg!(feature = "alloc") {
+    512
+} else {
+    HEADER + MAX_KEY_BYTES
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
@@ -74,9 +80,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// Finds the segments. Changes nothing when one of them is of a newer version.
-    pub(super) fn open(storage: S, spare: usize) -> Result<Self, LogError<S::Error>> {
-        let mut this = Self::empty(storage, spare);
+    /// Finds the segments there are. Changes nothing when one of them is of a newer version.
+    pub(super) fn open(&mut self) -> Result<(), LogError<S::Error>> {
         let mut found = heapless::Vec::<Segment, MAX>::new();
         let mut too_many = false;
         let mut each = |id: u32, len: usize| {
@@ -89,27 +94,27 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 })
                 .is_err();
         };
-        this.storage.list(&mut each).map_err(LogError::Device)?;
+        self.storage.list(&mut each).map_err(LogError::Device)?;
         if too_many {
             return Err(LogError::TooManySegments);
         }
         for segment in &mut found {
-            this.next_id = this.next_id.max(segment.id.saturating_add(1));
-            if let SegmentFront::Header(header) = this.read_front(segment)? {
+            self.next_id = self.next_id.max(segment.id.saturating_add(1));
+            if let SegmentFront::Header(header) = self.read_front(segment)? {
                 (segment.from, segment.to) = (header.from, header.to);
             }
         }
-        this.keep_valid(&in_order(&found))?;
-        this.is_open = this.list.last().is_some_and(|last| last.from == last.id);
+        self.keep_valid(&in_order(&found))?;
+        self.is_open = self.list.last().is_some_and(|last| last.from == last.id);
         // A process that was killed may have left writes that are not durable yet.
-        this.dirty = this.is_open;
+        self.dirty = self.is_open;
         // Behind all that is written, however it got there.
-        if let (true, Some(last)) = (this.is_open, this.list.last().copied()) {
-            this.write_at = last.len;
-            this.write_at = this.end_of_writing(&last)?;
-            this.synced_to = SEGMENT_HEADER;
+        if let (true, Some(last)) = (self.is_open, self.list.last().copied()) {
+            self.write_at = last.len;
+            self.write_at = self.end_of_writing(&last)?;
+            self.synced_to = SEGMENT_HEADER;
         }
-        Ok(this)
+        Ok(())
     }
 
     /// Drops what a crash left over: blank segments, merged ones without an end, and what merged ones stand for.
@@ -232,7 +237,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         prefix: &[u8],
         body: &[u8],
     ) -> Result<(), LogError<S::Error>> {
-        let mut chunk = [0; CHUNK];
+        let mut chunk = [0; FRONT];
         let front = chunk
             .len()
             .saturating_sub(HEADER)
@@ -352,21 +357,16 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
 
     /// Puts a merged segment in the place of its sources.
     pub(super) fn replace(&mut self, sources: &[Segment], merged: Segment) {
-        let old = self.list.clone();
-        if old.last() == sources.last() {
+        if self.list.last() == sources.last() {
             (self.is_open, self.dirty, self.suspect) = (false, false, None);
         }
-        self.list.clear();
-        for segment in &old {
-            if Some(segment) == sources.first() {
-                let _ = self.list.push(merged);
-            }
-            if sources.contains(segment) {
-                self.discard(*segment);
-            } else {
-                let _ = self.list.push(*segment);
-            }
+        for source in sources {
+            self.discard(*source);
         }
+        if let Some(first) = self.list.iter_mut().find(|s| sources.first() == Some(s)) {
+            *first = merged;
+        }
+        self.list.retain(|segment| !sources.contains(segment));
     }
 
     /// Appends a copy of a record to the segment that is written.

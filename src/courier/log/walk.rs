@@ -41,6 +41,17 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
+    /// The same for the segment at this index.
+    pub(super) fn read_front_at(
+        &mut self,
+        index: usize,
+    ) -> Result<SegmentFront, LogError<S::Error>> {
+        match self.list.get(index).copied() {
+            Some(segment) => self.read_front(&segment),
+            None => Ok(SegmentFront::Unknown),
+        }
+    }
+
     /// Where the first record may stand.
     pub(super) fn start(&self) -> Place {
         let id = self.list.first().map_or(0, |first| first.id);
