@@ -159,7 +159,7 @@ impl From<SpoolIoError> for SpoolError {
 pub struct Spool {
     log: Log,
     /// Locked as long as it is open.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Spool {
@@ -288,7 +288,18 @@ fn make_dir(dir: &Path) -> Result<(), SpoolIoError> {
     dir.parent().map_or(Ok(()), sync_dir)
 }
 
-fn lock(dir: &Path) -> Result<File, SpoolError> {
+/// Keeps other processes out.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would leave the lock to a child process that is about to start another program.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, SpoolError> {
     let path = dir.join("lock");
     let file = private(
         OpenOptions::new()
@@ -300,7 +311,7 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
     .open(&path)
     .map_err(SpoolIoError::at("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(SpoolError::Locked(dir.into())),
         Err(TryLockError::Error(error)) => Err(SpoolIoError::at("lock", &path)(error).into()),
     }

@@ -482,6 +482,10 @@ where
         self.write_mark();
         self.live.discard_doomed();
         self.sync_live()?;
+        if !self.is_noted() && !self.letters.is_suspect() {
+            // A full log has no room for a mark. If that fails, a restart sends some reports again.
+            let _ = self.rewrite_last();
+        }
         self.letters.make_durable()
     }
 
