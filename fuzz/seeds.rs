@@ -2,7 +2,12 @@
 
 // The coverage hooks, which every program built with these flags needs.
 use libfuzzer_sys as _;
+#[path = "segments/mod.rs"]
+mod segments;
+
 use std::path::Path;
+
+use segments::{log_of, pieces_of};
 
 use serde_json::Value;
 
@@ -49,7 +54,34 @@ fn main() {
             case["canonical_request"].to_string().as_bytes(),
         );
     }
+    for (name, calls) in LOGS {
+        let images = log_of(calls.as_bytes());
+        for (form, head, bytes) in [
+            ("calls", 0x60, calls.as_bytes().to_vec()),
+            ("raw", 0x62, pieces_of(&images, false)),
+            ("records", 0x62, pieces_of(&images, true)),
+        ] {
+            let case = serde_json::json!({ "name": format!("{name}-{form}") });
+            write(corpus, "segments", &case, &[&[head], &bytes[..]].concat());
+        }
+    }
 }
+
+/// Logs by calls: s and S submit a short and a long report on one of three jobs, f one that ends its job, o one on no job;
+/// d delivers, r refuses, F forgets the oldest dead letter, c crashes.
+const LOGS: [(&str, &str); 8] = [
+    ("short", "ss"),
+    ("settled", "sssddss"),
+    ("refused", "sosrrs"),
+    ("forgotten", "ssssrrrFs"),
+    ("rolled", "SSsSdds"),
+    ("merged", "ofsssssssssssssssssssssssssssssssss"),
+    (
+        "merged-twice",
+        "osssfssssssssssssssssssssssssssssssssdddssssSSSsssssssssss",
+    ),
+    ("crashed", "sssdcsrcSSdcs"),
+];
 
 fn cases(vectors: &Path, file: &str, list: &str) -> Vec<Value> {
     let text = std::fs::read(vectors.join(file)).expect(file);

@@ -2,6 +2,7 @@
 //!
 //! Rust, C and JavaScript show the same numbers. A number is never reused.
 
+use core::ffi::CStr;
 use core::fmt;
 
 /// How much a [`Code`] matters.
@@ -26,6 +27,13 @@ impl Severity {
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+const fn c_str(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => c"",
     }
 }
 
@@ -67,6 +75,20 @@ macro_rules! table {
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Code::$variant => $text,)*
+                }
+            }
+
+            /// [`name`](Self::name) for C.
+            pub const fn c_name(self) -> &'static CStr {
+                match self {
+                    $(Code::$variant => const { c_str(concat!(stringify!($variant), "\0")) },)*
+                }
+            }
+
+            /// [`text`](Self::text) for C.
+            pub const fn c_text(self) -> &'static CStr {
+                match self {
+                    $(Code::$variant => const { c_str(concat!($text, "\0")) },)*
                 }
             }
 
@@ -177,6 +199,14 @@ impl fmt::Display for Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c_has_the_same_names_and_texts() {
+        for code in Code::ALL {
+            assert_eq!(code.c_name().to_str(), Ok(code.name()));
+            assert_eq!(code.c_text().to_str(), Ok(code.text()));
+        }
+    }
 
     #[test]
     fn numbers_rise_and_lead_back() {

@@ -39,9 +39,9 @@ mod time;
 pub use code::{Code, Severity};
 pub use exchange::{Credentials, Outcome, Reply};
 #[cfg(feature = "http")]
-pub use host::{BuildError, Client, ClientBuilder, Pause, SendError, random};
+pub use host::{Access, BuildError, Client, ClientBuilder, Pause, SendError};
 #[cfg(feature = "std")]
-pub use host::{Limits, Spool, SpoolError, SpoolIoError};
+pub use host::{Limits, Spool, SpoolError, SpoolIoError, random};
 pub use report::*;
 pub use time::{MonoTime, Stamp, WallTime};
 

@@ -242,6 +242,49 @@ fn next_is_idempotent_and_stale_tickets_are_errors() {
     assert_eq!(drain(&mut courier).len(), 3);
 }
 
+/// Settles what is offered next, at its earliest; how long it had to wait before.
+fn settle_next(courier: &mut Small, now: &mut MonoTime, event: Event) -> u64 {
+    let mut waited = 0;
+    loop {
+        let ticket = match courier.next(*now).unwrap() {
+            Step::Wait(ms) => {
+                waited += ms;
+                now.0 += ms;
+                continue;
+            }
+            Step::Send(parcel) => parcel.ticket,
+            Step::Idle => panic!("nothing waits"),
+        };
+        courier.settle(ticket, event, *now, u64::MAX).unwrap();
+        return waited;
+    }
+}
+
+#[test]
+fn after_an_open_circuit_each_answer_halves_the_wait() {
+    let accepted = answered(Outcome::Accepted, 200);
+    for (failures, waits) in [
+        (4, &[16_000, 0, 0][..]),
+        (5, &[32_000, 16_000, 8_000, 4_000, 2_000, 0, 0]),
+        (1000, &[300_000, 256_000, 128_000, 64_000, 32_000]),
+    ] {
+        let mut courier = courier();
+        let mut now = NOW;
+        for n in 0..12 {
+            submit(&mut courier, &n.to_string(), 1, JobStatus::Running).unwrap();
+        }
+        for _ in 0..failures {
+            settle_next(&mut courier, &mut now, Event::NotSent);
+        }
+        assert_eq!(courier.status().circuit_open, failures >= 5);
+        let waited: Vec<_> = waits
+            .iter()
+            .map(|_| settle_next(&mut courier, &mut now, accepted))
+            .collect();
+        assert_eq!(waited, waits, "after {failures} failures");
+    }
+}
+
 #[test]
 fn too_large_or_too_little_memory() {
     let plan = "x".repeat(2000);

@@ -19,7 +19,7 @@ use edge_report::courier::{
 use edge_report::{MonoTime, Outcome};
 
 /// What the default policy may ask of the receiver in any one second, in capacities, once the link is back.
-const PEAK: f64 = 1.9;
+const PEAK: f64 = 1.5;
 
 const AGENTS: usize = 100_000;
 /// Requests that the receiver takes per second; it answers 503 to the others. All at once would be 50 times that.
@@ -74,7 +74,7 @@ const BOOT: Scenario = Scenario {
 enum Waits {
     /// The default policy.
     Default,
-    /// The same without its randomness: plain exponential back-off.
+    /// Plain exponential back-off: the same without its randomness, and all at once after an answer.
     WithoutJitter,
 }
 
@@ -257,6 +257,7 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
         Waits::Default => Policy::default(),
         Waits::WithoutJitter => Policy {
             start_spread_ms: 0,
+            open_circuit_after: u32::MAX,
             ..Policy::default()
         },
     };

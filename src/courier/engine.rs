@@ -2,11 +2,12 @@
 
 use core::fmt;
 
+use super::log::LogError;
 use super::outbox::{DeadLetter, Fate, Ledger, Outbox, Ticket, job_keys};
 use super::policy::{Attempt, Event, Policy, Reason, Verdict, decide, within};
 use crate::code::{Code, Severity};
 use crate::json::SliceSink;
-use crate::report::{EncodeError, Report, check};
+use crate::report::{Encode, EncodeError, check};
 use crate::time::MonoTime;
 
 /// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
@@ -87,12 +88,24 @@ pub enum CourierError<E> {
     },
 }
 
+impl<E> CourierError<LogError<E>> {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            CourierError::Invalid(error) => error.code(),
+            CourierError::Outbox(error) => error.code(),
+            CourierError::StaleTicket => Code::StaleTicket,
+            CourierError::TooSmall { .. } => Code::BufferTooSmall,
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for CourierError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CourierError::Invalid(error) => error.fmt(f),
             CourierError::Outbox(error) => error.fmt(f),
-            CourierError::StaleTicket => f.write_str("this ticket is not in flight"),
+            CourierError::StaleTicket => Code::StaleTicket.fmt(f),
             CourierError::TooSmall { needed } => {
                 write!(f, "{}; {needed} bytes are needed", Code::BufferTooSmall)
             }
@@ -154,6 +167,8 @@ pub struct Courier<O, B> {
     /// The report at the front, when it was offered already.
     current: Option<Current>,
     failures: u32,
+    /// Since the circuit was open: `failures` goes back step by step.
+    recovering: bool,
     /// Set at `armed`: the two together survive a clock that goes back all the same.
     not_before: MonoTime,
     armed: MonoTime,
@@ -182,6 +197,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             policy,
             current: None,
             failures: 0,
+            recovering: false,
             not_before: now.plus_ms(within(policy.start_spread_ms, entropy)),
             armed: now,
             clock_offset_ms: 0,
@@ -193,7 +209,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// Checks and encodes a report and stores it. When this returns, the report is as durable as the outbox makes things.
     pub fn submit(
         &mut self,
-        report: &Report<'_>,
+        report: &impl Encode,
         now: MonoTime,
     ) -> Result<Ticket, CourierError<O::Error>> {
         self.unload();
@@ -264,6 +280,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let circuit_was_open = self.circuit_open();
         if is_failure(event) {
             self.failures = self.failures.saturating_add(1);
+            self.recovering |= self.circuit_open();
         }
         let unanswered = matches!(event, Event::NotSent | Event::MayHaveArrived);
         if !(circuit_was_open && unanswered) {
@@ -289,9 +306,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         match verdict {
             // Both are answers: the network and the service are up, the credentials good.
             Verdict::Delivered | Verdict::Refused(_) => {
-                self.failures = 0;
                 self.clock_corrected = false;
-                self.arm(now, now);
+                let wait = self.recover(entropy);
+                self.arm(now, now.plus_ms(wait));
             }
             Verdict::GaveUp(_) => {
                 let wait = self.policy.backoff_ms(self.failures, entropy);
@@ -426,6 +443,20 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     fn circuit_open(&self) -> bool {
         self.failures >= self.policy.open_circuit_after
+    }
+
+    /// After an answer: how long to wait before the next report. After an open circuit each answer takes back one doubling
+    /// only, or a fleet whose link is back would send all that waits at once.
+    fn recover(&mut self, entropy: u64) -> u64 {
+        self.failures = match self.recovering {
+            true => self.failures.min(self.policy.doublings()).saturating_sub(1),
+            false => 0,
+        };
+        self.recovering = self.failures > 0;
+        match self.recovering {
+            true => self.policy.backoff_ms(self.failures, entropy),
+            false => 0,
+        }
     }
 
     fn arm(&mut self, now: MonoTime, not_before: MonoTime) {

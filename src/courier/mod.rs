@@ -14,6 +14,6 @@ mod outbox;
 mod policy;
 
 pub use engine::{Courier, CourierError, Letter, Parcel, Scratch, Status, Step};
-pub use log::{Durability, LogError, LogOutbox, NoRoom, RamOutbox, RamStorage, Storage};
+pub use log::{Durability, LogError, LogOutbox, Memory, NoRoom, RamOutbox, RamStorage, Storage};
 pub use outbox::{DeadLetter, Fate, Front, JobKey, JobKeys, Ledger, Outbox, Ticket};
 pub use policy::{Attempt, Event, Policy, Reason, Verdict, decide};

@@ -19,7 +19,8 @@ pub struct Policy {
     /// a key pair for that long after more than five failed checks.
     pub hold_ms: u64,
     /// After how many failures in a row the circuit counts as open: one probe goes out for each back-off, and one without an
-    /// answer is not counted against its report, since the network is down. Default: 5.
+    /// answer is not counted against its report, since the network is down. Once it is back, each answer halves the back-off, and
+    /// the next report waits that long: what waited goes out within a few minutes, not at once. Default: 5.
     pub open_circuit_after: u32,
     /// How often one report is tried before it is given up. Default: `None`, until it is delivered: one that the service
     /// always answers with an error of its own then holds up those behind it.
@@ -61,6 +62,12 @@ impl Policy {
         self.min_backoff_ms
             .min(self.max_backoff_ms)
             .saturating_add(within(spread, entropy))
+    }
+
+    /// How often the least wait doubles until it reaches the most.
+    pub(super) fn doublings(&self) -> u32 {
+        let ratio = self.max_backoff_ms.checked_div(self.min_backoff_ms);
+        u64::BITS.saturating_sub(ratio.unwrap_or(0).leading_zeros())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::code::Code;
 use crate::exchange::{
     Credentials, Endpoint, EndpointError, Reply, ReplyHeaders, Request, RequestError, read_reply,
 };
-use crate::report::{EncodeError, MAX_REPORT_BYTES, Report};
+use crate::report::{Encode, EncodeError, MAX_REPORT_BYTES};
 use crate::time::WallTime;
 
 /// Answers are read up to this; those of the service have some hundred bytes.
@@ -93,7 +93,7 @@ impl Client {
     ///
     /// When a connection kept from before turns out to be closed, it is sent once more on a new one at once:
     /// a receiver drops a repeat by its `message_id`.
-    pub fn send(&mut self, report: &Report<'_>) -> Result<Reply<'_>, SendError> {
+    pub fn send(&mut self, report: &impl Encode) -> Result<Reply<'_>, SendError> {
         let mut body = self.take_body();
         body.clear();
         let result = match report.encode_into(&mut body) {

@@ -1,12 +1,11 @@
 //! Drives a courier with the client.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, SendError};
+use super::random::random;
 use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step, Ticket};
 use crate::time::{MonoTime, WallTime};
 
@@ -22,14 +21,9 @@ pub enum Pause {
     TimeUp,
 }
 
-/// A random number for jitter, not for secrets.
-pub fn random() -> u64 {
-    // Keyed anew each time by the operating system's random numbers.
-    RandomState::new().build_hasher().finish()
-}
-
-/// A courier that one thread has, or that several share.
-trait Access<O, B> {
+/// The way to a courier: that one thread has, or that several share under a lock of any kind.
+pub trait Access<O, B> {
+    /// Runs `use_it` with the courier.
     fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R;
 }
 
@@ -59,7 +53,7 @@ impl Client {
         courier: &mut Courier<O, B>,
         until: Instant,
     ) -> Result<Pause, CourierError<O::Error>> {
-        self.drive(courier, until)
+        self.deliver_with(courier, until)
     }
 
     /// Like [`deliver`](Self::deliver), for a courier that other threads submit to. It is locked between sending, not while.
@@ -68,10 +62,11 @@ impl Client {
         courier: &Mutex<Courier<O, B>>,
         until: Instant,
     ) -> Result<Pause, CourierError<O::Error>> {
-        self.drive(courier, until)
+        self.deliver_with(courier, until)
     }
 
-    fn drive<O: Outbox, B: Scratch>(
+    /// Like [`deliver_shared`](Self::deliver_shared), for a lock of another kind.
+    pub fn deliver_with<O: Outbox, B: Scratch>(
         &mut self,
         mut courier: impl Access<O, B>,
         until: Instant,

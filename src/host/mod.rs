@@ -7,6 +7,7 @@ mod connection;
 #[cfg(feature = "http")]
 mod deliver;
 mod files;
+mod random;
 #[cfg(feature = "http")]
 mod resolver;
 mod spool;
@@ -16,6 +17,7 @@ mod tls;
 #[cfg(feature = "http")]
 pub use client::{BuildError, Client, ClientBuilder, SendError};
 #[cfg(feature = "http")]
-pub use deliver::{Pause, random};
+pub use deliver::{Access, Pause};
 pub use files::SpoolIoError;
+pub use random::random;
 pub use spool::{Limits, Spool, SpoolError};

@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::files::{FileStorage, SpoolIoError, private, sync_dir};
+use crate::code::Code;
 use crate::courier::{
     DeadLetter, Durability, Fate, Front, JobKeys, Ledger, LogError, LogOutbox, Outbox, Ticket,
 };
@@ -68,6 +69,19 @@ pub enum SpoolError {
     TooManySegments(PathBuf),
     /// These limits do not fit together.
     Limits(&'static str),
+}
+
+impl SpoolError {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            SpoolError::Io(_) => Code::Storage,
+            SpoolError::Locked(_) => Code::SpoolInUse,
+            SpoolError::Version { .. } => Code::NewerFormat,
+            SpoolError::TooManySegments(_) => Code::TooManySegments,
+            SpoolError::Limits(_) => Code::SpoolLimits,
+        }
+    }
 }
 
 impl fmt::Display for SpoolError {
@@ -145,7 +159,7 @@ impl From<SpoolIoError> for SpoolError {
 pub struct Spool {
     log: Log,
     /// Locked as long as it is open.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Spool {
@@ -274,7 +288,18 @@ fn make_dir(dir: &Path) -> Result<(), SpoolIoError> {
     dir.parent().map_or(Ok(()), sync_dir)
 }
 
-fn lock(dir: &Path) -> Result<File, SpoolError> {
+/// Keeps other processes out.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would leave the lock to a child process that is about to start another program.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, SpoolError> {
     let path = dir.join("lock");
     let file = private(
         OpenOptions::new()
@@ -286,7 +311,7 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
     .open(&path)
     .map_err(SpoolIoError::at("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(SpoolError::Locked(dir.into())),
         Err(TryLockError::Error(error)) => Err(SpoolIoError::at("lock", &path)(error).into()),
     }

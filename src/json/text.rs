@@ -17,6 +17,11 @@ impl<'a> Text<'a> {
         Text { raw, escaped }
     }
 
+    /// Takes what [`raw`](Self::raw) gave. An escape that is none ends the text.
+    pub fn from_raw(raw: &'a str) -> Self {
+        Text::new(raw, raw.bytes().any(|b| b == b'\\'))
+    }
+
     /// What stands between the quotes, escapes and all.
     pub fn raw(&self) -> &'a str {
         self.raw

@@ -47,6 +47,60 @@ impl fmt::Display for EncodeError {
 
 impl core::error::Error for EncodeError {}
 
+/// What can be encoded as a report.
+pub trait Encode {
+    /// Checks the report and appends its canonical bytes to `sink`, which after an error holds what it held before.
+    fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError>;
+
+    /// How many bytes the canonical form has.
+    fn encoded_len(&self) -> usize;
+}
+
+/// A report whose jobs come from an iterator: from structs of another language or of your own, without a list of [`Job`]s.
+///
+/// ```
+/// use edge_report::{Encode, Job, JobStatus, ReportOf};
+///
+/// let running = [99270, 99271];
+/// let jobs = running.iter().map(|id| Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(*id));
+/// let report = ReportOf { jobs, msg_confirm_topic: None, message_id: "5f0c…-1" };
+/// let mut bytes = Vec::new();
+/// report.encode_into(&mut bytes)?;
+/// assert_eq!(bytes.len(), report.encoded_len());
+/// # Ok::<(), edge_report::EncodeError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ReportOf<'a, I> {
+    /// See [`Report::jobs`]. Run through more than once.
+    pub jobs: I,
+    /// See [`Report::msg_confirm_topic`].
+    pub msg_confirm_topic: Option<&'a str>,
+    /// See [`Report::message_id`].
+    pub message_id: &'a str,
+}
+
+impl<'a, I: Iterator<Item = Job<'a>> + Clone> Encode for ReportOf<'_, I> {
+    fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
+        let jobs = self.jobs.clone();
+        encode_parts(jobs, self.msg_confirm_topic, self.message_id, sink)
+    }
+
+    fn encoded_len(&self) -> usize {
+        let jobs = self.jobs.clone();
+        len_of_parts(jobs, self.msg_confirm_topic, self.message_id)
+    }
+}
+
+impl Encode for Report<'_> {
+    fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
+        Report::encode_into(self, sink)
+    }
+
+    fn encoded_len(&self) -> usize {
+        Report::encoded_len(self)
+    }
+}
+
 impl<'a> Report<'a> {
     /// Checks the report and writes its canonical bytes to the front of `buffer`.
     ///
@@ -107,7 +161,7 @@ impl<'a> Report<'a> {
 pub(super) const HEAD: &[u8] = b"{\"jobs\":[";
 
 /// Encodes a report whose jobs come one by one; a failed one leaves `sink` as it was.
-pub(super) fn encode_parts<'a, S: Sink + ?Sized>(
+fn encode_parts<'a, S: Sink + ?Sized>(
     jobs: impl Iterator<Item = Job<'a>> + Clone,
     topic: Option<&str>,
     message_id: &str,
@@ -129,7 +183,7 @@ pub(super) fn encode_parts<'a, S: Sink + ?Sized>(
     result
 }
 
-pub(super) fn len_of_parts<'a>(
+fn len_of_parts<'a>(
     jobs: impl Iterator<Item = Job<'a>>,
     topic: Option<&str>,
     message_id: &str,

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::check::{EXCEPTIONS, JOB, Member, REPORT};
 use crate::code::{Code, Severity};
+use crate::json::write_integer;
 
 /// Where in a report: `jobs[3].create_time`, or nothing for the report itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl<'a> Path<'a> {
     };
 
     /// `jobs[index]`
-    pub(crate) const fn of_job(index: usize) -> Self {
+    pub const fn of_job(index: usize) -> Self {
         Path {
             job: Some(index),
             in_exceptions: false,
@@ -31,16 +32,46 @@ impl<'a> Path<'a> {
     }
 
     /// The member `key` of what this path names. `key` as it stands between its quotes in JSON.
-    pub(crate) const fn member(mut self, key: &'a str) -> Self {
+    #[must_use]
+    pub const fn member(mut self, key: &'a str) -> Self {
         self.key = Some(key);
         self
     }
 
     /// The inside of a job's `exceptions`.
-    pub(crate) const fn exceptions(mut self) -> Self {
+    #[must_use]
+    pub const fn exceptions(mut self) -> Self {
         self.in_exceptions = true;
         self.key = None;
         self
+    }
+
+    /// Gives the text piece by piece, without the machinery of [`core::fmt`].
+    pub fn parts<E>(&self, mut each: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+        let mut dot = "";
+        if let Some(index) = self.job {
+            let mut digits = heapless::Vec::<u8, 20>::new();
+            // No slice has more than `isize::MAX` entries, and their digits fit.
+            let _ = write_integer(i64::try_from(index).unwrap_or(i64::MAX), &mut digits);
+            each("jobs[")?;
+            each(core::str::from_utf8(&digits).unwrap_or_default())?;
+            each("]")?;
+            dot = ".";
+        }
+        if self.in_exceptions {
+            each(dot)?;
+            each("exceptions")?;
+            dot = ".";
+        }
+        match self.key {
+            None => Ok(()),
+            Some(key) if is_identifier(key) => each(dot).and_then(|()| each(key)),
+            Some(key) => {
+                each("[\"")?;
+                each(key)?;
+                each("\"]")
+            }
+        }
     }
 
     /// Index of the job, if it is about one.
@@ -59,20 +90,7 @@ impl<'a> Path<'a> {
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut dot = "";
-        if let Some(index) = self.job {
-            write!(f, "jobs[{index}]")?;
-            dot = ".";
-        }
-        if self.in_exceptions {
-            write!(f, "{dot}exceptions")?;
-            dot = ".";
-        }
-        match self.key {
-            None => Ok(()),
-            Some(key) if is_identifier(key) => write!(f, "{dot}{key}"),
-            Some(key) => write!(f, "[\"{key}\"]"),
-        }
+        self.parts(|part| f.write_str(part))
     }
 }
 

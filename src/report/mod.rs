@@ -15,7 +15,7 @@ mod writer;
 
 pub use canonical::canonical_into;
 pub use check::{check, check_into};
-pub use encode::{EncodeError, MAX_REPORT_BYTES};
+pub use encode::{Encode, EncodeError, MAX_REPORT_BYTES, ReportOf};
 pub use finding::{Finding, Path, Summary};
 pub use model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 #[cfg(feature = "alloc")]

@@ -9,10 +9,11 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::check;
-use super::encode::{EncodeError, encode_parts, len_of_parts};
+use super::encode::{Encode, EncodeError, ReportOf};
 use super::finding::{Finding, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 use crate::code::{Code, Severity};
+use crate::json::Sink;
 
 /// An owned [`Report`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,25 +140,36 @@ impl ReportBuf {
     /// Checks the report and gives its canonical bytes.
     pub fn encode_to_vec(&self) -> Result<Vec<u8>, EncodeError> {
         let mut bytes = Vec::with_capacity(self.encoded_len());
-        let jobs = self.jobs.iter().map(JobBuf::as_job);
-        encode_parts(
-            jobs,
-            self.msg_confirm_topic.as_deref(),
-            &self.message_id,
-            &mut bytes,
-        )?;
+        self.encode_into(&mut bytes)?;
         Ok(bytes)
     }
 
     /// How many bytes the canonical form has.
     pub fn encoded_len(&self) -> usize {
-        let jobs = self.jobs.iter().map(JobBuf::as_job);
-        len_of_parts(jobs, self.msg_confirm_topic.as_deref(), &self.message_id)
+        self.as_report_of().encoded_len()
+    }
+
+    fn as_report_of(&self) -> ReportOf<'_, impl Iterator<Item = Job<'_>> + Clone> {
+        ReportOf {
+            jobs: self.jobs.iter().map(JobBuf::as_job),
+            msg_confirm_topic: self.msg_confirm_topic.as_deref(),
+            message_id: &self.message_id,
+        }
     }
 
     /// Gives each error and warning to `emit`, see [`Report::check`].
     pub fn check(&self, emit: impl FnMut(Finding<'static>)) -> Summary {
         self.as_report(&self.borrowed_jobs()).check(emit)
+    }
+}
+
+impl Encode for ReportBuf {
+    fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
+        self.as_report_of().encode_into(sink)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.as_report_of().encoded_len()
     }
 }
 

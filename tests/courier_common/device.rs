@@ -206,6 +206,8 @@ pub(crate) struct Cut {
     before: Images,
     side: Side,
     call: Call,
+    /// Whether the call failed: then what it does is not done.
+    fails: bool,
     /// What the test was doing.
     pub(crate) step: usize,
 }
@@ -243,6 +245,9 @@ impl Cut {
     pub(crate) fn states(&self, seeds: u64, each: &mut dyn FnMut(Model, Images)) {
         let mut after = self.before.clone();
         let side = self.side as usize;
+        if self.fails {
+            return self.survivors(seeds, &self.before, each);
+        }
         match &self.call {
             Call::Create { id, len } => {
                 self.survivors(seeds, &self.before, each);
@@ -373,14 +378,24 @@ pub(crate) fn lose_unsynced(images: &Images) -> Images {
     survive(images, &nothing(&touched(images)))
 }
 
+/// Of each sector some of the writes arrive, by `seed`.
+pub(crate) fn lose_some(images: &Images, seed: u64) -> Images {
+    let touched = touched(images);
+    survive(images, &by_sector(images, &touched, &mut Rng(seed)))
+}
+
 /// Keeps all of it.
 pub(crate) fn keep_unsynced(images: &Images) -> Images {
     survive(images, &everything(images, &touched(images)))
 }
 
 impl Image {
-    fn forget_used(&mut self) {
+    /// An id that is not there may be used again by who does not know, and what is blank be written.
+    fn forget(&mut self) {
         self.used = self.segments.keys().copied().collect();
+        for segment in self.segments.values_mut() {
+            segment.written = Arc::new(vec![false; segment.view.len() / 8]);
+        }
     }
 
     fn create(&mut self, id: u32, len: usize) {
@@ -449,8 +464,7 @@ pub(crate) struct Power(Rc<RefCell<Board>>);
 
 impl Power {
     pub(crate) fn on(mut images: Images, limits: [(usize, usize); 2]) -> Self {
-        // An id that a crash took away may be used again.
-        images.iter_mut().for_each(Image::forget_used);
+        images.iter_mut().for_each(Image::forget);
         Power(Rc::new(RefCell::new(Board {
             images,
             limits,
@@ -462,6 +476,11 @@ impl Power {
     }
 
     pub(crate) fn devices(&self) -> (Device, Device) {
+        self.0
+            .borrow_mut()
+            .images
+            .iter_mut()
+            .for_each(Image::forget);
         let device = |side| Device {
             board: self.0.clone(),
             side,
@@ -525,16 +544,17 @@ impl Board {
             }
             Call::Discard { .. } => 2,
         };
+        let hit = |fault: &Fault| number >= fault.first && number - fault.first < fault.count;
+        let fault = self.fault.filter(|fault| hit(fault) && fault.kinds[kind]);
         if let Some(cuts) = &mut self.cuts {
             cuts.push(Cut {
                 before: self.images.clone(),
                 side,
                 call,
+                fails: fault.is_some(),
                 step: self.step,
             });
         }
-        let hit = |fault: &Fault| number >= fault.first && number - fault.first < fault.count;
-        let fault = self.fault.filter(|fault| hit(fault) && fault.kinds[kind]);
         self.counters.failed += u64::from(fault.is_some());
         fault
     }
@@ -574,8 +594,8 @@ impl Storage for Device {
         // One segment more while others are merged.
         let total = image.total() + len;
         assert!(
-            total <= most + least,
-            "create {id} of {len}: {total} > {most} + {least}, {:?}",
+            total <= most + least.max(len),
+            "create {id} of {len}: {total} > {most} and a segment, {:?}",
             image.lens()
         );
         if let Some(fault) = board.call(self.side, Call::Create { id, len }) {
@@ -690,10 +710,7 @@ impl Storage for Device {
         }
         board.counters.discards += 1;
         let image = &mut board.images[self.side as usize];
-        image
-            .segments
-            .remove(&id)
-            .ok_or(DeviceError::NoSuchSegment(id))?;
+        image.segments.remove(&id);
         Ok(())
     }
 }

@@ -1,7 +1,20 @@
 //! What the tests of the courier share: a device that loses power, reports to put on it, random numbers.
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part")]
 
+/// An error, unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($text:tt)*) => {
+        if !$condition {
+            return Err(format!($($text)*));
+        }
+    };
+}
+pub(crate) use ensure;
+
+pub(crate) mod account;
 pub(crate) mod device;
+pub(crate) mod failures;
+pub(crate) mod run;
 
 use std::sync::Arc;
 
@@ -39,8 +52,13 @@ pub(crate) struct Sample {
     pub(crate) keys: JobKeys,
 }
 
-/// The bytes are unlike those of any other `number`.
-pub(crate) fn sample(number: u64, jobs: &[(i64, JobStatus<'_>)], padding: usize) -> Sample {
+/// A report unlike that of any other `number`.
+pub(crate) fn with_report<R>(
+    number: u64,
+    jobs: &[(i64, JobStatus<'_>)],
+    padding: usize,
+    use_it: impl FnOnce(&Report<'_>) -> R,
+) -> R {
     let metrics: String = (0..padding)
         .map(|i| char::from(b'a' + (i % 26) as u8))
         .collect();
@@ -57,9 +75,16 @@ pub(crate) fn sample(number: u64, jobs: &[(i64, JobStatus<'_>)], padding: usize)
         })
         .collect();
     let message_id = format!("m-{number}");
-    let report = Report::new(&message_id, &list);
-    let mut bytes = vec![0; report.encoded_len()];
-    report.encode(&mut bytes).unwrap();
+    use_it(&Report::new(&message_id, &list))
+}
+
+/// The bytes are unlike those of any other `number`.
+pub(crate) fn sample(number: u64, jobs: &[(i64, JobStatus<'_>)], padding: usize) -> Sample {
+    let bytes = with_report(number, jobs, padding, |report| {
+        let mut bytes = vec![0; report.encoded_len()];
+        report.encode(&mut bytes).unwrap();
+        bytes
+    });
     let mut keys = JobKeys::new();
     for &(job_id, status) in jobs {
         if job_id <= 0

@@ -1,2 +1,63 @@
-//! The C face of edge-report. Not there yet: see the changelog.
+//! The C face of edge-report. Its documentation is `include/edge_report.h`, which cbindgen makes from the comments here.
+//!
+//! Functions translate types and ownership, and decide nothing: what they do is said in the core.
 #![no_std]
+// C's names.
+#![allow(non_camel_case_types)]
+// What callers owe is said once for all functions, at the top of the header.
+#![allow(clippy::missing_safety_doc)]
+
+#[cfg(feature = "full")]
+extern crate std;
+
+mod guard;
+mod layout;
+
+// In the order of the header.
+
+pub mod version;
+
+pub mod types;
+
+pub mod error;
+
+pub mod report;
+
+pub mod writer;
+
+pub mod exchange;
+
+pub mod storage;
+
+pub mod delivery;
+
+pub mod memory;
+
+pub mod courier;
+
+#[cfg(feature = "full")]
+pub mod host;
+
+#[cfg(feature = "http")]
+pub mod client;
+
+#[cfg(all(feature = "full", feature = "test-panic"))]
+pub mod test_panic;
+
+/// The bare build has no panic that could be reached: should one come in, the library does not link, for want of this function.
+/// Builds that are not optimised have some; for these there is the feature `panic-handler`, which stops where it is.
+#[cfg(not(feature = "full"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    #[cfg(feature = "panic-handler")]
+    loop {
+        core::hint::spin_loop();
+    }
+    #[cfg(not(feature = "panic-handler"))]
+    {
+        unsafe extern "C" {
+            safe fn a_panic_is_reachable_in_edge_report() -> !;
+        }
+        a_panic_is_reachable_in_edge_report()
+    }
+}

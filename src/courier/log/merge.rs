@@ -10,12 +10,13 @@ use super::record::{Kind, RecordHeader, SEGMENT_HEADER, keys_from, record_len};
 use super::segments::{Place, Segment, header_of};
 use super::storage::Storage;
 
-/// How many jobs are looked at. Reports of further jobs are kept.
-const JOBS: usize = 128;
+/// How many jobs are looked at, 24 bytes of stack each. Reports of further jobs are kept.
+const JOBS: usize = if cfg!(feature = "alloc") { 128 } else { 16 };
 
 type Newest = heapless::Vec<Latest, JOBS>;
 
 /// Frees one segment at least; `false` if that cannot be done.
+#[inline(never)] // its stack is for full logs alone
 pub(super) fn merge<L, D, const MAX: usize>(
     log: &mut LogOutbox<L, D, MAX>,
 ) -> Result<bool, LogError<L::Error>>
@@ -23,12 +24,20 @@ where
     L: Storage,
     D: Storage<Error = L::Error>,
 {
-    let newest = newest_of_each_job(log)?;
+    if !may_create(log) {
+        return Ok(false);
+    }
+    // What takes the place of others must last as long as they.
+    log.live.sync()?;
+    let mut newest = Newest::new();
+    find_newest(log, &mut newest)?;
     let mut sizes = heapless::Vec::<usize, MAX>::new();
-    let list = log.live.list.clone();
-    for segment in &list {
+    for index in 0..log.live.list.len() {
+        let Some(segment) = log.live.list.get(index).copied() else {
+            break;
+        };
         let mut size = 0;
-        walk(log, segment, &newest, |_, entry| {
+        walk(log, &segment, &newest, |_, entry| {
             size = usize::saturating_add(size, entry.len());
             Ok(())
         })?;
@@ -53,6 +62,35 @@ where
         }
     }
     Ok(false)
+}
+
+/// Writes the last segment anew, into one that takes its place.
+pub(super) fn rewrite_last<L, D, const MAX: usize>(
+    log: &mut LogOutbox<L, D, MAX>,
+) -> Result<(), LogError<L::Error>>
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    let Some(last) = log.live.list.last().copied() else {
+        return Ok(());
+    };
+    if !may_create(log) {
+        return Err(LogError::Full);
+    }
+    let first = log.live.list.len().saturating_sub(1);
+    merge_window(log, first, 1, last.len, &Newest::new())
+}
+
+/// Whether there may be one segment more for a while.
+fn may_create<L, D, const MAX: usize>(log: &mut LogOutbox<L, D, MAX>) -> bool
+where
+    L: Storage,
+    D: Storage<Error = L::Error>,
+{
+    log.live.discard_doomed();
+    let (_, most) = log.live.storage.limits();
+    log.live.total() <= most
 }
 
 /// What a merged segment gets.
@@ -172,24 +210,24 @@ where
 }
 
 /// The newest report of each job. Not the one to come: its write may fail.
-fn newest_of_each_job<L, D, const MAX: usize>(
+fn find_newest<L, D, const MAX: usize>(
     log: &mut LogOutbox<L, D, MAX>,
-) -> Result<Newest, LogError<L::Error>>
+    newest: &mut Newest,
+) -> Result<(), LogError<L::Error>>
 where
     L: Storage,
     D: Storage<Error = L::Error>,
 {
-    let mut newest = Newest::new();
     let mut at = log.live.start();
     while let Some((place, header)) = log.live.next(at)? {
         at = place.plus(header.record_len());
         let waits = header.kind == Kind::Report && header.seq > log.cursor;
         // A damaged report supersedes nothing.
         if waits && header.keys > 0 && log.live.is_whole(place, &header)? {
-            note(&mut newest, &read_keys(log, place, &header)?, header.seq);
+            note(newest, &read_keys(log, place, &header)?, header.seq);
         }
     }
-    Ok(newest)
+    Ok(())
 }
 
 fn note(newest: &mut Newest, keys: &JobKeys, seq: u64) {
@@ -246,7 +284,7 @@ where
     let merged = log.live.create(len, &header)?;
     let result = write_merged(log, sources, &merged, newest);
     if let Err(error) = result {
-        let _ = log.live.storage.discard(merged.id);
+        log.live.discard(merged);
         return Err(error);
     }
     log.live.replace(sources, merged);

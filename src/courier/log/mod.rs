@@ -1,12 +1,15 @@
 //! A log in segments: the outbox over any storage that can append, sync and discard.
 
+mod letters;
 mod merge;
 mod outbox;
 mod ram;
 mod record;
+mod recover;
 mod segments;
 mod storage;
+mod walk;
 
 pub use outbox::{Durability, LogError, LogOutbox};
-pub use ram::{NoRoom, RamOutbox, RamStorage};
+pub use ram::{Memory, NoRoom, RamOutbox, RamStorage};
 pub use storage::Storage;

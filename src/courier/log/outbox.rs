@@ -3,14 +3,15 @@
 use core::fmt;
 
 use super::super::outbox::{DeadLetter, Fate, Front, JobKey, JobKeys, Ledger, Outbox, Ticket};
-use super::super::policy::Reason;
+use super::letters::Letters;
 use super::merge;
 use super::record::{
-    KEY, Kind, LEDGER, REASON, RecordHeader, SEGMENT_HEADER, SegmentFront, SegmentHeader,
-    key_bytes, later, ledger_bytes, ledger_from, record_len,
+    KEY, Kind, LEDGER, RecordHeader, SEGMENT_HEADER, SegmentHeader, key_bytes, ledger_bytes,
+    record_len,
 };
 use super::segments::{Place, Segments};
 use super::storage::Storage;
+use crate::code::Code;
 use crate::time::MonoTime;
 
 /// When reports become durable.
@@ -43,19 +44,25 @@ pub enum LogError<E> {
     TooManySegments,
 }
 
+impl<E> LogError<E> {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            LogError::Full => Code::OutboxFull,
+            LogError::TooLarge => Code::OutboxTooSmall,
+            LogError::Device(_) => Code::Storage,
+            LogError::NewerVersion(_) => Code::NewerFormat,
+            LogError::TooManySegments => Code::TooManySegments,
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for LogError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LogError::Full => f.write_str("the outbox is full"),
-            LogError::TooLarge => f.write_str("the report is larger than the outbox"),
             LogError::Device(error) => error.fmt(f),
-            LogError::NewerVersion(version) => {
-                write!(
-                    f,
-                    "the outbox was written in a newer format (version {version})"
-                )
-            }
-            LogError::TooManySegments => f.write_str("the outbox has too many segments"),
+            LogError::NewerVersion(version) => write!(f, "{} (version {version})", self.code()),
+            _ => self.code().fmt(f),
         }
     }
 }
@@ -69,13 +76,14 @@ pub(super) const MARK: usize = LEDGER + 8;
 /// Left at the end of each segment for a mark, so that a full log can forget what is settled.
 const RESERVE: usize = record_len(MARK);
 
-/// An outbox over two logs: one for what waits, one for the dead letters. `MAX` is the most segments of each.
+/// An outbox over two logs: one for what waits, one for the dead letters. `MAX` is the most segments of each,
+/// one more than a full log has: merging needs it.
 ///
 /// When full, the reports whose every job has a newer entry are dropped, but for final states that only non-final ones follow.
 #[derive(Debug)]
 pub struct LogOutbox<L, D, const MAX: usize> {
     pub(super) live: Segments<L, MAX>,
-    dead: Segments<D, MAX>,
+    letters: Letters<D, MAX>,
     durability: Durability,
     /// Its `submitted` is not kept up: sequence numbers tell.
     pub(super) ledger: Ledger,
@@ -88,24 +96,21 @@ pub struct LogOutbox<L, D, const MAX: usize> {
     pub(super) head: Place,
     /// A report whose write failed, before it is known whether it is there.
     doubt: Option<Place>,
-    marked: (u64, Ledger),
+    pub(super) marked: (u64, Ledger),
     marks_unsynced: u32,
     unsynced: u32,
     unsynced_since: MonoTime,
-    /// Dead letters up to this are forgotten.
-    forgotten: u64,
-    last_dead: u64,
 }
 
 impl<L, D, const MAX: usize> LogOutbox<L, D, MAX> {
     pub(super) const fn over(
         live: Segments<L, MAX>,
-        dead: Segments<D, MAX>,
+        letters: Letters<D, MAX>,
         durability: Durability,
     ) -> Self {
         LogOutbox {
             live,
-            dead,
+            letters,
             durability,
             ledger: NO_LEDGER,
             next_seq: 1,
@@ -117,8 +122,6 @@ impl<L, D, const MAX: usize> LogOutbox<L, D, MAX> {
             marks_unsynced: 0,
             unsynced: 0,
             unsynced_since: MonoTime(0),
-            forgotten: 0,
-            last_dead: 0,
         }
     }
 }
@@ -140,108 +143,15 @@ where
 {
     /// Opens the logs on two storages, whatever a crash has left there.
     pub fn open(live: L, dead: D, durability: Durability) -> Result<Self, LogError<L::Error>> {
-        let mut this = Self::over(Segments::open(live)?, Segments::open(dead)?, durability);
-        this.recover_live()?;
-        this.recover_dead()?;
+        let letters = Letters::over(Segments::empty(dead, 0));
+        let mut this = Self::over(Segments::empty(live, 1), letters, durability);
+        this.live.open()?;
+        this.letters.open()?;
+        this.recover()?;
         // What a killed process wrote may not be durable yet. If it cannot be made so now, the next flush tries again.
         let _ = this.sync_live();
-        let _ = this.dead.sync();
+        let _ = this.letters.make_durable();
         Ok(this)
-    }
-
-    fn recover_live(&mut self) -> Result<(), LogError<L::Error>> {
-        self.read_segment_headers()?;
-        let mut at = self.live.start();
-        self.head = at;
-        let mut last_report = None;
-        let mut tail = at;
-        let mut torn = false;
-        while let Some((place, header)) = self.live.next(at)? {
-            at = place.plus(header.record_len());
-            tail = at;
-            torn = false;
-            match header.kind {
-                Kind::Report => {
-                    // The numbers before it were all given out. Itself, only if it is whole.
-                    self.next_seq = self.next_seq.max(header.seq);
-                    last_report = Some((place, header));
-                    torn = true;
-                }
-                Kind::Mark => self.recover_mark(place, &header)?,
-                Kind::Gone => {
-                    let last = self.gone_until(place)?;
-                    self.next_seq = self.next_seq.max(last.saturating_add(1));
-                }
-                Kind::Dead | Kind::Commit => {}
-            }
-        }
-        if let Some((place, header)) = last_report {
-            if self.live.is_whole(place, &header)? {
-                torn = false;
-                self.next_seq = self.next_seq.max(seq_after(&header));
-            }
-        } else {
-            torn = false;
-        }
-        self.next_seq = self.next_seq.max(self.cursor.saturating_add(1));
-        self.count_gone()?;
-        self.marked = (self.cursor, self.ledger);
-        if torn || self.live.is_written_behind(tail) {
-            self.ledger.torn = self.ledger.torn.saturating_add(1);
-            self.write_mark();
-            let _ = self.sync_live();
-        }
-        Ok(())
-    }
-
-    fn read_segment_headers(&mut self) -> Result<(), LogError<L::Error>> {
-        let list = self.live.list.clone();
-        for segment in &list {
-            if let SegmentFront::Header(header) = self.live.read_front(segment)? {
-                self.ledger = later(&self.ledger, &header.ledger);
-                self.cursor = self.cursor.max(header.cursor);
-                self.next_seq = self.next_seq.max(header.next_seq);
-            }
-        }
-        Ok(())
-    }
-
-    fn recover_mark(
-        &mut self,
-        place: Place,
-        header: &RecordHeader,
-    ) -> Result<(), LogError<L::Error>> {
-        let mut payload = [0; MARK];
-        if header.len != MARK || !self.live.read_body(place, header, &mut payload)? {
-            return Ok(());
-        }
-        self.cursor = self.cursor.max(header.seq);
-        if let Some((ledger, rest)) = payload.split_first_chunk::<LEDGER>() {
-            if let Some(ledger) = ledger_from(ledger) {
-                self.ledger = later(&self.ledger, &ledger);
-            }
-            if let Some((next_seq, _)) = rest.split_first_chunk() {
-                self.next_seq = self.next_seq.max(u64::from_le_bytes(*next_seq));
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts the superseded reports behind the cursor; each `Gone` record stands there twice.
-    fn count_gone(&mut self) -> Result<(), LogError<L::Error>> {
-        let mut counted = self.cursor;
-        let mut at = self.live.start();
-        while let Some((place, header)) = self.live.next(at)? {
-            at = place.plus(header.record_len());
-            if header.kind == Kind::Gone {
-                let last = self.gone_until(place)?;
-                let first = header.seq.max(counted.saturating_add(1));
-                let count = last.saturating_add(1).saturating_sub(first);
-                self.gone = self.gone.saturating_add(count);
-                counted = counted.max(last);
-            }
-        }
-        Ok(())
     }
 
     /// The last sequence number of a `Gone` record; 0 if it is damaged.
@@ -256,25 +166,6 @@ where
         }
     }
 
-    fn recover_dead(&mut self) -> Result<(), LogError<L::Error>> {
-        let list = self.dead.list.clone();
-        for segment in &list {
-            if let SegmentFront::Header(header) = self.dead.read_front(segment)? {
-                self.forgotten = self.forgotten.max(header.cursor);
-            }
-        }
-        let mut at = self.dead.start();
-        while let Some((place, header)) = self.dead.next(at)? {
-            at = place.plus(header.record_len());
-            match header.kind {
-                Kind::Dead => self.last_dead = self.last_dead.max(header.seq),
-                Kind::Mark => self.forgotten = self.forgotten.max(header.seq),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn segment_header(&self) -> SegmentHeader {
         SegmentHeader {
             from: 0,
@@ -287,31 +178,64 @@ where
 
     /// Notes how far reports are settled. Without room or with a failing storage that is left for later: a restart
     /// then sends some reports again.
-    fn write_mark(&mut self) {
-        if self.marked == (self.cursor, self.ledger) {
+    pub(super) fn write_mark(&mut self) {
+        // What it says of a dead letter must not last longer than the letter.
+        if self.is_noted() || self.letters.make_durable().is_err() {
             return;
         }
         let with_reserve = MARK.saturating_add(RESERVE);
-        if !self.live.has_room(with_reserve)
-            && self.live.roll(self.segment_header(), with_reserve).is_err()
-        {
-            return;
+        if self.live.has_room(with_reserve) {
+            self.append_mark();
+        } else if self.live.suspect().is_none() {
+            let _ = self.roll(with_reserve);
         }
-        self.append_mark();
+    }
+
+    /// Whether it is written how far reports are settled. What a failed sync was to make durable does not count.
+    fn is_noted(&self) -> bool {
+        self.marked == (self.cursor, self.ledger) && self.live.suspect().is_none()
     }
 
     /// Discards the segments before `id`; what says that their reports are settled comes first, for which each segment has a reserve.
     fn discard_before(&mut self, id: u32) {
-        if self.live.list.first().is_none_or(|first| first.id == id) {
+        if self.live.list.first().is_none_or(|first| first.id == id) || self.letters.is_suspect() {
             return;
         }
-        if self.marked != (self.cursor, self.ledger) && self.live.has_room(MARK) {
-            self.append_mark();
+        // One that was to take the place of the suspect segment may yet do so after a power cut.
+        if self.live.suspect().is_some() && !self.live.discard_doomed() {
+            return;
         }
-        self.live.discard_before(id);
+        let append = |this: &mut Self| this.live.has_room(MARK) && this.append_mark();
+        if self.is_noted() || append(self) || self.rewrite_last().is_ok() {
+            self.live.discard_before(id);
+        }
     }
 
-    fn append_mark(&mut self) {
+    /// Writes a segment anew whose sync failed: a second sync of it would prove nothing.
+    fn rewrite_suspect(&mut self) -> Result<(), LogError<L::Error>> {
+        match self.live.suspect() {
+            Some(_) => self.rewrite_last(),
+            None => Ok(()),
+        }
+    }
+
+    fn rewrite_last(&mut self) -> Result<(), LogError<L::Error>> {
+        self.resolve_doubt()?;
+        merge::rewrite_last(self)?;
+        self.marked = (self.cursor, self.ledger);
+        (self.unsynced, self.marks_unsynced) = (0, 0);
+        Ok(())
+    }
+
+    /// Begins a new segment, whose header says how far reports are settled.
+    fn roll(&mut self, payload: usize) -> Result<(), LogError<L::Error>> {
+        self.rewrite_suspect()?;
+        self.live.roll(self.segment_header(), payload)?;
+        self.marked = (self.cursor, self.ledger);
+        Ok(())
+    }
+
+    fn append_mark(&mut self) -> bool {
         let mut payload = [0; MARK];
         if let Some((ledger, next_seq)) = payload.split_first_chunk_mut::<LEDGER>() {
             *ledger = ledger_bytes(&self.ledger);
@@ -319,17 +243,17 @@ where
                 *next_seq = self.next_seq.to_le_bytes();
             }
         }
-        if self
-            .live
-            .append(Kind::Mark, self.cursor, &payload, &[])
-            .is_ok()
-        {
+        let mark = self.live.append(Kind::Mark, self.cursor, &payload, &[]);
+        if mark.is_ok() {
             self.marked = (self.cursor, self.ledger);
             self.marks_unsynced = self.marks_unsynced.saturating_add(1);
             if self.marks_unsynced >= MARKS_UNSYNCED {
-                let _ = self.sync_live();
+                self.marks_unsynced = 0;
+                // Told by the next submit or flush.
+                let _ = self.live.sync();
             }
         }
+        mark.is_ok()
     }
 
     /// Whether a report whose write failed is there all the same: only when that is known may its number be used again.
@@ -343,7 +267,8 @@ where
         Ok(())
     }
 
-    fn sync_live(&mut self) -> Result<(), LogError<L::Error>> {
+    pub(super) fn sync_live(&mut self) -> Result<(), LogError<L::Error>> {
+        self.rewrite_suspect()?;
         self.live.sync()?;
         (self.unsynced, self.marks_unsynced) = (0, 0);
         Ok(())
@@ -355,6 +280,7 @@ where
             0 => self.live.list.last().map(|last| last.id),
             _ => Some(self.head.id),
         };
+        self.live.discard_doomed();
         if let Some(id) = keep {
             self.discard_before(id);
             if self.waiting() == 0 {
@@ -373,37 +299,21 @@ where
         self.front()?;
         self.reclaim();
         loop {
-            match self.live.roll(self.segment_header(), payload) {
+            match self.roll(payload) {
                 Err(LogError::Full) if merge::merge(self)? => {}
+                // The durability of letters yields to room for reports.
+                Err(LogError::Full) if self.letters.is_suspect() => {
+                    self.letters.trust();
+                    self.front()?;
+                    self.reclaim();
+                }
                 // Nothing waits, and there is room for one segment only: that of a log in memory.
-                Err(LogError::Full) if self.waiting() == 0 && self.live.discard_oldest() => {}
+                Err(LogError::Full)
+                    if self.waiting() == 0
+                        && self.live.discard_doomed()
+                        && self.live.discard_oldest()? => {}
                 result => return result.map(|()| self.reclaim()),
             }
-        }
-    }
-
-    /// Keeps a copy of a report that will not be sent; the oldest ones make room. Best effort: the ledger counts it anyway.
-    fn bury(&mut self, seq: u64, reason: Reason, bytes: &[u8]) {
-        if self.last_dead >= seq {
-            // A crash came between this and the mark.
-            return;
-        }
-        let payload = REASON.saturating_add(bytes.len());
-        let header = SegmentHeader {
-            cursor: self.forgotten,
-            ..self.segment_header()
-        };
-        while !self.dead.has_room(payload) {
-            match self.dead.roll(header, payload) {
-                Ok(()) => break,
-                Err(LogError::Full) if self.dead.discard_oldest() => {}
-                Err(_) => return,
-            }
-        }
-        let [low, high] = reason.number().to_le_bytes();
-        let prefix = [low, high, 0, 0, 0, 0, 0, 0];
-        if self.dead.append(Kind::Dead, seq, &prefix, bytes).is_ok() && self.dead.sync().is_ok() {
-            self.last_dead = seq;
         }
     }
 
@@ -412,20 +322,6 @@ where
             Some(_) => self.live.next(self.head),
             None => Ok(None),
         }
-    }
-
-    fn find_dead(
-        &mut self,
-        wanted: impl Fn(u64) -> bool,
-    ) -> Result<Option<(Place, RecordHeader)>, LogError<L::Error>> {
-        let mut at = self.dead.start();
-        while let Some((place, header)) = self.dead.next(at)? {
-            at = place.plus(header.record_len());
-            if header.kind == Kind::Dead && header.seq > self.forgotten && wanted(header.seq) {
-                return Ok(Some((place, header)));
-            }
-        }
-        Ok(None)
     }
 }
 
@@ -449,6 +345,7 @@ where
         }
         let payload = prefix.len().saturating_add(report.len());
         self.resolve_doubt()?;
+        self.rewrite_suspect()?;
         let with_reserve = payload.saturating_add(RESERVE);
         if !self.live.has_room(with_reserve) {
             self.make_room(with_reserve)?;
@@ -471,8 +368,12 @@ where
                 self.unsynced >= reports
             }
         };
-        if due {
-            self.sync_live()?;
+        if due && let Err(error) = self.sync_live() {
+            // It may be gone, even from what can be read.
+            self.next_seq = seq;
+            self.doubt = Some(place);
+            let _ = self.resolve_doubt();
+            return Err(error);
         }
         Ok(Ticket(seq))
     }
@@ -487,7 +388,6 @@ where
                 break;
             };
             self.head = place;
-            self.discard_before(place.id);
             let next = self.cursor.saturating_add(1);
             match header.kind {
                 // One at the end of numbers was cut short, or its write failed.
@@ -537,12 +437,12 @@ where
                 break;
             }
         }
+        self.head = behind;
         if !replaced {
             self.ledger.corrupt = self.ledger.corrupt.saturating_add(1);
             self.cursor = header.seq;
             self.write_mark();
         }
-        self.head = behind;
         Ok(false)
     }
 
@@ -557,7 +457,7 @@ where
         };
         *counter = counter.saturating_add(1);
         if let Fate::Refused(reason) | Fate::Expired(reason) = fate {
-            self.bury(header.seq, reason, buffer);
+            self.letters.bury(header.seq, reason, buffer);
         }
         self.cursor = header.seq;
         self.head = place.plus(header.record_len());
@@ -580,8 +480,13 @@ where
 
     fn flush(&mut self) -> Result<(), Self::Error> {
         self.write_mark();
+        self.live.discard_doomed();
         self.sync_live()?;
-        self.dead.sync()
+        if !self.is_noted() && !self.letters.is_suspect() {
+            // A full log has no room for a mark. If that fails, a restart sends some reports again.
+            let _ = self.rewrite_last();
+        }
+        self.letters.make_durable()
     }
 
     fn tick(&mut self, now: MonoTime) -> Result<(), Self::Error> {
@@ -595,58 +500,16 @@ where
     }
 
     fn dead_letter(&mut self, after: Option<Ticket>) -> Result<Option<DeadLetter>, Self::Error> {
-        let after = after.map_or(0, |ticket| ticket.0);
-        let Some((place, header)) = self.find_dead(|seq| seq > after)? else {
-            return Ok(None);
-        };
-        let mut reason = [0; 2];
-        self.dead.read(place, 0, &mut reason)?;
-        Ok(Some(DeadLetter {
-            ticket: Ticket(header.seq),
-            reason: Reason::from_number(u16::from_le_bytes(reason)),
-            len: header.len.saturating_sub(REASON),
-        }))
+        self.letters.next(after.map_or(0, |ticket| ticket.0))
     }
 
     fn read_dead_letter(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, Self::Error> {
-        match self.find_dead(|seq| seq == ticket.0)? {
-            Some((place, header)) => self.dead.read_body(place, &header, buffer),
-            None => Ok(false),
-        }
+        self.letters.read(ticket.0, buffer)
     }
 
     fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), Self::Error> {
-        self.forgotten = self.forgotten.max(ticket.0.min(self.last_dead));
-        let header = SegmentHeader {
-            cursor: self.forgotten,
-            ..self.segment_header()
-        };
-        if self.dead.list.is_empty() {
-            return Ok(());
-        }
-        // The header of a new segment says it as well.
-        if self.dead.has_room(0) {
-            self.dead.append(Kind::Mark, self.forgotten, &[], &[])?;
-        } else {
-            match self.dead.roll(header, 0) {
-                Err(LogError::Full) if self.dead.discard_oldest() => self.dead.roll(header, 0)?,
-                result => result?,
-            }
-        }
-        self.dead.sync()?;
-        match self.find_dead(|_| true)? {
-            Some((place, _)) => self.dead.discard_before(place.id),
-            None => {
-                let last = self.dead.list.last().map_or(0, |last| last.id);
-                self.dead.discard_before(last);
-            }
-        }
-        Ok(())
+        self.letters.forget(ticket.0)
     }
-}
-
-fn seq_after(header: &RecordHeader) -> u64 {
-    header.seq.saturating_add(1)
 }
 
 /// Whether newer entries for this job make this one dispensable.

@@ -1,14 +1,21 @@
 //! The segments of one log: appending, walking from record to record, and finding the way back after a crash.
 
-use super::outbox::LogError;
+use super::outbox::{LogError, MAX_KEY_BYTES};
 use super::record::{
-    ALIGN, Checksum, HEADER, Kind, MAGIC, RecordHeader, SEGMENT_HEADER, SegmentFront,
-    SegmentHeader, padded, record_len,
+    ALIGN, Checksum, HEADER, Kind, RecordHeader, SEGMENT_HEADER, SegmentFront, SegmentHeader,
+    padded, record_len,
 };
 use super::storage::Storage;
+use crate::json::{Sink, SliceSink};
 
-/// Bytes looked at in one go.
-const CHUNK: usize = 512;
+/// Bytes looked at in one go. They are on the stack, which is short where there is no heap.
+pub(super) const CHUNK: usize = if cfg!(feature = "alloc") { 512 } else { 64 };
+/// What is written of a record in one go: its header and job keys, and of its body what is left.
+const FRONT: usize = if cfg!(feature = "alloc") {
+    512
+} else {
+    HEADER + MAX_KEY_BYTES
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
@@ -38,30 +45,43 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Segments<S, const MAX: usize> {
     pub(super) storage: S,
-    /// In the order of the log; the last one is written, if `open` is set.
+    /// How many of the `MAX` segments stay free, for what is merged.
+    spare: usize,
+    /// In the order of the log; the last one is written, if it `is_open`.
     pub(super) list: heapless::Vec<Segment, MAX>,
-    is_open: bool,
-    write_at: usize,
+    /// To be discarded: the storage would not, so far.
+    doomed: heapless::Vec<Segment, MAX>,
+    pub(super) is_open: bool,
+    pub(super) write_at: usize,
     next_id: u32,
+    /// Something was written since the last sync.
     dirty: bool,
+    /// Up to here the last sync made the open segment durable.
+    synced_to: usize,
+    /// From here on a failed sync may have lost what was written, though it can still be read and later syncs succeed:
+    /// it must be written again, elsewhere.
+    suspect: Option<Place>,
 }
 
 impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// A log on a storage that has nothing in it.
-    pub(super) const fn empty(storage: S) -> Self {
+    pub(super) const fn empty(storage: S, spare: usize) -> Self {
         Segments {
             storage,
+            spare,
             list: heapless::Vec::new(),
+            doomed: heapless::Vec::new(),
             is_open: false,
             write_at: 0,
             next_id: 1,
             dirty: false,
+            synced_to: 0,
+            suspect: None,
         }
     }
 
-    /// Finds the segments. Changes nothing when one of them is of a newer version.
-    pub(super) fn open(storage: S) -> Result<Self, LogError<S::Error>> {
-        let mut this = Self::empty(storage);
+    /// Finds the segments there are. Changes nothing when one of them is of a newer version.
+    pub(super) fn open(&mut self) -> Result<(), LogError<S::Error>> {
         let mut found = heapless::Vec::<Segment, MAX>::new();
         let mut too_many = false;
         let mut each = |id: u32, len: usize| {
@@ -74,26 +94,27 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 })
                 .is_err();
         };
-        this.storage.list(&mut each).map_err(LogError::Device)?;
+        self.storage.list(&mut each).map_err(LogError::Device)?;
         if too_many {
             return Err(LogError::TooManySegments);
         }
         for segment in &mut found {
-            this.next_id = this.next_id.max(segment.id.saturating_add(1));
-            if let SegmentFront::Header(header) = this.read_front(segment)? {
+            self.next_id = self.next_id.max(segment.id.saturating_add(1));
+            if let SegmentFront::Header(header) = self.read_front(segment)? {
                 (segment.from, segment.to) = (header.from, header.to);
             }
         }
-        this.keep_valid(&in_order(&found))?;
-        this.is_open = this.list.last().is_some_and(|last| last.from == last.id);
+        self.keep_valid(&in_order(&found))?;
+        self.is_open = self.list.last().is_some_and(|last| last.from == last.id);
         // A process that was killed may have left writes that are not durable yet.
-        this.dirty = this.is_open;
+        self.dirty = self.is_open;
         // Behind all that is written, however it got there.
-        if let (true, Some(last)) = (this.is_open, this.list.last().copied()) {
-            this.write_at = last.len;
-            this.write_at = this.end_of_writing(&last)?;
+        if let (true, Some(last)) = (self.is_open, self.list.last().copied()) {
+            self.write_at = last.len;
+            self.write_at = self.end_of_writing(&last)?;
+            self.synced_to = SEGMENT_HEADER;
         }
-        Ok(this)
+        Ok(())
     }
 
     /// Drops what a crash left over: blank segments, merged ones without an end, and what merged ones stand for.
@@ -118,220 +139,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             if keep {
                 let _ = self.list.push(*segment);
             } else {
-                self.storage.discard(segment.id).map_err(LogError::Device)?;
+                self.discard(*segment);
             }
         }
         Ok(())
-    }
-
-    fn has_record(
-        &mut self,
-        segment: &Segment,
-        wanted: impl Fn(Kind) -> bool,
-    ) -> Result<bool, LogError<S::Error>> {
-        let mut at = SEGMENT_HEADER;
-        while let Some((offset, header)) = self.find(segment.id, at, segment.len)? {
-            if wanted(header.kind) {
-                return Ok(true);
-            }
-            at = offset.saturating_add(header.record_len());
-        }
-        Ok(false)
-    }
-
-    pub(super) fn read_front(
-        &mut self,
-        segment: &Segment,
-    ) -> Result<SegmentFront, LogError<S::Error>> {
-        let mut bytes = [0; SEGMENT_HEADER];
-        if segment.len < SEGMENT_HEADER {
-            return Ok(SegmentFront::Unknown);
-        }
-        self.storage
-            .read(segment.id, 0, &mut bytes)
-            .map_err(LogError::Device)?;
-        match SegmentHeader::decode(&bytes) {
-            SegmentFront::Newer(version) => Err(LogError::NewerVersion(version)),
-            front => Ok(front),
-        }
-    }
-
-    /// Where the first record may stand.
-    pub(super) fn start(&self) -> Place {
-        let id = self.list.first().map_or(0, |first| first.id);
-        Place {
-            id,
-            offset: SEGMENT_HEADER,
-        }
-    }
-
-    /// The next whole record header at `place` or behind it, and its place.
-    pub(super) fn next(
-        &mut self,
-        place: Place,
-    ) -> Result<Option<(Place, RecordHeader)>, LogError<S::Error>> {
-        let Some(mut index) = self.list.iter().position(|s| s.id == place.id) else {
-            return Ok(None);
-        };
-        let mut offset = place.offset;
-        while let Some(segment) = self.list.get(index).copied() {
-            let end = self.end(&segment);
-            if let Some((offset, header)) = self.find(segment.id, offset, end)? {
-                return Ok(Some((
-                    Place {
-                        id: segment.id,
-                        offset,
-                    },
-                    header,
-                )));
-            }
-            index = index.saturating_add(1);
-            offset = SEGMENT_HEADER;
-        }
-        Ok(None)
-    }
-
-    /// How far a segment may be written.
-    fn end(&self, segment: &Segment) -> usize {
-        let is_written = self.is_open && self.list.last() == Some(segment);
-        if is_written {
-            self.write_at
-        } else {
-            segment.len
-        }
-    }
-
-    /// The first whole record header from `offset` on: right there, unless what stands there is damaged.
-    fn find(
-        &mut self,
-        id: u32,
-        offset: usize,
-        end: usize,
-    ) -> Result<Option<(usize, RecordHeader)>, LogError<S::Error>> {
-        if let Some(header) = self.header_at(id, offset, end)? {
-            return Ok(Some((offset, header)));
-        }
-        let mut at = offset.saturating_add(ALIGN);
-        let mut chunk = [0; CHUNK];
-        while at.saturating_add(HEADER) <= end {
-            let len = CHUNK.min(end.saturating_sub(at));
-            let part = chunk.get_mut(..len).unwrap_or_default();
-            self.storage.read(id, at, part).map_err(LogError::Device)?;
-            let (words, _) = part.as_chunks::<ALIGN>();
-            let mut candidates = heapless::Vec::<usize, { CHUNK / ALIGN }>::new();
-            for (index, word) in words.iter().enumerate() {
-                if word.starts_with(&MAGIC) {
-                    let _ = candidates.push(at.saturating_add(index.saturating_mul(ALIGN)));
-                }
-            }
-            for &candidate in &candidates {
-                if let Some(header) = self.header_at(id, candidate, end)? {
-                    return Ok(Some((candidate, header)));
-                }
-            }
-            at = at.saturating_add(CHUNK);
-        }
-        Ok(None)
-    }
-
-    fn header_at(
-        &mut self,
-        id: u32,
-        offset: usize,
-        end: usize,
-    ) -> Result<Option<RecordHeader>, LogError<S::Error>> {
-        let mut bytes = [0; HEADER];
-        if offset.saturating_add(HEADER) > end {
-            return Ok(None);
-        }
-        self.storage
-            .read(id, offset, &mut bytes)
-            .map_err(LogError::Device)?;
-        let fits = |h: &RecordHeader| offset.saturating_add(h.record_len()) <= end;
-        Ok(RecordHeader::decode(&bytes).filter(fits))
-    }
-
-    /// Behind the last byte that is not blank.
-    fn end_of_writing(&mut self, segment: &Segment) -> Result<usize, LogError<S::Error>> {
-        let mut last = [0];
-        let last_byte = segment.len.saturating_sub(1);
-        self.storage
-            .read(segment.id, last_byte, &mut last)
-            .map_err(LogError::Device)?;
-        let blank = if last == [0xff] { 0xff } else { 0 };
-        let mut end = SEGMENT_HEADER;
-        let mut at = SEGMENT_HEADER;
-        let mut chunk = [0; CHUNK];
-        while at < segment.len {
-            let len = CHUNK.min(segment.len.saturating_sub(at));
-            let part = chunk.get_mut(..len).unwrap_or_default();
-            self.storage
-                .read(segment.id, at, part)
-                .map_err(LogError::Device)?;
-            if let Some(found) = part.iter().rposition(|&b| b != blank) {
-                end = at.saturating_add(found).saturating_add(1);
-            }
-            at = at.saturating_add(CHUNK);
-        }
-        // The last record may end with blank bytes.
-        let mut offset = SEGMENT_HEADER;
-        while let Some((at, header)) = self.find(segment.id, offset, segment.len)? {
-            offset = at.saturating_add(header.record_len());
-        }
-        Ok(padded(end.max(offset)).min(segment.len))
-    }
-
-    /// Whether the payload is what was written.
-    pub(super) fn is_whole(
-        &mut self,
-        place: Place,
-        header: &RecordHeader,
-    ) -> Result<bool, LogError<S::Error>> {
-        let mut checksum = Checksum::new();
-        let mut chunk = [0; CHUNK];
-        let mut done = 0usize;
-        while done < header.len {
-            let len = CHUNK.min(header.len.saturating_sub(done));
-            let part = chunk.get_mut(..len).unwrap_or_default();
-            self.read(place, done, part)?;
-            checksum.add(part);
-            done = done.saturating_add(len);
-        }
-        Ok(checksum.finish() == header.crc)
-    }
-
-    /// Reads a part of the payload of the record at `place`.
-    pub(super) fn read(
-        &mut self,
-        place: Place,
-        offset: usize,
-        buffer: &mut [u8],
-    ) -> Result<(), LogError<S::Error>> {
-        let offset = place.offset.saturating_add(HEADER).saturating_add(offset);
-        self.storage
-            .read(place.id, offset, buffer)
-            .map_err(LogError::Device)
-    }
-
-    /// Reads the bytes of a report or dead letter; `false` if they are not what was written.
-    pub(super) fn read_body(
-        &mut self,
-        place: Place,
-        header: &RecordHeader,
-        buffer: &mut [u8],
-    ) -> Result<bool, LogError<S::Error>> {
-        let mut prefix = [0; 256];
-        let prefix = prefix.get_mut(..header.prefix()).unwrap_or_default();
-        let body_len = header.len.saturating_sub(prefix.len());
-        let Some(body) = buffer.get_mut(..body_len) else {
-            return Ok(false);
-        };
-        self.read(place, 0, prefix)?;
-        self.read(place, prefix.len(), body)?;
-        let mut checksum = Checksum::new();
-        checksum.add(prefix);
-        checksum.add(body);
-        Ok(checksum.finish() == header.crc)
     }
 
     /// Whether a record of this payload fits into the segment that is written.
@@ -348,7 +159,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<(), LogError<S::Error>> {
         let len = self.segment_len(payload);
         let (_, most) = self.storage.limits();
-        if self.total().saturating_add(len) > most || self.list.is_full() {
+        self.discard_doomed();
+        let is_full = self.count().saturating_add(self.spare) >= MAX;
+        if is_full || self.total().saturating_add(len) > most {
             return Err(LogError::Full);
         }
         self.sync()?;
@@ -358,6 +171,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let _ = self.list.push(segment);
         self.is_open = true;
         self.write_at = SEGMENT_HEADER;
+        self.synced_to = SEGMENT_HEADER;
         self.dirty = true;
         Ok(())
     }
@@ -374,19 +188,23 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         len: usize,
         header: &SegmentHeader,
     ) -> Result<Segment, LogError<S::Error>> {
+        if self.count() >= MAX {
+            return Err(LogError::Full);
+        }
         let id = self.next_id;
         self.next_id = id.saturating_add(1);
-        self.storage.create(id, len).map_err(LogError::Device)?;
-        if let Err(error) = self.storage.write(id, 0, &header.encode()) {
-            let _ = self.storage.discard(id);
-            return Err(LogError::Device(error));
-        }
-        Ok(Segment {
+        let segment = Segment {
             id,
             len,
             from: header.from,
             to: header.to,
-        })
+        };
+        let made = self.storage.create(id, len);
+        let made = made.and_then(|()| self.storage.write(id, 0, &header.encode()));
+        if made.is_err() {
+            self.discard(segment);
+        }
+        made.map(|()| segment).map_err(LogError::Device)
     }
 
     /// Appends a record to the segment that is written. `prefix` has a multiple of 8 bytes.
@@ -419,23 +237,18 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         prefix: &[u8],
         body: &[u8],
     ) -> Result<(), LogError<S::Error>> {
-        let mut chunk = [0; CHUNK];
+        let mut chunk = [0; FRONT];
         let front = chunk
             .len()
             .saturating_sub(HEADER)
             .saturating_sub(prefix.len());
         let (front, rest) = body.split_at_checked(front).unwrap_or((body, &[]));
-        let bytes = header.encode();
-        let parts = bytes.iter().chain(prefix).chain(front);
-        chunk
-            .iter_mut()
-            .zip(parts)
-            .for_each(|(to, from)| *to = *from);
-        let len = padded(
-            HEADER
-                .saturating_add(prefix.len())
-                .saturating_add(front.len()),
-        );
+        let mut sink = SliceSink::new(&mut chunk);
+        for part in [&header.encode()[..], prefix, front] {
+            // The three have room.
+            let _ = sink.put(part);
+        }
+        let len = padded(sink.len());
         let (whole, tail) = rest.as_chunks::<ALIGN>();
         let mut last = [0; ALIGN];
         last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
@@ -463,24 +276,47 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// Whether the record at this very place is there and whole.
-    pub(super) fn is_there(&mut self, place: Place) -> Result<bool, LogError<S::Error>> {
-        if !self.list.iter().any(|segment| segment.id == place.id) {
-            return Ok(false);
+    /// Makes durable what was written since the last try.
+    pub(super) fn sync(&mut self) -> Result<(), LogError<S::Error>> {
+        if let (true, Some(last)) = (self.dirty, self.list.last()) {
+            self.dirty = false;
+            let synced_to = Place {
+                id: last.id,
+                offset: self.synced_to,
+            };
+            match self.storage.sync(last.id) {
+                Ok(()) => self.synced_to = self.write_at,
+                Err(error) => {
+                    self.suspect.get_or_insert(synced_to);
+                    return Err(LogError::Device(error));
+                }
+            }
         }
-        match self.header_at(place.id, place.offset, usize::MAX)? {
-            Some(header) => self.is_whole(place, &header),
-            None => Ok(false),
+        Ok(())
+    }
+
+    pub(super) fn suspect(&self) -> Option<Place> {
+        self.suspect
+    }
+
+    /// What was suspect was written again.
+    pub(super) fn trust(&mut self) {
+        self.suspect = None;
+    }
+
+    pub(super) fn discard(&mut self, segment: Segment) {
+        if self.storage.discard(segment.id).is_err() {
+            // There is room: `create` saw to it.
+            let _ = self.doomed.push(segment);
         }
     }
 
-    /// Makes durable what is written.
-    pub(super) fn sync(&mut self) -> Result<(), LogError<S::Error>> {
-        if let (true, Some(last)) = (self.dirty, self.list.last()) {
-            self.storage.sync(last.id).map_err(LogError::Device)?;
-            self.dirty = false;
-        }
-        Ok(())
+    /// Discards what could not be discarded before; `false` if something is left.
+    pub(super) fn discard_doomed(&mut self) -> bool {
+        let storage = &mut self.storage;
+        self.doomed
+            .retain(|segment| storage.discard(segment.id).is_err());
+        self.doomed.is_empty()
     }
 
     /// Discards the segments in front of the one with this id. What cannot be discarded stays for another time.
@@ -498,35 +334,51 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// Discards the oldest segment, the one that is written too; `false` if there is none, or it stays.
-    pub(super) fn discard_oldest(&mut self) -> bool {
+    /// Discards the oldest segment, the one that is written too; `false` if there is none.
+    pub(super) fn discard_oldest(&mut self) -> Result<bool, LogError<S::Error>> {
         let Some(first) = self.list.first().copied() else {
-            return false;
+            return Ok(false);
         };
-        if self.storage.discard(first.id).is_err() {
-            return false;
-        }
+        self.storage.discard(first.id).map_err(LogError::Device)?;
         self.list.retain(|segment| segment.id != first.id);
         if self.list.is_empty() {
-            (self.is_open, self.dirty) = (false, false);
+            (self.is_open, self.dirty, self.suspect) = (false, false, None);
         }
-        true
+        Ok(true)
     }
 
-    /// Puts a merged segment in the place of its sources. One that cannot be discarded now is discarded at the next start.
-    pub(super) fn replace(&mut self, sources: &[Segment], merged: Segment) {
-        let old = self.list.clone();
-        self.list.clear();
-        for segment in &old {
-            if Some(segment) == sources.first() {
-                let _ = self.list.push(merged);
-            }
-            if sources.contains(segment) {
-                let _ = self.storage.discard(segment.id);
-            } else {
-                let _ = self.list.push(*segment);
-            }
+    /// Takes back what [`roll`](Self::roll) did.
+    pub(super) fn discard_newest(&mut self) {
+        if let Some(last) = self.list.pop() {
+            self.discard(last);
+            (self.is_open, self.dirty) = (false, false);
         }
+    }
+
+    /// Puts a merged segment in the place of its sources.
+    pub(super) fn replace(&mut self, sources: &[Segment], merged: Segment) {
+        if self.list.last() == sources.last() {
+            (self.is_open, self.dirty, self.suspect) = (false, false, None);
+        }
+        for source in sources {
+            self.discard(*source);
+        }
+        if let Some(first) = self.list.iter_mut().find(|s| sources.first() == Some(s)) {
+            *first = merged;
+        }
+        self.list.retain(|segment| !sources.contains(segment));
+    }
+
+    /// Appends a copy of a record to the segment that is written.
+    pub(super) fn append_copy(
+        &mut self,
+        from: Place,
+        header: &RecordHeader,
+    ) -> Result<(), LogError<S::Error>> {
+        let to = self.end_of_log();
+        self.write_at = self.write_at.saturating_add(header.record_len());
+        self.dirty = true;
+        self.copy(from, header, to)
     }
 
     /// Copies a record as it is.
@@ -564,11 +416,15 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.is_open && self.write_at > end
     }
 
+    /// How many segments the storage has.
+    fn count(&self) -> usize {
+        self.list.len().saturating_add(self.doomed.len())
+    }
+
     /// How many bytes all segments have.
     pub(super) fn total(&self) -> usize {
-        self.list
-            .iter()
-            .map(|segment| segment.len)
+        let all = self.list.iter().chain(&self.doomed);
+        all.map(|segment| segment.len)
             .fold(0, usize::saturating_add)
     }
 }

@@ -29,6 +29,32 @@ pub trait Storage {
     /// Returns when all that was written to the segment survives a power cut.
     fn sync(&mut self, id: u32) -> Result<(), Self::Error>;
 
-    /// Removes a segment. When this returns it stays removed after a power cut.
+    /// Removes a segment, if it is there. When this returns it stays removed after a power cut.
     fn discard(&mut self, id: u32) -> Result<(), Self::Error>;
+}
+
+impl<S: Storage + ?Sized> Storage for &mut S {
+    type Error = S::Error;
+
+    fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Self::Error> {
+        (**self).list(each)
+    }
+    fn limits(&self) -> (usize, usize) {
+        (**self).limits()
+    }
+    fn create(&mut self, id: u32, len: usize) -> Result<(), Self::Error> {
+        (**self).create(id, len)
+    }
+    fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), Self::Error> {
+        (**self).read(id, offset, buffer)
+    }
+    fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), Self::Error> {
+        (**self).write(id, offset, bytes)
+    }
+    fn sync(&mut self, id: u32) -> Result<(), Self::Error> {
+        (**self).sync(id)
+    }
+    fn discard(&mut self, id: u32) -> Result<(), Self::Error> {
+        (**self).discard(id)
+    }
 }

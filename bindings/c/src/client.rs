@@ -1,0 +1,407 @@
+//! The blocking client.
+
+use core::ffi::c_void;
+use std::boxed::Box;
+use std::string::ToString;
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+
+use edge_report::courier::Courier;
+use edge_report::{Access, BuildError, Client, Code, Encode, Pause, Reply, SendError, WallTime};
+
+use crate::courier::{
+    Engine, MemoryCourier, SpoolCourier, edge_report_courier, open as open_courier,
+};
+use crate::error::{Failure, edge_report_error};
+use crate::exchange::{edge_report_credentials, edge_report_reply, read_credentials, reply_for_c};
+use crate::guard::{State, guard};
+use crate::report::{Source, edge_report_report};
+use crate::types::{
+    Output, bytes, edge_report_result, edge_report_str, optional, reference, sized,
+};
+
+/// Sends reports, one at a time, over one connection that is kept. Opaque.
+///
+/// It reads nothing from the environment, and follows no redirect. Not for a child after `fork`.
+pub struct edge_report_client {
+    state: State,
+    client: Client,
+}
+
+/// The settings of a client. All but the first three may be zeros, which stand for the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_client_config {
+    /// `sizeof(edge_report_client_config)`.
+    pub struct_size: usize,
+    /// `https://` or `http://`, host, optional port and path.
+    pub base_url: edge_report_str,
+    /// The project.
+    pub project_id: edge_report_str,
+    /// Who asks. NULL: nobody. Copied; the copy is wiped when the client is freed.
+    pub credentials: *const edge_report_credentials,
+    /// CA certificates, PEM (one or more) or DER: these are trusted, and no others. Default: the bundled Mozilla roots, or the
+    /// system's with its TLS.
+    pub ca_certificate: edge_report_str,
+    /// Shown to servers that ask for a certificate: PEM. Together with its key.
+    pub client_certificate: edge_report_str,
+    /// The key to it: PEM.
+    pub client_key: edge_report_str,
+    /// `http://user:password@host:port`. Default: none.
+    pub proxy: edge_report_str,
+    /// The `User-Agent` header. Default: `edge-report/` and the version.
+    pub user_agent: edge_report_str,
+    /// The most a look-up, and then a connection with its TLS handshake, may take. Default: 10 s.
+    pub connect_timeout_ms: u32,
+    /// The most that sending, waiting for the answer, and reading it may take each. Default: 15 s.
+    pub read_timeout_ms: u32,
+    /// The most one send may take. Default: 30 s.
+    pub total_timeout_ms: u32,
+    /// 1 allows `http://` to hosts other than loopback: tokens and reports go out in the clear.
+    pub allow_plain_http: u32,
+}
+
+/// The caller's own lock, for a courier that other threads submit to.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_lock {
+    /// Passed to both.
+    pub user: *mut c_void,
+    /// Returns when the calling thread has the lock.
+    pub lock: Option<unsafe extern "C" fn(user: *mut c_void)>,
+    /// Gives it back.
+    pub unlock: Option<unsafe extern "C" fn(user: *mut c_void)>,
+}
+
+/// Why delivery paused: one of `EDGE_REPORT_PAUSE_…`.
+pub type edge_report_pause = u32;
+/// Nothing waits.
+pub const EDGE_REPORT_PAUSE_IDLE: u32 = 1;
+/// The time is up, and something waits.
+pub const EDGE_REPORT_PAUSE_TIME_UP: u32 = 2;
+
+/// Checks all settings and makes a client. Touches no network.
+///
+/// Borrows the config for the call, and copies what it needs. Any thread. Does not block.
+///
+/// @param client gives the handle; free it with edge_report_client_free.
+/// @return EDGE_REPORT_OK, or which setting cannot be used, and why.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_new(
+    config: *const edge_report_client_config,
+    client: *mut *mut edge_report_client,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(client, "client")?;
+        let Some(config) = (unsafe { sized(config, "config") })? else {
+            return Err(Failure::at(Code::NullPointer, "config"));
+        };
+        let client = unsafe { build(config) }?;
+        out.set(Box::into_raw(Box::new(edge_report_client {
+            state: State::ready(),
+            client,
+        })));
+        Ok(())
+    })
+}
+
+/// Frees a client; its secrets are wiped. The handle is not usable after it. NULL is fine.
+///
+/// Takes the client. One thread at a time. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_free(client: *mut edge_report_client) {
+    guard(core::ptr::null_mut(), || {
+        if !client.is_null() {
+            drop(unsafe { Box::from_raw(client) });
+        }
+        Ok(())
+    });
+}
+
+/// Checks a report, encodes it, sends it once and reads the answer.
+///
+/// Borrows the report for the call; the texts of the reply borrow from the client until the next call with it. One thread at a
+/// time. Blocks for `total_timeout_ms` at the most.
+///
+/// @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: surely not sent, try
+///         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
+///         wrong.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_send(
+    client: *mut edge_report_client,
+    report: *const edge_report_report,
+    reply: *mut edge_report_reply,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let source = unsafe { Source::new(report) }?;
+        unsafe {
+            send(client, reply, |client| {
+                let mut body = Vec::new();
+                source.report().encode_into(&mut body)?;
+                Ok(client.send_encoded(&body)?)
+            })
+        }
+    })
+}
+
+/// Like `edge_report_client_send`, for a report that is encoded: these very bytes are signed and sent, unchecked.
+///
+/// Borrows the bytes for the call; the texts of the reply borrow from the client until the next call with it. One thread at a time.
+/// Blocks for `total_timeout_ms` at the most.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_send_encoded(
+    client: *mut edge_report_client,
+    body: *const c_void,
+    body_len: usize,
+    reply: *mut edge_report_reply,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let body = unsafe { bytes(body, body_len, "body") }?;
+        unsafe { send(client, reply, |client| Ok(client.send_encoded(body)?)) }
+    })
+}
+
+/// Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
+///
+/// Borrows all arguments for the call. One thread at a time has the client. The courier is this thread's alone for the call; with
+/// `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
+/// lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
+/// more, at the most.
+///
+/// @param lock  NULL: no other thread uses the courier.
+/// @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
+/// @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status. EDGE_REPORT_E_STORAGE and the like:
+///         the courier's storage failed; what is stored stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_deliver(
+    client: *mut edge_report_client,
+    courier: *mut edge_report_courier,
+    lock: *const edge_report_lock,
+    timeout_ms: u32,
+    pause: *mut edge_report_pause,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::optional(pause, "pause")?;
+        let lock = unsafe { optional(lock, "lock") }?.copied();
+        if lock.is_some_and(|lock| lock.lock.is_none() || lock.unlock.is_none()) {
+            return Err(Failure::at(Code::NullPointer, "lock"));
+        }
+        let (client_state, client) = unsafe { open(client) }?;
+        let (courier_state, which) = {
+            let _held = Held::new(lock);
+            let (state, engine) = unsafe { open_courier(courier) }?;
+            (state, which(engine))
+        };
+        let timeout = Duration::from_millis(u64::from(timeout_ms));
+        let now = Instant::now();
+        let until = now.checked_add(timeout).unwrap_or(now);
+        let pause = client_state.run("client", || {
+            courier_state.run("courier", || {
+                Ok(match which {
+                    Which::Memory(at) => client.deliver_with(Locked { at, lock }, until)?,
+                    Which::Spool(at) => client.deliver_with(Locked { at, lock }, until)?,
+                })
+            })
+        })?;
+        if let Some(out) = out {
+            out.set(match pause {
+                Pause::Idle => EDGE_REPORT_PAUSE_IDLE,
+                Pause::TimeUp => EDGE_REPORT_PAUSE_TIME_UP,
+            });
+        }
+        Ok(())
+    })
+}
+
+/// Sends from now on with other credentials: tokens live 24 hours. After an error the old ones stay.
+///
+/// Borrows `credentials` for the call, and copies them; NULL: nobody. One thread at a time. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_set_credentials(
+    client: *mut edge_report_client,
+    credentials: *const edge_report_credentials,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, client) = unsafe { open(client) }?;
+        let credentials = unsafe { read_credentials(credentials) }?;
+        state.run("client", || Ok(client.set_credentials(&credentials)?))
+    })
+}
+
+/// Signs with a clock that is ahead of the system's by `ms`: see `clock_skew_ms` of a reply. edge_report_client_deliver sets it, too.
+///
+/// One thread at a time. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_set_clock_offset(
+    client: *mut edge_report_client,
+    ms: i64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, client) = unsafe { open(client) }?;
+        state.run("client", || {
+            client.set_clock_offset_ms(ms);
+            Ok(())
+        })
+    })
+}
+
+/// # Safety
+/// The client is the caller's alone for `'a`.
+unsafe fn open<'a>(
+    client: *mut edge_report_client,
+) -> Result<(&'a State, &'a mut Client), Failure> {
+    unsafe { reference::<State>(client.cast(), "client") }?;
+    if !client.is_aligned() {
+        return Err(Failure::at(Code::OutOfRange, "client"));
+    }
+    let state = unsafe { &(*client).state };
+    state.check("client")?;
+    Ok((state, unsafe { &mut (*client).client }))
+}
+
+/// # Safety
+/// All that the config leads to must hold for the call.
+unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
+    let base_url = unsafe { config.base_url.required("base_url") }?;
+    let project_id = unsafe { config.project_id.required("project_id") }?;
+    let credentials = unsafe { read_credentials(config.credentials) }?;
+    let mut builder = Client::builder(base_url, project_id).credentials(credentials);
+    if let Some(ca) = unsafe { config.ca_certificate.bytes("ca_certificate") }? {
+        builder = builder.ca_certificate(ca);
+    }
+    let chain = unsafe { config.client_certificate.bytes("client_certificate") }?;
+    let key = unsafe { config.client_key.bytes("client_key") }?;
+    builder = match (chain, key) {
+        (None, None) => builder,
+        (Some(chain), Some(key)) => builder.client_certificate(chain, key),
+        _ => return Err(Failure::at(Code::ClientCertificate, "client_key")),
+    };
+    if let Some(proxy) = unsafe { config.proxy.text("proxy") }? {
+        builder = builder.proxy(proxy);
+    }
+    if let Some(user_agent) = unsafe { config.user_agent.text("user_agent") }? {
+        builder = builder.user_agent(user_agent);
+    }
+    let given = |ms: u32| (ms != 0).then_some(Duration::from_millis(u64::from(ms)));
+    if let Some(timeout) = given(config.connect_timeout_ms) {
+        builder = builder.connect_timeout(timeout);
+    }
+    if let Some(timeout) = given(config.read_timeout_ms) {
+        builder = builder.read_timeout(timeout);
+    }
+    if let Some(timeout) = given(config.total_timeout_ms) {
+        builder = builder.total_timeout(timeout);
+    }
+    builder = match config.allow_plain_http {
+        0 => builder,
+        1 => builder.allow_plain_http(),
+        _ => return Err(Failure::at(Code::OutOfRange, "allow_plain_http")),
+    };
+    Ok(builder.build()?)
+}
+
+/// # Safety
+/// The pointers are what the functions of the header demand.
+unsafe fn send(
+    client: *mut edge_report_client,
+    reply: *mut edge_report_reply,
+    exchange: impl for<'c> FnOnce(&'c mut Client) -> Result<Reply<'c>, Failure>,
+) -> Result<(), Failure> {
+    let out = Output::new(reply, "reply")?;
+    let (state, client) = unsafe { open(client) }?;
+    let reply = state.run("client", || {
+        let reply = exchange(client)?;
+        Ok(reply_for_c(&reply, WallTime::now()))
+    })?;
+    out.set(reply);
+    Ok(())
+}
+
+/// The engine of a courier, whose type is known from here on.
+enum Which {
+    Memory(*mut MemoryCourier),
+    Spool(*mut SpoolCourier),
+}
+
+fn which(engine: &mut Engine) -> Which {
+    match engine {
+        Engine::Memory(courier) => Which::Memory(&raw mut **courier),
+        Engine::Spool(courier) => Which::Spool(&raw mut **courier),
+    }
+}
+
+/// A courier under the caller's lock, if there is one.
+struct Locked<O, B> {
+    at: *mut Courier<O, B>,
+    lock: Option<edge_report_lock>,
+}
+
+impl<O, B> Access<O, B> for Locked<O, B> {
+    fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
+        let _held = Held::new(self.lock);
+        // This thread's alone: by its lock, or since the caller said so.
+        use_it(unsafe { &mut *self.at })
+    }
+}
+
+/// The caller's lock, held as long as this lives.
+struct Held(Option<edge_report_lock>);
+
+impl Held {
+    fn new(lock: Option<edge_report_lock>) -> Self {
+        if let Some(edge_report_lock {
+            user,
+            lock: Some(take),
+            ..
+        }) = lock
+        {
+            unsafe { take(user) }
+        }
+        Held(lock)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(edge_report_lock {
+            user,
+            unlock: Some(give),
+            ..
+        }) = self.0
+        {
+            unsafe { give(user) }
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let mut failure = Failure::at(error.code, "config");
+        failure.detail = error.detail;
+        failure
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Invalid(error) => error.into(),
+            error => {
+                let mut failure = Failure::new(error.code());
+                failure.detail = match error {
+                    SendError::NotSent { detail }
+                    | SendError::MayHaveArrived { detail }
+                    | SendError::Misconfigured { detail, .. } => detail,
+                    other => other.to_string(),
+                };
+                failure
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Delivery until accepted: the handle, and the engine behind it.
+
+use core::ffi::c_void;
+
+use edge_report::courier::{Courier, LogOutbox, Ticket};
+use edge_report::{Code, MonoTime};
+
+use crate::delivery::{
+    NO_VERDICT, edge_report_courier_state, edge_report_letter, edge_report_step,
+    edge_report_verdict, letter_for_c, read_event, step_for_c, verdict_for_c,
+};
+use crate::error::{Failure, edge_report_error};
+use crate::exchange::edge_report_reply;
+use crate::guard::{State, guard};
+use crate::report::{Source, edge_report_report};
+use crate::storage::{AnyStorage, MAX_SEGMENTS};
+use crate::types::{Output, bytes, edge_report_result, reference};
+
+/// Keeps reports and says what to do with them, until they are delivered. Opaque.
+///
+/// At most one report is in flight. Order is by submission, waiting by monotonic time. Any order of calls leaves it valid.
+pub struct edge_report_courier {
+    state: State,
+    engine: Engine,
+}
+
+pub(crate) type MemoryOutbox =
+    LogOutbox<&'static mut AnyStorage, &'static mut AnyStorage, MAX_SEGMENTS>;
+
+pub(crate) type MemoryCourier = Courier<MemoryOutbox, &'static mut [u8]>;
+#[cfg(feature = "full")]
+pub(crate) type SpoolCourier = Courier<edge_report::Spool, std::vec::Vec<u8>>;
+
+pub(crate) enum Engine {
+    /// In the caller's memory, beside the handle.
+    Memory(&'static mut MemoryCourier),
+    #[cfg(feature = "full")]
+    Spool(std::boxed::Box<SpoolCourier>),
+}
+
+/// Runs an expression with the engine, whichever outbox it has.
+macro_rules! with_engine {
+    ($engine:expr, $courier:ident => $body:expr) => {
+        match $engine {
+            Engine::Memory($courier) => $body,
+            #[cfg(feature = "full")]
+            Engine::Spool($courier) => $body,
+        }
+    };
+}
+
+/// Frees a courier: makes durable what is not yet, and gives its memory back. The handle is not usable after it. NULL is fine.
+///
+/// Takes the courier. One thread at a time. Blocks as long as its storage does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_courier) {
+    guard(core::ptr::null_mut(), || {
+        if courier.is_null() {
+            return Ok(());
+        }
+        let state = unsafe { &reference(courier.cast_const(), "courier")?.state };
+        let usable = state.check("courier");
+        if let Err(failure) = &usable
+            && failure.code != Code::Poisoned
+        {
+            return Ok(());
+        }
+        state.end();
+        if usable.is_ok() {
+            let _ = with_engine!(unsafe { &mut (*courier).engine }, c => c.flush().map_err(|_| ()));
+        }
+        #[cfg(feature = "full")]
+        if let Engine::Spool(_) = unsafe { &(*courier).engine } {
+            drop(unsafe { std::boxed::Box::from_raw(courier) });
+        }
+        Ok(())
+    });
+}
+
+/// Checks and encodes a report and stores it. When this returns, the report is as durable as the courier makes things.
+///
+/// Borrows the report for the call. One thread at a time. Blocks as long as the storage does.
+///
+/// @param ticket the report's name, counted from 1; may be NULL.
+/// @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
+///         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit; EDGE_REPORT_E_STORAGE: it may be
+///         stored all the same, so submit it again with the same message_id.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_submit(
+    courier: *mut edge_report_courier,
+    report: *const edge_report_report,
+    now_ms: u64,
+    ticket: *mut u64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::optional(ticket, "ticket")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let source = unsafe { Source::new(report) }?;
+        let ticket = state.run("courier", || {
+            Ok(with_engine!(engine, c => c.submit(&source.report(), MonoTime(now_ms))?))
+        })?;
+        if let Some(out) = out {
+            out.set(ticket.0);
+        }
+        Ok(())
+    })
+}
+
+/// Like `edge_report_courier_submit`, for a report that is encoded: these very bytes are sent. They are checked.
+///
+/// Borrows the bytes for the call. One thread at a time. Blocks as long as the storage does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_submit_encoded(
+    courier: *mut edge_report_courier,
+    body: *const c_void,
+    body_len: usize,
+    now_ms: u64,
+    ticket: *mut u64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::optional(ticket, "ticket")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let body = unsafe { bytes(body, body_len, "body") }?;
+        let ticket = state.run("courier", || {
+            Ok(with_engine!(engine, c => c.submit_encoded(body, MonoTime(now_ms))?))
+        })?;
+        if let Some(out) = out {
+            out.set(ticket.0);
+        }
+        Ok(())
+    })
+}
+
+/// Says what to do next. Calling it again changes nothing: the same report is offered until `edge_report_courier_settle`.
+///
+/// The step's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
+/// does.
+///
+/// @return EDGE_REPORT_OK; EDGE_REPORT_E_BUFFER_TOO_SMALL if the room for one report is too small for one that waits;
+///         EDGE_REPORT_E_STORAGE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_next(
+    courier: *mut edge_report_courier,
+    now_ms: u64,
+    step: *mut edge_report_step,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(step, "step")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let step = state.run("courier", || {
+            Ok(with_engine!(engine, c => step_for_c(c.next(MonoTime(now_ms))?)))
+        })?;
+        out.set(step);
+        Ok(())
+    })
+}
+
+/// Tells what came back for the report in flight, and says what becomes of it.
+///
+/// Borrows `reply` for the call. One thread at a time. Blocks as long as the storage does.
+///
+/// @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: surely not sent.
+///                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
+///                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
+/// @param reply   counts only with EDGE_REPORT_OK; else it may be NULL.
+/// @param entropy a random number, new each time.
+/// @param verdict may be NULL.
+/// @return EDGE_REPORT_OK; EDGE_REPORT_E_STALE_TICKET if it is not in flight; EDGE_REPORT_E_STORAGE: settle again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_settle(
+    courier: *mut edge_report_courier,
+    ticket: u64,
+    result: edge_report_result,
+    reply: *const edge_report_reply,
+    now_ms: u64,
+    entropy: u64,
+    verdict: *mut edge_report_verdict,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::optional(verdict, "verdict")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let event = unsafe { read_event(result, reply) }?;
+        let verdict = state.run("courier", || {
+            let (ticket, now) = (Ticket(ticket), MonoTime(now_ms));
+            Ok(with_engine!(engine, c => c.settle(ticket, event, now, entropy)?))
+        })?;
+        if let Some(out) = out {
+            out.set(verdict_for_c(verdict));
+        }
+        Ok(())
+    })
+}
+
+/// Tells how things stand.
+///
+/// Borrows its arguments for the call. Threads may share the courier for it. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_status(
+    courier: *const edge_report_courier,
+    status: *mut edge_report_courier_state,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(status, "status")?;
+        let courier = unsafe { reference(courier, "courier") }?;
+        courier.state.check("courier")?;
+        let status = with_engine!(&courier.engine, c => c.status());
+        let ledger = status.ledger;
+        out.set(edge_report_courier_state {
+            submitted: ledger.submitted,
+            delivered: ledger.delivered,
+            refused: ledger.refused,
+            superseded: ledger.superseded,
+            expired: ledger.expired,
+            corrupt: ledger.corrupt,
+            torn: ledger.torn,
+            waiting: status.waiting,
+            in_flight: status.in_flight.map_or(0, |ticket| ticket.0),
+            not_before_ms: status.not_before.0,
+            clock_offset_ms: status.clock_offset_ms,
+            last_ticket: status.last.map_or(0, |(ticket, _)| ticket.0),
+            last: status
+                .last
+                .map_or(NO_VERDICT, |(_, verdict)| verdict_for_c(verdict)),
+            failures: status.failures,
+            circuit_open: u32::from(status.circuit_open),
+        });
+        Ok(())
+    })
+}
+
+/// Lets the next attempt come at once: the network is back, or somebody changed the credentials.
+///
+/// One thread at a time. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_wake(
+    courier: *mut edge_report_courier,
+    now_ms: u64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, engine) = unsafe { open(courier) }?;
+        state.run("courier", || {
+            with_engine!(engine, c => c.wake(MonoTime(now_ms)));
+            Ok(())
+        })
+    })
+}
+
+/// Makes durable all that is not yet.
+///
+/// One thread at a time. Blocks as long as the storage does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_flush(
+    courier: *mut edge_report_courier,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, engine) = unsafe { open(courier) }?;
+        state.run("courier", || {
+            with_engine!(engine, c => c.flush()?);
+            Ok(())
+        })
+    })
+}
+
+/// Gives the oldest dead letter behind the one with ticket `after`; with 0 the oldest of all. If there is none, its ticket is 0.
+///
+/// The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
+/// does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_dead_letter(
+    courier: *mut edge_report_courier,
+    after: u64,
+    letter: *mut edge_report_letter,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(letter, "letter")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let letter = state.run("courier", || {
+            let after = (after != 0).then_some(Ticket(after));
+            Ok(with_engine!(engine, c => letter_for_c(c.dead_letter(after)?)))
+        })?;
+        out.set(letter);
+        Ok(())
+    })
+}
+
+/// Submits the oldest dead letter again, as a new report with the same bytes, and forgets the letter.
+///
+/// One thread at a time. Blocks as long as the storage does.
+///
+/// @param ticket the name of the new report, or 0 if there was no dead letter; may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_resubmit_dead_letter(
+    courier: *mut edge_report_courier,
+    now_ms: u64,
+    ticket: *mut u64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::optional(ticket, "ticket")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let ticket = state.run("courier", || {
+            Ok(with_engine!(engine, c => c.resubmit_dead_letter(MonoTime(now_ms))?))
+        })?;
+        if let Some(out) = out {
+            out.set(ticket.map_or(0, |ticket| ticket.0));
+        }
+        Ok(())
+    })
+}
+
+/// Forgets the dead letters up to and with the one of this ticket.
+///
+/// One thread at a time. Blocks as long as the storage does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_forget_dead_letters(
+    courier: *mut edge_report_courier,
+    ticket: u64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, engine) = unsafe { open(courier) }?;
+        state.run("courier", || {
+            with_engine!(engine, c => c.forget_dead_letters(Ticket(ticket))?);
+            Ok(())
+        })
+    })
+}
+
+impl edge_report_courier {
+    pub(crate) const fn new(engine: Engine) -> Self {
+        edge_report_courier {
+            state: State::ready(),
+            engine,
+        }
+    }
+}
+
+/// The state beside the engine, so that a panic in the engine can be noted.
+///
+/// # Safety
+/// The courier is the caller's alone for `'a`.
+pub(crate) unsafe fn open<'a>(
+    courier: *mut edge_report_courier,
+) -> Result<(&'a State, &'a mut Engine), Failure> {
+    unsafe { reference::<State>(courier.cast(), "courier") }?;
+    if !courier.is_aligned() {
+        return Err(Failure::at(Code::OutOfRange, "courier"));
+    }
+    let state = unsafe { &(*courier).state };
+    state.check("courier")?;
+    Ok((state, unsafe { &mut (*courier).engine }))
+}

@@ -1,0 +1,204 @@
+//! What went wrong, as plain data.
+
+use core::ffi::c_char;
+
+use edge_report::courier::{CourierError, LogError};
+use edge_report::exchange::{EndpointError, RequestError};
+use edge_report::{Code, EncodeError, Finding, Path};
+
+use crate::storage::Device;
+use crate::types::{EDGE_REPORT_NONE, edge_report_result};
+
+/// Room for a path with its NUL. Longer ones (of unknown keys) are cut.
+pub const EDGE_REPORT_PATH_SIZE: usize = 72;
+/// Room for a detail with its NUL. Longer ones are cut.
+pub const EDGE_REPORT_DETAIL_SIZE: usize = 160;
+
+/// What went wrong, where, and why: plain data, to be copied at will. No secret is in it.
+///
+/// Functions take a pointer to one as their last parameter. It may be NULL; it is written only when the function fails.
+#[repr(C)]
+pub struct edge_report_error {
+    /// The same as the function's result.
+    pub code: edge_report_result,
+    /// For `EDGE_REPORT_E_STORAGE`: the error number of the operating system, or of the storage's callback. Else 0.
+    pub device_error: i32,
+    /// For `EDGE_REPORT_E_BUFFER_TOO_SMALL`: how many bytes are enough. Else 0.
+    pub needed: usize,
+    /// Byte offset into the text that is wrong: the one that was checked, or that `path` names. Else `EDGE_REPORT_NONE`.
+    pub offset: usize,
+    /// Where in the report (`jobs[3].create_time`), or which parameter or member. Ends with NUL; may be empty.
+    pub path: [c_char; EDGE_REPORT_PATH_SIZE],
+    /// More, for people. Ends with NUL; may be empty, and always is in the bare build.
+    pub detail: [c_char; EDGE_REPORT_DETAIL_SIZE],
+}
+
+/// The place of a failure.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// In a report.
+    Path(Path<'static>),
+    /// A parameter or member.
+    Name(&'static str),
+}
+
+/// Why a function fails.
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) place: Place,
+    pub(crate) needed: usize,
+    pub(crate) offset: usize,
+    pub(crate) device_error: i32,
+    #[cfg(feature = "full")]
+    pub(crate) detail: std::string::String,
+}
+
+impl Failure {
+    pub(crate) const fn new(code: Code) -> Self {
+        Failure {
+            code,
+            place: Place::Name(""),
+            needed: 0,
+            offset: EDGE_REPORT_NONE,
+            device_error: 0,
+            #[cfg(feature = "full")]
+            detail: std::string::String::new(),
+        }
+    }
+
+    pub(crate) fn at(code: Code, place: impl Into<Place>) -> Self {
+        Failure {
+            place: place.into(),
+            ..Failure::new(code)
+        }
+    }
+
+    pub(crate) const fn too_small(needed: usize) -> Self {
+        let mut failure = Failure::new(Code::BufferTooSmall);
+        failure.needed = needed;
+        failure
+    }
+}
+
+impl From<&Failure> for edge_report_error {
+    fn from(failure: &Failure) -> Self {
+        let mut error = edge_report_error {
+            code: crate::guard::number(failure.code),
+            device_error: failure.device_error,
+            needed: failure.needed,
+            offset: failure.offset,
+            path: [0; EDGE_REPORT_PATH_SIZE],
+            detail: [0; EDGE_REPORT_DETAIL_SIZE],
+        };
+        match failure.place {
+            Place::Path(path) => write_path(&path, &mut error.path),
+            Place::Name(name) => Cut::over(&mut error.path).put(name),
+        }
+        #[cfg(feature = "full")]
+        Cut::over(&mut error.detail).put(&failure.detail);
+        error
+    }
+}
+
+pub(crate) fn write_path(path: &Path<'_>, to: &mut [c_char]) {
+    let mut cut = Cut::over(to);
+    let _ = path.parts(|part| {
+        cut.put(part);
+        Ok::<(), ()>(())
+    });
+}
+
+/// Writes as much text as there is room for, in whole characters; what comes behind a cut is dropped. The slice is zeros, and its
+/// last byte stays zero.
+struct Cut<'b>(Option<&'b mut [c_char]>);
+
+impl<'b> Cut<'b> {
+    fn over(to: &'b mut [c_char]) -> Self {
+        Cut(Some(to))
+    }
+
+    fn put(&mut self, text: &str) {
+        let Some(to) = self.0.take() else { return };
+        let room = to.len().saturating_sub(1);
+        let mut len = text.len().min(room);
+        while !text.is_char_boundary(len) {
+            len = len.saturating_sub(1);
+        }
+        let bytes = text.bytes().take(len);
+        to.iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = from as c_char);
+        if len == text.len() {
+            self.0 = to.get_mut(len..);
+        }
+    }
+}
+
+impl From<Code> for Failure {
+    fn from(code: Code) -> Self {
+        Failure::new(code)
+    }
+}
+
+impl From<Finding<'static>> for Failure {
+    fn from(finding: Finding<'static>) -> Self {
+        let mut failure = Failure::at(finding.code, finding.path);
+        failure.offset = finding.offset.unwrap_or(EDGE_REPORT_NONE);
+        failure
+    }
+}
+
+impl From<EncodeError> for Failure {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Invalid(finding) => finding.into(),
+            EncodeError::TooSmall { needed } => Failure::too_small(needed),
+        }
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Unusable(code) => code.into(),
+            RequestError::TooSmall { needed } => Failure::too_small(needed),
+        }
+    }
+}
+
+impl From<EndpointError> for Failure {
+    fn from(error: EndpointError) -> Self {
+        let name = match error.code {
+            Code::ProjectId => "project_id",
+            _ => "base_url",
+        };
+        let mut failure = Failure::at(error.code, name);
+        failure.offset = error.offset;
+        failure
+    }
+}
+
+impl<E: Device> From<LogError<E>> for Failure {
+    fn from(error: LogError<E>) -> Self {
+        let mut failure = Failure::new(error.code());
+        if let LogError::Device(device) = &error {
+            failure.device_error = device.number();
+            #[cfg(feature = "full")]
+            {
+                failure.detail = std::string::ToString::to_string(device);
+            }
+        }
+        failure
+    }
+}
+
+impl<E: Device> From<CourierError<LogError<E>>> for Failure {
+    fn from(error: CourierError<LogError<E>>) -> Self {
+        match error {
+            CourierError::Invalid(error) => error.into(),
+            CourierError::Outbox(error) => error.into(),
+            CourierError::StaleTicket => Failure::at(Code::StaleTicket, "ticket"),
+            CourierError::TooSmall { needed } => Failure::too_small(needed),
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! One HTTP exchange for agents with their own HTTP stack: signed requests, and what answers mean.
+
+use core::ffi::c_void;
+
+use edge_report::exchange::{
+    Credentials, Endpoint, Header, Keys, Reply, ReplyHeaders, Request, RequestError, Signable,
+    canonical_request, read_reply, sign,
+};
+use edge_report::json::{Counter, Sink, SliceSink, Text};
+use edge_report::{Code, WallTime};
+
+use crate::error::{Failure, edge_report_error};
+use crate::guard::guard;
+use crate::types::{
+    Output, array, buffer, bytes, edge_report_result, edge_report_str, optional, reference,
+};
+
+/// What an answer means: one of `EDGE_REPORT_OUTCOME_…`.
+pub type edge_report_outcome = u32;
+
+/// Who asks. All absent: nobody. A token, or a key pair with or without a security token; not both.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_credentials {
+    /// Access key of a pair.
+    pub access_key: edge_report_str,
+    /// Secret key of a pair.
+    pub secret_key: edge_report_str,
+    /// Goes with temporary key pairs.
+    pub security_token: edge_report_str,
+    /// A token for `X-Auth-Token`.
+    pub token: edge_report_str,
+}
+
+/// A header of a request.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_header {
+    /// Its name.
+    pub name: edge_report_str,
+    /// Its value.
+    pub value: edge_report_str,
+}
+
+/// The most headers of an `edge_report_http_request`.
+pub const EDGE_REPORT_MAX_HEADERS: usize = 6;
+
+/// A request that carries a report, for any HTTP stack.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_http_request {
+    /// `POST`. Static.
+    pub method: edge_report_str,
+    /// The path, percent-encoded. In the scratch buffer.
+    pub path: edge_report_str,
+    /// All headers but `Content-Length`: `Host` is the first. They borrow from the arguments and the scratch buffer.
+    pub headers: [edge_report_header; EDGE_REPORT_MAX_HEADERS],
+    /// How many of them there are.
+    pub headers_len: usize,
+}
+
+/// Any request to the same gateway, as it is signed. Signed are the host, the date, the security token, and all of `headers` but
+/// those with `_` in their name.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_signable {
+    /// `POST`, `GET`, …
+    pub method: edge_report_str,
+    /// Host with port, as in the `Host` header.
+    pub host: edge_report_str,
+    /// The path as it is sent, percent-encoded.
+    pub path: edge_report_str,
+    /// The very bytes that are sent; may be absent.
+    pub body: edge_report_str,
+    /// The pairs of the query, not encoded, in any order; 16 at most.
+    pub query: *const edge_report_header,
+    /// How many.
+    pub query_len: usize,
+    /// Further headers; 16 at most. With an `X-Sdk-Date` among them, that date is signed.
+    pub headers: *const edge_report_header,
+    /// How many.
+    pub headers_len: usize,
+}
+
+/// What signing adds to a request. For temporary keys their security token is to be sent too, as `X-Security-Token`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_signature {
+    /// The value of `X-Sdk-Date`. In the buffer.
+    pub x_sdk_date: edge_report_str,
+    /// The value of `Authorization`. In the buffer.
+    pub authorization: edge_report_str,
+}
+
+/// An answer, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_reply {
+    /// What it means.
+    pub outcome: edge_report_outcome,
+    /// The HTTP status.
+    pub status: u32,
+    /// For instance `DLI.0001`; may be absent, as the following.
+    pub error_code: edge_report_str,
+    /// The service's reason.
+    pub error_msg: edge_report_str,
+    /// What the service says beside `is_success`.
+    pub message: edge_report_str,
+    /// The gateway's name for the request.
+    pub request_id: edge_report_str,
+    /// How long the server asks to wait, if `has_retry_after` is not 0.
+    pub retry_after_ms: u64,
+    /// By how much the server's clock is ahead, if `has_clock_skew` is not 0.
+    pub clock_skew_ms: i64,
+    /// Whether `retry_after_ms` counts.
+    pub has_retry_after: u32,
+    /// Whether `clock_skew_ms` counts.
+    pub has_clock_skew: u32,
+}
+
+/// Writes the whole URL that reports go to, which stays the same. It has no NUL at its end.
+///
+/// Borrows all arguments for the call. Any thread. Does not block.
+///
+/// @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed.
+/// @return EDGE_REPORT_OK, or what is wrong with the URL or the project id, with its offset.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_url(
+    base_url: edge_report_str,
+    project_id: edge_report_str,
+    buffer: *mut c_void,
+    capacity: usize,
+    len: *mut usize,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let len = Output::new(len, "len")?;
+        let endpoint = unsafe { endpoint(base_url, project_id) }?;
+        let buffer = unsafe { self::buffer(buffer, capacity, "buffer") }?;
+        let mut sink = SliceSink::new(buffer);
+        if endpoint.write_url(&mut sink).is_err() {
+            let mut counter = Counter::default();
+            let _ = endpoint.write_url(&mut counter);
+            len.set(counter.len());
+            return Err(Failure::too_small(counter.len()));
+        }
+        len.set(sink.written().len());
+        Ok(())
+    })
+}
+
+/// Makes the request that carries a report: its path and its signature are written to a scratch buffer.
+///
+/// Borrows all arguments for the call; the result borrows from `base_url`, `project_id`, `credentials` and `scratch`, and holds
+/// as long as these do. Any thread. Does not block.
+///
+/// @param credentials may be NULL: nobody.
+/// @param body        the bytes of the report, which are to be sent unchanged.
+/// @param unix_ms     the wall clock: milliseconds since 1970. Must be within 15 minutes of the server's for key pairs.
+/// @param scratch     512 bytes do for usual keys and URLs; if not, the error says how many do, the same number for every body and time.
+/// @return EDGE_REPORT_OK; what is wrong with the URL, with its offset; or with the credentials.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_request(
+    base_url: edge_report_str,
+    project_id: edge_report_str,
+    credentials: *const edge_report_credentials,
+    body: *const c_void,
+    body_len: usize,
+    unix_ms: i64,
+    scratch: *mut c_void,
+    capacity: usize,
+    request: *mut edge_report_http_request,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(request, "request")?;
+        let endpoint = unsafe { endpoint(base_url, project_id) }?;
+        let credentials = unsafe { read_credentials(credentials) }?;
+        let body = unsafe { bytes(body, body_len, "body") }?;
+        let scratch = unsafe { buffer(scratch, capacity, "scratch") }?;
+        let now = WallTime::from_unix_ms(unix_ms);
+        let request = Request::new(&endpoint, &credentials, body, now, scratch)?;
+        let mut headers = [ABSENT_HEADER; EDGE_REPORT_MAX_HEADERS];
+        for (slot, header) in headers.iter_mut().zip(&request.headers) {
+            slot.name = edge_report_str::from_bytes(header.name.as_bytes());
+            slot.value = edge_report_str::from_bytes(header.value.as_bytes());
+        }
+        out.set(edge_report_http_request {
+            method: edge_report_str::from_bytes(request.method.as_bytes()),
+            path: edge_report_str::from_bytes(request.path.as_bytes()),
+            headers,
+            headers_len: request.headers.len(),
+        });
+        Ok(())
+    })
+}
+
+/// Signs any request to the same gateway with a key pair.
+///
+/// Borrows all arguments for the call; the result is in `buffer`. Any thread. Does not block.
+///
+/// @param credentials a key pair.
+/// @param unix_ms     the wall clock: milliseconds since 1970.
+/// @return EDGE_REPORT_OK, or what cannot be signed; EDGE_REPORT_E_TOO_MANY headers or query parameters.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_sign(
+    request: *const edge_report_signable,
+    credentials: *const edge_report_credentials,
+    unix_ms: i64,
+    buffer: *mut c_void,
+    capacity: usize,
+    signature: *mut edge_report_signature,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(signature, "signature")?;
+        let buffer = unsafe { self::buffer(buffer, capacity, "buffer") }?;
+        let now = WallTime::from_unix_ms(unix_ms);
+        unsafe {
+            with_signable(request, credentials, |signable, keys| {
+                let signature = sign(signable, keys, now, buffer)?;
+                out.set(edge_report_signature {
+                    x_sdk_date: edge_report_str::from_bytes(signature.x_sdk_date().as_bytes()),
+                    authorization: edge_report_str::from_bytes(
+                        signature.authorization().as_bytes(),
+                    ),
+                });
+                Ok(())
+            })
+        }
+    })
+}
+
+/// Writes the canonical request whose hash is signed: what to compare when a server calls a signature wrong.
+/// It has the security token in it, and no key.
+///
+/// Borrows all arguments for the call. Any thread. Does not block.
+///
+/// @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_canonical_request(
+    request: *const edge_report_signable,
+    credentials: *const edge_report_credentials,
+    unix_ms: i64,
+    buffer: *mut c_void,
+    capacity: usize,
+    len: *mut usize,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let len = Output::new(len, "len")?;
+        let buffer = unsafe { self::buffer(buffer, capacity, "buffer") }?;
+        let now = WallTime::from_unix_ms(unix_ms);
+        unsafe {
+            with_signable(request, credentials, |signable, keys| {
+                let mut sink = SliceSink::new(buffer);
+                match canonical_request(signable, keys, now, &mut sink) {
+                    Ok(()) => {
+                        len.set(sink.written().len());
+                        Ok(())
+                    }
+                    Err(error) => {
+                        if let RequestError::TooSmall { needed } = error {
+                            len.set(needed);
+                        }
+                        Err(error.into())
+                    }
+                }
+            })
+        }
+    })
+}
+
+/// Reads the answer to a report. The body may be cut or anything else: what is not a whole JSON object is no acceptance.
+///
+/// Borrows all arguments for the call; the texts of the result borrow from `body`. Any thread. Does not block.
+///
+/// @param status      the HTTP status.
+/// @param retry_after the header `Retry-After`; may be absent.
+/// @param date        the header `Date`; may be absent.
+/// @param unix_ms     the wall clock when the answer came, as it is: without the correction of edge_report_step.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_read_reply(
+    status: u32,
+    retry_after: edge_report_str,
+    date: edge_report_str,
+    body: *const c_void,
+    body_len: usize,
+    unix_ms: i64,
+    reply: *mut edge_report_reply,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(reply, "reply")?;
+        let status = u16::try_from(status).map_err(|_| Failure::at(Code::OutOfRange, "status"))?;
+        // What is not UTF-8 is none of the forms that are known.
+        let retry_after = unsafe { retry_after.bytes("retry_after") }?;
+        let date = unsafe { date.bytes("date") }?;
+        let headers = ReplyHeaders {
+            retry_after: retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()),
+            date: date.and_then(|bytes| core::str::from_utf8(bytes).ok()),
+        };
+        let body = unsafe { bytes(body, body_len, "body") }?;
+        let reply = read_reply(status, headers, body);
+        out.set(reply_for_c(&reply, WallTime::from_unix_ms(unix_ms)));
+        Ok(())
+    })
+}
+
+/// Decodes a text of an answer: from how it stands in JSON to plain UTF-8, which is never longer.
+///
+/// Borrows all arguments for the call. Any thread. Does not block.
+///
+/// @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are enough.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_unescape(
+    text: edge_report_str,
+    buffer: *mut c_void,
+    capacity: usize,
+    len: *mut usize,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let len = Output::new(len, "len")?;
+        let text = unsafe { text.text("text") }?.unwrap_or_default();
+        let buffer = unsafe { self::buffer(buffer, capacity, "buffer") }?;
+        let mut sink = SliceSink::new(buffer);
+        if Text::from_raw(text).decode(&mut sink).is_err() {
+            len.set(text.len());
+            return Err(Failure::too_small(text.len()));
+        }
+        len.set(sink.written().len());
+        Ok(())
+    })
+}
+
+/// # Safety
+/// The views must hold for `'a`.
+unsafe fn endpoint<'a>(
+    base_url: edge_report_str,
+    project_id: edge_report_str,
+) -> Result<Endpoint<'a>, Failure> {
+    let base_url = unsafe { base_url.required("base_url") }?;
+    let project_id = unsafe { project_id.required("project_id") }?;
+    Ok(Endpoint::new(base_url, project_id)?)
+}
+
+/// # Safety
+/// The views must hold for `'a`.
+pub(crate) unsafe fn read_credentials<'a>(
+    credentials: *const edge_report_credentials,
+) -> Result<Credentials<'a>, Failure> {
+    let Some(credentials) = (unsafe { optional(credentials, "credentials") })? else {
+        return Ok(Credentials::None);
+    };
+    let token = unsafe { credentials.token.text("token") }?;
+    match (unsafe { read_keys(credentials) }?, token) {
+        (None, None) => Ok(Credentials::None),
+        (None, Some(token)) => Ok(Credentials::token(token)),
+        (Some(keys), None) => Ok(Credentials::Keys(keys)),
+        (Some(_), Some(_)) => Err(Failure::at(Code::Conflict, "credentials")),
+    }
+}
+
+/// # Safety
+/// The views must hold for `'a`.
+unsafe fn read_keys<'a>(
+    credentials: &edge_report_credentials,
+) -> Result<Option<Keys<'a>>, Failure> {
+    let access_key = unsafe { credentials.access_key.text("access_key") }?;
+    let secret_key = unsafe { credentials.secret_key.text("secret_key") }?;
+    let security_token = unsafe { credentials.security_token.text("security_token") }?;
+    let keys = match (access_key, secret_key, security_token) {
+        (None, None, None) => return Ok(None),
+        // What is missing is empty, which the core refuses.
+        (ak, sk, _) => Keys::new(ak.unwrap_or_default(), sk.unwrap_or_default()),
+    };
+    Ok(Some(match security_token {
+        None => keys,
+        Some(token) => keys.with_security_token(token),
+    }))
+}
+
+/// More would cost stack that a microcontroller has not.
+const MAX_PAIRS: usize = 16;
+
+/// # Safety
+/// All that the arguments lead to must hold for the call.
+unsafe fn with_signable(
+    request: *const edge_report_signable,
+    credentials: *const edge_report_credentials,
+    body: impl FnOnce(&Signable<'_>, &Keys<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let request = unsafe { reference(request, "request") }?;
+    let credentials = unsafe { reference(credentials, "credentials") }?;
+    let Some(keys) = (unsafe { read_keys(credentials) })? else {
+        return Err(Code::AccessKey.into());
+    };
+    let query = unsafe { array(request.query, request.query_len, "query") }?;
+    let headers = unsafe { array(request.headers, request.headers_len, "headers") }?;
+    let mut pairs = [("", ""); MAX_PAIRS];
+    let mut fields = [Header {
+        name: "",
+        value: "",
+    }; MAX_PAIRS];
+    let (Some(pairs), Some(fields)) = (
+        pairs.get_mut(..query.len()),
+        fields.get_mut(..headers.len()),
+    ) else {
+        let name = if query.len() > MAX_PAIRS {
+            "query"
+        } else {
+            "headers"
+        };
+        return Err(Failure::at(Code::TooMany, name));
+    };
+    for (to, from) in pairs.iter_mut().zip(query) {
+        *to = unsafe { (from.name.required("query")?, from.value.required("query")?) };
+    }
+    for (to, from) in fields.iter_mut().zip(headers) {
+        to.name = unsafe { from.name.required("headers") }?;
+        to.value = unsafe { from.value.required("headers") }?;
+    }
+    let signable = Signable {
+        method: unsafe { request.method.required("method") }?,
+        host: unsafe { request.host.required("host") }?,
+        path: unsafe { request.path.required("path") }?,
+        query: pairs,
+        headers: fields,
+        body: unsafe { request.body.bytes("body") }?.unwrap_or_default(),
+    };
+    body(&signable, &keys)
+}
+
+pub(crate) fn reply_for_c(reply: &Reply<'_>, now: WallTime) -> edge_report_reply {
+    let text = |text: Option<Text<'_>>| edge_report_str::from_option(text.map(|text| text.raw()));
+    let retry_after = reply.retry_after_ms(now);
+    let clock_skew = reply.clock_skew_ms(now);
+    edge_report_reply {
+        outcome: u32::from(reply.outcome.number()),
+        status: u32::from(reply.status),
+        error_code: text(reply.error_code),
+        error_msg: text(reply.error_msg),
+        message: text(reply.message),
+        request_id: text(reply.request_id),
+        retry_after_ms: retry_after.unwrap_or(0),
+        clock_skew_ms: clock_skew.unwrap_or(0),
+        has_retry_after: u32::from(retry_after.is_some()),
+        has_clock_skew: u32::from(clock_skew.is_some()),
+    }
+}
+
+const ABSENT_HEADER: edge_report_header = edge_report_header {
+    name: edge_report_str::ABSENT,
+    value: edge_report_str::ABSENT,
+};

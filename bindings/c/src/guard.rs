@@ -1,0 +1,96 @@
+//! No panic crosses the border: it becomes a code, and poisons its handle.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use edge_report::Code;
+
+use crate::error::{Failure, edge_report_error};
+use crate::types::{OK, edge_report_result};
+
+/// Runs the body of a function, and says how it went: by the result, and in `error` unless that is NULL.
+pub(crate) fn guard(
+    error: *mut edge_report_error,
+    body: impl FnOnce() -> Result<(), Failure>,
+) -> edge_report_result {
+    match catch(body) {
+        Ok(()) => OK,
+        Err(failure) => {
+            if !error.is_null() && error.is_aligned() {
+                unsafe { error.write(edge_report_error::from(&failure)) }
+            }
+            number(failure.code)
+        }
+    }
+}
+
+pub(crate) const fn number(code: Code) -> edge_report_result {
+    code.number() as edge_report_result
+}
+
+#[cfg(feature = "full")]
+pub(crate) fn catch<R>(body: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
+    use std::boxed::Box;
+    use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+    use std::string::String;
+    use std::sync::Once;
+
+    // A library prints nothing. The hook is that of this library's own copy of std.
+    static SILENCE: Once = Once::new();
+    SILENCE.call_once(|| set_hook(Box::new(|_| {})));
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let mut failure = Failure::new(Code::Internal);
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        failure.detail = text.unwrap_or_default().into();
+        Err(failure)
+    })
+}
+
+/// The bare build has no panic that could be reached.
+#[cfg(not(feature = "full"))]
+pub(crate) fn catch<R>(body: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
+    body()
+}
+
+/// Whether a handle can be used. What was never initialised, or was freed in memory that is still there, is told apart on a best
+/// effort: its first word is none of these.
+#[repr(transparent)]
+pub(crate) struct State(AtomicU32);
+
+impl State {
+    const READY: u32 = 0xed9e_0001;
+    const POISONED: u32 = 0xed9e_0002;
+    const ENDED: u32 = 0xed9e_0003;
+
+    pub(crate) const fn ready() -> Self {
+        State(AtomicU32::new(Self::READY))
+    }
+
+    pub(crate) fn check(&self, name: &'static str) -> Result<(), Failure> {
+        match self.0.load(Ordering::Relaxed) {
+            Self::READY => Ok(()),
+            Self::POISONED => Err(Failure::at(Code::Poisoned, name)),
+            _ => Err(Failure::at(Code::NotUsable, name)),
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.store(Self::ENDED, Ordering::Relaxed);
+    }
+
+    /// Runs `body`; a panic in it makes the handle unusable.
+    pub(crate) fn run<R>(
+        &self,
+        name: &'static str,
+        body: impl FnOnce() -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        self.check(name)?;
+        let result = catch(body);
+        if let Err(failure) = &result
+            && failure.code == Code::Internal
+        {
+            self.0.store(Self::POISONED, Ordering::Relaxed);
+        }
+        result
+    }
+}

@@ -1,0 +1,329 @@
+//! Reports from plain structs, and checks of reports that are bytes.
+
+use core::ffi::{c_char, c_void};
+
+use edge_report::json::SliceSink;
+use edge_report::{
+    Code, Encode, ErrorTime, Exceptions, Finding, Job, JobException, JobStatus, Path, ReportOf,
+    Severity, check,
+};
+
+use crate::error::{EDGE_REPORT_PATH_SIZE, Failure, edge_report_error, write_path};
+use crate::guard::{guard, number};
+use crate::types::{
+    EDGE_REPORT_NONE, Output, array, buffer, bytes, edge_report_result, edge_report_str, optional,
+    reference,
+};
+
+/// The object form of a job's exceptions. All five members are always sent; absent texts are sent empty.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_exception {
+    /// For instance `Agent.51000`.
+    pub error_id: edge_report_str,
+    /// For instance `JOB_SUBMIT_EXCEPTION`.
+    pub error_type: edge_report_str,
+    /// For instance `agent_submit_job_exception_error`.
+    pub error_cause: edge_report_str,
+    /// The stack trace or the like.
+    pub exception: edge_report_str,
+    /// When it happened, sent as it is: `YYYY-MM-DD hh:mm:ss` in UTC. Absent: `error_time_ms` counts.
+    pub error_time: edge_report_str,
+    /// When it happened, in milliseconds since 1970 (years 1970 to 9999). 0: not known, sent empty.
+    pub error_time_ms: i64,
+}
+
+/// What one job is doing. Zeros stand for what is absent; `status` and `create_time` are required.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_job {
+    /// Greater than 0; 0 stands for none. Over 2147483647 some receivers cannot read it.
+    pub job_id: i64,
+    /// Its state: one of `EDGE_REPORT_STATUS_…`, or any other name.
+    pub status: edge_report_str,
+    /// When it was created: milliseconds since 1970, greater than 0.
+    pub create_time: i64,
+    /// What went wrong, sent as a string. Not together with `exception`.
+    pub exceptions: edge_report_str,
+    /// What went wrong, sent as an object; or NULL.
+    pub exception: *const edge_report_exception,
+    /// In practice JSON text, sent as a string.
+    pub metrics: edge_report_str,
+    /// In practice JSON text, sent as a string.
+    pub plan: edge_report_str,
+}
+
+/// One report: what `POST …/edgesrv/job-report` carries.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_report {
+    /// The jobs.
+    pub jobs: *const edge_report_job,
+    /// How many; one at least.
+    pub jobs_len: usize,
+    /// Where the service confirms the report on the node's message broker. Older documentation requires it.
+    pub msg_confirm_topic: edge_report_str,
+    /// Names the report over all attempts to send it, so that a receiver can drop a repeat. Required.
+    pub message_id: edge_report_str,
+}
+
+/// One thing that is wrong or doubtful in a checked text. Plain data.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_finding {
+    /// What: one of `EDGE_REPORT_E_…` (breaks the contract) or `EDGE_REPORT_W_…` (a likely mistake).
+    pub code: edge_report_result,
+    /// 1 if it breaks the contract, 0 if it is a likely mistake.
+    pub is_error: u32,
+    /// Where: byte offset into the text.
+    pub offset: usize,
+    /// Index of the job it is about, or `EDGE_REPORT_NONE`.
+    pub job: usize,
+    /// Where: `jobs[3].create_time`. Ends with NUL; empty for the report as a whole.
+    pub path: [c_char; EDGE_REPORT_PATH_SIZE],
+}
+
+/// How many findings a check had.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_summary {
+    /// How many break the contract.
+    pub errors: usize,
+    /// How many are likely mistakes.
+    pub warnings: usize,
+}
+
+/// Checks a report and writes its canonical bytes to the front of a buffer.
+///
+/// A buffer of exactly `edge_report_encoded_len` bytes is enough. The bytes have no NUL at their end.
+///
+/// Borrows all arguments for the call. Any thread. Does not block.
+///
+/// @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed. Required.
+/// @return EDGE_REPORT_OK, or the report's first error, with its path. Then the content of the buffer means nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_encode(
+    report: *const edge_report_report,
+    buffer: *mut c_void,
+    capacity: usize,
+    len: *mut usize,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let len = Output::new(len, "len")?;
+        let source = unsafe { Source::new(report) }?;
+        let buffer = unsafe { self::buffer(buffer, capacity, "buffer") }?;
+        let mut sink = SliceSink::new(buffer);
+        match source.report().encode_into(&mut sink) {
+            Ok(()) => {
+                len.set(sink.written().len());
+                Ok(())
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.code == Code::BufferTooSmall {
+                    len.set(failure.needed);
+                }
+                Err(failure)
+            }
+        }
+    })
+}
+
+/// Tells how many bytes `edge_report_encode` writes.
+///
+/// Borrows all arguments for the call. Any thread. Does not block.
+///
+/// @return EDGE_REPORT_OK, or what makes the structs unreadable; other errors of the report are found by edge_report_encode.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_encoded_len(
+    report: *const edge_report_report,
+    len: *mut usize,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let len = Output::new(len, "len")?;
+        let source = unsafe { Source::new(report) }?;
+        len.set(source.report().encoded_len());
+        Ok(())
+    })
+}
+
+/// Checks a report that is JSON text, from anywhere, and lists all that is wrong or doubtful in it, in one pass.
+///
+/// Borrows all arguments for the call; the findings borrow nothing. Any thread. Does not block.
+///
+/// @param text     JSON, `text_len` bytes; not only UTF-8 is allowed here, since that is checked too.
+/// @param findings room for `capacity` findings, or NULL with 0. The first ones are kept.
+/// @param summary  how many findings there were in all; or NULL. It and the findings are written whenever the text was
+///                 checked, also when it has errors.
+/// @return EDGE_REPORT_OK if the text has no errors (it may have warnings); else its first error, with path and offset.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_check(
+    text: *const c_void,
+    text_len: usize,
+    findings: *mut edge_report_finding,
+    capacity: usize,
+    summary: *mut edge_report_summary,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let summary = Output::optional(summary, "summary")?;
+        let text = unsafe { bytes(text, text_len, "text") }?;
+        if capacity > 0 {
+            // The same conditions as for reading.
+            unsafe { array(findings, capacity, "findings") }?;
+        }
+        let mut kept = 0usize;
+        let mut first = None;
+        let counts = check(text, |finding| {
+            if kept < capacity {
+                unsafe {
+                    findings
+                        .add(kept)
+                        .write(edge_report_finding::from(&finding))
+                };
+                kept = kept.saturating_add(1);
+            }
+            if first.is_none() && finding.severity() == Severity::Error {
+                first = Some(finding.without_text());
+            }
+        });
+        if let Some(summary) = summary {
+            summary.set(edge_report_summary {
+                errors: counts.errors,
+                warnings: counts.warnings,
+            });
+        }
+        first.map_or(Ok(()), |finding| Err(finding.into()))
+    })
+}
+
+impl From<&Finding<'_>> for edge_report_finding {
+    fn from(finding: &Finding<'_>) -> Self {
+        let mut this = edge_report_finding {
+            code: number(finding.code),
+            is_error: u32::from(finding.severity() == Severity::Error),
+            offset: finding.offset.unwrap_or(EDGE_REPORT_NONE),
+            job: finding.path.job().unwrap_or(EDGE_REPORT_NONE),
+            path: [0; EDGE_REPORT_PATH_SIZE],
+        };
+        write_path(&finding.path, &mut this.path);
+        this
+    }
+}
+
+/// A report in C's structs, all of whose views are checked.
+pub(crate) struct Source<'a> {
+    jobs: &'a [edge_report_job],
+    msg_confirm_topic: Option<&'a str>,
+    message_id: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// # Safety
+    /// All of the report must hold for `'a`.
+    pub(crate) unsafe fn new(report: *const edge_report_report) -> Result<Self, Failure> {
+        let report = unsafe { reference(report, "report") }?;
+        let jobs: &[edge_report_job] =
+            unsafe { array(report.jobs, report.jobs_len, Path::REPORT.member("jobs")) }?;
+        for (index, job) in jobs.iter().enumerate() {
+            unsafe { checked_job(job, index) }?;
+        }
+        let (topic, id) = unsafe { envelope(report.msg_confirm_topic, report.message_id) }?;
+        Ok(Source {
+            jobs,
+            msg_confirm_topic: topic,
+            message_id: id,
+        })
+    }
+
+    pub(crate) fn report(&self) -> ReportOf<'a, impl Iterator<Item = Job<'a>> + Clone + use<'a>> {
+        // All of them were checked.
+        let trusted = |text: edge_report_str, _| {
+            let bytes = unsafe { text.bytes("") }?;
+            Ok(bytes.map(|bytes| unsafe { core::str::from_utf8_unchecked(bytes) }))
+        };
+        let jobs = self.jobs.iter();
+        ReportOf {
+            jobs: jobs.filter_map(move |job| unsafe { read_job(job, 0, trusted) }.ok()),
+            msg_confirm_topic: self.msg_confirm_topic,
+            message_id: self.message_id,
+        }
+    }
+}
+
+/// An absent message id is an empty one, which the core refuses.
+///
+/// # Safety
+/// The views must hold for `'a`.
+pub(crate) unsafe fn envelope<'a>(
+    topic: edge_report_str,
+    message_id: edge_report_str,
+) -> Result<(Option<&'a str>, &'a str), Failure> {
+    let topic = unsafe { topic.text(Path::REPORT.member("msg_confirm_topic")) }?;
+    let id = unsafe { message_id.text(Path::REPORT.member("message_id")) }?;
+    Ok((topic, id.unwrap_or_default()))
+}
+
+/// # Safety
+/// The views must hold for `'a`.
+pub(crate) unsafe fn checked_job<'a>(
+    job: &'a edge_report_job,
+    index: usize,
+) -> Result<Job<'a>, Failure> {
+    unsafe { read_job(job, index, |text, path| text.text(path)) }
+}
+
+/// # Safety
+/// The views must hold for `'a`.
+unsafe fn read_job<'a>(
+    job: &'a edge_report_job,
+    index: usize,
+    text: impl Fn(edge_report_str, Path<'static>) -> Result<Option<&'a str>, Failure>,
+) -> Result<Job<'a>, Failure> {
+    let path = Path::of_job(index);
+    let plain = text(job.exceptions, path.member("exceptions"))?;
+    let detail = unsafe { optional(job.exception, path.member("exceptions")) }?;
+    let exceptions = match (plain, detail) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::at(Code::Conflict, path.member("exceptions")));
+        }
+        (Some(plain), None) => Some(Exceptions::Text(plain)),
+        (None, Some(detail)) => Some(Exceptions::Detail(read_exception(
+            detail,
+            path.exceptions(),
+            &text,
+        )?)),
+        (None, None) => None,
+    };
+    let status = text(job.status, path.member("status"))?.unwrap_or_default();
+    Ok(Job {
+        job_id: (job.job_id != 0).then_some(job.job_id),
+        status: JobStatus::from_name(status),
+        create_time: job.create_time,
+        exceptions,
+        metrics: text(job.metrics, path.member("metrics"))?,
+        plan: text(job.plan, path.member("plan"))?,
+    })
+}
+
+fn read_exception<'a>(
+    detail: &'a edge_report_exception,
+    path: Path<'static>,
+    text: &impl Fn(edge_report_str, Path<'static>) -> Result<Option<&'a str>, Failure>,
+) -> Result<JobException<'a>, Failure> {
+    let or_empty = |view, name| Ok::<_, Failure>(text(view, path.member(name))?.unwrap_or(""));
+    let error_time = match text(detail.error_time, path.member("error_time"))? {
+        Some(time) => ErrorTime::Text(time),
+        None if detail.error_time_ms != 0 => ErrorTime::UnixMs(detail.error_time_ms),
+        None => ErrorTime::Text(""),
+    };
+    Ok(JobException {
+        error_id: or_empty(detail.error_id, "error_id")?,
+        error_type: or_empty(detail.error_type, "error_type")?,
+        error_cause: or_empty(detail.error_cause, "error_cause")?,
+        exception: or_empty(detail.exception, "exception")?,
+        error_time,
+    })
+}

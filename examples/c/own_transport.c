@@ -1,0 +1,80 @@
+/* A courier driven over an HTTP stack of your own, here libcurl: the library says what to send and what the answer means.
+ * Usage: own_transport URL PROJECT-ID AK SK */
+#include <curl/curl.h>
+#include <edge_report.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static struct { char body[65536]; size_t len; } answer;
+static size_t collect(char *bytes, size_t one, size_t len, void *unused) {
+  size_t room = sizeof answer.body - answer.len, part = len < room ? len : room;
+  memcpy(answer.body + answer.len, bytes, part);
+  answer.len += part;
+  return (void)unused, one * len;
+}
+
+static edge_report_str header(CURL *curl, const char *name) {
+  struct curl_header *found;
+  return edge_report_str_of(curl_easy_header(curl, name, 0, CURLH_HEADER, -1, &found) ? NULL : found->value);
+}
+
+/* Sends a report once. EDGE_REPORT_OK: an answer came. Else why there is none. */
+static edge_report_result send_once(CURL *curl, const edge_report_http_request *request, edge_report_reply *reply) {
+  struct curl_slist *headers = NULL;
+  for (size_t i = 0; i < request->headers_len; i++) {
+    char line[1024];
+    edge_report_str name = request->headers[i].name, value = request->headers[i].value;
+    snprintf(line, sizeof line, "%.*s: %.*s", (int)name.len, name.ptr, (int)value.len, value.ptr);
+    headers = curl_slist_append(headers, line);
+  }
+  answer.len = 0;
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  CURLcode done = curl_easy_perform(curl);
+  curl_slist_free_all(headers);
+  if (done == CURLE_COULDNT_CONNECT || done == CURLE_COULDNT_RESOLVE_HOST) return EDGE_REPORT_E_NOT_SENT;
+  if (done == CURLE_SSL_CONNECT_ERROR || done == CURLE_PEER_FAILED_VERIFICATION) return EDGE_REPORT_E_TLS;
+  if (done != CURLE_OK) return EDGE_REPORT_E_MAY_HAVE_ARRIVED;
+  long status = 0;
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+  return edge_report_read_reply((uint32_t)status, header(curl, "Retry-After"), header(curl, "Date"), answer.body,
+                                answer.len, edge_report_unix_ms(), reply, NULL);
+}
+
+int main(int count, char **arguments) {
+  static char memory[EDGE_REPORT_COURIER_RAM(1024)], url[1024], scratch[1024];
+  if (count != 5) return 2;
+  edge_report_str base = edge_report_str_of(arguments[1]), project = edge_report_str_of(arguments[2]);
+  edge_report_credentials keys = {edge_report_str_of(arguments[3]), edge_report_str_of(arguments[4]), {0}, {0}};
+  edge_report_job job = {.status = EDGE_REPORT_STR("job_running"), .create_time = edge_report_unix_ms()};
+  edge_report_report report = {.jobs = &job, .jobs_len = 1, .message_id = EDGE_REPORT_STR("node-7-000001")};
+  edge_report_courier_config config;
+  edge_report_courier_config_init(&config);
+  config.start_spread_ms = 0; /* one node alone need not spread its start */
+  edge_report_courier *courier;
+  size_t len;
+  if (edge_report_url(base, project, url, sizeof url - 1, &len, NULL) ||
+      edge_report_courier_new_ram(memory, sizeof memory, &config, 0, edge_report_random(), &courier, NULL) ||
+      edge_report_courier_submit(courier, &report, 0, NULL, NULL))
+    return 1;
+  CURL *curl = curl_easy_init();
+  curl_easy_setopt(curl, CURLOPT_URL, url);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
+  edge_report_step step;
+  while (!edge_report_courier_next(courier, edge_report_monotonic_ms(), &step, NULL) && step.kind != EDGE_REPORT_STEP_IDLE) {
+    struct timespec pause = {(time_t)(step.wait_ms / 1000), (long)(step.wait_ms % 1000) * 1000000};
+    if (step.kind == EDGE_REPORT_STEP_WAIT && nanosleep(&pause, NULL) == 0) continue;
+    edge_report_http_request request;
+    edge_report_reply reply;
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, step.body.ptr);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)step.body.len);
+    edge_report_result result = edge_report_request(base, project, &keys, step.body.ptr, step.body.len,
+        edge_report_unix_ms() + step.clock_offset_ms, scratch, sizeof scratch, &request, NULL);
+    if (result == EDGE_REPORT_OK) result = send_once(curl, &request, &reply);
+    edge_report_courier_settle(courier, step.ticket, result, &reply, edge_report_monotonic_ms(), edge_report_random(),
+                               NULL, NULL);
+    puts(result == EDGE_REPORT_OK ? edge_report_outcome_name(reply.outcome) : edge_report_result_text(result));
+  }
+  curl_easy_cleanup(curl);
+  edge_report_courier_free(courier);
+}

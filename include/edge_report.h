@@ -1,0 +1,1672 @@
+#ifndef EDGE_REPORT_H
+#define EDGE_REPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * edge-report: builds, checks, signs and delivers the reports of Flink jobs on edge nodes.
+ *
+ * Results. A function that can fail returns an edge_report_result: 0 (EDGE_REPORT_OK), or the number of what is wrong. Its last
+ * parameter takes the detail, and may be NULL. All other outputs come just before it. They are written only on success, but for
+ * the length that a buffer should have had (`len`), and the findings of edge_report_check.
+ *
+ * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
+ * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
+ * (edge_report_courier, edge_report_client) are given, and each has its `_free`; nothing is ever to be given to free(3).
+ *
+ * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each
+ * time. There is no global state, no thread of its own, no thread-local.
+ *
+ * The library reads no environment and prints nothing. Only the client touches the network, only a spool touches files. It
+ * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
+ * EDGE_REPORT_E_INTERNAL, and the handle answers EDGE_REPORT_E_POISONED from then on.
+ *
+ * Misuse (NULL, numbers out of range, text that is not UTF-8, handles that are freed) gets a code, as far as it can be seen. What
+ * cannot be seen: pointers to memory that is not there, or to less of it than is said; a handle used after its `_free`, unless its
+ * memory is the caller's; two threads on one handle.
+ *
+ * Monotonic times (`now_ms`, `at_ms`) are milliseconds since any start and never go back; wall-clock times (`unix_ms`) are
+ * milliseconds since 1970 and may jump.
+ *
+ * @code{.c}
+ * #include <edge_report.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   edge_report_job job = {0};
+ *   job.job_id = 99270;
+ *   job.status = edge_report_str_of(EDGE_REPORT_STATUS_RUNNING);
+ *   job.create_time = 1591104868201;
+ *   edge_report_report report = {0};
+ *   report.jobs = &job;
+ *   report.jobs_len = 1;
+ *   report.message_id = edge_report_str_of("node-7-000001");
+ *   char body[512];
+ *   size_t len;
+ *   edge_report_error error;
+ *   if (edge_report_encode(&report, body, sizeof body, &len, &error) != EDGE_REPORT_OK) {
+ *     fprintf(stderr, "%s: %s\n", error.path, edge_report_result_text(error.code));
+ *     return 1;
+ *   }
+ *   return fwrite(body, 1, len, stdout) == len ? 0 : 1;
+ * }
+ * @endcode
+ */
+
+/* The library that was built without std has no spool, no client and no clocks: define EDGE_REPORT_BARE to use it. */
+#ifndef EDGE_REPORT_BARE
+#define EDGE_REPORT_FULL
+#endif
+
+#if UINTPTR_MAX > 0xffffffffu
+#define EDGE_REPORT_64_BIT
+#else
+#define EDGE_REPORT_32_BIT
+#endif
+
+/** Stands where there is no offset, or no job. */
+#define EDGE_REPORT_NONE SIZE_MAX
+
+#define EDGE_REPORT_VERSION "0.1.0"
+#define EDGE_REPORT_VERSION_MAJOR 0
+#define EDGE_REPORT_VERSION_MINOR 1
+#define EDGE_REPORT_VERSION_PATCH 0
+
+/** What functions return. The texts are those of edge_report_result_text. */
+enum {
+  /** success */
+  EDGE_REPORT_OK = 0,
+  /** the JSON text ends too early */
+  EDGE_REPORT_E_JSON_UNEXPECTED_END = 1,
+  /** this byte cannot stand here in JSON */
+  EDGE_REPORT_E_JSON_UNEXPECTED_BYTE = 2,
+  /** there is more after the end of the JSON text */
+  EDGE_REPORT_E_JSON_TRAILING_BYTES = 3,
+  /** this is not a JSON number */
+  EDGE_REPORT_E_JSON_BAD_NUMBER = 4,
+  /** unknown or incomplete escape in a string */
+  EDGE_REPORT_E_JSON_BAD_ESCAPE = 5,
+  /** half of a surrogate pair */
+  EDGE_REPORT_E_JSON_LONE_SURROGATE = 6,
+  /** a control character in a string must be escaped */
+  EDGE_REPORT_E_JSON_CONTROL_CHARACTER = 7,
+  /** not UTF-8 */
+  EDGE_REPORT_E_JSON_NOT_UTF8 = 8,
+  /** nested deeper than 128 levels */
+  EDGE_REPORT_E_JSON_TOO_DEEP = 9,
+  /** required, and missing */
+  EDGE_REPORT_E_MISSING = 20,
+  /** must not be empty */
+  EDGE_REPORT_E_EMPTY = 21,
+  /** must be an object */
+  EDGE_REPORT_E_NOT_AN_OBJECT = 22,
+  /** must be an array */
+  EDGE_REPORT_E_NOT_AN_ARRAY = 23,
+  /** must be a string */
+  EDGE_REPORT_E_NOT_A_STRING = 24,
+  /** must be an integer */
+  EDGE_REPORT_E_NOT_AN_INTEGER = 25,
+  /** must be a string or an object */
+  EDGE_REPORT_E_NOT_A_STRING_OR_OBJECT = 26,
+  /** does not fit into 64 bits */
+  EDGE_REPORT_E_INTEGER_OUT_OF_RANGE = 27,
+  /** must be greater than 0 */
+  EDGE_REPORT_E_NOT_POSITIVE = 28,
+  /** this key stands here twice */
+  EDGE_REPORT_E_DUPLICATE_KEY = 29,
+  /** the report is larger than 12 MiB (12582912 bytes) */
+  EDGE_REPORT_E_TOO_LARGE = 30,
+  /** this time is outside of the years 1970 to 9999 */
+  EDGE_REPORT_E_TIME_OUT_OF_RANGE = 31,
+  /** not one of the 14 known status names */
+  EDGE_REPORT_W_UNKNOWN_STATUS = 60,
+  /** looks like seconds; milliseconds are wanted */
+  EDGE_REPORT_W_LOOKS_LIKE_SECONDS = 61,
+  /** looks like microseconds or nanoseconds; milliseconds are wanted */
+  EDGE_REPORT_W_LOOKS_LIKE_MICROSECONDS = 62,
+  /** over 2147483647, which some receivers cannot read */
+  EDGE_REPORT_W_JOB_ID_OVER_INT32 = 63,
+  /** not a key of this contract; receivers ignore it */
+  EDGE_REPORT_W_UNKNOWN_KEY = 64,
+  /** not of the form YYYY-MM-DD hh:mm:ss */
+  EDGE_REPORT_W_ERROR_TIME_FORM = 65,
+  /** missing; the service's older documentation requires it */
+  EDGE_REPORT_W_TOPIC_MISSING = 66,
+  /** the buffer is too small */
+  EDGE_REPORT_E_BUFFER_TOO_SMALL = 80,
+  /** NULL where none is allowed */
+  EDGE_REPORT_E_NULL_POINTER = 90,
+  /** struct_size is none that this library knows */
+  EDGE_REPORT_E_STRUCT_SIZE = 91,
+  /** none of the values that may stand here */
+  EDGE_REPORT_E_OUT_OF_RANGE = 92,
+  /** only one of two members may be set */
+  EDGE_REPORT_E_CONFLICT = 93,
+  /** more of these than one call takes */
+  EDGE_REPORT_E_TOO_MANY = 94,
+  /** not initialised, ended, or freed */
+  EDGE_REPORT_E_NOT_USABLE = 95,
+  /** not usable any more after an internal error */
+  EDGE_REPORT_E_POISONED = 96,
+  /** internal error */
+  EDGE_REPORT_E_INTERNAL = 97,
+  /** the base URL must begin with http:// or https:// */
+  EDGE_REPORT_E_URL_SCHEME = 100,
+  /** the base URL has no host, or one with a character that cannot stand there */
+  EDGE_REPORT_E_URL_HOST = 101,
+  /** the port must be a number from 1 to 65535 */
+  EDGE_REPORT_E_URL_PORT = 102,
+  /** the path of the base URL has a character that cannot stand there */
+  EDGE_REPORT_E_URL_PATH = 103,
+  /** a user name or password in the base URL is not supported */
+  EDGE_REPORT_E_URL_USER_INFO = 104,
+  /** the base URL must have no query and no fragment */
+  EDGE_REPORT_E_URL_QUERY = 105,
+  /** the project id is empty, `.`, `..`, begins or ends with a space, or has a control character */
+  EDGE_REPORT_E_PROJECT_ID = 106,
+  /** this cannot be a header name */
+  EDGE_REPORT_E_HEADER_NAME = 107,
+  /** a header value must be without control characters */
+  EDGE_REPORT_E_HEADER_VALUE = 108,
+  /** this header stands there twice */
+  EDGE_REPORT_E_HEADER_TWICE = 109,
+  /** the access key is empty or has a character that cannot stand in a header */
+  EDGE_REPORT_E_ACCESS_KEY = 110,
+  /** the secret key is empty */
+  EDGE_REPORT_E_SECRET_KEY = 111,
+  /** the token is empty or has a character that cannot stand in a header */
+  EDGE_REPORT_E_TOKEN = 112,
+  /** X-Sdk-Date is not of the form YYYYMMDDThhmmssZ */
+  EDGE_REPORT_E_SIGNATURE_DATE = 113,
+  /** http:// is only for loopback addresses unless plain HTTP is allowed by name */
+  EDGE_REPORT_E_PLAIN_HTTP = 114,
+  /** no usable CA certificate */
+  EDGE_REPORT_E_CA_CERTIFICATE = 115,
+  /** no usable client certificate or key, or the two do not match */
+  EDGE_REPORT_E_CLIENT_CERTIFICATE = 116,
+  /** no usable proxy URL */
+  EDGE_REPORT_E_PROXY = 117,
+  /** the user agent has a character that cannot stand in a header */
+  EDGE_REPORT_E_USER_AGENT = 118,
+  /** TLS could not be set up */
+  EDGE_REPORT_E_TLS_SETUP = 119,
+  /** the TLS handshake failed */
+  EDGE_REPORT_E_TLS = 120,
+  /** the method or the path cannot stand in a request line */
+  EDGE_REPORT_E_REQUEST_LINE = 121,
+  /** surely not sent */
+  EDGE_REPORT_E_NOT_SENT = 140,
+  /** may have arrived */
+  EDGE_REPORT_E_MAY_HAVE_ARRIVED = 141,
+  /** the outbox is full */
+  EDGE_REPORT_E_OUTBOX_FULL = 150,
+  /** the report is larger than the outbox */
+  EDGE_REPORT_E_OUTBOX_TOO_SMALL = 151,
+  /** the storage failed */
+  EDGE_REPORT_E_STORAGE = 152,
+  /** the outbox was written in a newer format */
+  EDGE_REPORT_E_NEWER_FORMAT = 153,
+  /** the outbox has too many segments */
+  EDGE_REPORT_E_TOO_MANY_SEGMENTS = 154,
+  /** this ticket is not in flight */
+  EDGE_REPORT_E_STALE_TICKET = 155,
+  /** the spool is in use */
+  EDGE_REPORT_E_SPOOL_IN_USE = 156,
+  /** the limits of the spool do not fit together */
+  EDGE_REPORT_E_SPOOL_LIMITS = 157
+};
+
+/** What an answer means: the values of edge_report_outcome. */
+enum {
+  EDGE_REPORT_OUTCOME_ACCEPTED = 1,
+  EDGE_REPORT_OUTCOME_REFUSED = 2,
+  EDGE_REPORT_OUTCOME_NOT_UNDERSTOOD = 3,
+  EDGE_REPORT_OUTCOME_TRY_AGAIN = 4,
+  EDGE_REPORT_OUTCOME_CREDENTIALS = 5,
+  EDGE_REPORT_OUTCOME_MISCONFIGURED = 6
+};
+
+/* The known states of a job. */
+#define EDGE_REPORT_STATUS_INIT "job_init"
+#define EDGE_REPORT_STATUS_SUBMITTING "job_submitting"
+#define EDGE_REPORT_STATUS_SUBMIT_FAIL "job_submit_fail"  /* final */
+#define EDGE_REPORT_STATUS_RUNNING "job_running"
+#define EDGE_REPORT_STATUS_RUNNING_EXCEPTION "job_running_exception"
+#define EDGE_REPORT_STATUS_DOWNLOADING "job_downloading"
+#define EDGE_REPORT_STATUS_IDLE "job_idle"
+#define EDGE_REPORT_STATUS_CANCELING "job_canceling"
+#define EDGE_REPORT_STATUS_CANCEL_SUCCESS "job_cancel_success"  /* final */
+#define EDGE_REPORT_STATUS_CANCEL_FAIL "job_cancel_fail"
+#define EDGE_REPORT_STATUS_SAVEPOINTING "job_savepointing"
+#define EDGE_REPORT_STATUS_ARREARAGE_STOPPED "job_arrearage_stopped"  /* final */
+#define EDGE_REPORT_STATUS_ARREARAGE_RECOVERING "job_arrearage_recovering"
+#define EDGE_REPORT_STATUS_FINISH "job_finish"  /* final */
+
+
+
+/**
+ * Room for a path with its NUL. Longer ones (of unknown keys) are cut.
+ */
+#define EDGE_REPORT_PATH_SIZE 72
+
+/**
+ * Room for a detail with its NUL. Longer ones are cut.
+ */
+#define EDGE_REPORT_DETAIL_SIZE 160
+
+/**
+ * The most headers of an `edge_report_http_request`.
+ */
+#define EDGE_REPORT_MAX_HEADERS 6
+
+/**
+ * Send the body, then call `edge_report_courier_settle`.
+ */
+#define EDGE_REPORT_STEP_SEND 1
+
+/**
+ * Nothing before `wait_ms` have passed, or something is submitted.
+ */
+#define EDGE_REPORT_STEP_WAIT 2
+
+/**
+ * Nothing waits.
+ */
+#define EDGE_REPORT_STEP_IDLE 3
+
+/**
+ * It arrived.
+ */
+#define EDGE_REPORT_VERDICT_DELIVERED 1
+
+/**
+ * It will never be taken: among the dead letters now.
+ */
+#define EDGE_REPORT_VERDICT_REFUSED 2
+
+/**
+ * It is tried again, not before `at_ms`.
+ */
+#define EDGE_REPORT_VERDICT_AGAIN 3
+
+/**
+ * Credentials or settings are wrong: nothing is sent before `at_ms`.
+ */
+#define EDGE_REPORT_VERDICT_HELD 4
+
+/**
+ * Its budget is spent: among the dead letters now.
+ */
+#define EDGE_REPORT_VERDICT_GAVE_UP 5
+
+#if defined(EDGE_REPORT_64_BIT)
+/**
+ * How much memory a courier takes at the most, beside its room for reports.
+ */
+#define EDGE_REPORT_COURIER_SIZE 2496
+#endif
+
+#if defined(EDGE_REPORT_32_BIT)
+/**
+ * How much memory a courier takes at the most, beside its room for reports.
+ */
+#define EDGE_REPORT_COURIER_SIZE 1824
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Nothing waits.
+ */
+#define EDGE_REPORT_PAUSE_IDLE 1
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * The time is up, and something waits.
+ */
+#define EDGE_REPORT_PAUSE_TIME_UP 2
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Sends reports, one at a time, over one connection that is kept. Opaque.
+ *
+ * It reads nothing from the environment, and follows no redirect. Not for a child after `fork`.
+ */
+typedef struct edge_report_client edge_report_client;
+#endif
+
+/**
+ * Keeps reports and says what to do with them, until they are delivered. Opaque.
+ *
+ * At most one report is in flight. Order is by submission, waiting by monotonic time. Any order of calls leaves it valid.
+ */
+typedef struct edge_report_courier edge_report_courier;
+
+/**
+ * What an answer means: one of `EDGE_REPORT_OUTCOME_…`.
+ */
+typedef uint32_t edge_report_outcome;
+
+/**
+ * 0 (`EDGE_REPORT_OK`), or the number of what is wrong: one of `EDGE_REPORT_E_…` and `EDGE_REPORT_W_…`. Numbers are never reused.
+ */
+typedef int32_t edge_report_result;
+
+/**
+ * A view of text: UTF-8 unless said otherwise, no NUL at its end. It owns nothing.
+ *
+ * `ptr` NULL with `len` 0 is an absent text, so a struct of zeros has none; a text that is there and empty has another `ptr`.
+ * Make one with `EDGE_REPORT_STR("literal")` where it is initialised, or with `edge_report_str_of(pointer)`.
+ */
+typedef struct edge_report_str {
+  /**
+   * First byte.
+   */
+  const char *ptr;
+  /**
+   * Number of bytes.
+   */
+  size_t len;
+} edge_report_str;
+
+/**
+ * The object form of a job's exceptions. All five members are always sent; absent texts are sent empty.
+ */
+typedef struct edge_report_exception {
+  /**
+   * For instance `Agent.51000`.
+   */
+  struct edge_report_str error_id;
+  /**
+   * For instance `JOB_SUBMIT_EXCEPTION`.
+   */
+  struct edge_report_str error_type;
+  /**
+   * For instance `agent_submit_job_exception_error`.
+   */
+  struct edge_report_str error_cause;
+  /**
+   * The stack trace or the like.
+   */
+  struct edge_report_str exception;
+  /**
+   * When it happened, sent as it is: `YYYY-MM-DD hh:mm:ss` in UTC. Absent: `error_time_ms` counts.
+   */
+  struct edge_report_str error_time;
+  /**
+   * When it happened, in milliseconds since 1970 (years 1970 to 9999). 0: not known, sent empty.
+   */
+  int64_t error_time_ms;
+} edge_report_exception;
+
+/**
+ * What one job is doing. Zeros stand for what is absent; `status` and `create_time` are required.
+ */
+typedef struct edge_report_job {
+  /**
+   * Greater than 0; 0 stands for none. Over 2147483647 some receivers cannot read it.
+   */
+  int64_t job_id;
+  /**
+   * Its state: one of `EDGE_REPORT_STATUS_…`, or any other name.
+   */
+  struct edge_report_str status;
+  /**
+   * When it was created: milliseconds since 1970, greater than 0.
+   */
+  int64_t create_time;
+  /**
+   * What went wrong, sent as a string. Not together with `exception`.
+   */
+  struct edge_report_str exceptions;
+  /**
+   * What went wrong, sent as an object; or NULL.
+   */
+  const struct edge_report_exception *exception;
+  /**
+   * In practice JSON text, sent as a string.
+   */
+  struct edge_report_str metrics;
+  /**
+   * In practice JSON text, sent as a string.
+   */
+  struct edge_report_str plan;
+} edge_report_job;
+
+/**
+ * One report: what `POST …/edgesrv/job-report` carries.
+ */
+typedef struct edge_report_report {
+  /**
+   * The jobs.
+   */
+  const struct edge_report_job *jobs;
+  /**
+   * How many; one at least.
+   */
+  size_t jobs_len;
+  /**
+   * Where the service confirms the report on the node's message broker. Older documentation requires it.
+   */
+  struct edge_report_str msg_confirm_topic;
+  /**
+   * Names the report over all attempts to send it, so that a receiver can drop a repeat. Required.
+   */
+  struct edge_report_str message_id;
+} edge_report_report;
+
+/**
+ * What went wrong, where, and why: plain data, to be copied at will. No secret is in it.
+ *
+ * Functions take a pointer to one as their last parameter. It may be NULL; it is written only when the function fails.
+ */
+typedef struct edge_report_error {
+  /**
+   * The same as the function's result.
+   */
+  edge_report_result code;
+  /**
+   * For `EDGE_REPORT_E_STORAGE`: the error number of the operating system, or of the storage's callback. Else 0.
+   */
+  int32_t device_error;
+  /**
+   * For `EDGE_REPORT_E_BUFFER_TOO_SMALL`: how many bytes are enough. Else 0.
+   */
+  size_t needed;
+  /**
+   * Byte offset into the text that is wrong: the one that was checked, or that `path` names. Else `EDGE_REPORT_NONE`.
+   */
+  size_t offset;
+  /**
+   * Where in the report (`jobs[3].create_time`), or which parameter or member. Ends with NUL; may be empty.
+   */
+  char path[EDGE_REPORT_PATH_SIZE];
+  /**
+   * More, for people. Ends with NUL; may be empty, and always is in the bare build.
+   */
+  char detail[EDGE_REPORT_DETAIL_SIZE];
+} edge_report_error;
+
+/**
+ * One thing that is wrong or doubtful in a checked text. Plain data.
+ */
+typedef struct edge_report_finding {
+  /**
+   * What: one of `EDGE_REPORT_E_…` (breaks the contract) or `EDGE_REPORT_W_…` (a likely mistake).
+   */
+  edge_report_result code;
+  /**
+   * 1 if it breaks the contract, 0 if it is a likely mistake.
+   */
+  uint32_t is_error;
+  /**
+   * Where: byte offset into the text.
+   */
+  size_t offset;
+  /**
+   * Index of the job it is about, or `EDGE_REPORT_NONE`.
+   */
+  size_t job;
+  /**
+   * Where: `jobs[3].create_time`. Ends with NUL; empty for the report as a whole.
+   */
+  char path[EDGE_REPORT_PATH_SIZE];
+} edge_report_finding;
+
+/**
+ * How many findings a check had.
+ */
+typedef struct edge_report_summary {
+  /**
+   * How many break the contract.
+   */
+  size_t errors;
+  /**
+   * How many are likely mistakes.
+   */
+  size_t warnings;
+} edge_report_summary;
+
+/**
+ * A report that is written job by job, for agents that cannot hold all jobs at once. In the caller's memory, which must not move
+ * between `edge_report_writer_init` and `edge_report_writer_finish`; no part of it is to be touched. It needs no freeing.
+ */
+typedef struct edge_report_writer {
+  /**
+   * Of no use to callers.
+   */
+  uint64_t private_[12];
+} edge_report_writer;
+
+/**
+ * Who asks. All absent: nobody. A token, or a key pair with or without a security token; not both.
+ */
+typedef struct edge_report_credentials {
+  /**
+   * Access key of a pair.
+   */
+  struct edge_report_str access_key;
+  /**
+   * Secret key of a pair.
+   */
+  struct edge_report_str secret_key;
+  /**
+   * Goes with temporary key pairs.
+   */
+  struct edge_report_str security_token;
+  /**
+   * A token for `X-Auth-Token`.
+   */
+  struct edge_report_str token;
+} edge_report_credentials;
+
+/**
+ * A header of a request.
+ */
+typedef struct edge_report_header {
+  /**
+   * Its name.
+   */
+  struct edge_report_str name;
+  /**
+   * Its value.
+   */
+  struct edge_report_str value;
+} edge_report_header;
+
+/**
+ * A request that carries a report, for any HTTP stack.
+ */
+typedef struct edge_report_http_request {
+  /**
+   * `POST`. Static.
+   */
+  struct edge_report_str method;
+  /**
+   * The path, percent-encoded. In the scratch buffer.
+   */
+  struct edge_report_str path;
+  /**
+   * All headers but `Content-Length`: `Host` is the first. They borrow from the arguments and the scratch buffer.
+   */
+  struct edge_report_header headers[EDGE_REPORT_MAX_HEADERS];
+  /**
+   * How many of them there are.
+   */
+  size_t headers_len;
+} edge_report_http_request;
+
+/**
+ * Any request to the same gateway, as it is signed. Signed are the host, the date, the security token, and all of `headers` but
+ * those with `_` in their name.
+ */
+typedef struct edge_report_signable {
+  /**
+   * `POST`, `GET`, …
+   */
+  struct edge_report_str method;
+  /**
+   * Host with port, as in the `Host` header.
+   */
+  struct edge_report_str host;
+  /**
+   * The path as it is sent, percent-encoded.
+   */
+  struct edge_report_str path;
+  /**
+   * The very bytes that are sent; may be absent.
+   */
+  struct edge_report_str body;
+  /**
+   * The pairs of the query, not encoded, in any order; 16 at most.
+   */
+  const struct edge_report_header *query;
+  /**
+   * How many.
+   */
+  size_t query_len;
+  /**
+   * Further headers; 16 at most. With an `X-Sdk-Date` among them, that date is signed.
+   */
+  const struct edge_report_header *headers;
+  /**
+   * How many.
+   */
+  size_t headers_len;
+} edge_report_signable;
+
+/**
+ * What signing adds to a request. For temporary keys their security token is to be sent too, as `X-Security-Token`.
+ */
+typedef struct edge_report_signature {
+  /**
+   * The value of `X-Sdk-Date`. In the buffer.
+   */
+  struct edge_report_str x_sdk_date;
+  /**
+   * The value of `Authorization`. In the buffer.
+   */
+  struct edge_report_str authorization;
+} edge_report_signature;
+
+/**
+ * An answer, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
+ */
+typedef struct edge_report_reply {
+  /**
+   * What it means.
+   */
+  edge_report_outcome outcome;
+  /**
+   * The HTTP status.
+   */
+  uint32_t status;
+  /**
+   * For instance `DLI.0001`; may be absent, as the following.
+   */
+  struct edge_report_str error_code;
+  /**
+   * The service's reason.
+   */
+  struct edge_report_str error_msg;
+  /**
+   * What the service says beside `is_success`.
+   */
+  struct edge_report_str message;
+  /**
+   * The gateway's name for the request.
+   */
+  struct edge_report_str request_id;
+  /**
+   * How long the server asks to wait, if `has_retry_after` is not 0.
+   */
+  uint64_t retry_after_ms;
+  /**
+   * By how much the server's clock is ahead, if `has_clock_skew` is not 0.
+   */
+  int64_t clock_skew_ms;
+  /**
+   * Whether `retry_after_ms` counts.
+   */
+  uint32_t has_retry_after;
+  /**
+   * Whether `clock_skew_ms` counts.
+   */
+  uint32_t has_clock_skew;
+} edge_report_reply;
+
+/**
+ * When to try again, when to stop, and when what is stored is durable. Begin with `edge_report_courier_config_init`.
+ */
+typedef struct edge_report_courier_config {
+  /**
+   * `sizeof(edge_report_courier_config)`.
+   */
+  size_t struct_size;
+  /**
+   * The least wait after a failure. Default: 1 s.
+   */
+  uint64_t min_backoff_ms;
+  /**
+   * The most wait after a failure. Default: 300 s.
+   */
+  uint64_t max_backoff_ms;
+  /**
+   * The most of a `Retry-After` that is honoured. Default: 1 h.
+   */
+  uint64_t max_retry_after_ms;
+  /**
+   * How long all sending is held when the credentials or the endpoint are wrong. Default: 300 s.
+   */
+  uint64_t hold_ms;
+  /**
+   * The first attempt after the start comes at random within this time. Default: 30 s.
+   */
+  uint64_t start_spread_ms;
+  /**
+   * A clock that differs from the server's by more is corrected when credentials fail. Default: 60 s.
+   */
+  uint64_t max_clock_skew_ms;
+  /**
+   * How long one report is tried before it is given up. Default: 0, until it is delivered.
+   */
+  uint64_t max_time_ms;
+  /**
+   * How often one report is tried before it is given up. Default: 0, until it is delivered.
+   */
+  uint32_t max_attempts;
+  /**
+   * After how many failures in a row the circuit counts as open. Default: 5.
+   */
+  uint32_t open_circuit_after;
+  /**
+   * When a submitted report is durable: 0 (default), before its `submit` returns; else together, when so many were submitted,
+   */
+  uint32_t batch_reports;
+  /**
+   * or the first of them so long ago. A power cut may cost these.
+   */
+  uint32_t batch_ms;
+  /**
+   * For a courier in memory alone: the most bytes of one report. Default: 1024.
+   */
+  size_t report_bytes;
+} edge_report_courier_config;
+
+/**
+ * Takes the id and length of a segment; `context` is passed on.
+ */
+typedef void (*edge_report_storage_each)(void *context,
+                                         uint32_t id,
+                                         size_t len);
+
+/**
+ * A device where reports wait, such as flash: a few functions, and what to call them with. A courier needs two: one for what waits,
+ * one for the dead letters.
+ *
+ * The device keeps segments of bytes, each written from front to back. Each function returns 0, or an error number of the
+ * device, which comes back as `device_error`. They are called in the course of calls to the courier, by the same thread, and
+ * must not call it, throw or longjmp.
+ */
+typedef struct edge_report_storage {
+  /**
+   * `sizeof(edge_report_storage)`.
+   */
+  size_t struct_size;
+  /**
+   * Passed to each function.
+   */
+  void *user;
+  /**
+   * The length of a segment, unless a report needs a longer one: a multiple of 8, and no less than a 15th of `max_bytes`.
+   */
+  size_t segment_bytes;
+  /**
+   * What all segments together may have. While superseded reports are dropped, there is one more for a moment.
+   */
+  size_t max_bytes;
+  /**
+   * Gives the id and length of each segment there is to `each`, in any order.
+   */
+  int32_t (*list)(void *user,
+                  edge_report_storage_each each,
+                  void *context);
+  /**
+   * Makes a segment that reads as all 0x00 or all 0xFF. When this returns, it survives a power cut. An id is used only once.
+   * After an error it is either not there or all blank.
+   */
+  int32_t (*create)(void *user,
+                    uint32_t id,
+                    size_t len);
+  /**
+   * Fills `buffer` from `offset` on; never past the end.
+   */
+  int32_t (*read)(void *user,
+                  uint32_t id,
+                  size_t offset,
+                  uint8_t *buffer,
+                  size_t len);
+  /**
+   * Writes at `offset`. It and `len` are multiples of 8, and no byte is written twice. It may reach the device late, in parts
+   * and in any order, until `sync`.
+   */
+  int32_t (*write)(void *user,
+                   uint32_t id,
+                   size_t offset,
+                   const uint8_t *bytes,
+                   size_t len);
+  /**
+   * Returns when all that was written to the segment survives a power cut.
+   */
+  int32_t (*sync)(void *user,
+                  uint32_t id);
+  /**
+   * Removes a segment. When this returns, it stays removed after a power cut.
+   */
+  int32_t (*discard)(void *user,
+                     uint32_t id);
+} edge_report_storage;
+
+/**
+ * What to do: one of `EDGE_REPORT_STEP_…`.
+ */
+typedef uint32_t edge_report_step_kind;
+
+/**
+ * What to do next.
+ */
+typedef struct edge_report_step {
+  /**
+   * Which of the following count.
+   */
+  edge_report_step_kind kind;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * SEND: the report's name, for `edge_report_courier_settle`.
+   */
+  uint64_t ticket;
+  /**
+   * SEND: its bytes, the same at every attempt. Borrowed from the courier until the next call with it.
+   */
+  struct edge_report_str body;
+  /**
+   * SEND: what to add to the wall clock before signing.
+   */
+  int64_t clock_offset_ms;
+  /**
+   * WAIT: how long.
+   */
+  uint64_t wait_ms;
+} edge_report_step;
+
+/**
+ * What became of a report: one of `EDGE_REPORT_VERDICT_…`, or 0.
+ */
+typedef uint32_t edge_report_verdict_kind;
+
+/**
+ * What became of a report after an attempt, and why.
+ */
+typedef struct edge_report_verdict {
+  /**
+   * What.
+   */
+  edge_report_verdict_kind kind;
+  /**
+   * The HTTP status that is the reason, or 0.
+   */
+  uint32_t status;
+  /**
+   * The failure that is the reason, or 0.
+   */
+  edge_report_result code;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * AGAIN, HELD: by the monotonic clock.
+   */
+  uint64_t at_ms;
+} edge_report_verdict;
+
+/**
+ * How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + `waiting`, restarts included.
+ */
+typedef struct edge_report_courier_state {
+  /**
+   * Stored.
+   */
+  uint64_t submitted;
+  /**
+   * Accepted by the service.
+   */
+  uint64_t delivered;
+  /**
+   * Refused by the service; among the dead letters.
+   */
+  uint64_t refused;
+  /**
+   * Dropped when the outbox was full, since newer reports say more.
+   */
+  uint64_t superseded;
+  /**
+   * Given up; among the dead letters.
+   */
+  uint64_t expired;
+  /**
+   * Lost because the storage changed their bytes.
+   */
+  uint64_t corrupt;
+  /**
+   * Not counted above: writes cut short by a crash, whose `submit` had not returned.
+   */
+  uint64_t torn;
+  /**
+   * How many wait.
+   */
+  uint64_t waiting;
+  /**
+   * The ticket in flight, or 0.
+   */
+  uint64_t in_flight;
+  /**
+   * When the next attempt may come, by the monotonic clock.
+   */
+  uint64_t not_before_ms;
+  /**
+   * The correction of the wall clock in use.
+   */
+  int64_t clock_offset_ms;
+  /**
+   * The ticket of the verdict given last, or 0.
+   */
+  uint64_t last_ticket;
+  /**
+   * That verdict.
+   */
+  struct edge_report_verdict last;
+  /**
+   * Failures in a row.
+   */
+  uint32_t failures;
+  /**
+   * 1 when so many failed in a row that the network or service counts as down, else 0.
+   */
+  uint32_t circuit_open;
+} edge_report_courier_state;
+
+/**
+ * A report that will not be sent: it was refused or given up.
+ */
+typedef struct edge_report_letter {
+  /**
+   * Its name; 0 if there is no such letter.
+   */
+  uint64_t ticket;
+  /**
+   * The HTTP status that is the reason, or 0.
+   */
+  uint32_t status;
+  /**
+   * The failure that is the reason, or 0.
+   */
+  edge_report_result code;
+  /**
+   * Its bytes. Borrowed from the courier until the next call with it.
+   */
+  struct edge_report_str body;
+} edge_report_letter;
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * How much room a spool takes. Zeros stand for the defaults.
+ */
+typedef struct edge_report_spool_limits {
+  /**
+   * `sizeof(edge_report_spool_limits)`.
+   */
+  size_t struct_size;
+  /**
+   * The most bytes of reports that wait; 16 KiB or more. Default: 64 MiB.
+   */
+  uint64_t max_bytes;
+  /**
+   * The bytes of one segment: a 64th to a quarter of `max_bytes`, in steps of 4 KiB. Default: the 64th, but at least 64 KiB
+   * where that is less than the quarter.
+   */
+  uint64_t segment_bytes;
+  /**
+   * The most bytes of dead letters; the oldest go first. Default: 4 MiB.
+   */
+  uint64_t dead_letter_bytes;
+} edge_report_spool_limits;
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * The settings of a client. All but the first three may be zeros, which stand for the defaults.
+ */
+typedef struct edge_report_client_config {
+  /**
+   * `sizeof(edge_report_client_config)`.
+   */
+  size_t struct_size;
+  /**
+   * `https://` or `http://`, host, optional port and path.
+   */
+  struct edge_report_str base_url;
+  /**
+   * The project.
+   */
+  struct edge_report_str project_id;
+  /**
+   * Who asks. NULL: nobody. Copied; the copy is wiped when the client is freed.
+   */
+  const struct edge_report_credentials *credentials;
+  /**
+   * CA certificates, PEM (one or more) or DER: these are trusted, and no others. Default: the bundled Mozilla roots, or the
+   * system's with its TLS.
+   */
+  struct edge_report_str ca_certificate;
+  /**
+   * Shown to servers that ask for a certificate: PEM. Together with its key.
+   */
+  struct edge_report_str client_certificate;
+  /**
+   * The key to it: PEM.
+   */
+  struct edge_report_str client_key;
+  /**
+   * `http://user:password@host:port`. Default: none.
+   */
+  struct edge_report_str proxy;
+  /**
+   * The `User-Agent` header. Default: `edge-report/` and the version.
+   */
+  struct edge_report_str user_agent;
+  /**
+   * The most a look-up, and then a connection with its TLS handshake, may take. Default: 10 s.
+   */
+  uint32_t connect_timeout_ms;
+  /**
+   * The most that sending, waiting for the answer, and reading it may take each. Default: 15 s.
+   */
+  uint32_t read_timeout_ms;
+  /**
+   * The most one send may take. Default: 30 s.
+   */
+  uint32_t total_timeout_ms;
+  /**
+   * 1 allows `http://` to hosts other than loopback: tokens and reports go out in the clear.
+   */
+  uint32_t allow_plain_http;
+} edge_report_client_config;
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * The caller's own lock, for a courier that other threads submit to.
+ */
+typedef struct edge_report_lock {
+  /**
+   * Passed to both.
+   */
+  void *user;
+  /**
+   * Returns when the calling thread has the lock.
+   */
+  void (*lock)(void *user);
+  /**
+   * Gives it back.
+   */
+  void (*unlock)(void *user);
+} edge_report_lock;
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Why delivery paused: one of `EDGE_REPORT_PAUSE_…`.
+ */
+typedef uint32_t edge_report_pause;
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of the library in use, as `EDGE_REPORT_VERSION` is that of this header. Static, ends with NUL. Any thread.
+ */
+const char *edge_report_version(void);
+
+/**
+ * The name of an outcome, such as `try_again`; `unknown` for a number that is none. Static, ends with NUL. Any thread.
+ */
+const char *edge_report_outcome_name(edge_report_outcome outcome);
+
+/**
+ * The name of a result, such as `BufferTooSmall`; `Ok` for 0 and `Unknown` for a number that is none. Static, ends with NUL. Any thread.
+ */
+const char *edge_report_result_name(edge_report_result result);
+
+/**
+ * A result in one line for people. Static, ends with NUL. Any thread.
+ */
+const char *edge_report_result_text(edge_report_result result);
+
+/**
+ * Checks a report and writes its canonical bytes to the front of a buffer.
+ *
+ * A buffer of exactly `edge_report_encoded_len` bytes is enough. The bytes have no NUL at their end.
+ *
+ * Borrows all arguments for the call. Any thread. Does not block.
+ *
+ * @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed. Required.
+ * @return EDGE_REPORT_OK, or the report's first error, with its path. Then the content of the buffer means nothing.
+ */
+edge_report_result edge_report_encode(const struct edge_report_report *report,
+                                      void *buffer,
+                                      size_t capacity,
+                                      size_t *len,
+                                      struct edge_report_error *error);
+
+/**
+ * Tells how many bytes `edge_report_encode` writes.
+ *
+ * Borrows all arguments for the call. Any thread. Does not block.
+ *
+ * @return EDGE_REPORT_OK, or what makes the structs unreadable; other errors of the report are found by edge_report_encode.
+ */
+edge_report_result edge_report_encoded_len(const struct edge_report_report *report,
+                                           size_t *len,
+                                           struct edge_report_error *error);
+
+/**
+ * Checks a report that is JSON text, from anywhere, and lists all that is wrong or doubtful in it, in one pass.
+ *
+ * Borrows all arguments for the call; the findings borrow nothing. Any thread. Does not block.
+ *
+ * @param text     JSON, `text_len` bytes; not only UTF-8 is allowed here, since that is checked too.
+ * @param findings room for `capacity` findings, or NULL with 0. The first ones are kept.
+ * @param summary  how many findings there were in all; or NULL. It and the findings are written whenever the text was
+ *                 checked, also when it has errors.
+ * @return EDGE_REPORT_OK if the text has no errors (it may have warnings); else its first error, with path and offset.
+ */
+edge_report_result edge_report_check(const void *text,
+                                     size_t text_len,
+                                     struct edge_report_finding *findings,
+                                     size_t capacity,
+                                     struct edge_report_summary *summary,
+                                     struct edge_report_error *error);
+
+/**
+ * Begins a report in a buffer. The room for its end is set aside, so that `edge_report_writer_finish` always fits.
+ * May be called again for a new report; one that was begun before is dropped.
+ *
+ * Borrows `buffer`, `msg_confirm_topic` and `message_id` until `edge_report_writer_finish`. One thread at a time. Does not block.
+ *
+ * @param writer            memory for the writer; its content does not matter.
+ * @param msg_confirm_topic may be absent.
+ * @return EDGE_REPORT_OK. After an error the writer is not usable.
+ */
+edge_report_result edge_report_writer_init(struct edge_report_writer *writer,
+                                           void *buffer,
+                                           size_t capacity,
+                                           struct edge_report_str msg_confirm_topic,
+                                           struct edge_report_str message_id,
+                                           struct edge_report_error *error);
+
+/**
+ * Adds a job. One that is invalid or does not fit leaves what was written before intact.
+ *
+ * Borrows `job` for the call. One thread at a time. Does not block.
+ *
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_BUFFER_TOO_SMALL, with how many bytes the report would need with this job; or what is
+ *         wrong with the job.
+ */
+edge_report_result edge_report_writer_job(struct edge_report_writer *writer,
+                                          const struct edge_report_job *job,
+                                          struct edge_report_error *error);
+
+/**
+ * Tells how many jobs are written, and how many bytes the report has if it ends here.
+ *
+ * Borrows its arguments for the call. Threads may share the writer for it. Does not block.
+ *
+ * @param jobs may be NULL.
+ * @param len  may be NULL.
+ */
+edge_report_result edge_report_writer_status(const struct edge_report_writer *writer,
+                                             size_t *jobs,
+                                             size_t *len,
+                                             struct edge_report_error *error);
+
+/**
+ * Ends the report: its bytes stand at the front of the buffer. The writer can only be begun again after this, whatever the result.
+ *
+ * Gives the borrowed memory back. One thread at a time. Does not block.
+ *
+ * @return EDGE_REPORT_OK, or EDGE_REPORT_E_EMPTY if there is no job.
+ */
+edge_report_result edge_report_writer_finish(struct edge_report_writer *writer,
+                                             size_t *len,
+                                             struct edge_report_error *error);
+
+/**
+ * Writes the whole URL that reports go to, which stays the same. It has no NUL at its end.
+ *
+ * Borrows all arguments for the call. Any thread. Does not block.
+ *
+ * @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed.
+ * @return EDGE_REPORT_OK, or what is wrong with the URL or the project id, with its offset.
+ */
+edge_report_result edge_report_url(struct edge_report_str base_url,
+                                   struct edge_report_str project_id,
+                                   void *buffer,
+                                   size_t capacity,
+                                   size_t *len,
+                                   struct edge_report_error *error);
+
+/**
+ * Makes the request that carries a report: its path and its signature are written to a scratch buffer.
+ *
+ * Borrows all arguments for the call; the result borrows from `base_url`, `project_id`, `credentials` and `scratch`, and holds
+ * as long as these do. Any thread. Does not block.
+ *
+ * @param credentials may be NULL: nobody.
+ * @param body        the bytes of the report, which are to be sent unchanged.
+ * @param unix_ms     the wall clock: milliseconds since 1970. Must be within 15 minutes of the server's for key pairs.
+ * @param scratch     512 bytes do for usual keys and URLs; if not, the error says how many do, the same number for every body and time.
+ * @return EDGE_REPORT_OK; what is wrong with the URL, with its offset; or with the credentials.
+ */
+edge_report_result edge_report_request(struct edge_report_str base_url,
+                                       struct edge_report_str project_id,
+                                       const struct edge_report_credentials *credentials,
+                                       const void *body,
+                                       size_t body_len,
+                                       int64_t unix_ms,
+                                       void *scratch,
+                                       size_t capacity,
+                                       struct edge_report_http_request *request,
+                                       struct edge_report_error *error);
+
+/**
+ * Signs any request to the same gateway with a key pair.
+ *
+ * Borrows all arguments for the call; the result is in `buffer`. Any thread. Does not block.
+ *
+ * @param credentials a key pair.
+ * @param unix_ms     the wall clock: milliseconds since 1970.
+ * @return EDGE_REPORT_OK, or what cannot be signed; EDGE_REPORT_E_TOO_MANY headers or query parameters.
+ */
+edge_report_result edge_report_sign(const struct edge_report_signable *request,
+                                    const struct edge_report_credentials *credentials,
+                                    int64_t unix_ms,
+                                    void *buffer,
+                                    size_t capacity,
+                                    struct edge_report_signature *signature,
+                                    struct edge_report_error *error);
+
+/**
+ * Writes the canonical request whose hash is signed: what to compare when a server calls a signature wrong.
+ * It has the security token in it, and no key.
+ *
+ * Borrows all arguments for the call. Any thread. Does not block.
+ *
+ * @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are needed.
+ */
+edge_report_result edge_report_canonical_request(const struct edge_report_signable *request,
+                                                 const struct edge_report_credentials *credentials,
+                                                 int64_t unix_ms,
+                                                 void *buffer,
+                                                 size_t capacity,
+                                                 size_t *len,
+                                                 struct edge_report_error *error);
+
+/**
+ * Reads the answer to a report. The body may be cut or anything else: what is not a whole JSON object is no acceptance.
+ *
+ * Borrows all arguments for the call; the texts of the result borrow from `body`. Any thread. Does not block.
+ *
+ * @param status      the HTTP status.
+ * @param retry_after the header `Retry-After`; may be absent.
+ * @param date        the header `Date`; may be absent.
+ * @param unix_ms     the wall clock when the answer came, as it is: without the correction of edge_report_step.
+ */
+edge_report_result edge_report_read_reply(uint32_t status,
+                                          struct edge_report_str retry_after,
+                                          struct edge_report_str date,
+                                          const void *body,
+                                          size_t body_len,
+                                          int64_t unix_ms,
+                                          struct edge_report_reply *reply,
+                                          struct edge_report_error *error);
+
+/**
+ * Decodes a text of an answer: from how it stands in JSON to plain UTF-8, which is never longer.
+ *
+ * Borrows all arguments for the call. Any thread. Does not block.
+ *
+ * @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are enough.
+ */
+edge_report_result edge_report_unescape(struct edge_report_str text,
+                                        void *buffer,
+                                        size_t capacity,
+                                        size_t *len,
+                                        struct edge_report_error *error);
+
+/**
+ * Fills in the defaults, `struct_size` too.
+ *
+ * Borrows `config` for the call. Any thread. Does not block.
+ */
+edge_report_result edge_report_courier_config_init(struct edge_report_courier_config *config);
+
+/**
+ * Makes a courier whose reports wait in the caller's memory: they are gone when that is. Needs no heap.
+ *
+ * The memory is cut into the courier, room for one report of `report_bytes`, and segments: two for dead letters, and 4 to 16 for
+ * what waits. `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do.
+ *
+ * Takes the memory until `edge_report_courier_free`; borrows the rest for the call. Any thread. Does not block.
+ *
+ * @param config  NULL: the defaults.
+ * @param now_ms  the monotonic clock: milliseconds since any start.
+ * @param entropy a random number.
+ * @param courier gives the handle, which is in the memory.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_BUFFER_TOO_SMALL, with the least length of memory; or what is wrong with the arguments.
+ */
+edge_report_result edge_report_courier_new_ram(void *memory,
+                                               size_t memory_len,
+                                               const struct edge_report_courier_config *config,
+                                               uint64_t now_ms,
+                                               uint64_t entropy,
+                                               struct edge_report_courier **courier,
+                                               struct edge_report_error *error);
+
+/**
+ * Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. Needs no heap.
+ *
+ * `EDGE_REPORT_COURIER_SIZE` bytes of the memory are for the courier, the rest is room for one report.
+ *
+ * Takes the memory until `edge_report_courier_free`; copies the two tables, whose `user` must hold as long; borrows the rest for
+ * the call. Any thread. Blocks as long as the device does.
+ *
+ * @param live    where reports wait.
+ * @param dead    where dead letters are kept; segments of its own.
+ * @param config  NULL: the defaults.
+ * @param now_ms  the monotonic clock: milliseconds since any start.
+ * @param entropy a random number.
+ * @param courier gives the handle, which is in the memory.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE with the device's number; EDGE_REPORT_E_NEWER_FORMAT, and nothing was touched;
+ *         or what is wrong with the arguments.
+ */
+edge_report_result edge_report_courier_new_storage(const struct edge_report_storage *live,
+                                                   const struct edge_report_storage *dead,
+                                                   void *memory,
+                                                   size_t memory_len,
+                                                   const struct edge_report_courier_config *config,
+                                                   uint64_t now_ms,
+                                                   uint64_t entropy,
+                                                   struct edge_report_courier **courier,
+                                                   struct edge_report_error *error);
+
+/**
+ * Frees a courier: makes durable what is not yet, and gives its memory back. The handle is not usable after it. NULL is fine.
+ *
+ * Takes the courier. One thread at a time. Blocks as long as its storage does.
+ */
+void edge_report_courier_free(struct edge_report_courier *courier);
+
+/**
+ * Checks and encodes a report and stores it. When this returns, the report is as durable as the courier makes things.
+ *
+ * Borrows the report for the call. One thread at a time. Blocks as long as the storage does.
+ *
+ * @param ticket the report's name, counted from 1; may be NULL.
+ * @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
+ *         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit; EDGE_REPORT_E_STORAGE: it may be
+ *         stored all the same, so submit it again with the same message_id.
+ */
+edge_report_result edge_report_courier_submit(struct edge_report_courier *courier,
+                                              const struct edge_report_report *report,
+                                              uint64_t now_ms,
+                                              uint64_t *ticket,
+                                              struct edge_report_error *error);
+
+/**
+ * Like `edge_report_courier_submit`, for a report that is encoded: these very bytes are sent. They are checked.
+ *
+ * Borrows the bytes for the call. One thread at a time. Blocks as long as the storage does.
+ */
+edge_report_result edge_report_courier_submit_encoded(struct edge_report_courier *courier,
+                                                      const void *body,
+                                                      size_t body_len,
+                                                      uint64_t now_ms,
+                                                      uint64_t *ticket,
+                                                      struct edge_report_error *error);
+
+/**
+ * Says what to do next. Calling it again changes nothing: the same report is offered until `edge_report_courier_settle`.
+ *
+ * The step's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
+ * does.
+ *
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_BUFFER_TOO_SMALL if the room for one report is too small for one that waits;
+ *         EDGE_REPORT_E_STORAGE.
+ */
+edge_report_result edge_report_courier_next(struct edge_report_courier *courier,
+                                            uint64_t now_ms,
+                                            struct edge_report_step *step,
+                                            struct edge_report_error *error);
+
+/**
+ * Tells what came back for the report in flight, and says what becomes of it.
+ *
+ * Borrows `reply` for the call. One thread at a time. Blocks as long as the storage does.
+ *
+ * @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: surely not sent.
+ *                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
+ *                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
+ * @param reply   counts only with EDGE_REPORT_OK; else it may be NULL.
+ * @param entropy a random number, new each time.
+ * @param verdict may be NULL.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_STALE_TICKET if it is not in flight; EDGE_REPORT_E_STORAGE: settle again.
+ */
+edge_report_result edge_report_courier_settle(struct edge_report_courier *courier,
+                                              uint64_t ticket,
+                                              edge_report_result result,
+                                              const struct edge_report_reply *reply,
+                                              uint64_t now_ms,
+                                              uint64_t entropy,
+                                              struct edge_report_verdict *verdict,
+                                              struct edge_report_error *error);
+
+/**
+ * Tells how things stand.
+ *
+ * Borrows its arguments for the call. Threads may share the courier for it. Does not block.
+ */
+edge_report_result edge_report_courier_status(const struct edge_report_courier *courier,
+                                              struct edge_report_courier_state *status,
+                                              struct edge_report_error *error);
+
+/**
+ * Lets the next attempt come at once: the network is back, or somebody changed the credentials.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_courier_wake(struct edge_report_courier *courier,
+                                            uint64_t now_ms,
+                                            struct edge_report_error *error);
+
+/**
+ * Makes durable all that is not yet.
+ *
+ * One thread at a time. Blocks as long as the storage does.
+ */
+edge_report_result edge_report_courier_flush(struct edge_report_courier *courier,
+                                             struct edge_report_error *error);
+
+/**
+ * Gives the oldest dead letter behind the one with ticket `after`; with 0 the oldest of all. If there is none, its ticket is 0.
+ *
+ * The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
+ * does.
+ */
+edge_report_result edge_report_courier_dead_letter(struct edge_report_courier *courier,
+                                                   uint64_t after,
+                                                   struct edge_report_letter *letter,
+                                                   struct edge_report_error *error);
+
+/**
+ * Submits the oldest dead letter again, as a new report with the same bytes, and forgets the letter.
+ *
+ * One thread at a time. Blocks as long as the storage does.
+ *
+ * @param ticket the name of the new report, or 0 if there was no dead letter; may be NULL.
+ */
+edge_report_result edge_report_courier_resubmit_dead_letter(struct edge_report_courier *courier,
+                                                            uint64_t now_ms,
+                                                            uint64_t *ticket,
+                                                            struct edge_report_error *error);
+
+/**
+ * Forgets the dead letters up to and with the one of this ticket.
+ *
+ * One thread at a time. Blocks as long as the storage does.
+ */
+edge_report_result edge_report_courier_forget_dead_letters(struct edge_report_courier *courier,
+                                                           uint64_t ticket,
+                                                           struct edge_report_error *error);
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Makes a courier whose reports wait in a directory: they survive a restart, a kill and a power cut. The directory is made if its
+ * parent is there; it is for its owner alone, and one process at a time has it open.
+ *
+ * Borrows all arguments for the call. Any thread. Blocks as long as the file system does.
+ *
+ * @param dir     the directory, UTF-8.
+ * @param limits  NULL: the defaults.
+ * @param config  NULL: the defaults. Its `report_bytes` does not count here.
+ * @param now_ms  the monotonic clock: `edge_report_monotonic_ms()`.
+ * @param entropy a random number: `edge_report_random()`.
+ * @param courier gives the handle; free it with edge_report_courier_free.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_STORAGE with the system's error number;
+ *         EDGE_REPORT_E_NEWER_FORMAT; EDGE_REPORT_E_SPOOL_LIMITS. What is stored stays as it is.
+ */
+edge_report_result edge_report_courier_new_spool(struct edge_report_str dir,
+                                                 const struct edge_report_spool_limits *limits,
+                                                 const struct edge_report_courier_config *config,
+                                                 uint64_t now_ms,
+                                                 uint64_t entropy,
+                                                 struct edge_report_courier **courier,
+                                                 struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * The monotonic clock: milliseconds since the first call in this process. Any thread. Does not block.
+ */
+uint64_t edge_report_monotonic_ms(void);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * The wall clock: milliseconds since 1970. Any thread. Does not block.
+ */
+int64_t edge_report_unix_ms(void);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * A random number for jitter, not for secrets. Any thread. Does not block.
+ */
+uint64_t edge_report_random(void);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Checks all settings and makes a client. Touches no network.
+ *
+ * Borrows the config for the call, and copies what it needs. Any thread. Does not block.
+ *
+ * @param client gives the handle; free it with edge_report_client_free.
+ * @return EDGE_REPORT_OK, or which setting cannot be used, and why.
+ */
+edge_report_result edge_report_client_new(const struct edge_report_client_config *config,
+                                          struct edge_report_client **client,
+                                          struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Frees a client; its secrets are wiped. The handle is not usable after it. NULL is fine.
+ *
+ * Takes the client. One thread at a time. Does not block.
+ */
+void edge_report_client_free(struct edge_report_client *client);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Checks a report, encodes it, sends it once and reads the answer.
+ *
+ * Borrows the report for the call; the texts of the reply borrow from the client until the next call with it. One thread at a
+ * time. Blocks for `total_timeout_ms` at the most.
+ *
+ * @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: surely not sent, try
+ *         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
+ *         wrong.
+ */
+edge_report_result edge_report_client_send(struct edge_report_client *client,
+                                           const struct edge_report_report *report,
+                                           struct edge_report_reply *reply,
+                                           struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Like `edge_report_client_send`, for a report that is encoded: these very bytes are signed and sent, unchecked.
+ *
+ * Borrows the bytes for the call; the texts of the reply borrow from the client until the next call with it. One thread at a time.
+ * Blocks for `total_timeout_ms` at the most.
+ */
+edge_report_result edge_report_client_send_encoded(struct edge_report_client *client,
+                                                   const void *body,
+                                                   size_t body_len,
+                                                   struct edge_report_reply *reply,
+                                                   struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
+ *
+ * Borrows all arguments for the call. One thread at a time has the client. The courier is this thread's alone for the call; with
+ * `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
+ * lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
+ * more, at the most.
+ *
+ * @param lock  NULL: no other thread uses the courier.
+ * @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
+ * @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status. EDGE_REPORT_E_STORAGE and the like:
+ *         the courier's storage failed; what is stored stays.
+ */
+edge_report_result edge_report_client_deliver(struct edge_report_client *client,
+                                              struct edge_report_courier *courier,
+                                              const struct edge_report_lock *lock,
+                                              uint32_t timeout_ms,
+                                              edge_report_pause *pause,
+                                              struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Sends from now on with other credentials: tokens live 24 hours. After an error the old ones stay.
+ *
+ * Borrows `credentials` for the call, and copies them; NULL: nobody. One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_credentials(struct edge_report_client *client,
+                                                      const struct edge_report_credentials *credentials,
+                                                      struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Signs with a clock that is ahead of the system's by `ms`: see `clock_skew_ms` of a reply. edge_report_client_deliver sets it, too.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_clock_offset(struct edge_report_client *client,
+                                                       int64_t ms,
+                                                       struct edge_report_error *error);
+#endif
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+/** Initialises an edge_report_str from a string literal: `edge_report_str id = EDGE_REPORT_STR("node-7-000001");` */
+#define EDGE_REPORT_STR(literal) {"" literal, sizeof("" literal) - 1}
+
+/** The least memory that edge_report_courier_new_ram takes for reports of so many bytes, for an array of static size. */
+#define EDGE_REPORT_COURIER_RAM(report_bytes)                                                                  \
+  ((size_t)EDGE_REPORT_COURIER_SIZE + 14 + (report_bytes) +                                                    \
+   6 * (((size_t)(report_bytes) + ((report_bytes) < 512 ? (size_t)(report_bytes) / 2 : 256) + 312) / 8 * 8))
+
+/** A view of a string that ends with NUL; an absent text for NULL. */
+static inline edge_report_str edge_report_str_of(const char *text) {
+  edge_report_str view = {text, 0};
+  while (text != NULL && text[view.len] != '\0') view.len++;
+  return view;
+}
+
+#endif /* EDGE_REPORT_H */

@@ -1,0 +1,291 @@
+// edge-report for C++17: owners for the handles of edge_report.h, views in, exceptions out. It adds no logic: what each function
+// does, what it borrows and when it blocks is said there.
+//
+// A call that fails throws edge_report::error. With EDGE_REPORT_NO_EXCEPTIONS defined nothing is thrown: calls return a
+// [[nodiscard]] edge_report::outcome, which holds the value or the error.
+#ifndef EDGE_REPORT_HPP
+#define EDGE_REPORT_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "edge_report.h"
+
+#ifndef EDGE_REPORT_NO_EXCEPTIONS
+#include <exception>
+#endif
+
+namespace edge_report {
+
+/// A text for C, which must outlive the view. A string_view without a pointer is an absent text.
+inline edge_report_str str(std::string_view text) { return {text.data(), text.size()}; }
+
+/// A text of C.
+inline std::string_view view(edge_report_str text) {
+  return text.ptr ? std::string_view(text.ptr, text.len) : std::string_view();
+}
+
+/// What went wrong: edge_report_error, with a text.
+#ifdef EDGE_REPORT_NO_EXCEPTIONS
+class error {
+#else
+class error : public std::exception {
+#endif
+ public:
+  explicit error(const edge_report_error &data = {}) : data_(data) {
+    if (data_.path[0]) text_ += std::string(data_.path) + ": ";
+    text_ += edge_report_result_text(data_.code);
+    if (data_.detail[0]) text_ += std::string(": ") + data_.detail;
+  }
+  edge_report_result code() const noexcept { return data_.code; }
+  const edge_report_error &data() const noexcept { return data_; }
+#ifdef EDGE_REPORT_NO_EXCEPTIONS
+  const char *what() const noexcept { return text_.c_str(); }
+#else
+  const char *what() const noexcept override { return text_.c_str(); }
+#endif
+
+ private:
+  edge_report_error data_;
+  std::string text_;
+};
+
+#ifdef EDGE_REPORT_NO_EXCEPTIONS
+/// The value of a call, or its error.
+template <class T>
+class [[nodiscard]] outcome {
+ public:
+  outcome(T &&value) : value_(std::move(value)) {}
+  outcome(const edge_report_error &data) : error_(std::make_unique<edge_report::error>(data)) {}
+  explicit operator bool() const noexcept { return !error_; }
+  /// Only where there is no error.
+  T &operator*() noexcept { return value_; }
+  T *operator->() noexcept { return &value_; }
+  /// Only where there is one.
+  const edge_report::error &failure() const noexcept { return *error_; }
+
+ private:
+  T value_{};
+  std::unique_ptr<edge_report::error> error_;
+};
+#else
+template <class T>
+using outcome = T;
+#endif
+
+/// Stands for the value of a call that has none.
+struct done {};
+
+namespace detail {
+/// Runs a function of C, which writes an error, and gives the value or the error.
+template <class T, class Call>
+outcome<T> run(T value, Call call) {
+  edge_report_error error{};
+  if (call(value, &error) == EDGE_REPORT_OK) return outcome<T>(std::move(value));
+#ifdef EDGE_REPORT_NO_EXCEPTIONS
+  return outcome<T>(error);
+#else
+  throw edge_report::error(error);
+#endif
+}
+
+struct free_handle {
+  void operator()(edge_report_courier *handle) const noexcept { edge_report_courier_free(handle); }
+#ifndef EDGE_REPORT_BARE
+  void operator()(edge_report_client *handle) const noexcept { edge_report_client_free(handle); }
+#endif
+};
+
+template <class Handle>
+using owner = std::unique_ptr<Handle, free_handle>;
+
+/// Gives a handle to its owner.
+template <class T, class Handle, class Make>
+outcome<T> own(Make make) {
+  return run(T(), [&](T &object, edge_report_error *error) {
+    Handle *handle = nullptr;
+    edge_report_result result = make(&handle, error);
+    if (result == EDGE_REPORT_OK) object = T(handle);
+    return result;
+  });
+}
+}  // namespace detail
+
+/// The canonical bytes of a report.
+inline outcome<std::string> encode(const edge_report_report &report) {
+  return detail::run(std::string(), [&](std::string &body, edge_report_error *error) {
+    std::size_t len = 0;
+    edge_report_result result = edge_report_encoded_len(&report, &len, error);
+    if (result != EDGE_REPORT_OK) return result;
+    body.resize(len);
+    return edge_report_encode(&report, body.data(), body.size(), &len, error);
+  });
+}
+
+/// Checks JSON text: its first error is thrown; the first findings of all go to `findings`, and how many there were to `summary`.
+inline outcome<done> check(std::string_view text, edge_report_finding *findings = nullptr, std::size_t capacity = 0,
+                           edge_report_summary *summary = nullptr) {
+  return detail::run(done(), [&](done &, edge_report_error *error) {
+    return edge_report_check(text.data(), text.size(), findings, capacity, summary, error);
+  });
+}
+
+/// A text of an answer, decoded.
+inline outcome<std::string> unescape(edge_report_str text) {
+  return detail::run(std::string(text.len, '\0'), [&](std::string &decoded, edge_report_error *error) {
+    std::size_t len = 0;
+    edge_report_result result = edge_report_unescape(text, decoded.data(), decoded.size(), &len, error);
+    decoded.resize(len);
+    return result;
+  });
+}
+
+/// Reads the answer to a report; its texts borrow from `body`.
+inline outcome<edge_report_reply> read_reply(unsigned status, std::string_view retry_after, std::string_view date,
+                                             std::string_view body, std::int64_t unix_ms) {
+  return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+    return edge_report_read_reply(status, str(retry_after), str(date), body.data(), body.size(), unix_ms, &reply, error);
+  });
+}
+
+/// The defaults of a courier.
+inline edge_report_courier_config courier_config() {
+  edge_report_courier_config config;
+  edge_report_courier_config_init(&config);
+  return config;
+}
+
+/// Owns an edge_report_courier.
+class courier {
+ public:
+  courier() = default;
+  explicit courier(edge_report_courier *handle) : handle_(handle) {}
+  /// In the caller's memory, which must outlive it.
+  static outcome<courier> in_memory(void *memory, std::size_t size, const edge_report_courier_config &config,
+                                    std::uint64_t now_ms, std::uint64_t entropy) {
+    return detail::own<courier, edge_report_courier>([&](edge_report_courier **handle, edge_report_error *error) {
+      return edge_report_courier_new_ram(memory, size, &config, now_ms, entropy, handle, error);
+    });
+  }
+  /// On a device behind callbacks, with the caller's memory, which must outlive it.
+  static outcome<courier> on_storage(const edge_report_storage &live, const edge_report_storage &dead, void *memory,
+                                     std::size_t size, const edge_report_courier_config &config, std::uint64_t now_ms,
+                                     std::uint64_t entropy) {
+    return detail::own<courier, edge_report_courier>([&](edge_report_courier **handle, edge_report_error *error) {
+      return edge_report_courier_new_storage(&live, &dead, memory, size, &config, now_ms, entropy, handle, error);
+    });
+  }
+#ifndef EDGE_REPORT_BARE
+  /// In a directory.
+  static outcome<courier> in_spool(std::string_view dir, const edge_report_courier_config &config = courier_config(),
+                                   const edge_report_spool_limits *limits = nullptr) {
+    return detail::own<courier, edge_report_courier>([&](edge_report_courier **handle, edge_report_error *error) {
+      return edge_report_courier_new_spool(str(dir), limits, &config, edge_report_monotonic_ms(), edge_report_random(),
+                                           handle, error);
+    });
+  }
+#endif
+  outcome<std::uint64_t> submit(const edge_report_report &report, std::uint64_t now_ms) {
+    return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
+      return edge_report_courier_submit(get(), &report, now_ms, &ticket, error);
+    });
+  }
+  outcome<std::uint64_t> submit_encoded(std::string_view body, std::uint64_t now_ms) {
+    return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
+      return edge_report_courier_submit_encoded(get(), body.data(), body.size(), now_ms, &ticket, error);
+    });
+  }
+  outcome<edge_report_step> next(std::uint64_t now_ms) {
+    return detail::run(edge_report_step{}, [&](edge_report_step &step, edge_report_error *error) {
+      return edge_report_courier_next(get(), now_ms, &step, error);
+    });
+  }
+  /// `reply` counts only with EDGE_REPORT_OK.
+  outcome<edge_report_verdict> settle(std::uint64_t ticket, edge_report_result result, const edge_report_reply *reply,
+                                      std::uint64_t now_ms, std::uint64_t entropy) {
+    return detail::run(edge_report_verdict{}, [&](edge_report_verdict &verdict, edge_report_error *error) {
+      return edge_report_courier_settle(get(), ticket, result, reply, now_ms, entropy, &verdict, error);
+    });
+  }
+  outcome<edge_report_courier_state> status() const {
+    return detail::run(edge_report_courier_state{}, [&](edge_report_courier_state &state, edge_report_error *error) {
+      return edge_report_courier_status(get(), &state, error);
+    });
+  }
+  outcome<done> wake(std::uint64_t now_ms) {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_courier_wake(get(), now_ms, error); });
+  }
+  outcome<done> flush() {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_courier_flush(get(), error); });
+  }
+  outcome<edge_report_letter> dead_letter(std::uint64_t after = 0) {
+    return detail::run(edge_report_letter{}, [&](edge_report_letter &letter, edge_report_error *error) {
+      return edge_report_courier_dead_letter(get(), after, &letter, error);
+    });
+  }
+  outcome<std::uint64_t> resubmit_dead_letter(std::uint64_t now_ms) {
+    return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
+      return edge_report_courier_resubmit_dead_letter(get(), now_ms, &ticket, error);
+    });
+  }
+  outcome<done> forget_dead_letters(std::uint64_t ticket) {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_courier_forget_dead_letters(get(), ticket, error);
+    });
+  }
+  /// The handle, which stays owned here.
+  edge_report_courier *get() const noexcept { return handle_.get(); }
+
+ private:
+  detail::owner<edge_report_courier> handle_;
+};
+
+#ifndef EDGE_REPORT_BARE
+/// Owns an edge_report_client.
+class client {
+ public:
+  client() = default;
+  explicit client(edge_report_client *handle) : handle_(handle) {}
+  /// `struct_size` is filled in.
+  static outcome<client> open(edge_report_client_config config) {
+    config.struct_size = sizeof config;
+    return detail::own<client, edge_report_client>([&](edge_report_client **handle, edge_report_error *error) {
+      return edge_report_client_new(&config, handle, error);
+    });
+  }
+  /// The texts of the reply hold until the next call.
+  outcome<edge_report_reply> send(const edge_report_report &report) {
+    return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+      return edge_report_client_send(get(), &report, &reply, error);
+    });
+  }
+  outcome<edge_report_reply> send_encoded(std::string_view body) {
+    return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+      return edge_report_client_send_encoded(get(), body.data(), body.size(), &reply, error);
+    });
+  }
+  /// EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP.
+  outcome<edge_report_pause> deliver(courier &from, std::uint32_t timeout_ms, const edge_report_lock *lock = nullptr) {
+    return detail::run(edge_report_pause(), [&](edge_report_pause &pause, edge_report_error *error) {
+      return edge_report_client_deliver(get(), from.get(), lock, timeout_ms, &pause, error);
+    });
+  }
+  outcome<done> set_credentials(const edge_report_credentials &credentials) {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_client_set_credentials(get(), &credentials, error);
+    });
+  }
+  edge_report_client *get() const noexcept { return handle_.get(); }
+
+ private:
+  detail::owner<edge_report_client> handle_;
+};
+#endif
+
+}  // namespace edge_report
+
+#endif  // EDGE_REPORT_HPP

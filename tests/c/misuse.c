@@ -1,0 +1,554 @@
+/* Wrong use gets a code each time, and never a crash. Also built for the bare library. */
+#include "test.h"
+
+static char buffer[512];
+static size_t len;
+static edge_report_error error;
+static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
+
+/* The last call failed with this path. */
+#define AT(wanted_path) CHECK(strcmp(error.path, wanted_path) == 0)
+
+static edge_report_result encode(const edge_report_report *report) {
+  return edge_report_encode(report, buffer, sizeof buffer, &len, &error);
+}
+
+static edge_report_courier *courier_in(void *at, size_t size) {
+  edge_report_courier_config config;
+  edge_report_courier *courier = NULL;
+  OK(edge_report_courier_config_init(&config));
+  config.report_bytes = 512;
+  config.start_spread_ms = 0;
+  OK(edge_report_courier_new_ram(at, size, &config, 0, 0, &courier, NULL));
+  return courier;
+}
+
+/* Each text of a report, broken in every way. */
+static void texts(void) {
+  edge_report_exception detail;
+  memset(&detail, 0, sizeof detail);
+  SAMPLE_REPORT(report);
+  struct {
+    edge_report_str *text;
+    const char *path;
+    int in_detail;
+  } members[] = {
+      {&report.message_id, "message_id", 0},
+      {&report.msg_confirm_topic, "msg_confirm_topic", 0},
+      {&report_job.status, "jobs[0].status", 0},
+      {&report_job.exceptions, "jobs[0].exceptions", 0},
+      {&report_job.metrics, "jobs[0].metrics", 0},
+      {&report_job.plan, "jobs[0].plan", 0},
+      {&detail.error_id, "jobs[0].exceptions.error_id", 1},
+      {&detail.error_type, "jobs[0].exceptions.error_type", 1},
+      {&detail.error_cause, "jobs[0].exceptions.error_cause", 1},
+      {&detail.exception, "jobs[0].exceptions.exception", 1},
+      {&detail.error_time, "jobs[0].exceptions.error_time", 1},
+  };
+  struct {
+    edge_report_str text;
+    edge_report_result result;
+    size_t offset;
+  } broken[] = {
+      {{NULL, 5}, EDGE_REPORT_E_NULL_POINTER, EDGE_REPORT_NONE},
+      {{NULL, SIZE_MAX}, EDGE_REPORT_E_NULL_POINTER, EDGE_REPORT_NONE},
+      {{"x", SIZE_MAX}, EDGE_REPORT_E_OUT_OF_RANGE, EDGE_REPORT_NONE},
+      {{"\xff", 1}, EDGE_REPORT_E_JSON_NOT_UTF8, 0},
+      {{"ab\xc3", 3}, EDGE_REPORT_E_JSON_NOT_UTF8, 2},
+      {{"\xed\xa0\x80", 3}, EDGE_REPORT_E_JSON_NOT_UTF8, 0},
+      {{"a\xc0\x80", 3}, EDGE_REPORT_E_JSON_NOT_UTF8, 1},
+  };
+  edge_report_courier *courier = courier_in(memory, sizeof memory);
+  for (size_t m = 0; m < sizeof members / sizeof members[0]; m++) {
+    edge_report_str before = *members[m].text;
+    report_job.exception = members[m].in_detail ? &detail : NULL;
+    for (size_t b = 0; b < sizeof broken / sizeof broken[0]; b++) {
+      *members[m].text = broken[b].text;
+      GIVES(broken[b].result, encode(&report));
+      AT(members[m].path);
+      CHECK(error.offset == broken[b].offset && error.code == broken[b].result);
+      GIVES(broken[b].result, edge_report_encoded_len(&report, &len, NULL));
+      GIVES(broken[b].result, edge_report_courier_submit(courier, &report, 0, NULL, NULL));
+    }
+    *members[m].text = before;
+    OK(encode(&report));
+  }
+  edge_report_courier_free(courier);
+  report_job.exceptions = str("text");
+  GIVES(EDGE_REPORT_E_CONFLICT, encode(&report));
+  AT("jobs[0].exceptions");
+}
+
+static void values(void) {
+  SAMPLE_REPORT(report);
+  report.jobs_len = 0;
+  GIVES(EDGE_REPORT_E_EMPTY, encode(&report));
+  AT("jobs");
+  report.jobs = NULL;
+  GIVES(EDGE_REPORT_E_EMPTY, encode(&report));
+  report.jobs_len = 2;
+  GIVES(EDGE_REPORT_E_NULL_POINTER, encode(&report));
+  AT("jobs");
+  report.jobs = &report_job;
+  report.jobs_len = SIZE_MAX / 2;
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, encode(&report));
+  report.jobs = (const edge_report_job *)(const void *)((const char *)&report_job + 1);
+  report.jobs_len = 1;
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, encode(&report));
+  report.jobs = &report_job;
+  report.message_id = str("");
+  GIVES(EDGE_REPORT_E_EMPTY, encode(&report));
+  AT("message_id");
+  report.message_id = str(NULL);
+  GIVES(EDGE_REPORT_E_EMPTY, encode(&report));
+  report.message_id = str("1");
+  report_job.job_id = -1;
+  GIVES(EDGE_REPORT_E_NOT_POSITIVE, encode(&report));
+  AT("jobs[0].job_id");
+  report_job.job_id = 0;
+  OK(encode(&report));
+  report_job.create_time = 0;
+  GIVES(EDGE_REPORT_E_NOT_POSITIVE, encode(&report));
+  AT("jobs[0].create_time");
+  report_job.create_time = 1;
+  report_job.status = str(NULL);
+  GIVES(EDGE_REPORT_E_EMPTY, encode(&report));
+  AT("jobs[0].status");
+  report_job.status = str("x");
+  edge_report_exception detail;
+  memset(&detail, 0, sizeof detail);
+  detail.error_time_ms = INT64_MIN;
+  report_job.exception = &detail;
+  GIVES(EDGE_REPORT_E_TIME_OUT_OF_RANGE, encode(&report));
+  AT("jobs[0].exceptions.error_time");
+}
+
+/* Where a result belongs there must be room for one; nothing else was done. */
+static void outputs(void) {
+  SAMPLE_REPORT(report);
+  edge_report_credentials keys = {EDGE_REPORT_STR("A"), EDGE_REPORT_STR("S"), {NULL, 0}, {NULL, 0}};
+  edge_report_signable signable;
+  edge_report_courier_config config;
+  edge_report_writer writer;
+  memset(&signable, 0, sizeof signable);
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_encode(&report, buffer, sizeof buffer, NULL, &error));
+  AT("len");
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_encode(NULL, buffer, sizeof buffer, &len, &error));
+  AT("report");
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_encode(&report, NULL, sizeof buffer, &len, &error));
+  AT("buffer");
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_encode(&report, buffer, SIZE_MAX, &len, NULL));
+  GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, edge_report_encode(&report, NULL, 0, &len, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_encoded_len(&report, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_encoded_len(NULL, &len, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_check(NULL, 1, NULL, 0, NULL, &error));
+  AT("text");
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_check("{}", 2, NULL, 1, NULL, &error));
+  AT("findings");
+  GIVES(EDGE_REPORT_E_JSON_UNEXPECTED_END, edge_report_check(NULL, 0, NULL, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_writer_init(NULL, buffer, sizeof buffer, str("t"), str("1"), NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_writer_job(NULL, &report_job, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_writer_status(NULL, NULL, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_writer_finish(NULL, &len, NULL));
+  OK(edge_report_writer_init(&writer, buffer, sizeof buffer, str("t"), str("1"), NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_writer_job(&writer, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_writer_finish(&writer, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER,
+        edge_report_request(str("http://a"), str("p"), NULL, "", 0, 0, buffer, sizeof buffer, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_sign(&signable, &keys, 0, buffer, sizeof buffer, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_canonical_request(&signable, &keys, 0, buffer, sizeof buffer, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_read_reply(200, str(NULL), str(NULL), "", 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_unescape(str("a"), buffer, sizeof buffer, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_config_init(NULL));
+  OK(edge_report_courier_config_init(&config));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, NULL, NULL));
+  /* An error that is not aligned is left alone. */
+  GIVES(EDGE_REPORT_E_NULL_POINTER,
+        edge_report_encoded_len(NULL, &len, (edge_report_error *)(void *)((char *)memory + 1)));
+}
+
+static void writers(void) {
+  SAMPLE_JOB(job);
+  edge_report_writer writer;
+  memset(&writer, 0, sizeof writer);
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_writer_job(&writer, &job, &error));
+  AT("writer");
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_writer_status(&writer, NULL, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_writer_finish(&writer, &len, NULL));
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE,
+        edge_report_writer_job((edge_report_writer *)(void *)((char *)&writer + 1), &job, NULL));
+  /* Each length is either enough or not, and the error tells what is. */
+  static const char id[] = "1";
+  size_t needed = 0;
+  for (size_t room = 0; room <= 200; room++) {
+    edge_report_result result = edge_report_writer_init(&writer, buffer, room, str(NULL), str(id), &error);
+    if (result != EDGE_REPORT_OK) {
+      GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, result);
+      CHECK(error.needed > room);
+      GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_writer_job(&writer, &job, NULL));
+      continue;
+    }
+    result = edge_report_writer_job(&writer, &job, &error);
+    if (result != EDGE_REPORT_OK) {
+      GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, result);
+      CHECK(error.needed > room);
+      needed = error.needed;
+      GIVES(EDGE_REPORT_E_EMPTY, edge_report_writer_finish(&writer, &len, NULL));
+    } else {
+      CHECK(room >= needed);
+      OK(edge_report_writer_finish(&writer, &len, NULL));
+      CHECK(len == needed);
+      OK(edge_report_check(buffer, len, NULL, 0, NULL, NULL));
+    }
+    GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_writer_finish(&writer, &len, NULL));
+  }
+  /* Begun twice: the first is dropped. An invalid job leaves what is there. */
+  OK(edge_report_writer_init(&writer, buffer, sizeof buffer, str(NULL), str(id), NULL));
+  OK(edge_report_writer_job(&writer, &job, NULL));
+  OK(edge_report_writer_init(&writer, buffer, sizeof buffer, str(NULL), str(id), NULL));
+  OK(edge_report_writer_job(&writer, &job, NULL));
+  job.job_id = -1;
+  GIVES(EDGE_REPORT_E_NOT_POSITIVE, edge_report_writer_job(&writer, &job, &error));
+  AT("jobs[1].job_id");
+  job.metrics = view(NULL, 1);
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_writer_job(&writer, &job, &error));
+  AT("jobs[1].metrics");
+  OK(edge_report_writer_finish(&writer, &len, NULL));
+  CHECK(len == needed);
+  GIVES(EDGE_REPORT_E_EMPTY, edge_report_writer_init(&writer, buffer, sizeof buffer, str(""), str(id), NULL));
+  GIVES(EDGE_REPORT_E_EMPTY, edge_report_writer_init(&writer, buffer, sizeof buffer, str("t"), str(NULL), NULL));
+}
+
+static void exchanges(void) {
+  edge_report_credentials credentials;
+  edge_report_http_request request;
+  edge_report_reply reply;
+  memset(&credentials, 0, sizeof credentials);
+  struct {
+    const char *url, *project;
+    edge_report_result result;
+    const char *path;
+    size_t offset;
+  } cases[] = {
+      {NULL, "p", EDGE_REPORT_E_NULL_POINTER, "base_url", EDGE_REPORT_NONE},
+      {"https://a", NULL, EDGE_REPORT_E_NULL_POINTER, "project_id", EDGE_REPORT_NONE},
+      {"", "p", EDGE_REPORT_E_URL_SCHEME, "base_url", 0},
+      {"https://\xff", "p", EDGE_REPORT_E_JSON_NOT_UTF8, "base_url", 8},
+      {"https://a:0", "p", EDGE_REPORT_E_URL_PORT, "base_url", 10},
+      {"https://a?x", "p", EDGE_REPORT_E_URL_QUERY, "base_url", 9},
+      {"https://a", "..", EDGE_REPORT_E_PROJECT_ID, "project_id", 0},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    GIVES(cases[i].result, edge_report_request(str(cases[i].url), str(cases[i].project), &credentials, "", 0, 0, buffer,
+                                               sizeof buffer, &request, &error));
+    AT(cases[i].path);
+    CHECK(error.offset == cases[i].offset);
+    GIVES(cases[i].result, edge_report_url(str(cases[i].url), str(cases[i].project), buffer, sizeof buffer, &len, NULL));
+  }
+  credentials.access_key = str("A");
+  GIVES(EDGE_REPORT_E_SECRET_KEY,
+        edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, sizeof buffer, &request, NULL));
+  credentials.secret_key = str("S");
+  for (size_t room = 0; room < sizeof buffer; room++) {
+    edge_report_result result =
+        edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, room, &request, &error);
+    if (result == EDGE_REPORT_OK) break;
+    GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, result);
+    CHECK(error.needed > room);
+  }
+  GIVES(EDGE_REPORT_E_TIME_OUT_OF_RANGE, edge_report_request(str("http://a"), str("p"), &credentials, "", 0, INT64_MIN,
+                                                             buffer, sizeof buffer, &request, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_request(str("http://a"), str("p"), &credentials, NULL, 1, 0, buffer,
+                                                        sizeof buffer, &request, NULL));
+  credentials.token = str("t");
+  GIVES(EDGE_REPORT_E_CONFLICT,
+        edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, sizeof buffer, &request, NULL));
+
+  edge_report_signable signable;
+  edge_report_signature signature;
+  edge_report_header headers[17];
+  memset(&signable, 0, sizeof signable);
+  memset(&headers, 0, sizeof headers);
+  credentials.token = str(NULL);
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_sign(NULL, &credentials, 0, buffer, sizeof buffer, &signature, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_sign(&signable, NULL, 0, buffer, sizeof buffer, &signature, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, &error));
+  AT("method");
+  signable.method = str("POST");
+  signable.host = str("a");
+  signable.path = str("/");
+  OK(edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, NULL));
+  signable.headers_len = 1;
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, &error));
+  AT("headers");
+  signable.headers = headers;
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, NULL));
+  headers[0].name = str("X-\n");
+  headers[0].value = str("");
+  GIVES(EDGE_REPORT_E_HEADER_NAME, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, NULL));
+  signable.headers_len = 17;
+  GIVES(EDGE_REPORT_E_TOO_MANY, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, &error));
+  AT("headers");
+  signable.headers_len = 0;
+  signable.query = headers;
+  signable.query_len = 17;
+  GIVES(EDGE_REPORT_E_TOO_MANY, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, &error));
+  AT("query");
+  memset(&credentials, 0, sizeof credentials);
+  GIVES(EDGE_REPORT_E_ACCESS_KEY, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, NULL));
+
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_read_reply(65536, str(NULL), str(NULL), "", 0, 0, &reply, &error));
+  AT("status");
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_read_reply(200, str(NULL), str(NULL), NULL, 1, 0, &reply, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_read_reply(200, view(NULL, 1), str(NULL), "", 0, 0, &reply, NULL));
+  OK(edge_report_read_reply(503, str("\xff"), str("\xff"), "\xff", 1, 0, &reply, NULL));
+  CHECK(!reply.has_retry_after && !reply.has_clock_skew);
+  /* What was never JSON decodes to something, within its length. */
+  OK(edge_report_unescape(str("a\\"), buffer, 2, &len, NULL));
+  OK(edge_report_unescape(str("\\ud800\\u"), buffer, 8, &len, NULL));
+  OK(edge_report_unescape(str(NULL), NULL, 0, &len, NULL));
+  CHECK(len == 0);
+}
+
+static void couriers(void) {
+  SAMPLE_REPORT(report);
+  edge_report_courier_config config;
+  edge_report_courier *courier = NULL;
+  edge_report_step step;
+  edge_report_reply reply;
+  edge_report_letter letter;
+  edge_report_courier_state state;
+  uint64_t ticket;
+  memset(&reply, 0, sizeof reply);
+  OK(edge_report_courier_config_init(&config));
+  config.report_bytes = 512;
+  config.start_spread_ms = 0;
+  size_t sizes[] = {0, 1, sizeof config - 1, sizeof config + 1, SIZE_MAX};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    config.struct_size = sizes[i];
+    GIVES(EDGE_REPORT_E_STRUCT_SIZE, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, &error));
+    AT("config");
+  }
+  config.struct_size = sizeof config;
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_ram(NULL, sizeof memory, &config, 0, 0, &courier, NULL));
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_new_ram(memory, SIZE_MAX, &config, 0, 0, &courier, NULL));
+  /* At every length and every alignment: too little, and how much is enough. */
+  for (size_t skip = 0; skip < 9; skip++) {
+    size_t size = 0;
+    while (size + skip <= sizeof memory) {
+      edge_report_result result =
+          edge_report_courier_new_ram((char *)memory + skip, size, &config, 0, 0, &courier, &error);
+      if (result == EDGE_REPORT_OK) break;
+      GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, result);
+      CHECK(error.needed > size && error.needed <= EDGE_REPORT_COURIER_RAM(512));
+      size += error.needed > size + 400 ? 397 : 1;
+    }
+    CHECK(size == error.needed);
+    OK(edge_report_courier_submit(courier, &report, 0, &ticket, NULL));
+    edge_report_courier_free(courier);
+  }
+  config.report_bytes = SIZE_MAX;
+  GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
+
+  courier = courier_in(memory, sizeof memory);
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit(NULL, &report, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit(courier, NULL, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit_encoded(courier, NULL, 5, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_JSON_UNEXPECTED_END, edge_report_courier_submit_encoded(courier, "{", 1, 0, NULL, &error));
+  CHECK(error.offset == 1);
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_next(courier, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_STALE_TICKET,
+        edge_report_courier_settle(courier, 1, EDGE_REPORT_E_NOT_SENT, NULL, 0, 0, NULL, &error));
+  AT("ticket");
+  char big[600];
+  memset(big, 'm', sizeof big);
+  report_job.metrics = view(big, sizeof big);
+  GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, edge_report_courier_submit(courier, &report, 0, NULL, &error));
+  CHECK(error.needed > 600);
+  report_job.metrics = str(NULL);
+  OK(edge_report_courier_submit(courier, &report, 0, &ticket, NULL));
+  OK(edge_report_courier_next(courier, 0, &step, NULL));
+  GIVES(EDGE_REPORT_E_STALE_TICKET,
+        edge_report_courier_settle(courier, ticket + 1, EDGE_REPORT_E_NOT_SENT, NULL, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, NULL, 0, 0, NULL, &error));
+  AT("reply");
+  edge_report_result unknown[] = {-1, 10, 9999, INT32_MIN, INT32_MAX};
+  for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++)
+    GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, unknown[i], NULL, 0, 0, NULL, NULL));
+  uint32_t outcomes[] = {0, 7, 256, UINT32_MAX};
+  for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++) {
+    reply.outcome = outcomes[i];
+    GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, 0, 0, NULL, &error));
+    AT("outcome");
+    CHECK(strcmp(edge_report_outcome_name(outcomes[i]), "unknown") == 0);
+  }
+  reply.outcome = EDGE_REPORT_OUTCOME_ACCEPTED;
+  reply.status = 65536;
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, 0, 0, NULL, NULL));
+  reply.status = 200;
+  OK(edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_STALE_TICKET, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_status(courier, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_dead_letter(courier, 0, NULL, NULL));
+  OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
+  CHECK(letter.ticket == 0 && !letter.body.ptr);
+  OK(edge_report_courier_resubmit_dead_letter(courier, 0, &ticket, NULL));
+  CHECK(ticket == 0);
+  OK(edge_report_courier_forget_dead_letters(courier, UINT64_MAX, NULL));
+  OK(edge_report_courier_wake(courier, UINT64_MAX, NULL));
+  OK(edge_report_courier_flush(courier, NULL));
+
+  edge_report_courier_free(NULL);
+  edge_report_courier_free(courier);
+  edge_report_courier_free(courier);
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_submit(courier, &report, 0, NULL, &error));
+  AT("courier");
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_next(courier, 0, &step, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_status(courier, &state, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_wake(courier, 0, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_flush(courier, NULL));
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE,
+        edge_report_courier_flush((edge_report_courier *)(void *)((char *)memory + 1), NULL));
+  memset(memory, 0, sizeof memory);
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_flush((edge_report_courier *)(void *)memory, NULL));
+}
+
+static int32_t never_each(void *user, edge_report_storage_each each, void *context) {
+  (void)user, (void)each, (void)context;
+  return 0;
+}
+static int32_t never_id(void *user, uint32_t id) {
+  (void)user, (void)id;
+  return 0;
+}
+static int32_t never_create(void *user, uint32_t id, size_t size) {
+  (void)user, (void)id, (void)size;
+  return 0;
+}
+static int32_t never_read(void *user, uint32_t id, size_t offset, uint8_t *to, size_t size) {
+  (void)user, (void)id, (void)offset, (void)to, (void)size;
+  return 0;
+}
+static int32_t never_write(void *user, uint32_t id, size_t offset, const uint8_t *from, size_t size) {
+  (void)user, (void)id, (void)offset, (void)from, (void)size;
+  return 0;
+}
+
+static void storages(void) {
+  edge_report_storage good = {sizeof good, NULL,       512,         4096,     never_each,
+                              never_create, never_read, never_write, never_id, never_id};
+  edge_report_courier *courier;
+  OK(edge_report_courier_new_storage(&good, &good, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
+  edge_report_courier_free(courier);
+  for (int broken = 0; broken < 12; broken++) {
+    edge_report_storage bad = good;
+    edge_report_result wanted = EDGE_REPORT_E_NULL_POINTER;
+    switch (broken) {
+      case 0: bad.list = NULL; break;
+      case 1: bad.create = NULL; break;
+      case 2: bad.read = NULL; break;
+      case 3: bad.write = NULL; break;
+      case 4: bad.sync = NULL; break;
+      case 5: bad.discard = NULL; break;
+      case 6: bad.segment_bytes = 0; break;
+      case 7: bad.segment_bytes = 511; break;
+      case 8: bad.segment_bytes = 272; break;
+      case 9: bad.max_bytes = SIZE_MAX; break;
+      case 10: bad.struct_size = 0; break;
+      default: bad.struct_size = SIZE_MAX; break;
+    }
+    if (broken >= 6) wanted = EDGE_REPORT_E_OUT_OF_RANGE;
+    if (broken >= 10) wanted = EDGE_REPORT_E_STRUCT_SIZE;
+    GIVES(wanted, edge_report_courier_new_storage(&bad, &good, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
+    GIVES(wanted, edge_report_courier_new_storage(&good, &bad, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
+  }
+  GIVES(EDGE_REPORT_E_NULL_POINTER,
+        edge_report_courier_new_storage(NULL, &good, memory, sizeof memory, NULL, 0, 0, &courier, &error));
+  AT("live");
+  GIVES(EDGE_REPORT_E_NULL_POINTER,
+        edge_report_courier_new_storage(&good, NULL, memory, sizeof memory, NULL, 0, 0, &courier, &error));
+  AT("dead");
+  for (size_t size = 0; size < EDGE_REPORT_COURIER_SIZE; size++) {
+    edge_report_result result =
+        edge_report_courier_new_storage(&good, &good, memory, size, NULL, 0, 0, &courier, &error);
+    if (result == EDGE_REPORT_OK) break;
+    GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, result);
+    CHECK(error.needed > size && error.needed <= EDGE_REPORT_COURIER_SIZE);
+  }
+}
+
+#ifndef EDGE_REPORT_BARE
+static void hosts(void) {
+  edge_report_client_config config;
+  edge_report_client *client = NULL;
+  edge_report_courier *courier = NULL;
+  edge_report_spool_limits limits;
+  edge_report_reply reply;
+  memset(&config, 0, sizeof config);
+  memset(&limits, 0, sizeof limits);
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(NULL, &client, NULL));
+  GIVES(EDGE_REPORT_E_STRUCT_SIZE, edge_report_client_new(&config, &client, NULL));
+  config.struct_size = sizeof config;
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, &client, &error));
+  AT("base_url");
+  config.base_url = str("http://gateway.example");
+  config.project_id = str("p");
+  GIVES(EDGE_REPORT_E_PLAIN_HTTP, edge_report_client_new(&config, &client, NULL));
+  config.allow_plain_http = 2;
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_client_new(&config, &client, &error));
+  AT("allow_plain_http");
+  config.allow_plain_http = 1;
+  config.ca_certificate = str("no certificate");
+  GIVES(EDGE_REPORT_E_CA_CERTIFICATE, edge_report_client_new(&config, &client, &error));
+  CHECK(error.detail[0] != '\0');
+  config.ca_certificate = str(NULL);
+  config.client_key = str("no key");
+  GIVES(EDGE_REPORT_E_CLIENT_CERTIFICATE, edge_report_client_new(&config, &client, NULL));
+  config.client_key = str(NULL);
+  config.proxy = str("no URL");
+  GIVES(EDGE_REPORT_E_PROXY, edge_report_client_new(&config, &client, NULL));
+  config.proxy = str(NULL);
+  OK(edge_report_client_new(&config, &client, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send(client, NULL, &reply, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(client, NULL, 1, &reply, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(client, "{}", 2, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(NULL, "{}", 2, &reply, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_deliver(client, NULL, NULL, 0, NULL, NULL));
+  edge_report_lock lock = {NULL, NULL, NULL};
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_deliver(client, NULL, &lock, 0, NULL, &error));
+  AT("lock");
+  edge_report_credentials credentials;
+  memset(&credentials, 0, sizeof credentials);
+  credentials.token = str("two\nlines");
+  GIVES(EDGE_REPORT_E_TOKEN, edge_report_client_set_credentials(client, &credentials, NULL));
+  OK(edge_report_client_set_clock_offset(client, INT64_MIN, NULL));
+  edge_report_client_free(client);
+  edge_report_client_free(NULL);
+
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_spool(str(NULL), NULL, NULL, 0, 0, &courier, NULL));
+  GIVES(EDGE_REPORT_E_STRUCT_SIZE, edge_report_courier_new_spool(str("x"), &limits, NULL, 0, 0, &courier, NULL));
+  limits.struct_size = sizeof limits;
+  limits.max_bytes = 1;
+  GIVES(EDGE_REPORT_E_SPOOL_LIMITS, edge_report_courier_new_spool(str("x"), &limits, NULL, 0, 0, &courier, NULL));
+  GIVES(EDGE_REPORT_E_STORAGE, edge_report_courier_new_spool(str("no/such/place"), NULL, NULL, 0, 0, &courier, &error));
+  CHECK(error.device_error == 2 && strstr(error.detail, "no/such"));
+  GIVES(EDGE_REPORT_E_STORAGE, edge_report_courier_new_spool(view("a\0b", 3), NULL, NULL, 0, 0, &courier, NULL));
+}
+#endif
+
+int main(void) {
+  texts();
+  values();
+  outputs();
+  writers();
+  exchanges();
+  couriers();
+  storages();
+#ifndef EDGE_REPORT_BARE
+  hosts();
+#endif
+  CHECK(strcmp(edge_report_version(), EDGE_REPORT_VERSION) == 0);
+  CHECK(strcmp(edge_report_result_name(12345), "Unknown") == 0);
+  return done("misuse", 900);
+}

@@ -1,0 +1,103 @@
+// The C++ wrapper, with exceptions and without: values, errors, ownership.
+#include <edge_report.hpp>
+
+#include "test.h"
+
+alignas(8) static char memory[EDGE_REPORT_COURIER_RAM(512)];
+
+#ifdef EDGE_REPORT_NO_EXCEPTIONS
+#define VALUE(call) (*(call))
+// Checks that a call fails with a code.
+#define FAILS(wanted, text, call)                                  \
+  do {                                                             \
+    auto result = (call);                                          \
+    if (CHECK(!result)) {                                          \
+      CHECK(result.failure().code() == (wanted));                  \
+      CHECK(std::string_view(result.failure().what()) == (text));  \
+    }                                                              \
+  } while (0)
+#else
+#define VALUE(call) (call)
+#define FAILS(wanted, text, call)                                  \
+  do {                                                             \
+    try {                                                          \
+      (void)(call);                                                \
+      CHECK(!"it throws");                                         \
+    } catch (const std::exception &caught) {                       \
+      auto &error = dynamic_cast<const edge_report::error &>(caught); \
+      CHECK(error.code() == (wanted));                             \
+      CHECK(std::string_view(error.what()) == (text));             \
+    }                                                              \
+  } while (0)
+#endif
+
+int main() {
+  SAMPLE_REPORT(report);
+  auto encoded = edge_report::encode(report);
+  std::string body = VALUE(encoded);
+  CHECK(body == R"({"jobs":[{"job_id":99270,"status":"job_running","create_time":1591104868201}],)"
+                R"("msg_confirm_topic":"confirm","message_id":"node-7-000001"})");
+  edge_report_summary summary{};
+  auto checked = edge_report::check(body, nullptr, 0, &summary);
+  (void)checked;
+  CHECK(summary.errors == 0 && summary.warnings == 0);
+  FAILS(EDGE_REPORT_E_JSON_UNEXPECTED_END, "the JSON text ends too early", edge_report::check("{"));
+  report_job.job_id = -1;
+  FAILS(EDGE_REPORT_E_NOT_POSITIVE, "jobs[0].job_id: must be greater than 0", edge_report::encode(report));
+  report_job.job_id = 7;
+  auto decoded = edge_report::unescape(edge_report::str("a\\u00e9\\n"));
+  CHECK(VALUE(decoded) == "a\xc3\xa9\n");
+  CHECK(edge_report::view(edge_report_str{nullptr, 0}).data() == nullptr);
+
+  auto config = edge_report::courier_config();
+  config.start_spread_ms = 0;
+  config.report_bytes = 512;
+  FAILS(EDGE_REPORT_E_BUFFER_TOO_SMALL, "the buffer is too small", edge_report::courier::in_memory(memory, 10, config, 0, 0));
+  auto made = edge_report::courier::in_memory(memory, sizeof memory, config, 0, 0);
+  edge_report::courier courier = std::move(VALUE(made));
+  CHECK(VALUE(made).get() == nullptr && courier.get() != nullptr);
+  auto ticket = courier.submit(report, 0);
+  CHECK(VALUE(ticket) == 1);
+  auto second = courier.submit_encoded(body, 0);
+  CHECK(VALUE(second) == 2);
+  auto step = courier.next(0);
+  CHECK(VALUE(step).kind == EDGE_REPORT_STEP_SEND);
+  auto reply = edge_report::read_reply(400, {}, {}, R"({"error_code":"DLI.0001"})", 0);
+  CHECK(edge_report::view(VALUE(reply).error_code) == "DLI.0001");
+  auto verdict = courier.settle(VALUE(step).ticket, EDGE_REPORT_OK, &VALUE(reply), 0, 0);
+  CHECK(VALUE(verdict).kind == EDGE_REPORT_VERDICT_REFUSED);
+  auto letter = courier.dead_letter();
+  CHECK(VALUE(letter).ticket == 1);
+  auto again = courier.resubmit_dead_letter(0);
+  CHECK(VALUE(again) == 3);
+  auto forgotten = courier.forget_dead_letters(3);
+  auto woken = courier.wake(0);
+  auto flushed = courier.flush();
+  (void)forgotten, (void)woken, (void)flushed;
+  auto state = std::as_const(courier).status();
+  CHECK(VALUE(state).waiting == 2 && VALUE(state).refused == 1);
+  FAILS(EDGE_REPORT_E_STALE_TICKET, "ticket: this ticket is not in flight",
+        courier.settle(9, EDGE_REPORT_E_NOT_SENT, nullptr, 0, 0));
+
+  edge_report_client_config settings{};
+  FAILS(EDGE_REPORT_E_NULL_POINTER, "base_url: NULL where none is allowed", edge_report::client::open(settings));
+  // Nobody listens there.
+  settings.base_url = edge_report::str("http://127.0.0.1:1");
+  settings.project_id = edge_report::str("p");
+  auto opened = edge_report::client::open(settings);
+  edge_report::client client = std::move(VALUE(opened));
+#ifdef EDGE_REPORT_NO_EXCEPTIONS
+  auto sent = client.send(report);
+  CHECK(!sent && sent.failure().code() == EDGE_REPORT_E_NOT_SENT);
+#else
+  try {
+    client.send(report);
+    CHECK(!"it throws");
+  } catch (const edge_report::error &error) {
+    CHECK(error.code() == EDGE_REPORT_E_NOT_SENT);
+  }
+#endif
+  auto paused = client.deliver(courier, 0);
+  CHECK(VALUE(paused) == EDGE_REPORT_PAUSE_TIME_UP);
+  return done("wrapper", 25);
+}

@@ -1,0 +1,429 @@
+//! What must be in an outbox after a crash, and whether it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edge_report::courier::{
+    CourierError, Durability, Fate, Ledger, LogError, LogOutbox, Outbox, Reason, Ticket,
+};
+use edge_report::{JobStatus, MonoTime};
+
+use super::device::{Device, DeviceError, Image, Images, Power};
+use super::{Sample, sample, says_more};
+
+pub(crate) const MAX: usize = 16;
+pub(crate) type Log = LogOutbox<Device, Device, MAX>;
+pub(crate) type Failure = CourierError<LogError<DeviceError>>;
+
+/// On what the outbox stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    /// What erased bytes are.
+    pub(crate) blank: u8,
+    /// Length of a segment and of all of them: of what waits, of the dead letters.
+    pub(crate) limits: [(usize, usize); 2],
+    pub(crate) durability: Durability,
+    pub(crate) seed: u64,
+}
+
+impl Setting {
+    pub(crate) fn power(&self) -> Power {
+        Power::on(
+            [Image::new(self.blank), Image::new(self.blank)],
+            self.limits,
+        )
+    }
+
+    pub(crate) fn open(&self, power: &Power) -> Result<Log, LogError<DeviceError>> {
+        let (live, dead) = power.devices();
+        Log::open(live, dead, self.durability)
+    }
+}
+
+pub(crate) const EACH: Setting = Setting {
+    name: "each, segments of 1 KiB",
+    blank: 0,
+    limits: [(1024, 6 * 1024), (1024, 3 * 1024)],
+    durability: Durability::Each,
+    seed: 1,
+};
+
+pub(crate) const SETTINGS: [Setting; 4] = [
+    EACH,
+    Setting {
+        name: "each, segments of 8 KiB, erased to 0xff",
+        blank: 0xff,
+        limits: [(8192, 3 * 8192), (4096, 8192)],
+        seed: 2,
+        ..EACH
+    },
+    Setting {
+        name: "in batches of 5, segments of 2 KiB",
+        limits: [(2048, 5 * 2048), (2048, 2 * 2048)],
+        durability: Durability::Batch {
+            reports: 5,
+            ms: 3_000,
+        },
+        seed: 3,
+        ..EACH
+    },
+    Setting {
+        name: "in batches of 8, segments of 4 KiB, erased to 0xff",
+        blank: 0xff,
+        limits: [(4096, 4 * 4096), (1024, 4 * 1024)],
+        durability: Durability::Batch {
+            reports: 8,
+            ms: 10_000,
+        },
+        seed: 4,
+    },
+];
+
+/// What is known of a report.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) sample: Sample,
+    /// Whether it must survive.
+    pub(crate) durable: bool,
+    /// Whether a sync failed before it was durable: it may be lost.
+    pub(crate) in_doubt: bool,
+    pub(crate) fate: Option<Fate>,
+    /// Whether something was written since it was settled: a full log may have no room for a mark.
+    pub(crate) fate_written: bool,
+    /// Whether it must not come again.
+    pub(crate) fate_durable: bool,
+}
+
+impl Known {
+    pub(crate) fn new(sample: Sample, durable: bool) -> Self {
+        Known {
+            sample,
+            durable,
+            in_doubt: false,
+            fate: None,
+            fate_written: false,
+            fate_durable: false,
+        }
+    }
+}
+
+/// What is known of an outbox.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) reports: BTreeMap<u64, Known>,
+    /// The dead letters: why, and whether they must survive.
+    pub(crate) letters: BTreeMap<u64, (Reason, bool)>,
+    pub(crate) ledger: Ledger,
+    /// The dead letters that may be gone, since forgetting them failed.
+    pub(crate) forgotten: BTreeSet<u64>,
+    /// What may be there, since its submit failed.
+    pub(crate) maybe: Vec<Sample>,
+    /// How many reports are known to be lost that were not synced.
+    pub(crate) holes: u64,
+    /// What the device did to it: what was said of it is then not all that counts.
+    pub(crate) trouble: Trouble,
+}
+
+/// How a device failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    #[default]
+    None,
+    /// Some calls. What is refused must be among the dead letters, or wait.
+    Passing,
+    /// Until it was well again: when the log was full, letters that could not be made durable were taken as they are.
+    Lasting,
+}
+
+impl Account {
+    /// The bytes that a report must have.
+    pub(crate) fn bytes(&self, number: u64, found: &[u8]) -> Option<&[u8]> {
+        let known = self.reports.get(&number).map(|known| &known.sample);
+        let maybe = || self.maybe.iter().find(|sample| *sample.bytes == *found);
+        known.or_else(maybe).map(|sample| &*sample.bytes)
+    }
+}
+
+pub(crate) fn reason_of(fate: Option<Fate>) -> Option<Reason> {
+    match fate {
+        Some(Fate::Refused(reason) | Fate::Expired(reason)) => Some(reason),
+        Some(Fate::Delivered) | None => None,
+    }
+}
+
+pub(crate) fn settled(ledger: &Ledger) -> u64 {
+    let Ledger {
+        submitted: _,
+        delivered,
+        refused,
+        superseded,
+        expired,
+        torn: _,
+        corrupt,
+    } = *ledger;
+    delivered + refused + superseded + expired + corrupt
+}
+
+/// What was found behind a crash.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) waiting: BTreeSet<u64>,
+    pub(crate) letters: BTreeSet<u64>,
+    pub(crate) ledger: Ledger,
+    /// Unsynced ones that are lost.
+    pub(crate) holes: u64,
+    /// Settled ones that came again.
+    pub(crate) repeats: usize,
+}
+
+/// Opens and drains what is left of an outbox when the power failed between `before` and `after`.
+pub(crate) fn check(
+    setting: &Setting,
+    images: Images,
+    before: &Account,
+    after: &Account,
+) -> Result<Found, String> {
+    let power = Power::on(images, setting.limits);
+    let mut log = setting
+        .open(&power)
+        .map_err(|error| format!("does not open: {error}"))?;
+    let mut buffer = vec![0; 8192];
+    let found = Found {
+        letters: check_letters(&mut log, before, after, &mut buffer)?,
+        ledger: log.ledger(),
+        ..Found::default()
+    };
+    let waiting = log.waiting();
+    let found = drain(&mut log, found, before, after, &mut buffer)?;
+    let lost = log.ledger().corrupt - found.ledger.corrupt;
+    ensure!(
+        found.waiting.len() as u64 + lost == waiting,
+        "{waiting} wait, {} come, {lost} are counted as corrupt",
+        found.waiting.len()
+    );
+    check_losses(setting, &found, lost, before, after)?;
+    let found = Found {
+        holes: lost,
+        ..found
+    };
+    ensure!(
+        found.ledger.submitted == settled(&found.ledger) + waiting,
+        "{waiting} wait, {:?}",
+        found.ledger
+    );
+    let end = log.ledger();
+    ensure!(
+        end.submitted == settled(&end) && log.waiting() == 0,
+        "drained: {end:?}"
+    );
+
+    let mut kept = before.reports.iter().filter(|(_, known)| known.durable);
+    let last = kept.next_back().map_or(0, |(number, _)| *number);
+    let more = sample(1_000_000, &[(7, JobStatus::Finish)], 60);
+    let ticket = log.append(&more.keys, &more.bytes, MonoTime(0));
+    let ticket = ticket.map_err(|error| format!("takes no more: {error}"))?;
+    ensure!(ticket.0 > last, "ticket {ticket} was used before");
+    loop {
+        let front = log.front().map_err(|error| error.to_string())?;
+        let front = front.ok_or("what is submitted after a crash is not there")?;
+        if log
+            .read_front(&mut buffer)
+            .map_err(|error| error.to_string())?
+        {
+            let same = front.ticket == ticket && buffer[..front.len] == *more.bytes;
+            ensure!(same, "what is submitted after a crash is wrong");
+            break;
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) fn check_letters(
+    log: &mut Log,
+    before: &Account,
+    after: &Account,
+    buffer: &mut [u8],
+) -> Result<BTreeSet<u64>, String> {
+    let mut letters = BTreeSet::new();
+    let mut last = None;
+    while let Some(letter) = log.dead_letter(last).map_err(|error| error.to_string())? {
+        let Ticket(number) = letter.ticket;
+        ensure!(
+            last < Some(letter.ticket),
+            "dead letter {number} is out of order"
+        );
+        last = Some(letter.ticket);
+        if !log
+            .read_dead_letter(letter.ticket, buffer)
+            .map_err(|error| error.to_string())?
+        {
+            continue;
+        }
+        let bytes = after.bytes(number, &buffer[..letter.len]);
+        let bytes = bytes.ok_or_else(|| format!("dead letter {number} is invented"))?;
+        let there = before.letters.get(&number).or(after.letters.get(&number));
+        let fate = |account: &Account| reason_of(account.reports.get(&number)?.fate);
+        if there.is_none() && after.trouble != Trouble::None && fate(before).is_none() {
+            // On its way there, which failed.
+            continue;
+        }
+        let (reason, _) = there.ok_or_else(|| format!("dead letter {number} comes back"))?;
+        ensure!(
+            letter.reason == *reason,
+            "dead letter {number}: wrong reason"
+        );
+        ensure!(
+            buffer[..letter.len] == *bytes,
+            "dead letter {number}: wrong bytes"
+        );
+        letters.insert(number);
+    }
+    for (number, (_, durable)) in &before.letters {
+        let must =
+            *durable && after.letters.contains_key(number) && !after.forgotten.contains(number);
+        ensure!(
+            !must || letters.contains(number),
+            "dead letter {number} is lost"
+        );
+    }
+    Ok(letters)
+}
+
+/// Takes all that waits, as delivered.
+pub(crate) fn drain(
+    log: &mut Log,
+    mut found: Found,
+    before: &Account,
+    after: &Account,
+    buffer: &mut [u8],
+) -> Result<Found, String> {
+    let mut last = 0;
+    while let Some(front) = log.front().map_err(|error| error.to_string())? {
+        let Ticket(number) = front.ticket;
+        let again = log.front().map_err(|error| error.to_string())?;
+        ensure!(
+            again == Some(front),
+            "the front changes: {front:?}, {again:?}"
+        );
+        if !log
+            .read_front(&mut buffer[..front.len])
+            .map_err(|error| error.to_string())?
+        {
+            continue;
+        }
+        ensure!(number > last, "report {number} comes after {last}");
+        last = number;
+        let bytes = after.bytes(number, &buffer[..front.len]);
+        let bytes = bytes.ok_or_else(|| format!("report {number} is invented"))?;
+        ensure!(
+            buffer[..front.len] == *bytes,
+            "report {number}: wrong bytes"
+        );
+        ensure!(
+            !before
+                .reports
+                .get(&number)
+                .is_some_and(|known| known.fate_durable),
+            "report {number} comes again though its settling was synced"
+        );
+        let known = after.reports.get(&number);
+        found.repeats += usize::from(known.is_some_and(|known| known.fate.is_some()));
+        found.waiting.insert(number);
+        let settled = log.settle_front(Fate::Delivered, &buffer[..front.len]);
+        settled.map_err(|error| error.to_string())?;
+    }
+    Ok(found)
+}
+
+/// Whether all that must be there is there.
+pub(crate) fn check_losses(
+    setting: &Setting,
+    found: &Found,
+    corrupt: u64,
+    before: &Account,
+    after: &Account,
+) -> Result<(), String> {
+    let fate = |number: &u64| after.reports.get(number).and_then(|known| known.fate);
+    let mut missing = 0;
+    for (number, known) in &before.reports {
+        if found.waiting.contains(number) || !known.durable {
+            continue;
+        }
+        if let Some(fate) = fate(number) {
+            // What a crash took out of the dead letters must come again.
+            let letter = before.letters.contains_key(number) || after.letters.contains_key(number);
+            let is_dead = fate != Fate::Delivered && after.letters.contains_key(number);
+            ensure!(
+                !letter
+                    || !is_dead
+                    || found.letters.contains(number)
+                    || after.forgotten.contains(number)
+                    || after.trouble == Trouble::Lasting,
+                "refused report {number} is neither a dead letter nor waits"
+            );
+            continue;
+        }
+        missing += 1;
+        let newer = || after.reports.range(number + 1..);
+        let maybe = |key| after.maybe.iter().any(|other| says_more(&other.keys, key));
+        let covered = known.sample.keys.iter().all(|key| {
+            newer().any(|(newer, other)| {
+                let counts = found.waiting.contains(newer) || other.fate.is_some();
+                counts && says_more(&other.sample.keys, key)
+            }) || maybe(key)
+        });
+        ensure!(
+            !known.sample.keys.is_empty() && covered,
+            "report {number} is lost"
+        );
+    }
+    ensure!(
+        missing <= found.ledger.superseded,
+        "{missing} reports are lost, {} count as superseded",
+        found.ledger.superseded
+    );
+    let durable = |number| {
+        before
+            .reports
+            .get(number)
+            .is_some_and(|known: &Known| known.durable)
+    };
+    let unsynced = after
+        .reports
+        .keys()
+        .filter(|number| !durable(*number))
+        .count() as u64;
+    // What failed may be there or not.
+    let failed = after.maybe.len() as u64;
+    let most = match setting.durability {
+        Durability::Each => failed,
+        Durability::Batch { .. } => unsynced + before.holes + failed,
+    };
+    ensure!(
+        corrupt <= most && found.ledger.corrupt <= before.ledger.corrupt + most,
+        "{corrupt} count as corrupt, {:?}",
+        found.ledger
+    );
+    let Ledger {
+        submitted,
+        delivered,
+        refused,
+        superseded,
+        expired,
+        torn,
+        corrupt: _,
+    } = found.ledger;
+    let most = after.ledger;
+    ensure!(
+        submitted <= most.submitted.max(before.ledger.submitted) + failed
+            && delivered <= most.delivered
+            && refused <= most.refused
+            // A merged segment counts even if it was not known whether it is whole.
+            && (superseded <= most.superseded || after.trouble != Trouble::None)
+            && expired <= most.expired
+            && torn <= before.ledger.torn + 1 + unsynced + failed,
+        "{:?} though it was {most:?}",
+        found.ledger
+    );
+    Ok(())
+}
