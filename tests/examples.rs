@@ -209,16 +209,16 @@ fn readme_commands() -> Vec<(String, Vec<String>)> {
     let mut commands = Vec::new();
     let mut language = None;
     let mut line = String::new();
-    // tests/c/delivery/run runs those of this chapter.
-    let mut is_c = false;
+    // tests/c/delivery/run and bindings/wasm/test run those of these chapters.
+    let mut is_elsewhere = false;
     for text in readme.lines() {
         if language.is_none() && text.starts_with("## ") {
-            is_c = text == "## Use it from C and C++";
+            is_elsewhere = ["## Use it from C and C++", "## Use it from JavaScript"].contains(&text);
         }
         match (text.trim_start().strip_prefix("```"), language) {
             (Some(tag), None) => language = Some(tag),
             (Some(_), Some(_)) => language = None,
-            (None, Some("sh")) if is_c => {}
+            (None, Some("sh")) if is_elsewhere => {}
             (None, Some("sh")) => {
                 line.push_str(text);
                 if line.ends_with('\\') {

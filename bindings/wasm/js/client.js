@@ -131,7 +131,8 @@ function failure(error, timedOut) {
 
 function isBeforeSending(cause) {
   if (Array.isArray(cause.errors)) return cause.errors.every(isBeforeSending);
-  return cause.syscall === 'connect' || cause.syscall === 'getaddrinfo' || cause.code === 'UND_ERR_CONNECT_TIMEOUT';
+  // What `fetch` itself refuses goes nowhere.
+  return cause.message === 'bad port' || cause.syscall === 'connect' || cause.syscall === 'getaddrinfo' || cause.code === 'UND_ERR_CONNECT_TIMEOUT';
 }
 
 /** OpenSSL's names, as Node gives them. */

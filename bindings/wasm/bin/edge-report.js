@@ -1,0 +1,127 @@
+#!/usr/bin/env node
+// The command: checks, encodes and sends reports, and explains the service's answers.
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { Client, EdgeReportError, check, encode, readReply } from 'edge-report';
+
+const USAGE = `usage: edge-report check FILE… [--json]
+       edge-report encode FILE
+       edge-report explain FILE [--status N] [--json]
+       edge-report send FILE --url URL --project-id ID [--ak AK --sk SK [--security-token T] | --token T] [--allow-plain-http] [--json]
+
+FILE may be - for standard input. Keys and tokens are also read from EDGE_REPORT_AK, EDGE_REPORT_SK and EDGE_REPORT_TOKEN.
+Ends with 0 when all is well, 1 when a report is invalid or was not accepted, 2 when it could not be tried.`;
+
+const text = () => ({ type: 'string' });
+const OPTIONS = {
+  json: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  status: text(),
+  url: text(),
+  'project-id': text(),
+  ak: text(),
+  sk: text(),
+  'security-token': text(),
+  token: text(),
+  'allow-plain-http': { type: 'boolean' },
+};
+
+/** What is wrong with the command line or a file, not with a report. */
+class UsageError extends Error {}
+
+const commands = {
+  check(files, { json }) {
+    if (files.length === 0) throw new UsageError('check: which file?');
+    const all = files.map((file) => ({ file, findings: check(read(file)) }));
+    if (json) print(JSON.stringify(all));
+    for (const { file, findings } of json ? [] : all) {
+      for (const finding of findings) print(line(file, finding));
+      if (findings.length === 0) print(`${file}: no findings`);
+    }
+    return all.some(({ findings }) => findings.some(({ severity }) => severity === 'error')) ? 1 : 0;
+  },
+
+  encode(files) {
+    process.stdout.write(encode(read(only('encode', files))));
+    return 0;
+  },
+
+  explain(files, { status = '400', json }) {
+    if (!/^[1-5]\d\d$/.test(status)) throw new UsageError('--status: an HTTP status has three digits');
+    const reply = readReply(Number(status), undefined, read(only('explain', files)));
+    return tell(reply, json);
+  },
+
+  async send(files, options) {
+    const report = read(only('send', files));
+    const { url, 'project-id': projectId } = options;
+    if (!url || !projectId) throw new UsageError('send: --url and --project-id are needed');
+    const client = new Client({
+      baseUrl: url,
+      projectId,
+      credentials: credentialsOf(options),
+      allowPlainHttp: options['allow-plain-http'],
+    });
+    return tell(await client.send(report), options.json);
+  },
+};
+
+function credentialsOf({ ak, sk, token, 'security-token': securityToken }) {
+  const { EDGE_REPORT_AK, EDGE_REPORT_SK, EDGE_REPORT_TOKEN } = process.env;
+  const keys = { accessKey: ak ?? EDGE_REPORT_AK, secretKey: sk ?? EDGE_REPORT_SK, securityToken };
+  if (token ?? (ak || sk ? undefined : EDGE_REPORT_TOKEN)) return { token: token ?? EDGE_REPORT_TOKEN };
+  if (!keys.accessKey && !keys.secretKey) return {};
+  if (!keys.accessKey || !keys.secretKey) throw new UsageError('--ak and --sk go together');
+  return keys;
+}
+
+function tell(reply, json) {
+  print(json ? JSON.stringify(reply) : reply.text);
+  return reply.outcome === 'accepted' ? 0 : 1;
+}
+
+function only(command, files) {
+  if (files.length !== 1) throw new UsageError(`${command}: one file`);
+  return files[0];
+}
+
+function read(file) {
+  try {
+    return readFileSync(file === '-' ? 0 : file);
+  } catch (error) {
+    throw new UsageError(error.message);
+  }
+}
+
+/** As compilers write it, so that editors find the place. */
+function line(file, { path, line, column, severity, code, message }) {
+  const place = line === undefined ? '' : `:${line}:${column}`;
+  return `${file}${place}: ${severity}: ${path ? `${path}: ` : ''}${message} [${code}]`;
+}
+
+function print(text) {
+  process.stdout.write(`${text}\n`);
+}
+
+async function main() {
+  let options;
+  try {
+    const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
+    options = values;
+    const [name, ...files] = positionals;
+    if (values.help) return print(USAGE) ?? 0;
+    if (!Object.hasOwn(commands, name ?? '')) throw new UsageError(name ? `no command ${name}` : 'which command?');
+    return await commands[name](files, values);
+  } catch (error) {
+    if (error instanceof EdgeReportError) {
+      const { code, number, path, line, column, message } = error;
+      process.stderr.write(`${options?.json ? JSON.stringify({ code, number, path, line, column, message }) : `edge-report: ${message} [${code}]`}\n`);
+      return error.findings ? 1 : 2;
+    }
+    if (!(error instanceof UsageError) && !error.code?.startsWith('ERR_PARSE_ARGS')) throw error;
+    process.stderr.write(`edge-report: ${error.message}\n${USAGE}\n`);
+    return 2;
+  }
+}
+
+process.exitCode = await main();

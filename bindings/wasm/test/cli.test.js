@@ -1,0 +1,66 @@
+// The command, as a shell sees it.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { collector } from './collector.js';
+
+const program = fileURLToPath(new URL('../bin/edge-report.js', import.meta.url));
+const w1 = fileURLToPath(new URL('../../../tests/vectors/workloads/W1.json', import.meta.url));
+const INVALID = '{"jobs":[{"status":"x","create_time":0}],\n"message_id":""}';
+
+function run(args, input = '') {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { input });
+  return { status, stdout: stdout.toString(), stderr: stderr.toString() };
+}
+
+test('check', () => {
+  assert.deepEqual(run(['check', w1]), { status: 0, stdout: `${w1}: no findings\n`, stderr: '' });
+  const { status, stdout } = run(['check', '-'], INVALID);
+  assert.equal(status, 1);
+  assert.match(stdout, /^-:1:38: error: jobs\[0\]\.create_time: must be greater than 0 \[NotPositive\]$/m);
+  assert.match(stdout, /^-:2:14: error: message_id: /m);
+  assert.match(stdout, /^-:1:20: warning: jobs\[0\]\.status: /m);
+  const [{ file, findings }] = JSON.parse(run(['check', '-', '--json'], INVALID).stdout);
+  assert.equal(file, '-');
+  assert.deepEqual(findings.filter(({ severity }) => severity === 'error').map(({ path }) => path), ['jobs[0].create_time', 'message_id']);
+});
+
+test('encode', () => {
+  const spaced = JSON.stringify(JSON.parse(readFileSync(w1, 'utf8')), null, 2);
+  assert.deepEqual(run(['encode', '-'], spaced), { status: 0, stdout: readFileSync(w1, 'utf8'), stderr: '' });
+  const { status, stdout, stderr } = run(['encode', '-'], INVALID);
+  assert.deepEqual([status, stdout], [1, '']);
+  assert.match(stderr, /jobs\[0\]\.create_time/);
+});
+
+test('explain', () => {
+  const { status, stdout } = run(['explain', '-'], '{"error_code":"DLI.0001","error_msg":"bad"}');
+  assert.deepEqual([status, stdout], [1, 'refused: 400 DLI.0001 bad\n']);
+  assert.equal(run(['explain', '-', '--status', '200'], '{"is_success":"true"}').status, 0);
+  assert.equal(JSON.parse(run(['explain', '-', '--status', '429', '--json']).stdout).outcome, 'try_again');
+});
+
+test('send', async () => {
+  const receiver = await collector([], ['--ak', 'AK', '--sk', 'SK']);
+  const send = (...more) =>
+    new Promise((resolve) => {
+      const child = spawn(process.execPath, [program, 'send', w1, '--url', receiver.url, '--project-id', 'p', ...more]);
+      child.on('exit', resolve);
+    });
+  assert.equal(await send('--ak', 'AK', '--sk', 'SK'), 0);
+  assert.equal(await send('--ak', 'AK', '--sk', 'other'), 1);
+  assert.deepEqual(receiver.accepted().map(({ message_id: id }) => id), ['uuid']);
+  receiver.stop();
+  assert.equal(await send('--ak', 'AK'), 2);
+});
+
+test('wrong use', () => {
+  for (const args of [[], ['nothing'], ['check'], ['check', 'no-such-file'], ['encode'], ['explain', '-', '--status', 'x'], ['send', w1], ['check', '--no']]) {
+    const { status, stdout, stderr } = run(args);
+    assert.deepEqual([status, stdout], [2, ''], args.join(' '));
+    assert.match(stderr, /^edge-report: .*\nusage: /s);
+  }
+  assert.equal(run(['--help']).status, 0);
+});

@@ -1,0 +1,95 @@
+// The client over fetch against the receiver's faults: the verdicts of the Rust client's table (tests/client.rs).
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Client, Courier } from 'edge-report';
+import { collector } from './collector.js';
+
+const KEYS = { accessKey: 'AK', secretKey: 'SK' };
+const report = (id) => ({ jobs: [{ job_id: 7, status: 'job_running', create_time: 1591104868201 }], message_id: id, msg_confirm_topic: 't' });
+
+/** fault, what comes of it, whether the receiver accepted the first report */
+const TABLE = [
+  ['status=400,code=DLI.0001', 'refused', 0],
+  ['status=400,code=DLI.0999', 'try_again', 0],
+  ['status=400,code=DLI.0019', 'try_again', 0],
+  ['status=400,code=DLI.10001', 'try_again', 0],
+  ['status=401', 'credentials', 0],
+  ['status=403', 'credentials', 0],
+  ['status=404', 'refused', 0],
+  ['status=405', 'refused', 0],
+  ['status=408', 'try_again', 0],
+  ['status=413', 'refused', 0],
+  ['status=418', 'not_understood', 0],
+  ['status=422', 'refused', 0],
+  ['status=425', 'try_again', 0],
+  ['status=429,retry-after=2', 'try_again', 0],
+  ['status=500', 'try_again', 0],
+  ['status=503', 'try_again', 0],
+  ['redirect=http://127.0.0.1:9/', 'misconfigured', 0],
+  ['refuse', 'refused', 0],
+  ['success-string', 'accepted', 1],
+  ['html', 'not_understood', 0],
+  ['empty', 'not_understood', 0],
+  ['delay=100', 'accepted', 1],
+  ['delay=5000', 'MayHaveArrived', 1],
+  ['silent', 'MayHaveArrived', 1],
+  ['cut', 'MayHaveArrived', 1],
+  ['reset-before', 'MayHaveArrived', 0],
+  ['reset-after', 'MayHaveArrived', 1],
+  ['close-idle', 'accepted', 1],
+  ['huge', 'not_understood', 1],
+];
+
+async function outcomeOf(client, id) {
+  try {
+    return (await client.send(report(id))).outcome;
+  } catch (error) {
+    return error.code;
+  }
+}
+
+test('every fault', { timeout: 120_000 }, async () => {
+  for (const [fault, expected, accepted] of TABLE) {
+    const receiver = await collector([`${fault}@first 1`], ['--ak', 'AK', '--sk', 'SK']);
+    try {
+      const client = new Client({ baseUrl: receiver.url, projectId: '0a1b2c', credentials: KEYS, timeoutMs: 700 });
+      assert.equal(await outcomeOf(client, 'first'), expected, fault);
+      assert.equal(await outcomeOf(client, 'second'), 'accepted', `after ${fault}`);
+      const first = receiver.accepted().filter(({ message_id: id }) => id === 'first');
+      assert.equal(first.length, accepted, fault);
+    } finally {
+      receiver.stop();
+    }
+  }
+});
+
+test('no receiver, a wrong key, an invalid report', async () => {
+  const receiver = await collector([], ['--ak', 'AK', '--sk', 'SK']);
+  const { url } = receiver;
+  const wrong = new Client({ baseUrl: url, projectId: 'p', credentials: { ...KEYS, secretKey: 'other' } });
+  assert.equal(await outcomeOf(wrong, '1'), 'credentials');
+  wrong.setCredentials(KEYS);
+  assert.equal(await outcomeOf(wrong, '1'), 'accepted');
+  await assert.rejects(wrong.send({ jobs: [], message_id: '2' }), (error) => error.path === 'jobs' && error.findings.length > 0);
+  receiver.stop();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(await outcomeOf(wrong, '3'), 'NotSent');
+  assert.throws(() => new Client({ baseUrl: 'http://gateway.example', projectId: 'p' }), (error) => error.code === 'PlainHttp');
+});
+
+test('a courier is delivered, each report once, through failures', { timeout: 60_000 }, async () => {
+  const receiver = await collector(['status=503@first 2', 'reset-after@every 4'], ['--ak', 'AK', '--sk', 'SK']);
+  const policy = { startSpreadMs: 0, minBackoffMs: 1, maxBackoffMs: 5 };
+  const courier = new Courier({ policy });
+  for (let number = 0; number < 12; number++) courier.submit(report(`r${number}`));
+  const client = new Client({ baseUrl: receiver.url, projectId: 'p', credentials: KEYS });
+  assert.equal(await client.deliver(courier, { timeoutMs: 0 }), 'time_up');
+  const first = client.deliver(courier);
+  await assert.rejects(client.deliver(courier), (error) => error.code === 'Conflict');
+  assert.equal(await first, 'idle');
+  assert.equal(courier.status().delivered, 12);
+  assert.deepEqual(receiver.accepted().map(({ message_id: id }) => id), Array.from({ length: 12 }, (_, n) => `r${n}`));
+  courier.submit(report('last'));
+  await assert.rejects(client.deliver(courier, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  receiver.stop();
+});

@@ -1,0 +1,107 @@
+// The packed tarball, as users install it: every entry, a bundle, types; its size and its memory.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const work = mkdtempSync(join(tmpdir(), 'edge-report-'));
+const installed = join(work, 'node_modules/edge-report');
+
+execFileSync('npm', ['pack', '--silent', '--pack-destination', work], { cwd: root });
+const [tarball] = readdirSync(work).filter((name) => name.endsWith('.tgz'));
+mkdirSync(installed, { recursive: true });
+execFileSync('tar', ['-xf', join(work, tarball), '-C', installed, '--strip-components=1']);
+
+const REPORT = `{ jobs: [{ job_id: 7n, status: 'job_running', create_time: 1591104868201 }], message_id: '1', msg_confirm_topic: 't' }`;
+const BYTES = '{"jobs":[{"job_id":7,"status":"job_running","create_time":1591104868201}],"msg_confirm_topic":"t","message_id":"1"}';
+const PRINT = `console.log(new TextDecoder().decode(encode(${REPORT})));`;
+
+/** What a program prints that stands beside the installed package. */
+function run(name, text) {
+  writeFileSync(join(work, name), text);
+  return execFileSync(process.execPath, [name], { cwd: work }).toString().trim();
+}
+
+test('Node: modules, CommonJS, inline, slim', () => {
+  assert.equal(run('a.mjs', `import { encode } from 'edge-report'; ${PRINT}`), BYTES);
+  assert.equal(run('b.cjs', `const { encode } = require('edge-report'); ${PRINT}`), BYTES);
+  assert.equal(run('c.mjs', `import { encode } from 'edge-report/inline'; ${PRINT}`), BYTES);
+  const slim = `import { readFileSync } from 'node:fs'; import { createRequire } from 'node:module';
+    import { encode, init, initSync } from 'edge-report/slim';
+    try { encode('{}'); } catch (error) { console.log(error.code); }
+    const bytes = readFileSync(createRequire(import.meta.url).resolve('edge-report/edge_report.wasm'));`;
+  assert.equal(run('d.mjs', `${slim} initSync(bytes); ${PRINT}`), `NotUsable\n${BYTES}`);
+  assert.equal(run('e.mjs', `${slim} await init(new WebAssembly.Module(bytes)); ${PRINT}`), `NotUsable\n${BYTES}`);
+  assert.equal(run('f.mjs', `import json from 'edge-report/package.json' with { type: 'json' }; console.log(json.name);`), 'edge-report');
+});
+
+test('a worker', () => {
+  writeFileSync(join(work, 'worker.mjs'), `import { encode } from 'edge-report'; ${PRINT}`);
+  assert.equal(run('g.mjs', `import { Worker } from 'node:worker_threads'; new Worker(new URL('./worker.mjs', import.meta.url));`), BYTES);
+});
+
+// What starts the module must not be shaken off: package.json names it in sideEffects.
+test('bundled by esbuild for a browser, without Node', async () => {
+  writeFileSync(join(work, 'h.js'), `import { encode } from 'edge-report/inline'; ${PRINT}`);
+  await build({ entryPoints: [join(work, 'h.js')], bundle: true, format: 'esm', platform: 'browser', outfile: join(work, 'h.mjs'), logLevel: 'error' });
+  assert.equal(execFileSync(process.execPath, ['h.mjs'], { cwd: work }).toString().trim(), BYTES);
+});
+
+test('everything that package.json names is in the package, and nothing runs at installation', () => {
+  const manifest = JSON.parse(readFileSync(join(installed, 'package.json')));
+  const named = JSON.stringify([manifest.exports, manifest.main, manifest.module, manifest.types, manifest.bin]).match(/(?<=")\.?\/?(dist|bin)\/[^"]+/g);
+  assert.ok(named.length >= 12);
+  named.forEach((file) => assert.ok(statSync(join(installed, file)).isFile(), file));
+  assert.deepEqual([manifest.dependencies, manifest.scripts.install, manifest.scripts.postinstall], [undefined, undefined, undefined]);
+  for (const conditions of Object.values(manifest.exports).flatMap((entry) => (entry.node ? Object.values(entry.node) : [entry]))) {
+    if (conditions.default) assert.equal(Object.keys(conditions)[0], 'types');
+  }
+});
+
+test('the command of the package', () => {
+  assert.match(execFileSync(process.execPath, [join(installed, 'bin/edge-report.js'), '--help'], { cwd: work }).toString(), /^usage: edge-report/);
+});
+
+/** The README's blocks, in a project that has the package. */
+test('README', () => {
+  const readme = readFileSync(join(root, '../../README.md'), 'utf8');
+  const chapter = readme.slice(readme.indexOf('## Use it from JavaScript')).split('\n## ')[0];
+  const blocks = [...chapter.matchAll(/^```js\n(.*?)^```/gms)].map(([, block]) => block);
+  assert.ok(blocks.length >= 2);
+  blocks.forEach((block, index) => run(`readme${index}.mjs`, block));
+  cpSync(join(root, '../../tests/vectors/workloads/W1.json'), join(work, 'report.json'));
+  const commands = [...chapter.matchAll(/^npx edge-report (.*)$/gm)].map(([, words]) => words.split(' '));
+  assert.ok(commands.length >= 2);
+  for (const words of commands) {
+    execFileSync(process.execPath, [join(installed, 'bin/edge-report.js'), ...words], { cwd: work });
+  }
+});
+
+/** Bytes of the module; raise them knowingly. */
+const BUDGET = { raw: 116_000, gzip: 54_500, brotli: 47_000 };
+
+test('size', (t) => {
+  const bytes = readFileSync(join(installed, 'dist/edge_report.wasm'));
+  const sizes = { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes).length };
+  t.diagnostic(JSON.stringify(sizes));
+  for (const [form, size] of Object.entries(sizes)) assert.ok(size <= BUDGET[form], `${form}: ${size} bytes`);
+});
+
+test('100,000 encodes and checks leave the memory of the module as it was', () => {
+  const text = `import { readFileSync } from 'node:fs'; import { createRequire } from 'node:module';
+    // The module exports its memory.
+    const start = WebAssembly.Instance; let memory;
+    WebAssembly.Instance = class extends start { constructor(...all) { super(...all); memory = this.exports.memory; } };
+    const { encode, check, initSync } = await import('edge-report/slim');
+    initSync(readFileSync(createRequire(import.meta.url).resolve('edge-report/edge_report.wasm')));
+    const report = ${REPORT};
+    const rounds = (count) => { for (let n = 0; n < count; n++) { encode(report); check(report); } return memory.buffer.byteLength; };
+    console.log(rounds(1000) === rounds(100_000));`;
+  assert.equal(run('i.mjs', text), 'true');
+});
