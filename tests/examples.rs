@@ -213,7 +213,8 @@ fn readme_commands() -> Vec<(String, Vec<String>)> {
     let mut is_elsewhere = false;
     for text in readme.lines() {
         if language.is_none() && text.starts_with("## ") {
-            is_elsewhere = ["## Use it from C and C++", "## Use it from JavaScript"].contains(&text);
+            is_elsewhere =
+                ["## Use it from C and C++", "## Use it from JavaScript"].contains(&text);
         }
         match (text.trim_start().strip_prefix("```"), language) {
             (Some(tag), None) => language = Some(tag),
