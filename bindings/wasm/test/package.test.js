@@ -1,6 +1,6 @@
 // The packed tarball, as users install it: every entry, a bundle, types; its size and its memory.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
+import { publint } from 'publint';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const work = mkdtempSync(join(tmpdir(), 'edge-report-'));
@@ -104,4 +105,42 @@ test('100,000 encodes and checks leave the memory of the module as it was', () =
     const rounds = (count) => { for (let n = 0; n < count; n++) { encode(report); check(report); } return memory.buffer.byteLength; };
     console.log(rounds(1000) === rounds(100_000));`;
   assert.equal(run('i.mjs', text), 'true');
+});
+
+test('types, as each way of finding modules sees them', () => {
+  const use = `import { Client, Courier, EdgeReportError, check, encode, parse, type Finding, type Outcome, type Report } from 'edge-report';
+    import { initSync } from 'edge-report/slim';
+    const report: Report = { jobs: [{ job_id: 1n, status: 'job_running', create_time: 1 }], message_id: '1' };
+    const bytes: Uint8Array = encode(report);
+    const findings: Finding[] = check(bytes);
+    export const paths: string[] = findings.filter(({ code }) => code === 'NotPositive').map(({ path }) => path);
+    export async function run(client: Client, courier: Courier): Promise<string | undefined> {
+      courier.submit(parse(bytes));
+      const outcome: Outcome = await client.send(report);
+      if (outcome.outcome === 'refused') return outcome.errorCode;
+      return undefined;
+    }
+    export const isOurs = (error: unknown) => error instanceof EdgeReportError && error.path;
+    initSync(new Uint8Array());
+    `;
+  writeFileSync(join(work, 'use.mts'), use);
+  writeFileSync(join(work, 'use.cts'), `import { encode } from 'edge-report'; export const bytes: Uint8Array = encode('{}');`);
+  writeFileSync(join(work, 'wrong.mts'), `import { encode } from 'edge-report'; encode({ jobs: [{ status: 1 }] });`);
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const check = (module, resolution, ...files) =>
+    spawnSync(process.execPath, [tsc, '--noEmit', '--strict', '--target', 'es2022', '--module', module, '--moduleResolution', resolution, '--ignoreConfig', ...files], { cwd: work });
+  for (const [module, resolution, ...files] of [
+    ['node16', 'node16', 'use.mts', 'use.cts'],
+    ['nodenext', 'nodenext', 'use.mts', 'use.cts'],
+    ['esnext', 'bundler', 'use.mts'],
+  ]) {
+    const { status, stdout } = check(module, resolution, ...files);
+    assert.equal(status, 0, `${resolution}: ${stdout}`);
+  }
+  assert.match(check('nodenext', 'nodenext', 'wrong.mts').stdout.toString(), /TS2322|TS2769|TS2741/);
+});
+
+test('publint finds nothing', async () => {
+  const { messages } = await publint({ pkgDir: installed, strict: true, pack: false });
+  assert.deepEqual(messages, []);
 });
