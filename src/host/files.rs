@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::format;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::vec;
 use std::vec::Vec;
 
 use crate::courier::Storage;
@@ -52,6 +53,9 @@ impl std::error::Error for SpoolIoError {
         Some(&self.error)
     }
 }
+
+/// Bytes written at a time to a new segment.
+const FILL: usize = 64 * 1024;
 
 /// How many files are kept open: the one written to, and the one read.
 const HANDLES: usize = 2;
@@ -174,8 +178,13 @@ impl FileStorage {
         .open(path)
         .map_err(SpoolIoError::at("create", path))?;
         // Zeros written for real: blocks that are only set aside cost metadata at each append.
-        let mut zeros = io::repeat(0).take(u64::try_from(len).unwrap_or(u64::MAX));
-        io::copy(&mut zeros, &mut file).map_err(SpoolIoError::at("fill", path))?;
+        let zeros = vec![0; len.min(FILL)];
+        let mut left = len;
+        while left > 0 {
+            let part = zeros.get(..left).unwrap_or(&zeros);
+            io::Write::write_all(&mut file, part).map_err(SpoolIoError::at("fill", path))?;
+            left = left.saturating_sub(part.len());
+        }
         file.sync_all().map_err(SpoolIoError::at("sync", path))?;
         Ok(file)
     }
@@ -337,13 +346,13 @@ fn write_at(file: &File, bytes: &[u8], offset: usize) -> io::Result<()> {
 #[cfg(not(unix))]
 fn read_some_at(mut file: &File, buffer: &mut [u8], offset: usize) -> io::Result<usize> {
     io::Seek::seek(&mut file, io::SeekFrom::Start(position(offset)))?;
-    file.read(buffer)
+    io::Read::read(&mut file, buffer)
 }
 
 #[cfg(not(unix))]
 fn read_at(mut file: &File, buffer: &mut [u8], offset: usize) -> io::Result<()> {
     io::Seek::seek(&mut file, io::SeekFrom::Start(position(offset)))?;
-    file.read_exact(buffer)
+    io::Read::read_exact(&mut file, buffer)
 }
 
 #[cfg(not(unix))]

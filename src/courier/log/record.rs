@@ -16,10 +16,13 @@ use crc::{CRC_32_ISCSI, Crc, Digest, Table};
 
 use super::super::outbox::{JobKey, JobKeys, Ledger};
 
-static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
+/// 16 KiB of tables for speed; where there is no `std`, 1 KiB must do.
+type Tables = Table<{ if cfg!(feature = "std") { 16 } else { 1 } }>;
+
+static CRC: Crc<u32, Tables> = Crc::<u32, Tables>::new(&CRC_32_ISCSI);
 
 /// A checksum over several parts.
-pub(super) struct Checksum(Digest<'static, u32, Table<1>>);
+pub(super) struct Checksum(Digest<'static, u32, Tables>);
 
 impl Checksum {
     pub(super) fn new() -> Self {
