@@ -40,6 +40,8 @@ function module() {
   cargo(['build', '--quiet', '--locked', '--release', '--package', 'edge-report-wasm', '--target', TRIPLE], root, {
     RUSTC: rustc,
     CARGO_TARGET_DIR: wasmTarget,
+    // SHA-256 as a loop, not unrolled: 7 KB less.
+    RUSTFLAGS: `${process.env.RUSTFLAGS ?? ''} --cfg sha2_backend_soft="compact"`.trim(),
     // Half the size of 3. That panic paths come back does not matter here, a panic being but a trap.
     CARGO_PROFILE_RELEASE_OPT_LEVEL: 'z',
   });

@@ -85,7 +85,7 @@ test('README', () => {
 });
 
 /** Bytes of the module; raise them knowingly. */
-const BUDGET = { raw: 116_000, gzip: 54_500, brotli: 47_000 };
+const BUDGET = { raw: 108_000, gzip: 52_000, brotli: 45_500 };
 
 test('size', (t) => {
   const bytes = readFileSync(join(installed, 'dist/edge_report.wasm'));
