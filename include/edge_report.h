@@ -119,6 +119,8 @@ enum {
   EDGE_REPORT_E_TOO_LARGE = 30,
   /** this time is outside of the years 1970 to 9999 */
   EDGE_REPORT_E_TIME_OUT_OF_RANGE = 31,
+  /** a JavaScript number over 9007199254740991 is not exact: use a bigint */
+  EDGE_REPORT_E_INTEGER_NOT_EXACT = 32,
   /** not one of the 14 known status names */
   EDGE_REPORT_W_UNKNOWN_STATUS = 60,
   /** looks like seconds; milliseconds are wanted */
