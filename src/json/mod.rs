@@ -1,11 +1,20 @@
 //! JSON bytes: escaping, integers, and a strict pull scanner. Knows nothing of reports.
 
+mod integer;
+#[cfg_attr(
+    any(target_pointer_width = "64", target_feature = "simd128"),
+    path = "blocks.rs"
+)]
+#[cfg_attr(
+    not(any(target_pointer_width = "64", target_feature = "simd128")),
+    path = "words.rs"
+)]
+mod kernel;
 mod scan;
 mod sink;
+mod string;
 mod text;
-mod write;
 
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
 pub use sink::{Counter, Full, Sink, SliceSink};
 pub use text::{Decoded, Number, Position, Text, position};
-pub use write::{write_integer, write_string};

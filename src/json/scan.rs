@@ -2,8 +2,8 @@
 
 use core::fmt;
 
+use super::kernel::plain_run;
 use super::text::{Number, Text};
-use super::write::plain_run;
 use crate::code::Code;
 
 /// How many arrays and objects may be open at once.

@@ -1,5 +1,7 @@
 //! Where bytes go: a slice, a `heapless::Vec`, a `Vec`, or nowhere but a counter.
 
+use super::{integer, kernel, string};
+
 /// The sink has no room for these bytes; it holds what it held before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -22,6 +24,17 @@ pub trait Sink {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Appends `text` as a JSON string with its quotes: `"`, `\` and bytes below 0x20 escaped
+    /// (`\b \f \n \r \t`, else `\u00xx` in lower-case hex), all else raw. When full, a part of it may stand there.
+    fn put_string(&mut self, text: &str) -> Result<(), Full> {
+        string::put(text, self)
+    }
+
+    /// Appends `value` in decimal. When full, a part of it may stand there.
+    fn put_integer(&mut self, value: i64) -> Result<(), Full> {
+        integer::put(value, self)
+    }
 }
 
 impl<S: Sink + ?Sized> Sink for &mut S {
@@ -36,6 +49,12 @@ impl<S: Sink + ?Sized> Sink for &mut S {
     }
     fn truncate(&mut self, len: usize) {
         (**self).truncate(len);
+    }
+    fn put_string(&mut self, text: &str) -> Result<(), Full> {
+        (**self).put_string(text)
+    }
+    fn put_integer(&mut self, value: i64) -> Result<(), Full> {
+        (**self).put_integer(value)
     }
 }
 
@@ -80,9 +99,22 @@ impl Sink for SliceSink<'_> {
     fn room(&self) -> usize {
         self.buffer.len().saturating_sub(self.len)
     }
+    #[inline]
     fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
+    fn put_string(&mut self, text: &str) -> Result<(), Full> {
+        let free = self.buffer.get_mut(self.len..).ok_or(Full)?;
+        let written = kernel::fill(text.as_bytes(), free).ok_or(Full)?;
+        self.len = self.len.saturating_add(written);
+        Ok(())
+    }
+}
+
+/// How long a text is as a JSON string.
+fn quoted_len(text: &str) -> usize {
+    let growth = kernel::growth(text.as_bytes());
+    text.len().saturating_add(growth).saturating_add(2)
 }
 
 /// Counts what would be written.
@@ -104,6 +136,10 @@ impl Sink for Counter {
     fn truncate(&mut self, len: usize) {
         self.0 = self.0.min(len);
     }
+    fn put_string(&mut self, text: &str) -> Result<(), Full> {
+        self.0 = self.0.saturating_add(quoted_len(text));
+        Ok(())
+    }
 }
 
 impl<const N: usize> Sink for heapless::Vec<u8, N> {
@@ -119,6 +155,15 @@ impl<const N: usize> Sink for heapless::Vec<u8, N> {
     }
     fn truncate(&mut self, len: usize) {
         heapless::Vec::truncate(self, len);
+    }
+    fn put_string(&mut self, text: &str) -> Result<(), Full> {
+        let before = self.as_slice().len();
+        // What there is.
+        let _ = self.resize(N, 0);
+        let free = self.get_mut(before..).unwrap_or_default();
+        let written = kernel::fill(text.as_bytes(), free);
+        heapless::Vec::truncate(self, before.saturating_add(written.unwrap_or(0)));
+        written.map(|_| ()).ok_or(Full)
     }
 }
 
@@ -138,5 +183,22 @@ impl Sink for alloc::vec::Vec<u8> {
     }
     fn truncate(&mut self, len: usize) {
         alloc::vec::Vec::truncate(self, len);
+    }
+    fn put_string(&mut self, text: &str) -> Result<(), Full> {
+        let before = self.as_slice().len();
+        // Enough for most; exactly enough for the others.
+        let guess = text.len().saturating_add(text.len() / 4).saturating_add(64);
+        for exact in [false, true] {
+            let len = if exact { quoted_len(text) } else { guess };
+            self.try_reserve(len).map_err(|_| Full)?;
+            self.resize(before.saturating_add(len), 0);
+            let free = self.get_mut(before..).unwrap_or_default();
+            if let Some(written) = kernel::fill(text.as_bytes(), free) {
+                alloc::vec::Vec::truncate(self, before.saturating_add(written));
+                return Ok(());
+            }
+        }
+        alloc::vec::Vec::truncate(self, before);
+        Err(Full)
     }
 }

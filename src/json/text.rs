@@ -2,8 +2,9 @@
 
 use core::fmt::{self, Write};
 
+use super::kernel::plain_run;
 use super::sink::{Full, Sink};
-use super::write::{plain_run, write_char};
+use super::string::put_char;
 
 /// A checked JSON string, still as it stands between its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl<'a> Text<'a> {
         Ok(())
     }
 
-    /// Writes it as [`write_string`](super::write_string) would, without decoding what stands there in that form already.
+    /// Writes it as [`Sink::put_string`] would, without decoding what stands there in that form already.
     pub(crate) fn write_json<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {
         out.put(b"\"")?;
         let mut rest = self.raw;
@@ -80,7 +81,7 @@ impl<'a> Text<'a> {
                     let (plain, escape) = rest.split_at_checked(kept).unwrap_or((rest, ""));
                     out.put(plain.as_bytes())?;
                     let mut decoded = Decoded { rest: escape };
-                    decoded.next().map_or(Ok(()), |c| write_char(c, out))?;
+                    decoded.next().map_or(Ok(()), |c| put_char(c, out))?;
                     (rest, kept) = (decoded.rest, 0);
                 }
                 // The other escapes have one spelling.

@@ -6,7 +6,7 @@ use super::finding::{Finding, Path, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 use super::rules;
 use crate::code::{Code, Severity};
-use crate::json::{Counter, Full, Sink, SliceSink, write_integer, write_string};
+use crate::json::{Counter, Full, Sink, SliceSink};
 use crate::time::WallTime;
 
 /// The most a report may be long: 12 MiB, the limit of the service's gateway for signed requests.
@@ -237,36 +237,36 @@ pub(super) fn write_job<S: Sink + ?Sized>(
     }
     if let Some(id) = job.job_id {
         sink.put(b"{\"job_id\":")?;
-        write_integer(id, sink)?;
+        sink.put_integer(id)?;
         sink.put(b",\"status\":")?;
     } else {
         sink.put(b"{\"status\":")?;
     }
     write_status(job.status, sink)?;
     sink.put(b",\"create_time\":")?;
-    write_integer(job.create_time, sink)?;
+    sink.put_integer(job.create_time)?;
     match job.exceptions {
         None => {}
         Some(Exceptions::Text(text)) => {
             sink.put(b",\"exceptions\":")?;
-            write_string(text, sink)?;
+            sink.put_string(text)?;
         }
         Some(Exceptions::Detail(detail)) => write_exception(&detail, sink)?,
     }
     if let Some(metrics) = job.metrics {
         sink.put(b",\"metrics\":")?;
-        write_string(metrics, sink)?;
+        sink.put_string(metrics)?;
     }
     if let Some(plan) = job.plan {
         sink.put(b",\"plan\":")?;
-        write_string(plan, sink)?;
+        sink.put_string(plan)?;
     }
     sink.put(b"}")
 }
 
 fn write_status<S: Sink + ?Sized>(status: JobStatus<'_>, sink: &mut S) -> Result<(), Full> {
     if let JobStatus::Other(name) = status {
-        return write_string(name, sink);
+        return sink.put_string(name);
     }
     // The known names have nothing to escape.
     sink.put(b"\"")?;
@@ -276,20 +276,20 @@ fn write_status<S: Sink + ?Sized>(status: JobStatus<'_>, sink: &mut S) -> Result
 
 fn write_exception<S: Sink + ?Sized>(detail: &JobException<'_>, sink: &mut S) -> Result<(), Full> {
     sink.put(b",\"exceptions\":{\"error_id\":")?;
-    write_string(detail.error_id, sink)?;
+    sink.put_string(detail.error_id)?;
     sink.put(b",\"error_type\":")?;
-    write_string(detail.error_type, sink)?;
+    sink.put_string(detail.error_type)?;
     sink.put(b",\"error_cause\":")?;
-    write_string(detail.error_cause, sink)?;
+    sink.put_string(detail.error_cause)?;
     sink.put(b",\"exception\":")?;
-    write_string(detail.exception, sink)?;
+    sink.put_string(detail.exception)?;
     sink.put(b",\"error_time\":")?;
     match detail.error_time {
-        ErrorTime::Text(text) => write_string(text, sink)?,
+        ErrorTime::Text(text) => sink.put_string(text)?,
         ErrorTime::UnixMs(ms) => {
             // A time out of range was refused before.
             let stamp = WallTime::from_unix_ms(ms).to_error_time();
-            write_string(stamp.as_ref().map_or("", |s| s.as_str()), sink)?;
+            sink.put_string(stamp.as_ref().map_or("", |s| s.as_str()))?;
         }
     }
     sink.put(b"}")
@@ -303,12 +303,12 @@ pub(super) fn write_tail<S: Sink + ?Sized>(
 ) -> Result<(), Full> {
     if let Some(topic) = topic {
         sink.put(b"],\"msg_confirm_topic\":")?;
-        write_string(topic, sink)?;
+        sink.put_string(topic)?;
         sink.put(b",\"message_id\":")?;
     } else {
         sink.put(b"],\"message_id\":")?;
     }
-    write_string(message_id, sink)?;
+    sink.put_string(message_id)?;
     sink.put(b"}")
 }
 

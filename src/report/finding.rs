@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::check::{EXCEPTIONS, JOB, Member, REPORT};
 use crate::code::{Code, Severity};
-use crate::json::write_integer;
+use crate::json::Sink;
 
 /// Where in a report: `jobs[3].create_time`, or nothing for the report itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl<'a> Path<'a> {
         if let Some(index) = self.job {
             let mut digits = heapless::Vec::<u8, 20>::new();
             // No slice has more than `isize::MAX` entries, and their digits fit.
-            let _ = write_integer(i64::try_from(index).unwrap_or(i64::MAX), &mut digits);
+            let _ = digits.put_integer(i64::try_from(index).unwrap_or(i64::MAX));
             each("jobs[")?;
             each(core::str::from_utf8(&digits).unwrap_or_default())?;
             each("]")?;

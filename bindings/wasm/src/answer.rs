@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt::Display;
 
 use edge_report::Code;
-use edge_report::json::{Text, write_integer, write_string};
+use edge_report::json::{Sink, Text};
 
 /// JSON text as it grows. Commas come by themselves.
 pub(crate) struct Answer {
@@ -35,12 +35,12 @@ impl Answer {
     ) {
         self.name(name.into());
         // What does not fit is as good as endless.
-        let _ = write_integer(value.try_into().unwrap_or(i64::MAX), &mut self.text);
+        let _ = self.text.put_integer(value.try_into().unwrap_or(i64::MAX));
     }
 
     pub(crate) fn text<'n>(&mut self, name: impl Into<Option<&'n str>>, value: &str) {
         self.name(name.into());
-        let _ = write_string(value, &mut self.text);
+        let _ = self.text.put_string(value);
     }
 
     pub(crate) fn shown<'n>(&mut self, name: impl Into<Option<&'n str>>, value: &impl Display) {
@@ -79,7 +79,7 @@ impl Answer {
             self.text.push(b',');
         }
         if let Some(name) = name {
-            let _ = write_string(name, &mut self.text);
+            let _ = self.text.put_string(name);
             self.text.push(b':');
         }
     }

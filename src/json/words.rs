@@ -1,0 +1,63 @@
+//! Looks for special bytes in words of eight: the small form, for machines without vectors.
+
+use super::string::{escape, is_special};
+
+/// How many bytes at the front of `bytes` stand in a JSON string as they are.
+pub(super) fn plain_run(bytes: &[u8]) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    let mut at = 0usize;
+    for &word in words {
+        let found = special_bytes(u64::from_le_bytes(word));
+        if found != 0 {
+            // The lowest mark is exact: borrows only travel upwards from a special byte.
+            return at.wrapping_add((found.trailing_zeros() / 8) as usize);
+        }
+        at = at.wrapping_add(8);
+    }
+    let special = |&b: &u8| is_special(b);
+    at.wrapping_add(tail.iter().position(special).unwrap_or(tail.len()))
+}
+
+/// The top bit of each special byte; marks above the lowest one may be false.
+#[inline]
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let zero = |w: u64| w.wrapping_sub(ONES) & !w;
+    let below_space = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word;
+    let quote = zero(word ^ ONES.wrapping_mul(0x22));
+    let backslash = zero(word ^ ONES.wrapping_mul(0x5c));
+    (below_space | quote | backslash) & TOPS
+}
+
+/// By how many bytes `text` grows by its escapes.
+pub(super) fn growth(text: &[u8]) -> usize {
+    let each = |&byte: &u8| match is_special(byte) {
+        true => escape(byte).1.wrapping_sub(1),
+        false => 0,
+    };
+    text.iter().map(each).sum()
+}
+
+/// Writes `text` with its quotes to the front of `to`, and says how long that is; `None` if it does not fit.
+pub(super) fn fill(text: &[u8], to: &mut [u8]) -> Option<usize> {
+    let mut rest = text;
+    let mut at = 0usize;
+    let mut put = |bytes: &[u8]| {
+        let end = at.wrapping_add(bytes.len());
+        to.get_mut(at..end)?.copy_from_slice(bytes);
+        at = end;
+        Some(at)
+    };
+    put(b"\"")?;
+    loop {
+        let (plain, special) = rest.split_at_checked(plain_run(rest))?;
+        put(plain)?;
+        let Some((&byte, after)) = special.split_first() else {
+            return put(b"\"");
+        };
+        let (escape, len) = escape(byte);
+        put(escape.get(..len)?)?;
+        rest = after;
+    }
+}
