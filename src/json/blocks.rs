@@ -17,7 +17,7 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
     let (blocks, tail) = bytes.as_chunks::<BLOCK>();
     let mut at = 0usize;
     for block in blocks {
-        let mask = special_mask(block);
+        let mask = block_mask(block);
         if mask != 0 {
             return at.wrapping_add(mask.trailing_zeros() as usize);
         }
@@ -30,115 +30,141 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
 /// By how many bytes `text` grows by its escapes.
 pub(super) fn growth(text: &[u8]) -> usize {
     let (blocks, tail) = text.as_chunks::<BLOCK>();
-    let long = |byte: &&u8| is_special(**byte) && escape(**byte).1 > 2;
-    let mut growth = 0usize;
+    let mut growth = 0u32;
     for block in blocks {
-        let mask = special_mask(block);
-        growth = growth.wrapping_add(mask.count_ones() as usize);
-        if mask & control_mask(block) != 0 {
-            growth = growth.wrapping_add(block.iter().filter(long).count().wrapping_mul(4));
+        let mask = block_mask(block);
+        if mask != 0 {
+            growth = growth.wrapping_add(mask.count_ones());
+            growth = growth.wrapping_add(long_mask(block).count_ones().wrapping_mul(4));
         }
     }
-    let short = tail.iter().filter(|byte| is_special(**byte)).count();
-    let long = tail.iter().filter(long).count().wrapping_mul(4);
-    growth.wrapping_add(short).wrapping_add(long)
+    let growth = growth as usize;
+    tail.iter()
+        .filter(|byte| is_special(**byte))
+        .fold(growth, |growth, byte| {
+            growth.wrapping_add(escape(*byte).1).wrapping_sub(1)
+        })
 }
 
 /// Writes `text` with its quotes to the front of `to`, and says how long that is; `None` if it does not fit.
 pub(super) fn fill(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let (quote, inside) = to.split_first_mut()?;
     *quote = b'"';
-    let len = match fill_short(text, inside) {
-        Some(len) => len,
-        None => fill_blocks(text, inside)?,
+    let len = match text.len() {
+        ..8 => fill_word(text, inside)?,
+        8..16 => fill_halves::<8>(text, inside)?,
+        16..32 => fill_halves::<16>(text, inside)?,
+        32..=BLOCK => fill_halves::<32>(text, inside)?,
+        _ => fill_blocks(text, inside)?,
     };
     *inside.get_mut(len)? = b'"';
     Some(len.wrapping_add(2))
 }
 
-/// A text of up to 32 bytes without special ones: two copies of constant size, which overlap.
-#[inline]
-fn fill_short(text: &[u8], to: &mut [u8]) -> Option<usize> {
-    let len = text.len();
-    if len > 32 {
-        return None;
+fn fill_word(text: &[u8], to: &mut [u8]) -> Option<usize> {
+    let mut word = [b' '; 8];
+    for (to, from) in word.iter_mut().zip(text) {
+        *to = *from;
     }
-    if let (Some(first), Some(last)) = (text.first_chunk::<16>(), text.last_chunk::<16>()) {
-        if special(first) | special(last) != 0 {
-            return None;
-        }
-        let to = to.get_mut(..len)?;
-        *to.first_chunk_mut()? = *first;
-        *to.last_chunk_mut()? = *last;
-    } else if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        let both =
-            u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << 64;
-        if special(&both.to_le_bytes()) != 0 {
-            return None;
-        }
-        let to = to.get_mut(..len)?;
-        *to.first_chunk_mut()? = *first;
-        *to.last_chunk_mut()? = *last;
-    } else {
-        for (from, to) in text.iter().zip(to.get_mut(..len)?) {
-            if is_special(*from) {
-                return None;
-            }
-            *to = *from;
-        }
+    let mask = mask_of(&word);
+    match to.first_chunk_mut() {
+        Some(to) if mask == 0 => *to = word,
+        _ => return expand_padded(&word, 0, text.len(), mask, to),
     }
-    Some(len)
+    Some(text.len())
 }
 
+/// A text of `N` to 2 `N` bytes: two pieces of constant size, which overlap.
+#[inline]
+fn fill_halves<const N: usize>(text: &[u8], to: &mut [u8]) -> Option<usize> {
+    let len = text.len();
+    let (first, last) = (text.first_chunk::<N>()?, text.last_chunk::<N>()?);
+    let shift = len.wrapping_sub(N);
+    let (low, high) = (mask_of(first), mask_of(last));
+    if low | high == 0 {
+        let to = to.get_mut(..len)?;
+        *to.first_chunk_mut()? = *first;
+        *to.last_chunk_mut()? = *last;
+        return Some(len);
+    }
+    let mut block = [0; BLOCK];
+    *block.first_chunk_mut()? = *first;
+    *block.get_mut(shift..)?.first_chunk_mut()? = *last;
+    expand_padded(&block, 0, len, low | high << (shift & 63), to)
+}
+
+/// A text of more than one block.
 fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut rest = text;
     let mut at = 0usize;
-    while let Some(source) = rest.first_chunk() {
-        at = at.wrapping_add(fill_block(source, BLOCK, to.get_mut(at..)?)?);
+    while rest.len() > BLOCK {
+        let block = rest.first_chunk()?;
+        let free = to.get_mut(at..)?;
+        let mask = block_mask(block);
+        let written = match free.first_chunk_mut::<BLOCK>() {
+            Some(free) if mask == 0 => {
+                *free = *block;
+                BLOCK
+            }
+            _ => match rest.first_chunk() {
+                Some(source) => expand(source, 0, BLOCK, mask, free)?,
+                None => expand_padded(block, 0, BLOCK, mask, free)?,
+            },
+        };
+        at = at.wrapping_add(written);
         rest = rest.get(BLOCK..)?;
     }
-    let mut last = [0; BLOCK + BLOCK + BEHIND];
-    last.get_mut(..rest.len())?.copy_from_slice(rest);
-    let mut from = 0usize;
-    while from < rest.len() {
-        let len = rest.len().wrapping_sub(from).min(BLOCK);
-        let source = last.get(from..)?.first_chunk()?;
-        at = at.wrapping_add(fill_block(source, len, to.get_mut(at..)?)?);
-        from = from.wrapping_add(BLOCK);
-    }
-    Some(at)
+    // The last block, without what is written already.
+    let block = text.last_chunk::<BLOCK>()?;
+    let from = BLOCK.wrapping_sub(rest.len());
+    let mask = block_mask(block) & u64::MAX << (from & 63);
+    let written = expand_padded(block, from, BLOCK, mask, to.get_mut(at..)?)?;
+    Some(at.wrapping_add(written))
 }
 
-/// Writes the first `len` bytes of `source`.
-#[inline]
-fn fill_block(source: &Source, len: usize, to: &mut [u8]) -> Option<usize> {
-    let block = source.first_chunk::<BLOCK>()?;
-    let mut mask = special_mask(block);
-    if len < BLOCK {
-        mask &= !(u64::MAX << (len & 63));
+/// Like [`expand`], of a block with nothing behind it.
+fn expand_padded<const N: usize>(
+    block: &[u8; N],
+    from: usize,
+    end: usize,
+    mask: u64,
+    to: &mut [u8],
+) -> Option<usize> {
+    let mut source = [0; BLOCK + BEHIND];
+    *source.first_chunk_mut()? = *block;
+    expand(&source, from, end, mask, to)
+}
+
+/// Writes the bytes `from..end` of `source`, where the special ones are those of `mask`.
+fn expand(source: &Source, from: usize, end: usize, mask: u64, to: &mut [u8]) -> Option<usize> {
+    match to.first_chunk_mut() {
+        Some(to) => expand_roomy(source, from, end, mask, to),
+        None => expand_tight(source, from, end, mask, to),
     }
-    if mask == 0 {
-        match to.first_chunk_mut::<BLOCK>() {
-            Some(to) => *to = *block,
-            None => to.get_mut(..len)?.copy_from_slice(block.get(..len)?),
-        }
-        return Some(len);
-    }
-    match to.first_chunk_mut::<ROOM>() {
-        Some(to) => expand(source, len, mask, to),
-        None => {
-            let mut spare = [0; ROOM];
-            let len = expand(source, len, mask, &mut spare)?;
-            to.get_mut(..len)?.copy_from_slice(spare.get(..len)?);
-            Some(len)
-        }
-    }
+}
+
+#[cold]
+fn expand_tight(
+    source: &Source,
+    from: usize,
+    end: usize,
+    mask: u64,
+    to: &mut [u8],
+) -> Option<usize> {
+    let mut spare = [0; ROOM];
+    let len = expand_roomy(source, from, end, mask, &mut spare)?;
+    to.get_mut(..len)?.copy_from_slice(spare.get(..len)?);
+    Some(len)
 }
 
 /// Copies what stands between the special bytes, and puts an escape in the place of each.
-#[inline]
-fn expand(source: &Source, len: usize, mut mask: u64, to: &mut [u8; ROOM]) -> Option<usize> {
-    let mut from = 0usize;
+fn expand_roomy(
+    source: &Source,
+    mut from: usize,
+    end: usize,
+    mut mask: u64,
+    to: &mut [u8; ROOM],
+) -> Option<usize> {
     let mut at = 0usize;
     while mask != 0 {
         let special = mask.trailing_zeros() as usize;
@@ -146,12 +172,12 @@ fn expand(source: &Source, len: usize, mut mask: u64, to: &mut [u8; ROOM]) -> Op
         let run = special.wrapping_sub(from);
         copy_run(source, from, run, to, at)?;
         at = at.wrapping_add(run);
-        let entry = ESCAPES.get(usize::from(*source.get(special)?))?;
-        *to.get_mut(at..)?.first_chunk_mut()? = *entry;
-        at = at.wrapping_add(usize::from(entry[7]));
+        let escape = *ESCAPES.get(usize::from(*source.get(special)?))?;
+        *to.get_mut(at..)?.first_chunk_mut()? = escape.to_le_bytes();
+        at = at.wrapping_add((escape >> 56) as usize);
         from = special.wrapping_add(1);
     }
-    let run = len.wrapping_sub(from);
+    let run = end.wrapping_sub(from);
     copy_run(source, from, run, to, at)?;
     Some(at.wrapping_add(run))
 }
@@ -174,13 +200,13 @@ fn copy_run(
     Some(())
 }
 
-/// The escape of each special byte, and its length in the last byte.
-static ESCAPES: [[u8; 8]; 93] = {
-    let mut table = [[0; 8]; 93];
+/// The escape of each special byte, the first byte lowest, and its length in the highest.
+static ESCAPES: [u64; 93] = {
+    let mut table = [0; 93];
     let mut byte = 0;
     while byte < table.len() {
         let ([a, b, c, d, e, f], len) = escape(byte as u8);
-        table[byte] = [a, b, c, d, e, f, 0, len as u8];
+        table[byte] = u64::from_le_bytes([a, b, c, d, e, f, 0, len as u8]);
         byte += 1;
     }
     table
@@ -188,33 +214,65 @@ static ESCAPES: [[u8; 8]; 93] = {
 
 /// One bit for each special byte, the lowest for the first.
 #[inline]
-fn special_mask(block: &[u8; BLOCK]) -> u64 {
-    let (lanes, _) = block.as_chunks::<16>();
+fn block_mask(block: &[u8; BLOCK]) -> u64 {
+    let lanes = lanes(block).map(special);
+    let [a, b, c, d] = lanes;
+    match (a | b | c | d).to_bitmask() {
+        0 => 0,
+        _ => bits(lanes),
+    }
+}
+
+/// One bit for each byte whose escape is of six bytes.
+fn long_mask(block: &[u8; BLOCK]) -> u64 {
+    bits(lanes(block).map(|bytes| {
+        let is = |byte| bytes.simd_eq(u8x16::splat(byte));
+        let short = is(0x08) | is(0x0c) | is(b'\n') | is(b'\r') | is(b'\t');
+        control(bytes) & !short
+    }))
+}
+
+/// The same of up to 32 bytes.
+#[inline]
+fn mask_of<const N: usize>(bytes: &[u8; N]) -> u64 {
+    let (lanes, tail) = bytes.as_chunks();
     let mut mask = 0;
     for lane in lanes.iter().rev() {
-        mask = mask << 16 | u64::from(special(lane));
+        mask = mask << 16 | u64::from(special(u8x16::new(*lane)).to_bitmask());
     }
-    mask
+    match tail.first_chunk() {
+        Some(word) => {
+            let lane = u128::from(u64::from_le_bytes(*word))
+                | u128::from(u64::from_le_bytes([b' '; 8])) << 64;
+            u64::from(special(u8x16::new(lane.to_le_bytes())).to_bitmask())
+        }
+        None => mask,
+    }
 }
 
 #[inline]
-fn special(lane: &[u8; 16]) -> u32 {
-    let bytes = u8x16::new(*lane);
-    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+fn lanes(block: &[u8; BLOCK]) -> [u8x16; 4] {
+    let mut lanes = [u8x16::ZERO; 4];
+    for (lane, bytes) in lanes.iter_mut().zip(block.as_chunks().0) {
+        *lane = u8x16::new(*bytes);
+    }
+    lanes
+}
+
+#[inline]
+fn bits(lanes: [u8x16; 4]) -> u64 {
+    let [a, b, c, d] = lanes.map(|lane| u64::from(lane.to_bitmask()));
+    a | b << 16 | c << 32 | d << 48
+}
+
+#[inline]
+fn special(bytes: u8x16) -> u8x16 {
     let quote = bytes.simd_eq(u8x16::splat(b'"'));
     let backslash = bytes.simd_eq(u8x16::splat(b'\\'));
-    (control | quote | backslash).to_bitmask()
+    control(bytes) | quote | backslash
 }
 
-/// One bit for each byte below 0x20.
 #[inline]
-fn control_mask(block: &[u8; BLOCK]) -> u64 {
-    let (lanes, _) = block.as_chunks::<16>();
-    let mut mask = 0;
-    for lane in lanes.iter().rev() {
-        let bytes = u8x16::new(*lane);
-        let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-        mask = mask << 16 | u64::from(control.to_bitmask());
-    }
-    mask
+fn control(bytes: u8x16) -> u8x16 {
+    bytes.min(u8x16::splat(0x1f)).simd_eq(bytes)
 }
