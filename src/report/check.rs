@@ -5,7 +5,7 @@ use super::finding::{Finding, Path, Summary};
 use super::model::JobStatus;
 use super::rules;
 use crate::code::Code;
-use crate::json::{Number, Scanner, Text, Token};
+use crate::json::{Number, Scanner, Sink, Text, Token};
 
 /// Checks a report as JSON bytes and gives each finding to `emit`, in the order they are found.
 ///
@@ -202,7 +202,12 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
                 self.found_if(text.is_empty().then_some(Code::Empty), path);
             }
             (Value::ErrorTime, Token::String(text)) => {
-                self.found_if(rules::error_time(text.chars()), path);
+                // Longer than any right one, and so a wrong one.
+                let mut decoded = heapless::Vec::<u8, 20>::new();
+                let _ = text
+                    .chars()
+                    .try_for_each(|c| decoded.put(c.encode_utf8(&mut [0; 4]).as_bytes()));
+                self.found_if(rules::error_time(&decoded), path);
             }
             (Value::Text | Value::Exceptions, Token::String(_)) => {}
             (value, _) => {

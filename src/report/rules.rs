@@ -1,8 +1,7 @@
 //! What the contract says of single values, for reports in memory and for reports as bytes alike.
 
 use crate::code::Code;
-use crate::split::split_once;
-use crate::time::{WallTime, digits};
+use crate::time::WallTime;
 
 pub(super) fn job_id(value: i64) -> Option<Code> {
     match value {
@@ -24,25 +23,51 @@ pub(super) fn create_time(value: i64) -> Option<Code> {
 }
 
 /// `YYYY-MM-DD hh:mm:ss` with a day that exists.
-pub(super) fn error_time(chars: impl Iterator<Item = char>) -> Option<Code> {
-    let mut text = heapless::String::<19>::new();
-    let fits = chars.into_iter().all(|c| text.push(c).is_ok());
-    match fits.then(|| parse_error_time(&text)) {
-        Some(Some(_)) => None,
-        _ => Some(Code::ErrorTimeForm),
+pub(super) fn error_time(text: &[u8]) -> Option<Code> {
+    match parse_error_time(text) {
+        Some(_) => None,
+        None => Some(Code::ErrorTimeForm),
     }
 }
 
-fn parse_error_time(text: &str) -> Option<WallTime> {
-    let (date, clock) = split_once(text, b' ')?;
-    let (year, month_day) = split_once(date, b'-')?;
-    let (month, day) = split_once(month_day, b'-')?;
-    let (hour, minute_second) = split_once(clock, b':')?;
-    let (minute, second) = split_once(minute_second, b':')?;
-    WallTime::from_parts(
-        digits(year, 4)?,
-        digits(month, 2)?,
-        digits(day, 2)?,
-        [digits(hour, 2)?, digits(minute, 2)?, digits(second, 2)?],
+fn parse_error_time(text: &[u8]) -> Option<WallTime> {
+    let text = <&[u8; 19]>::try_from(text).ok()?;
+    let [
+        c,
+        e,
+        y,
+        a,
+        b'-',
+        m,
+        n,
+        b'-',
+        d,
+        t,
+        b' ',
+        h,
+        i,
+        b':',
+        j,
+        k,
+        b':',
+        s,
+        u,
+    ] = *text
+    else {
+        return None;
+    };
+    let year = two_digits(c, e)?
+        .wrapping_mul(100)
+        .wrapping_add(two_digits(y, a)?);
+    let clock = [two_digits(h, i)?, two_digits(j, k)?, two_digits(s, u)?];
+    WallTime::from_parts(year, two_digits(m, n)?, two_digits(d, t)?, clock)
+}
+
+fn two_digits(tens: u8, ones: u8) -> Option<u16> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then_some(
+        u16::from(tens)
+            .wrapping_mul(10)
+            .wrapping_add(u16::from(ones)),
     )
 }
