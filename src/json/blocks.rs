@@ -61,17 +61,32 @@ pub(super) fn fill(text: &[u8], to: &mut [u8]) -> Option<usize> {
     Some(len.wrapping_add(2))
 }
 
+#[inline]
 fn fill_word(text: &[u8], to: &mut [u8]) -> Option<usize> {
-    let mut word = [b' '; 8];
-    for (to, from) in word.iter_mut().zip(text) {
-        *to = *from;
-    }
-    let mask = mask_of(&word);
+    let len = text.len();
+    let word = match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let shift = len.wrapping_sub(4).wrapping_mul(8) as u32;
+            u64::from(u32::from_le_bytes(*first))
+                | u64::from(u32::from_le_bytes(*last)).wrapping_shl(shift)
+        }
+        _ => text
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let word = word.to_le_bytes();
+    // Behind the text stand zeros, which are special.
+    let mask = mask_of(&word) & !(u64::MAX << (len & 7));
     match to.first_chunk_mut() {
         Some(to) if mask == 0 => *to = word,
-        _ => return expand_padded(&word, 0, text.len(), mask, to),
+        _ => {
+            let mut block = [0; BLOCK];
+            *block.first_chunk_mut()? = word;
+            return expand_last(&block, 0, len, mask, to);
+        }
     }
-    Some(text.len())
+    Some(len)
 }
 
 /// A text of `N` to 2 `N` bytes: two pieces of constant size, which overlap.
@@ -90,7 +105,7 @@ fn fill_halves<const N: usize>(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut block = [0; BLOCK];
     *block.first_chunk_mut()? = *first;
     *block.get_mut(shift..)?.first_chunk_mut()? = *last;
-    expand_padded(&block, 0, len, low | high << (shift & 63), to)
+    expand_last(&block, 0, len, low | high << (shift & 63), to)
 }
 
 /// A text of more than one block.
@@ -101,30 +116,31 @@ fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
         let block = rest.first_chunk()?;
         let free = to.get_mut(at..)?;
         let mask = block_mask(block);
-        let written = match free.first_chunk_mut::<BLOCK>() {
-            Some(free) if mask == 0 => {
-                *free = *block;
-                BLOCK
-            }
-            _ => match rest.first_chunk() {
-                Some(source) => expand(source, 0, BLOCK, mask, free)?,
-                None => expand_padded(block, 0, BLOCK, mask, free)?,
+        let written = match (rest.first_chunk(), free.first_chunk_mut()) {
+            (Some(source), Some(free)) if mask != 0 => expand(source, 0, BLOCK, mask, free)?,
+            _ => match free.first_chunk_mut() {
+                Some(free) if mask == 0 => {
+                    *free = *block;
+                    BLOCK
+                }
+                _ => expand_last(block, 0, BLOCK, mask, free)?,
             },
         };
         at = at.wrapping_add(written);
         rest = rest.get(BLOCK..)?;
     }
     // The last block, without what is written already.
-    let block = text.last_chunk::<BLOCK>()?;
+    let block = text.last_chunk()?;
     let from = BLOCK.wrapping_sub(rest.len());
     let mask = block_mask(block) & u64::MAX << (from & 63);
-    let written = expand_padded(block, from, BLOCK, mask, to.get_mut(at..)?)?;
+    let written = expand_last(block, from, BLOCK, mask, to.get_mut(at..)?)?;
     Some(at.wrapping_add(written))
 }
 
-/// Like [`expand`], of a block with nothing behind it.
-fn expand_padded<const N: usize>(
-    block: &[u8; N],
+/// Writes the bytes `from..end` of a block with nothing behind it, where the special ones are those of `mask`.
+#[inline(never)]
+fn expand_last(
+    block: &[u8; BLOCK],
     from: usize,
     end: usize,
     mask: u64,
@@ -132,33 +148,18 @@ fn expand_padded<const N: usize>(
 ) -> Option<usize> {
     let mut source = [0; BLOCK + BEHIND];
     *source.first_chunk_mut()? = *block;
-    expand(&source, from, end, mask, to)
-}
-
-/// Writes the bytes `from..end` of `source`, where the special ones are those of `mask`.
-fn expand(source: &Source, from: usize, end: usize, mask: u64, to: &mut [u8]) -> Option<usize> {
-    match to.first_chunk_mut() {
-        Some(to) => expand_roomy(source, from, end, mask, to),
-        None => expand_tight(source, from, end, mask, to),
+    if let Some(to) = to.first_chunk_mut() {
+        return expand(&source, from, end, mask, to);
     }
-}
-
-#[cold]
-fn expand_tight(
-    source: &Source,
-    from: usize,
-    end: usize,
-    mask: u64,
-    to: &mut [u8],
-) -> Option<usize> {
     let mut spare = [0; ROOM];
-    let len = expand_roomy(source, from, end, mask, &mut spare)?;
+    let len = expand(&source, from, end, mask, &mut spare)?;
     to.get_mut(..len)?.copy_from_slice(spare.get(..len)?);
     Some(len)
 }
 
 /// Copies what stands between the special bytes, and puts an escape in the place of each.
-fn expand_roomy(
+#[inline]
+fn expand(
     source: &Source,
     mut from: usize,
     end: usize,

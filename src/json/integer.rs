@@ -28,7 +28,8 @@ pub(super) fn put<S: Sink + ?Sized>(value: i64, out: &mut S) -> Result<(), Full>
 #[inline]
 fn put_leading<S: Sink + ?Sized>(value: u64, out: &mut S) -> Result<(), Full> {
     let digits = digits(value);
-    let zeros = digits.trailing_zeros().min(63) & !7;
+    // The last digit stays, also when it is zero.
+    let zeros = (digits | 1 << 63).trailing_zeros() & !7;
     let count = 8usize.wrapping_sub(zeros as usize / 8);
     let text = ascii(digits.wrapping_shr(zeros));
     // A copy of constant size, cut to what it should be, is faster than one of any size.

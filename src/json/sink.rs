@@ -106,7 +106,7 @@ impl Sink for SliceSink<'_> {
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
         let free = self.buffer.get_mut(self.len..).ok_or(Full)?;
         let written = kernel::fill(text.as_bytes(), free).ok_or(Full)?;
-        self.len = self.len.saturating_add(written);
+        self.len = self.len.wrapping_add(written);
         Ok(())
     }
 }

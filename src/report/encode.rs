@@ -244,7 +244,7 @@ pub(super) fn write_job<S: Sink + ?Sized>(
     } else {
         sink.put(b"{\"status\":")?;
     }
-    write_status(job.status, sink)?;
+    job.status.put(sink)?;
     sink.put(b",\"create_time\":")?;
     sink.put_integer(job.create_time)?;
     match job.exceptions {
@@ -264,16 +264,6 @@ pub(super) fn write_job<S: Sink + ?Sized>(
         sink.put_string(plan)?;
     }
     sink.put(b"}")
-}
-
-fn write_status<S: Sink + ?Sized>(status: JobStatus<'_>, sink: &mut S) -> Result<(), Full> {
-    if let JobStatus::Other(name) = status {
-        return sink.put_string(name);
-    }
-    // The known names have nothing to escape.
-    sink.put(b"\"")?;
-    sink.put(status.name().as_bytes())?;
-    sink.put(b"\"")
 }
 
 fn write_exception<S: Sink + ?Sized>(detail: &JobException<'_>, sink: &mut S) -> Result<(), Full> {
@@ -321,8 +311,9 @@ pub(super) fn within_limit(len: usize) -> Result<(), EncodeError> {
     Ok(())
 }
 
+#[inline]
 pub(super) fn valid_job(job: &Job<'_>, index: usize) -> Result<(), EncodeError> {
-    if job_codes(job) == [None; 4] {
+    if is_flawless(job) {
         return Ok(());
     }
     first_error(|found| check_job(job, index, found))
@@ -373,6 +364,10 @@ fn check_job(job: &Job<'_>, index: usize, found: &mut dyn FnMut(Code, Path<'stat
             found(code, place);
         }
     }
+}
+
+fn is_flawless(job: &Job<'_>) -> bool {
+    job_codes(job) == [None; 4]
 }
 
 /// What is wrong with the id, the status, the creation time and the time of the exception.

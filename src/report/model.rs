@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::json::{Full, Sink};
+
 /// One report: what `POST …/edgesrv/job-report` carries.
 ///
 /// ```
@@ -129,6 +131,16 @@ macro_rules! job_status {
                 match name {
                     $($name => JobStatus::$variant,)*
                     _ => JobStatus::Other(name),
+                }
+            }
+
+            /// Appends the name as a JSON string.
+            #[inline]
+            pub(super) fn put<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), Full> {
+                match self {
+                    // The known ones have nothing to escape, and are copies of constant size.
+                    $(JobStatus::$variant => sink.put(concat!("\"", $name, "\"").as_bytes()),)*
+                    JobStatus::Other(name) => sink.put_string(name),
                 }
             }
 
