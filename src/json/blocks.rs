@@ -116,15 +116,15 @@ fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
         let block = rest.first_chunk()?;
         let free = to.get_mut(at..)?;
         let mask = block_mask(block);
-        let written = match (rest.first_chunk(), free.first_chunk_mut()) {
-            (Some(source), Some(free)) if mask != 0 => expand(source, 0, BLOCK, mask, free)?,
-            _ => match free.first_chunk_mut() {
-                Some(free) if mask == 0 => {
-                    *free = *block;
-                    BLOCK
-                }
-                _ => expand_last(block, 0, BLOCK, mask, free)?,
-            },
+        let written = if mask == 0
+            && let Some(free) = free.first_chunk_mut()
+        {
+            *free = *block;
+            BLOCK
+        } else if let (Some(source), Some(free)) = (rest.first_chunk(), free.first_chunk_mut()) {
+            expand(source, 0, BLOCK, mask, free)?
+        } else {
+            expand_last(block, 0, BLOCK, mask, free)?
         };
         at = at.wrapping_add(written);
         rest = rest.get(BLOCK..)?;
@@ -268,9 +268,10 @@ fn bits(lanes: [u8x16; 4]) -> u64 {
 
 #[inline]
 fn special(bytes: u8x16) -> u8x16 {
-    let quote = bytes.simd_eq(u8x16::splat(b'"'));
+    // This turns the quote, 0x22, into the byte next to the control characters, and leaves those what they are.
+    let turned = bytes ^ u8x16::splat(0x02);
     let backslash = bytes.simd_eq(u8x16::splat(b'\\'));
-    control(bytes) | quote | backslash
+    turned.min(u8x16::splat(0x20)).simd_eq(turned) | backslash
 }
 
 #[inline]
