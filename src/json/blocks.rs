@@ -95,8 +95,7 @@ fn fill_halves<const N: usize>(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let len = text.len();
     let (first, last) = (text.first_chunk::<N>()?, text.last_chunk::<N>()?);
     let shift = len.wrapping_sub(N);
-    let (low, high) = (mask_of(first), mask_of(last));
-    if low | high == 0 {
+    if !is_any_special(first, last) {
         let to = to.get_mut(..len)?;
         *to.first_chunk_mut()? = *first;
         *to.last_chunk_mut()? = *last;
@@ -105,10 +104,17 @@ fn fill_halves<const N: usize>(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut block = [0; BLOCK];
     *block.first_chunk_mut()? = *first;
     *block.get_mut(shift..)?.first_chunk_mut()? = *last;
-    expand_last(&block, 0, len, low | high << (shift & 63), to)
+    expand_last(
+        &block,
+        0,
+        len,
+        mask_of(first) | mask_of(last) << (shift & 63),
+        to,
+    )
 }
 
 /// A text of more than one block.
+#[inline(never)] // so that short texts need not save its registers
 fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut rest = text;
     let mut at = 0usize;
@@ -233,6 +239,25 @@ fn long_mask(block: &[u8; BLOCK]) -> u64 {
     }))
 }
 
+#[inline]
+fn is_any_special<const N: usize>(first: &[u8; N], last: &[u8; N]) -> bool {
+    let [a, b] = [first, last].map(|bytes| {
+        let lanes = bytes.as_chunks().0.iter();
+        let found = lanes.map(|lane| special(u8x16::new(*lane)));
+        found.fold(u8x16::ZERO, |all, lane| all | lane)
+    });
+    match (first.last_chunk(), last.last_chunk()) {
+        (Some(first), Some(last)) if N == 8 => special(pair(first, last)).to_bitmask() != 0,
+        _ => (a | b).to_bitmask() != 0,
+    }
+}
+
+#[inline]
+fn pair(first: &[u8; 8], last: &[u8; 8]) -> u8x16 {
+    let [first, last] = [first, last].map(|word| u128::from(u64::from_le_bytes(*word)));
+    u8x16::new((first | last << 64).to_le_bytes())
+}
+
 /// The same of up to 32 bytes.
 #[inline]
 fn mask_of<const N: usize>(bytes: &[u8; N]) -> u64 {
@@ -242,11 +267,7 @@ fn mask_of<const N: usize>(bytes: &[u8; N]) -> u64 {
         mask = mask << 16 | u64::from(special(u8x16::new(*lane)).to_bitmask());
     }
     match tail.first_chunk() {
-        Some(word) => {
-            let lane = u128::from(u64::from_le_bytes(*word))
-                | u128::from(u64::from_le_bytes([b' '; 8])) << 64;
-            u64::from(special(u8x16::new(lane.to_le_bytes())).to_bitmask())
-        }
+        Some(word) => u64::from(special(pair(word, &[b' '; 8])).to_bitmask()),
         None => mask,
     }
 }
