@@ -2,7 +2,7 @@
 
 use wide::u8x16;
 
-use super::string::{escape, is_special};
+use super::string::{StringEnd, escape, is_escape, is_special};
 
 const BLOCK: usize = 64;
 /// A block is read with so many bytes behind it, which copies of constant size may touch.
@@ -25,6 +25,51 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
     }
     let special = |&b: &u8| is_special(b);
     at.wrapping_add(tail.iter().position(special).unwrap_or(tail.len()))
+}
+
+/// Finds the end of a string whose content begins `bytes`; `None` if anything is wrong with it, but for its UTF-8.
+pub(crate) fn string_end(bytes: &[u8]) -> Option<StringEnd> {
+    let mut end = StringEnd::default();
+    let mut is_escaped = false;
+    let mut tail = [0; BLOCK];
+    loop {
+        let rest = bytes.get(end.len..)?;
+        let block = match rest.first_chunk() {
+            Some(block) => block,
+            // Behind the end stand zeros, which are special.
+            None => {
+                tail.get_mut(..rest.len())?.copy_from_slice(rest);
+                &tail
+            }
+        };
+        let lanes = lanes(block);
+        let [a, b, c, d] = lanes;
+        let mut mask = block_mask(block) & !u64::from(is_escaped);
+        is_escaped = false;
+        let mut high = 0;
+        if (a | b | c | d).to_bitmask() != 0 {
+            high = bits(lanes);
+        }
+        while mask != 0 {
+            let at = mask.trailing_zeros();
+            match *block.get(at as usize)? {
+                b'"' => {
+                    end.is_ascii &= high << (63 - at) << 1 == 0;
+                    end.len = end.len.wrapping_add(at as usize);
+                    return Some(end);
+                }
+                b'\\' => {
+                    end.has_escapes = true;
+                    is_escape(rest.get(at as usize..)?).then_some(())?;
+                    is_escaped = at == 63;
+                    mask &= !(1 << at | 2 << at);
+                }
+                _ => return None,
+            }
+        }
+        end.is_ascii &= high == 0;
+        end.len = end.len.wrapping_add(BLOCK);
+    }
 }
 
 /// By how many bytes `text` grows by its escapes.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::kernel::plain_run;
+use super::kernel::{plain_run, string_end};
 use super::text::{Number, Text};
 use crate::code::Code;
 
@@ -332,6 +332,20 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<Text<'a>, Error> {
         self.at = self.at.wrapping_add(1);
         let start = self.at;
+        // The short way, for a string with nothing wrong in it.
+        let rest = self.text.get(start..).unwrap_or_default();
+        if let Some(end) = string_end(rest)
+            && let Some(raw) = rest.get(..end.len)
+            && let Ok(raw) = core::str::from_utf8(raw)
+        {
+            self.at = start.wrapping_add(end.len).wrapping_add(1);
+            return Ok(Text::new(raw, end.has_escapes));
+        }
+        self.careful_string(start)
+    }
+
+    #[cold]
+    fn careful_string(&mut self, start: usize) -> Result<Text<'a>, Error> {
         let mut wrong: Option<Error> = None;
         let mut escaped = false;
         loop {

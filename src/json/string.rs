@@ -57,6 +57,47 @@ pub(super) const fn escape(byte: u8) -> ([u8; 6], usize) {
     ([b'\\', short, 0, 0, 0, 0], 2)
 }
 
+/// Where a string ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StringEnd {
+    /// How many bytes stand in front of its quote.
+    pub(crate) len: usize,
+    /// Whether there are escapes among them.
+    pub(crate) has_escapes: bool,
+    /// Whether they are known to be ASCII.
+    pub(crate) is_ascii: bool,
+}
+
+impl Default for StringEnd {
+    fn default() -> Self {
+        StringEnd {
+            len: 0,
+            has_escapes: false,
+            is_ascii: true,
+        }
+    }
+}
+
+/// Whether `bytes` begin with an escape that stands for one character. (Half of a surrogate pair does not.)
+pub(super) fn is_escape(bytes: &[u8]) -> bool {
+    match bytes {
+        [
+            b'\\',
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+            ..,
+        ] => true,
+        [b'\\', b'u', first, second, third, fourth, ..] => {
+            let digits = [first, second, third, fourth];
+            let is_surrogate = matches!(
+                (first, second),
+                (b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F')
+            );
+            digits.iter().all(|digit| digit.is_ascii_hexdigit()) && !is_surrogate
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::string::String;

@@ -1,6 +1,6 @@
 //! Looks for special bytes in words of eight: the small form, for machines without vectors.
 
-use super::string::{escape, is_special};
+use super::string::{StringEnd, escape, is_escape, is_special};
 
 /// How many bytes at the front of `bytes` stand in a JSON string as they are.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
@@ -28,6 +28,25 @@ fn special_bytes(word: u64) -> u64 {
     let quote = zero(word ^ ONES.wrapping_mul(0x22));
     let backslash = zero(word ^ ONES.wrapping_mul(0x5c));
     (below_space | quote | backslash) & TOPS
+}
+
+/// Finds the end of a string whose content begins `bytes`; `None` if anything is wrong with it, but for its UTF-8.
+pub(crate) fn string_end(bytes: &[u8]) -> Option<StringEnd> {
+    let mut end = StringEnd {
+        is_ascii: false, // not looked at
+        ..StringEnd::default()
+    };
+    loop {
+        let rest = bytes.get(end.len..)?;
+        end.len = end.len.wrapping_add(plain_run(rest));
+        match bytes.get(end.len)? {
+            b'"' => return Some(end),
+            b'\\' => is_escape(bytes.get(end.len..)?).then_some(())?,
+            _ => return None,
+        }
+        end.has_escapes = true;
+        end.len = end.len.wrapping_add(2);
+    }
 }
 
 /// By how many bytes `text` grows by its escapes.
