@@ -28,7 +28,31 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
 }
 
 /// Finds the end of a string whose content begins `bytes`; `None` if anything is wrong with it, but for its UTF-8.
+#[inline]
 pub(crate) fn string_end(bytes: &[u8]) -> Option<StringEnd> {
+    short_string_end(bytes).or_else(|| long_string_end(bytes))
+}
+
+/// Of a short ASCII string without escapes.
+#[inline]
+fn short_string_end(bytes: &[u8]) -> Option<StringEnd> {
+    let front = bytes.first_chunk::<32>()?;
+    let (lanes, _) = front.as_chunks();
+    let [low, high] = lanes.first_chunk()?.map(u8x16::new);
+    let special = special(low).to_bitmask() | special(high).to_bitmask() << 16;
+    let len = special.trailing_zeros();
+    let not_ascii = low.to_bitmask() | high.to_bitmask() << 16;
+    if *front.get(len as usize)? != b'"' || not_ascii.trailing_zeros() < len {
+        return None;
+    }
+    Some(StringEnd {
+        len: len as usize,
+        ..StringEnd::default()
+    })
+}
+
+#[inline(never)]
+fn long_string_end(bytes: &[u8]) -> Option<StringEnd> {
     let mut end = StringEnd::default();
     let mut is_escaped = false;
     let mut tail = [0; BLOCK];

@@ -15,6 +15,8 @@ mod sink;
 mod string;
 mod text;
 
+pub(crate) use kernel::string_end;
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
 pub use sink::{Counter, Full, Sink, SliceSink};
+pub(crate) use string::StringEnd;
 pub use text::{Decoded, Number, Position, Text, position};

@@ -2,6 +2,7 @@
 
 use super::encode::MAX_REPORT_BYTES;
 use super::finding::{Finding, Path, Summary};
+use super::flawless::{self, HasTopic};
 use super::model::JobStatus;
 use super::rules;
 use crate::code::Code;
@@ -27,6 +28,15 @@ pub fn check<'a>(text: &'a [u8], emit: impl FnMut(Finding<'a>)) -> Summary {
     };
     if text.len() > MAX_REPORT_BYTES {
         checker.found(Code::TooLarge, Path::REPORT, MAX_REPORT_BYTES);
+    } else if let Some(HasTopic(has_topic)) = flawless::report(text) {
+        if !has_topic {
+            checker.found(
+                Code::TopicMissing,
+                Path::REPORT.member("msg_confirm_topic"),
+                0,
+            );
+        }
+        return checker.summary;
     }
     // Where the JSON ends early, the finding says so.
     let _ = checker.report();

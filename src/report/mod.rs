@@ -7,6 +7,7 @@ mod canonical;
 mod check;
 mod encode;
 mod finding;
+mod flawless;
 mod model;
 #[cfg(feature = "alloc")]
 mod owned;
