@@ -78,7 +78,7 @@ fn long_string_end(bytes: &[u8]) -> Option<StringEnd> {
             let at = mask.trailing_zeros();
             match *block.get(at as usize)? {
                 b'"' => {
-                    end.is_ascii &= high << (63 - at) << 1 == 0;
+                    end.is_ascii &= high.trailing_zeros() > at;
                     end.len = end.len.wrapping_add(at as usize);
                     return Some(end);
                 }
@@ -188,6 +188,17 @@ fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut rest = text;
     let mut at = 0usize;
     while rest.len() > BLOCK {
+        #[cfg(feature = "simd")]
+        {
+            // One byte at least is left for the last block.
+            let (_, most) = rest.split_last()?;
+            let (read, written) = edge_report_simd::escape(most, to.get_mut(at..)?);
+            at = at.wrapping_add(written);
+            rest = rest.get(read..)?;
+            if rest.len() <= BLOCK {
+                break;
+            }
+        }
         let block = rest.first_chunk()?;
         let free = to.get_mut(at..)?;
         let mask = block_mask(block);
@@ -277,6 +288,7 @@ fn copy_run(
 }
 
 /// The escape of each special byte, the first byte lowest, and its length in the highest.
+#[expect(clippy::indexing_slicing, reason = "at compile time")]
 static ESCAPES: [u64; 93] = {
     let mut table = [0; 93];
     let mut byte = 0;

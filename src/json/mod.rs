@@ -15,6 +15,10 @@ mod sink;
 mod string;
 mod text;
 
+/// Whether room for code is given for speed: not on small machines.
+pub(crate) const IS_ROOMY: bool =
+    cfg!(any(target_pointer_width = "64", target_feature = "simd128"));
+
 pub(crate) use kernel::string_end;
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
 pub use sink::{Counter, Full, Sink, SliceSink};
