@@ -1,12 +1,17 @@
 //! Integers in decimal, eight digits at a time.
 
+use super::IS_ROOMY;
 use super::sink::{Full, Sink};
+use crate::divide::divide;
 
 const GROUP: u64 = 100_000_000;
 
 /// Appends `value`; see [`Sink::put_integer`].
 #[inline]
 pub(super) fn put<S: Sink + ?Sized>(value: i64, out: &mut S) -> Result<(), Full> {
+    if !IS_ROOMY {
+        return out.put(one_by_one(value, &mut [0; 20]));
+    }
     if value < 0 {
         out.put(b"-")?;
     }
@@ -22,6 +27,28 @@ pub(super) fn put<S: Sink + ?Sized>(value: i64, out: &mut S) -> Result<(), Full>
         out.put(&ascii(digits(high % GROUP)))?;
     }
     out.put(&ascii(digits(low)))
+}
+
+/// The small form: digit by digit.
+#[inline(never)]
+fn one_by_one(value: i64, text: &mut [u8; 20]) -> &[u8] {
+    let mut rest = value.unsigned_abs();
+    let mut start = text.len();
+    for (place, byte) in text.iter_mut().enumerate().rev() {
+        let (tens, digit) = divide(rest, 10);
+        *byte = b'0'.wrapping_add(digit as u8);
+        (start, rest) = (place, tens);
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        start = start.wrapping_sub(1);
+        if let Some(sign) = text.get_mut(start) {
+            *sign = b'-';
+        }
+    }
+    text.get(start..).unwrap_or_default()
 }
 
 /// Without leading zeros.
@@ -78,6 +105,7 @@ mod tests {
         assert_eq!(sink.written(), text.as_bytes());
         let mut short = SliceSink::new(&mut exact[1..text.len()]);
         assert_eq!(short.put_integer(value), Err(Full));
+        assert_eq!(one_by_one(value, &mut [0; 20]), text.as_bytes());
     }
 
     #[test]

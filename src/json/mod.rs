@@ -21,6 +21,7 @@ pub(crate) const IS_ROOMY: bool =
 
 pub(crate) use kernel::string_end;
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
+pub(crate) use sink::with_sink;
 pub use sink::{Counter, Full, Sink, SliceSink};
 pub(crate) use string::StringEnd;
 pub use text::{Decoded, Number, Position, Text, position};

@@ -58,6 +58,20 @@ impl<S: Sink + ?Sized> Sink for &mut S {
     }
 }
 
+/// Calls a function with a sink as its last argument. Where room for code is scarce, one copy of it serves all sinks.
+macro_rules! with_sink {
+    ($function:ident($($argument:expr),*; $sink:expr)) => {
+        if $crate::json::IS_ROOMY {
+            $function($($argument),*, $sink)
+        } else {
+            let mut sink = $sink;
+            let any: &mut dyn $crate::json::Sink = &mut sink;
+            $function($($argument),*, any)
+        }
+    };
+}
+pub(crate) use with_sink;
+
 /// A sink over a caller's slice.
 #[derive(Debug)]
 pub struct SliceSink<'b> {
