@@ -295,7 +295,7 @@ fn first_wrong_in_path(path: &str) -> Option<usize> {
 
 fn first_wrong_in_project_id(id: &str) -> Option<usize> {
     // The id is a header value too, and servers trim those.
-    if matches!(id, "" | "." | "..") || id.trim() != id {
+    if matches!(id, "" | "." | "..") || id.trim_ascii() != id {
         return Some(0);
     }
     id.bytes().position(|b| b.is_ascii_control())

@@ -1,5 +1,6 @@
 //! The signature `SDK-HMAC-SHA256`, over any request.
 
+use core::cmp::Ordering;
 use core::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,7 +10,7 @@ use super::credentials::Keys;
 use super::endpoint::write_encoded;
 use super::request::RequestError;
 use crate::code::Code;
-use crate::json::{Counter, Full, Sink, SliceSink};
+use crate::json::{Counter, Full, Sink, SliceSink, with_sink};
 use crate::time::{Stamp, WallTime};
 
 const ALGORITHM: &[u8] = b"SDK-HMAC-SHA256";
@@ -179,7 +180,7 @@ impl<'r> Plan<'r> {
                 return Err(Code::HeaderTwice);
             }
             if header.name.eq_ignore_ascii_case(DATE) {
-                given = Some(header.value.trim());
+                given = Some(header.value.trim_ascii());
             }
             if header.name.eq_ignore_ascii_case(SECURITY_TOKEN) {
                 security_token = None;
@@ -212,37 +213,30 @@ impl<'r> Plan<'r> {
 
     /// The signature in lower-case hex.
     fn signature(&self, keys: &Keys<'_>) -> [u8; 64] {
-        let mut request_hash = Hash(Sha256::new());
-        let _ = self.write_canonical_request(&mut request_hash);
-        // HMAC takes keys of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(keys.secret_key().as_bytes()) else {
-            return [b'0'; 64];
-        };
-        mac.update(ALGORITHM);
-        mac.update(b"\n");
-        mac.update(self.date.as_str().as_bytes());
-        mac.update(b"\n");
-        mac.update(&hex(request_hash.0.finalize().into()));
-        hex(mac.finalize().into_bytes().into())
+        let mut text = heapless::Vec::<u8, STRING_TO_SIGN>::new();
+        for part in [
+            ALGORITHM,
+            b"\n",
+            self.date.as_str().as_bytes(),
+            b"\n",
+            &self.request_hash(),
+        ] {
+            // Their lengths are fixed.
+            let _ = text.put(part);
+        }
+        authenticate(keys.secret_key(), &text)
+    }
+
+    #[inline(never)] // its stack is not needed any more when the text is signed
+    fn request_hash(&self) -> [u8; 64] {
+        let mut hash = Hash(Sha256::new());
+        let _ = self.write_canonical_request(&mut hash);
+        hash.finish()
     }
 
     fn write_canonical_request<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {
-        out.put(self.request.method.as_bytes())?;
-        out.put(b"\n")?;
-        write_canonical_path(self.request.path, out)?;
-        out.put(b"\n")?;
-        write_canonical_query(self.request.query, out)?;
-        out.put(b"\n")?;
-        for header in self.signed_headers() {
-            put_lower(header.name, out)?;
-            out.put(b":")?;
-            out.put(header.value.trim().as_bytes())?;
-            out.put(b"\n")?;
-        }
-        out.put(b"\n")?;
-        self.write_signed_names(out)?;
-        out.put(b"\n")?;
-        out.put(&hex(Sha256::digest(self.request.body).into()))
+        let body_hash = hash(self.request.body);
+        with_sink!(write_canonical(self, &body_hash; out))
     }
 
     fn write_signed_names<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {
@@ -257,38 +251,67 @@ impl<'r> Plan<'r> {
 
     /// The signed headers by rising lower-case name: each time the least name above the last one.
     fn signed_headers(&self) -> impl Iterator<Item = Header<'_>> {
-        let mut last: Option<Header<'_>> = None;
+        let mut last = None;
         core::iter::from_fn(move || {
-            let above = |h: &Header<'_>| last.is_none_or(|last| lower(last.name).lt(lower(h.name)));
-            let next = self
-                .unsorted_headers()
-                .filter(above)
-                .min_by(|a, b| lower(a.name).cmp(lower(b.name)));
-            last = next;
-            next
+            last = self.header_after(last);
+            last
         })
     }
 
-    fn unsorted_headers(&self) -> impl Iterator<Item = Header<'_>> {
-        let given = self.request.headers.iter().copied();
+    fn header_after<'h>(&'h self, last: Option<Header<'h>>) -> Option<Header<'h>> {
         let own = [
-            Some(Header {
-                name: "Host",
-                value: self.request.host,
-            }),
-            Some(Header {
-                name: DATE,
-                value: self.date.as_str(),
-            }),
-            self.security_token.map(|value| Header {
-                name: SECURITY_TOKEN,
-                value,
-            }),
+            Some(("Host", self.request.host)),
+            Some((DATE, self.date.as_str())),
+            self.security_token.map(|token| (SECURITY_TOKEN, token)),
         ];
-        given
-            .filter(|h| !h.name.eq_ignore_ascii_case(DATE) && !h.name.bytes().any(|b| b == b'_'))
-            .chain(own.into_iter().flatten())
+        let mut next = None;
+        let mut consider = |header: Header<'h>| {
+            let after = |other: Header<'_>| compare(other.name, header.name);
+            if last.is_none_or(|last| after(last).is_lt())
+                && next.is_none_or(|next| after(next).is_gt())
+            {
+                next = Some(header);
+            }
+        };
+        for header in self.request.headers {
+            if !header.name.eq_ignore_ascii_case(DATE) && !header.name.bytes().any(|b| b == b'_') {
+                consider(*header);
+            }
+        }
+        for (name, value) in own.into_iter().flatten() {
+            consider(Header { name, value });
+        }
+        next
     }
+}
+
+/// How two names stand in lower case.
+#[inline(never)]
+fn compare(one: &str, other: &str) -> Ordering {
+    lower(one).cmp(lower(other))
+}
+
+fn write_canonical<S: Sink + ?Sized>(
+    plan: &Plan<'_>,
+    body_hash: &[u8; 64],
+    out: &mut S,
+) -> Result<(), Full> {
+    out.put(plan.request.method.as_bytes())?;
+    out.put(b"\n")?;
+    write_canonical_path(plan.request.path, out)?;
+    out.put(b"\n")?;
+    write_canonical_query(plan.request.query, out)?;
+    out.put(b"\n")?;
+    for header in plan.signed_headers() {
+        put_lower(header.name, out)?;
+        out.put(b":")?;
+        out.put(header.value.trim_ascii().as_bytes())?;
+        out.put(b"\n")?;
+    }
+    out.put(b"\n")?;
+    plan.write_signed_names(out)?;
+    out.put(b"\n")?;
+    out.put(body_hash)
 }
 
 /// Percent-decodes the path once, encodes each segment, and ends it with `/`.
@@ -377,8 +400,36 @@ fn hex(hash: [u8; 32]) -> [u8; 64] {
     out
 }
 
+/// Algorithm, date and hash, each in a line.
+const STRING_TO_SIGN: usize = ALGORITHM.len() + 1 + 16 + 1 + 64;
+
+/// HMAC, in lower-case hex.
+#[inline(never)] // for its stack
+fn authenticate(secret_key: &str, text: &[u8]) -> [u8; 64] {
+    // HMAC takes keys of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret_key.as_bytes()) else {
+        return [b'0'; 64];
+    };
+    mac.update(text);
+    hex(mac.finalize().into_bytes().into())
+}
+
+#[inline(never)] // for its stack
+fn hash(bytes: &[u8]) -> [u8; 64] {
+    let mut hash = Hash(Sha256::new());
+    let _ = hash.put(bytes);
+    hash.finish()
+}
+
 /// A hash as the end of what is written.
 struct Hash(Sha256);
+
+impl Hash {
+    /// In lower-case hex.
+    fn finish(self) -> [u8; 64] {
+        hex(self.0.finalize().into())
+    }
+}
 
 impl Sink for Hash {
     fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {

@@ -129,8 +129,8 @@ macro_rules! job_status {
             /// The status of this name; `Other` if it is not known.
             pub fn from_name(name: &'a str) -> Self {
                 if !IS_ROOMY {
-                    let known = Self::KNOWN.into_iter().find(|known| known.name() == name);
-                    return known.unwrap_or(JobStatus::Other(name));
+                    let known = JobStatus::KNOWN.iter().find(|known| known.name() == name);
+                    return known.copied().unwrap_or(JobStatus::Other(name));
                 }
                 match name {
                     $($name => JobStatus::$variant,)*
