@@ -80,6 +80,7 @@ impl Policy {
 }
 
 /// A number from 0 to `most`, by `entropy`.
+#[inline(never)] // large on 32-bit machines
 pub(super) fn within(most: u64, entropy: u64) -> u64 {
     // The high half of the product spreads evenly, where a remainder would not.
     let product = u128::from(entropy).wrapping_mul(u128::from(most).wrapping_add(1));

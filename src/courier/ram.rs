@@ -129,6 +129,12 @@ impl Record {
             is_final: *is_final != 0,
         })
     }
+
+    #[inline(never)]
+    fn is_superseded(&self, bytes: &[u8], at: usize, newest: &Newest) -> bool {
+        let mut keys = self.keys(bytes, at);
+        self.tag > 0 && keys.all(|key| newest.supersedes(key, self.seq))
+    }
 }
 
 fn part(bytes: &[u8], at: usize, len: usize) -> &[u8] {
@@ -260,17 +266,13 @@ impl<M: Scratch, E> RamOutbox<M, E> {
             at = at.saturating_add(record.size());
         }
         to_come.iter().for_each(|key| newest.note(*key, next));
-        // The first may be in flight.
-        let dispensable = |bytes: &[u8], at: usize, record: &Record| {
-            let mut keys = record.keys(bytes, at);
-            at != head && record.tag > 0 && keys.all(|key| newest.supersedes(key, record.seq))
-        };
         let mut to_free = 0usize;
+        // The first may be in flight.
         let mut at = head;
         while at < tail
             && let Some(record) = Record::read(bytes, at)
         {
-            if dispensable(bytes, at, &record) {
+            if at != head && record.is_superseded(bytes, at, &newest) {
                 to_free = to_free.saturating_add(record.size());
             }
             at = at.saturating_add(record.size());
@@ -285,7 +287,7 @@ impl<M: Scratch, E> RamOutbox<M, E> {
             && let Some(record) = Record::read(bytes, at)
         {
             let size = record.size();
-            if freed < wanted && dispensable(bytes, at, &record) {
+            if at != head && freed < wanted && record.is_superseded(bytes, at, &newest) {
                 freed = freed.saturating_add(size);
                 dropped = dropped.saturating_add(1);
             } else {

@@ -215,7 +215,7 @@ impl<'a> Fields<'a> {
     /// A text with wrong content (not UTF-8, say) is left out, and the rest is read.
     fn read(&mut self, body: &'a [u8]) -> Option<()> {
         let mut scanner = Scanner::new(body);
-        if scanner.next_token() != Ok(Some(Token::ObjectStart)) {
+        if !matches!(scanner.next_token(), Ok(Some(Token::ObjectStart))) {
             return None;
         }
         loop {

@@ -283,19 +283,23 @@ pub(crate) unsafe fn checked_job<'a>(
     let exceptions = Path::of_job(index).member("exceptions");
     let detail = unsafe { optional(job.exception, exceptions) }?;
     let mut first = None;
-    let read = read_job(job, detail, index, |text, path| {
+    let mut checked = |text: edge_report_str, path: Path<'static>| {
         let text = unsafe { text.text(path) };
         text.unwrap_or_else(|failure| {
             first.get_or_insert(failure);
             None
         })
-    });
+    };
+    // Behind a pointer, or all of it would stand there nine times.
+    let checked: &mut dyn FnMut(_, _) -> _ = &mut checked;
+    let read = read_job(job, detail, index, checked);
     if detail.is_some() && !job.exceptions.is_absent() {
         first.get_or_insert(Failure::at(Code::Conflict, exceptions));
     }
     first.map_or(Ok(read), Err)
 }
 
+#[inline(never)] // so that it is one
 fn read_job<'a>(
     job: &'a edge_report_job,
     detail: Option<&'a edge_report_exception>,

@@ -188,6 +188,17 @@ impl<T> Output<T> {
         // What was there means nothing, and may never have been initialised.
         unsafe { self.0.write(value) }
     }
+
+    /// All zeros, to be filled in.
+    ///
+    /// # Safety
+    /// `T` is plain data, which may be all zeros; the place is the library's alone for `'a`.
+    pub(crate) unsafe fn zeroed<'a>(self) -> &'a mut T {
+        unsafe {
+            self.0.write_bytes(0, 1);
+            &mut *self.0
+        }
+    }
 }
 
 /// A struct that begins with its size.
