@@ -198,6 +198,7 @@ fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
+#[inline(never)]
 fn position(text: &str, any_of: &[u8]) -> Option<usize> {
     text.bytes().position(|b| any_of.contains(&b))
 }

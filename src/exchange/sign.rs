@@ -256,29 +256,35 @@ impl<'r> Plan<'r> {
     }
 
     fn header_after<'h>(&'h self, last: Option<Header<'h>>) -> Option<Header<'h>> {
-        let own = [
-            Some(("Host", self.request.host)),
-            Some((DATE, self.date.as_str())),
-            self.security_token.map(|token| (SECURITY_TOKEN, token)),
-        ];
         let mut next = None;
-        let mut consider = |header: Header<'h>| {
+        for index in 0..self.request.headers.len().saturating_add(3) {
+            let Some(header) = self.header(index) else {
+                continue;
+            };
             let after = |other: Header<'_>| compare(other.name, header.name);
             if last.is_none_or(|last| after(last).is_lt())
                 && next.is_none_or(|next| after(next).is_gt())
             {
                 next = Some(header);
             }
-        };
-        for header in self.request.headers {
-            if !header.name.eq_ignore_ascii_case(DATE) && !header.name.bytes().any(|b| b == b'_') {
-                consider(*header);
-            }
-        }
-        for (name, value) in own.into_iter().flatten() {
-            consider(Header { name, value });
         }
         next
+    }
+
+    /// Those that are given, then the three that are added, but what is not signed.
+    fn header(&self, index: usize) -> Option<Header<'_>> {
+        let (name, value) = match index.checked_sub(self.request.headers.len()) {
+            None => {
+                let header = self.request.headers.get(index)?;
+                let is_signed = !header.name.eq_ignore_ascii_case(DATE)
+                    && !header.name.bytes().any(|b| b == b'_');
+                return is_signed.then_some(*header);
+            }
+            Some(0) => ("Host", self.request.host),
+            Some(1) => (DATE, self.date.as_str()),
+            Some(_) => (SECURITY_TOKEN, self.security_token?),
+        };
+        Some(Header { name, value })
     }
 }
 

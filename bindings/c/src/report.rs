@@ -239,7 +239,7 @@ impl<'a> Source<'a> {
 
     pub(crate) fn report(&self) -> ReportOf<'a, impl Iterator<Item = Job<'a>> + Clone + use<'a>> {
         // All of them were checked.
-        let trusted = |text: edge_report_str, _| {
+        let trusted = |text: edge_report_str, _: &_, _: &_| {
             let bytes = unsafe { text.bytes("") }.ok().flatten();
             bytes.map(|bytes| unsafe { core::str::from_utf8_unchecked(bytes) })
         };
@@ -283,15 +283,15 @@ pub(crate) unsafe fn checked_job<'a>(
     let exceptions = Path::of_job(index).member("exceptions");
     let detail = unsafe { optional(job.exception, exceptions) }?;
     let mut first = None;
-    let mut checked = |text: edge_report_str, path: Path<'static>| {
-        let text = unsafe { text.text(path) };
+    let mut checked = |text: edge_report_str, path: &Path<'static>, name: &'static str| {
+        let text = unsafe { text.text(path.member(name)) };
         text.unwrap_or_else(|failure| {
             first.get_or_insert(failure);
             None
         })
     };
     // Behind a pointer, or all of it would stand there nine times.
-    let checked: &mut dyn FnMut(_, _) -> _ = &mut checked;
+    let checked: &mut dyn FnMut(_, &_, _) -> _ = &mut checked;
     let read = read_job(job, detail, index, checked);
     if detail.is_some() && !job.exceptions.is_absent() {
         first.get_or_insert(Failure::at(Code::Conflict, exceptions));
@@ -304,21 +304,21 @@ fn read_job<'a>(
     job: &'a edge_report_job,
     detail: Option<&'a edge_report_exception>,
     index: usize,
-    mut text: impl FnMut(edge_report_str, Path<'static>) -> Option<&'a str>,
+    mut text: impl FnMut(edge_report_str, &Path<'static>, &'static str) -> Option<&'a str>,
 ) -> Job<'a> {
     let path = Path::of_job(index);
-    let plain = text(job.exceptions, path.member("exceptions"));
+    let plain = text(job.exceptions, &path, "exceptions");
     let exceptions = match detail {
         None => plain.map(Exceptions::Text),
         Some(detail) => {
             let path = path.exceptions();
-            let mut or_empty = |view, name| text(view, path.member(name)).unwrap_or("");
+            let mut or_empty = |view, name| text(view, &path, name).unwrap_or("");
             Some(Exceptions::Detail(JobException {
                 error_id: or_empty(detail.error_id, "error_id"),
                 error_type: or_empty(detail.error_type, "error_type"),
                 error_cause: or_empty(detail.error_cause, "error_cause"),
                 exception: or_empty(detail.exception, "exception"),
-                error_time: match text(detail.error_time, path.member("error_time")) {
+                error_time: match text(detail.error_time, &path, "error_time") {
                     Some(time) => ErrorTime::Text(time),
                     None if detail.error_time_ms != 0 => ErrorTime::UnixMs(detail.error_time_ms),
                     None => ErrorTime::Text(""),
@@ -326,13 +326,13 @@ fn read_job<'a>(
             }))
         }
     };
-    let status = text(job.status, path.member("status")).unwrap_or_default();
+    let status = text(job.status, &path, "status").unwrap_or_default();
     Job {
         job_id: (job.job_id != 0).then_some(job.job_id),
         status: JobStatus::from_name(status),
         create_time: job.create_time,
         exceptions,
-        metrics: text(job.metrics, path.member("metrics")),
-        plan: text(job.plan, path.member("plan")),
+        metrics: text(job.metrics, &path, "metrics"),
+        plan: text(job.plan, &path, "plan"),
     }
 }
