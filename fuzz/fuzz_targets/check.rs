@@ -12,6 +12,15 @@ fuzz_target!(|text: &[u8]| {
         assert!(finding.offset.is_some_and(|offset| offset <= text.len()));
         assert!(!finding.to_string().is_empty());
     }
+    // Behind a space no short way is taken.
+    let mut long_way = Vec::new();
+    let spaced = [b" ", text].concat();
+    assert_eq!(check(&spaced, |finding| long_way.push(finding)), summary);
+    for finding in &mut long_way {
+        finding.offset = finding.offset.map(|offset| offset - 1);
+    }
+    assert_eq!(long_way, findings);
+
     let mut slots = [Finding::NONE; 3];
     let (first, same) = check_into(text, &mut slots);
     assert_eq!(first, &findings[..findings.len().min(3)]);
