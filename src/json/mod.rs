@@ -10,6 +10,8 @@ mod integer;
     path = "words.rs"
 )]
 mod kernel;
+#[cfg(any(target_pointer_width = "64", target_feature = "simd128"))]
+mod masks;
 mod scan;
 mod sink;
 mod string;
