@@ -1,13 +1,13 @@
-// JSON.stringify with a TextEncoder, JSON.parse with Ajv, and beside them the npm package.
+// JSON.stringify with a TextEncoder, JSON.parse with Ajv, and beside them the npm package if it is built.
 //
-//     node stringify.mjs DIRECTORY ROUNDS|WORKLOAD [PACKAGE]
-import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
+//     node stringify.mjs DIRECTORY ROUNDS|WORKLOAD
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { Ajv } from 'ajv';
 
-const [directory, what, dist] = process.argv.slice(2);
-const ours = dist && (await import(pathToFileURL(join(dist, 'node.js'))));
+const [directory, what] = process.argv.slice(2);
+const built = new URL('../../bindings/wasm/dist/node.js', import.meta.url);
+const ours = existsSync(built) && (await import(built));
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -62,18 +62,8 @@ function load(workload) {
   return { bytes, report: JSON.parse(bytes.toString()) };
 }
 
-function validator() {
-  try {
-    const Ajv = createRequire(join(process.cwd(), 'any.js'))('ajv').default;
-    return new Ajv().compile(schema);
-  } catch {
-    return undefined;
-  }
-}
-
 function race(rounds) {
-  const valid = validator();
-  if (!valid) delete readers['JSON.parse + Ajv'];
+  const valid = new Ajv().compile(schema);
   for (const workload of ['W1', 'W2', 'W3', 'W4', 'W5', 'W6', 'W7']) {
     const { bytes, report } = load(workload);
     const runs = Object.entries(encoders).map(([name, encode]) => ['encode', name, () => encode(report)]);

@@ -17,6 +17,7 @@ const HELP: &str = "edge-report-bench-encode COMMAND
   time ROUNDS                    encodes all workloads, and checks W1, W3 and W7
   size ROUNDS MOST               encodes 1, 10, 100, … MOST small jobs
   count WHAT WORKLOAD PEER TIMES runs one peer so often, for a counter of instructions; WHAT: encode, check
+  peers WHAT                     their names
   bytes WORKLOAD                 writes the workload's bytes
   fields WORKLOAD                writes its parts, for programs that shall not read JSON: see `fields` in src/main.rs";
 
@@ -32,7 +33,15 @@ fn main() -> Result<()> {
     match args[..] {
         ["time", rounds] => time(rounds.parse()?),
         ["size", rounds, most] => size(rounds.parse()?, most.parse()?),
-        ["count", what, name, peer, times] => count(what, &load(name)?, peer, times.parse()?),
+        ["count", what, name, peer, times] => with_peers(what, &load(name)?, |peers| {
+            let peer = peers.iter_mut().find(|known| known.name == peer);
+            peer.ok_or("no such peer")?.run(times.parse()?);
+            Ok(())
+        }),
+        ["peers", what] => with_peers(what, &load("W1")?, |peers| {
+            peers.iter().for_each(|peer| println!("{}", peer.name));
+            Ok(())
+        }),
         ["bytes", name] => Ok(std::io::stdout().write_all(&load(name)?)?),
         ["fields", name] => Ok(std::io::stdout().write_all(&fields(&Report::read(&load(name)?)))?),
         _ => Err(HELP.into()),
@@ -99,18 +108,19 @@ fn size(rounds: usize, most: usize) -> Result<()> {
     Ok(())
 }
 
-fn count(what: &str, bytes: &[u8], peer: &str, times: usize) -> Result<()> {
+fn with_peers(
+    what: &str,
+    bytes: &[u8],
+    run: impl FnOnce(&mut [Peer<'_>]) -> Result<()>,
+) -> Result<()> {
     let report = Report::read(bytes);
     let jobs = report.our_jobs();
     let ours = report.ours(&jobs);
-    let mut peers = match what {
-        "encode" => encoders(bytes, &report, &ours),
-        "check" => readers(bytes),
-        _ => return Err(HELP.into()),
-    };
-    let peer = peers.iter_mut().find(|known| known.name == peer);
-    peer.ok_or("no such peer")?.run(times);
-    Ok(())
+    match what {
+        "encode" => run(&mut encoders(bytes, &report, &ours)),
+        "check" => run(&mut readers(bytes)),
+        _ => Err(HELP.into()),
+    }
 }
 
 /// Fails for an encoder whose bytes do not mean what the workload means.
