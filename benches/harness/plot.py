@@ -24,7 +24,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 def throughput(samples, path):
     """A field for each workload, with a bar for each peer. memcpy would leave no room for the others."""
     peers = [peer for peer in samples.peers("encode") if peer != "memcpy"]
-    columns, width, names, bar = 2, 460, 170, 16
+    columns, width, names, bar = 2, 470, 180, 16
     height = bar * len(peers) + 44
     workloads = samples.workloads("encode")
     parts = []

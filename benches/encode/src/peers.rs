@@ -12,8 +12,9 @@ pub const OURS: &str = "edge-report";
 
 pub struct Peer<'a> {
     pub name: &'static str,
+    /// How much memory it wants to begin with.
+    pub room: usize,
     run: Run<'a>,
-    memory: Vec<u8>,
 }
 
 /// Runs so many times over the memory; gives the length of what was written to its front.
@@ -34,14 +35,15 @@ impl<'a> Peer<'a> {
         };
         Peer {
             name,
+            room,
             run: Box::new(run),
-            memory: vec![0; room],
         }
     }
 
-    pub fn run(&mut self, times: usize) -> &[u8] {
-        let len = (self.run)(&mut self.memory, times);
-        &self.memory[..len]
+    /// `memory` is of at least [`room`](Self::room) bytes, or what another run of the same encoder left.
+    pub fn run<'m>(&mut self, memory: &'m mut Vec<u8>, times: usize) -> &'m [u8] {
+        let len = (self.run)(memory, times);
+        &memory[..len]
     }
 }
 
@@ -92,7 +94,7 @@ pub fn encoders<'a>(
     ]
 }
 
-/// The readers write nothing; a peer gives back what it has read with [`readers_agree`].
+/// They write nothing; what they read is compared by [`readers_agree`].
 pub fn readers(bytes: &[u8]) -> Vec<Peer<'_>> {
     let mut buffers = simd_json::Buffers::new(bytes.len());
     vec![
@@ -155,7 +157,7 @@ fn by_simd_json<'a>(bytes: &'a mut [u8], buffers: &mut simd_json::Buffers) -> Re
 
 fn memcpy(bytes: &[u8]) -> Peer<'_> {
     Peer::new("memcpy", bytes.len(), move |memory| {
-        memory.copy_from_slice(black_box(bytes));
+        memory[..bytes.len()].copy_from_slice(black_box(bytes));
         bytes.len()
     })
 }

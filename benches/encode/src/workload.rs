@@ -96,6 +96,10 @@ pub struct Detail<'a> {
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
+fn text<'a>(text: &'a Option<Text<'_>>) -> Option<&'a str> {
+    text.as_ref().map(|text| &*text.0)
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Exceptions<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextOrDetail)
@@ -130,6 +134,39 @@ impl<'a> Report<'a> {
         serde_json::from_slice(bytes).expect("a workload is a report")
     }
 
+    /// Each part as its length, a line break, its bytes and a line break; an absent one as `-` and a line break. In this order:
+    /// topic, message id, number of jobs; of each job: id, status, time, exceptions as text, the five parts of exceptions as an
+    /// object, metrics, plan.
+    pub fn fields(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut put = |part: Option<&str>| match part {
+            Some(text) => out.extend_from_slice(format!("{}\n{text}\n", text.len()).as_bytes()),
+            None => out.extend_from_slice(b"-\n"),
+        };
+        put(text(&self.msg_confirm_topic));
+        put(Some(&self.message_id.0));
+        put(Some(&self.jobs.len().to_string()));
+        for job in &self.jobs {
+            put(job.job_id.map(|id| id.to_string()).as_deref());
+            put(Some(&job.status.0));
+            put(Some(&job.create_time.to_string()));
+            let (plain, detail) = match &job.exceptions {
+                None => (None, None),
+                Some(Exceptions::Text(text)) => (Some(&*text.0), None),
+                Some(Exceptions::Detail(detail)) => (None, Some(detail)),
+            };
+            put(plain);
+            put(detail.map(|d| &*d.error_id.0));
+            put(detail.map(|d| &*d.error_type.0));
+            put(detail.map(|d| &*d.error_cause.0));
+            put(detail.map(|d| &*d.exception.0));
+            put(detail.map(|d| &*d.error_time.0));
+            put(text(&job.metrics));
+            put(text(&job.plan));
+        }
+        out
+    }
+
     /// The jobs, for [`ours`](Self::ours).
     pub fn our_jobs(&self) -> Vec<edge_report::Job<'_>> {
         self.jobs.iter().map(Job::ours).collect()
@@ -138,7 +175,7 @@ impl<'a> Report<'a> {
     pub fn ours<'r>(&'r self, jobs: &'r [edge_report::Job<'r>]) -> edge_report::Report<'r> {
         edge_report::Report {
             jobs,
-            msg_confirm_topic: self.msg_confirm_topic.as_ref().map(|text| &*text.0),
+            msg_confirm_topic: text(&self.msg_confirm_topic),
             message_id: &self.message_id.0,
         }
     }
@@ -151,8 +188,8 @@ impl Job<'_> {
             status: edge_report::JobStatus::from_name(&self.status.0),
             create_time: self.create_time,
             exceptions: self.exceptions.as_ref().map(Exceptions::ours),
-            metrics: self.metrics.as_ref().map(|text| &*text.0),
-            plan: self.plan.as_ref().map(|text| &*text.0),
+            metrics: text(&self.metrics),
+            plan: text(&self.plan),
         }
     }
 }
