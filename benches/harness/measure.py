@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 
 from .programs import WORKLOADS
+from .samples import OURS, SIMD
 
 # Workloads and peers whose instructions are counted, and how often a call is repeated for it.
 COUNTED = {("encode", "W1"): 1000, ("encode", "W3"): 4, ("encode", "W5"): 4, ("check", "W1"): 1000, ("check", "W3"): 4}
@@ -23,6 +24,10 @@ def encoders(programs, turns, rounds):
     """Each program in turn, so that what else the machine does meets all; each turn has some rounds."""
     for _ in range(turns):
         yield from lines([programs.encode, "time", str(rounds)])
+        if programs.encode_simd:
+            for what, workload, peer, *rest in lines([programs.encode_simd, "time", str(rounds)]):
+                if peer == OURS:
+                    yield [what, workload, SIMD, *rest]
         for command in programs.outside.values():
             yield from lines([*command, str(rounds)])
 

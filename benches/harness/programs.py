@@ -23,6 +23,8 @@ class Absent(Exception):
 @dataclass
 class Programs:
     encode: str
+    # The same with the feature `simd`, once benches/encode has it: `simd = ["edge-report/simd"]`.
+    encode_simd: str | None
     client: str
     # Commands for encoders and readers outside Rust, without their arguments' last: a number of rounds, or a workload.
     outside: dict
@@ -33,9 +35,12 @@ class Programs:
 
 def prepare():
     CACHE.mkdir(exist_ok=True)
+    encode_simd = None
+    if "simd" in metadata("encode")["packages"][0]["features"]:
+        encode_simd = shutil.copy(cargo("encode", "--features=simd"), CACHE / "encode-simd")
     encode, client = cargo("encode"), cargo("client")
     write_workloads(encode)
-    programs = Programs(encode, client, {}, None, [])
+    programs = Programs(encode, encode_simd, client, {}, None, [])
     makers = {
         "simdjson": simdjson,
         "yyjson": yyjson,
@@ -45,7 +50,7 @@ def prepare():
     }
     for name, make in makers.items():
         try:
-            programs.outside[name] = make(programs.absent)
+            programs.outside[name] = [*make(), str(WORKLOADS)]
         except Absent as why:
             programs.absent.append(f"{name} is not measured: {why}")
     try:
@@ -53,16 +58,24 @@ def prepare():
         programs.curl = compiled("curl", curl, "apt-get install libcurl4-openssl-dev")
     except Absent as why:
         programs.absent.append(f"libcurl is not measured: {why}")
+    if not (BENCHES.parent / "bindings/wasm/dist/node.js").exists():
+        build = "cd bindings/wasm && npm ci && npm run build"
+        programs.absent.append(f"edge-report (npm) is not measured: it is not built ({build})")
     return programs
 
 
-def cargo(crate):
-    manifest = ["--manifest-path", str(BENCHES / crate / "Cargo.toml"), "--quiet", "--locked"]
-    subprocess.run(["cargo", "build", "--release", *manifest], check=True)
-    metadata = subprocess.run(
-        ["cargo", "metadata", "--no-deps", "--format-version=1", *manifest], check=True, capture_output=True
-    ).stdout
-    return f"{json.loads(metadata)['target_directory']}/release/edge-report-bench-{crate}"
+def cargo(crate, *features):
+    subprocess.run(["cargo", "build", "--release", *manifest(crate), *features], check=True)
+    return f"{metadata(crate)['target_directory']}/release/edge-report-bench-{crate}"
+
+
+def metadata(crate):
+    command = ["cargo", "metadata", "--no-deps", "--format-version=1", *manifest(crate)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def manifest(crate):
+    return ["--quiet", "--locked", "--manifest-path", str(BENCHES / crate / "Cargo.toml")]
 
 
 def write_workloads(encode):
@@ -73,36 +86,33 @@ def write_workloads(encode):
                 subprocess.run([encode, part, f"W{number}"], check=True, stdout=file)
 
 
-def simdjson(_):
-    vendored = source("fastsimdjson") / "vendor"
+def simdjson():
+    vendored = source("simdjson.txt", "fastsimdjson") / "vendor"
     flags = ["-isystem", str(vendored), str(PEERS / "simdjson.cpp"), str(vendored / "simdjson.cpp")]
-    return [cpp("simdjson", flags), str(WORKLOADS)]
+    return [cpp("simdjson", flags)]
 
 
-def yyjson(_):
-    vendored = source("yyjson") / "yyjson"
+def yyjson():
+    vendored = source("yyjson.txt", "yyjson") / "yyjson"
     built = compiled("yyjson.o", ["cc", "-O3", "-c", str(vendored / "yyjson.c")], "apt-get install gcc")
-    return [cpp("yyjson", ["-isystem", str(vendored), str(PEERS / "yyjson.cpp"), built]), str(WORKLOADS)]
+    return [cpp("yyjson", ["-isystem", str(vendored), str(PEERS / "yyjson.cpp"), built])]
 
 
-def rapidjson(_):
-    return [cpp("rapidjson", [str(PEERS / "rapidjson.cpp")], "apt-get install rapidjson-dev"), str(WORKLOADS)]
+def rapidjson():
+    return [cpp("rapidjson", [str(PEERS / "rapidjson.cpp")], "apt-get install rapidjson-dev")]
 
 
-def javascript(absent):
+def javascript():
     if not shutil.which("node") or not shutil.which("npm"):
         raise Absent("node or npm is not there")
     run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], "npm ci fails", cwd=PEERS)
-    command = ["node", str(PEERS / "stringify.mjs"), str(WORKLOADS)]
-    if not (BENCHES.parent / "bindings/wasm/dist/node.js").exists():
-        absent.append("edge-report (npm) is not measured: it is not built (cd bindings/wasm && npm ci && npm run build)")
-    return command
+    return ["node", str(PEERS / "stringify.mjs")]
 
 
-def sdk(_):
+def sdk():
     python = CACHE / "venv/bin/python"
     run([pip(), "install", "--quiet", "--disable-pip-version-check", "--retries=2", SDK], f"{SDK} cannot be installed")
-    return [str(python), str(PEERS / "sdk.py"), str(WORKLOADS)]
+    return [str(python), str(PEERS / "sdk.py")]
 
 
 def pip():
@@ -114,12 +124,12 @@ def pip():
     return str(CACHE / "venv/bin/pip")
 
 
-def source(package):
-    """The unpacked source of a package of peers/sources.txt."""
+def source(requirement, package):
+    """The unpacked source of a package."""
     there = list(CACHE.glob(f"{package}-*/"))
     if not there:
         how = ["--quiet", "--disable-pip-version-check", "--retries=2", "--no-deps", "--no-binary=:all:", "--require-hashes"]
-        run([pip(), "download", *how, "-r", str(PEERS / "sources.txt"), "-d", str(CACHE)], "pip download fails")
+        run([pip(), "download", *how, "-r", str(PEERS / requirement), "-d", str(CACHE)], "pip download fails")
         for archive in CACHE.glob(f"{package}-*.tar.gz"):
             run(["tar", "-xzf", str(archive), "-C", str(CACHE)], f"{archive.name} cannot be unpacked")
         there = list(CACHE.glob(f"{package}-*/"))
@@ -146,15 +156,16 @@ def run(command, why, **how):
     except OSError as error:
         raise Absent(f"{why}: {error}") from error
     if done.returncode != 0:
-        last = (done.stderr or done.stdout).strip().splitlines()
-        raise Absent(f"{why}: {last[-1] if last else done.returncode}")
+        said = (done.stderr or done.stdout).strip().splitlines()
+        errors = [line for line in said if "error" in line.lower()]
+        raise Absent(f"{why}: {(errors or said or [done.returncode])[-1]}")
 
 
 def versions():
     """What was built with what."""
     said = [["rustc", "--version"], ["c++", "--version"], ["node", "--version"]]
-    tree = ["cargo", "tree", "--quiet", "--locked", "--depth=1", "--prefix=none", "--format={p}"]
-    crates = first_lines([*tree, "--manifest-path", str(BENCHES / "encode/Cargo.toml")], 100)[1:]
+    tree = ["cargo", "tree", "--depth=1", "--prefix=none", "--format={p}", *manifest("encode")]
+    crates = first_lines(tree, 100)
     tools = ["Node " + line if line.startswith("v") else line for command in said for line in first_lines(command, 1)]
     peers = [" ".join(line.split()[:2]).replace(" v", " ") for line in crates if "edge-report" not in line]
     return [", ".join(tools) + ".", ", ".join(peers) + "."]

@@ -4,6 +4,7 @@ from collections import defaultdict
 from statistics import median, quantiles
 
 OURS = "edge-report"
+SIMD = f"{OURS}, simd"
 
 
 class Samples:

@@ -3,13 +3,12 @@
 from math import log
 from statistics import median
 
-from .samples import OURS, is_off_the_shelf, is_ours, spread
+from .samples import OURS, SIMD, is_off_the_shelf, is_ours, spread
 
 # How many times as fast as the fastest peer off the shelf.
 ENCODE = {"W1": 1.6, "W2": 1.6, "W3": 1.9, "W4": 1.0, "W5": 1.9, "W6": 0.9, "W7": 1.15}
 ENCODE_SIMD = {"W3": 3.0, "W4": 1.2, "W5": 4.5, "W6": 1.8}
 CHECK = {"W1": 1.3, "W3": 1.3, "W7": 1.3}
-SIMD = f"{OURS}, simd"
 
 
 def tables(samples):
