@@ -19,6 +19,8 @@ class RapidJson {
     }
 
   public:
+    static constexpr const char *name = "RapidJSON " RAPIDJSON_VERSION_STRING;
+
     explicit RapidJson(size_t) {}
 
     Text encode(const Report &report) {
@@ -66,4 +68,4 @@ class RapidJson {
     }
 };
 
-int main(int argc, char **argv) { return peer_main<RapidJson>("RapidJSON " RAPIDJSON_VERSION_STRING, argc, argv); }
+int main(int argc, char **argv) { return peer_main<RapidJson>(argc, argv); }

@@ -16,6 +16,8 @@ class Yyjson {
     }
 
   public:
+    static constexpr const char *name = "yyjson " YYJSON_VERSION_STRING;
+
     explicit Yyjson(size_t most) : memory(16 * most + (1 << 20)) {}
 
     Text encode(const Report &report) {
@@ -57,4 +59,4 @@ class Yyjson {
     }
 };
 
-int main(int argc, char **argv) { return peer_main<Yyjson>("yyjson " YYJSON_VERSION_STRING, argc, argv); }
+int main(int argc, char **argv) { return peer_main<Yyjson>(argc, argv); }
