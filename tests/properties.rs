@@ -763,6 +763,11 @@ proptest! {
         let same = check(&spaced, |found| long.push((found.code, found.path.to_string(), found.offset.unwrap() - 1)));
         prop_assert_eq!(short, long);
         prop_assert_eq!(summary, same);
+        let canonical = |text: &[u8]| {
+            let mut bytes = Vec::new();
+            canonical_into(text, &mut bytes).map(|()| bytes).map_err(|error| error.code())
+        };
+        prop_assert_eq!(canonical(&text), canonical(&spaced));
     }
 
     /// No report is taken for accepted that was not, whatever the answer.

@@ -24,10 +24,9 @@ def encoders(programs, turns, rounds):
     """Each program in turn, so that what else the machine does meets all; each turn has some rounds."""
     for _ in range(turns):
         yield from lines([programs.encode, "time", str(rounds)])
-        if programs.encode_simd:
-            for what, workload, peer, *rest in lines([programs.encode_simd, "time", str(rounds)]):
-                if peer == OURS:
-                    yield [what, workload, SIMD, *rest]
+        for what, workload, peer, *rest in lines([programs.encode_simd, "time", str(rounds)]):
+            if peer == OURS:
+                yield [what, workload, SIMD, *rest]
         for command in programs.outside.values():
             yield from lines([*command, str(rounds)])
 

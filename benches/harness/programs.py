@@ -23,8 +23,8 @@ class Absent(Exception):
 @dataclass
 class Programs:
     encode: str
-    # The same with the feature `simd`, once benches/encode has it: `simd = ["edge-report/simd"]`.
-    encode_simd: str | None
+    # The same with the feature `simd`.
+    encode_simd: str
     client: str
     # Commands for encoders and readers outside Rust, without their arguments' last: a number of rounds, or a workload.
     outside: dict
@@ -35,9 +35,7 @@ class Programs:
 
 def prepare():
     CACHE.mkdir(exist_ok=True)
-    encode_simd = None
-    if "simd" in metadata("encode")["packages"][0]["features"]:
-        encode_simd = shutil.copy(cargo("encode", "--features=simd"), CACHE / "encode-simd")
+    encode_simd = shutil.copy(cargo("encode", "--features=simd"), CACHE / "encode-simd")
     encode, client = cargo("encode"), cargo("client")
     write_workloads(encode)
     programs = Programs(encode, encode_simd, client, {}, None, [])

@@ -28,6 +28,9 @@ fuzz_target!(|text: &[u8]| {
 
     let mut canonical = Vec::new();
     let written = canonical_into(text, &mut canonical);
+    let mut by_long_way = Vec::new();
+    let _ = canonical_into(&spaced, &mut by_long_way);
+    assert_eq!(by_long_way, canonical);
     match ReportBuf::from_json(text) {
         Err(error) => {
             let first = findings.iter().find(|f| f.severity().name() == "error");

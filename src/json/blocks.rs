@@ -1,7 +1,7 @@
 //! Works on blocks of 64 bytes: one mask of the special ones among them, from which the rest follows without another look.
 
 use super::masks::{BLOCK, block_mask, high_mask, is_any_special, long_mask, mask_of};
-use super::string::{StringEnd, escape, is_escape, is_special};
+use super::string::{StringEnd, escape, is_special};
 
 /// A block is read with so many bytes behind it, which copies of constant size may touch.
 const BEHIND: usize = 32;
@@ -72,8 +72,7 @@ fn long_string_end(bytes: &[u8]) -> Option<StringEnd> {
                     return Some(end);
                 }
                 b'\\' => {
-                    end.has_escapes = true;
-                    is_escape(rest.get(at as usize..)?).then_some(())?;
+                    end.note_escape(rest.get(at as usize..)?)?;
                     is_escaped = at == 63;
                     mask &= !(1 << at | 2 << at);
                 }
