@@ -5,6 +5,7 @@ from statistics import median, quantiles
 
 OURS = "edge-report"
 SIMD = f"{OURS}, simd"
+NPM = f"{OURS} (npm)"
 
 
 class Samples:
@@ -22,7 +23,7 @@ class Samples:
         self.notes = []
         for line in lines:
             match line:
-                case ["encode" | "check" | "size" as what, workload, peer, size, nanos]:
+                case ["encode" | "check" | "rewrite" | "size" as what, workload, peer, size, nanos]:
                     self.times[what, workload][peer].append(float(nanos))
                     self.bytes[what, workload] = int(size)
                 case ["count", what, workload, peer, count]:

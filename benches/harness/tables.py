@@ -3,7 +3,7 @@
 from math import log
 from statistics import median
 
-from .samples import OURS, SIMD, is_off_the_shelf, is_ours, spread
+from .samples import NPM, OURS, SIMD, is_off_the_shelf, is_ours, spread
 
 # How many times as fast as the fastest peer off the shelf.
 ENCODE = {"W1": 1.6, "W2": 1.6, "W3": 1.9, "W4": 1.0, "W5": 1.9, "W6": 0.9, "W7": 1.15}
@@ -17,6 +17,7 @@ def tables(samples):
         "goals": goals(samples),
         "encode": contest(samples, "encode"),
         "check": contest(samples, "check"),
+        "rewrite": contest(samples, "rewrite", NPM),
         "size": sizes(samples),
         "instructions": instructions(samples),
         "send": sends(samples),
@@ -78,23 +79,24 @@ def sending(samples):
     return rows
 
 
-def contest(samples, what):
+def contest(samples, what, ours=OURS):
     workloads = samples.workloads(what)
     rows = []
     for peer in samples.peers(what):
         name = peer if is_off_the_shelf(peer) else f"*{peer}*"
-        if peer == OURS:
+        if peer == ours:
             rates = (samples.rate(what, workload, peer) for workload in workloads)
             rows.append([f"**{peer}**", *(f"**{rate:.2f} GB/s**" for rate in rates)])
         else:
-            rows.append([name, *(ratio(samples, what, workload, peer) for workload in workloads)])
+            rows.append([name, *(ratio(samples, what, workload, peer, ours) for workload in workloads)])
     return table(["", *workloads], rows)
 
 
-def ratio(samples, what, workload, peer):
-    if peer not in samples.times[what, workload]:
+def ratio(samples, what, workload, peer, ours):
+    times = samples.times[what, workload]
+    if peer not in times or ours not in times:
         return "–"
-    middle, half = spread(samples.ratios(what, workload, peer))
+    middle, half = spread(samples.ratios(what, workload, peer, ours))
     digits = 0 if middle >= 20 else 1 if middle >= 5 else 2
     return f"{middle:.{digits}f} ± {half:.{digits}f}"
 

@@ -28,6 +28,16 @@ const readers = {
   ...(ours && { 'edge-report (npm)': (_, bytes) => ours.check(bytes).every(({ severity }) => severity !== 'error') }),
 };
 
+/** From bytes to bytes that are checked and written anew. */
+const rewriters = {
+  'JSON.parse + Ajv + JSON.stringify': (valid, bytes) => {
+    const report = JSON.parse(decoder.decode(bytes));
+    if (!valid(report)) throw new Error('refused');
+    return encoders['JSON.stringify'](report);
+  },
+  ...(ours && { 'edge-report (npm)': (_, bytes) => ours.encode(bytes) }),
+};
+
 /** What the contract asks for, as far as a schema can say it. */
 const text = { type: 'string' };
 const members = (required, properties) => ({ type: 'object', required, properties });
@@ -71,6 +81,9 @@ function race(rounds) {
       for (const [name, read] of Object.entries(readers)) {
         if (!read(valid, bytes)) throw new Error(`${name} refuses ${workload}`);
         runs.push(['check', name, () => read(valid, bytes)]);
+      }
+      for (const [name, rewrite] of Object.entries(rewriters)) {
+        runs.push(['rewrite', name, () => rewrite(valid, bytes)]);
       }
     }
     for (const run of runs) run.push({ times: 1 });
