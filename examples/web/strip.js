@@ -35,9 +35,10 @@ const TAIL = 24;
 /** The width of a letter of the labels, about. */
 const LETTER = 7;
 const WORDS_IN_LABEL = 20;
+const MOST_IN_COURSE = 12;
 
 const kindOf = (status) => KINDS[status] ?? 'other';
-const nameOf = ({ status, final }) => status.replace(/^job_/, '') + (final ? ' ■' : '');
+const nameOf = ({ status, final }) => status.replace(/^job_/, '') + (final ? '\u00A0■' : '');
 const time = (ms) => (Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString().replace('T', ' ').replace('Z', '') : String(ms));
 
 /** The strips of all jobs on one axis, drawn anew when there is more or less room. */
@@ -51,12 +52,18 @@ export function strips(jobs, [first, last]) {
     'div',
     { class: 'strips' },
     patterns(),
-    ...pictures.map(({ job, picture }) => el('figure', {}, el('figcaption', {}, job.title, el('code', {}, nameOf(job.runs.at(-1)))), picture)),
+    ...pictures.map(({ job, picture }) => el('figure', {}, el('figcaption', {}, job.title), picture, el('p', { class: 'course' }, course(job)))),
     el('p', { class: 'axis' }, el('time', {}, `${time(first)} UTC`), el('time', {}, `${time(last)} UTC`)),
     legend(jobs),
   );
   new ResizeObserver(([{ contentRect }]) => draw(contentRect.width)).observe(all);
   return all;
+}
+
+/** The statuses in their order, where the strip has no room for their names. */
+function course({ runs }) {
+  const names = runs.slice(-MOST_IN_COURSE).map(nameOf);
+  return [...(runs.length > names.length ? ['…'] : []), ...names].join(' → ');
 }
 
 function inWords({ title, runs }) {

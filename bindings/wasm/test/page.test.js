@@ -207,7 +207,8 @@ test('a recording becomes a strip of each job, and a table', () =>
       receiver.stop();
     }
     assert.match(await text(page, '#recording-state'), /^3 reports of 2 jobs; 1 line passed over/);
-    assert.deepEqual(await page.locator('.strips figcaption').allTextContents(), ['Job 1running', 'Job 9007199254740993finish ■']);
+    assert.deepEqual(await page.locator('.strips figcaption').allTextContents(), ['Job 1', 'Job 9007199254740993']);
+    assert.deepEqual(await page.locator('.course').allTextContents(), ['submitting → running', 'running → finish\u00A0■']);
     const [first, second] = await page.locator('.strips figure svg').all();
     assert.match(await first.getAttribute('aria-label'), /^Statuses of Job 1 over time; .*34:28\.201 job_submitting; .*35:28\.201 job_running$/);
     assert.deepEqual(await second.locator('.run').evaluateAll((all) => all.map((run) => run.getAttribute('class'))), ['run running', 'run ended']);
