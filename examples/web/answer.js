@@ -8,12 +8,20 @@ const SIGNS = { accepted: '✓', refused: '✕', not_understood: '?', try_again:
 const DURATIONS = ['retryAfterMs', 'clockSkewMs'];
 
 export function startAnswer() {
-  byId('answer').addEventListener('input', renderAnswer);
+  byId('answer').addEventListener('input', readStatus);
   byId('status').addEventListener('input', renderAnswer);
 }
 
 export function takeAnswer(text) {
   byId('answer').value = text;
+  readStatus();
+}
+
+/** The status that the answer has; for a body alone 200 if it is a success, else 400, until somebody says otherwise. */
+function readStatus() {
+  const { status, body } = read(byId('answer').value);
+  byId('status').disabled = status !== undefined;
+  byId('status').value = status ?? (readReply(200, undefined, body).outcome === 'accepted' ? 200 : 400);
   renderAnswer();
 }
 
@@ -24,9 +32,7 @@ export function isAnswer(text) {
 
 export function renderAnswer() {
   const text = byId('answer').value;
-  const { status, headers, body } = read(text);
-  byId('status').disabled = status !== undefined;
-  if (status !== undefined) byId('status').value = status;
+  const { headers, body } = read(text);
   const code = Number(byId('status').value);
   const meaning = byId('meaning');
   if (!text) return meaning.replaceChildren(el('p', { class: 'note' }, t('answerNone')));

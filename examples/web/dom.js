@@ -1,4 +1,11 @@
 // Elements, made without any HTML: what comes from outside is always text.
+import { t } from './texts.js';
+
+const SAID_MS = 6000;
+/** The browser needs the bytes until they are saved. */
+const SAVING_MS = 60_000;
+let silence;
+
 export const byId = (id) => document.getElementById(id);
 
 /** An element of HTML with attributes, listeners where the value is a function, and children: elements or text. */
@@ -21,24 +28,27 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Says it to screen readers, wherever the focus is. */
+/** Shows it for a while, and tells screen readers, wherever the focus is. */
 export function say(text) {
   byId('said').textContent = text;
+  clearTimeout(silence);
+  silence = setTimeout(() => byId('said').replaceChildren(), SAID_MS);
 }
 
-export async function copy(element, text, done) {
+/** Copies a text; where that is not allowed, selects what is shown of it. */
+export async function copy(element, text) {
   try {
     await navigator.clipboard.writeText(text);
-    say(done);
+    say(t('copied'));
   } catch {
-    // Not allowed, or opened from a file: what is selected can be copied by hand.
     getSelection().selectAllChildren(element);
     element.focus();
+    say(t('selected'));
   }
 }
 
 export function save(name, bytes) {
   const url = URL.createObjectURL(new Blob([bytes]));
   el('a', { href: url, download: name }).click();
-  URL.revokeObjectURL(url);
+  setTimeout(() => URL.revokeObjectURL(url), SAVING_MS);
 }

@@ -10,11 +10,15 @@ import { language, speak, t } from './texts.js';
 
 /** An answer has at most a few hundred bytes; longer texts are not looked at. */
 const MOST_OF_ANSWER = 64 * 1024;
+/** Of a file; more than any report and most recordings have. */
+const MOST_READ = 64 * 1024 * 1024;
 const encoder = new TextEncoder();
 
 /** Shows bytes where they belong: what is no recording and no answer is a report. */
 function take(bytes, name) {
-  if (!takeElse(new TextDecoder().decode(bytes), name)) takeReport(bytes);
+  if (takeElse(new TextDecoder().decode(bytes), name)) return;
+  takeReport(bytes);
+  byId('report-title').scrollIntoView({ block: 'nearest' });
 }
 
 /** Takes a recording or an answer, and shows where it went. */
@@ -29,19 +33,21 @@ function takeElse(text, name = '') {
 }
 
 async function takeFile(file) {
-  if (!file) return;
-  try {
-    take(new Uint8Array(await file.arrayBuffer()), file.name);
-  } catch (error) {
-    if (!(error instanceof DOMException)) throw error;
-    say(t('unreadable'));
-  }
+  const bytes = file.size <= MOST_READ && (await file.arrayBuffer().catch(() => undefined));
+  if (bytes) take(new Uint8Array(bytes), file.name);
+  else say(t('unreadable'));
 }
 
 function startIntake() {
-  addEventListener('dragover', (event) => event.preventDefault());
+  const dropping = (is) => document.body.classList.toggle('dropping', is);
+  addEventListener('dragover', (event) => {
+    event.preventDefault();
+    dropping(true);
+  });
+  addEventListener('dragleave', (event) => dropping(event.relatedTarget !== null));
   addEventListener('drop', (event) => {
     event.preventDefault();
+    dropping(false);
     const text = event.dataTransfer.getData('text/plain');
     if (event.dataTransfer.files.length > 0) takeFile(event.dataTransfer.files[0]);
     else if (text) take(encoder.encode(text));
@@ -60,7 +66,7 @@ function startIntake() {
   });
   byId('open').addEventListener('click', () => byId('file').click());
   byId('file').addEventListener('change', ({ target }) => {
-    takeFile(target.files[0]);
+    if (target.files[0]) takeFile(target.files[0]);
     target.value = '';
   });
   byId('sample-bad').addEventListener('click', () => takeReport(encoder.encode(samples.bad)));

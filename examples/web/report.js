@@ -20,7 +20,7 @@ let tellReady;
 export function startReport(ready) {
   tellReady = ready;
   editor.onEdit(examine);
-  byId('copy-bytes').addEventListener('click', () => copy(byId('bytes'), new TextDecoder().decode(canonical), t('copied')));
+  byId('copy-bytes').addEventListener('click', () => copy(byId('bytes'), new TextDecoder().decode(canonical)));
   byId('save-bytes').addEventListener('click', () => save('report.json', canonical));
 }
 

@@ -14,7 +14,7 @@ export function startRequest() {
   form.addEventListener('submit', (event) => event.preventDefault());
   form.addEventListener('input', signRequest);
   byId('sign-again').addEventListener('click', signRequest);
-  byId('copy-curl').addEventListener('click', () => copy(byId('curl'), byId('curl').textContent, t('copied')));
+  byId('copy-curl').addEventListener('click', () => copy(byId('curl'), byId('curl').textContent));
 }
 
 /** Takes the canonical bytes, or nothing while the report has errors. */

@@ -164,7 +164,8 @@ test('answers: what they mean, and what an agent does next', () =>
   opened(async (page) => {
     for (const [answer, meaning] of [
       ['{"error_code":"DLI.0001","error_msg":"bad"}', /Refused.*DLI\.0001.*bad.*dead letter/s],
-      ['{"is_success":"true"}', /Refused|Not understood/],
+      ['{"is_success":"true"}', /Accepted/],
+      ['{"is_success":"false","message":"no such job"}', /Refused.*no such job/s],
       ['HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{"is_success":"true"}', /Accepted/],
       ['HTTP/2 503 \r\nRetry-After: 30\r\n\r\n', /Try again.*30 s.*waits 30 s to 33 s/s],
       ['HTTP/1.1 500 x', /Try again.*waits 1 s to 2 s/s],
@@ -175,9 +176,9 @@ test('answers: what they mean, and what an agent does next', () =>
       await page.fill('#answer', answer);
       assert.match(await text(page, '#meaning'), meaning);
     }
-    await page.fill('#answer', '{"is_success":"true"}');
-    await page.fill('#status', '200');
-    assert.match(await text(page, '#meaning'), /Accepted/);
+    await page.fill('#answer', '{"error_code":"DLI.0001"}');
+    await page.fill('#status', '503');
+    assert.match(await text(page, '#meaning'), /Try again/);
     await page.fill('#status', '99');
     assert.match(await text(page, '#meaning'), /from 100 to 599/);
     assert.equal(await page.evaluate(() => window.hacked), undefined);

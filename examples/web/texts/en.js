@@ -19,8 +19,9 @@ export const en = {
   clear: 'Clear',
   copy: 'Copy',
   copied: 'Copied',
+  selected: 'Selected; copy it with the keyboard',
   save: 'Download',
-  unreadable: 'This file cannot be read',
+  unreadable: 'This file cannot be read, or is larger than 64 MiB',
 
   report: 'Report',
   reportLabel: 'The JSON of a report',
@@ -89,7 +90,7 @@ export const en = {
   },
 
   recording: 'Recording',
-  recordingNone: 'Drop a .jsonl that the collector recorded (--record) to see each job’s statuses over time.',
+  recordingNone: 'Drop or open a .jsonl that the collector recorded (--record) to see each job’s statuses over time.',
   recordingOf: (reports, jobs, skipped) =>
     `${count(reports, 'report')} of ${count(jobs, 'job')}${skipped ? `; ${count(skipped, 'line')} passed over, being no record of a valid report` : ''}`,
   recordingEmpty: 'No line of this file is a record of a valid report.',

@@ -21,8 +21,9 @@ export const zh = {
   clear: '清空',
   copy: '复制',
   copied: '已复制',
+  selected: '已选中，请用键盘复制',
   save: '下载',
-  unreadable: '无法读取此文件',
+  unreadable: '此文件无法读取，或大于 64 MiB',
 
   report: '上报',
   reportLabel: '上报的 JSON',
@@ -91,7 +92,7 @@ export const zh = {
   },
 
   recording: '记录',
-  recordingNone: '拖入 collector 用 --record 记录的 .jsonl，即可看到各作业状态随时间的变化。',
+  recordingNone: '拖入或打开 collector 用 --record 记录的 .jsonl，即可看到各作业状态随时间的变化。',
   recordingOf: (reports, jobs, skipped) => `${number(reports)} 份上报，${number(jobs)} 个作业${skipped ? `；跳过 ${number(skipped)} 行（不是有效上报的记录）` : ''}`,
   recordingEmpty: '此文件中没有一行是有效上报的记录。',
   jobsShown: (shown) => `仅显示前 ${shown} 个作业。`,
