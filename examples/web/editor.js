@@ -44,7 +44,7 @@ export function show(bytes) {
   tellExcerpt();
 }
 
-/** Marks findings, by their byte in `bytes`; gives the place of each in the text. */
+/** Marks findings, by their byte in `bytes`; gives each its `spot` in the text. */
 export function mark(bytes, findings) {
   const places = new Map();
   let [at, offset] = [0, 0];
@@ -79,8 +79,7 @@ export function jump({ start, end }) {
   }
   input.focus({ preventScroll: true });
   input.setSelectionRange(start - from, end - from);
-  const mark = marks.querySelector(`[data-start="${start}"]`);
-  mark?.scrollIntoView({ block: 'center', inline: 'nearest' });
+  marks.querySelector(`[data-start="${start}"]`)?.scrollIntoView({ block: 'center' });
 }
 
 /** In the language that is spoken now. */
