@@ -23,6 +23,7 @@ fn main() {
         let text = bytes(&case, "input");
         write(corpus, "check", &case, &text);
         write(corpus, "scanner", &case, &text);
+        write(corpus, "strings", &case, &text);
         // Not read as a report there, but full of its words.
         write(corpus, "encode", &case, &text);
     }

@@ -546,6 +546,10 @@ fn edited((text, edits): (String, Vec<Edit>)) -> Vec<u8> {
     bytes
 }
 
+fn report_json(report: &ReportBuf) -> String {
+    String::from_utf8(report.encode_to_vec().unwrap()).unwrap()
+}
+
 /// Bytes that are JSON, nearly, or not at all.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let soup = vec(piece(), 0..16).prop_map(|pieces| pieces.concat());
@@ -747,6 +751,23 @@ proptest! {
             prop_assert_eq!(ReportBuf::from_json(&bytes).unwrap(), report);
             prop_assert!(scan(&text).is_ok());
         }
+    }
+
+    /// A report in the library's own form, whole or spoilt, is judged as it is behind a space, where no short way is taken.
+    #[test]
+    fn the_short_way_finds_what_the_long_way_finds(report in valid_report(), edits in vec(edit(), 0..3)) {
+        let text = edited((report_json(&report), edits));
+        let spaced = [b" ", &text[..]].concat();
+        let (mut short, mut long) = (Vec::new(), Vec::new());
+        let summary = check(&text, |found| short.push((found.code, found.path.to_string(), found.offset.unwrap())));
+        let same = check(&spaced, |found| long.push((found.code, found.path.to_string(), found.offset.unwrap() - 1)));
+        prop_assert_eq!(short, long);
+        prop_assert_eq!(summary, same);
+        let canonical = |text: &[u8]| {
+            let mut bytes = Vec::new();
+            canonical_into(text, &mut bytes).map(|()| bytes).map_err(|error| error.code())
+        };
+        prop_assert_eq!(canonical(&text), canonical(&spaced));
     }
 
     /// No report is taken for accepted that was not, whatever the answer.

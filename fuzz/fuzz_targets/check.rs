@@ -12,6 +12,15 @@ fuzz_target!(|text: &[u8]| {
         assert!(finding.offset.is_some_and(|offset| offset <= text.len()));
         assert!(!finding.to_string().is_empty());
     }
+    // Behind a space no short way is taken.
+    let mut long_way = Vec::new();
+    let spaced = [b" ", text].concat();
+    assert_eq!(check(&spaced, |finding| long_way.push(finding)), summary);
+    for finding in &mut long_way {
+        finding.offset = finding.offset.map(|offset| offset - 1);
+    }
+    assert_eq!(long_way, findings);
+
     let mut slots = [Finding::NONE; 3];
     let (first, same) = check_into(text, &mut slots);
     assert_eq!(first, &findings[..findings.len().min(3)]);
@@ -19,6 +28,9 @@ fuzz_target!(|text: &[u8]| {
 
     let mut canonical = Vec::new();
     let written = canonical_into(text, &mut canonical);
+    let mut by_long_way = Vec::new();
+    let _ = canonical_into(&spaced, &mut by_long_way);
+    assert_eq!(by_long_way, canonical);
     match ReportBuf::from_json(text) {
         Err(error) => {
             let first = findings.iter().find(|f| f.severity().name() == "error");

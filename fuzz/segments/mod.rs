@@ -18,6 +18,8 @@ pub type Image = BTreeMap<u32, Vec<u8>>;
 pub type Images = [Image; 2];
 
 pub const SEGMENT: usize = 1024;
+/// How much all segments of a side may have.
+pub const ROOM: usize = 4 * SEGMENT;
 const SEGMENT_COPY: usize = 96;
 pub const SEGMENT_HEADER: usize = 2 * SEGMENT_COPY;
 pub const HEADER: usize = 24;
@@ -436,7 +438,7 @@ impl Storage for Disk {
     }
 
     fn limits(&self) -> (usize, usize) {
-        (SEGMENT, 4 * SEGMENT)
+        (SEGMENT, ROOM)
     }
 
     fn create(&mut self, id: u32, len: usize) -> Result<(), Self::Error> {

@@ -159,7 +159,7 @@ impl Client {
 
     /// One request and the bytes of its answer.
     fn attempt(&mut self, body: &[u8], timeout: Duration) -> Result<Head, Failure> {
-        self.trace.begin();
+        self.trace.begin(body.len());
         let now = WallTime::now().plus_ms(self.clock_offset_ms);
         let endpoint = Endpoint::new(&self.base_url, &self.project_id)
             .map_err(|error| Failure::Unusable(error.code))?;

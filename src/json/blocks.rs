@@ -1,10 +1,8 @@
-//! Looks for special bytes in blocks of 64 by vectors, and writes a block from the mask of its special bytes, without looking again.
+//! Works on blocks of 64 bytes: one mask of the special ones among them, from which the rest follows without another look.
 
-use wide::u8x16;
+use super::masks::{BLOCK, block_mask, high_mask, is_any_special, long_mask, mask_of};
+use super::string::{StringEnd, escape, is_special};
 
-use super::string::{StringEnd, escape, is_escape, is_special};
-
-const BLOCK: usize = 64;
 /// A block is read with so many bytes behind it, which copies of constant size may touch.
 const BEHIND: usize = 32;
 /// What a block may become, and what copies of constant size may touch behind that.
@@ -37,12 +35,8 @@ pub(crate) fn string_end(bytes: &[u8]) -> Option<StringEnd> {
 #[inline]
 fn short_string_end(bytes: &[u8]) -> Option<StringEnd> {
     let front = bytes.first_chunk::<32>()?;
-    let (lanes, _) = front.as_chunks();
-    let [low, high] = lanes.first_chunk()?.map(u8x16::new);
-    let special = special(low).to_bitmask() | special(high).to_bitmask() << 16;
-    let len = special.trailing_zeros();
-    let not_ascii = low.to_bitmask() | high.to_bitmask() << 16;
-    if *front.get(len as usize)? != b'"' || not_ascii.trailing_zeros() < len {
+    let len = mask_of(front).trailing_zeros();
+    if *front.get(len as usize)? != b'"' || high_mask(front).trailing_zeros() < len {
         return None;
     }
     Some(StringEnd {
@@ -66,14 +60,9 @@ fn long_string_end(bytes: &[u8]) -> Option<StringEnd> {
                 &tail
             }
         };
-        let lanes = lanes(block);
-        let [a, b, c, d] = lanes;
         let mut mask = block_mask(block) & !u64::from(is_escaped);
+        let high = high_mask(block);
         is_escaped = false;
-        let mut high = 0;
-        if (a | b | c | d).to_bitmask() != 0 {
-            high = bits(lanes);
-        }
         while mask != 0 {
             let at = mask.trailing_zeros();
             match *block.get(at as usize)? {
@@ -83,8 +72,7 @@ fn long_string_end(bytes: &[u8]) -> Option<StringEnd> {
                     return Some(end);
                 }
                 b'\\' => {
-                    end.has_escapes = true;
-                    is_escape(rest.get(at as usize..)?).then_some(())?;
+                    end.note_escape(rest.get(at as usize..)?)?;
                     is_escaped = at == 63;
                     mask &= !(1 << at | 2 << at);
                 }
@@ -99,15 +87,15 @@ fn long_string_end(bytes: &[u8]) -> Option<StringEnd> {
 /// By how many bytes `text` grows by its escapes.
 pub(super) fn growth(text: &[u8]) -> usize {
     let (blocks, tail) = text.as_chunks::<BLOCK>();
-    let mut growth = 0u32;
+    let mut growth = 0usize;
     for block in blocks {
         let mask = block_mask(block);
         if mask != 0 {
-            growth = growth.wrapping_add(mask.count_ones());
-            growth = growth.wrapping_add(long_mask(block).count_ones().wrapping_mul(4));
+            growth = growth.wrapping_add(mask.count_ones() as usize);
+            let long = long_mask(block).count_ones() as usize;
+            growth = growth.wrapping_add(long.wrapping_mul(4));
         }
     }
-    let growth = growth as usize;
     tail.iter()
         .filter(|byte| is_special(**byte))
         .fold(growth, |growth, byte| {
@@ -299,84 +287,3 @@ static ESCAPES: [u64; 93] = {
     }
     table
 };
-
-/// One bit for each special byte, the lowest for the first.
-#[inline]
-fn block_mask(block: &[u8; BLOCK]) -> u64 {
-    let lanes = lanes(block).map(special);
-    let [a, b, c, d] = lanes;
-    match (a | b | c | d).to_bitmask() {
-        0 => 0,
-        _ => bits(lanes),
-    }
-}
-
-/// One bit for each byte whose escape is of six bytes.
-fn long_mask(block: &[u8; BLOCK]) -> u64 {
-    bits(lanes(block).map(|bytes| {
-        let is = |byte| bytes.simd_eq(u8x16::splat(byte));
-        let short = is(0x08) | is(0x0c) | is(b'\n') | is(b'\r') | is(b'\t');
-        control(bytes) & !short
-    }))
-}
-
-#[inline]
-fn is_any_special<const N: usize>(first: &[u8; N], last: &[u8; N]) -> bool {
-    let [a, b] = [first, last].map(|bytes| {
-        let lanes = bytes.as_chunks().0.iter();
-        let found = lanes.map(|lane| special(u8x16::new(*lane)));
-        found.fold(u8x16::ZERO, |all, lane| all | lane)
-    });
-    match (first.last_chunk(), last.last_chunk()) {
-        (Some(first), Some(last)) if N == 8 => special(pair(first, last)).to_bitmask() != 0,
-        _ => (a | b).to_bitmask() != 0,
-    }
-}
-
-#[inline]
-fn pair(first: &[u8; 8], last: &[u8; 8]) -> u8x16 {
-    let [first, last] = [first, last].map(|word| u128::from(u64::from_le_bytes(*word)));
-    u8x16::new((first | last << 64).to_le_bytes())
-}
-
-/// The same of up to 32 bytes.
-#[inline]
-fn mask_of<const N: usize>(bytes: &[u8; N]) -> u64 {
-    let (lanes, tail) = bytes.as_chunks();
-    let mut mask = 0;
-    for lane in lanes.iter().rev() {
-        mask = mask << 16 | u64::from(special(u8x16::new(*lane)).to_bitmask());
-    }
-    match tail.first_chunk() {
-        Some(word) => u64::from(special(pair(word, &[b' '; 8])).to_bitmask()),
-        None => mask,
-    }
-}
-
-#[inline]
-fn lanes(block: &[u8; BLOCK]) -> [u8x16; 4] {
-    let mut lanes = [u8x16::ZERO; 4];
-    for (lane, bytes) in lanes.iter_mut().zip(block.as_chunks().0) {
-        *lane = u8x16::new(*bytes);
-    }
-    lanes
-}
-
-#[inline]
-fn bits(lanes: [u8x16; 4]) -> u64 {
-    let [a, b, c, d] = lanes.map(|lane| u64::from(lane.to_bitmask()));
-    a | b << 16 | c << 32 | d << 48
-}
-
-#[inline]
-fn special(bytes: u8x16) -> u8x16 {
-    // This turns the quote, 0x22, into the byte next to the control characters, and leaves those what they are.
-    let turned = bytes ^ u8x16::splat(0x02);
-    let backslash = bytes.simd_eq(u8x16::splat(b'\\'));
-    turned.min(u8x16::splat(0x20)).simd_eq(turned) | backslash
-}
-
-#[inline]
-fn control(bytes: u8x16) -> u8x16 {
-    bytes.min(u8x16::splat(0x1f)).simd_eq(bytes)
-}

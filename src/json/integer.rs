@@ -7,31 +7,38 @@ use crate::divide::divide;
 const GROUP: u64 = 100_000_000;
 
 /// Appends `value`; see [`Sink::put_integer`].
-#[inline]
 pub(super) fn put<S: Sink + ?Sized>(value: i64, out: &mut S) -> Result<(), Full> {
+    let mut text = [0; MAX_LEN];
+    let len = fill(value, &mut text).ok_or(Full)?;
+    out.put(text.get(..len).unwrap_or_default())
+}
+
+/// As long as an integer can be.
+pub(super) const MAX_LEN: usize = 20;
+
+/// Writes `value` to the front of `to`, and says how long that is; `None` if it does not fit.
+#[inline]
+pub(super) fn fill(value: i64, to: &mut [u8]) -> Option<usize> {
     if !IS_ROOMY {
-        return out.put(one_by_one(value, &mut [0; 20]));
+        return fill_one_by_one(value, to);
     }
-    if value < 0 {
-        out.put(b"-")?;
+    let magnitude = value.unsigned_abs();
+    let (high, low) = (magnitude / GROUP, magnitude % GROUP);
+    if value < 0 || high >= GROUP {
+        return fill_rare(value, to);
     }
-    let value = value.unsigned_abs();
-    let (high, low) = (value / GROUP, value % GROUP);
     if high == 0 {
-        return put_leading(low, out);
+        return fill_leading(low, to);
     }
-    if high < GROUP {
-        put_leading(high, out)?;
-    } else {
-        put_leading(high / GROUP, out)?;
-        out.put(&ascii(digits(high % GROUP)))?;
-    }
-    out.put(&ascii(digits(low)))
+    let len = fill_leading(high, to)?;
+    *to.get_mut(len..)?.first_chunk_mut()? = ascii(digits(low));
+    Some(len.wrapping_add(8))
 }
 
 /// The small form: digit by digit.
 #[inline(never)]
-fn one_by_one(value: i64, text: &mut [u8; 20]) -> &[u8] {
+fn fill_one_by_one(value: i64, to: &mut [u8]) -> Option<usize> {
+    let mut text = [0; MAX_LEN];
     let mut rest = value.unsigned_abs();
     let mut start = text.len();
     for (place, byte) in text.iter_mut().enumerate().rev() {
@@ -44,30 +51,50 @@ fn one_by_one(value: i64, text: &mut [u8; 20]) -> &[u8] {
     }
     if value < 0 {
         start = start.wrapping_sub(1);
-        if let Some(sign) = text.get_mut(start) {
-            *sign = b'-';
-        }
+        *text.get_mut(start)? = b'-';
     }
-    text.get(start..).unwrap_or_default()
+    let text = text.get(start..)?;
+    to.get_mut(..text.len())?.copy_from_slice(text);
+    Some(text.len())
 }
 
-/// Without leading zeros.
+/// Below 0 or of more than 16 digits.
+#[cold]
+fn fill_rare(value: i64, to: &mut [u8]) -> Option<usize> {
+    let mut len = 0usize;
+    if value < 0 {
+        *to.first_mut()? = b'-';
+        len = 1;
+    }
+    let magnitude = value.unsigned_abs();
+    let free = to.get_mut(len..)?;
+    let high = magnitude / GROUP / GROUP;
+    let low = (magnitude % (GROUP * GROUP)) as i64;
+    if high == 0 {
+        return Some(len.wrapping_add(fill(low, free)?));
+    }
+    len = len.wrapping_add(fill_leading(high, free)?);
+    for group in [magnitude / GROUP % GROUP, magnitude % GROUP] {
+        *to.get_mut(len..)?.first_chunk_mut()? = ascii(digits(group));
+        len = len.wrapping_add(8);
+    }
+    Some(len)
+}
+
+/// Writes a number of up to eight digits without leading zeros.
 #[inline]
-fn put_leading<S: Sink + ?Sized>(value: u64, out: &mut S) -> Result<(), Full> {
+fn fill_leading(value: u64, to: &mut [u8]) -> Option<usize> {
     let digits = digits(value);
     // The last digit stays, also when it is zero.
     let zeros = (digits | 1 << 63).trailing_zeros() & !7;
-    let count = 8usize.wrapping_sub(zeros as usize / 8);
+    let len = 8usize.wrapping_sub(zeros as usize / 8);
     let text = ascii(digits.wrapping_shr(zeros));
-    // A copy of constant size, cut to what it should be, is faster than one of any size.
-    let len = out.len().saturating_add(count);
-    match out.put(&text) {
-        Ok(()) => {
-            out.truncate(len);
-            Ok(())
-        }
-        Err(Full) => out.put(text.get(..count).unwrap_or_default()),
+    // A copy of constant size, which goes beyond what is needed, is the fast one.
+    match to.first_chunk_mut() {
+        Some(to) => *to = text,
+        None => to.get_mut(..len)?.copy_from_slice(text.get(..len)?),
     }
+    Some(len)
 }
 
 fn ascii(digits: u64) -> [u8; 8] {
@@ -105,7 +132,10 @@ mod tests {
         assert_eq!(sink.written(), text.as_bytes());
         let mut short = SliceSink::new(&mut exact[1..text.len()]);
         assert_eq!(short.put_integer(value), Err(Full));
-        assert_eq!(one_by_one(value, &mut [0; 20]), text.as_bytes());
+        let mut small = [0; MAX_LEN];
+        assert_eq!(fill_one_by_one(value, &mut small), Some(text.len()));
+        assert_eq!(small[..text.len()], *text.as_bytes());
+        assert_eq!(fill_one_by_one(value, &mut small[1..text.len()]), None);
     }
 
     #[test]

@@ -10,18 +10,18 @@ mod integer;
     path = "words.rs"
 )]
 mod kernel;
+#[cfg(any(target_pointer_width = "64", target_feature = "simd128"))]
+mod masks;
 mod scan;
 mod sink;
 mod string;
 mod text;
 
-/// Whether room for code is given for speed: not on small machines.
-pub(crate) const IS_ROOMY: bool =
-    cfg!(any(target_pointer_width = "64", target_feature = "simd128"));
+/// Whether there is room for code that is there for speed alone: not on small machines.
+pub(crate) const IS_ROOMY: bool = cfg!(any(target_pointer_width = "64", feature = "alloc"));
 
 pub(crate) use kernel::string_end;
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
 pub(crate) use sink::with_sink;
 pub use sink::{Counter, Full, Sink, SliceSink};
-pub(crate) use string::StringEnd;
 pub use text::{Decoded, Number, Position, Text, position};

@@ -85,6 +85,15 @@ impl<'b> SliceSink<'b> {
         SliceSink { buffer, len: 0 }
     }
 
+    /// Appends what `write` writes to the front of the free part, if it says how much that is.
+    #[inline]
+    fn fill(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Result<(), Full> {
+        let free = self.buffer.get_mut(self.len..).ok_or(Full)?;
+        let written = write(free).ok_or(Full)?;
+        self.len = self.len.wrapping_add(written);
+        Ok(())
+    }
+
     /// What was written.
     pub fn written(&self) -> &[u8] {
         self.buffer.get(..self.len).unwrap_or_default()
@@ -117,11 +126,13 @@ impl Sink for SliceSink<'_> {
     fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
+    #[inline]
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
-        let free = self.buffer.get_mut(self.len..).ok_or(Full)?;
-        let written = kernel::fill(text.as_bytes(), free).ok_or(Full)?;
-        self.len = self.len.wrapping_add(written);
-        Ok(())
+        self.fill(|free| kernel::fill(text.as_bytes(), free))
+    }
+    #[inline]
+    fn put_integer(&mut self, value: i64) -> Result<(), Full> {
+        self.fill(|free| integer::fill(value, free))
     }
 }
 
@@ -199,20 +210,27 @@ impl Sink for alloc::vec::Vec<u8> {
         alloc::vec::Vec::truncate(self, len);
     }
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
-        let before = self.as_slice().len();
-        // Enough for most; exactly enough for the others.
+        let write = |free: &mut [u8]| kernel::fill(text.as_bytes(), free);
+        // Enough for most; then exactly enough.
         let guess = text.len().saturating_add(text.len() / 4).saturating_add(64);
-        for exact in [false, true] {
-            let len = if exact { quoted_len(text) } else { guess };
-            self.try_reserve(len).map_err(|_| Full)?;
-            self.resize(before.saturating_add(len), 0);
-            let free = self.get_mut(before..).unwrap_or_default();
-            if let Some(written) = kernel::fill(text.as_bytes(), free) {
-                alloc::vec::Vec::truncate(self, before.saturating_add(written));
-                return Ok(());
-            }
-        }
-        alloc::vec::Vec::truncate(self, before);
-        Err(Full)
+        fill_vec(self, guess, write).or_else(|Full| fill_vec(self, quoted_len(text), write))
     }
+    fn put_integer(&mut self, value: i64) -> Result<(), Full> {
+        fill_vec(self, integer::MAX_LEN, |free| integer::fill(value, free))
+    }
+}
+
+/// Appends what `write` writes to the front of `room` bytes, if it says how much that is.
+#[cfg(feature = "alloc")]
+fn fill_vec(
+    vec: &mut alloc::vec::Vec<u8>,
+    room: usize,
+    write: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> Result<(), Full> {
+    vec.try_reserve(room).map_err(|_| Full)?;
+    let before = vec.len();
+    vec.resize(before.saturating_add(room), 0);
+    let written = vec.get_mut(before..).and_then(write);
+    vec.truncate(before.saturating_add(written.unwrap_or(0)));
+    written.map(|_| ()).ok_or(Full)
 }

@@ -66,6 +66,8 @@ pub(crate) struct StringEnd {
     pub(crate) has_escapes: bool,
     /// Whether they are known to be ASCII.
     pub(crate) is_ascii: bool,
+    /// Whether their escapes, but for `\u00xx`, are those that [`Sink::put_string`] writes.
+    pub(crate) is_canonical: bool,
 }
 
 impl Default for StringEnd {
@@ -74,27 +76,29 @@ impl Default for StringEnd {
             len: 0,
             has_escapes: false,
             is_ascii: true,
+            is_canonical: true,
         }
     }
 }
 
-/// Whether `bytes` begin with an escape that stands for one character. (Half of a surrogate pair does not.)
-pub(super) fn is_escape(bytes: &[u8]) -> bool {
-    match bytes {
-        [
-            b'\\',
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
-            ..,
-        ] => true,
-        [b'\\', b'u', first, second, third, fourth, ..] => {
-            let digits = [first, second, third, fourth];
-            let is_surrogate = matches!(
-                (first, second),
-                (b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F')
-            );
-            digits.iter().all(|digit| digit.is_ascii_hexdigit()) && !is_surrogate
+impl StringEnd {
+    /// Takes note of the escape that `bytes` begin with; `None` if it does not stand for one character, as half of a surrogate pair does not.
+    pub(super) fn note_escape(&mut self, bytes: &[u8]) -> Option<()> {
+        self.has_escapes = true;
+        match bytes {
+            [b'\\', b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't', ..] => return Some(()),
+            [b'\\', b'/', ..] => {}
+            [b'\\', b'u', first, second, third, fourth, ..] => {
+                let digits = [first, second, third, fourth];
+                let is_high = matches!(second, b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F');
+                let is_surrogate = matches!(first, b'd' | b'D') && is_high;
+                let is_hex = digits.iter().all(|digit| digit.is_ascii_hexdigit());
+                (is_hex && !is_surrogate).then_some(())?;
+            }
+            _ => return None,
         }
-        _ => false,
+        self.is_canonical = false;
+        Some(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Looks for special bytes in words of eight: the small form, for machines without vectors.
 
-use super::string::{StringEnd, escape, is_escape, is_special};
+use super::string::{StringEnd, escape, is_special};
 
 /// How many bytes at the front of `bytes` stand in a JSON string as they are.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
@@ -41,10 +41,9 @@ pub(crate) fn string_end(bytes: &[u8]) -> Option<StringEnd> {
         end.len = end.len.wrapping_add(plain_run(rest));
         match bytes.get(end.len)? {
             b'"' => return Some(end),
-            b'\\' => is_escape(bytes.get(end.len..)?).then_some(())?,
+            b'\\' => end.note_escape(bytes.get(end.len..)?)?,
             _ => return None,
         }
-        end.has_escapes = true;
         end.len = end.len.wrapping_add(2);
     }
 }

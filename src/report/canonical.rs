@@ -3,6 +3,7 @@
 use super::check::{EXCEPTIONS, JOB, Member, REPORT, check};
 use super::encode::{EncodeError, HEAD};
 use super::finding::Finding;
+use super::flawless;
 use crate::code::Severity;
 use crate::json::{Counter, Full, Scanner, Sink, Token};
 
@@ -17,6 +18,13 @@ use crate::json::{Counter, Full, Scanner, Sink, Token};
 /// # Ok::<(), edge_report::EncodeError>(())
 /// ```
 pub fn canonical_into<S: Sink + ?Sized>(text: &[u8], sink: &mut S) -> Result<(), EncodeError> {
+    if let Some(report) = flawless::report(text)
+        && report.is_canonical
+    {
+        let needed = text.len();
+        let put = sink.put(text);
+        return put.map_err(|Full| EncodeError::TooSmall { needed });
+    }
     if let Some(finding) = first_error(text) {
         return Err(EncodeError::Invalid(finding.without_text()));
     }

@@ -2,11 +2,11 @@
 
 use super::encode::MAX_REPORT_BYTES;
 use super::finding::{Finding, Path, Summary};
-use super::flawless::{self, HasTopic};
+use super::flawless;
 use super::model::JobStatus;
 use super::rules;
 use crate::code::Code;
-use crate::json::{IS_ROOMY, Number, Scanner, Sink, Text, Token};
+use crate::json::{Number, Scanner, Sink, Text, Token};
 
 /// Checks a report as JSON bytes and gives each finding to `emit`, in the order they are found.
 ///
@@ -29,13 +29,10 @@ pub fn check<'a>(text: &'a [u8], emit: impl FnMut(Finding<'a>)) -> Summary {
     };
     if text.len() > MAX_REPORT_BYTES {
         checker.found(Code::TooLarge, Path::REPORT, MAX_REPORT_BYTES);
-    } else if IS_ROOMY && let Some(HasTopic(has_topic)) = flawless::report(text) {
-        if !has_topic {
-            checker.found(
-                Code::TopicMissing,
-                Path::REPORT.member("msg_confirm_topic"),
-                0,
-            );
+    } else if let Some(report) = flawless::report(text) {
+        if !report.has_topic {
+            let topic = Path::REPORT.member("msg_confirm_topic");
+            checker.found(Code::TopicMissing, topic, 0);
         }
         return checker.summary;
     }

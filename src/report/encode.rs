@@ -106,7 +106,7 @@ impl<'a> Report<'a> {
     /// Checks the report and writes its canonical bytes to the front of `buffer`.
     ///
     /// A buffer of exactly [`encoded_len`](Self::encoded_len) bytes is enough; with a smaller one the error says that length.
-    /// After an error the content of `buffer` means nothing.
+    /// What stands behind the report in `buffer` means nothing, nor does any of it after an error.
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         let mut sink = SliceSink::new(buffer);
         self.encode_into(&mut sink)?;
@@ -271,6 +271,7 @@ fn put_job<S: Sink + ?Sized>(job: &Job<'_>, is_first: bool, sink: &mut S) -> Res
     sink.put(b"}")
 }
 
+#[inline]
 fn write_exception<S: Sink + ?Sized>(detail: &JobException<'_>, sink: &mut S) -> Result<(), Full> {
     sink.put(b",\"exceptions\":{\"error_id\":")?;
     sink.put_string(detail.error_id)?;

@@ -1,13 +1,26 @@
-//! The short way of [`check`](super::check): knows a report that this library wrote and that has nothing wrong, in a
-//! quarter of the time. Whatever else comes, and be it just as right, goes the long way.
+//! A short way for what this library wrote itself: knows a report in its form that has nothing wrong, in a fraction of the time.
+//! Whatever else comes, and be it just as right, goes the long way.
 
+use super::encode::MAX_REPORT_BYTES;
 use super::model::JobStatus;
 use super::rules;
-use crate::json::{StringEnd, string_end};
+use crate::json::{IS_ROOMY, string_end};
 
-/// Whether `text` is such a report; if so, whether it has a topic.
-pub(super) fn report(text: &[u8]) -> Option<HasTopic> {
-    let mut reader = Reader { text, at: 0 };
+/// A report with nothing wrong.
+pub(super) struct Flawless {
+    pub(super) has_topic: bool,
+    /// Whether it is byte for byte what `canonical_into` makes of it.
+    pub(super) is_canonical: bool,
+}
+
+/// Reads a report in this library's form, with nothing wrong; `None` if `text` is anything else.
+pub(super) fn report(text: &[u8]) -> Option<Flawless> {
+    (IS_ROOMY && text.len() <= MAX_REPORT_BYTES).then_some(())?;
+    let mut reader = Reader {
+        text,
+        at: 0,
+        is_canonical: true,
+    };
     reader.literal(b"{\"jobs\":[")?;
     loop {
         reader.job()?;
@@ -19,19 +32,21 @@ pub(super) fn report(text: &[u8]) -> Option<HasTopic> {
     }
     let has_topic = reader.literal(b",\"msg_confirm_topic\":\"").is_some();
     if has_topic {
-        reader.text_to_quote()?.non_empty()?;
+        reader.string()?.non_empty()?;
     }
     reader.literal(b",\"message_id\":\"")?;
-    reader.text_to_quote()?.non_empty()?;
+    reader.string()?.non_empty()?;
     reader.literal(b"}")?;
-    (reader.at == text.len()).then_some(HasTopic(has_topic))
+    (reader.at == text.len()).then_some(Flawless {
+        has_topic,
+        is_canonical: reader.is_canonical,
+    })
 }
-
-pub(super) struct HasTopic(pub(super) bool);
 
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
+    is_canonical: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -49,35 +64,35 @@ impl<'a> Reader<'a> {
             self.exceptions()?;
         }
         if self.literal(b",\"metrics\":\"").is_some() {
-            self.text_to_quote()?;
+            self.string()?;
         }
         if self.literal(b",\"plan\":\"").is_some() {
-            self.text_to_quote()?;
+            self.string()?;
         }
         self.literal(b"}")
     }
 
     fn exceptions(&mut self) -> Option<()> {
         if self.literal(b"\"").is_some() {
-            self.text_to_quote()?;
+            self.string()?;
             return Some(());
         }
         self.literal(b"{\"error_id\":\"")?;
-        self.text_to_quote()?;
+        self.string()?;
         self.literal(b",\"error_type\":\"")?;
-        self.text_to_quote()?;
+        self.string()?;
         self.literal(b",\"error_cause\":\"")?;
-        self.text_to_quote()?;
+        self.string()?;
         self.literal(b",\"exception\":\"")?;
-        self.text_to_quote()?;
+        self.string()?;
         self.literal(b",\"error_time\":\"")?;
-        let time = self.text_to_quote()?;
+        let time = self.string()?;
         rules::error_time(time.0).is_none().then_some(())?;
         self.literal(b"}")
     }
 
     fn status(&mut self) -> Option<()> {
-        let name = self.text_to_quote()?.0;
+        let name = self.string()?.0;
         let mut known = JobStatus::KNOWN.iter();
         known
             .any(|status| status.name().as_bytes() == name)
@@ -103,14 +118,15 @@ impl<'a> Reader<'a> {
 
     /// The content of a string, from behind its first quote to behind its last.
     #[inline]
-    fn text_to_quote(&mut self) -> Option<Content<'a>> {
+    fn string(&mut self) -> Option<Content<'a>> {
         let rest = self.rest()?;
-        let StringEnd { len, is_ascii, .. } = string_end(rest)?;
-        let content = rest.get(..len)?;
-        if !is_ascii && core::str::from_utf8(content).is_err() {
+        let end = string_end(rest)?;
+        let content = rest.get(..end.len)?;
+        if !end.is_ascii && core::str::from_utf8(content).is_err() {
             return None;
         }
-        self.at = self.at.wrapping_add(len).wrapping_add(1);
+        self.is_canonical &= end.is_canonical;
+        self.at = self.at.wrapping_add(end.len).wrapping_add(1);
         Some(Content(content))
     }
 

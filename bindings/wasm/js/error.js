@@ -1,18 +1,17 @@
 // Errors and findings: what the numbers of the module mean, by the one table of codes.
 import { codes } from './codes.js';
 
-const byNumber = new Map(codes.map(([number, name, severity, text]) => [number, { name, severity, text }]));
-const byName = new Map(codes.map(([number, name]) => [name, number]));
+const table = new Map(codes.flatMap(([number, name, severity, text]) => [number, name].map((key) => [key, { number, name, severity, text }])));
 
-export function describe(number) {
-  return byNumber.get(number) ?? { name: 'Internal', severity: 'error', text: `code ${number}` };
+/** @param {number | string} code a number or name of the table */
+export function describe(code) {
+  return table.get(code) ?? { number: code, name: 'Internal', severity: 'error', text: `code ${code}` };
 }
 
 export class EdgeReportError extends Error {
   /** @param {number | string} code a number or name of the table */
   constructor(code, { path, offset, line, column, detail, findings, cause } = {}) {
-    const number = typeof code === 'number' ? code : byName.get(code);
-    const { name, text } = describe(number);
+    const { number, name, text } = describe(code);
     let message = path ? `${path}: ${text}` : text;
     if (offset !== undefined) message += ` (byte ${offset})`;
     if (detail) message += `: ${detail}`;

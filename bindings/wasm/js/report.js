@@ -60,8 +60,7 @@ function findingsOf({ bytes, inexact, isText }) {
 }
 
 function finding(code, path, place = {}) {
-  const { code: name, number } = new EdgeReportError(code);
-  const { severity, text } = describe(number);
+  const { number, name, severity, text } = describe(code);
   return { path, ...place, code: name, number, severity, message: text };
 }
 

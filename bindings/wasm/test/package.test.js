@@ -1,26 +1,14 @@
-// The packed tarball, as users install it: every entry, a bundle, types; its size and its memory.
+// The packed tarball, as users install it: every entry, types; its size and its memory.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
-import { build } from 'esbuild';
 import { publint } from 'publint';
+import { BYTES, REPORT, project, root } from './packed.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const work = mkdtempSync(join(tmpdir(), 'edge-report-'));
-const installed = join(work, 'node_modules/edge-report');
-
-execFileSync('npm', ['pack', '--silent', '--pack-destination', work], { cwd: root });
-const [tarball] = readdirSync(work).filter((name) => name.endsWith('.tgz'));
-mkdirSync(installed, { recursive: true });
-execFileSync('tar', ['-xf', join(work, tarball), '-C', installed, '--strip-components=1']);
-
-const REPORT = `{ jobs: [{ job_id: 7n, status: 'job_running', create_time: 1591104868201 }], message_id: '1', msg_confirm_topic: 't' }`;
-const BYTES = '{"jobs":[{"job_id":7,"status":"job_running","create_time":1591104868201}],"msg_confirm_topic":"t","message_id":"1"}';
+const { work, installed } = project();
 const PRINT = `console.log(new TextDecoder().decode(encode(${REPORT})));`;
 
 /** What a program prints that stands beside the installed package. */
@@ -45,13 +33,6 @@ test('Node: modules, CommonJS, inline, slim', () => {
 test('a worker', () => {
   writeFileSync(join(work, 'worker.mjs'), `import { encode } from 'edge-report'; ${PRINT}`);
   assert.equal(run('g.mjs', `import { Worker } from 'node:worker_threads'; new Worker(new URL('./worker.mjs', import.meta.url));`), BYTES);
-});
-
-// What starts the module must not be shaken off: package.json names it in sideEffects.
-test('bundled by esbuild for a browser, without Node', async () => {
-  writeFileSync(join(work, 'h.js'), `import { encode } from 'edge-report/inline'; ${PRINT}`);
-  await build({ entryPoints: [join(work, 'h.js')], bundle: true, format: 'esm', platform: 'browser', outfile: join(work, 'h.mjs'), logLevel: 'error' });
-  assert.equal(execFileSync(process.execPath, ['h.mjs'], { cwd: work }).toString().trim(), BYTES);
 });
 
 test('everything that package.json names is in the package, and nothing runs at installation', () => {

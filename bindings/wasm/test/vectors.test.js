@@ -100,6 +100,21 @@ test('lines and columns', () => {
   assert.deepEqual(places('{"jobs":[\n{\n"status":1}]}'), [['jobs[0].status', 3, 10], ['jobs[0].create_time', 2, 1], ['message_id', 1, 1]]);
 });
 
+// From forward and back, in one line and in many: the work must grow with the text, not with its square.
+test('lines and columns of 100,000 findings', { timeout: 20_000 }, () => {
+  for (const end of ['', '\n']) {
+    const job = `{"漢":0,${end}"job_id":0}`;
+    const report = `{"message_id":"1",${end}"jobs":[${`${job},${end}`.repeat(25_000)}${job}]}`;
+    const found = check(report);
+    assert.ok(found.length > 100_000);
+    const bytes = Buffer.from(report);
+    for (const { offset, line, column } of [...found.slice(0, 20), ...found.slice(-20)]) {
+      const lines = bytes.subarray(0, offset).toString().split('\n');
+      assert.deepEqual([line, column], [lines.length, [...lines.at(-1)].length + 1]);
+    }
+  }
+});
+
 test('codes.json', () => {
   const { codes, statuses } = load('codes.json');
   assert.ok(codes.length >= 53);

@@ -7,7 +7,7 @@
 use super::super::newest::Newest;
 use super::super::outbox::JobKeys;
 use super::outbox::{LogError, LogOutbox, MAX_KEY_BYTES};
-use super::record::{Kind, RecordHeader, SEGMENT_HEADER, keys_from, record_len};
+use super::record::{Kind, RecordHeader, SEGMENT_HEADER, keys_from, padded, record_len};
 use super::segments::{Place, Segment, header_of};
 use super::storage::Storage;
 
@@ -75,7 +75,10 @@ where
         return Err(LogError::Full);
     }
     let first = log.live.list.len().saturating_sub(1);
-    merge_window(log, first, 1, last.len, &Newest::default())
+    // A file that was cut off may have an odd length.
+    let (least, _) = log.live.storage.limits();
+    let len = padded(last.len).max(least);
+    merge_window(log, first, 1, len, &Newest::default())
 }
 
 /// Whether there may be one segment more for a while.

@@ -1,0 +1,392 @@
+// The page of examples/web, as somebody uses it in Chromium.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import axe from 'axe-core';
+import { encode } from 'edge-report';
+import { en } from '../../../examples/web/texts/en.js';
+import { zh } from '../../../examples/web/texts/zh.js';
+import { launch, serve } from './browser.js';
+import { collector } from './collector.js';
+
+const file = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'edge-report-page-'));
+const artifacts = file('tests/.cache/artifacts');
+const workload = (name) => readFileSync(file(`tests/vectors/workloads/${name}.json`), 'utf8');
+const { codes } = JSON.parse(readFileSync(file('tests/vectors/codes.json'), 'utf8'));
+
+const BAD = '{"jobs":[{"job_id":-7,"status":"job_runing","create_time":1591104868201}],\n"msg_confirm_topic":"t","message_id":"1"}';
+const KEYS = ['--ak', 'AK', '--sk', 'SK'];
+
+let browser;
+let server;
+
+before(async () => {
+  execFileSync(process.execPath, [file('examples/web/build.js'), folder]);
+  mkdirSync(artifacts, { recursive: true });
+  [browser, server] = await Promise.all([launch(), serve(folder)]);
+});
+
+after(async () => {
+  server?.stop();
+  await browser?.close();
+});
+
+/** Runs `use` on the page just opened. No error may be thrown in it, and no request may leave the folder. */
+async function opened(use, { url = server.url, ...options } = {}) {
+  const context = await browser.newContext({ locale: 'en-US', viewport: { width: 1280, height: 900 }, permissions: ['clipboard-read', 'clipboard-write'], ...options });
+  const wrong = [];
+  const requests = [];
+  const isInside = (asked) => /^(data|blob):/.test(asked.url()) || asked.url().startsWith(new URL('.', url).href);
+  try {
+    const page = await context.newPage();
+    page.setDefaultTimeout(10_000);
+    page.on('pageerror', (error) => wrong.push(error.stack));
+    context.on('request', (request) => requests.push(request));
+    await page.goto(url);
+    await use(page);
+    assert.deepEqual(wrong, []);
+    // Chromium names also what its policy held back.
+    const left = requests.filter((request) => !isInside(request) && request.failure()?.errorText !== 'csp');
+    assert.deepEqual(left.map((request) => request.url()), []);
+  } finally {
+    await context.close();
+  }
+}
+
+/** Pastes over everything, as with the keyboard. */
+async function paste(page, text, into = '#report') {
+  await page.evaluate((written) => navigator.clipboard.writeText(written), text);
+  await page.focus(into);
+  await page.keyboard.press('Control+A');
+  await page.keyboard.press('Control+V');
+}
+
+async function drop(page, name, bytes) {
+  const transfer = await page.evaluateHandle(
+    ([called, base64]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))], called));
+      return data;
+    },
+    [name, Buffer.from(bytes).toString('base64')],
+  );
+  await page.dispatchEvent('body', 'drop', { dataTransfer: transfer });
+}
+
+async function endpoint(page, url, secretKey = 'SK') {
+  await page.fill('#base-url', url);
+  await page.fill('#project-id', '0a1b2c');
+  await page.fill('#access-key', 'AK');
+  await page.fill('#secret-key', secretKey);
+}
+
+const verdict = (page, text) => page.getByText(text).and(page.locator('#verdict')).waitFor();
+const text = (page, selector) => page.locator(selector).textContent();
+const bash = (line, cwd) => execFileSync('bash', ['-c', line], { cwd, stdio: ['ignore', 'pipe', 'ignore'] }).toString();
+
+test('a bad report: each finding, its spot, and the way there', () =>
+  opened(async (page) => {
+    await paste(page, BAD);
+    await verdict(page, 'Cannot be sent: 1 error, 1 warning');
+    const finding = page.locator('.finding.error');
+    assert.match(await finding.textContent(), /^✕Error: jobs\[0\]\.job_id must be greater than 0line 1, column 20 · NotPositive/);
+    assert.equal(await text(page, '#marks mark.error'), '-7');
+    assert.equal(await text(page, '#marks mark.warning'), '"job_runing"');
+    // The spot lies exactly under its letters, so the two texts must be one.
+    assert.equal(await text(page, '#marks'), `${BAD}\n`);
+    await finding.click();
+    assert.equal(await page.evaluate(() => getSelection().toString()), '-7');
+    await page.keyboard.type('7');
+    await verdict(page, 'Can be sent: 0 errors, 1 warning');
+    assert.equal(await text(page, '#bytes'), Buffer.from(encode(BAD.replace('-7', '7'))).toString());
+    await page.keyboard.press('Control+Z');
+    await verdict(page, 'Cannot be sent: 1 error, 1 warning');
+  }));
+
+test('the curl line is accepted by a receiver that verifies signatures, whatever the strings hold', () =>
+  opened(async (page) => {
+    const receiver = await collector([], KEYS);
+    try {
+      await endpoint(page, receiver.url);
+      const id = `it's $(touch hacked) \`x\` "y" \\ 上报`;
+      await paste(page, JSON.stringify({ jobs: [{ status: 'job_running', create_time: 1591104868201 }], message_id: id }, null, 2));
+      await page.locator('#curl:visible').waitFor();
+      const line = await text(page, '#curl');
+      assert.ok(!line.includes('SK\'') && line.includes('SDK-HMAC-SHA256 Access=AK'), line);
+      const answer = bash(line, folder);
+      assert.deepEqual(receiver.accepted().map(({ message_id: accepted }) => accepted), [id]);
+      await paste(page, answer, '#answer');
+      assert.match(await text(page, '#meaning'), /Accepted.*It is done with this report/s);
+      // A body that is too long for a line goes by the file that is downloaded.
+      await paste(page, workload('W3'));
+      const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save-bytes')]);
+      await download.saveAs(join(folder, 'report.json'));
+      bash(await text(page, '#curl'), folder);
+      assert.equal(receiver.accepted().length, 2);
+      // With a wrong key: the receiver says so, and the page what that means.
+      await page.fill('#secret-key', 'other');
+      await paste(page, bash(await text(page, '#curl'), folder), '#answer');
+      assert.match(await text(page, '#meaning'), /Credentials.*holds all sending for 5 min/s);
+    } finally {
+      receiver.stop();
+    }
+  }));
+
+test('wrong settings are said at their field', () =>
+  opened(async (page) => {
+    await page.click('#sample-good');
+    await endpoint(page, 'http://gateway.example', '');
+    for (const [field, value, wrong, words] of [
+      ['#secret-key', 'SK', '#base-url', /only for loopback/],
+      ['#base-url', 'https://gateway.example?x', '#base-url', /no query/],
+      ['#base-url', 'https://gateway.example', undefined, /Signed at \d{4}-\d\d-\d\dT[\d:]+Z/],
+      ['#project-id', '..', '#project-id', /project id/],
+      ['#project-id', 'p', undefined, /Signed/],
+      ['#secret-key', '', '#secret-key', /secret key is empty/],
+    ]) {
+      await page.fill(field, value);
+      assert.match(await text(page, '#request-state'), words);
+      assert.deepEqual(await page.locator('#endpoint [aria-invalid=true]').evaluateAll((all) => all.map(({ id }) => `#${id}`)), wrong ? [wrong] : []);
+    }
+    await page.check('[value=token]');
+    await page.fill('#token-value', 'secret');
+    assert.match(await text(page, '#curl'), /X-Auth-Token: secret/);
+    await page.check('[value=none]');
+    assert.doesNotMatch(await text(page, '#curl'), /Auth/);
+  }));
+
+test('answers: what they mean, and what an agent does next', () =>
+  opened(async (page) => {
+    for (const [answer, meaning] of [
+      ['{"error_code":"DLI.0001","error_msg":"bad"}', /Refused.*DLI\.0001.*bad.*dead letter/s],
+      ['{"is_success":"true"}', /Accepted/],
+      ['{"is_success":"false","message":"no such job"}', /Refused.*no such job/s],
+      ['HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{"is_success":"true"}', /Accepted/],
+      ['HTTP/2 503 \r\nRetry-After: 30\r\n\r\n', /Try again.*30 s.*waits 30 s to 33 s/s],
+      ['HTTP/1.1 500 x', /Try again.*waits 1 s to 2 s/s],
+      ['HTTP/1.1 302 Found', /Misconfigured.*holds all sending for 5 min to 5\.5 min/s],
+      ['HTTP/1.1 200 OK\n\n<html><img src=x onerror="window.hacked=1">', /Not understood.*waits/s],
+      [`HTTP/1.1 401 Unauthorized\nDate: ${new Date(Date.now() - 3_600_000).toUTCString()}\n\n`, /Credentials.*−60 min.*corrects its clock by −60 min/s],
+    ]) {
+      await page.fill('#answer', answer);
+      assert.match(await text(page, '#meaning'), meaning);
+    }
+    await page.fill('#answer', '{"error_code":"DLI.0001"}');
+    await page.fill('#status', '503');
+    assert.match(await text(page, '#meaning'), /Try again/);
+    await page.fill('#status', '99');
+    assert.match(await text(page, '#meaning'), /from 100 to 599/);
+    assert.equal(await page.evaluate(() => window.hacked), undefined);
+    // One that is pasted for a report goes where it belongs.
+    await paste(page, '{"error_code":"DLI.0001","error_msg":"elsewhere"}');
+    assert.deepEqual([await page.inputValue('#report'), await page.inputValue('#answer')], ['', '{"error_code":"DLI.0001","error_msg":"elsewhere"}']);
+  }));
+
+test('a recording becomes a strip of each job, and a table', () =>
+  opened(async (page) => {
+    const receiver = await collector([]);
+    try {
+      const send = (minute, ...jobs) => {
+        const report = { jobs: jobs.map(([id, status]) => ({ job_id: id, status, create_time: 1591104868201 })), message_id: `m${minute}` };
+        return fetch(`${receiver.url}/v1/p/edgesrv/job-report`, {
+          method: 'POST',
+          headers: { 'Content-Type': 'application/json' },
+          body: JSON.stringify(report).replaceAll('"big"', '9007199254740993'),
+        });
+      };
+      await send(1, [1, 'job_submitting'], ['big', 'job_running']);
+      await send(2, [1, 'job_running']);
+      await send(3, [1, 'job_running'], ['big', 'job_finish']);
+      const lines = receiver.accepted().map((entry, index) => JSON.stringify({ ...entry, received_ms: 1591104868201 + index * 60_000 }).replaceAll('9007199254740992', '9007199254740993'));
+      await drop(page, 'reports.jsonl', `${lines.join('\n')}\n{"received_ms":1,"torn`);
+    } finally {
+      receiver.stop();
+    }
+    assert.match(await text(page, '#recording-state'), /^3 reports of 2 jobs; 1 line passed over/);
+    assert.deepEqual(await page.locator('.strips figcaption').allTextContents(), ['Job 1', 'Job 9007199254740993']);
+    assert.deepEqual(await page.locator('.course').allTextContents(), ['submitting → running', 'running → finish\u00A0■']);
+    const [first, second] = await page.locator('.strips figure svg').all();
+    assert.match(await first.getAttribute('aria-label'), /^Statuses of Job 1 over time; .*34:28\.201 job_submitting; .*35:28\.201 job_running$/);
+    assert.deepEqual(await second.locator('.run').evaluateAll((all) => all.map((run) => run.getAttribute('class'))), ['run running', 'run ended']);
+    const widths = () => first.locator('.ground').evaluateAll((all) => all.map((rect) => Number(rect.getAttribute('width'))));
+    const [before, rest] = await widths();
+    assert.ok(before > 400 && rest > 400);
+    await page.setViewportSize({ width: 360, height: 700 });
+    await page.waitForFunction(() => document.querySelector('.strips .ground').getAttribute('width') < 200);
+    await page.click('summary');
+    assert.deepEqual(await page.locator('#strip td:nth-child(2)').allTextContents(), ['job_submitting', 'job_running', 'job_running', 'job_finish (final)']);
+    await drop(page, 'other.jsonl', 'nothing of the kind');
+    assert.match(await text(page, '#recording-state'), /No line/);
+  }));
+
+test('hostile input is text: markup, bytes that are no text, megabytes', { timeout: 60_000 }, () =>
+  opened(async (page) => {
+    const markup = '<img src=x onerror="window.hacked=1">';
+    await paste(page, JSON.stringify({ jobs: [{ status: markup, create_time: 1, [markup]: 1 }], [markup]: markup, message_id: markup }));
+    await verdict(page, /Can be sent/);
+    assert.ok((await text(page, '#findings')).includes('<img src=x onerror='));
+    await drop(page, `${markup}.json`, Buffer.from(`{"jobs":[{"status":"\xff${markup}"}]}`, 'latin1'));
+    await verdict(page, /Cannot be sent/);
+    assert.match(await text(page, '#findings'), /JsonNotUtf8/);
+    assert.match(await text(page, '#excerpt'), /^Not UTF-8/);
+    assert.match(await page.locator('#marks mark.error').first().textContent(), /^�/);
+    assert.equal(await page.locator('#report').evaluate((input) => input.readOnly), true);
+    assert.equal(await page.evaluate(() => window.hacked ?? document.querySelectorAll('img').length), 0);
+
+    const job = '{"job_id":7,"status":"job_running","create_time":1591104868201,"metrics":"\\"x\\""},';
+    const jobs = job.repeat(Math.ceil((5 * 1024 * 1024) / job.length));
+    const report = `{"jobs":[${jobs}{"job_id":7,"status":"job_running","create_time":0}],"msg_confirm_topic":"t","message_id":"1"}`;
+    const within = async (ms, what, use) => {
+      const start = performance.now();
+      await use();
+      const took = performance.now() - start;
+      assert.ok(took < ms, `${what}: ${took} ms`);
+    };
+    await within(8000, '5 MB, one error at the end', async () => {
+      await drop(page, 'huge.json', report);
+      await verdict(page, 'Cannot be sent: 1 error, 0 warnings');
+    });
+    assert.ok((await page.inputValue('#report')).length < 20_000);
+    await page.click('.finding');
+    assert.equal(await page.evaluate(() => getSelection().toString()), '0');
+    assert.equal(await text(page, '#marks mark.error'), '0');
+    await within(8000, '5 MB pasted, valid', async () => {
+      await paste(page, report.replace('"create_time":0', '"create_time":1591104868201'));
+      await verdict(page, 'Can be sent: 0 errors, 0 warnings');
+    });
+    await within(15_000, '5 MB, a warning for each few bytes', async () => {
+      await drop(page, 'huge.json', `{${'"a":1,'.repeat(800_000)}"b":2}`);
+      await verdict(page, /Cannot be sent/);
+    });
+    await page.click('#clear');
+    await verdict(page, 'No report yet.');
+  }));
+
+test('with the keyboard alone', () =>
+  opened(async (page) => {
+    const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.textContent);
+    const tabTo = async (name) => {
+      for (let steps = 0; steps < 60; steps++) {
+        await page.keyboard.press('Tab');
+        const outlined = await page.evaluate(() => {
+          const element = document.activeElement.closest('.editor') ?? document.activeElement;
+          return getComputedStyle(element).outlineStyle !== 'none';
+        });
+        assert.ok(outlined, `${await focused()} does not show its focus`);
+        if ((await focused()) === name) return;
+      }
+      assert.fail(`Tab does not come to ${name}`);
+    };
+    await tabTo('skip');
+    await page.keyboard.press('Enter');
+    assert.equal(await focused(), 'report');
+    await page.keyboard.type(BAD);
+    await tabTo('finding error');
+    await page.keyboard.press('Enter');
+    await page.keyboard.type('7');
+    await verdict(page, /Can be sent/);
+    await tabTo('base-url');
+    await page.keyboard.type('https://gateway.example');
+    await tabTo('project-id');
+    await page.keyboard.type('0a1b2c');
+    await tabTo('access-key');
+    await page.keyboard.type('AK');
+    await tabTo('secret-key');
+    await page.keyboard.type('SK');
+    await tabTo('copy-curl');
+    await page.keyboard.press('Enter');
+    await page.getByText('Copied').waitFor({ state: 'attached' });
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), await text(page, '#curl'));
+    await tabTo('sample-answer');
+    await page.keyboard.press('Space');
+    await tabTo('sample-recording');
+    await page.keyboard.press('Space');
+    assert.match(await text(page, '#recording-state'), /61 reports/);
+  }));
+
+test('opens from the disk; its policy lets nothing out', async () => {
+  const outside = await serve(folder);
+  try {
+    await opened(
+      async (page) => {
+        await page.click('#sample-good');
+        await verdict(page, 'Can be sent: 0 errors, 0 warnings');
+        const tried = await page.evaluate(async (url) => {
+          const rules = [];
+          addEventListener('securitypolicyviolation', ({ effectiveDirective: rule }) => rules.push(rule));
+          new Image().src = url;
+          document.head.append(Object.assign(document.createElement('script'), { src: url }));
+          navigator.sendBeacon(url);
+          await fetch(url).catch(() => {});
+          const form = Object.assign(document.createElement('form'), { action: url });
+          document.body.append(form);
+          form.submit();
+          await new Promise((resolve) => setTimeout(resolve, 300));
+          return rules.sort();
+        }, outside.url);
+        assert.deepEqual(tried, ['connect-src', 'connect-src', 'form-action', 'img-src', 'script-src-elem']);
+        assert.equal(outside.requests(), 0);
+      },
+      { url: pathToFileURL(join(folder, 'index.html')).href },
+    );
+  } finally {
+    outside.stop();
+  }
+});
+
+const leaves = (texts, prefix = '') =>
+  Object.entries(texts).flatMap(([name, value]) => (value.constructor === Object && name !== 'codes' ? leaves(value, `${prefix}${name}.`) : [`${prefix}${name}`]));
+
+test('every text is there in both languages', () => {
+  assert.deepEqual(leaves(zh).filter((name) => name !== 'codes').sort(), leaves(en).sort());
+  const ofReports = codes.filter(({ number }) => number < 80).map(({ name }) => name);
+  assert.deepEqual(ofReports.filter((name) => !zh.codes[name]), []);
+  assert.deepEqual(Object.keys(zh.codes).filter((name) => !codes.some((code) => code.name === name)), []);
+});
+
+for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'light'], [360, 'dark']]) {
+  test(`axe finds nothing, ${colorScheme}, ${width} pixels wide`, { timeout: 60_000 }, () =>
+    opened(
+      async (page) => {
+        await page.evaluate(axe.source);
+        const audit = async (state) => {
+          const violations = await page.evaluate(async () => {
+            const { violations: found } = await globalThis.axe.run(document, { resultTypes: ['violations'] });
+            return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+          });
+          assert.deepEqual(violations, [], state);
+          assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width, `${state}: wider than the window`);
+        };
+        for (const lang of ['en', 'zh-CN']) {
+          assert.equal(await page.evaluate(() => document.documentElement.lang), lang);
+          await page.click('#clear');
+          if (lang === 'en') await audit('empty');
+          await page.click('#sample-bad');
+          await page.click('#sample-answer');
+          await page.click('#sample-recording');
+          await page.click('summary');
+          await audit(`errors, ${lang}`);
+          await page.screenshot({ path: join(artifacts, `page-errors-${lang}-${colorScheme}-${width}.png`), fullPage: true });
+          await page.click('#sample-good');
+          await endpoint(page, 'https://gateway.example');
+          await audit(`valid, ${lang}`);
+          await page.screenshot({ path: join(artifacts, `page-valid-${lang}-${colorScheme}-${width}.png`), fullPage: true });
+          await page.click('#language');
+        }
+        // The button goes over what the system wants.
+        const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+        const seen = [await ground()];
+        for (let click = 0; click < 2; click++) {
+          await page.click('#theme');
+          seen.push(await ground());
+        }
+        assert.equal(new Set(seen).size, 2);
+      },
+      { colorScheme, viewport: { width, height: 900 } },
+    ));
+}

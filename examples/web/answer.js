@@ -1,0 +1,91 @@
+// What an answer means, and what an agent does next: both the package tells.
+import { Courier, readReply } from 'edge-report/inline';
+import { byId, el } from './dom.js';
+import { t } from './texts.js';
+
+const ANY_REPORT = { jobs: [{ status: 'job_running', create_time: 1 }], message_id: '1' };
+const SIGNS = { accepted: '✓', refused: '✕', not_understood: '?', try_again: '↻', credentials: '⚿', misconfigured: '⚠' };
+const DURATIONS = ['retryAfterMs', 'clockSkewMs'];
+
+export function startAnswer() {
+  byId('answer').addEventListener('input', readStatus);
+  byId('status').addEventListener('input', renderAnswer);
+}
+
+export function takeAnswer(text) {
+  byId('answer').value = text;
+  readStatus();
+}
+
+/** The status that the answer has; for a body alone 200 if it is a success, else 400, until somebody says otherwise. */
+function readStatus() {
+  const { status, body } = read(byId('answer').value);
+  byId('status').disabled = status !== undefined;
+  byId('status').value = status ?? (readReply(200, undefined, body).outcome === 'accepted' ? 200 : 400);
+  renderAnswer();
+}
+
+/** Whether a text can only be an answer of the service. */
+export function isAnswer(text) {
+  return /^HTTP\/\d/.test(text) || readReply(200, undefined, text).outcome !== 'not_understood';
+}
+
+export function renderAnswer() {
+  const text = byId('answer').value;
+  const { headers, body } = read(text);
+  const code = Number(byId('status').value);
+  const meaning = byId('meaning');
+  if (!text) return meaning.replaceChildren(el('p', { class: 'note' }, t('answerNone')));
+  if (!(Number.isInteger(code) && code >= 100 && code <= 599)) return meaning.replaceChildren(el('p', {}, t('statusWrong')));
+
+  const reply = readReply(code, headers, body);
+  const [name, sentence] = t('outcome')[reply.outcome];
+  meaning.replaceChildren(
+    el('p', { class: `outcome ${reply.outcome}` }, el('span', { class: 'sign', 'aria-hidden': 'true' }, SIGNS[reply.outcome]), ` ${name}`, el('code', {}, reply.outcome)),
+    el('p', {}, sentence),
+    details(reply),
+    el('h3', {}, t('next')),
+    el('p', {}, nextStep(reply)),
+  );
+}
+
+function details(reply) {
+  const rows = Object.entries(t('details')).filter(([member]) => reply[member] !== undefined);
+  const shown = (member) => (DURATIONS.includes(member) ? t('duration', reply[member]) : reply[member]);
+  return el('dl', {}, ...rows.flatMap(([member, name]) => [el('dt', {}, name), el('dd', {}, shown(member))]));
+}
+
+/** What a courier does that gets this answer first: tried with the least and the greatest random number. */
+function nextStep(reply) {
+  const [least, most] = [0n, 2n ** 64n - 1n].map((random) => verdictOn(reply, random));
+  const { verdict, clockOffsetMs } = least;
+  if (clockOffsetMs) return t('verdicts').clock(t('duration', clockOffsetMs));
+  const text = t('verdicts')[verdict];
+  return typeof text === 'function' ? text(t('duration', least.at ?? least.until), t('duration', most.at ?? most.until)) : text;
+}
+
+function verdictOn(reply, random) {
+  const courier = new Courier({ capacity: 16 * 1024, policy: { startSpreadMs: 0 }, clock: () => 0, entropy: () => random });
+  try {
+    courier.submit(ANY_REPORT);
+    const verdict = courier.settle(courier.next().ticket, reply);
+    return { ...verdict, clockOffsetMs: courier.status().clockOffsetMs };
+  } finally {
+    courier.free();
+  }
+}
+
+/** The parts of what `curl --include` prints; without a head, all is body. Interim answers (1xx) are passed over. */
+function read(text) {
+  const [head, ...rest] = text.trimStart().replaceAll('\r', '').split('\n\n');
+  const [line, ...lines] = head.split('\n');
+  const status = /^HTTP\/\S+ (\d{3})/.exec(line)?.[1];
+  if (!status) return { body: text };
+  const body = rest.join('\n\n');
+  if (body.startsWith('HTTP/')) return read(body);
+  const headers = lines.map((header) => {
+    const [name, ...value] = header.split(':');
+    return [name.trim(), value.join(':').trim()];
+  });
+  return { status, headers, body };
+}
