@@ -396,6 +396,7 @@ pub(super) fn is_header_name(name: &str) -> bool {
 }
 
 /// In lower-case hex.
+#[inline(always)] // its stack is more than its code
 fn put_hex<S: Sink + ?Sized>(hash: &[u8; 32], out: &mut S) -> Result<(), Full> {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     let digit = |n: u8| HEX.get(usize::from(n & 15)).copied().unwrap_or(b'0');
