@@ -304,16 +304,30 @@ enum {
 
 #if defined(EDGE_REPORT_64_BIT)
 /**
- * How much memory a courier takes at the most, beside its room for reports.
+ * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 2496
+#define EDGE_REPORT_COURIER_SIZE 2304
 #endif
 
 #if defined(EDGE_REPORT_32_BIT)
 /**
- * How much memory a courier takes at the most, beside its room for reports.
+ * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 1824
+#define EDGE_REPORT_COURIER_SIZE 1600
+#endif
+
+#if defined(EDGE_REPORT_64_BIT)
+/**
+ * How much memory a courier in memory takes at the most, beside five times the length of a report.
+ */
+#define EDGE_REPORT_COURIER_RAM_SIZE 1024
+#endif
+
+#if defined(EDGE_REPORT_32_BIT)
+/**
+ * How much memory a courier in memory takes at the most, beside five times the length of a report.
+ */
+#define EDGE_REPORT_COURIER_RAM_SIZE 960
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1333,8 +1347,8 @@ edge_report_result edge_report_courier_config_init(struct edge_report_courier_co
 /**
  * Makes a courier whose reports wait in the caller's memory: they are gone when that is. Needs no heap.
  *
- * The memory is cut into the courier, room for one report of `report_bytes`, and segments: two for dead letters, and 4 to 16 for
- * what waits. `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do.
+ * `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do: the courier, room for one report of `report_bytes`, and for four
+ * that wait or are dead letters. What is there beyond is room for more of them.
  *
  * Takes the memory until `edge_report_courier_free`; borrows the rest for the call. Any thread. Does not block.
  *
@@ -1660,9 +1674,7 @@ edge_report_result edge_report_client_set_clock_offset(struct edge_report_client
 #define EDGE_REPORT_STR(literal) {"" literal, sizeof("" literal) - 1}
 
 /** The least memory that edge_report_courier_new_ram takes for reports of so many bytes, for an array of static size. */
-#define EDGE_REPORT_COURIER_RAM(report_bytes)                                                                  \
-  ((size_t)EDGE_REPORT_COURIER_SIZE + 14 + (report_bytes) +                                                    \
-   6 * (((size_t)(report_bytes) + ((report_bytes) < 512 ? (size_t)(report_bytes) / 2 : 256) + 312) / 8 * 8))
+#define EDGE_REPORT_COURIER_RAM(report_bytes) ((size_t)EDGE_REPORT_COURIER_RAM_SIZE + 5 * (size_t)(report_bytes))
 
 /** A view of a string that ends with NUL; an absent text for NULL. */
 static inline edge_report_str edge_report_str_of(const char *text) {

@@ -29,6 +29,7 @@ extern crate std;
 
 mod code;
 pub mod courier;
+mod divide;
 pub mod exchange;
 #[cfg(feature = "std")]
 mod host;

@@ -11,6 +11,7 @@ pub(crate) fn rsplit_once(text: &str, byte: u8) -> Option<(&str, &str)> {
     cut(text, text.bytes().rposition(|b| b == byte)?)
 }
 
+#[inline(never)]
 fn cut(text: &str, at: usize) -> Option<(&str, &str)> {
     let (before, rest) = text.split_at_checked(at)?;
     Some((before, rest.get(1..)?))

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::divide::divide;
 use crate::split::split_once;
 use time::{Date, Month, Time, UtcDateTime};
 
@@ -87,18 +88,25 @@ impl WallTime {
         if self.0 < 0 {
             return None;
         }
-        let at = UtcDateTime::from_unix_timestamp(self.0 / 1000).ok()?;
-        let year = u16::try_from(at.year()).ok()?;
+        let (seconds, _) = divide(self.0.unsigned_abs(), 1000);
+        let (half_days, second) = divide(seconds, 43_200);
+        let days = i32::try_from(half_days / 2).ok()?;
+        let date = Date::from_julian_day(days.checked_add(JULIAN_DAY_OF_1970)?).ok()?;
+        let year = u16::try_from(date.year()).ok()?;
         let [c, e] = two_digits(u8::try_from(year / 100).ok()?);
         let [y, a] = two_digits(u8::try_from(year % 100).ok()?);
-        let [m, n] = two_digits(u8::from(at.month()));
-        let [d, t] = two_digits(at.day());
-        let [h, i] = two_digits(at.hour());
-        let [j, k] = two_digits(at.minute());
-        let [s, u] = two_digits(at.second());
+        let [m, n] = two_digits(u8::from(date.month()));
+        let [d, t] = two_digits(date.day());
+        let afternoon = if half_days % 2 == 1 { 12 } else { 0 };
+        let (minute, second) = (second / 60, second % 60);
+        let [h, i] = two_digits(((minute / 60) as u8).wrapping_add(afternoon));
+        let [j, k] = two_digits((minute % 60) as u8);
+        let [s, u] = two_digits(second as u8);
         Some([c, e, y, a, m, n, d, t, h, i, j, k, s, u])
     }
 }
+
+const JULIAN_DAY_OF_1970: i32 = 2_440_588;
 
 /// A point of monotonic time: milliseconds since some start, such as the boot. Never goes back; all waiting is by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

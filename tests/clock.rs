@@ -34,14 +34,20 @@ const TRUTH: i64 = 1_764_000_000_000;
 const BOOT: i64 = 30 * SECOND - TRUTH;
 const REPORTS: usize = 6;
 
-type Small = Courier<RamOutbox<4, 2048>, Vec<u8>>;
+type Small = Courier<RamOutbox<[u8; 8192]>, Vec<u8>>;
 
 fn courier(reports: usize) -> Small {
     let policy = Policy {
         start_spread_ms: 0,
         ..Policy::default()
     };
-    let mut courier = Courier::new(RamOutbox::new(), Vec::new(), policy, MonoTime(0), 0);
+    let mut courier = Courier::new(
+        RamOutbox::new([0; 8192], 8192),
+        Vec::new(),
+        policy,
+        MonoTime(0),
+        0,
+    );
     for number in 0..reports {
         submit(&mut courier, number);
     }

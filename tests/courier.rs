@@ -22,10 +22,11 @@ fn policy() -> Policy {
     }
 }
 
-type Small = Courier<RamOutbox<4, 1024>, [u8; 1024]>;
+type Small = Courier<RamOutbox<[u8; 4096]>, [u8; 1024]>;
 
 fn courier() -> Small {
-    Courier::new(RamOutbox::new(), [0; 1024], policy(), NOW, 0)
+    let outbox = RamOutbox::new([0; 4096], 4096);
+    Courier::new(outbox, [0; 1024], policy(), NOW, 0)
 }
 
 fn answered(outcome: Outcome, status: u16) -> Event {
@@ -297,7 +298,8 @@ fn too_large_or_too_little_memory() {
             needed: report.encoded_len()
         }
     );
-    let mut roomy = Courier::new(RamOutbox::<4, 1024>::new(), Vec::new(), policy(), NOW, 0);
+    let outbox = RamOutbox::new([0; 4096], 4096);
+    let mut roomy = Courier::new(outbox, Vec::new(), policy(), NOW, 0);
     assert!(matches!(
         roomy.submit(&report, NOW),
         Err(CourierError::Outbox(_))

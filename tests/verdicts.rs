@@ -8,7 +8,7 @@ use edge_report::courier::{
 use edge_report::{Code, Job, JobStatus, MonoTime, Outcome, Report};
 use serde_json::Value;
 
-type Small = Courier<RamOutbox<4, 1024>, [u8; 512]>;
+type Small = Courier<RamOutbox<[u8; 4096]>, [u8; 512]>;
 
 #[test]
 fn vectors() {
@@ -18,7 +18,8 @@ fn vectors() {
     assert!(cases.len() >= 34, "only {} cases", cases.len());
     for case in cases {
         let policy = policy(&case["policy"]);
-        let mut courier = Courier::new(RamOutbox::new(), [0; 512], policy, MonoTime(0), u64::MAX);
+        let outbox = RamOutbox::new([0; 4096], 4096);
+        let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), u64::MAX);
         for step in case["steps"].as_array().unwrap() {
             run(&mut courier, step, &format!("{}: {step}", case["name"]));
         }

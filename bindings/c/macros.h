@@ -3,9 +3,7 @@
 #define EDGE_REPORT_STR(literal) {"" literal, sizeof("" literal) - 1}
 
 /** The least memory that edge_report_courier_new_ram takes for reports of so many bytes, for an array of static size. */
-#define EDGE_REPORT_COURIER_RAM(report_bytes)                                                                  \
-  ((size_t)EDGE_REPORT_COURIER_SIZE + 14 + (report_bytes) +                                                    \
-   6 * (((size_t)(report_bytes) + ((report_bytes) < 512 ? (size_t)(report_bytes) / 2 : 256) + 312) / 8 * 8))
+#define EDGE_REPORT_COURIER_RAM(report_bytes) ((size_t)EDGE_REPORT_COURIER_RAM_SIZE + 5 * (size_t)(report_bytes))
 
 /** A view of a string that ends with NUL; an absent text for NULL. */
 static inline edge_report_str edge_report_str_of(const char *text) {

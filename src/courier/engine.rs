@@ -144,7 +144,7 @@ pub struct Status {
 /// use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step, Verdict};
 /// use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
 ///
-/// let outbox = RamOutbox::<4, 1024>::new();
+/// let outbox = RamOutbox::new([0; 4096], 4096);
 /// let policy = Policy { start_spread_ms: 0, ..Policy::default() };
 /// let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), 0);
 ///

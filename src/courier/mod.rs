@@ -10,10 +10,13 @@
 
 mod engine;
 mod log;
+mod newest;
 mod outbox;
 mod policy;
+mod ram;
 
 pub use engine::{Courier, CourierError, Letter, Parcel, Scratch, Status, Step};
-pub use log::{Durability, LogError, LogOutbox, Memory, NoRoom, RamOutbox, RamStorage, Storage};
+pub use log::{Durability, LogError, LogOutbox, Storage};
 pub use outbox::{DeadLetter, Fate, Front, JobKey, JobKeys, Ledger, Outbox, Ticket};
 pub use policy::{Attempt, Event, Policy, Reason, Verdict, decide};
+pub use ram::RamOutbox;

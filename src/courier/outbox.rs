@@ -38,6 +38,18 @@ pub struct Ledger {
     pub corrupt: u64,
 }
 
+impl Ledger {
+    pub(super) const NONE: Ledger = Ledger {
+        submitted: 0,
+        delivered: 0,
+        refused: 0,
+        superseded: 0,
+        expired: 0,
+        torn: 0,
+        corrupt: 0,
+    };
+}
+
 /// The oldest report that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Front {
@@ -167,4 +179,47 @@ pub trait Outbox {
 
     /// Forgets the dead letters up to and with `ticket`.
     fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), Self::Error>;
+}
+
+impl<O: Outbox + ?Sized> Outbox for &mut O {
+    type Error = O::Error;
+
+    fn append(
+        &mut self,
+        jobs: &JobKeys,
+        report: &[u8],
+        now: MonoTime,
+    ) -> Result<Ticket, Self::Error> {
+        (**self).append(jobs, report, now)
+    }
+    fn front(&mut self) -> Result<Option<Front>, Self::Error> {
+        (**self).front()
+    }
+    fn read_front(&mut self, buffer: &mut [u8]) -> Result<bool, Self::Error> {
+        (**self).read_front(buffer)
+    }
+    fn settle_front(&mut self, fate: Fate, buffer: &[u8]) -> Result<(), Self::Error> {
+        (**self).settle_front(fate, buffer)
+    }
+    fn waiting(&self) -> u64 {
+        (**self).waiting()
+    }
+    fn ledger(&self) -> Ledger {
+        (**self).ledger()
+    }
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        (**self).flush()
+    }
+    fn tick(&mut self, now: MonoTime) -> Result<(), Self::Error> {
+        (**self).tick(now)
+    }
+    fn dead_letter(&mut self, after: Option<Ticket>) -> Result<Option<DeadLetter>, Self::Error> {
+        (**self).dead_letter(after)
+    }
+    fn read_dead_letter(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, Self::Error> {
+        (**self).read_dead_letter(ticket, buffer)
+    }
+    fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), Self::Error> {
+        (**self).forget_dead_letters(ticket)
+    }
 }

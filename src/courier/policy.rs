@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::code::Code;
+use crate::divide::divide;
 use crate::exchange::{Outcome, Reply};
 use crate::time::{MonoTime, WallTime};
 
@@ -66,12 +67,20 @@ impl Policy {
 
     /// How often the least wait doubles until it reaches the most.
     pub(super) fn doublings(&self) -> u32 {
-        let ratio = self.max_backoff_ms.checked_div(self.min_backoff_ms);
-        u64::BITS.saturating_sub(ratio.unwrap_or(0).leading_zeros())
+        let (least, most) = (self.min_backoff_ms, self.max_backoff_ms);
+        let doublings = least.leading_zeros().checked_sub(most.leading_zeros());
+        match doublings {
+            Some(count) if least > 0 => {
+                let reached = least.wrapping_shl(count) <= most;
+                count.saturating_add(u32::from(reached))
+            }
+            _ => 0,
+        }
     }
 }
 
 /// A number from 0 to `most`, by `entropy`.
+#[inline(never)] // large on 32-bit machines
 pub(super) fn within(most: u64, entropy: u64) -> u64 {
     // The high half of the product spreads evenly, where a remainder would not.
     let product = u128::from(entropy).wrapping_mul(u128::from(most).wrapping_add(1));
@@ -207,7 +216,7 @@ pub fn decide(
     let held = |reason| {
         let hold = policy
             .hold_ms
-            .saturating_add(within(policy.hold_ms / 10, entropy));
+            .saturating_add(within(divide(policy.hold_ms, 10).0, entropy));
         Verdict::Held {
             until: now.plus_ms(hold),
             reason,
@@ -251,7 +260,7 @@ pub fn decide(
         None => backoff,
         Some(asked) => {
             let asked = asked.min(policy.max_retry_after_ms);
-            backoff.max(asked.saturating_add(within(asked / 10, entropy)))
+            backoff.max(asked.saturating_add(within(divide(asked, 10).0, entropy)))
         }
     };
     Verdict::Again {

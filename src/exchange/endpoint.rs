@@ -198,6 +198,7 @@ fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
+#[inline(never)]
 fn position(text: &str, any_of: &[u8]) -> Option<usize> {
     text.bytes().position(|b| any_of.contains(&b))
 }
@@ -295,7 +296,7 @@ fn first_wrong_in_path(path: &str) -> Option<usize> {
 
 fn first_wrong_in_project_id(id: &str) -> Option<usize> {
     // The id is a header value too, and servers trim those.
-    if matches!(id, "" | "." | "..") || id.trim() != id {
+    if matches!(id, "" | "." | "..") || id.trim_ascii() != id {
         return Some(0);
     }
     id.bytes().position(|b| b.is_ascii_control())

@@ -184,12 +184,12 @@ pub fn read_reply<'a>(status: u16, headers: ReplyHeaders<'_>, body: &'a [u8]) ->
         message: fields.message,
         request_id: fields.request_id,
         retry_after: headers.retry_after.and_then(parse_retry_after),
-        date: headers.date.map(str::trim).and_then(http_date::parse),
+        date: headers.date.map(str::trim_ascii).and_then(http_date::parse),
     }
 }
 
 fn parse_retry_after(text: &str) -> Option<RetryAfter> {
-    let text = text.trim();
+    let text = text.trim_ascii();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Some(RetryAfter::Seconds(text.parse().unwrap_or(u64::MAX)));
     }
@@ -215,7 +215,7 @@ impl<'a> Fields<'a> {
     /// A text with wrong content (not UTF-8, say) is left out, and the rest is read.
     fn read(&mut self, body: &'a [u8]) -> Option<()> {
         let mut scanner = Scanner::new(body);
-        if scanner.next_token() != Ok(Some(Token::ObjectStart)) {
+        if !matches!(scanner.next_token(), Ok(Some(Token::ObjectStart))) {
             return None;
         }
         loop {

@@ -1,5 +1,6 @@
 //! The signature `SDK-HMAC-SHA256`, over any request.
 
+use core::cmp::Ordering;
 use core::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,7 +10,7 @@ use super::credentials::Keys;
 use super::endpoint::write_encoded;
 use super::request::RequestError;
 use crate::code::Code;
-use crate::json::{Counter, Full, Sink, SliceSink};
+use crate::json::{Counter, Full, Sink, SliceSink, with_sink};
 use crate::time::{Stamp, WallTime};
 
 const ALGORITHM: &[u8] = b"SDK-HMAC-SHA256";
@@ -130,10 +131,11 @@ pub fn canonical_request<S: Sink + ?Sized>(
 ) -> Result<(), RequestError> {
     let plan = Plan::new(request, keys, now)?;
     let before = out.len();
-    if plan.write_canonical_request(out).is_err() {
+    let body_hash = digest(request.body, &[]);
+    if plan.write_canonical_request(body_hash, out).is_err() {
         out.truncate(before);
         let mut counter = Counter::default();
-        let _ = plan.write_canonical_request(&mut counter);
+        let _ = plan.write_canonical_request(body_hash, &mut counter);
         return Err(RequestError::TooSmall {
             needed: counter.len(),
         });
@@ -179,7 +181,7 @@ impl<'r> Plan<'r> {
                 return Err(Code::HeaderTwice);
             }
             if header.name.eq_ignore_ascii_case(DATE) {
-                given = Some(header.value.trim());
+                given = Some(header.value.trim_ascii());
             }
             if header.name.eq_ignore_ascii_case(SECURITY_TOKEN) {
                 security_token = None;
@@ -212,37 +214,26 @@ impl<'r> Plan<'r> {
 
     /// The signature in lower-case hex.
     fn signature(&self, keys: &Keys<'_>) -> [u8; 64] {
-        let mut request_hash = Hash(Sha256::new());
-        let _ = self.write_canonical_request(&mut request_hash);
-        // HMAC takes keys of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(keys.secret_key().as_bytes()) else {
-            return [b'0'; 64];
-        };
-        mac.update(ALGORITHM);
-        mac.update(b"\n");
-        mac.update(self.date.as_str().as_bytes());
-        mac.update(b"\n");
-        mac.update(&hex(request_hash.0.finalize().into()));
-        hex(mac.finalize().into_bytes().into())
+        let body = digest(self.request.body, &[]);
+        let request = hex(self.request_hash(body));
+        let date = self.date.as_str().as_bytes();
+        let text: [&[u8]; 5] = [ALGORITHM, b"\n", date, b"\n", &request];
+        hex(authenticate(keys.secret_key().as_bytes(), &text))
     }
 
-    fn write_canonical_request<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {
-        out.put(self.request.method.as_bytes())?;
-        out.put(b"\n")?;
-        write_canonical_path(self.request.path, out)?;
-        out.put(b"\n")?;
-        write_canonical_query(self.request.query, out)?;
-        out.put(b"\n")?;
-        for header in self.signed_headers() {
-            put_lower(header.name, out)?;
-            out.put(b":")?;
-            out.put(header.value.trim().as_bytes())?;
-            out.put(b"\n")?;
-        }
-        out.put(b"\n")?;
-        self.write_signed_names(out)?;
-        out.put(b"\n")?;
-        out.put(&hex(Sha256::digest(self.request.body).into()))
+    #[inline(never)] // for its stack
+    fn request_hash(&self, body_hash: [u8; 32]) -> [u8; 32] {
+        let mut hash = Hash(Sha256::new());
+        let _ = self.write_canonical_request(body_hash, &mut hash);
+        hash.0.finalize_reset().into()
+    }
+
+    fn write_canonical_request<S: Sink + ?Sized>(
+        &self,
+        body_hash: [u8; 32],
+        out: &mut S,
+    ) -> Result<(), Full> {
+        with_sink!(write_canonical(self, body_hash; out))
     }
 
     fn write_signed_names<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {
@@ -257,38 +248,73 @@ impl<'r> Plan<'r> {
 
     /// The signed headers by rising lower-case name: each time the least name above the last one.
     fn signed_headers(&self) -> impl Iterator<Item = Header<'_>> {
-        let mut last: Option<Header<'_>> = None;
+        let mut last = None;
         core::iter::from_fn(move || {
-            let above = |h: &Header<'_>| last.is_none_or(|last| lower(last.name).lt(lower(h.name)));
-            let next = self
-                .unsorted_headers()
-                .filter(above)
-                .min_by(|a, b| lower(a.name).cmp(lower(b.name)));
-            last = next;
-            next
+            last = self.header_after(last);
+            last
         })
     }
 
-    fn unsorted_headers(&self) -> impl Iterator<Item = Header<'_>> {
-        let given = self.request.headers.iter().copied();
-        let own = [
-            Some(Header {
-                name: "Host",
-                value: self.request.host,
-            }),
-            Some(Header {
-                name: DATE,
-                value: self.date.as_str(),
-            }),
-            self.security_token.map(|value| Header {
-                name: SECURITY_TOKEN,
-                value,
-            }),
-        ];
-        given
-            .filter(|h| !h.name.eq_ignore_ascii_case(DATE) && !h.name.bytes().any(|b| b == b'_'))
-            .chain(own.into_iter().flatten())
+    fn header_after<'h>(&'h self, last: Option<Header<'h>>) -> Option<Header<'h>> {
+        let mut next = None;
+        for index in 0..self.request.headers.len().saturating_add(3) {
+            let Some(header) = self.header(index) else {
+                continue;
+            };
+            let after = |other: Header<'_>| compare(other.name, header.name);
+            if last.is_none_or(|last| after(last).is_lt())
+                && next.is_none_or(|next| after(next).is_gt())
+            {
+                next = Some(header);
+            }
+        }
+        next
     }
+
+    /// Those that are given, then the three that are added, but what is not signed.
+    fn header(&self, index: usize) -> Option<Header<'_>> {
+        let (name, value) = match index.checked_sub(self.request.headers.len()) {
+            None => {
+                let header = self.request.headers.get(index)?;
+                let is_signed = !header.name.eq_ignore_ascii_case(DATE)
+                    && !header.name.bytes().any(|b| b == b'_');
+                return is_signed.then_some(*header);
+            }
+            Some(0) => ("Host", self.request.host),
+            Some(1) => (DATE, self.date.as_str()),
+            Some(_) => (SECURITY_TOKEN, self.security_token?),
+        };
+        Some(Header { name, value })
+    }
+}
+
+/// How two names stand in lower case.
+#[inline(never)]
+fn compare(one: &str, other: &str) -> Ordering {
+    lower(one).cmp(lower(other))
+}
+
+fn write_canonical<S: Sink + ?Sized>(
+    plan: &Plan<'_>,
+    body_hash: [u8; 32],
+    out: &mut S,
+) -> Result<(), Full> {
+    out.put(plan.request.method.as_bytes())?;
+    out.put(b"\n")?;
+    write_canonical_path(plan.request.path, out)?;
+    out.put(b"\n")?;
+    write_canonical_query(plan.request.query, out)?;
+    out.put(b"\n")?;
+    for header in plan.signed_headers() {
+        put_lower(header.name, out)?;
+        out.put(b":")?;
+        out.put(header.value.trim_ascii().as_bytes())?;
+        out.put(b"\n")?;
+    }
+    out.put(b"\n")?;
+    plan.write_signed_names(out)?;
+    out.put(b"\n")?;
+    out.put(&hex(body_hash))
 }
 
 /// Percent-decodes the path once, encodes each segment, and ends it with `/`.
@@ -377,6 +403,26 @@ fn hex(hash: [u8; 32]) -> [u8; 64] {
     out
 }
 
+#[inline(never)] // for its stack
+fn authenticate(key: &[u8], text: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes keys of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return [0; 32];
+    };
+    text.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}
+
+/// The hash of all of it, one behind the other.
+#[inline(never)] // for its stack
+fn digest(first: &[u8], rest: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(first);
+    rest.iter().for_each(|part| hash.update(part));
+    // In place, for its stack.
+    hash.finalize_reset().into()
+}
+
 /// A hash as the end of what is written.
 struct Hash(Sha256);
 
@@ -393,4 +439,46 @@ impl Sink for Hash {
         usize::MAX
     }
     fn truncate(&mut self, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 4231, cases 1, 2, 6 and 7; and a key of exactly one block, by Python.
+    #[test]
+    fn hmac() {
+        for (key, text, expected) in [
+            (
+                &[0x0b; 20][..],
+                "Hi There",
+                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            ),
+            (
+                b"Jefe",
+                "what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                &[0xaa; 131],
+                "Test Using Larger Than Block-Size Key - Hash Key First",
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            ),
+            (
+                &[0xaa; 131],
+                "This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed before being used by the HMAC algorithm.",
+                "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+            ),
+            (
+                &[b'k'; 64],
+                "text",
+                "0414bb1d8c0c4556cdb2028727b16610ae377b1a194b6db1f853d4297f2329bc",
+            ),
+        ] {
+            assert_eq!(
+                hex(authenticate(key, &[text.as_bytes()])),
+                *expected.as_bytes()
+            );
+        }
+    }
 }

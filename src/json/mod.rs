@@ -22,5 +22,6 @@ pub(crate) const IS_ROOMY: bool = cfg!(any(target_pointer_width = "64", feature 
 
 pub(crate) use kernel::string_end;
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
+pub(crate) use sink::with_sink;
 pub use sink::{Counter, Full, Sink, SliceSink};
 pub use text::{Decoded, Number, Position, Text, position};

@@ -58,6 +58,20 @@ impl<S: Sink + ?Sized> Sink for &mut S {
     }
 }
 
+/// Calls a function with a sink as its last argument. Where room for code is scarce, one copy of it serves all sinks.
+macro_rules! with_sink {
+    ($function:ident($($argument:expr),*; $sink:expr)) => {
+        if $crate::json::IS_ROOMY {
+            $function($($argument),*, $sink)
+        } else {
+            let mut sink = $sink;
+            let any: &mut dyn $crate::json::Sink = &mut sink;
+            $function($($argument),*, any)
+        }
+    };
+}
+pub(crate) use with_sink;
+
 /// A sink over a caller's slice.
 #[derive(Debug)]
 pub struct SliceSink<'b> {
@@ -169,8 +183,8 @@ impl<const N: usize> Sink for heapless::Vec<u8, N> {
     }
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
         let before = self.as_slice().len();
-        // What there is.
-        let _ = self.resize(N, 0);
+        let end = before.saturating_add(quoted_len(text));
+        self.resize(end, 0).map_err(|_| Full)?;
         let free = self.get_mut(before..).unwrap_or_default();
         let written = kernel::fill(text.as_bytes(), free);
         heapless::Vec::truncate(self, before.saturating_add(written.unwrap_or(0)));
@@ -197,8 +211,14 @@ impl Sink for alloc::vec::Vec<u8> {
     }
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
         let write = |free: &mut [u8]| kernel::fill(text.as_bytes(), free);
-        // Enough for most; then exactly enough.
+        // Enough for most, and what is there first; then exactly enough.
         let guess = text.len().saturating_add(text.len() / 4).saturating_add(64);
+        let spare = self.capacity().saturating_sub(self.as_slice().len());
+        let guess = if spare > text.len() {
+            guess.min(spare)
+        } else {
+            guess
+        };
         fill_vec(self, guess, write).or_else(|Full| fill_vec(self, quoted_len(text), write))
     }
     fn put_integer(&mut self, value: i64) -> Result<(), Full> {

@@ -7,7 +7,7 @@ use super::finding::{Finding, Path, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 use super::rules;
 use crate::code::{Code, Severity};
-use crate::json::{Counter, Full, Sink, SliceSink};
+use crate::json::{Counter, Full, IS_ROOMY, Sink, SliceSink, with_sink};
 use crate::time::WallTime;
 
 /// The most a report may be long: 12 MiB, the limit of the service's gateway for signed requests.
@@ -122,8 +122,8 @@ impl<'a> Report<'a> {
     /// Checks the report and gives its canonical bytes.
     #[cfg(feature = "alloc")]
     pub fn encode_to_vec(&self) -> Result<alloc::vec::Vec<u8>, EncodeError> {
-        let mut bytes = alloc::vec::Vec::with_capacity(self.encoded_len());
-        self.encode_into(&mut bytes)?;
+        let mut bytes = alloc::vec![0; self.encoded_len()];
+        self.encode(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -169,14 +169,15 @@ fn encode_parts<'a, S: Sink + ?Sized>(
     sink: &mut S,
 ) -> Result<(), EncodeError> {
     let start = sink.len();
-    let mut result = write_checked(jobs.clone(), topic, message_id, sink);
+    let mut result = with_sink!(write_checked(jobs.clone(), topic, message_id; &mut *sink));
     if let Err(EncodeError::TooSmall { .. }) = result {
         // What comes behind may be invalid, which no larger buffer would help.
         let mut counter = Counter::default();
-        result =
-            write_checked(jobs, topic, message_id, &mut counter).and(Err(EncodeError::TooSmall {
+        result = with_sink!(write_checked(jobs, topic, message_id; &mut counter)).and(Err(
+            EncodeError::TooSmall {
                 needed: counter.len(),
-            }));
+            },
+        ));
     }
     if result.is_err() {
         sink.truncate(start);
@@ -234,6 +235,10 @@ pub(super) fn write_job<S: Sink + ?Sized>(
     is_first: bool,
     sink: &mut S,
 ) -> Result<(), Full> {
+    with_sink!(put_job(job, is_first; sink))
+}
+
+fn put_job<S: Sink + ?Sized>(job: &Job<'_>, is_first: bool, sink: &mut S) -> Result<(), Full> {
     if !is_first {
         sink.put(b",")?;
     }
@@ -294,6 +299,14 @@ pub(super) fn write_tail<S: Sink + ?Sized>(
     message_id: &str,
     sink: &mut S,
 ) -> Result<(), Full> {
+    with_sink!(put_tail(topic, message_id; sink))
+}
+
+fn put_tail<S: Sink + ?Sized>(
+    topic: Option<&str>,
+    message_id: &str,
+    sink: &mut S,
+) -> Result<(), Full> {
     if let Some(topic) = topic {
         sink.put(b"],\"msg_confirm_topic\":")?;
         sink.put_string(topic)?;
@@ -314,7 +327,7 @@ pub(super) fn within_limit(len: usize) -> Result<(), EncodeError> {
 
 #[inline]
 pub(super) fn valid_job(job: &Job<'_>, index: usize) -> Result<(), EncodeError> {
-    if is_flawless(job) {
+    if IS_ROOMY && is_flawless(job) {
         return Ok(());
     }
     first_error(|found| check_job(job, index, found))

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::check::{EXCEPTIONS, JOB, Member, REPORT};
 use crate::code::{Code, Severity};
-use crate::json::Sink;
+use crate::json::{Sink, SliceSink};
 
 /// Where in a report: `jobs[3].create_time`, or nothing for the report itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,30 +48,38 @@ impl<'a> Path<'a> {
 
     /// Gives the text piece by piece, without the machinery of [`core::fmt`].
     pub fn parts<E>(&self, mut each: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+        let mut result = Ok(());
+        self.each_part(&mut |part| {
+            if result.is_ok() {
+                result = each(part);
+            }
+        });
+        result
+    }
+
+    fn each_part(&self, each: &mut dyn FnMut(&str)) {
         let mut dot = "";
         if let Some(index) = self.job {
-            let mut digits = heapless::Vec::<u8, 20>::new();
+            let mut digits = [0; 20];
+            let mut digits = SliceSink::new(&mut digits);
             // No slice has more than `isize::MAX` entries, and their digits fit.
             let _ = digits.put_integer(i64::try_from(index).unwrap_or(i64::MAX));
-            each("jobs[")?;
-            each(core::str::from_utf8(&digits).unwrap_or_default())?;
-            each("]")?;
+            each("jobs[");
+            each(core::str::from_utf8(digits.written()).unwrap_or_default());
+            each("]");
             dot = ".";
         }
         if self.in_exceptions {
-            each(dot)?;
-            each("exceptions")?;
+            each(dot);
+            each("exceptions");
             dot = ".";
         }
-        match self.key {
-            None => Ok(()),
-            Some(key) if is_identifier(key) => each(dot).and_then(|()| each(key)),
-            Some(key) => {
-                each("[\"")?;
-                each(key)?;
-                each("\"]")
-            }
-        }
+        let Some(key) = self.key else { return };
+        let (before, behind) = match is_identifier(key) {
+            true => (dot, ""),
+            false => ("[\"", "\"]"),
+        };
+        [before, key, behind].into_iter().for_each(each);
     }
 
     /// Index of the job, if it is about one.

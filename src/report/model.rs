@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::json::{Full, Sink};
+use crate::json::{Full, IS_ROOMY, Sink};
 
 /// One report: what `POST …/edgesrv/job-report` carries.
 ///
@@ -128,6 +128,10 @@ macro_rules! job_status {
 
             /// The status of this name; `Other` if it is not known.
             pub fn from_name(name: &'a str) -> Self {
+                if !IS_ROOMY {
+                    let known = JobStatus::KNOWN.iter().find(|known| known.name() == name);
+                    return known.copied().unwrap_or(JobStatus::Other(name));
+                }
                 match name {
                     $($name => JobStatus::$variant,)*
                     _ => JobStatus::Other(name),
@@ -137,6 +141,9 @@ macro_rules! job_status {
             /// Appends the name as a JSON string.
             #[inline]
             pub(super) fn put<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), Full> {
+                if !IS_ROOMY {
+                    return sink.put_string(self.name());
+                }
                 match self {
                     // The known ones have nothing to escape, and are copies of constant size.
                     $(JobStatus::$variant => sink.put(concat!("\"", $name, "\"").as_bytes()),)*

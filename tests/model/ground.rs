@@ -1,10 +1,11 @@
 //! On what an outbox stands, and what is left of it after a restart.
 
+use std::convert::Infallible;
 use std::fmt::{Debug, Display};
 
 use edge_report::MonoTime;
 use edge_report::courier::{
-    Durability, Fate, LogError, LogOutbox, NoRoom, Outbox, RamOutbox, Reason, Scratch,
+    Durability, Fate, LogError, LogOutbox, Outbox, RamOutbox, Reason, Scratch,
 };
 
 use crate::courier_common::device::{
@@ -147,24 +148,24 @@ fn look(mut log: Log) -> Result<Found, LogError<DeviceError>> {
     Ok(found)
 }
 
-/// Segments in memory: they outlive the courier, not the process.
-pub(crate) struct Ram<const N: usize, const BYTES: usize>;
+/// Memory of so many bytes: it outlives the courier, not the process.
+pub(crate) struct Ram(pub(crate) usize);
 
-impl<const N: usize, const BYTES: usize> Ground for Ram<N, BYTES> {
-    type Fault = NoRoom;
-    type Outbox = RamOutbox<N, BYTES>;
-    type Memory = [u8; BYTES];
+impl Ground for Ram {
+    type Fault = Infallible;
+    type Outbox = RamOutbox<Vec<u8>>;
+    type Memory = [u8; 1024];
 
     fn durability(&self) -> Durability {
         Durability::Each
     }
 
-    fn memory(&self) -> [u8; BYTES] {
-        [0; BYTES]
+    fn memory(&self) -> [u8; 1024] {
+        [0; 1024]
     }
 
     fn open(&self) -> Result<Self::Outbox, String> {
-        Ok(RamOutbox::new())
+        Ok(RamOutbox::new(Vec::new(), self.0))
     }
 
     fn restart(

@@ -120,8 +120,7 @@ impl Tally {
 /// On what the courier stands.
 #[derive(Clone, Copy, Debug)]
 enum Setting {
-    Ram,
-    RamOfThree,
+    Ram(usize),
     Log {
         blank: u8,
         limits: [(usize, usize); 2],
@@ -135,8 +134,8 @@ const BATCH: Durability = Durability::Batch {
 };
 
 const SETTINGS: [Setting; 6] = [
-    Setting::Ram,
-    Setting::RamOfThree,
+    Setting::Ram(1_500),
+    Setting::Ram(6_000),
     Setting::Log {
         blank: 0,
         limits: [(1024, 4 * 1024), (1024, 2 * 1024)],
@@ -294,8 +293,7 @@ fn policy() -> impl Strategy<Value = Policy> {
 
 fn run(setting: Setting, policy: Policy, ops: &[Op], tally: &Tally) -> Result<(), String> {
     match setting {
-        Setting::Ram => Driver::new(Ram::<4, 1024>, policy)?.run(ops, tally),
-        Setting::RamOfThree => Driver::new(Ram::<3, 2048>, policy)?.run(ops, tally),
+        Setting::Ram(capacity) => Driver::new(Ram(capacity), policy)?.run(ops, tally),
         Setting::Log {
             blank,
             limits,

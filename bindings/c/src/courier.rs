@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use edge_report::courier::{Courier, LogOutbox, Ticket};
+use edge_report::courier::{Courier, LogError, Outbox, Ticket};
 use edge_report::{Code, MonoTime};
 
 use crate::delivery::{
@@ -13,7 +13,7 @@ use crate::error::{Failure, edge_report_error};
 use crate::exchange::edge_report_reply;
 use crate::guard::{State, guard};
 use crate::report::{Source, edge_report_report};
-use crate::storage::{AnyStorage, MAX_SEGMENTS};
+use crate::storage::DeviceError;
 use crate::types::{Output, bytes, edge_report_result, reference};
 
 /// Keeps reports and says what to do with them, until they are delivered. Opaque.
@@ -24,10 +24,10 @@ pub struct edge_report_courier {
     engine: Engine,
 }
 
-pub(crate) type MemoryOutbox =
-    LogOutbox<&'static mut AnyStorage, &'static mut AnyStorage, MAX_SEGMENTS>;
+/// Behind a table of functions: only the kinds of outbox that a program makes are linked into it.
+pub(crate) type AnyOutbox = dyn Outbox<Error = LogError<DeviceError>>;
 
-pub(crate) type MemoryCourier = Courier<MemoryOutbox, &'static mut [u8]>;
+pub(crate) type MemoryCourier = Courier<&'static mut AnyOutbox, &'static mut [u8]>;
 #[cfg(feature = "full")]
 pub(crate) type SpoolCourier = Courier<edge_report::Spool, std::vec::Vec<u8>>;
 

@@ -80,23 +80,27 @@ impl Failure {
     }
 }
 
-impl From<&Failure> for edge_report_error {
-    fn from(failure: &Failure) -> Self {
-        let mut error = edge_report_error {
-            code: crate::guard::number(failure.code),
-            device_error: failure.device_error,
-            needed: failure.needed,
-            offset: failure.offset,
-            path: [0; EDGE_REPORT_PATH_SIZE],
-            detail: [0; EDGE_REPORT_DETAIL_SIZE],
+impl Failure {
+    /// Writes it where the caller wants it: what is made there takes no stack.
+    ///
+    /// # Safety
+    /// `error` is a place for one.
+    pub(crate) unsafe fn write(&self, error: *mut edge_report_error) {
+        let error = unsafe {
+            // Plain data, which may be all zeros.
+            error.write_bytes(0, 1);
+            &mut *error
         };
-        match failure.place {
+        error.code = crate::guard::number(self.code);
+        error.device_error = self.device_error;
+        error.needed = self.needed;
+        error.offset = self.offset;
+        match self.place {
             Place::Path(path) => write_path(&path, &mut error.path),
             Place::Name(name) => Cut::over(&mut error.path).put(name),
         }
         #[cfg(feature = "full")]
-        Cut::over(&mut error.detail).put(&failure.detail);
-        error
+        Cut::over(&mut error.detail).put(&self.detail);
     }
 }
 

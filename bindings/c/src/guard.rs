@@ -16,7 +16,7 @@ pub(crate) fn guard(
         Ok(()) => OK,
         Err(failure) => {
             if !error.is_null() && error.is_aligned() {
-                unsafe { error.write(edge_report_error::from(&failure)) }
+                unsafe { failure.write(error) }
             }
             number(failure.code)
         }

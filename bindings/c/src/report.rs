@@ -178,11 +178,7 @@ pub unsafe extern "C" fn edge_report_check(
         let mut first = None;
         let counts = check(text, |finding| {
             if kept < capacity {
-                unsafe {
-                    findings
-                        .add(kept)
-                        .write(edge_report_finding::from(&finding))
-                };
+                unsafe { edge_report_finding::write(&finding, findings.add(kept)) };
                 kept = kept.saturating_add(1);
             }
             if first.is_none() && finding.severity() == Severity::Error {
@@ -199,17 +195,20 @@ pub unsafe extern "C" fn edge_report_check(
     })
 }
 
-impl From<&Finding<'_>> for edge_report_finding {
-    fn from(finding: &Finding<'_>) -> Self {
-        let mut this = edge_report_finding {
-            code: number(finding.code),
-            is_error: u32::from(finding.severity() == Severity::Error),
-            offset: finding.offset.unwrap_or(EDGE_REPORT_NONE),
-            job: finding.path.job().unwrap_or(EDGE_REPORT_NONE),
-            path: [0; EDGE_REPORT_PATH_SIZE],
+impl edge_report_finding {
+    /// # Safety
+    /// `to` is a place for one.
+    unsafe fn write(finding: &Finding<'_>, to: *mut Self) {
+        let this = unsafe {
+            // Plain data, which may be all zeros.
+            to.write_bytes(0, 1);
+            &mut *to
         };
+        this.code = number(finding.code);
+        this.is_error = u32::from(finding.severity() == Severity::Error);
+        this.offset = finding.offset.unwrap_or(EDGE_REPORT_NONE);
+        this.job = finding.path.job().unwrap_or(EDGE_REPORT_NONE);
         write_path(&finding.path, &mut this.path);
-        this
     }
 }
 
@@ -240,13 +239,21 @@ impl<'a> Source<'a> {
 
     pub(crate) fn report(&self) -> ReportOf<'a, impl Iterator<Item = Job<'a>> + Clone + use<'a>> {
         // All of them were checked.
-        let trusted = |text: edge_report_str, _| {
-            let bytes = unsafe { text.bytes("") }?;
-            Ok(bytes.map(|bytes| unsafe { core::str::from_utf8_unchecked(bytes) }))
+        let trusted = |text: edge_report_str, _: &_, _: &_| {
+            let bytes = unsafe { text.bytes("") }.ok().flatten();
+            bytes.map(|bytes| unsafe { core::str::from_utf8_unchecked(bytes) })
         };
-        let jobs = self.jobs.iter();
+        let read = move |job: &'a edge_report_job| {
+            if cfg!(feature = "full") {
+                let detail = unsafe { optional(job.exception, "") }.ok()?;
+                Some(read_job(job, detail, 0, trusted))
+            } else {
+                // For want of room the same code once more.
+                unsafe { checked_job(job, 0) }.ok()
+            }
+        };
         ReportOf {
-            jobs: jobs.filter_map(move |job| unsafe { read_job(job, 0, trusted) }.ok()),
+            jobs: self.jobs.iter().filter_map(read),
             msg_confirm_topic: self.msg_confirm_topic,
             message_id: self.message_id,
         }
@@ -268,62 +275,64 @@ pub(crate) unsafe fn envelope<'a>(
 
 /// # Safety
 /// The views must hold for `'a`.
+#[inline(never)]
 pub(crate) unsafe fn checked_job<'a>(
     job: &'a edge_report_job,
     index: usize,
 ) -> Result<Job<'a>, Failure> {
-    unsafe { read_job(job, index, |text, path| text.text(path)) }
+    let exceptions = Path::of_job(index).member("exceptions");
+    let detail = unsafe { optional(job.exception, exceptions) }?;
+    let mut first = None;
+    let mut checked = |text: edge_report_str, path: &Path<'static>, name: &'static str| {
+        let text = unsafe { text.text(path.member(name)) };
+        text.unwrap_or_else(|failure| {
+            first.get_or_insert(failure);
+            None
+        })
+    };
+    // Behind a pointer, or all of it would stand there nine times.
+    let checked: &mut dyn FnMut(_, &_, _) -> _ = &mut checked;
+    let read = read_job(job, detail, index, checked);
+    if detail.is_some() && !job.exceptions.is_absent() {
+        first.get_or_insert(Failure::at(Code::Conflict, exceptions));
+    }
+    first.map_or(Ok(read), Err)
 }
 
-/// # Safety
-/// The views must hold for `'a`.
-unsafe fn read_job<'a>(
+#[inline(never)] // so that it is one
+fn read_job<'a>(
     job: &'a edge_report_job,
+    detail: Option<&'a edge_report_exception>,
     index: usize,
-    text: impl Fn(edge_report_str, Path<'static>) -> Result<Option<&'a str>, Failure>,
-) -> Result<Job<'a>, Failure> {
+    mut text: impl FnMut(edge_report_str, &Path<'static>, &'static str) -> Option<&'a str>,
+) -> Job<'a> {
     let path = Path::of_job(index);
-    let plain = text(job.exceptions, path.member("exceptions"))?;
-    let detail = unsafe { optional(job.exception, path.member("exceptions")) }?;
-    let exceptions = match (plain, detail) {
-        (Some(_), Some(_)) => {
-            return Err(Failure::at(Code::Conflict, path.member("exceptions")));
+    let plain = text(job.exceptions, &path, "exceptions");
+    let exceptions = match detail {
+        None => plain.map(Exceptions::Text),
+        Some(detail) => {
+            let path = path.exceptions();
+            let mut or_empty = |view, name| text(view, &path, name).unwrap_or("");
+            Some(Exceptions::Detail(JobException {
+                error_id: or_empty(detail.error_id, "error_id"),
+                error_type: or_empty(detail.error_type, "error_type"),
+                error_cause: or_empty(detail.error_cause, "error_cause"),
+                exception: or_empty(detail.exception, "exception"),
+                error_time: match text(detail.error_time, &path, "error_time") {
+                    Some(time) => ErrorTime::Text(time),
+                    None if detail.error_time_ms != 0 => ErrorTime::UnixMs(detail.error_time_ms),
+                    None => ErrorTime::Text(""),
+                },
+            }))
         }
-        (Some(plain), None) => Some(Exceptions::Text(plain)),
-        (None, Some(detail)) => Some(Exceptions::Detail(read_exception(
-            detail,
-            path.exceptions(),
-            &text,
-        )?)),
-        (None, None) => None,
     };
-    let status = text(job.status, path.member("status"))?.unwrap_or_default();
-    Ok(Job {
+    let status = text(job.status, &path, "status").unwrap_or_default();
+    Job {
         job_id: (job.job_id != 0).then_some(job.job_id),
         status: JobStatus::from_name(status),
         create_time: job.create_time,
         exceptions,
-        metrics: text(job.metrics, path.member("metrics"))?,
-        plan: text(job.plan, path.member("plan"))?,
-    })
-}
-
-fn read_exception<'a>(
-    detail: &'a edge_report_exception,
-    path: Path<'static>,
-    text: &impl Fn(edge_report_str, Path<'static>) -> Result<Option<&'a str>, Failure>,
-) -> Result<JobException<'a>, Failure> {
-    let or_empty = |view, name| Ok::<_, Failure>(text(view, path.member(name))?.unwrap_or(""));
-    let error_time = match text(detail.error_time, path.member("error_time"))? {
-        Some(time) => ErrorTime::Text(time),
-        None if detail.error_time_ms != 0 => ErrorTime::UnixMs(detail.error_time_ms),
-        None => ErrorTime::Text(""),
-    };
-    Ok(JobException {
-        error_id: or_empty(detail.error_id, "error_id")?,
-        error_type: or_empty(detail.error_type, "error_type")?,
-        error_cause: or_empty(detail.error_cause, "error_cause")?,
-        exception: or_empty(detail.exception, "exception")?,
-        error_time,
-    })
+        metrics: text(job.metrics, &path, "metrics"),
+        plan: text(job.plan, &path, "plan"),
+    }
 }

@@ -1,4 +1,4 @@
-//! What a courier in the caller's memory stands on: that memory itself, or a device behind callbacks.
+//! What a courier stands on: the caller's memory, given out piece by piece, and a device behind callbacks.
 
 use core::ffi::c_void;
 use core::fmt;
@@ -6,7 +6,7 @@ use core::mem::{align_of, size_of};
 use core::ptr;
 
 use edge_report::Code;
-use edge_report::courier::{RamStorage, Storage};
+use edge_report::courier::Storage;
 
 use crate::error::Failure;
 use crate::types::sized;
@@ -103,8 +103,6 @@ impl Device for edge_report::SpoolIoError {
     }
 }
 
-pub(crate) type AnyStorage = dyn Storage<Error = DeviceError>;
-
 /// A device behind callbacks.
 pub(crate) struct Callbacks(edge_report_storage);
 
@@ -182,40 +180,6 @@ impl Storage for Callbacks {
 
     fn discard(&mut self, id: u32) -> Result<(), DeviceError> {
         done((self.0.discard).map(|f| unsafe { f(self.0.user, id) }))
-    }
-}
-
-/// The caller's memory itself.
-pub(crate) struct Ram(pub(crate) RamStorage<&'static mut [u8], MAX_SEGMENTS>);
-
-/// There is one error: no room.
-fn no_room<T>(_: T) -> DeviceError {
-    DeviceError(0)
-}
-
-impl Storage for Ram {
-    type Error = DeviceError;
-
-    fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), DeviceError> {
-        self.0.list(each).map_err(no_room)
-    }
-    fn limits(&self) -> (usize, usize) {
-        self.0.limits()
-    }
-    fn create(&mut self, id: u32, len: usize) -> Result<(), DeviceError> {
-        self.0.create(id, len).map_err(no_room)
-    }
-    fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), DeviceError> {
-        self.0.read(id, offset, buffer).map_err(no_room)
-    }
-    fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
-        self.0.write(id, offset, bytes).map_err(no_room)
-    }
-    fn sync(&mut self, id: u32) -> Result<(), DeviceError> {
-        self.0.sync(id).map_err(no_room)
-    }
-    fn discard(&mut self, id: u32) -> Result<(), DeviceError> {
-        self.0.discard(id).map_err(no_room)
     }
 }
 

@@ -42,6 +42,10 @@ impl edge_report_str {
         }
     }
 
+    pub(crate) const fn is_absent(self) -> bool {
+        self.ptr.is_null() && self.len == 0
+    }
+
     pub(crate) fn from_option(text: Option<&str>) -> Self {
         text.map_or(Self::ABSENT, |text| Self::from_bytes(text.as_bytes()))
     }
@@ -52,7 +56,7 @@ impl edge_report_str {
         self,
         place: impl Into<Place>,
     ) -> Result<Option<&'a [u8]>, Failure> {
-        if self.ptr.is_null() && self.len == 0 {
+        if self.is_absent() {
             return Ok(None);
         }
         unsafe { bytes(self.ptr.cast(), self.len, place) }.map(Some)
@@ -64,7 +68,11 @@ impl edge_report_str {
         self,
         place: impl Into<Place>,
     ) -> Result<Option<&'a str>, Failure> {
-        let place = place.into();
+        unsafe { self.text_at(place.into()) }
+    }
+
+    #[inline(never)]
+    unsafe fn text_at<'a>(self, place: Place) -> Result<Option<&'a str>, Failure> {
         let Some(bytes) = (unsafe { self.bytes(place) })? else {
             return Ok(None);
         };
@@ -148,14 +156,15 @@ pub(crate) unsafe fn optional<'a, T>(
 }
 
 fn check_pointer<T>(ptr: *const T, len: usize, place: impl Into<Place>) -> Result<(), Failure> {
-    if ptr.is_null() {
-        return Err(Failure::at(Code::NullPointer, place));
-    }
     let most = (isize::MAX as usize).checked_div(size_of::<T>());
-    if !ptr.is_aligned() || most.is_none_or(|most| len > most) {
-        return Err(Failure::at(Code::OutOfRange, place));
-    }
-    Ok(())
+    let code = if ptr.is_null() {
+        Code::NullPointer
+    } else if !ptr.is_aligned() || most.is_none_or(|most| len > most) {
+        Code::OutOfRange
+    } else {
+        return Ok(());
+    };
+    Err(Failure::at(code, place))
 }
 
 /// A place for a result, checked before anything is done.
@@ -178,6 +187,17 @@ impl<T> Output<T> {
     pub(crate) fn set(&self, value: T) {
         // What was there means nothing, and may never have been initialised.
         unsafe { self.0.write(value) }
+    }
+
+    /// All zeros, to be filled in.
+    ///
+    /// # Safety
+    /// `T` is plain data, which may be all zeros; the place is the library's alone for `'a`.
+    pub(crate) unsafe fn zeroed<'a>(self) -> &'a mut T {
+        unsafe {
+            self.0.write_bytes(0, 1);
+            &mut *self.0
+        }
     }
 }
 

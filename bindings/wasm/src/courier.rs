@@ -2,10 +2,11 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 
 use edge_report::courier::{
-    Courier as Engine, CourierError, Durability, Event, LogError, LogOutbox, Policy, Reason, Step,
-    Ticket, Verdict,
+    Courier as Engine, CourierError, Event, LogError, Policy, RamOutbox, Reason, Step, Ticket,
+    Verdict,
 };
 use edge_report::json::Token;
 use edge_report::{Code, MonoTime, Outcome};
@@ -13,30 +14,27 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::answer::Answer;
 use crate::request::{members, whole};
-use crate::store::{MOST, Memory, NoMemory};
 
-type Error = CourierError<LogError<NoMemory>>;
+type Error = CourierError<LogError<Infallible>>;
 
-/// The least outbox, as on files.
+/// The least outbox.
 const LEAST: usize = 16 * 1024;
 
 /// Keeps reports and says what to do with them. Times are monotonic milliseconds, entropy is a random number.
 #[wasm_bindgen]
-pub struct Courier(Engine<LogOutbox<Memory, Memory, MOST>, Vec<u8>>);
+pub struct Courier(Engine<RamOutbox<Vec<u8>>, Vec<u8>>);
 
 #[wasm_bindgen]
 impl Courier {
-    /// With room for `capacity` bytes of reports, and an eighth of that for dead letters. `None` if the policy has a member that it
+    /// With room for `capacity` bytes of reports and dead letters, taken as it is needed. `None` if the policy has a member that it
     /// cannot have, or the capacity is too small.
     pub fn open(capacity: f64, policy: &str, now_ms: f64, entropy: u64) -> Option<Courier> {
         let capacity = capacity as usize;
-        let dead = (capacity / 8).max(LEAST);
         let policy = read_policy(policy)?;
         if capacity < LEAST {
             return None;
         }
-        let outbox =
-            LogOutbox::open(Memory::new(capacity), Memory::new(dead), Durability::Each).ok()?;
+        let outbox = RamOutbox::new(Vec::new(), capacity);
         Some(Courier(Engine::new(
             outbox,
             Vec::new(),
@@ -283,15 +281,5 @@ fn put_reason(answer: &mut Answer, reason: Reason) {
 }
 
 fn failed(error: &Error) -> String {
-    let code = match error {
-        CourierError::Invalid(error) => error.code(),
-        CourierError::StaleTicket => Code::StaleTicket,
-        CourierError::TooSmall { .. } => Code::BufferTooSmall,
-        CourierError::Outbox(LogError::Full) => Code::OutboxFull,
-        CourierError::Outbox(LogError::TooLarge) => Code::OutboxTooSmall,
-        CourierError::Outbox(LogError::Device(_)) => Code::Storage,
-        CourierError::Outbox(LogError::NewerVersion(_)) => Code::NewerFormat,
-        CourierError::Outbox(LogError::TooManySegments) => Code::TooManySegments,
-    };
-    Answer::error(code).end(b'}')
+    Answer::error(error.code()).end(b'}')
 }

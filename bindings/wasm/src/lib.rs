@@ -11,7 +11,6 @@ pub mod courier;
 pub mod exchange;
 pub mod report;
 mod request;
-mod store;
 
 /// Without std: its panic messages would be a third of the module.
 #[cfg(target_family = "wasm")]

@@ -318,7 +318,7 @@ export interface DeadLetter {
 }
 
 export interface CourierOptions {
-  /** Room for reports, in bytes; 16384 or more. An eighth of it is added for dead letters. Default: 4 MiB. */
+  /** Room for reports and dead letters, in bytes; 16384 or more, taken as it is needed. One report may have half of it. Default: 4 MiB. */
   capacity?: number;
   policy?: Policy;
   /** Monotonic milliseconds. Default: `performance.now`. */

@@ -4,16 +4,12 @@
 //! The merged segment counts from its `Commit` record on; until then the old ones do, and afterwards they are discarded.
 //! `Commit` and `Gone` stand there twice, so that a flipped bit costs no more than one report here too.
 
-use super::super::outbox::{JobKey, JobKeys};
-use super::outbox::{Latest, LogError, LogOutbox, MAX_KEY_BYTES, is_superseded};
+use super::super::newest::Newest;
+use super::super::outbox::JobKeys;
+use super::outbox::{LogError, LogOutbox, MAX_KEY_BYTES};
 use super::record::{Kind, RecordHeader, SEGMENT_HEADER, keys_from, padded, record_len};
 use super::segments::{Place, Segment, header_of};
 use super::storage::Storage;
-
-/// How many jobs are looked at, 24 bytes of stack each. Reports of further jobs are kept.
-const JOBS: usize = if cfg!(feature = "alloc") { 128 } else { 16 };
-
-type Newest = heapless::Vec<Latest, JOBS>;
 
 /// Frees one segment at least; `false` if that cannot be done.
 #[inline(never)] // its stack is for full logs alone
@@ -29,7 +25,7 @@ where
     }
     // What takes the place of others must last as long as they.
     log.live.sync()?;
-    let mut newest = Newest::new();
+    let mut newest = Newest::default();
     find_newest(log, &mut newest)?;
     let mut sizes = heapless::Vec::<usize, MAX>::new();
     for index in 0..log.live.list.len() {
@@ -82,7 +78,7 @@ where
     // A file that was cut off may have an odd length.
     let (least, _) = log.live.storage.limits();
     let len = padded(last.len).max(least);
-    merge_window(log, first, 1, len, &Newest::new())
+    merge_window(log, first, 1, len, &Newest::default())
 }
 
 /// Whether there may be one segment more for a while.
@@ -190,11 +186,8 @@ where
     D: Storage<Error = L::Error>,
 {
     let keys = read_keys(log, place, header)?;
-    let superseded = |key: &JobKey| {
-        let latest = newest.iter().find(|latest| latest.job_id == key.job_id);
-        latest.is_some_and(|l| is_superseded(key, header.seq, l.newest, l.newest_final))
-    };
-    Ok(!keys.is_empty() && keys.iter().all(superseded))
+    let mut each = keys.iter();
+    Ok(!keys.is_empty() && each.all(|key| newest.supersedes(*key, header.seq)))
 }
 
 fn read_keys<L, D, const MAX: usize>(
@@ -227,30 +220,11 @@ where
         let waits = header.kind == Kind::Report && header.seq > log.cursor;
         // A damaged report supersedes nothing.
         if waits && header.keys > 0 && log.live.is_whole(place, &header)? {
-            note(newest, &read_keys(log, place, &header)?, header.seq);
+            let keys = read_keys(log, place, &header)?;
+            keys.iter().for_each(|key| newest.note(*key, header.seq));
         }
     }
     Ok(())
-}
-
-fn note(newest: &mut Newest, keys: &JobKeys, seq: u64) {
-    for key in keys {
-        let known = newest.iter_mut().find(|latest| latest.job_id == key.job_id);
-        let newest_final = if key.is_final { seq } else { 0 };
-        match known {
-            Some(latest) => {
-                latest.newest = latest.newest.max(seq);
-                latest.newest_final = latest.newest_final.max(newest_final);
-            }
-            None => {
-                let _ = newest.push(Latest {
-                    job_id: key.job_id,
-                    newest: seq,
-                    newest_final,
-                });
-            }
-        }
-    }
 }
 
 /// Writes what is left of `count` segments from the `first` on into a new one, and discards them.

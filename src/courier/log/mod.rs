@@ -3,7 +3,6 @@
 mod letters;
 mod merge;
 mod outbox;
-mod ram;
 mod record;
 mod recover;
 mod segments;
@@ -11,5 +10,4 @@ mod storage;
 mod walk;
 
 pub use outbox::{Durability, LogError, LogOutbox};
-pub use ram::{Memory, NoRoom, RamOutbox, RamStorage};
 pub use storage::Storage;

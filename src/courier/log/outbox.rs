@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::super::outbox::{DeadLetter, Fate, Front, JobKey, JobKeys, Ledger, Outbox, Ticket};
+use super::super::outbox::{DeadLetter, Fate, Front, JobKeys, Ledger, Outbox, Ticket};
 use super::letters::Letters;
 use super::merge;
 use super::record::{
@@ -112,29 +112,19 @@ impl<L, D, const MAX: usize> LogOutbox<L, D, MAX> {
             live,
             letters,
             durability,
-            ledger: NO_LEDGER,
+            ledger: Ledger::NONE,
             next_seq: 1,
             cursor: 0,
             gone: 0,
             head: Place { id: 0, offset: 0 },
             doubt: None,
-            marked: (0, NO_LEDGER),
+            marked: (0, Ledger::NONE),
             marks_unsynced: 0,
             unsynced: 0,
             unsynced_since: MonoTime(0),
         }
     }
 }
-
-const NO_LEDGER: Ledger = Ledger {
-    submitted: 0,
-    delivered: 0,
-    refused: 0,
-    superseded: 0,
-    expired: 0,
-    torn: 0,
-    corrupt: 0,
-};
 
 impl<L, D, const MAX: usize> LogOutbox<L, D, MAX>
 where
@@ -510,19 +500,6 @@ where
     fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), Self::Error> {
         self.letters.forget(ticket.0)
     }
-}
-
-/// Whether newer entries for this job make this one dispensable.
-pub(super) fn is_superseded(key: &JobKey, seq: u64, newest: u64, newest_final: u64) -> bool {
-    newest > seq && (!key.is_final || newest_final > seq)
-}
-
-/// What the newest reports say of one job.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Latest {
-    pub(super) job_id: i64,
-    pub(super) newest: u64,
-    pub(super) newest_final: u64,
 }
 
 /// How many bytes of keys stand in front of a report.

@@ -79,7 +79,7 @@ fn run() -> Option<()> {
 
 /// Through the courier and back, by way of a failure.
 fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
-    let outbox = RamOutbox::<4, 1024>::new();
+    let outbox = RamOutbox::new([0; 4096], 4096);
     let mut courier = Courier::new(
         outbox,
         [0; 512],
