@@ -136,6 +136,7 @@ impl MonoTime {
 }
 
 /// `n` below 100 as two ASCII digits.
+#[cfg_attr(not(target_pointer_width = "64"), inline(never))]
 fn two_digits(n: u8) -> [u8; 2] {
     [b'0'.wrapping_add(n / 10 % 10), b'0'.wrapping_add(n % 10)]
 }

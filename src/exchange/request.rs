@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::sign::{Header, Signable, sign};
+use super::sign::{Header, Signable, Signature, sign};
 use crate::code::Code;
 use crate::json::{Counter, Sink, SliceSink};
 use crate::time::WallTime;
@@ -98,17 +98,8 @@ impl<'r> Request<'r> {
             Some((room, rest)) => (path_in(endpoint, room), rest),
             None => ("", Default::default()),
         };
-        let mut headers = heapless::Vec::new();
-        let mut add = |name, value| {
-            // Six at most.
-            let _ = headers.push(Header { name, value });
-        };
-        add("Host", endpoint.authority());
-        add("Content-Type", "application/json");
-        add("X-Project-Id", endpoint.project_id());
-        match credentials {
-            Credentials::None => {}
-            Credentials::Token(token) => add("X-Auth-Token", token.expose()),
+        let signature = match credentials {
+            Credentials::None | Credentials::Token(_) => None,
             Credentials::Keys(keys) => {
                 let signable = Signable {
                     method: METHOD,
@@ -133,22 +124,48 @@ impl<'r> Request<'r> {
                     },
                     error => error,
                 })?;
+                Some(signature)
+            }
+        };
+        if path.is_empty() {
+            return Err(RequestError::TooSmall { needed: path_len });
+        }
+        Ok(Self::with(endpoint, credentials, signature, path, body))
+    }
+
+    #[inline(never)] // its stack is not there while the signature is made
+    fn with(
+        endpoint: &Endpoint<'r>,
+        credentials: &'r Credentials<'_>,
+        signature: Option<Signature<'r>>,
+        path: &'r str,
+        body: &'r [u8],
+    ) -> Self {
+        let mut headers = heapless::Vec::new();
+        let mut add = |name, value| {
+            // Six at most.
+            let _ = headers.push(Header { name, value });
+        };
+        add("Host", endpoint.authority());
+        add("Content-Type", "application/json");
+        add("X-Project-Id", endpoint.project_id());
+        match (credentials, signature) {
+            (Credentials::Token(token), _) => add("X-Auth-Token", token.expose()),
+            (Credentials::Keys(keys), Some(signature)) => {
                 add("X-Sdk-Date", signature.x_sdk_date());
                 if let Some(token) = keys.security_token() {
                     add("X-Security-Token", token);
                 }
                 add("Authorization", signature.authorization());
             }
+            _ => {}
         }
-        if path.is_empty() {
-            return Err(RequestError::TooSmall { needed: path_len });
-        }
-        Ok(Request {
+        Request {
             method: METHOD,
             path,
             headers,
             body,
-        })
+        }
     }
 }
 

@@ -132,10 +132,10 @@ pub fn canonical_request<S: Sink + ?Sized>(
     let plan = Plan::new(request, keys, now)?;
     let before = out.len();
     let body_hash = digest(request.body, &[]);
-    if plan.write_canonical_request(body_hash, out).is_err() {
+    if plan.write_canonical_request(&body_hash, out).is_err() {
         out.truncate(before);
         let mut counter = Counter::default();
-        let _ = plan.write_canonical_request(body_hash, &mut counter);
+        let _ = plan.write_canonical_request(&body_hash, &mut counter);
         return Err(RequestError::TooSmall {
             needed: counter.len(),
         });
@@ -209,20 +209,22 @@ impl<'r> Plan<'r> {
         out.put(b", SignedHeaders=")?;
         self.write_signed_names(out)?;
         out.put(b", Signature=")?;
-        out.put(&self.signature(keys))
-    }
-
-    /// The signature in lower-case hex.
-    fn signature(&self, keys: &Keys<'_>) -> [u8; 64] {
-        let body = digest(self.request.body, &[]);
-        let request = hex(self.request_hash(body));
-        let date = self.date.as_str().as_bytes();
-        let text: [&[u8]; 5] = [ALGORITHM, b"\n", date, b"\n", &request];
-        hex(authenticate(keys.secret_key().as_bytes(), &text))
+        put_hex(&self.signature(keys), out)
     }
 
     #[inline(never)] // for its stack
-    fn request_hash(&self, body_hash: [u8; 32]) -> [u8; 32] {
+    fn signature(&self, keys: &Keys<'_>) -> [u8; 32] {
+        let mut hash = digest(self.request.body, &[]);
+        hash = self.request_hash(&hash);
+        let mut request = heapless::Vec::<u8, 64>::new();
+        let _ = put_hex(&hash, &mut request);
+        let date = self.date.as_str().as_bytes();
+        let text: [&[u8]; 5] = [ALGORITHM, b"\n", date, b"\n", &request];
+        authenticate(keys.secret_key().as_bytes(), &text)
+    }
+
+    #[inline(never)] // for its stack
+    fn request_hash(&self, body_hash: &[u8; 32]) -> [u8; 32] {
         let mut hash = Hash(Sha256::new());
         let _ = self.write_canonical_request(body_hash, &mut hash);
         hash.0.finalize_reset().into()
@@ -230,7 +232,7 @@ impl<'r> Plan<'r> {
 
     fn write_canonical_request<S: Sink + ?Sized>(
         &self,
-        body_hash: [u8; 32],
+        body_hash: &[u8; 32],
         out: &mut S,
     ) -> Result<(), Full> {
         with_sink!(write_canonical(self, body_hash; out))
@@ -296,7 +298,7 @@ fn compare(one: &str, other: &str) -> Ordering {
 
 fn write_canonical<S: Sink + ?Sized>(
     plan: &Plan<'_>,
-    body_hash: [u8; 32],
+    body_hash: &[u8; 32],
     out: &mut S,
 ) -> Result<(), Full> {
     out.put(plan.request.method.as_bytes())?;
@@ -314,7 +316,7 @@ fn write_canonical<S: Sink + ?Sized>(
     out.put(b"\n")?;
     plan.write_signed_names(out)?;
     out.put(b"\n")?;
-    out.put(&hex(body_hash))
+    put_hex(body_hash, out)
 }
 
 /// Percent-decodes the path once, encodes each segment, and ends it with `/`.
@@ -393,14 +395,15 @@ pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed)
 }
 
-fn hex(hash: [u8; 32]) -> [u8; 64] {
+/// In lower-case hex.
+#[inline(always)] // its stack is more than its code
+fn put_hex<S: Sink + ?Sized>(hash: &[u8; 32], out: &mut S) -> Result<(), Full> {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     let digit = |n: u8| HEX.get(usize::from(n & 15)).copied().unwrap_or(b'0');
-    let mut out = [0; 64];
-    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
-        *pair = [digit(byte >> 4), digit(byte)];
+    for byte in hash {
+        out.put(&[digit(byte >> 4), digit(*byte)])?;
     }
-    out
+    Ok(())
 }
 
 #[inline(never)] // for its stack
@@ -475,10 +478,9 @@ mod tests {
                 "0414bb1d8c0c4556cdb2028727b16610ae377b1a194b6db1f853d4297f2329bc",
             ),
         ] {
-            assert_eq!(
-                hex(authenticate(key, &[text.as_bytes()])),
-                *expected.as_bytes()
-            );
+            let mut code = std::vec::Vec::new();
+            put_hex(&authenticate(key, &[text.as_bytes()]), &mut code).unwrap();
+            assert_eq!(code, expected.as_bytes());
         }
     }
 }

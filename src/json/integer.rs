@@ -16,36 +16,11 @@ pub(super) fn put<S: Sink + ?Sized>(value: i64, out: &mut S) -> Result<(), Full>
 /// As long as an integer can be.
 pub(super) const MAX_LEN: usize = 20;
 
-/// The small form: digit by digit.
-#[inline(never)]
-fn one_by_one(value: i64, text: &mut [u8; MAX_LEN]) -> &[u8] {
-    let mut rest = value.unsigned_abs();
-    let mut start = text.len();
-    for (place, byte) in text.iter_mut().enumerate().rev() {
-        let (tens, digit) = divide(rest, 10);
-        *byte = b'0'.wrapping_add(digit as u8);
-        (start, rest) = (place, tens);
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        start = start.wrapping_sub(1);
-        if let Some(sign) = text.get_mut(start) {
-            *sign = b'-';
-        }
-    }
-    text.get(start..).unwrap_or_default()
-}
-
 /// Writes `value` to the front of `to`, and says how long that is; `None` if it does not fit.
 #[inline]
 pub(super) fn fill(value: i64, to: &mut [u8]) -> Option<usize> {
     if !IS_ROOMY {
-        let mut text = [0; MAX_LEN];
-        let text = one_by_one(value, &mut text);
-        to.get_mut(..text.len())?.copy_from_slice(text);
-        return Some(text.len());
+        return fill_one_by_one(value, to);
     }
     let magnitude = value.unsigned_abs();
     let (high, low) = (magnitude / GROUP, magnitude % GROUP);
@@ -58,6 +33,29 @@ pub(super) fn fill(value: i64, to: &mut [u8]) -> Option<usize> {
     let len = fill_leading(high, to)?;
     *to.get_mut(len..)?.first_chunk_mut()? = ascii(digits(low));
     Some(len.wrapping_add(8))
+}
+
+/// The small form: digit by digit.
+#[inline(never)]
+fn fill_one_by_one(value: i64, to: &mut [u8]) -> Option<usize> {
+    let mut text = [0; MAX_LEN];
+    let mut rest = value.unsigned_abs();
+    let mut start = text.len();
+    for (place, byte) in text.iter_mut().enumerate().rev() {
+        let (tens, digit) = divide(rest, 10);
+        *byte = b'0'.wrapping_add(digit as u8);
+        (start, rest) = (place, tens);
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        start = start.wrapping_sub(1);
+        *text.get_mut(start)? = b'-';
+    }
+    let text = text.get(start..)?;
+    to.get_mut(..text.len())?.copy_from_slice(text);
+    Some(text.len())
 }
 
 /// Below 0 or of more than 16 digits.
@@ -134,7 +132,10 @@ mod tests {
         assert_eq!(sink.written(), text.as_bytes());
         let mut short = SliceSink::new(&mut exact[1..text.len()]);
         assert_eq!(short.put_integer(value), Err(Full));
-        assert_eq!(one_by_one(value, &mut [0; MAX_LEN]), text.as_bytes());
+        let mut small = [0; MAX_LEN];
+        assert_eq!(fill_one_by_one(value, &mut small), Some(text.len()));
+        assert_eq!(small[..text.len()], *text.as_bytes());
+        assert_eq!(fill_one_by_one(value, &mut small[1..text.len()]), None);
     }
 
     #[test]

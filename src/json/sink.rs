@@ -211,15 +211,14 @@ impl Sink for alloc::vec::Vec<u8> {
     }
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
         let write = |free: &mut [u8]| kernel::fill(text.as_bytes(), free);
-        // Enough for most, and what is there first; then exactly enough.
+        // Enough for most, or what there is if that may do; then exactly enough.
         let guess = text.len().saturating_add(text.len() / 4).saturating_add(64);
-        let spare = self.capacity().saturating_sub(self.as_slice().len());
-        let guess = if spare > text.len() {
-            guess.min(spare)
-        } else {
-            guess
+        let there = self.capacity().saturating_sub(self.as_slice().len());
+        let room = match there > text.len().saturating_add(1) {
+            true => guess.min(there),
+            false => guess,
         };
-        fill_vec(self, guess, write).or_else(|Full| fill_vec(self, quoted_len(text), write))
+        fill_vec(self, room, write).or_else(|Full| fill_vec(self, quoted_len(text), write))
     }
     fn put_integer(&mut self, value: i64) -> Result<(), Full> {
         fill_vec(self, integer::MAX_LEN, |free| integer::fill(value, free))

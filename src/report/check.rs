@@ -11,7 +11,7 @@ use crate::json::{Number, Scanner, Sink, Text, Token};
 /// Checks a report as JSON bytes and gives each finding to `emit`, in the order they are found.
 ///
 /// Wrong values do not end the check, nor does a string with wrong content; a text that is not JSON ends it at that byte.
-/// A second key of the same name is an error; of unknown keys the first 16 of an object are remembered for that.
+/// A second key of the same name is an error; of unknown keys the first 16 are remembered for that, while their object is open.
 ///
 /// ```
 /// let text = br#"{"jobs":[{"status":"job_running","create_time":0}],"message_id":"1"}"#;
@@ -25,6 +25,7 @@ pub fn check<'a>(text: &'a [u8], emit: impl FnMut(Finding<'a>)) -> Summary {
         scanner: Scanner::new(text),
         emit,
         summary: Summary::default(),
+        unknown: heapless::Vec::new(),
     };
     if text.len() > MAX_REPORT_BYTES {
         checker.found(Code::TooLarge, Path::REPORT, MAX_REPORT_BYTES);
@@ -112,7 +113,7 @@ pub(super) const EXCEPTIONS: [Member; 5] = [
     member("error_time", REQUIRED, Value::ErrorTime),
 ];
 
-/// How many unknown keys of one object are remembered to see repeats.
+/// How many unknown keys of the open objects are remembered to see repeats.
 const UNKNOWN_KEYS: usize = 16;
 
 /// The text is not JSON from here on.
@@ -129,6 +130,7 @@ struct Checker<'a, F> {
     scanner: Scanner<'a>,
     emit: F,
     summary: Summary,
+    unknown: heapless::Vec<Text<'a>, UNKNOWN_KEYS>,
 }
 
 impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
@@ -146,7 +148,7 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
     fn object(&mut self, place: Path<'a>, members: &'static [Member]) -> Result<(), Stop> {
         let start = self.scanner.token_offset();
         let mut seen = 0u32;
-        let mut unknown = heapless::Vec::<Text<'a>, UNKNOWN_KEYS>::new();
+        let outside = self.unknown.len();
         loop {
             let key = match self.step(place)? {
                 Step::Token(Token::Key(key)) => key,
@@ -170,15 +172,17 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
                 self.value(member.value, path)?;
             } else {
                 let path = place.member(key.raw());
-                if unknown.iter().any(|other| other.chars().eq(key.chars())) {
+                let mut others = self.unknown.iter().skip(outside);
+                if others.any(|other| other.chars().eq(key.chars())) {
                     self.found(Code::DuplicateKey, path, key_at);
                 } else {
                     self.found(Code::UnknownKey, path, key_at);
-                    let _ = unknown.push(key);
+                    let _ = self.unknown.push(key);
                 }
                 self.skip(path)?;
             }
         }
+        self.unknown.truncate(outside);
         for (index, member) in (0u32..).zip(members) {
             if let Some(code) = member.if_missing
                 && seen & 1u32.wrapping_shl(index) == 0
@@ -208,14 +212,7 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
             (Value::NonEmptyText, Token::String(text)) => {
                 self.found_if(text.is_empty().then_some(Code::Empty), path);
             }
-            (Value::ErrorTime, Token::String(text)) => {
-                // Longer than any right one, and so a wrong one.
-                let mut decoded = heapless::Vec::<u8, 20>::new();
-                let _ = text
-                    .chars()
-                    .try_for_each(|c| decoded.put(c.encode_utf8(&mut [0; 4]).as_bytes()));
-                self.found_if(rules::error_time(&decoded), path);
-            }
+            (Value::ErrorTime, Token::String(text)) => self.error_time(text, path),
             (Value::Text | Value::Exceptions, Token::String(_)) => {}
             (value, _) => {
                 let code = match value {
@@ -270,6 +267,16 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
             false => Some(Code::UnknownStatus),
         };
         self.found_if(code, path);
+    }
+
+    #[inline(never)] // objects in objects need not have its stack
+    fn error_time(&mut self, text: Text<'a>, path: Path<'a>) {
+        // Longer than any right one, and so a wrong one.
+        let mut decoded = heapless::Vec::<u8, 20>::new();
+        let _ = text
+            .chars()
+            .try_for_each(|c| decoded.put(c.encode_utf8(&mut [0; 4]).as_bytes()));
+        self.found_if(rules::error_time(&decoded), path);
     }
 
     fn wrong_type(&mut self, step: Step<'a>, code: Code, path: Path<'a>) -> Result<(), Stop> {

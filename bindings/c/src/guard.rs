@@ -14,13 +14,16 @@ pub(crate) fn guard(
 ) -> edge_report_result {
     match catch(body) {
         Ok(()) => OK,
-        Err(failure) => {
-            if !error.is_null() && error.is_aligned() {
-                unsafe { failure.write(error) }
-            }
-            number(failure.code)
-        }
+        Err(failure) => tell(error, &failure),
     }
+}
+
+#[inline(never)] // once, not in each function
+fn tell(error: *mut edge_report_error, failure: &Failure) -> edge_report_result {
+    if !error.is_null() && error.is_aligned() {
+        unsafe { failure.write(error) }
+    }
+    number(failure.code)
 }
 
 pub(crate) const fn number(code: Code) -> edge_report_result {
