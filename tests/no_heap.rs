@@ -7,12 +7,15 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use allocation_counter::measure;
+use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step};
 use edge_report::exchange::{
-    Credentials, Endpoint, Header, Keys, ReplyHeaders, Request, Signable, canonical_request,
-    read_reply, sign,
+    Credentials, Endpoint, Header, Keys, Outcome, ReplyHeaders, Request, Signable,
+    canonical_request, read_reply, sign,
 };
 use edge_report::json::{Scanner, SliceSink};
-use edge_report::{Report, ReportBuf, ReportWriter, WallTime, check, check_into};
+use edge_report::{
+    Job, JobStatus, MonoTime, Report, ReportBuf, ReportWriter, WallTime, check, check_into,
+};
 
 /// What `run` gives back; it must not allocate.
 #[track_caller]
@@ -204,4 +207,44 @@ fn one_exchange() {
         let body = br#"{"is_success":"tr\u0075e","message":"\u4efb\u52a1"}"#;
         read_reply(200, ReplyHeaders::default(), body).outcome
     });
+}
+
+/// Until it is full, drops what is superseded and refuses what it has no room for.
+#[test]
+fn a_courier_in_memory() {
+    let superseded = no_heap("a courier", "2,000 reports", || {
+        let policy = Policy {
+            start_spread_ms: 0,
+            ..Policy::default()
+        };
+        let outbox = RamOutbox::new([0; 4096], 4096);
+        let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), 0);
+        for n in 0..2_000u16 {
+            let job = Job::new(JobStatus::Running, 1_591_104_868_201);
+            let jobs = [job.with_job_id(1 + i64::from(n % 7))];
+            let report = Report::new("id", &jobs).with_topic("topic");
+            courier.submit(&report, MonoTime(0)).unwrap();
+            if n % 3 == 0
+                && let Step::Send(parcel) = courier.next(MonoTime(u64::from(n))).unwrap()
+            {
+                let ticket = parcel.ticket;
+                let (outcome, status) = match n % 2 {
+                    0 => (Outcome::Accepted, 200),
+                    _ => (Outcome::Refused, 400),
+                };
+                let event = Event::Answered {
+                    outcome,
+                    status,
+                    retry_after_ms: None,
+                    clock_skew_ms: None,
+                };
+                courier.settle(ticket, event, MonoTime(0), 0).unwrap();
+            }
+            if n % 100 == 0 {
+                courier.resubmit_dead_letter(MonoTime(0)).unwrap();
+            }
+        }
+        courier.status().ledger.superseded
+    });
+    assert!(superseded > 1_000);
 }

@@ -49,9 +49,9 @@ impl<'a> Endpoint<'a> {
     /// Reads a base URL: `http://` or `https://`, host, optional port, optional path prefix.
     /// The project id may have any characters but control characters; what needs it is percent-encoded.
     pub fn new(base_url: &'a str, project_id: &'a str) -> Result<Self, EndpointError> {
-        let (is_https, rest) = if let Some(rest) = strip_scheme(base_url, "https://") {
+        let (is_https, rest) = if let Some(rest) = strip_ignoring_case(base_url, "https://") {
             (true, rest)
-        } else if let Some(rest) = strip_scheme(base_url, "http://") {
+        } else if let Some(rest) = strip_ignoring_case(base_url, "http://") {
             (false, rest)
         } else {
             return Err(EndpointError {
@@ -193,9 +193,9 @@ pub(super) fn write_encoded<S: Sink + ?Sized>(
     Ok(())
 }
 
-fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
-    let (start, rest) = url.split_at_checked(scheme.len())?;
-    start.eq_ignore_ascii_case(scheme).then_some(rest)
+fn strip_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 #[inline(never)]
@@ -241,9 +241,9 @@ fn is_octet(text: &str) -> bool {
 fn is_dots(segment: &str) -> bool {
     let mut rest = segment;
     let mut dots = 0;
-    while let Some(behind) = [".", "%2e", "%2E"]
-        .iter()
-        .find_map(|dot| rest.strip_prefix(dot))
+    while let Some(behind) = rest
+        .strip_prefix(".")
+        .or_else(|| strip_ignoring_case(rest, "%2e"))
     {
         dots = u32::saturating_add(dots, 1);
         rest = behind;

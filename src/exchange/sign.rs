@@ -390,6 +390,7 @@ fn put_lower<S: Sink + ?Sized>(name: &str, out: &mut S) -> Result<(), Full> {
 }
 
 /// A token of RFC 9110.
+#[inline(never)]
 pub(super) fn is_header_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty() && name.bytes().all(allowed)

@@ -6,8 +6,8 @@ use edge_report::courier::{Courier, LogError, Outbox, Ticket};
 use edge_report::{Code, MonoTime};
 
 use crate::delivery::{
-    NO_VERDICT, edge_report_courier_state, edge_report_letter, edge_report_step,
-    edge_report_verdict, letter_for_c, read_event, step_for_c, verdict_for_c,
+    edge_report_courier_state, edge_report_letter, edge_report_step, edge_report_verdict,
+    letter_for_c, read_event, step_for_c, verdict_for_c,
 };
 use crate::error::{Failure, edge_report_error};
 use crate::exchange::edge_report_reply;
@@ -210,25 +210,25 @@ pub unsafe extern "C" fn edge_report_courier_status(
         courier.state.check("courier")?;
         let status = with_engine!(&courier.engine, c => c.status());
         let ledger = status.ledger;
-        out.set(edge_report_courier_state {
-            submitted: ledger.submitted,
-            delivered: ledger.delivered,
-            refused: ledger.refused,
-            superseded: ledger.superseded,
-            expired: ledger.expired,
-            corrupt: ledger.corrupt,
-            torn: ledger.torn,
-            waiting: status.waiting,
-            in_flight: status.in_flight.map_or(0, |ticket| ticket.0),
-            not_before_ms: status.not_before.0,
-            clock_offset_ms: status.clock_offset_ms,
-            last_ticket: status.last.map_or(0, |(ticket, _)| ticket.0),
-            last: status
-                .last
-                .map_or(NO_VERDICT, |(_, verdict)| verdict_for_c(verdict)),
-            failures: status.failures,
-            circuit_open: u32::from(status.circuit_open),
-        });
+        // In its place: what is made there takes no stack.
+        let out = unsafe { out.zeroed() };
+        out.submitted = ledger.submitted;
+        out.delivered = ledger.delivered;
+        out.refused = ledger.refused;
+        out.superseded = ledger.superseded;
+        out.expired = ledger.expired;
+        out.corrupt = ledger.corrupt;
+        out.torn = ledger.torn;
+        out.waiting = status.waiting;
+        out.in_flight = status.in_flight.map_or(0, |ticket| ticket.0);
+        out.not_before_ms = status.not_before.0;
+        out.clock_offset_ms = status.clock_offset_ms;
+        if let Some((ticket, verdict)) = status.last {
+            out.last_ticket = ticket.0;
+            out.last = verdict_for_c(verdict);
+        }
+        out.failures = status.failures;
+        out.circuit_open = u32::from(status.circuit_open);
         Ok(())
     })
 }

@@ -265,14 +265,7 @@ pub(crate) fn step_for_c(step: Step<'_>) -> edge_report_step {
     this
 }
 
-pub(crate) const NO_VERDICT: edge_report_verdict = edge_report_verdict {
-    kind: 0,
-    status: 0,
-    code: 0,
-    reserved: 0,
-    at_ms: 0,
-};
-
+#[inline(never)] // once, not in each function
 pub(crate) fn verdict_for_c(verdict: Verdict) -> edge_report_verdict {
     let (kind, reason, at) = match verdict {
         Verdict::Delivered => (EDGE_REPORT_VERDICT_DELIVERED, None, MonoTime(0)),

@@ -307,32 +307,44 @@ fn read_job<'a>(
     mut text: impl FnMut(edge_report_str, &Path<'static>, &'static str) -> Option<&'a str>,
 ) -> Job<'a> {
     let path = Path::of_job(index);
-    let plain = text(job.exceptions, &path, "exceptions");
+    let fields = [
+        (job.exceptions, "exceptions"),
+        (job.status, "status"),
+        (job.metrics, "metrics"),
+        (job.plan, "plan"),
+    ];
+    let [plain, status, metrics, plan] = fields.map(|(view, name)| text(view, &path, name));
     let exceptions = match detail {
         None => plain.map(Exceptions::Text),
         Some(detail) => {
             let path = path.exceptions();
-            let mut or_empty = |view, name| text(view, &path, name).unwrap_or("");
+            let fields = [
+                (detail.error_id, "error_id"),
+                (detail.error_type, "error_type"),
+                (detail.error_cause, "error_cause"),
+                (detail.exception, "exception"),
+                (detail.error_time, "error_time"),
+            ];
+            let [id, kind, cause, exception, time] =
+                fields.map(|(view, name)| text(view, &path, name));
             Some(Exceptions::Detail(JobException {
-                error_id: or_empty(detail.error_id, "error_id"),
-                error_type: or_empty(detail.error_type, "error_type"),
-                error_cause: or_empty(detail.error_cause, "error_cause"),
-                exception: or_empty(detail.exception, "exception"),
-                error_time: match text(detail.error_time, &path, "error_time") {
-                    Some(time) => ErrorTime::Text(time),
+                error_id: id.unwrap_or_default(),
+                error_type: kind.unwrap_or_default(),
+                error_cause: cause.unwrap_or_default(),
+                exception: exception.unwrap_or_default(),
+                error_time: match time {
                     None if detail.error_time_ms != 0 => ErrorTime::UnixMs(detail.error_time_ms),
-                    None => ErrorTime::Text(""),
+                    time => ErrorTime::Text(time.unwrap_or_default()),
                 },
             }))
         }
     };
-    let status = text(job.status, &path, "status").unwrap_or_default();
     Job {
         job_id: (job.job_id != 0).then_some(job.job_id),
-        status: JobStatus::from_name(status),
+        status: JobStatus::from_name(status.unwrap_or_default()),
         create_time: job.create_time,
         exceptions,
-        metrics: text(job.metrics, &path, "metrics"),
-        plan: text(job.plan, &path, "plan"),
+        metrics,
+        plan,
     }
 }
