@@ -1,11 +1,12 @@
 // What an answer means, and what an agent does next: both the package tells.
-import { Courier, readReply } from 'edge-report/inline';
+import { Courier, check, readReply } from 'edge-report/inline';
 import { byId, el } from './dom.js';
 import { t } from './texts.js';
 
 const ANY_REPORT = { jobs: [{ status: 'job_running', create_time: 1 }], message_id: '1' };
 const SIGNS = { accepted: '✓', refused: '✕', not_understood: '?', try_again: '↻', credentials: '⚿', misconfigured: '⚠' };
 const DURATIONS = ['retryAfterMs', 'clockSkewMs'];
+const STATUS_LINE = /^HTTP\/\S+ (\d{3})/;
 
 export function startAnswer() {
   byId('answer').addEventListener('input', readStatus);
@@ -25,9 +26,11 @@ function readStatus() {
   renderAnswer();
 }
 
-/** Whether a text can only be an answer of the service. */
+/** Whether a text can only be an answer of the service: a report with jobs may have any members besides. */
 export function isAnswer(text) {
-  return /^HTTP\/\d/.test(text) || readReply(200, undefined, text).outcome !== 'not_understood';
+  if (STATUS_LINE.test(text)) return true;
+  const hasNoJobs = () => check(text).some(({ path, code }) => path === 'jobs' && code === 'Missing');
+  return readReply(200, undefined, text).outcome !== 'not_understood' && hasNoJobs();
 }
 
 export function renderAnswer() {
@@ -75,17 +78,21 @@ function verdictOn(reply, random) {
   }
 }
 
-/** The parts of what `curl --include` prints; without a head, all is body. Interim answers (1xx) are passed over. */
+/** The parts of what `curl --include` prints; without a head, all is body. Of several heads, as of interim answers (1xx), the last counts. */
 function read(text) {
-  const [head, ...rest] = text.trimStart().replaceAll('\r', '').split('\n\n');
-  const [line, ...lines] = head.split('\n');
-  const status = /^HTTP\/\S+ (\d{3})/.exec(line)?.[1];
-  if (!status) return { body: text };
-  const body = rest.join('\n\n');
-  if (body.startsWith('HTTP/')) return read(body);
-  const headers = lines.map((header) => {
+  let head;
+  let body = text;
+  let rest = text.trimStart().replaceAll('\r', '');
+  while (STATUS_LINE.test(rest)) {
+    const end = rest.indexOf('\n\n');
+    head = end < 0 ? rest : rest.slice(0, end);
+    rest = end < 0 ? '' : rest.slice(end + 2);
+    body = rest;
+  }
+  if (head === undefined) return { body };
+  const headers = head.split('\n').slice(1).map((header) => {
     const [name, ...value] = header.split(':');
     return [name.trim(), value.join(':').trim()];
   });
-  return { status, headers, body };
+  return { status: STATUS_LINE.exec(head)[1], headers, body };
 }

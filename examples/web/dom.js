@@ -35,12 +35,13 @@ export function say(text) {
   silence = setTimeout(() => byId('said').replaceChildren(), SAID_MS);
 }
 
-/** Copies a text; where that is not allowed, selects what is shown of it. */
+/** Copies a text; where that is not allowed, as on a page from plain http://, shows and selects all of it. */
 export async function copy(element, text) {
   try {
     await navigator.clipboard.writeText(text);
     say(t('copied'));
   } catch {
+    element.textContent = text;
     getSelection().selectAllChildren(element);
     element.focus();
     say(t('selected'));

@@ -40,14 +40,19 @@ async function takeFile(file) {
 
 function startIntake() {
   const dropping = (is) => document.body.classList.toggle('dropping', is);
+  // Text that is dragged into a field, or within it, is the browser's business; a report that is empty or shown in part takes it whole.
+  const isForField = ({ target, dataTransfer }) =>
+    !dataTransfer.types.includes('Files') && target.matches?.('input, textarea:not(#report:is(:placeholder-shown, :read-only))');
   addEventListener('dragover', (event) => {
+    if (isForField(event)) return dropping(false);
     event.preventDefault();
     dropping(true);
   });
   addEventListener('dragleave', (event) => dropping(event.relatedTarget !== null));
   addEventListener('drop', (event) => {
-    event.preventDefault();
     dropping(false);
+    if (isForField(event)) return;
+    event.preventDefault();
     const text = event.dataTransfer.getData('text/plain');
     if (event.dataTransfer.files.length > 0) takeFile(event.dataTransfer.files[0]);
     else if (text) take(encoder.encode(text));

@@ -1,7 +1,7 @@
 // A recording of the collector: a line of JSON for each report that it accepted.
 import { JOB_STATUSES, parse } from 'edge-report/inline';
 import { byId, el } from './dom.js';
-import { strips, table } from './strip.js';
+import { strips, table, time } from './strip.js';
 import { t } from './texts.js';
 
 const MOST_JOBS = 50;
@@ -69,6 +69,6 @@ function readLine(line) {
 }
 
 function titleOf({ project, id, created }, jobs) {
-  const job = id === undefined ? t('jobWithout', new Date(Number(created)).toISOString()) : t('job', id);
+  const job = id === undefined ? t('jobWithout', `${time(created)} UTC`) : t('job', id);
   return jobs.every((other) => other.project === project) ? job : `${t('project', project)} · ${job}`;
 }

@@ -39,7 +39,8 @@ const MOST_IN_COURSE = 12;
 
 const kindOf = (status) => KINDS[status] ?? 'other';
 const nameOf = ({ status, final }) => status.replace(/^job_/, '') + (final ? '\u00A0■' : '');
-const time = (ms) => (Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString().replace('T', ' ').replace('Z', '') : String(ms));
+/** What no date can be is shown as it is. */
+export const time = (ms) => (Math.abs(Number(ms)) <= 8.64e15 ? new Date(Number(ms)).toISOString().replace('T', ' ').replace('Z', '') : String(ms));
 
 /** The strips of all jobs on one axis, drawn anew when there is more or less room. */
 export function strips(jobs, [first, last]) {

@@ -183,8 +183,8 @@ impl<const N: usize> Sink for heapless::Vec<u8, N> {
     }
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
         let before = self.as_slice().len();
-        // What there is.
-        let _ = self.resize(N, 0);
+        let end = before.saturating_add(quoted_len(text));
+        self.resize(end, 0).map_err(|_| Full)?;
         let free = self.get_mut(before..).unwrap_or_default();
         let written = kernel::fill(text.as_bytes(), free);
         heapless::Vec::truncate(self, before.saturating_add(written.unwrap_or(0)));

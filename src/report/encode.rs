@@ -122,8 +122,8 @@ impl<'a> Report<'a> {
     /// Checks the report and gives its canonical bytes.
     #[cfg(feature = "alloc")]
     pub fn encode_to_vec(&self) -> Result<alloc::vec::Vec<u8>, EncodeError> {
-        let mut bytes = alloc::vec::Vec::with_capacity(self.encoded_len());
-        self.encode_into(&mut bytes)?;
+        let mut bytes = alloc::vec![0; self.encoded_len()];
+        self.encode(&mut bytes)?;
         Ok(bytes)
     }
 

@@ -10,7 +10,7 @@ const USAGE = `usage: edge-report check FILE… [--json]
        edge-report send FILE --url URL --project-id ID [--ak AK --sk SK [--security-token T] | --token T] [--allow-plain-http] [--json]
 
 FILE may be - for standard input. Keys and tokens are also read from EDGE_REPORT_AK, EDGE_REPORT_SK and EDGE_REPORT_TOKEN.
-Ends with 0 when all is well, 1 when a report is invalid or was not accepted, 2 when it could not be tried.`;
+Ends with 0 when all is well, 1 when a report is invalid, was not accepted or may have arrived, 2 when it could not be tried.`;
 
 const text = () => ({ type: 'string' });
 const OPTIONS = {
@@ -116,7 +116,7 @@ async function main() {
     if (error instanceof EdgeReportError) {
       const { code, number, path, line, column, message } = error;
       process.stderr.write(`${options?.json ? JSON.stringify({ code, number, path, line, column, message }) : `edge-report: ${message} [${code}]`}\n`);
-      return error.findings ? 1 : 2;
+      return error.findings || error.code === 'MayHaveArrived' ? 1 : 2;
     }
     if (!(error instanceof UsageError) && !error.code?.startsWith('ERR_PARSE_ARGS')) throw error;
     process.stderr.write(`edge-report: ${error.message}\n${USAGE}\n`);
@@ -124,4 +124,9 @@ async function main() {
   }
 }
 
+// Who reads may stop before the end, as `head` does.
+process.stdout.on('error', (error) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(2);
+});
 process.exitCode = await main();

@@ -7,6 +7,8 @@ import { encode } from './report.js';
 const MAX_ANSWER = 64 * 1024;
 /** The longest sleep before looking again: so late is a `wake` or a `submit` noticed. */
 const LOOK_AGAIN_MS = 200;
+/** The longest that a timer can wait. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const NOTHING = new Uint8Array();
 
 const delivering = new WeakSet();
@@ -17,6 +19,8 @@ export class Client {
   #fetch;
 
   constructor({ baseUrl, projectId, credentials, allowPlainHttp, timeoutMs = 30_000, fetch }) {
+    if (!(typeof timeoutMs === 'number' && timeoutMs > 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number over 0' });
+    if (fetch !== undefined && typeof fetch !== 'function') throw new TypeError('fetch must be a function');
     // Says what is wrong with any of these.
     const { url, path } = requestOf(NOTHING, { baseUrl, projectId, credentials, allowPlainHttp }, 0);
     // `fetch` writes the host in its own way, and that is what must be signed.
@@ -39,6 +43,7 @@ export class Client {
   }
 
   async deliver(courier, { signal, timeoutMs = Infinity } = {}) {
+    if (!(typeof timeoutMs === 'number' && timeoutMs >= 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number, 0 or more' });
     if (delivering.has(courier)) throw new EdgeReportError('Conflict', { detail: 'this courier is being delivered already' });
     delivering.add(courier);
     try {
@@ -121,8 +126,8 @@ async function readBody(response, signal) {
 
 /** What an error of `fetch` means for the report. Only Node tells more than that it failed. */
 function failure(error, timedOut) {
-  const cause = error.cause ?? error;
-  const detail = timedOut ? 'time-out' : [cause.code, cause.message ?? error.message].filter(Boolean).join(' ');
+  const cause = error?.cause ?? error ?? {};
+  const detail = timedOut ? 'time-out' : [cause.code, cause.message ?? error?.message].filter(Boolean).join(' ');
   if (isTls(cause)) return new EdgeReportError('Tls', { detail, cause: error });
   const offline = globalThis.navigator?.onLine === false;
   const code = offline || isBeforeSending(cause) ? 'NotSent' : 'MayHaveArrived';
@@ -152,7 +157,7 @@ function deadline(timeoutMs, signal) {
   };
   if (signal?.aborted) abort();
   signal?.addEventListener('abort', abort);
-  const timer = Number.isFinite(timeoutMs) ? setTimeout(expire, timeoutMs) : undefined;
+  const timer = Number.isFinite(timeoutMs) ? setTimeout(expire, Math.min(timeoutMs, LONGEST_TIMER_MS)) : undefined;
   return {
     signal: controller.signal,
     timedOut: () => timedOut,

@@ -18,51 +18,76 @@ export function buildRequest(report, endpoint, date) {
 }
 
 /** The request for bytes that are encoded. */
-export function requestOf(body, { baseUrl, projectId, credentials = {}, allowPlainHttp = false }, date) {
-  const { token, accessKey, secretKey, securityToken } = credentials ?? {};
-  const who = list([token, accessKey, secretKey, securityToken]);
-  const answer = call((wasm) => wasm.request(text(baseUrl), text(projectId), allowPlainHttp, who, body, ms(date)));
-  const { method, url, path, headers } = unwrap(answer);
+export function requestOf(body, { baseUrl, projectId, credentials, allowPlainHttp }, date) {
+  const given = [text(baseUrl ?? ''), text(projectId ?? ''), allowPlainHttp === true, list(who(credentials)), body, ms(date)];
+  const { method, url, path, headers } = unwrap(call((wasm) => wasm.request(...given)));
   return { method, url, path, headers: Object.fromEntries(headers), body };
 }
 
 export function readReply(status, headers, body, date) {
-  const header = headerOf(headers);
-  const bytes = bytesOf(body ?? NONE);
-  if (!bytes) throw new TypeError('body must be a string or bytes');
-  const answer = call((wasm) => wasm.read_reply(status, header('retry-after'), header('date'), bytes, ms(date)));
-  return JSON.parse(answer);
+  // The module would take it modulo 65536.
+  if (!Number.isInteger(status) || status < 0 || status > 65535) {
+    throw new EdgeReportError('OutOfRange', { detail: 'status is an HTTP status, a number' });
+  }
+  const named = entries('headers', headers).filter(([, value]) => value !== undefined && value !== null);
+  const lower = new Map(named.map(([name, value]) => [String(name).toLowerCase(), text(value)]));
+  const given = [status, lower.get('retry-after'), lower.get('date'), bodyOf(body), ms(date)];
+  return JSON.parse(call((wasm) => wasm.read_reply(...given)));
 }
 
-function signed({ method = 'POST', host, path, query = [], headers = [], body = NONE }, keys, date, asCanonical) {
+function signed({ method = 'POST', host, path, query, headers, body }, keys, date, asCanonical) {
+  for (const [name, value] of Object.entries({ host, path })) {
+    if (typeof value !== 'string') throw new TypeError(`${name} must be a string`);
+  }
   const { accessKey, secretKey, securityToken } = keys ?? {};
   const line = list([method, host, path, accessKey, secretKey, securityToken]);
-  const [named, asked] = [list(pairs(headers).flat()), list(pairs(query).flat())];
-  return call((wasm) => wasm.sign(line, named, asked, bytesOf(body) ?? NONE, ms(date), asCanonical));
+  const given = [line, list(pairs('headers', headers)), list(pairs('query', query)), bodyOf(body), ms(date), asCanonical];
+  return call((wasm) => wasm.sign(...given));
 }
 
-/** Pairs of an object, a Map, Headers, URLSearchParams, or a list of pairs. */
-function pairs(of) {
-  return typeof of[Symbol.iterator] === 'function' ? [...of] : Object.entries(of);
+/** Token, access key, secret key and security token. Credentials that are there but undefined, or misspelt, are not nobody's. */
+function who(credentials) {
+  const { token, accessKey, secretKey, securityToken } = credentials ?? {};
+  const names = Object.keys(credentials ?? {});
+  const isNobody = [token, accessKey, secretKey].every((value) => value === undefined || value === null);
+  if (!isNobody || names.length === 0) return [token, accessKey, secretKey, securityToken];
+  return names.includes('token') ? [''] : [null, '', ''];
 }
 
-function headerOf(headers) {
-  if (typeof headers?.get === 'function') return (name) => headers.get(name) ?? undefined;
-  const lower = new Map(pairs(headers ?? []).map(([name, value]) => [name.toLowerCase(), String(value)]));
-  return (name) => lower.get(name);
+/** The entries of an object, a Map, Headers, URLSearchParams, or a list of pairs. */
+function entries(what, of) {
+  if (typeof (of ?? {}) !== 'object') throw new TypeError(`${what} must be an object or pairs`);
+  const all = typeof of?.[Symbol.iterator] === 'function' ? [...of] : Object.entries(of ?? {});
+  if (!all.every((pair) => Array.isArray(pair) && pair.length === 2)) throw new TypeError(`${what} must be an object or pairs`);
+  return all;
+}
+
+/** The same in one list: what has no one text would be signed as another. */
+function pairs(what, of) {
+  const flat = entries(what, of).flat();
+  const isText = (value) => value !== undefined && value !== null && Object(value) !== value;
+  if (!flat.every(isText)) throw new TypeError(`${what} must be texts or numbers`);
+  return flat;
+}
+
+function bodyOf(body) {
+  const bytes = bytesOf(body ?? NONE);
+  if (!bytes) throw new TypeError('body must be a string or bytes');
+  return bytes;
 }
 
 /** A list of texts for the module. */
 function list(texts) {
-  return JSON.stringify(texts.map((value) => (value === undefined || value === null ? null : String(value))));
+  return JSON.stringify(texts.map((value) => (value === undefined || value === null ? null : text(value))));
 }
 
+/** As `fetch` and `URL` have it: half of a surrogate pair becomes U+FFFD. */
 function text(value) {
-  return value === undefined || value === null ? '' : String(value);
+  return String(value).replace(/\p{Surrogate}/gu, '\ufffd');
 }
 
 function ms(date) {
-  const time = date === undefined ? Date.now() : Number(date);
+  const time = Number(date ?? Date.now());
   if (Number.isNaN(time)) throw new EdgeReportError('TimeOutOfRange');
   return time;
 }

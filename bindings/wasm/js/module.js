@@ -22,7 +22,7 @@ export function instance() {
   return generation;
 }
 
-/** Runs `use` on the module's functions. */
+/** Runs `use` on the module's functions. All that is thrown in it counts as a trap, so what callers give is looked at before. */
 export function call(use) {
   if (!ready) throw new EdgeReportError('NotUsable', { detail: 'await init(…) first' });
   try {

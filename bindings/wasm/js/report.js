@@ -35,19 +35,26 @@ export function parse(report) {
   return parsed;
 }
 
-export function bytesOf(body) {
-  if (typeof body === 'string') return encoder.encode(body);
-  if (body instanceof Uint8Array) return body;
-  if (body instanceof ArrayBuffer) return new Uint8Array(body);
-  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
-  return undefined;
+/** The bytes of a text, a buffer or a view on one; nothing for all else. */
+export function bytesOf(value) {
+  if (typeof value === 'string') return encoder.encode(value);
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  // By name: a buffer of another realm (a frame, a test runner) is no instance of this one's class.
+  const isBuffer = /^\[object (Shared)?ArrayBuffer\]$/.test(Object.prototype.toString.call(value));
+  return isBuffer ? new Uint8Array(value) : undefined;
 }
 
 function read(report) {
-  const bytes = bytesOf(report);
+  const bytes = bytesOf(typeof report === 'string' ? escapeHalves(report) : report);
   if (bytes) return { bytes, inexact: [], isText: true };
   const inexact = [];
   return { bytes: encoder.encode(stringify(report, inexact)), inexact, isText: false };
+}
+
+/** Encoding would put another character for half of a surrogate pair; escaped, it is found. */
+function escapeHalves(text) {
+  if (text.isWellFormed?.()) return text;
+  return text.replace(/\p{Surrogate}/gu, (half) => `\\u${half.charCodeAt(0).toString(16)}`);
 }
 
 function findingsOf({ bytes, inexact, isText }) {

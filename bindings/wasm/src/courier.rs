@@ -1,6 +1,6 @@
 //! The courier, over an outbox in memory.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
@@ -20,6 +20,12 @@ type Error = CourierError<LogError<Infallible>>;
 /// The least outbox.
 const LEAST: usize = 16 * 1024;
 
+/// The first member of a policy that it cannot have.
+#[wasm_bindgen]
+pub fn wrong_in_policy(policy: &str) -> Option<String> {
+    read_policy(policy).err()
+}
+
 /// Keeps reports and says what to do with them. Times are monotonic milliseconds, entropy is a random number.
 #[wasm_bindgen]
 pub struct Courier(Engine<RamOutbox<Vec<u8>>, Vec<u8>>);
@@ -30,7 +36,7 @@ impl Courier {
     /// cannot have, or the capacity is too small.
     pub fn open(capacity: f64, policy: &str, now_ms: f64, entropy: u64) -> Option<Courier> {
         let capacity = capacity as usize;
-        let policy = read_policy(policy)?;
+        let policy = read_policy(policy).ok()?;
         if capacity < LEAST {
             return None;
         }
@@ -174,14 +180,15 @@ fn mono(now_ms: f64) -> MonoTime {
     MonoTime(now_ms as u64)
 }
 
-fn read_policy(json: &str) -> Option<Policy> {
+/// The policy, or the name of the first member that it cannot have.
+fn read_policy(json: &str) -> Result<Policy, String> {
     let mut policy = Policy::default();
-    let mut is_good = true;
+    let mut wrong = None;
     members(json, |key, value| {
         let number = whole(value);
         let small = number.and_then(|n| u32::try_from(n).ok());
         let set = |slot: &mut u64| number.map(|n| *slot = n).is_some();
-        is_good &= match key.raw() {
+        let is_good = match key.raw() {
             "minBackoffMs" => set(&mut policy.min_backoff_ms),
             "maxBackoffMs" => set(&mut policy.max_backoff_ms),
             "maxRetryAfterMs" => set(&mut policy.max_retry_after_ms),
@@ -193,8 +200,11 @@ fn read_policy(json: &str) -> Option<Policy> {
             "maxTimeMs" => number.map(|n| policy.max_time_ms = Some(n)).is_some(),
             _ => false,
         };
+        if !is_good && wrong.is_none() {
+            wrong = Some(key.to_string());
+        }
     });
-    is_good.then_some(policy)
+    wrong.map_or(Ok(policy), Err)
 }
 
 fn read_event(json: &str) -> Option<Event> {

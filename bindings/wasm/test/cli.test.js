@@ -35,6 +35,16 @@ test('encode', () => {
   assert.match(stderr, /jobs\[0\]\.create_time/);
 });
 
+test('a reader that stops before the end is no crash', async () => {
+  const child = spawn(process.execPath, [program, 'check', '-', '--json']);
+  child.stdin.end(`{${'"a":1,'.repeat(50_000)}"b":2}`);
+  let complaint = '';
+  child.stderr.on('data', (part) => (complaint += part));
+  child.stdout.once('data', () => child.stdout.destroy());
+  const status = await new Promise((resolve) => child.on('close', resolve));
+  assert.deepEqual([status, complaint], [2, '']);
+});
+
 test('explain', () => {
   const { status, stdout } = run(['explain', '-'], '{"error_code":"DLI.0001","error_msg":"bad"}');
   assert.deepEqual([status, stdout], [1, 'refused: 400 DLI.0001 bad\n']);
@@ -43,16 +53,19 @@ test('explain', () => {
 });
 
 test('send', async () => {
-  const receiver = await collector([], ['--ak', 'AK', '--sk', 'SK']);
+  const receiver = await collector(['reset-after@first 1'], ['--ak', 'AK', '--sk', 'SK']);
   const send = (...more) =>
     new Promise((resolve) => {
       const child = spawn(process.execPath, [program, 'send', w1, '--url', receiver.url, '--project-id', 'p', ...more]);
       child.on('exit', resolve);
     });
+  // It was tried, and may have arrived.
+  assert.equal(await send('--ak', 'AK', '--sk', 'SK'), 1);
   assert.equal(await send('--ak', 'AK', '--sk', 'SK'), 0);
   assert.equal(await send('--ak', 'AK', '--sk', 'other'), 1);
   assert.deepEqual(receiver.accepted().map(({ message_id: id }) => id), ['uuid']);
   receiver.stop();
+  assert.equal(await send('--ak', 'AK', '--sk', 'SK'), 2);
   assert.equal(await send('--ak', 'AK'), 2);
 });
 

@@ -90,8 +90,27 @@ test('100,000 encodes and checks leave the memory of the module as it was', () =
   assert.equal(run('i.mjs', text), 'true');
 });
 
+test('after a trap: a new instance, couriers of the old one say that they are lost, and all else works', () => {
+  const text = `import { readFileSync } from 'node:fs'; import { createRequire } from 'node:module';
+    // A module whose check traps once.
+    const start = WebAssembly.Instance; let traps = true;
+    const trap = () => { traps = false; throw new WebAssembly.RuntimeError('unreachable'); };
+    WebAssembly.Instance = class { constructor(...all) { const { exports } = new start(...all); this.exports = traps ? { ...exports, check: trap } : exports; } };
+    const { Courier, encode, check, initSync } = await import('edge-report/slim');
+    initSync(readFileSync(createRequire(import.meta.url).resolve('edge-report/edge_report.wasm')));
+    const report = ${REPORT};
+    const code = (use) => { try { use(); } catch (error) { return error.code; } };
+    const old = new Courier();
+    old.submit(report);
+    const codes = [code(() => check(report)), code(() => old.submit(report)), code(() => old.free())];
+    const courier = new Courier();
+    courier.submit(report);
+    console.log(codes.join(), check(report).length, encode(report).length, courier.status().waiting);`;
+  assert.equal(run('j.mjs', text), `Internal,Poisoned, 0 ${BYTES.length} 1`);
+});
+
 test('types, as each way of finding modules sees them', () => {
-  const use = `import { Client, Courier, EdgeReportError, check, encode, parse, type Finding, type Outcome, type Report } from 'edge-report';
+  const use = `import { Client, Courier, EdgeReportError, buildRequest, check, encode, parse, readReply, type Finding, type Outcome, type Report } from 'edge-report';
     import { initSync } from 'edge-report/slim';
     const report: Report = { jobs: [{ job_id: 1n, status: 'job_running', create_time: 1 }], message_id: '1' };
     const bytes: Uint8Array = encode(report);
@@ -103,6 +122,15 @@ test('types, as each way of finding modules sees them', () => {
       if (outcome.outcome === 'refused') return outcome.errorCode;
       return undefined;
     }
+    // With an HTTP stack of one's own: fetch, and headers as Node's http has them.
+    export async function own(courier: Courier, headers: { [name: string]: string | string[] | undefined; date?: string }) {
+      const { url, ...request } = buildRequest(report, { baseUrl: 'https://gateway.example', projectId: 'p' });
+      const response = await fetch(url, request);
+      courier.settle(1, readReply(response.status, response.headers, await response.arrayBuffer()));
+      courier.settle(1, readReply(200, headers, undefined));
+      courier.settle(1, new EdgeReportError('NotSent'));
+    }
+    new Courier().submit({ jobs: [{ status: 'job_running', create_time: 1 }], message_id: '1' } as const);
     export const isOurs = (error: unknown) => error instanceof EdgeReportError && error.path;
     initSync(new Uint8Array());
     `;

@@ -167,6 +167,8 @@ test('answers: what they mean, and what an agent does next', () =>
       ['{"is_success":"true"}', /Accepted/],
       ['{"is_success":"false","message":"no such job"}', /Refused.*no such job/s],
       ['HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{"is_success":"true"}', /Accepted/],
+      ['HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 400 x\r\n\r\n{"error_code":"DLI.0001"}', /Refused.*DLI\.0001/s],
+      ['HTTP/1.1 503 x\n\nHTTP/1.1 required', /Try again/],
       ['HTTP/2 503 \r\nRetry-After: 30\r\n\r\n', /Try again.*30 s.*waits 30 s to 33 s/s],
       ['HTTP/1.1 500 x', /Try again.*waits 1 s to 2 s/s],
       ['HTTP/1.1 302 Found', /Misconfigured.*holds all sending for 5 min to 5\.5 min/s],
@@ -182,6 +184,10 @@ test('answers: what they mean, and what an agent does next', () =>
     await page.fill('#status', '99');
     assert.match(await text(page, '#meaning'), /from 100 to 599/);
     assert.equal(await page.evaluate(() => window.hacked), undefined);
+    // A report that has members of an answer stays a report.
+    await drop(page, 'report.json', BAD.replace('{', '{"is_success":true,"error_code":"DLI.0001",'));
+    await verdict(page, 'Cannot be sent: 1 error, 3 warnings');
+    await page.click('#clear');
     // One that is pasted for a report goes where it belongs.
     await paste(page, '{"error_code":"DLI.0001","error_msg":"elsewhere"}');
     assert.deepEqual([await page.inputValue('#report'), await page.inputValue('#answer')], ['', '{"error_code":"DLI.0001","error_msg":"elsewhere"}']);
@@ -220,6 +226,10 @@ test('a recording becomes a strip of each job, and a table', () =>
     await page.waitForFunction(() => document.querySelector('.strips .ground').getAttribute('width') < 200);
     await page.click('summary');
     assert.deepEqual(await page.locator('#strip td:nth-child(2)').allTextContents(), ['job_submitting', 'job_running', 'job_running', 'job_finish (final)']);
+    // Times that no date can have, and no job_id to name the job by.
+    const timeless = '{"received_ms":1e300,"project_id":"p","report":{"jobs":[{"status":"job_idle","create_time":9223372036854775807}],"message_id":"1"}}';
+    await drop(page, 'timeless.jsonl', timeless);
+    await page.getByText('No job_id, created 9223372036854775807 UTC').and(page.locator('figcaption')).waitFor();
     await drop(page, 'other.jsonl', 'nothing of the kind');
     assert.match(await text(page, '#recording-state'), /No line/);
   }));
@@ -307,6 +317,38 @@ test('with the keyboard alone', () =>
     await tabTo('sample-recording');
     await page.keyboard.press('Space');
     assert.match(await text(page, '#recording-state'), /61 reports/);
+  }));
+
+test('text that is dragged within a field stays there; one that is dropped on an empty report is taken', () =>
+  opened(async (page) => {
+    const drag = async (from, to) => {
+      await page.mouse.move(...from);
+      await page.mouse.down();
+      await page.mouse.move(...to, { steps: 5 });
+      await page.mouse.up();
+    };
+    const at = async (selector) => {
+      const { x, y } = await page.locator(selector).boundingBox();
+      return [x + 30, y + 22];
+    };
+    await page.fill('#report', 'moved ');
+    await page.locator('#report').evaluate((input) => input.setSelectionRange(0, 6));
+    await drag(await at('#report'), await at('#secret-key'));
+    assert.deepEqual([await page.inputValue('#report'), await page.inputValue('#secret-key')], ['', 'moved ']);
+    await page.locator('#secret-key').evaluate((input) => (input.type = 'text'));
+    await page.fill('#secret-key', BAD);
+    await page.locator('#secret-key').selectText();
+    await drag(await at('#secret-key'), await at('#report'));
+    await verdict(page, 'Cannot be sent: 1 error, 1 warning');
+  }, { viewport: { width: 1280, height: 2000 } }));
+
+test('where the clipboard may not be written, all of the bytes are shown and selected', () =>
+  opened(async (page) => {
+    await page.evaluate(() => Object.defineProperty(navigator, 'clipboard', { value: undefined }));
+    await drop(page, 'report.json', workload('W3'));
+    await page.locator('#copy-bytes:enabled').click();
+    await page.getByText('Selected; copy it with the keyboard').waitFor();
+    assert.equal(await page.evaluate(() => getSelection().toString()), Buffer.from(encode(workload('W3'))).toString());
   }));
 
 test('opens from the disk; its policy lets nothing out', async () => {

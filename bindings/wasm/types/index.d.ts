@@ -60,10 +60,13 @@ export interface JobException {
 }
 
 /** Bytes of any kind. */
-export type Bytes = Uint8Array | ArrayBuffer | ArrayBufferView;
+export type Bytes = ArrayBufferLike | ArrayBufferView;
 
-/** A report: an object, or JSON as text or UTF-8 bytes, in any form. */
-export type ReportInput = Report | string | Bytes;
+/** Bytes that `fetch` takes: `Uint8Array<ArrayBuffer>`, or `Uint8Array` before TypeScript 5.7. */
+export type OwnBytes = ReturnType<Uint8ArrayConstructor['of']>;
+
+/** A report: an object, which is read as `JSON.stringify` reads it, or JSON as text or UTF-8 bytes, in any form. */
+export type ReportInput = (Omit<Report, 'jobs'> & { jobs: readonly Job[] }) | string | Bytes;
 
 /** One thing that is wrong or doubtful. */
 export interface Finding {
@@ -85,8 +88,10 @@ export interface Finding {
   message: string;
 }
 
-/** What every function here throws, but for a `TypeError` on arguments of a wrong type. */
+/** What every function here throws, but for a `TypeError` on arguments of a wrong type, and what their own getters and functions throw. */
 export class EdgeReportError extends Error {
+  /** What an HTTP stack of your own tells {@link Courier.settle}: `new EdgeReportError('NotSent')`. */
+  constructor(code: Code, options?: { detail?: string; cause?: unknown });
   readonly name: 'EdgeReportError';
   /** What is wrong. */
   readonly code: Code;
@@ -107,7 +112,10 @@ export class EdgeReportError extends Error {
 /** The known states of a job, and whether it stays in them. */
 export const JOB_STATUSES: ReadonlyArray<{ readonly name: KnownJobStatus; readonly final: boolean }>;
 
-/** Lists all that is wrong or doubtful, in the order of the text. Never throws because of what the report holds. */
+/**
+ * Lists all that is wrong or doubtful, in the order of the text. Throws only what `JSON.stringify` throws for an object that no JSON
+ * can show, such as one that holds itself.
+ */
 export function check(report: ReportInput): Finding[];
 
 /**
@@ -115,7 +123,7 @@ export function check(report: ReportInput): Finding[];
  *
  * @throws {@link EdgeReportError} with the first error; `findings` has all.
  */
-export function encode(report: ReportInput): Uint8Array;
+export function encode(report: ReportInput): OwnBytes;
 
 /**
  * Checks a report and reads it. Unknown keys are dropped; integers over 2^53−1 become `bigint`.
@@ -132,11 +140,14 @@ export interface Keys {
   securityToken?: string;
 }
 
-/** Who asks: keys that sign, a token (those of the service live 24 hours), or nobody. */
+/** Who asks: keys that sign, a token (those of the service live 24 hours), or, with no member at all, nobody. */
 export type Credentials = Keys | { token: string } | Record<string, never>;
 
-/** Pairs of texts: an object, a list of pairs, `Headers`, `URLSearchParams`. */
+/** Pairs of texts: an object, a list of pairs, a `Map`, `Headers`, `URLSearchParams`. */
 export type Pairs = Iterable<[string, string]> | Record<string, string | number>;
+
+/** The headers of an answer: as `fetch` has them, or Node's `http`. */
+export type ReplyHeaders = Iterable<[string, string]> | Record<string, string | number | readonly string[] | undefined>;
 
 /** A request as it is signed. */
 export interface SignableRequest {
@@ -155,7 +166,7 @@ export interface SignableRequest {
 }
 
 /**
- * Signs any request to the gateway (`SDK-HMAC-SHA256`). Gives the headers to add: `X-Sdk-Date`, `Authorization`, and
+ * Signs any request to the gateway (`SDK-HMAC-SHA256`). Half of a surrogate pair counts as U+FFFD, as in `fetch` and `URL`. Gives the headers to add: `X-Sdk-Date`, `Authorization`, and
  * `X-Security-Token` for temporary keys.
  *
  * @param date when, by the server's clock; default now. The server takes 15 minutes' difference.
@@ -183,7 +194,7 @@ export interface ReportRequest {
   /** All but `Content-Length`. The secrets among them: `Authorization`, `X-Auth-Token`, `X-Security-Token`. */
   headers: Record<string, string>;
   /** To be sent as it is: it is signed. */
-  body: Uint8Array;
+  body: OwnBytes;
 }
 
 /** The signed request that carries a report. */
@@ -248,7 +259,7 @@ export type Outcome = Accepted | Refused | NotUnderstood | TryAgain | Credential
  * @param headers the answer's; `Retry-After` and `Date` matter, in any case
  * @param date now, by this machine's clock, for what is told as a date
  */
-export function readReply(status: number, headers: Pairs | Headers | undefined, body: string | Bytes | undefined, date?: Date | number): Outcome;
+export function readReply(status: number, headers: ReplyHeaders | undefined, body: string | Bytes | undefined, date?: Date | number): Outcome;
 
 /** When to try again, and when to stop trying. All in milliseconds, and all optional. */
 export interface Policy {
@@ -285,7 +296,7 @@ export type Verdict =
 
 /** What to do next: send these bytes and {@link Courier.settle}, wait, or nothing. */
 export type Step =
-  | { step: 'send'; ticket: number; body: Uint8Array; clockOffsetMs: number }
+  | { step: 'send'; ticket: number; body: OwnBytes; clockOffsetMs: number }
   | { step: 'wait'; ms: number }
   | { step: 'idle' };
 
@@ -314,7 +325,7 @@ export interface Status {
 export interface DeadLetter {
   ticket: number;
   reason: Reason;
-  body: Uint8Array;
+  body: OwnBytes;
 }
 
 export interface CourierOptions {
@@ -362,9 +373,9 @@ export class Courier {
 }
 
 export interface ClientOptions extends Endpoint {
-  /** The most one attempt may take. Default: 30 000 ms. */
+  /** The most one attempt may take. Default: 30 000 ms. `Infinity`: no limit. */
   timeoutMs?: number;
-  /** Another `fetch`, with a proxy or certificates of your own. */
+  /** Another `fetch`, with a proxy or certificates of your own. It must heed its `signal`. */
   fetch?: typeof globalThis.fetch;
 }
 
@@ -384,7 +395,7 @@ export class Client {
    */
   send(report: ReportInput, options?: { signal?: AbortSignal; clockOffsetMs?: number }): Promise<Outcome>;
   /**
-   * Delivers what waits, until nothing does or the time is up.
+   * Delivers what waits, until nothing does or the time is up: no attempt begins after it, but one may end after it.
    *
    * @throws The signal's reason when aborted: the report in flight is offered again.
    */

@@ -1,0 +1,131 @@
+// Wrong arguments: an error that names them, never another result, and no harm to a courier that keeps reports meanwhile.
+import assert from 'node:assert/strict';
+import { after, afterEach, test } from 'node:test';
+import vm from 'node:vm';
+import { Client, Courier, EdgeReportError, buildRequest, canonicalRequest, check, encode, readReply, sign } from 'edge-report';
+
+const REPORT = { jobs: [{ status: 'job_running', create_time: 1591104868201 }], msg_confirm_topic: 't', message_id: '1' };
+const TEXT = JSON.stringify(REPORT);
+const KEYS = { accessKey: 'AK', secretKey: 'SK' };
+const ENDPOINT = { baseUrl: 'https://gateway.example', projectId: 'p' };
+const LINE = { host: 'h', path: '/' };
+const HALF = '\ud800';
+
+const bystander = new Courier();
+bystander.submit(REPORT);
+afterEach(() => assert.equal(bystander.status().waiting, 1));
+after(() => bystander.free());
+
+const own = new Error('of the caller');
+const fail = () => {
+  throw own;
+};
+const code = (name, words = /./) => (error) => error instanceof EdgeReportError && error.code === name && words.test(error.message);
+
+function detached() {
+  const bytes = new TextEncoder().encode(TEXT);
+  structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+  return bytes;
+}
+
+test('bytes: of any realm, shared, transferred away', () => {
+  const shared = new SharedArrayBuffer(TEXT.length);
+  new Uint8Array(shared).set(Buffer.from(TEXT));
+  const foreign = vm.runInNewContext('Uint8Array.from(bytes)', { bytes: [...Buffer.from(TEXT)] });
+  for (const bytes of [shared, new DataView(shared), foreign, foreign.buffer]) assert.equal(Buffer.from(encode(bytes)).toString(), TEXT);
+  for (const bytes of [detached(), detached().buffer]) assert.throws(() => check(bytes), TypeError);
+});
+
+test('objects: what their own code throws, and what no JSON can show', () => {
+  assert.throws(() => encode({ get jobs() { return fail(); } }), own);
+  assert.throws(() => check(new Proxy({}, { get: fail })), own);
+  const cyclic = { ...REPORT };
+  cyclic.self = cyclic;
+  assert.throws(() => check(cyclic), TypeError);
+  for (const value of [undefined, null, NaN, 5n, Symbol('x'), fail, []]) assert.equal(check(value)[0].code, 'NotAnObject');
+});
+
+test('half of a surrogate pair is found in text as in objects', () => {
+  const text = TEXT.replace('"1"', `"漢${HALF}"`);
+  assert.deepEqual(check(text).map(({ code: name, column }) => [name, column]), [['JsonLoneSurrogate', text.indexOf(HALF) + 1]]);
+  assert.throws(() => encode({ ...REPORT, message_id: HALF }), code('JsonLoneSurrogate'));
+});
+
+test('readReply: a status is taken as it is or not at all; headers in every form', () => {
+  for (const status of [undefined, null, NaN, -1, 200.5, 65_736, '200', 200n, Symbol('x')]) {
+    assert.throws(() => readReply(status, undefined, '{"is_success":true}'), code('OutOfRange', /status/));
+  }
+  const forms = [new Map([['Retry-After', '5']]), new Headers({ 'Retry-After': '5' }), [['RETRY-AFTER', '5']], { 'retry-after': 5, 'set-cookie': ['a', 'b'], date: undefined }];
+  for (const headers of forms) assert.equal(readReply(503, headers, null, null).retryAfterMs, 5000);
+  for (const headers of [5, 'Retry-After: 5', ['Retry-After', '5']]) assert.throws(() => readReply(503, headers), TypeError);
+  assert.throws(() => readReply(503, undefined, {}), TypeError);
+  assert.throws(() => readReply(503, { get date() { return fail(); } }), own);
+});
+
+test('sign: what cannot be signed as it will be sent', () => {
+  for (const wrong of [{ host: undefined }, { path: new URL('https://h/') }, { body: {} }, { body: 5 }, { body: detached() }, { query: 'a=1' }, { query: [['a']] },
+    { query: { a: undefined } }, { query: { a: ['1', '2'] } }, { headers: 5 }, { headers: { a: null } }]) {
+    assert.throws(() => sign({ ...LINE, ...wrong }, KEYS), TypeError, JSON.stringify(wrong));
+  }
+  assert.match(canonicalRequest({ ...LINE, query: { a: HALF }, headers: { b: '1' } }, KEYS), /\na=%EF%BF%BD\nb:1\n/);
+  assert.throws(() => sign(LINE, KEYS, new Date(NaN)), code('TimeOutOfRange'));
+  assert.throws(() => sign(LINE, KEYS, Symbol('x')), TypeError);
+});
+
+test('credentials that are undefined or misspelt are not nobody’s', () => {
+  const signer = (credentials) => Object.keys(buildRequest(REPORT, { ...ENDPOINT, credentials }).headers).slice(3).join();
+  for (const nobody of [undefined, null, {}]) assert.equal(signer(nobody), '');
+  assert.equal(signer(KEYS), 'X-Sdk-Date,Authorization');
+  assert.throws(() => signer({ token: undefined }), code('Token'));
+  for (const keys of [{ accessKey: undefined, secretKey: undefined }, { ak: 'AK', sk: 'SK' }, { ...KEYS, accessKey: HALF }, 'AK:SK']) {
+    assert.throws(() => signer(keys), code('AccessKey'));
+  }
+});
+
+test('a courier: each wrong option by its name', () => {
+  for (const [options, words] of [
+    [{ capacity: NaN }, /capacity/],
+    [{ capacity: 16_383 }, /capacity/],
+    [{ policy: { minBackoffMs: 1.5 } }, /policy\.minBackoffMs$/],
+    [{ policy: { holdMs: 1, maxBackoff: 1 } }, /policy\.maxBackoff$/],
+    [{ policy: { maxAttempts: 2 ** 33 } }, /policy\.maxAttempts$/],
+  ]) assert.throws(() => new Courier(options), code('OutOfRange', words));
+  for (const wrong of [{ capacity: Symbol('x') }, { clock: 5 }, { clock: () => NaN }, { clock: () => -1 }, { entropy: () => 5 }, { entropy: () => undefined }]) {
+    assert.throws(() => new Courier(wrong), TypeError);
+  }
+  for (const wrong of [{ clock: fail }, { entropy: fail }]) assert.throws(() => new Courier(wrong), own);
+});
+
+test('a courier: wrong tickets and events leave the report in flight', () => {
+  let now = () => 0;
+  const courier = new Courier({ policy: { startSpreadMs: 0 }, clock: () => now() });
+  const ticket = courier.submit(REPORT);
+  assert.equal(courier.next().ticket, ticket);
+  const accepted = readReply(200, undefined, '{"is_success":true}');
+  for (const wrong of [undefined, null, NaN, ticket + 0.5, String(ticket), BigInt(ticket), Symbol('x'), {}, -1]) {
+    assert.throws(() => courier.settle(wrong, accepted), TypeError);
+    assert.throws(() => courier.forgetDeadLetters(wrong), TypeError);
+    if (wrong !== undefined) assert.throws(() => courier.deadLetter(wrong), TypeError);
+  }
+  for (const wrong of [undefined, null, {}, new Error('x')]) assert.throws(() => courier.settle(ticket, wrong), TypeError);
+  assert.throws(() => courier.settle(ticket, { outcome: 'accepted', status: 70_000 }), code('OutOfRange'));
+  now = fail;
+  assert.throws(() => courier.settle(ticket, accepted), own);
+  now = () => 1;
+  assert.deepEqual(courier.settle(ticket, accepted), { verdict: 'delivered' });
+  courier.free();
+});
+
+test('a client: time-outs and fetch', async () => {
+  for (const timeoutMs of [NaN, 0, -1, '5', null]) assert.throws(() => new Client({ ...ENDPOINT, timeoutMs }), code('OutOfRange', /timeoutMs/));
+  assert.throws(() => new Client({ ...ENDPOINT, fetch: 5 }), TypeError);
+  const answers = (answer) => new Client({ ...ENDPOINT, fetch: answer, timeoutMs: 3e9 });
+  // A timer of more than 2^31 ms would fire at once.
+  const late = answers((_, { signal }) => new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason));
+    setTimeout(() => resolve(new Response('{"is_success":true}')), 20);
+  }));
+  assert.equal((await late.send(REPORT)).outcome, 'accepted');
+  await assert.rejects(answers(() => Promise.reject()).send(REPORT), code('MayHaveArrived'));
+  for (const timeoutMs of [NaN, -1, '5']) await assert.rejects(late.deliver(bystander, { timeoutMs }), code('OutOfRange', /timeoutMs/));
+});
