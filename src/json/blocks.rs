@@ -104,16 +104,23 @@ pub(super) fn growth(text: &[u8]) -> usize {
 }
 
 /// Writes `text` with its quotes to the front of `to`, and says how long that is; `None` if it does not fit.
+///
+/// Nothing is called here but at the end, so that a short text costs no registers.
 pub(super) fn fill(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let (quote, inside) = to.split_first_mut()?;
     *quote = b'"';
-    let len = match text.len() {
-        ..8 => fill_word(text, inside)?,
-        8..16 => fill_halves::<8>(text, inside)?,
-        16..32 => fill_halves::<16>(text, inside)?,
-        32..=BLOCK => fill_halves::<32>(text, inside)?,
-        _ => fill_blocks(text, inside)?,
-    };
+    match text.len() {
+        ..8 => fill_word(text, inside),
+        8..16 => fill_halves::<8>(text, inside),
+        16..32 => fill_halves::<16>(text, inside),
+        32..=BLOCK => fill_halves::<32>(text, inside),
+        _ => fill_blocks(text, inside),
+    }
+}
+
+/// Writes the quote behind `len` bytes.
+#[inline]
+fn close(inside: &mut [u8], len: usize) -> Option<usize> {
     *inside.get_mut(len)? = b'"';
     Some(len.wrapping_add(2))
 }
@@ -132,18 +139,21 @@ fn fill_word(text: &[u8], to: &mut [u8]) -> Option<usize> {
             .rev()
             .fold(0, |word, byte| word << 8 | u64::from(*byte)),
     };
-    let word = word.to_le_bytes();
     // Behind the text stand zeros, which are special.
-    let mask = mask_of(&word) & !(u64::MAX << (len & 7));
+    let mask = mask_of(&word.to_le_bytes()) & !(u64::MAX << (len & 7));
     match to.first_chunk_mut() {
-        Some(to) if mask == 0 => *to = word,
-        _ => {
-            let mut block = [0; BLOCK];
-            *block.first_chunk_mut()? = word;
-            return expand_last(&block, 0, len, mask, to);
-        }
+        Some(front) if mask == 0 => *front = word.to_le_bytes(),
+        _ => return expand_word(word, len, mask, to),
     }
-    Some(len)
+    close(to, len)
+}
+
+#[inline(never)]
+fn expand_word(word: u64, len: usize, mask: u64, to: &mut [u8]) -> Option<usize> {
+    let mut block = [0; BLOCK];
+    *block.first_chunk_mut()? = word.to_le_bytes();
+    let written = expand_last(&block, 0, len, mask, to)?;
+    close(to, written)
 }
 
 /// A text of `N` to 2 `N` bytes: two pieces of constant size, which overlap.
@@ -151,27 +161,33 @@ fn fill_word(text: &[u8], to: &mut [u8]) -> Option<usize> {
 fn fill_halves<const N: usize>(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let len = text.len();
     let (first, last) = (text.first_chunk::<N>()?, text.last_chunk::<N>()?);
-    let shift = len.wrapping_sub(N);
-    if !is_any_special(first, last) {
-        let to = to.get_mut(..len)?;
-        *to.first_chunk_mut()? = *first;
-        *to.last_chunk_mut()? = *last;
-        return Some(len);
+    if is_any_special(first, last) {
+        return expand_halves(first, last, len, to);
     }
+    let inside = to.get_mut(..len)?;
+    *inside.first_chunk_mut()? = *first;
+    *inside.last_chunk_mut()? = *last;
+    close(to, len)
+}
+
+#[inline(never)]
+fn expand_halves<const N: usize>(
+    first: &[u8; N],
+    last: &[u8; N],
+    len: usize,
+    to: &mut [u8],
+) -> Option<usize> {
+    let shift = len.wrapping_sub(N);
     let mut block = [0; BLOCK];
     *block.first_chunk_mut()? = *first;
     *block.get_mut(shift..)?.first_chunk_mut()? = *last;
-    expand_last(
-        &block,
-        0,
-        len,
-        mask_of(first) | mask_of(last) << (shift & 63),
-        to,
-    )
+    let mask = mask_of(first) | mask_of(last) << (shift & 63);
+    let written = expand_last(&block, 0, len, mask, to)?;
+    close(to, written)
 }
 
 /// A text of more than one block.
-#[inline(never)] // so that short texts need not save its registers
+#[inline(never)]
 fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut rest = text;
     let mut at = 0usize;
@@ -208,7 +224,7 @@ fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let from = BLOCK.wrapping_sub(rest.len());
     let mask = block_mask(block) & u64::MAX << (from & 63);
     let written = expand_last(block, from, BLOCK, mask, to.get_mut(at..)?)?;
-    Some(at.wrapping_add(written))
+    close(to, at.wrapping_add(written))
 }
 
 /// Writes the bytes `from..end` of a block with nothing behind it, where the special ones are those of `mask`.

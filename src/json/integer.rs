@@ -60,6 +60,7 @@ fn fill_one_by_one(value: i64, to: &mut [u8]) -> Option<usize> {
 
 /// Below 0 or of more than 16 digits.
 #[cold]
+#[inline(never)]
 fn fill_rare(value: i64, to: &mut [u8]) -> Option<usize> {
     let mut len = 0usize;
     if value < 0 {
@@ -92,8 +93,15 @@ fn fill_leading(value: u64, to: &mut [u8]) -> Option<usize> {
     // A copy of constant size, which goes beyond what is needed, is the fast one.
     match to.first_chunk_mut() {
         Some(to) => *to = text,
-        None => to.get_mut(..len)?.copy_from_slice(text.get(..len)?),
+        None => return fill_tightly(text, len, to),
     }
+    Some(len)
+}
+
+#[cold]
+#[inline(never)] // so that the others need not save registers
+fn fill_tightly(text: [u8; 8], len: usize, to: &mut [u8]) -> Option<usize> {
+    to.get_mut(..len)?.copy_from_slice(text.get(..len)?);
     Some(len)
 }
 
