@@ -25,24 +25,37 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
     at.wrapping_add(tail.iter().position(special).unwrap_or(tail.len()))
 }
 
-/// Finds the end of a string whose content begins `bytes`; `None` if anything is wrong with it, but for its UTF-8.
+/// Finds the end of the string whose content begins at `at`; `None` if anything is wrong with it, but for its UTF-8.
 #[inline]
-pub(crate) fn string_end(bytes: &[u8]) -> Option<StringEnd> {
-    short_string_end(bytes).or_else(|| long_string_end(bytes))
+pub(crate) fn string_end(text: &[u8], at: usize) -> Option<StringEnd> {
+    let found = first_special::<32>(text, at).or_else(|| first_special::<BLOCK>(text, at));
+    match found {
+        Some((b'"', end)) if end.is_ascii => Some(end),
+        _ => long_string_end(text.get(at..)?),
+    }
 }
 
-/// Of a short ASCII string without escapes.
+/// The first special byte among the next `N`, and what stands in front of it.
 #[inline]
-fn short_string_end(bytes: &[u8]) -> Option<StringEnd> {
-    let front = bytes.first_chunk::<32>()?;
-    let len = mask_of(front).trailing_zeros();
-    if *front.get(len as usize)? != b'"' || high_mask(front).trailing_zeros() < len {
+fn first_special<const N: usize>(text: &[u8], at: usize) -> Option<(u8, StringEnd)> {
+    let rest = text.get(at..)?;
+    // Near the end of the text, what stands before is read too, and left out.
+    let (bytes, before) = match rest.first_chunk::<N>() {
+        Some(bytes) => (bytes, 0),
+        None => (text.last_chunk::<N>()?, N.wrapping_sub(rest.len())),
+    };
+    let mask = mask_of(bytes).wrapping_shr(before as u32);
+    if mask == 0 {
         return None;
     }
-    Some(StringEnd {
+    let len = mask.trailing_zeros();
+    let high = high_mask(bytes).wrapping_shr(before as u32);
+    let end = StringEnd {
         len: len as usize,
+        is_ascii: high.trailing_zeros() >= len,
         ..StringEnd::default()
-    })
+    };
+    Some((*rest.get(end.len)?, end))
 }
 
 #[inline(never)]

@@ -34,7 +34,7 @@ pub(super) fn high_mask<const N: usize>(bytes: &[u8; N]) -> u64 {
     mask
 }
 
-/// The special bytes of 8, 16 or 32.
+/// The special bytes of 8, 16, 32 or 64.
 #[inline]
 pub(super) fn mask_of<const N: usize>(bytes: &[u8; N]) -> u64 {
     let (lanes, tail) = bytes.as_chunks();

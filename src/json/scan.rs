@@ -334,7 +334,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         // The short way, for a string with nothing wrong in it.
         let rest = self.text.get(start..).unwrap_or_default();
-        if let Some(end) = string_end(rest)
+        if let Some(end) = string_end(self.text, start)
             && let Some(raw) = rest.get(..end.len)
             && let Ok(raw) = core::str::from_utf8(raw)
         {

@@ -30,8 +30,9 @@ fn special_bytes(word: u64) -> u64 {
     (below_space | quote | backslash) & TOPS
 }
 
-/// Finds the end of a string whose content begins `bytes`; `None` if anything is wrong with it, but for its UTF-8.
-pub(crate) fn string_end(bytes: &[u8]) -> Option<StringEnd> {
+/// Finds the end of the string whose content begins at `at`; `None` if anything is wrong with it, but for its UTF-8.
+pub(crate) fn string_end(text: &[u8], at: usize) -> Option<StringEnd> {
+    let bytes = text.get(at..)?;
     let mut end = StringEnd {
         is_ascii: false, // not looked at
         ..StringEnd::default()

@@ -119,9 +119,8 @@ impl<'a> Reader<'a> {
     /// The content of a string, from behind its first quote to behind its last.
     #[inline]
     fn string(&mut self) -> Option<Content<'a>> {
-        let rest = self.rest()?;
-        let end = string_end(rest)?;
-        let content = rest.get(..end.len)?;
+        let end = string_end(self.text, self.at)?;
+        let content = self.rest()?.get(..end.len)?;
         if !end.is_ascii && core::str::from_utf8(content).is_err() {
             return None;
         }
