@@ -304,14 +304,14 @@ fn copy_run(
     Some(())
 }
 
-/// The escape of each special byte, the first byte lowest, and its length in the highest.
+/// The escape of each special byte, the first byte lowest, and its length in the highest. Of all bytes, so that no index is beyond it.
 #[expect(clippy::indexing_slicing, reason = "at compile time")]
-static ESCAPES: [u64; 93] = {
-    let mut table = [0; 93];
-    let mut byte = 0;
-    while byte < table.len() {
-        let ([a, b, c, d, e, f], len) = escape(byte as u8);
-        table[byte] = u64::from_le_bytes([a, b, c, d, e, f, 0, len as u8]);
+static ESCAPES: [u64; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0u8;
+    while byte <= b'\\' {
+        let ([a, b, c, d, e, f], len) = escape(byte);
+        table[byte as usize] = u64::from_le_bytes([a, b, c, d, e, f, 0, len as u8]);
         byte += 1;
     }
     table
