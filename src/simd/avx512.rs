@@ -31,17 +31,18 @@ pub(super) fn escape(text: &[u8], to: &mut [u8]) -> (usize, usize) {
             break;
         };
         let bytes = load(block);
-        let control = _mm512_cmplt_epu8_mask(bytes, _mm512_set1_epi8(0x20));
-        let quotes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(b'"' as i8));
+        // The quote, 0x22, becomes the byte next to the control characters, and those stay what they are.
+        let turned = _mm512_xor_si512(bytes, _mm512_set1_epi8(0x02));
         let backslashes = _mm512_cmpeq_epi8_mask(bytes, backslash);
-        let special = control | quotes | backslashes;
+        let special = backslashes | _mm512_cmple_epu8_mask(turned, _mm512_set1_epi8(0x20));
         if special == 0 {
             store(bytes, free, 0);
             written = written.wrapping_add(BLOCK);
         } else {
             // Goes by the low six bits of each byte, which is right for those below 0x40.
             let letter = _mm512_permutexvar_epi8(bytes, letters);
-            if _mm512_mask_cmpeq_epi8_mask(control, letter, _mm512_setzero_si512()) != 0 {
+            let others = special & !backslashes;
+            if _mm512_mask_cmpeq_epi8_mask(others, letter, _mm512_setzero_si512()) != 0 {
                 break;
             }
             let letter = _mm512_mask_mov_epi8(letter, backslashes, backslash);
