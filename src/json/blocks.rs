@@ -163,9 +163,9 @@ fn fill_word(text: &[u8], to: &mut [u8]) -> Option<usize> {
 
 #[inline(never)]
 fn expand_word(word: u64, len: usize, mask: u64, to: &mut [u8]) -> Option<usize> {
-    let mut block = [0; BLOCK];
-    *block.first_chunk_mut()? = word.to_le_bytes();
-    let written = expand_last(&block, 0, len, mask, to)?;
+    let mut source = [0; BLOCK + BEHIND];
+    *source.first_chunk_mut()? = word.to_le_bytes();
+    let written = expand_anywhere(&source, 0, len, mask, to)?;
     close(to, written)
 }
 
@@ -191,11 +191,11 @@ fn expand_halves<const N: usize>(
     to: &mut [u8],
 ) -> Option<usize> {
     let shift = len.wrapping_sub(N);
-    let mut block = [0; BLOCK];
-    *block.first_chunk_mut()? = *first;
-    *block.get_mut(shift..)?.first_chunk_mut()? = *last;
+    let mut source = [0; BLOCK + BEHIND];
+    *source.first_chunk_mut()? = *first;
+    *source.get_mut(shift..)?.first_chunk_mut()? = *last;
     let mask = mask_of(first) | mask_of(last) << (shift & 63);
-    let written = expand_last(&block, 0, len, mask, to)?;
+    let written = expand_anywhere(&source, 0, len, mask, to)?;
     close(to, written)
 }
 
@@ -240,7 +240,7 @@ fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
     close(to, at.wrapping_add(written))
 }
 
-/// Writes the bytes `from..end` of a block with nothing behind it, where the special ones are those of `mask`.
+/// Like [`expand_anywhere`], of a block with nothing behind it.
 #[inline(never)]
 fn expand_last(
     block: &[u8; BLOCK],
@@ -251,11 +251,35 @@ fn expand_last(
 ) -> Option<usize> {
     let mut source = [0; BLOCK + BEHIND];
     *source.first_chunk_mut()? = *block;
+    expand_anywhere(&source, from, end, mask, to)
+}
+
+/// Writes the bytes `from..end` of `source`, where the special ones are those of `mask`; also where there is just enough room.
+#[inline]
+fn expand_anywhere(
+    source: &Source,
+    from: usize,
+    end: usize,
+    mask: u64,
+    to: &mut [u8],
+) -> Option<usize> {
     if let Some(to) = to.first_chunk_mut() {
-        return expand(&source, from, end, mask, to);
+        return expand(source, from, end, mask, to);
     }
+    expand_tightly(source, from, end, mask, to)
+}
+
+#[cold]
+#[inline(never)]
+fn expand_tightly(
+    source: &Source,
+    from: usize,
+    end: usize,
+    mask: u64,
+    to: &mut [u8],
+) -> Option<usize> {
     let mut spare = [0; ROOM];
-    let len = expand(&source, from, end, mask, &mut spare)?;
+    let len = expand(source, from, end, mask, &mut spare)?;
     to.get_mut(..len)?.copy_from_slice(spare.get(..len)?);
     Some(len)
 }

@@ -97,14 +97,16 @@ pub fn encoders<'a>(
 /// They write nothing; what they read is compared by [`readers_agree`].
 pub fn readers(bytes: &[u8]) -> Vec<Peer<'_>> {
     let mut buffers = simd_json::Buffers::new(bytes.len());
+    let spaced = [b" ", bytes].concat();
     vec![
         memcpy(bytes),
         Peer::new(OURS, 0, move |_| {
-            let mut errors = 0;
-            edge_report::check(black_box(bytes), |finding| {
-                errors += usize::from(finding.severity() == Severity::Error);
-            });
-            assert_eq!(errors, 0);
+            check(bytes);
+            0
+        }),
+        // Behind a space it is not in the library's own form, for which there is a short way.
+        Peer::new("edge-report, long way", 0, move |_| {
+            check(&spaced);
             0
         }),
         Peer::new("serde_json", 0, move |_| {
@@ -123,6 +125,14 @@ pub fn readers(bytes: &[u8]) -> Vec<Peer<'_>> {
             0
         }),
     ]
+}
+
+fn check(bytes: &[u8]) {
+    let mut errors = 0;
+    edge_report::check(black_box(bytes), |finding| {
+        errors += usize::from(finding.severity() == Severity::Error);
+    });
+    assert_eq!(errors, 0);
 }
 
 /// Names the reader that reads something else than the others.
