@@ -48,6 +48,16 @@ impl Ledger {
         torn: 0,
         corrupt: 0,
     };
+
+    /// Counts a report that is settled.
+    pub(super) fn count(&mut self, fate: Fate) {
+        let counter = match fate {
+            Fate::Delivered => &mut self.delivered,
+            Fate::Refused(_) => &mut self.refused,
+            Fate::Expired(_) => &mut self.expired,
+        };
+        *counter = counter.saturating_add(1);
+    }
 }
 
 /// The oldest report that waits.

@@ -359,12 +359,7 @@ impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
         let Some(record) = self.front_record() else {
             return Ok(());
         };
-        let counter = match fate {
-            Fate::Delivered => &mut self.ledger.delivered,
-            Fate::Refused(_) => &mut self.ledger.refused,
-            Fate::Expired(_) => &mut self.ledger.expired,
-        };
-        *counter = counter.saturating_add(1);
+        self.ledger.count(fate);
         if let Fate::Refused(reason) | Fate::Expired(reason) = fate {
             self.bury(record, reason);
         }

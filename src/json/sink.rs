@@ -28,7 +28,7 @@ pub trait Sink {
     /// Appends `text` as a JSON string with its quotes: `"`, `\` and bytes below 0x20 escaped
     /// (`\b \f \n \r \t`, else `\u00xx` in lower-case hex), all else raw. When full, a part of it may stand there.
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
-        string::put(text, self)
+        string::put(text.as_bytes(), self)
     }
 
     /// Appends `value` in decimal. When full, a part of it may stand there.

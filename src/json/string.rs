@@ -4,9 +4,9 @@ use super::kernel::plain_run;
 use super::sink::{Full, Sink};
 
 /// Appends `text` as a JSON string, run by run: see [`Sink::put_string`].
-pub(super) fn put<S: Sink + ?Sized>(text: &str, out: &mut S) -> Result<(), Full> {
+pub(super) fn put<S: Sink + ?Sized>(text: &[u8], out: &mut S) -> Result<(), Full> {
     out.put(b"\"")?;
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     loop {
         let (plain, special) = rest
             .split_at_checked(plain_run(rest))

@@ -1,6 +1,7 @@
 //! Looks for special bytes in words of eight: the small form, for machines without vectors.
 
-use super::string::{StringEnd, escape, is_special};
+use super::sink::{Sink, SliceSink};
+use super::string::{self, StringEnd, escape, is_special};
 
 /// How many bytes at the front of `bytes` stand in a JSON string as they are.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
@@ -60,23 +61,7 @@ pub(super) fn growth(text: &[u8]) -> usize {
 
 /// Writes `text` with its quotes to the front of `to`, and says how long that is; `None` if it does not fit.
 pub(super) fn fill(text: &[u8], to: &mut [u8]) -> Option<usize> {
-    let mut rest = text;
-    let mut at = 0usize;
-    let mut put = |bytes: &[u8]| {
-        let end = at.wrapping_add(bytes.len());
-        to.get_mut(at..end)?.copy_from_slice(bytes);
-        at = end;
-        Some(at)
-    };
-    put(b"\"")?;
-    loop {
-        let (plain, special) = rest.split_at_checked(plain_run(rest))?;
-        put(plain)?;
-        let Some((&byte, after)) = special.split_first() else {
-            return put(b"\"");
-        };
-        let (escape, len) = escape(byte);
-        put(escape.get(..len)?)?;
-        rest = after;
-    }
+    let mut sink = SliceSink::new(to);
+    string::put(text, &mut sink).ok()?;
+    Some(sink.len())
 }

@@ -440,12 +440,7 @@ where
         let Some((place, header)) = self.front_record()? else {
             return Ok(());
         };
-        let counter = match fate {
-            Fate::Delivered => &mut self.ledger.delivered,
-            Fate::Refused(_) => &mut self.ledger.refused,
-            Fate::Expired(_) => &mut self.ledger.expired,
-        };
-        *counter = counter.saturating_add(1);
+        self.ledger.count(fate);
         if let Fate::Refused(reason) | Fate::Expired(reason) = fate {
             self.letters.bury(header.seq, reason, buffer);
         }
