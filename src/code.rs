@@ -178,16 +178,19 @@ table! {
     // 140-149: one exchange failed
     140 NotSent Error "surely not sent";
     141 MayHaveArrived Error "may have arrived";
+    142 Overtaken Error "a newer report of the same job was accepted";
 
     // 150-169: reports that wait
     150 OutboxFull Error "the outbox is full";
     151 OutboxTooSmall Error "the report is larger than the outbox";
     152 Storage Error "the storage failed";
-    153 NewerFormat Error "the outbox was written in a newer format";
+    153 OtherFormat Error "the outbox was written in another format";
     154 TooManySegments Error "the outbox has too many segments";
     155 StaleTicket Error "this ticket is not in flight";
     156 SpoolInUse Error "the spool is in use";
     157 SpoolLimits Error "the limits of the spool do not fit together";
+    158 LettersFull Error "the dead letters are full, and none may be dropped";
+    159 SpoolFolder Error "the spool's folder is not safe to use";
 }
 
 impl fmt::Display for Code {

@@ -14,9 +14,14 @@ mod newest;
 mod outbox;
 mod policy;
 mod ram;
+mod reason;
 
 pub use engine::{Courier, CourierError, Letter, Parcel, Scratch, Status, Step};
-pub use log::{Durability, LogError, LogOutbox, Storage};
-pub use outbox::{DeadLetter, Fate, Front, JobKey, JobKeys, Ledger, Outbox, Ticket};
-pub use policy::{Attempt, Event, Policy, Reason, Verdict, decide};
+pub use log::{Durability, LogOutbox, Storage, StorageLimits};
+pub use outbox::{
+    DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting,
+    WhenLettersFull,
+};
+pub use policy::{Attempt, Backlog, Policy, Verdict, decide};
 pub use ram::RamOutbox;
+pub use reason::{Cause, Event, MAX_ERROR_CODE, MAX_REASON_TEXT, Reason, ShortText};

@@ -2,10 +2,11 @@
 
 use core::fmt;
 
-use super::policy::Reason;
+use super::reason::Reason;
+use crate::code::Code;
 use crate::json::{Scanner, Token};
 use crate::report::JobStatus;
-use crate::time::MonoTime;
+use crate::time::{MonoTime, WallTime};
 
 /// Names one submitted report: its place in the order, counted from 1 and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,14 +29,18 @@ pub struct Ledger {
     pub delivered: u64,
     /// Refused by the service; among the dead letters.
     pub refused: u64,
-    /// Dropped when the outbox was full, since newer reports say more.
+    /// Dropped since newer reports of all their jobs waited: when the outbox was full, or by [`Backlog::LatestPerJob`](super::Backlog).
     pub superseded: u64,
     /// Given up within the budgets of the policy; among the dead letters.
     pub expired: u64,
     /// Writes cut short by a crash, found at the next start: reports whose `submit` had not returned.
     pub torn: u64,
-    /// Reports lost because the storage changed their bytes.
+    /// Reports lost because the storage changed or lost their bytes.
     pub corrupt: u64,
+    /// Dead letters there are now.
+    pub letters: u64,
+    /// Dead letters that are gone for good: dropped to make room for newer ones, or lost by the storage.
+    pub letters_dropped: u64,
 }
 
 impl Ledger {
@@ -47,6 +52,8 @@ impl Ledger {
         expired: 0,
         torn: 0,
         corrupt: 0,
+        letters: 0,
+        letters_dropped: 0,
     };
 
     /// Counts a report that is settled.
@@ -55,21 +62,25 @@ impl Ledger {
             Fate::Delivered => &mut self.delivered,
             Fate::Refused(_) => &mut self.refused,
             Fate::Expired(_) => &mut self.expired,
+            Fate::Superseded => &mut self.superseded,
+            Fate::Corrupt => &mut self.corrupt,
         };
         *counter = counter.saturating_add(1);
     }
 }
 
-/// The oldest report that waits.
+/// A report that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Front {
+pub struct Waiting {
     /// Its name.
     pub ticket: Ticket,
     /// How many bytes it has.
     pub len: usize,
+    /// When it was submitted, if that was told.
+    pub submitted_at: Option<WallTime>,
 }
 
-/// What became of the oldest report.
+/// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It was accepted.
@@ -78,6 +89,20 @@ pub enum Fate {
     Refused(Reason),
     /// It was given up: it goes to the dead letters.
     Expired(Reason),
+    /// Newer reports of all its jobs wait.
+    Superseded,
+    /// Its bytes are not what was submitted.
+    Corrupt,
+}
+
+/// What to do when there is no room for another dead letter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenLettersFull {
+    /// Drop the oldest letters, and count them.
+    #[default]
+    DropOldest,
+    /// Drop none: the report stays in the queue, unsent, until somebody made room.
+    Hold,
 }
 
 /// A report that will not be sent, and why.
@@ -90,6 +115,60 @@ pub struct DeadLetter {
     /// How many bytes it has.
     pub len: usize,
 }
+
+/// Which dead letters to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forget {
+    /// This one.
+    One(Ticket),
+    /// This one, and all that died before it.
+    UpTo(Ticket),
+}
+
+/// Why an outbox failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutboxError<E> {
+    /// There is no room: dropping all that is superseded would free less than one segment. Nothing was stored or dropped.
+    Full,
+    /// There is no room for another dead letter, and none may be dropped: [`WhenLettersFull::Hold`]. The report stays.
+    LettersFull,
+    /// The report is larger than the outbox may be, or than its dead letters may be.
+    TooLarge,
+    /// The storage failed. After a failed `submit` the report may be stored anyway: submit it again with the same `message_id`.
+    Device(E),
+    /// The log was written in another format, with this number. It was not touched.
+    OtherVersion(u16),
+    /// There are more segments than this log can keep track of.
+    TooManySegments,
+}
+
+impl<E> OutboxError<E> {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            OutboxError::Full => Code::OutboxFull,
+            OutboxError::LettersFull => Code::LettersFull,
+            OutboxError::TooLarge => Code::OutboxTooSmall,
+            OutboxError::Device(_) => Code::Storage,
+            OutboxError::OtherVersion(_) => Code::OtherFormat,
+            OutboxError::TooManySegments => Code::TooManySegments,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for OutboxError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutboxError::Device(error) => error.fmt(f),
+            OutboxError::OtherVersion(version) => {
+                write!(f, "{} (format {version}, not 2)", self.code())
+            }
+            _ => self.code().fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Display + fmt::Debug> core::error::Error for OutboxError<E> {}
 
 /// One job of a report, as far as newer reports can supersede it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,28 +225,52 @@ fn read_keys(report: &[u8]) -> Option<JobKeys> {
 }
 
 /// Where reports wait, in the order they were submitted. All of it survives a restart, if the outbox is durable.
+///
+/// Every operation names its ticket: what was sent is what is settled, whatever happened to the others meanwhile.
 pub trait Outbox {
-    /// Why it failed.
+    /// Why the storage failed.
     type Error: fmt::Display + fmt::Debug;
 
-    /// Stores a report behind the others, and returns when it is as durable as this outbox makes things.
+    /// Stores a report after the others, and returns when it is as durable as this outbox makes things.
     /// When full, superseded reports are dropped first; if that does not help, the error says so and nothing has changed.
+    /// One that its dead letters could never hold is [`OutboxError::TooLarge`].
     fn append(
         &mut self,
         jobs: &JobKeys,
         report: &[u8],
         now: MonoTime,
-    ) -> Result<Ticket, Self::Error>;
+        wall: Option<WallTime>,
+    ) -> Result<Ticket, OutboxError<Self::Error>>;
 
-    /// The oldest report that waits. What cannot be read is passed over, and counted.
-    fn front(&mut self) -> Result<Option<Front>, Self::Error>;
+    /// The next report that waits after `after`, by ticket; the oldest of all without. What cannot be read is passed over, and
+    /// counted. Following the tickets given by the last calls is cheap.
+    fn next(&mut self, after: Option<Ticket>) -> Result<Option<Waiting>, OutboxError<Self::Error>>;
 
-    /// Reads the report that [`front`](Self::front) told into `buffer`, which has at least its length.
-    /// `false` if it turns out to be unreadable: ask `front` again.
-    fn read_front(&mut self, buffer: &mut [u8]) -> Result<bool, Self::Error>;
+    /// The jobs of a report that waits.
+    fn job_keys(&mut self, ticket: Ticket) -> Result<JobKeys, OutboxError<Self::Error>>;
 
-    /// Removes the oldest report. `buffer` has its bytes, for the dead letters.
-    fn settle_front(&mut self, fate: Fate, buffer: &[u8]) -> Result<(), Self::Error>;
+    /// Reads a report that waits into `buffer`, which has at least its length. `false` if it does not wait, or its bytes are not
+    /// what was submitted: then it is counted as corrupt, and waits no more.
+    fn read(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<Self::Error>>;
+
+    /// Whether newer reports that wait supersede this one.
+    fn is_superseded(&mut self, ticket: Ticket) -> Result<bool, OutboxError<Self::Error>>;
+
+    /// Removes a report that waits; one that does not wait any more is left as it is. `report` has its bytes, if the fate makes it
+    /// a dead letter: then that is durable before the report is removed. After an error the report waits.
+    fn settle(
+        &mut self,
+        ticket: Ticket,
+        fate: Fate,
+        report: &[u8],
+        when_full: WhenLettersFull,
+    ) -> Result<(), OutboxError<Self::Error>>;
+
+    /// How many reports may still be settled before the oldest one is. One that stands right after another such one needs none.
+    fn room_ahead(&self) -> usize;
+
+    /// Keeps a report from being dropped as superseded while it is in flight.
+    fn pin(&mut self, ticket: Option<Ticket>);
 
     /// How many reports wait.
     fn waiting(&self) -> u64;
@@ -176,19 +279,32 @@ pub trait Outbox {
     fn ledger(&self) -> Ledger;
 
     /// Makes durable all that is not yet.
-    fn flush(&mut self) -> Result<(), Self::Error>;
+    fn flush(&mut self) -> Result<(), OutboxError<Self::Error>>;
 
     /// Makes durable what waits for a time limit.
-    fn tick(&mut self, now: MonoTime) -> Result<(), Self::Error>;
+    fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<Self::Error>>;
 
-    /// The oldest dead letter behind `after`; the oldest of all without.
-    fn dead_letter(&mut self, after: Option<Ticket>) -> Result<Option<DeadLetter>, Self::Error>;
+    /// The dead letter that died next after `after`; the first without, or if `after` is not there any more.
+    fn dead_letter(
+        &mut self,
+        after: Option<Ticket>,
+    ) -> Result<Option<DeadLetter>, OutboxError<Self::Error>>;
+
+    /// The dead letter of this ticket.
+    fn find_dead_letter(
+        &mut self,
+        ticket: Ticket,
+    ) -> Result<Option<DeadLetter>, OutboxError<Self::Error>>;
 
     /// Reads a dead letter into `buffer`, which has at least its length; `false` if it is gone or unreadable.
-    fn read_dead_letter(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, Self::Error>;
+    fn read_dead_letter(
+        &mut self,
+        ticket: Ticket,
+        buffer: &mut [u8],
+    ) -> Result<bool, OutboxError<Self::Error>>;
 
-    /// Forgets the dead letters up to and with `ticket`.
-    fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), Self::Error>;
+    /// Forgets dead letters, durably; after an error none of them.
+    fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<Self::Error>>;
 }
 
 impl<O: Outbox + ?Sized> Outbox for &mut O {
@@ -199,37 +315,84 @@ impl<O: Outbox + ?Sized> Outbox for &mut O {
         jobs: &JobKeys,
         report: &[u8],
         now: MonoTime,
-    ) -> Result<Ticket, Self::Error> {
-        (**self).append(jobs, report, now)
+        wall: Option<WallTime>,
+    ) -> Result<Ticket, OutboxError<Self::Error>> {
+        (**self).append(jobs, report, now, wall)
     }
-    fn front(&mut self) -> Result<Option<Front>, Self::Error> {
-        (**self).front()
+
+    fn next(&mut self, after: Option<Ticket>) -> Result<Option<Waiting>, OutboxError<Self::Error>> {
+        (**self).next(after)
     }
-    fn read_front(&mut self, buffer: &mut [u8]) -> Result<bool, Self::Error> {
-        (**self).read_front(buffer)
+
+    fn job_keys(&mut self, ticket: Ticket) -> Result<JobKeys, OutboxError<Self::Error>> {
+        (**self).job_keys(ticket)
     }
-    fn settle_front(&mut self, fate: Fate, buffer: &[u8]) -> Result<(), Self::Error> {
-        (**self).settle_front(fate, buffer)
+
+    fn read(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<Self::Error>> {
+        (**self).read(ticket, buffer)
     }
+
+    fn is_superseded(&mut self, ticket: Ticket) -> Result<bool, OutboxError<Self::Error>> {
+        (**self).is_superseded(ticket)
+    }
+
+    fn settle(
+        &mut self,
+        ticket: Ticket,
+        fate: Fate,
+        report: &[u8],
+        when_full: WhenLettersFull,
+    ) -> Result<(), OutboxError<Self::Error>> {
+        (**self).settle(ticket, fate, report, when_full)
+    }
+
+    fn room_ahead(&self) -> usize {
+        (**self).room_ahead()
+    }
+
+    fn pin(&mut self, ticket: Option<Ticket>) {
+        (**self).pin(ticket)
+    }
+
     fn waiting(&self) -> u64 {
         (**self).waiting()
     }
+
     fn ledger(&self) -> Ledger {
         (**self).ledger()
     }
-    fn flush(&mut self) -> Result<(), Self::Error> {
+
+    fn flush(&mut self) -> Result<(), OutboxError<Self::Error>> {
         (**self).flush()
     }
-    fn tick(&mut self, now: MonoTime) -> Result<(), Self::Error> {
+
+    fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<Self::Error>> {
         (**self).tick(now)
     }
-    fn dead_letter(&mut self, after: Option<Ticket>) -> Result<Option<DeadLetter>, Self::Error> {
+
+    fn dead_letter(
+        &mut self,
+        after: Option<Ticket>,
+    ) -> Result<Option<DeadLetter>, OutboxError<Self::Error>> {
         (**self).dead_letter(after)
     }
-    fn read_dead_letter(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, Self::Error> {
+
+    fn find_dead_letter(
+        &mut self,
+        ticket: Ticket,
+    ) -> Result<Option<DeadLetter>, OutboxError<Self::Error>> {
+        (**self).find_dead_letter(ticket)
+    }
+
+    fn read_dead_letter(
+        &mut self,
+        ticket: Ticket,
+        buffer: &mut [u8],
+    ) -> Result<bool, OutboxError<Self::Error>> {
         (**self).read_dead_letter(ticket, buffer)
     }
-    fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), Self::Error> {
-        (**self).forget_dead_letters(ticket)
+
+    fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<Self::Error>> {
+        (**self).forget_dead_letters(which)
     }
 }

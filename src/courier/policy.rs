@@ -23,15 +23,32 @@ pub struct Policy {
     /// answer is not counted against its report, since the network is down. Once it is back, each answer halves the back-off, and
     /// the next report waits that long: what waited goes out within a few minutes, not at once. Default: 5.
     pub open_circuit_after: u32,
-    /// How often one report is tried before it is given up. Default: `None`, until it is delivered: one that the service
-    /// always answers with an error of its own then holds up those behind it.
+    /// How often one report is sent before it is given up, whatever came back; what never went out does not count. Default: `None`.
     pub max_attempts: Option<u32>,
     /// How long one report is tried before it is given up, from its first attempt since the start. Default: `None`.
     pub max_time_ms: Option<u64>,
+    /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
+    /// attempts, each followed by another report that was accepted. Default: 8.
+    pub refuse_after: u32,
+    /// What is sent of a backlog. Default: all of it.
+    pub backlog: Backlog,
+    /// What to do when there is no room for another dead letter. Default: drop the oldest, and count them.
+    pub when_letters_full: WhenLettersFull,
     /// The first attempt after the start comes at random within this time, so that many nodes do not come at once. Default: 30 s.
     pub start_spread_ms: u64,
     /// A clock that differs from the server's by more is corrected when credentials fail. Default: 60 s.
     pub max_clock_skew_ms: u64,
+}
+
+/// What is sent of the reports that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backlog {
+    /// All of them.
+    #[default]
+    KeepAll,
+    /// Those that say the newest of some job: what newer waiting reports supersede is dropped before it is sent, so that after an outage
+    /// each job is current at once. A final status yields only to a final one.
+    LatestPerJob,
 }
 
 impl Default for Policy {

@@ -2,7 +2,20 @@
 
 use core::fmt;
 
-/// Segments of bytes, each written from front to back.
+/// What the segments of a storage may be, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageLimits {
+    /// The length of a segment, unless a report needs a longer one. A multiple of `write_unit`.
+    pub segment: usize,
+    /// The length of the longest segment there can be.
+    pub longest_segment: usize,
+    /// What all segments together may have.
+    pub total: usize,
+    /// Everything is written at multiples of this, in multiples of it: 8, 16 or 32.
+    pub write_unit: usize,
+}
+
+/// Segments of bytes, each written from front to back, but for its last bytes.
 ///
 /// A log has two of these: one for what waits, one for the dead letters.
 pub trait Storage {
@@ -12,8 +25,8 @@ pub trait Storage {
     /// Gives the id and length of each segment there is, in any order.
     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Self::Error>;
 
-    /// The length that a new segment has at the least, and the length that all together may have.
-    fn limits(&self) -> (usize, usize);
+    /// What its segments may be. Always the same.
+    fn limits(&self) -> StorageLimits;
 
     /// Makes a segment that reads as all 0x00 or all 0xFF. When this returns it survives a power cut, and its room is set aside.
     /// An id is used only once. After an error it is either not there or all blank.
@@ -22,7 +35,8 @@ pub trait Storage {
     /// Fills `buffer` from `offset` on; never past the end.
     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), Self::Error>;
 
-    /// Writes at `offset`, a multiple of 8. No byte is written twice, and the length is a multiple of 8.
+    /// Writes at `offset`; both it and the length are multiples of [`StorageLimits::write_unit`]. No byte is written twice. The last
+    /// bytes of a segment are written when it is made, the others from front to back.
     /// It may reach the device late, in parts and in any order, until [`sync`](Self::sync).
     fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), Self::Error>;
 
@@ -39,7 +53,7 @@ impl<S: Storage + ?Sized> Storage for &mut S {
     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Self::Error> {
         (**self).list(each)
     }
-    fn limits(&self) -> (usize, usize) {
+    fn limits(&self) -> StorageLimits {
         (**self).limits()
     }
     fn create(&mut self, id: u32, len: usize) -> Result<(), Self::Error> {

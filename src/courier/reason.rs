@@ -1,0 +1,261 @@
+//! Why a report is not delivered: short enough to be kept with it.
+
+use core::fmt::{self, Write};
+
+use crate::code::Code;
+use crate::exchange::{Outcome, Reply};
+use crate::time::WallTime;
+
+/// Text of at most `N` bytes of UTF-8, cut on a character's border. Control characters become spaces, so that it fits into a log line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ShortText<const N: usize> {
+    bytes: [u8; N],
+    len: u8,
+}
+
+impl<const N: usize> ShortText<N> {
+    /// No text.
+    pub const EMPTY: Self = ShortText {
+        bytes: [0; N],
+        len: 0,
+    };
+
+    /// As much of `text` as fits.
+    pub fn new(text: &str) -> Self {
+        let mut this = Self::EMPTY;
+        let _ = this.write_str(text);
+        this
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        core::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl<const N: usize> Write for ShortText<N> {
+    /// Never fails: what does not fit is left out.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            let c = if c.is_control() { ' ' } else { c };
+            let end = usize::from(self.len).saturating_add(c.len_utf8());
+            let Some(room) = self.bytes.get_mut(usize::from(self.len)..end) else {
+                // What comes after a cut must not be put behind it.
+                break;
+            };
+            let Ok(len) = u8::try_from(end) else { break };
+            let mut utf8 = [0; 4];
+            for (to, from) in room.iter_mut().zip(c.encode_utf8(&mut utf8).bytes()) {
+                *to = from;
+            }
+            self.len = len;
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> Default for ShortText<N> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl<const N: usize> fmt::Debug for ShortText<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl<const N: usize> fmt::Display for ShortText<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Bytes kept of an `error_code`.
+pub const MAX_ERROR_CODE: usize = 24;
+/// Bytes kept of a reason's text; fewer where there is no heap.
+pub const MAX_REASON_TEXT: usize = if cfg!(feature = "alloc") { 120 } else { 40 };
+
+/// What kind of reason it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A response came, and means this.
+    Answered(Outcome),
+    /// None came: [`Code::NotSent`], [`Code::MayHaveArrived`], a setting such as [`Code::Tls`] that cannot work; or the report
+    /// must not be sent any more, [`Code::Overtaken`].
+    Failed(Code),
+}
+
+impl Cause {
+    /// For storage and other languages: the number of the outcome, or that of the code and 1000.
+    pub const fn number(self) -> u16 {
+        match self {
+            Cause::Answered(outcome) => outcome.number() as u16,
+            Cause::Failed(code) => code.number().saturating_add(1000),
+        }
+    }
+
+    /// Reads [`number`](Self::number).
+    pub fn from_number(number: u16) -> Option<Self> {
+        match number.checked_sub(1000) {
+            Some(code) => Code::from_number(code).map(Cause::Failed),
+            None => Outcome::ALL
+                .into_iter()
+                .find(|outcome| u16::from(outcome.number()) == number)
+                .map(Cause::Answered),
+        }
+    }
+}
+
+/// Why a report was not delivered by an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What kind of reason.
+    pub cause: Cause,
+    /// The HTTP status of the response; 0 if there was none.
+    pub status: u16,
+    /// The response's `error_code`.
+    pub error_code: ShortText<MAX_ERROR_CODE>,
+    /// The response's own words, or those of the system or of TLS.
+    pub text: ShortText<MAX_REASON_TEXT>,
+}
+
+impl Reason {
+    /// A response with this status.
+    pub const fn answered(outcome: Outcome, status: u16) -> Self {
+        Reason {
+            cause: Cause::Answered(outcome),
+            status,
+            error_code: ShortText::EMPTY,
+            text: ShortText::EMPTY,
+        }
+    }
+
+    /// No response.
+    pub const fn failed(code: Code) -> Self {
+        Reason {
+            cause: Cause::Failed(code),
+            status: 0,
+            error_code: ShortText::EMPTY,
+            text: ShortText::EMPTY,
+        }
+    }
+
+    /// The same with words of its own.
+    #[must_use]
+    pub fn with_text(mut self, text: &str) -> Self {
+        self.text = ShortText::new(text);
+        self
+    }
+
+    /// The same with an `error_code`.
+    #[must_use]
+    pub fn with_error_code(mut self, error_code: &str) -> Self {
+        self.error_code = ShortText::new(error_code);
+        self
+    }
+}
+
+impl fmt::Display for Reason {
+    /// `refused: 400 DLI.0001 the reason`, or `not sent: connection refused`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cause {
+            Cause::Answered(outcome) => write!(f, "{outcome}: {}", self.status)?,
+            Cause::Failed(code) => code.fmt(f)?,
+        }
+        if !self.error_code.is_empty() {
+            write!(f, " {}", self.error_code)?;
+        }
+        if !self.text.is_empty() {
+            let colon = if self.status == 0 { ":" } else { "" };
+            write!(f, "{colon} {}", self.text)?;
+        }
+        Ok(())
+    }
+}
+
+/// What came back from one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What came, and what was said.
+    pub reason: Reason,
+    /// What the server asks to wait.
+    pub retry_after_ms: Option<u64>,
+    /// By how much the server's clock is ahead of this node's, uncorrected.
+    pub clock_skew_ms: Option<i64>,
+}
+
+impl Event {
+    /// No connection: not sent.
+    pub const NOT_SENT: Event = Event::failed(Code::NotSent);
+    /// It went out, and no whole response came.
+    pub const MAY_HAVE_ARRIVED: Event = Event::failed(Code::MayHaveArrived);
+
+    /// A response.
+    pub const fn answered(outcome: Outcome, status: u16) -> Self {
+        Event {
+            reason: Reason::answered(outcome, status),
+            retry_after_ms: None,
+            clock_skew_ms: None,
+        }
+    }
+
+    /// No response: [`Code::NotSent`], [`Code::MayHaveArrived`], or a setting that cannot work.
+    pub const fn failed(code: Code) -> Self {
+        Event {
+            reason: Reason::failed(code),
+            retry_after_ms: None,
+            clock_skew_ms: None,
+        }
+    }
+
+    /// The same with words of its own.
+    #[must_use]
+    pub fn with_text(mut self, text: &str) -> Self {
+        self.reason = self.reason.with_text(text);
+        self
+    }
+
+    /// The same with a wait that the server asks for.
+    #[must_use]
+    pub const fn with_retry_after_ms(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
+    }
+
+    /// The same with the difference of the clocks.
+    #[must_use]
+    pub const fn with_clock_skew_ms(mut self, ms: i64) -> Self {
+        self.clock_skew_ms = Some(ms);
+        self
+    }
+
+    /// From a response that came at `now` by this node's uncorrected clock.
+    pub fn from_reply(reply: &Reply<'_>, now: WallTime) -> Self {
+        let mut reason = Reason::answered(reply.outcome, reply.status);
+        let texts = [(reply.error_code, true), (reply.error_msg.or(reply.message), false)];
+        for (text, is_code) in texts {
+            for c in text.iter().flat_map(|text| text.chars()) {
+                let mut utf8 = [0; 4];
+                let c: &str = c.encode_utf8(&mut utf8);
+                // Never fails.
+                let _ = match is_code {
+                    true => reason.error_code.write_str(c),
+                    false => reason.text.write_str(c),
+                };
+            }
+        }
+        Event {
+            reason,
+            retry_after_ms: reply.retry_after_ms(now),
+            clock_skew_ms: reply.clock_skew_ms(now),
+        }
+    }
+}
