@@ -1,222 +1,529 @@
-//! The dead letters: a log of the reports that will not be sent. The oldest make room for the newest.
+//! The dead letters, in a log of their own.
+//!
+//! Letters are numbered in the order in which they died, from 1, in `count` of their records; a segment's `first` is such a number. What forgets
+//! one names its number. With a heap there is an index of the letters by number and by ticket; without, a walk finds them.
+//!
+//! A letter is durable before its report leaves the queue, so after a crash both may be there: then the letter counts, see
+//! [`LogOutbox::open`](super::LogOutbox::open).
 
-use super::outbox::LogError;
-use super::record::{Kind, REASON, RecordHeader, SegmentFront, SegmentHeader};
-use super::segments::{Place, Segments};
+use super::super::outbox::{DeadLetter, Forget, OutboxError, Ticket, WhenLettersFull};
+use super::super::reason::Reason;
+use super::ahead::{Ahead, Range};
+use super::compact::{Keeper, Note, Window};
+use super::index::Index;
+use super::record::{
+    CHECKPOINT, Checkpoint, Counter, FORGET_UP_TO, Kind, LETTER_EXPIRED, MAX_LETTER_PREFIX, Meta,
+    RecordHeader, SEGMENT_HEADER, SegmentFront, SegmentHeader, Store, letter_from, letter_prefix,
+};
+use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
-use crate::courier::outbox::{DeadLetter, Ledger, Ticket};
-use crate::courier::policy::Reason;
+
+/// Left at the end of each segment for what forgets its letters, and for a checkpoint.
+const FORGETS: usize = 8;
 
 #[derive(Debug)]
-pub(super) struct Letters<D, const MAX: usize> {
-    segments: Segments<D, MAX>,
-    /// Those up to this are forgotten.
-    forgotten: u64,
-    last: u64,
+pub(super) struct Letters<S, const MAX: usize> {
+    pub(super) segments: Segments<S, MAX>,
+    pub(super) state: Checkpoint,
+    index: Index,
+    /// What was forgotten after `state.cursor`. With a heap the index says it.
+    forgotten: Ahead,
+    /// How many there are.
+    pub(super) count: u64,
+    /// The one listed last, and where it stands.
+    listed: Option<(Ticket, Place)>,
+    /// They were read. If that failed it is tried again when one is to be written.
+    is_loaded: bool,
 }
 
-impl<D, const MAX: usize> Letters<D, MAX> {
-    pub(super) const fn over(segments: Segments<D, MAX>) -> Self {
+/// A letter that was found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) place: Place,
+    pub(super) header: RecordHeader,
+}
+
+impl<S, const MAX: usize> Letters<S, MAX> {
+    pub(super) const fn new(storage: S) -> Self {
         Letters {
-            segments,
-            forgotten: 0,
-            last: 0,
+            segments: Segments::new(storage, Store::Letters, 1),
+            state: Checkpoint::new(),
+            index: Index::new(),
+            forgotten: Ahead::new(),
+            count: 0,
+            listed: None,
+            is_loaded: false,
         }
+    }
+
+    /// How many are gone for good, but for those that were forgotten.
+    pub(super) fn dropped(&self) -> u64 {
+        self.state.get(Counter::DROPPED)
+    }
+
+    fn is_forgotten(&self, number: u64) -> bool {
+        number <= self.state.cursor
+            || self.forgotten.find(number).is_some()
+            || self.index.lacks(number)
     }
 }
 
-impl<D: Storage, const MAX: usize> Letters<D, MAX> {
+impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     /// Finds the letters there are.
-    pub(super) fn open(&mut self) -> Result<(), LogError<D::Error>> {
-        self.segments.open()?;
-        for segment in 0..self.segments.list.len() {
-            if let SegmentFront::Header(header) = self.segments.read_front_at(segment)? {
-                self.forgotten = self.forgotten.max(header.cursor);
+    pub(super) fn load(&mut self, spool: u64) -> Result<(), OutboxError<S::Error>> {
+        if self.is_loaded {
+            return Ok(());
+        }
+        self.segments.list.clear();
+        self.segments.foreign = 0;
+        self.segments.load(spool)?;
+        self.segments.reopen();
+        for index in 0..self.segments.list.len() {
+            let Some(segment) = self.segments.list.get(index).copied() else {
+                break;
+            };
+            if let Ok(SegmentFront::Header(header)) =
+                self.segments.read_front(segment.id, segment.len)
+            {
+                self.state.join(&header.checkpoint);
             }
         }
+        self.read_records();
+        self.is_loaded = true;
+        let known = [Counter::FORGOTTEN, Counter::DROPPED].map(|c| self.state.get(c));
+        let found = known.into_iter().fold(self.count, u64::saturating_add);
+        let lost = self.state.get(Counter::BURIED).saturating_sub(found);
+        self.state.add(Counter::DROPPED, lost);
+        self.segments.skip_unit();
+        Ok(())
+    }
+
+    fn read_records(&mut self) {
+        let mut newest = 0;
         let mut at = self.segments.start();
-        while let Some((place, header)) = self.segments.next(at)? {
-            at = place.plus(header.record_len());
+        while let Some((place, header)) = self.segments.next(at) {
+            at = self.segments.after(place, &header);
             match header.kind {
-                Kind::Dead => self.last = self.last.max(header.seq),
-                Kind::Mark => self.forgotten = self.forgotten.max(header.seq),
+                Kind::Letter if header.count > newest => {
+                    newest = header.count;
+                    // The write of the last one may have been cut.
+                    if self.segments.is_whole(place, &header) {
+                        self.state.raise(Counter::BURIED, header.count);
+                        self.index.insert(header.count, header.seq, place);
+                    }
+                }
+                Kind::Forgotten => {
+                    self.forget_in_memory(header.seq, header.detail == FORGET_UP_TO);
+                    self.state.raise(Counter::FORGOTTEN, header.count);
+                }
+                Kind::Checkpoint | Kind::Commit => {
+                    let mut state = [0; CHECKPOINT];
+                    let read = self.segments.read(place, 0, &mut state).is_ok();
+                    if read && header.len >= CHECKPOINT && self.segments.is_whole(place, &header) {
+                        let state = Checkpoint::decode(&state);
+                        state.iter().for_each(|state| self.state.join(state));
+                    }
+                }
                 _ => {}
             }
         }
-        Ok(())
-    }
-
-    /// Keeps a copy of a report. What fails of it can be made up for by [`make_durable`](Self::make_durable).
-    pub(super) fn bury(&mut self, seq: u64, reason: Reason, bytes: &[u8]) {
-        // If it is there, a crash came between this and the mark.
-        if self.last >= seq {
-            return;
-        }
-        let [low, high] = reason.number().to_le_bytes();
-        let prefix = [low, high, 0, 0, 0, 0, 0, 0];
-        // Twice: a storage may throw away what it cannot sync.
-        for _ in 0..2 {
-            let is_there = |this: &mut Self| matches!(this.find(|n| n == seq), Ok(Some(_)));
-            if !is_there(self) && self.append(Kind::Dead, seq, &prefix, bytes).is_err() {
-                continue;
-            }
-            if self.make_durable().is_ok() && is_there(self) {
-                break;
-            }
-        }
-        self.last = seq;
-    }
-
-    /// Makes durable all that can be read.
-    pub(super) fn make_durable(&mut self) -> Result<(), LogError<D::Error>> {
-        if !self.is_suspect() && self.segments.sync().is_ok() {
-            return Ok(());
-        }
-        // Into a new segment, since a second sync of the old one would prove nothing.
-        let mut size = 0usize;
-        self.each_suspect(None, |_, _, header| {
-            size = size.saturating_add(header.record_len());
-            Ok(())
-        })?;
-        self.make_room(size)?;
-        let new = self.segments.end_of_log().id;
-        let copied = self.each_suspect(Some(new), Segments::append_copy);
-        match copied.and_then(|()| self.segments.sync()) {
-            Ok(()) => self.segments.trust(),
-            Err(error) => {
-                self.segments.discard_newest();
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the letters that may be gone after a power cut, as far as they stand before the segment `until`.
-    fn each_suspect(
-        &mut self,
-        until: Option<u32>,
-        mut each: impl FnMut(
-            &mut Segments<D, MAX>,
-            Place,
-            &RecordHeader,
-        ) -> Result<(), LogError<D::Error>>,
-    ) -> Result<(), LogError<D::Error>> {
-        let there = |place: &Place| self.segments.list.iter().any(|s| s.id == place.id);
-        let suspect = self.segments.suspect().filter(there);
-        let mut at = suspect.unwrap_or(self.segments.start());
-        while let Some((place, header)) = self.segments.next(at)? {
-            if Some(place.id) == until {
-                break;
-            }
-            at = place.plus(header.record_len());
-            if self.is_kept(place, &header)? {
-                each(&mut self.segments, place, &header)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether some letters may be gone after a power cut.
-    pub(super) fn is_suspect(&self) -> bool {
-        self.segments.suspect().is_some()
-    }
-
-    /// Takes them as they are.
-    pub(super) fn trust(&mut self) {
-        self.segments.trust();
-    }
-
-    /// The oldest letter behind `after`.
-    pub(super) fn next(&mut self, after: u64) -> Result<Option<DeadLetter>, LogError<D::Error>> {
-        let Some((place, header)) = self.find(|seq| seq > after)? else {
-            return Ok(None);
-        };
-        let mut reason = [0; 2];
-        self.segments.read(place, 0, &mut reason)?;
-        Ok(Some(DeadLetter {
-            ticket: Ticket(header.seq),
-            reason: Reason::from_number(u16::from_le_bytes(reason)),
-            len: header.len.saturating_sub(REASON),
-        }))
-    }
-
-    pub(super) fn read(&mut self, seq: u64, buffer: &mut [u8]) -> Result<bool, LogError<D::Error>> {
-        match self.find(|number| number == seq)? {
-            Some((place, header)) => self.segments.read_body(place, &header, buffer),
-            None => Ok(false),
-        }
-    }
-
-    /// Forgets those up to `seq`; after an error none of them.
-    pub(super) fn forget(&mut self, seq: u64) -> Result<(), LogError<D::Error>> {
-        if self.segments.list.is_empty() {
-            return Ok(());
-        }
-        let before = self.forgotten;
-        self.forgotten = before.max(seq.min(self.last));
-        let noted = self.append(Kind::Mark, self.forgotten, &[], &[]);
-        noted.and_then(|()| self.make_durable()).inspect_err(|_| {
-            self.forgotten = before;
-        })?;
-        let keep = match self.find(|_| true)? {
-            Some((place, _)) => Some(place.id),
-            None => self.segments.list.last().map(|last| last.id),
-        };
-        if let Some(id) = keep {
-            self.segments.discard_before(id);
-        }
-        Ok(())
-    }
-
-    fn append(
-        &mut self,
-        kind: Kind,
-        seq: u64,
-        prefix: &[u8],
-        body: &[u8],
-    ) -> Result<(), LogError<D::Error>> {
-        let payload = prefix.len().saturating_add(body.len());
-        if !self.segments.has_room(payload) {
-            self.make_room(payload)?;
-        }
-        self.segments.append(kind, seq, prefix, body)
-    }
-
-    /// A new segment, whose header says what is forgotten.
-    fn make_room(&mut self, payload: usize) -> Result<(), LogError<D::Error>> {
-        let header = SegmentHeader {
-            from: 0,
-            to: 0,
-            next_seq: 0,
-            cursor: self.forgotten,
-            ledger: Ledger::default(),
-        };
-        loop {
-            match self.segments.roll(header, payload) {
-                Err(LogError::Full) if self.segments.discard_oldest()? => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// The first whole letter of those wanted: after a failed sync there may be a second copy.
-    fn find(
-        &mut self,
-        wanted: impl Fn(u64) -> bool,
-    ) -> Result<Option<(Place, RecordHeader)>, LogError<D::Error>> {
+        self.count = 0;
         let mut at = self.segments.start();
-        while let Some((place, header)) = self.segments.next(at)? {
-            at = place.plus(header.record_len());
-            if wanted(header.seq) && self.is_kept(place, &header)? {
-                return Ok(Some((place, header)));
-            }
+        while let Some(found) = self.next_from(at) {
+            at = self.segments.after(found.place, &found.header);
+            self.count = self.count.saturating_add(1);
+            let size = self.segments.record_len(found.header.len);
+            self.segments.count_live(found.place, size, true);
         }
-        Ok(None)
     }
 
-    fn is_kept(&mut self, place: Place, header: &RecordHeader) -> Result<bool, LogError<D::Error>> {
-        Ok(header.kind == Kind::Dead
-            && header.seq > self.forgotten
-            && self.segments.is_whole(place, header)?)
+    /// The next whole letter at this place or after it.
+    fn next_from(&mut self, mut at: Place) -> Option<Found> {
+        while let Some((place, header)) = self.segments.next(at) {
+            at = self.segments.after(place, &header);
+            if self.is_kept(place, &header) && self.segments.is_whole(place, &header) {
+                return Some(Found { place, header });
+            }
+        }
+        None
+    }
+
+    fn is_kept(&self, place: Place, header: &RecordHeader) -> bool {
+        header.kind == Kind::Letter
+            && !self.is_forgotten(header.count)
+            && self.index.place(header.count).is_none_or(|known| known == place)
+    }
+
+    /// Whether a report of this length could ever be kept.
+    pub(super) fn could_hold(&self, report: usize) -> bool {
+        let limits = self.segments.storage.limits();
+        let record = self.record_len(MAX_LETTER_PREFIX.saturating_add(report));
+        let needed = self.segments.segment_len(record.saturating_add(self.reserve()));
+        needed <= limits.longest_segment && needed <= limits.total
+    }
+
+    fn record_len(&self, payload: usize) -> usize {
+        self.segments.record_len(payload)
+    }
+
+    fn reserve(&self) -> usize {
+        let forgets = self.record_len(0).saturating_mul(FORGETS);
+        forgets.saturating_add(self.record_len(CHECKPOINT))
+    }
+
+    /// Keeps a copy of a report. When this returns it is durable.
+    pub(super) fn bury(
+        &mut self,
+        seq: u64,
+        expired: bool,
+        reason: &Reason,
+        meta: &Meta,
+        report: &[u8],
+        when_full: WhenLettersFull,
+    ) -> Result<(), OutboxError<S::Error>> {
+        self.rewrite_unsynced()?;
+        if self.find(Ticket(seq)).is_some() {
+            // A crash or an error came between this and what settles the report.
+            return self.segments.sync();
+        }
+        let prefix = letter_prefix(meta, reason);
+        let size = self.record_len(prefix.len().saturating_add(report.len()));
+        let with_reserve = size.saturating_add(self.reserve());
+        if !self.segments.has_room(with_reserve) {
+            self.make_room(with_reserve, when_full)?;
+        }
+        let number = self.state.get(Counter::BURIED).saturating_add(1);
+        let detail = if expired { LETTER_EXPIRED } else { 0 };
+        let header = header_of(Kind::Letter, detail, seq, number);
+        let place = self.segments.append(header, &prefix, report)?;
+        self.state.set(Counter::BURIED, number);
+        self.index.insert(number, seq, place);
+        self.count = self.count.saturating_add(1);
+        self.segments.count_live(place, size, true);
+        self.segments.sync()
+    }
+
+    /// Makes durable what is not yet.
+    pub(super) fn make_durable(&mut self) -> Result<(), OutboxError<S::Error>> {
+        self.rewrite_unsynced()?;
+        self.segments.discard_pending();
+        self.segments.sync()
+    }
+
+    /// Writes a segment anew whose sync failed: a second sync of it would prove nothing.
+    fn rewrite_unsynced(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if self.segments.unsynced_from().is_some() {
+            self.segments.discard_pending();
+            if let Some(first) = self.segments.list.len().checked_sub(1) {
+                self.compact(Window { first, count: 1 })?;
+            }
+            self.segments.trust();
+        }
+        Ok(())
+    }
+
+    /// Notes that no ticket from `reserved` on was given out.
+    pub(super) fn reserve_tickets(&mut self, reserved: u64) -> Result<(), OutboxError<S::Error>> {
+        self.rewrite_unsynced()?;
+        self.state.reserved = self.state.reserved.max(reserved);
+        self.note()
+    }
+
+    /// Writes how things stand, durably. Drops no letter for that.
+    fn note(&mut self) -> Result<(), OutboxError<S::Error>> {
+        let payload = self.state.encode();
+        let size = self.record_len(payload.len());
+        if self.segments.has_room(size) {
+            let header = header_of(Kind::Checkpoint, 0, 0, 0);
+            self.segments.append(header, &payload, &[])?;
+        } else {
+            // The header of a new segment says it.
+            self.make_room(self.reserve(), WhenLettersFull::Hold)?;
+        }
+        self.segments.sync()
+    }
+
+    /// A letter, and its place in the listing: the one after `after`; the first without, or if `after` is not there.
+    pub(super) fn next(&mut self, after: Option<Ticket>) -> Option<Found> {
+        let mut at = self.segments.start();
+        if let Some(after) = after {
+            match self.listed {
+                Some((ticket, place)) if ticket == after && self.has_segment(place) => at = place,
+                _ => {
+                    if let Some(found) = self.find(after) {
+                        at = self.segments.after(found.place, &found.header);
+                    }
+                }
+            }
+        }
+        let found = self.next_from(at)?;
+        let end = self.segments.after(found.place, &found.header);
+        self.listed = Some((Ticket(found.header.seq), end));
+        Some(found)
+    }
+
+    fn has_segment(&self, place: Place) -> bool {
+        self.segments.list.iter().any(|s| s.id == place.id)
+    }
+
+    /// The letter of this ticket.
+    pub(super) fn find(&mut self, ticket: Ticket) -> Option<Found> {
+        #[cfg(feature = "alloc")]
+        {
+            let place = self.index.find(ticket.0)?;
+            let header = self.segments.header_at(place.id, place.offset, usize::MAX)?;
+            let is_it = header.kind == Kind::Letter && header.seq == ticket.0;
+            (is_it && self.segments.is_whole(place, &header)).then_some(Found { place, header })
+        }
+        #[cfg(not(feature = "alloc"))]
+        {
+            let mut at = self.segments.start();
+            loop {
+                let found = self.next_from(at)?;
+                if found.header.seq == ticket.0 {
+                    return Some(found);
+                }
+                at = self.segments.after(found.place, &found.header);
+            }
+        }
+    }
+
+    /// What a letter says.
+    pub(super) fn describe(&mut self, found: &Found) -> Option<DeadLetter> {
+        let mut bytes = [0; MAX_LETTER_PREFIX];
+        let len = bytes.len().min(found.header.len);
+        let bytes = bytes.get_mut(..len)?;
+        self.segments.read(found.place, 0, bytes).ok()?;
+        let (reason, prefix) = letter_from(bytes)?;
+        Some(DeadLetter {
+            ticket: Ticket(found.header.seq),
+            reason,
+            len: found.header.len.saturating_sub(prefix),
+        })
+    }
+
+    pub(super) fn read(
+        &mut self,
+        ticket: Ticket,
+        buffer: &mut [u8],
+    ) -> Result<bool, OutboxError<S::Error>> {
+        let Some(found) = self.find(ticket) else {
+            return Ok(false);
+        };
+        let Some(letter) = self.describe(&found) else {
+            return Ok(false);
+        };
+        let mut prefix = [0; MAX_LETTER_PREFIX];
+        let len = found.header.len.saturating_sub(letter.len);
+        let prefix = prefix.get_mut(..len).unwrap_or_default();
+        self.segments.read_body(found.place, &found.header, prefix, buffer)
+    }
+
+    /// Forgets letters, durably; after an error none of them.
+    pub(super) fn forget(&mut self, which: Forget) -> Result<(), OutboxError<S::Error>> {
+        self.rewrite_unsynced()?;
+        let (ticket, up_to) = match which {
+            Forget::One(ticket) => (ticket, false),
+            Forget::UpTo(ticket) => (ticket, true),
+        };
+        let Some(found) = self.find(ticket) else {
+            return Ok(());
+        };
+        let number = found.header.count;
+        let mut forgotten = 0u64;
+        let mut at = self.segments.start();
+        let mut freed = heapless::Vec::<(u32, usize), MAX>::new();
+        while let Some(next) = self.next_from(at) {
+            at = self.segments.after(next.place, &next.header);
+            let goes = next.header.count == number || (up_to && next.header.count < number);
+            if goes {
+                forgotten = forgotten.saturating_add(1);
+                let size = self.record_len(next.header.len);
+                match freed.iter_mut().find(|(id, _)| *id == next.place.id) {
+                    Some((_, bytes)) => *bytes = bytes.saturating_add(size),
+                    // As many as there are segments.
+                    None => _ = freed.push((next.place.id, size)),
+                }
+            }
+            if next.header.count >= number {
+                break;
+            }
+        }
+        if !cfg!(feature = "alloc") && !up_to && self.forgotten.room() == 0 {
+            return Err(OutboxError::LettersFull);
+        }
+        let total = self.state.get(Counter::FORGOTTEN).saturating_add(forgotten);
+        let detail = if up_to { FORGET_UP_TO } else { 0 };
+        let header = header_of(Kind::Forgotten, detail, number, total);
+        let size = self.record_len(0);
+        if !self.segments.has_room(size) {
+            self.make_room(self.reserve(), WhenLettersFull::Hold)?;
+        }
+        self.segments.append(header, &[], &[])?;
+        self.segments.sync()?;
+        self.state.set(Counter::FORGOTTEN, total);
+        self.forget_in_memory(number, up_to);
+        self.count = self.count.saturating_sub(forgotten);
+        for (id, bytes) in freed {
+            let place = Place { id, offset: 0 };
+            self.segments.count_live(place, bytes, false);
+        }
+        self.reclaim();
+        Ok(())
+    }
+
+    fn forget_in_memory(&mut self, number: u64, up_to: bool) {
+        self.index.forget(number, up_to);
+        if up_to {
+            self.state.cursor = self.state.cursor.max(number);
+            self.forgotten.drop_until(self.state.cursor);
+        } else if !cfg!(feature = "alloc") {
+            let range = Range {
+                first: number,
+                last: number,
+                end: None,
+            };
+            let _ = self.forgotten.insert(range);
+        }
+    }
+
+    /// Discards the oldest segments, if no letter in them is kept.
+    fn reclaim(&mut self) {
+        self.segments.discard_pending();
+        while let [first, second, ..] = self.segments.list.as_slice() {
+            let (id, live, next) = (first.id, first.live, second.first);
+            if live > 0 {
+                return;
+            }
+            // What is forgotten must stay so without the records that say it.
+            let before = self.state.cursor;
+            self.state.cursor = before.max(next.saturating_sub(1));
+            if self.note().is_err() || self.segments.list.first().is_none_or(|f| f.id != id) {
+                return;
+            }
+            self.forgotten.drop_until(self.state.cursor);
+            self.segments.remove(id);
+        }
+    }
+
+    /// A new segment, whose header says how things stand. Before letters are dropped for it, what is forgotten is left out of others.
+    fn make_room(
+        &mut self,
+        records: usize,
+        when_full: WhenLettersFull,
+    ) -> Result<(), OutboxError<S::Error>> {
+        let limits = self.segments.storage.limits();
+        let needed = self.segments.segment_len(records);
+        if needed > limits.longest_segment || needed > limits.total {
+            return Err(OutboxError::TooLarge);
+        }
+        self.reclaim();
+        loop {
+            let header = SegmentHeader {
+                identity: self.segments.identity(0),
+                first: self.state.get(Counter::BURIED).saturating_add(1),
+                last: 0,
+                checkpoint: self.state,
+            };
+            match self.segments.roll(header, records) {
+                Err(OutboxError::Full) => {}
+                rolled => return rolled,
+            }
+            let free = limits.total.saturating_sub(self.segments.total());
+            let is_enough = free.saturating_add(self.segments.reclaimable()) >= needed;
+            if let Some(window) = self.segments.best_window().filter(|_| is_enough) {
+                let before = (self.segments.total(), self.segments.list.len());
+                self.compact(window)?;
+                if (self.segments.total(), self.segments.list.len()) != before {
+                    continue;
+                }
+            }
+            match when_full {
+                WhenLettersFull::DropOldest if self.drop_oldest() => {}
+                _ => return Err(OutboxError::LettersFull),
+            }
+        }
+    }
+
+    /// Drops the letters of the oldest segment; `false` if there is none. They are counted in the header of the segment that comes next; if a
+    /// crash comes before it, recovery finds that they are missing.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(first) = self.segments.list.first().copied() else {
+            return false;
+        };
+        let until = match self.segments.list.get(1) {
+            Some(second) => second.first.saturating_sub(1),
+            None => self.state.get(Counter::BURIED),
+        };
+        let mut dropped = 0u64;
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.segments.next_in(&first, offset) {
+            offset = self.segments.after(place, &header).offset;
+            if self.is_kept(place, &header) {
+                dropped = dropped.saturating_add(1);
+            }
+        }
+        self.state.add(Counter::DROPPED, dropped);
+        self.count = self.count.saturating_sub(dropped);
+        self.state.cursor = self.state.cursor.max(until);
+        self.index.forget(until, true);
+        self.forgotten.drop_until(self.state.cursor);
+        // If it can, it says so before they are gone.
+        if self.segments.list.len() > 1 && self.segments.has_room(self.record_len(CHECKPOINT)) {
+            let _ = self.note();
+        }
+        self.segments.remove(first.id);
+        true
+    }
+
+    fn compact(&mut self, window: Window) -> Result<(), OutboxError<S::Error>> {
+        let payload = self.state.encode();
+        let note = Note {
+            checkpoint: self.state,
+            payload: &payload,
+        };
+        let oldest = self.segments.list.first().map_or(0, |first| first.first);
+        let mut keeper = LetterKeeper {
+            cursor: self.state.cursor,
+            forgotten: &self.forgotten,
+            index: &mut self.index,
+            oldest,
+        };
+        self.listed = None;
+        self.segments.compact(window, note, &mut keeper)
+    }
+}
+
+/// Keeps letters that are not forgotten, and what forgets those that still stand somewhere.
+struct LetterKeeper<'l> {
+    cursor: u64,
+    forgotten: &'l Ahead,
+    index: &'l mut Index,
+    oldest: u64,
+}
+
+impl<S: Storage, const MAX: usize> Keeper<S, MAX> for LetterKeeper<'_> {
+    fn keeps(
+        &mut self,
+        _: &mut Segments<S, MAX>,
+        place: Place,
+        header: &RecordHeader,
+    ) -> bool {
+        match header.kind {
+            Kind::Letter => {
+                header.count > self.cursor
+                    && self.forgotten.find(header.count).is_none()
+                    && !self.index.lacks(header.count)
+                    && self.index.place(header.count).is_none_or(|known| known == place)
+            }
+            Kind::Forgotten => header.seq > self.cursor && header.seq >= self.oldest,
+            _ => false,
+        }
+    }
+
+    fn moved(&mut self, header: &RecordHeader, to: Place) {
+        if header.kind == Kind::Letter {
+            self.index.moved(header.count, to);
+        }
     }
 }

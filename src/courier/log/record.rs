@@ -1,20 +1,10 @@
-//! The bytes of a log: records, and the header of a segment. All numbers are little-endian.
-//!
-//! A record is a header of 24 bytes, then its payload, filled up with zeros to a multiple of 8:
-//!
-//! | bytes | what |
-//! |---|---|
-//! | 0–1 | 0x1e 0x01, which no JSON text contains |
-//! | 2 | kind |
-//! | 3 | for a report: how many job keys stand in front of its bytes |
-//! | 4–7 | length of the payload |
-//! | 8–15 | sequence number |
-//! | 16–19 | CRC-32C of the payload |
-//! | 20–23 | CRC-32C of bytes 0–19 |
+//! The bytes of a log: records, and the header of a segment, as docs/log-format.md has them. All numbers are little-endian.
 
 use crc::{CRC_32_ISCSI, Crc, Digest, Table};
 
 use super::super::outbox::{JobKey, JobKeys, Ledger};
+use super::super::reason::{Cause, Reason, ShortText};
+use crate::time::WallTime;
 
 /// 16 KiB of tables for speed; where there is no `std`, 1 KiB must do.
 type Tables = Table<{ if cfg!(feature = "std") { 16 } else { 1 } }>;
@@ -38,272 +28,519 @@ impl Checksum {
     }
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
-    CRC.checksum(bytes)
-}
-
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A report: its job keys, then its bytes.
+    /// A report: [`Meta`], its job keys, then its bytes.
     Report,
-    /// Everything up to the sequence number is settled; the payload is the ledger.
-    Mark,
-    /// The reports from the sequence number up to the one in the payload were dropped.
-    Gone,
-    /// A dead letter: its reason in 8 bytes, then its bytes.
-    Dead,
-    /// The end of a merged segment, which from here on stands for the ones it was merged from.
+    /// How things stood: a [`Checkpoint`], then the ranges that were settled ahead.
+    Checkpoint,
+    /// One report is settled: its fate, and the counter of that fate. No payload.
+    Settled,
+    /// A dead letter: [`Meta`], its reason, then its bytes.
+    Letter,
+    /// Dead letters are forgotten: this one, or all before this record up to it. No payload.
+    Forgotten,
+    /// The end of a segment that stands for others, and how many reports or letters it has; then a [`Checkpoint`].
     Commit,
+    /// What a later version wrote and this one may pass over.
+    Other,
 }
 
+/// Kinds from here on may be passed over by a reader that does not know them.
+const SKIPPABLE: u8 = 0x80;
+
 impl Kind {
-    const ALL: [(u8, Kind); 5] = [
+    const ALL: [(u8, Kind); 6] = [
         (1, Kind::Report),
-        (2, Kind::Mark),
-        (3, Kind::Gone),
-        (4, Kind::Dead),
-        (5, Kind::Commit),
+        (2, Kind::Checkpoint),
+        (3, Kind::Settled),
+        (4, Kind::Letter),
+        (5, Kind::Forgotten),
+        (6, Kind::Commit),
     ];
 
     fn number(self) -> u8 {
         Kind::ALL
             .iter()
             .find(|(_, kind)| *kind == self)
-            .map_or(0, |(number, _)| *number)
+            .map_or(SKIPPABLE, |(number, _)| *number)
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        if number >= SKIPPABLE {
+            return Some(Kind::Other);
+        }
+        let known = Kind::ALL.iter().find(|(known, _)| *known == number);
+        known.map(|(_, kind)| *kind)
     }
 }
 
-pub(super) const MAGIC: [u8; 2] = [0x1e, 0x01];
-pub(super) const HEADER: usize = 24;
-/// Everything begins at a multiple of this.
-pub(super) const ALIGN: usize = 8;
-/// A job key in front of a report: its id, then whether it is final.
-pub(super) const KEY: usize = 16;
-/// In front of a dead letter's bytes.
-pub(super) const REASON: usize = 8;
+pub(super) const MAGIC: [u8; 2] = [0x1e, 0x02];
+pub(super) const HEADER: usize = 32;
+/// Everything begins at a multiple of this at least, and at most of [`MAX_UNIT`]: the storage says.
+pub(super) const MIN_UNIT: usize = 8;
+pub(super) const MAX_UNIT: usize = 32;
 
-/// `len`, filled up.
-pub(super) const fn padded(len: usize) -> usize {
-    len.saturating_add(ALIGN - 1) & !(ALIGN - 1)
+/// Which log a segment belongs to, and which segment it is: all checksums of headers begin with it, so that nothing that was meant for
+/// another place is taken for a record here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) spool: u64,
+    pub(super) store: Store,
+    pub(super) segment: u32,
 }
 
-/// What a record takes.
-pub(super) const fn record_len(payload: usize) -> usize {
-    padded(payload).saturating_add(HEADER)
+/// The two logs of a spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Store {
+    Live = 1,
+    Letters = 2,
+}
+
+impl Identity {
+    fn checksum(&self) -> Checksum {
+        let mut seed = [0; 16];
+        let mut fields = Fields(&mut seed);
+        fields.put(self.spool.to_le_bytes());
+        fields.put(self.segment.to_le_bytes());
+        fields.put([self.store as u8]);
+        let mut checksum = Checksum::new();
+        checksum.add(&seed);
+        checksum
+    }
+
+    /// Puts the checksum of all before them into the last four bytes.
+    fn seal(&self, bytes: &mut [u8]) {
+        if let Some((body, crc)) = bytes.split_last_chunk_mut() {
+            let mut checksum = self.checksum();
+            checksum.add(body);
+            *crc = checksum.finish().to_le_bytes();
+        }
+    }
+
+    fn unseal<'b>(&self, bytes: &'b [u8]) -> Option<Taken<'b>> {
+        let (body, crc) = bytes.split_last_chunk()?;
+        let mut checksum = self.checksum();
+        checksum.add(body);
+        (checksum.finish() == u32::from_le_bytes(*crc)).then_some(Taken(body))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordHeader {
     pub(super) kind: Kind,
-    pub(super) keys: u8,
+    /// Of a report how many job keys stand before its bytes; else see [`Settlement`], [`LETTER_EXPIRED`], [`FORGET_UP_TO`].
+    pub(super) detail: u8,
     pub(super) len: usize,
+    /// The ticket.
     pub(super) seq: u64,
+    /// Of a report how many were submitted, it included; of what settles or forgets the counter of that; of a letter how many there
+    /// were, it included; of a commit how many records stand before it.
+    pub(super) count: u64,
     pub(super) crc: u32,
 }
 
+/// In `detail` of a letter: it was given up, not refused.
+pub(super) const LETTER_EXPIRED: u8 = 1;
+/// In `detail` of what forgets: all letters before this record up to that of this ticket.
+pub(super) const FORGET_UP_TO: u8 = 1;
+
 impl RecordHeader {
-    pub(super) fn encode(&self) -> [u8; HEADER] {
+    pub(super) fn encode(&self, identity: &Identity) -> [u8; HEADER] {
         let mut out = [0; HEADER];
         let mut fields = Fields(&mut out);
         fields.put(MAGIC);
-        fields.put([self.kind.number(), self.keys]);
+        fields.put([self.kind.number(), self.detail]);
         fields.put(u32::try_from(self.len).unwrap_or(u32::MAX).to_le_bytes());
         fields.put(self.seq.to_le_bytes());
+        fields.put(self.count.to_le_bytes());
         fields.put(self.crc.to_le_bytes());
-        seal(&mut out);
+        identity.seal(&mut out);
         out
     }
 
-    pub(super) fn decode(bytes: &[u8; HEADER]) -> Option<Self> {
-        let mut fields = unseal(bytes)?;
-        (fields.take() == Some(MAGIC)).then_some(())?;
-        let [kind, keys] = fields.take()?;
-        let (_, kind) = Kind::ALL.into_iter().find(|(number, _)| *number == kind)?;
-        let len = usize::try_from(u32::from_le_bytes(fields.take()?)).ok()?;
-        let seq = u64::from_le_bytes(fields.take()?);
-        let crc = u32::from_le_bytes(fields.take()?);
-        (usize::from(keys).saturating_mul(KEY) <= len).then_some(())?;
-        Some(RecordHeader {
-            kind,
-            keys,
-            len,
-            seq,
-            crc,
-        })
+    pub(super) fn decode(bytes: &[u8; HEADER], identity: &Identity) -> Option<Self> {
+        if !bytes.starts_with(&MAGIC) {
+            return None;
+        }
+        let mut fields = identity.unseal(bytes)?;
+        let [_, _] = fields.take()?;
+        let [kind, detail] = fields.take()?;
+        let header = RecordHeader {
+            kind: Kind::from_number(kind)?,
+            detail,
+            len: usize::try_from(u32::from_le_bytes(fields.take()?)).ok()?,
+            seq: u64::from_le_bytes(fields.take()?),
+            count: u64::from_le_bytes(fields.take()?),
+            crc: u32::from_le_bytes(fields.take()?),
+        };
+        (header.prefix() <= header.len).then_some(header)
     }
 
-    /// What the whole record takes.
-    pub(super) fn record_len(&self) -> usize {
-        record_len(self.len)
-    }
-
-    /// Where the bytes of a report or dead letter begin in the payload.
+    /// Where the bytes of a report begin in the payload. (Those of a letter stand after its reason, which says how long it is.)
     pub(super) fn prefix(&self) -> usize {
         match self.kind {
-            Kind::Dead => REASON,
-            _ => usize::from(self.keys).saturating_mul(KEY),
+            Kind::Report => META.saturating_add(usize::from(self.detail).saturating_mul(KEY)),
+            Kind::Letter => META,
+            _ => 0,
+        }
+    }
+
+    /// How many bytes the report has.
+    pub(super) fn body_len(&self) -> usize {
+        self.len.saturating_sub(self.prefix())
+    }
+}
+
+/// What became of a report: in `detail` of what settles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settlement {
+    /// Which counter counts it.
+    pub(super) counter: Counter,
+    /// It was the oldest: all up to it are settled.
+    pub(super) was_front: bool,
+}
+
+const WAS_FRONT: u8 = 0x80;
+
+impl Settlement {
+    pub(super) fn detail(self) -> u8 {
+        self.counter as u8 | if self.was_front { WAS_FRONT } else { 0 }
+    }
+
+    pub(super) fn from_detail(detail: u8) -> Option<Self> {
+        let number = detail & !WAS_FRONT;
+        let counter = Counter::SETTLED.into_iter().find(|c| *c as u8 == number);
+        counter.map(|counter| Settlement {
+            counter,
+            was_front: detail & WAS_FRONT != 0,
+        })
+    }
+}
+
+/// The counters of a checkpoint, by their place in it. A store of letters has its own three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counter {
+    Submitted = 0,
+    Delivered = 1,
+    Refused = 2,
+    Superseded = 3,
+    Expired = 4,
+    Corrupt = 5,
+    Torn = 6,
+}
+
+impl Counter {
+    pub(super) const SETTLED: [Counter; 5] = [
+        Counter::Delivered,
+        Counter::Refused,
+        Counter::Superseded,
+        Counter::Expired,
+        Counter::Corrupt,
+    ];
+    /// How many letters there were ever.
+    pub(super) const BURIED: Counter = Counter::Submitted;
+    /// How many of them were forgotten,
+    pub(super) const FORGOTTEN: Counter = Counter::Delivered;
+    /// or lost: dropped for room, or damaged.
+    pub(super) const DROPPED: Counter = Counter::Refused;
+}
+
+const COUNTERS: usize = 7;
+
+/// How things stood when it was written. All of it only grows, so that of several the greatest of each field counts, in whatever order
+/// they are read: that is what makes recovery simple.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    /// All tickets up to this are settled.
+    pub(super) cursor: u64,
+    /// The next ticket.
+    pub(super) next_seq: u64,
+    /// No ticket from this on was given out.
+    pub(super) reserved: u64,
+    /// The newest time that is known for sure, in milliseconds since 1970; 0 if there is none.
+    pub(super) trusted_ms: u64,
+    pub(super) counters: [u64; COUNTERS],
+}
+
+impl Checkpoint {
+    pub(super) const fn new() -> Self {
+        Checkpoint {
+            cursor: 0,
+            next_seq: 1,
+            reserved: 1,
+            trusted_ms: 0,
+            counters: [0; COUNTERS],
+        }
+    }
+
+    pub(super) fn get(&self, counter: Counter) -> u64 {
+        self.counters.get(counter as usize).copied().unwrap_or(0)
+    }
+
+    pub(super) fn set(&mut self, counter: Counter, value: u64) {
+        if let Some(place) = self.counters.get_mut(counter as usize) {
+            *place = value;
+        }
+    }
+
+    pub(super) fn add(&mut self, counter: Counter, more: u64) {
+        self.set(counter, self.get(counter).saturating_add(more));
+    }
+
+    pub(super) fn raise(&mut self, counter: Counter, to: u64) {
+        self.set(counter, self.get(counter).max(to));
+    }
+
+    /// Takes over what is greater.
+    pub(super) fn join(&mut self, other: &Checkpoint) {
+        self.cursor = self.cursor.max(other.cursor);
+        self.next_seq = self.next_seq.max(other.next_seq);
+        self.reserved = self.reserved.max(other.reserved);
+        self.trusted_ms = self.trusted_ms.max(other.trusted_ms);
+        for (mine, theirs) in self.counters.iter_mut().zip(other.counters) {
+            *mine = (*mine).max(theirs);
+        }
+    }
+
+    /// How many reports are settled.
+    pub(super) fn settled(&self) -> u64 {
+        let each = Counter::SETTLED.into_iter().map(|c| self.get(c));
+        each.fold(0, u64::saturating_add)
+    }
+
+    pub(super) fn ledger(&self) -> Ledger {
+        Ledger {
+            submitted: self.get(Counter::Submitted),
+            delivered: self.get(Counter::Delivered),
+            refused: self.get(Counter::Refused),
+            superseded: self.get(Counter::Superseded),
+            expired: self.get(Counter::Expired),
+            torn: self.get(Counter::Torn),
+            corrupt: self.get(Counter::Corrupt),
+            ..Ledger::NONE
+        }
+    }
+
+    pub(super) fn encode(&self) -> [u8; CHECKPOINT] {
+        let mut out = [0; CHECKPOINT];
+        let mut fields = Fields(&mut out);
+        for number in [self.cursor, self.next_seq, self.reserved, self.trusted_ms] {
+            fields.put(number.to_le_bytes());
+        }
+        for number in self.counters {
+            fields.put(number.to_le_bytes());
+        }
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8; CHECKPOINT]) -> Option<Self> {
+        let mut fields = Taken(bytes);
+        let mut number = || fields.take().map(u64::from_le_bytes);
+        let mut this = Checkpoint {
+            cursor: number()?,
+            next_seq: number()?,
+            reserved: number()?,
+            trusted_ms: number()?,
+            counters: [0; COUNTERS],
+        };
+        for counter in &mut this.counters {
+            *counter = number()?;
+        }
+        Some(this)
+    }
+}
+
+pub(super) const CHECKPOINT: usize = 8 * (4 + COUNTERS);
+
+/// Before the job keys of a report, and before the reason of a letter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// When it was submitted, by the wall clock.
+    pub(super) wall: Option<WallTime>,
+    /// Which call of the service it is for. 0 is the job report; there are no others yet.
+    pub(super) route: u8,
+}
+
+pub(super) const META: usize = 8;
+
+impl Meta {
+    pub(super) fn encode(&self) -> [u8; META] {
+        let ms = self.wall.map_or(0, |wall| wall.unix_ms());
+        // 48 bits: beyond the year 10000, and 0 for what is not known.
+        let ms = u64::try_from(ms).unwrap_or(0).min((1 << 48) - 1);
+        let [a, b, c, d, e, f, _, _] = ms.to_le_bytes();
+        [a, b, c, d, e, f, self.route, 0]
+    }
+
+    pub(super) fn decode(bytes: &[u8; META]) -> Self {
+        let [a, b, c, d, e, f, route, _] = *bytes;
+        let ms = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        let wall = i64::try_from(ms).ok().filter(|ms| *ms > 0);
+        Meta {
+            wall: wall.map(WallTime::from_unix_ms),
+            route,
         }
     }
 }
 
-/// The version of this format. A newer one is refused, not damaged.
-pub(super) const VERSION: u16 = 1;
+/// A job key: its id, which has 63 bits, and in the highest bit whether it is final.
+pub(super) const KEY: usize = 8;
+const FINAL: u64 = 1 << 63;
+/// The most bytes before those of a report.
+pub(super) const MAX_PREFIX: usize = META + 16 * KEY;
+
+/// What stands before the bytes of a report. `None` for keys that cannot stand there: such a report has none.
+pub(super) fn report_prefix(meta: &Meta, keys: &JobKeys) -> heapless::Vec<u8, MAX_PREFIX> {
+    let mut out = heapless::Vec::new();
+    // There is room for all of it.
+    let _ = out.extend_from_slice(&meta.encode());
+    if keys.iter().all(|key| key.job_id > 0) {
+        for key in keys {
+            let flag = if key.is_final { FINAL } else { 0 };
+            let _ = out.extend_from_slice(&(key.job_id.unsigned_abs() | flag).to_le_bytes());
+        }
+    }
+    out
+}
+
+pub(super) fn keys_from(bytes: &[u8]) -> JobKeys {
+    let (keys, _) = bytes.as_chunks::<KEY>();
+    let mut found = JobKeys::new();
+    for key in keys {
+        let key = u64::from_le_bytes(*key);
+        // As many as were written at the most.
+        let _ = found.push(JobKey {
+            job_id: i64::try_from(key & !FINAL).unwrap_or(0),
+            is_final: key & FINAL != 0,
+        });
+    }
+    found
+}
+
+/// Before the texts of a reason: its cause, the status, and how long the two texts are.
+const REASON: usize = 8;
+/// The most bytes before those of a letter.
+pub(super) const MAX_LETTER_PREFIX: usize = META + REASON + 256;
+
+/// What stands before the bytes of a letter.
+pub(super) fn letter_prefix(meta: &Meta, reason: &Reason) -> heapless::Vec<u8, MAX_LETTER_PREFIX> {
+    let mut out = heapless::Vec::new();
+    let (code, text) = (reason.error_code.as_str(), reason.text.as_str());
+    let [cause, status] = [reason.cause.number(), reason.status].map(u16::to_le_bytes);
+    let lens = [code, text].map(|text| u8::try_from(text.len()).unwrap_or(0));
+    // There is room for all of it.
+    for part in [
+        &meta.encode()[..],
+        &cause,
+        &status,
+        &lens,
+        &[0, 0],
+        code.as_bytes(),
+        text.as_bytes(),
+    ] {
+        let _ = out.extend_from_slice(part);
+    }
+    out
+}
+
+/// Reads [`letter_prefix`]: the reason, and how long the prefix is.
+pub(super) fn letter_from(bytes: &[u8]) -> Option<(Reason, usize)> {
+    let mut fields = Taken(bytes.get(META..)?);
+    let cause = Cause::from_number(u16::from_le_bytes(fields.take()?));
+    let status = u16::from_le_bytes(fields.take()?);
+    let [code_len, text_len] = fields.take()?.map(usize::from);
+    let [_, _] = fields.take()?;
+    let (code, rest) = fields.0.split_at_checked(code_len)?;
+    let text = rest.get(..text_len)?;
+    let reason = Reason {
+        // A later version may know more causes.
+        cause: cause.unwrap_or(Cause::Failed(crate::Code::MayHaveArrived)),
+        status,
+        error_code: ShortText::new(core::str::from_utf8(code).unwrap_or_default()),
+        text: ShortText::new(core::str::from_utf8(text).unwrap_or_default()),
+    };
+    let len = META.saturating_add(REASON);
+    Some((
+        reason,
+        len.saturating_add(code_len).saturating_add(text_len),
+    ))
+}
+
+/// The version of this format.
+pub(super) const VERSION: u16 = 2;
 const SEGMENT_MAGIC: [u8; 6] = *b"EDGLOG";
-const SEGMENT_COPY: usize = 96;
-/// The header of a segment stands there twice, so that no single flipped bit costs it.
-pub(super) const SEGMENT_HEADER: usize = 2 * SEGMENT_COPY;
+/// A segment has its header at its beginning and once more at its end: in different sectors, if it has more than one.
+pub(super) const SEGMENT_HEADER: usize = 160;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
-    /// The first and last segment that this one stands for: itself, unless it was merged.
-    pub(super) from: u32,
-    pub(super) to: u32,
-    /// The sequence number that comes next when this segment begins.
-    pub(super) next_seq: u64,
-    /// Everything up to this is settled.
-    pub(super) cursor: u64,
-    pub(super) ledger: Ledger,
+    pub(super) identity: Identity,
+    /// No ticket in it is before this,
+    pub(super) first: u64,
+    /// and if it stands for others none is after that; else 0.
+    pub(super) last: u64,
+    pub(super) checkpoint: Checkpoint,
 }
 
-/// What the front of a segment is.
+/// What the header of a segment is.
 pub(super) enum SegmentFront {
     Header(SegmentHeader),
-    Newer(u16),
-    /// Blank, or nothing of ours.
+    OtherVersion(u16),
+    /// Blank, damaged, or nothing of ours.
     Unknown,
 }
 
 impl SegmentHeader {
     pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER] {
-        let mut copy = [0; SEGMENT_COPY];
-        let mut fields = Fields(&mut copy);
-        fields.put(SEGMENT_MAGIC);
-        fields.put(VERSION.to_le_bytes());
-        fields.put(self.from.to_le_bytes());
-        fields.put(self.to.to_le_bytes());
-        fields.put(self.next_seq.to_le_bytes());
-        fields.put(self.cursor.to_le_bytes());
-        fields.put(ledger_bytes(&self.ledger));
-        seal(&mut copy);
         let mut out = [0; SEGMENT_HEADER];
         let mut fields = Fields(&mut out);
-        fields.put(copy);
-        fields.put(copy);
+        fields.put(SEGMENT_MAGIC);
+        fields.put(VERSION.to_le_bytes());
+        fields.put(self.identity.spool.to_le_bytes());
+        fields.put(self.identity.segment.to_le_bytes());
+        fields.put([self.identity.store as u8, 0, 0, 0]);
+        fields.put(self.first.to_le_bytes());
+        fields.put(self.last.to_le_bytes());
+        fields.put(self.checkpoint.encode());
+        self.identity.seal(&mut out);
         out
     }
 
+    /// Reads a header that says itself which spool, store and segment it is of.
     pub(super) fn decode(bytes: &[u8; SEGMENT_HEADER]) -> SegmentFront {
-        let (copies, _) = bytes.as_chunks::<SEGMENT_COPY>();
-        let mut newer = None;
-        for copy in copies {
-            match Self::decode_copy(copy) {
-                SegmentFront::Header(header) => return SegmentFront::Header(header),
-                SegmentFront::Newer(version) => newer = Some(version),
-                SegmentFront::Unknown => {}
-            }
-        }
-        newer.map_or(SegmentFront::Unknown, SegmentFront::Newer)
-    }
-
-    fn decode_copy(copy: &[u8; SEGMENT_COPY]) -> SegmentFront {
-        let Some(mut fields) = unseal(copy) else {
-            return SegmentFront::Unknown;
-        };
-        let (magic, version) = (fields.take(), fields.take().map(u16::from_le_bytes));
-        match (magic, version) {
+        let mut fields = Taken(bytes);
+        match (fields.take(), fields.take().map(u16::from_le_bytes)) {
             (Some(SEGMENT_MAGIC), Some(VERSION)) => {}
-            (Some(SEGMENT_MAGIC), Some(version)) => return SegmentFront::Newer(version),
+            (Some(SEGMENT_MAGIC), Some(version)) => return SegmentFront::OtherVersion(version),
             _ => return SegmentFront::Unknown,
         }
         let mut read = || {
+            let spool = u64::from_le_bytes(fields.take()?);
+            let segment = u32::from_le_bytes(fields.take()?);
+            let [store, _, _, _] = fields.take()?;
+            let store = [Store::Live, Store::Letters]
+                .into_iter()
+                .find(|known| *known as u8 == store)?;
+            let identity = Identity {
+                spool,
+                store,
+                segment,
+            };
+            identity.unseal(bytes)?;
             Some(SegmentHeader {
-                from: u32::from_le_bytes(fields.take()?),
-                to: u32::from_le_bytes(fields.take()?),
-                next_seq: u64::from_le_bytes(fields.take()?),
-                cursor: u64::from_le_bytes(fields.take()?),
-                ledger: ledger_from(&fields.take()?)?,
+                identity,
+                first: u64::from_le_bytes(fields.take()?),
+                last: u64::from_le_bytes(fields.take()?),
+                checkpoint: Checkpoint::decode(&fields.take()?)?,
             })
         };
         read().map_or(SegmentFront::Unknown, SegmentFront::Header)
     }
 }
 
-pub(super) const LEDGER: usize = 48;
-
-/// All counters but `submitted`, which the sequence numbers tell.
-pub(super) fn ledger_bytes(ledger: &Ledger) -> [u8; LEDGER] {
-    let Ledger {
-        submitted: _,
-        delivered,
-        refused,
-        superseded,
-        expired,
-        torn,
-        corrupt,
-    } = *ledger;
-    let mut out = [0; LEDGER];
-    let mut fields = Fields(&mut out);
-    for counter in [delivered, refused, superseded, expired, torn, corrupt] {
-        fields.put(counter.to_le_bytes());
-    }
-    out
-}
-
-pub(super) fn ledger_from(bytes: &[u8; LEDGER]) -> Option<Ledger> {
-    let mut fields = Taken(bytes);
-    let mut counter = || fields.take().map(u64::from_le_bytes);
-    Some(Ledger {
-        submitted: 0,
-        delivered: counter()?,
-        refused: counter()?,
-        superseded: counter()?,
-        expired: counter()?,
-        torn: counter()?,
-        corrupt: counter()?,
-    })
-}
-
-/// Counters only grow, so the later of two ledgers has the greater ones.
-pub(super) fn later(a: &Ledger, b: &Ledger) -> Ledger {
-    Ledger {
-        submitted: a.submitted.max(b.submitted),
-        delivered: a.delivered.max(b.delivered),
-        refused: a.refused.max(b.refused),
-        superseded: a.superseded.max(b.superseded),
-        expired: a.expired.max(b.expired),
-        torn: a.torn.max(b.torn),
-        corrupt: a.corrupt.max(b.corrupt),
-    }
-}
-
-pub(super) fn key_bytes(key: &JobKey) -> [u8; KEY] {
-    let mut out = [0; KEY];
-    let mut fields = Fields(&mut out);
-    fields.put(key.job_id.to_le_bytes());
-    fields.put([u8::from(key.is_final)]);
-    out
-}
-
-pub(super) fn keys_from(bytes: &[u8]) -> JobKeys {
-    let (keys, _) = bytes.as_chunks::<KEY>();
-    let read = |bytes: &[u8; KEY]| {
-        let mut fields = Taken(bytes);
-        let job_id = i64::from_le_bytes(fields.take()?);
-        Some(JobKey {
-            job_id,
-            is_final: fields.take()? == [1],
-        })
-    };
-    let mut found = JobKeys::new();
-    for key in keys.iter().filter_map(read) {
-        // As many as were written at the most.
-        let _ = found.push(key);
-    }
-    found
-}
-
-/// Writes fields one behind the other.
+/// Writes fields one after the other.
 struct Fields<'a>(&'a mut [u8]);
 
 impl Fields<'_> {
@@ -316,7 +553,7 @@ impl Fields<'_> {
     }
 }
 
-/// Reads fields one behind the other.
+/// Reads fields one after the other.
 struct Taken<'a>(&'a [u8]);
 
 impl Taken<'_> {
@@ -325,16 +562,4 @@ impl Taken<'_> {
         self.0 = rest;
         Some(*field)
     }
-}
-
-/// Puts the checksum of all before them into the last four bytes.
-fn seal(bytes: &mut [u8]) {
-    if let Some((body, crc)) = bytes.split_last_chunk_mut() {
-        *crc = checksum(body).to_le_bytes();
-    }
-}
-
-fn unseal(bytes: &[u8]) -> Option<Taken<'_>> {
-    let (body, crc) = bytes.split_last_chunk()?;
-    (checksum(body) == u32::from_le_bytes(*crc)).then_some(Taken(body))
 }

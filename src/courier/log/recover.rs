@@ -1,106 +1,193 @@
-//! What a log says after a restart: how far reports are settled, and which of them wait.
+//! What a log says after a restart: which reports wait, and what became of the others.
+//!
+//! Everything that is read only adds up: of each counter the greatest value counts, the cursor is the greatest cursor, the ranges are the
+//! union of all ranges. So the order of reading does not matter, and neither does what is read twice, from a segment and from the
+//! one that stands for it.
+//!
+//! Then the reports that wait are counted. Each report's record says how many were submitted up to it. What was submitted, less what is
+//! settled, should wait; what does not was lost by the storage, and counts as corrupt. So the counters add up by construction.
+//!
+//! Tickets are never given out twice: unless the log was closed cleanly, the next one is the first that was not reserved.
 
-use super::outbox::{LogError, LogOutbox, MARK};
-use super::record::{Kind, LEDGER, RecordHeader, SegmentFront, later, ledger_from};
+use super::ahead::{RANGE, Range};
+use super::live::{CLEAN, Live};
+use super::record::{
+    CHECKPOINT, Checkpoint, Counter, Kind, RecordHeader, SEGMENT_HEADER, SegmentFront, Settlement,
+};
 use super::segments::Place;
 use super::storage::Storage;
 
-impl<L, D, const MAX: usize> LogOutbox<L, D, MAX>
-where
-    L: Storage,
-    D: Storage<Error = L::Error>,
-{
-    pub(super) fn recover(&mut self) -> Result<(), LogError<L::Error>> {
-        self.read_segment_headers()?;
-        let mut at = self.live.start();
-        self.head = at;
-        let mut last_report = None;
-        let mut tail = at;
-        let mut torn = false;
-        while let Some((place, header)) = self.live.next(at)? {
-            at = place.plus(header.record_len());
-            tail = at;
-            torn = false;
-            match header.kind {
-                Kind::Report => {
-                    // The numbers before it were all given out. Itself, only if it is whole.
-                    self.next_seq = self.next_seq.max(header.seq);
-                    last_report = Some((place, header));
-                    torn = true;
-                }
-                Kind::Mark => self.recover_mark(place, &header)?,
-                Kind::Gone => {
-                    let last = self.gone_until(place)?;
-                    self.next_seq = self.next_seq.max(last.saturating_add(1));
-                }
-                Kind::Dead | Kind::Commit => {}
+/// A report of which it is not known yet whether its write was cut.
+#[derive(Clone, Copy)]
+struct Last {
+    place: Place,
+    header: RecordHeader,
+}
+
+impl<S: Storage, const MAX: usize> Live<S, MAX> {
+    /// Takes up what the segments say.
+    pub(super) fn recover(&mut self) {
+        self.segments.reopen();
+        for index in 0..self.segments.list.len() {
+            let Some(segment) = self.segments.list.get(index).copied() else {
+                break;
+            };
+            self.state.next_seq = self.state.next_seq.max(segment.first);
+            if let Ok(SegmentFront::Header(header)) = self.segments.read_front(segment.id, segment.len)
+            {
+                self.state.join(&header.checkpoint);
             }
         }
-        if let Some((place, header)) = last_report {
-            if self.live.is_whole(place, &header)? {
-                torn = false;
-                self.next_seq = self.next_seq.max(header.seq.saturating_add(1));
-            }
+        let (is_clean, tail) = self.read_records();
+        let is_open = self.segments.is_open;
+        let is_written = is_open && self.segments.write_at > tail.offset.max(SEGMENT_HEADER);
+        if is_clean && !is_written {
+            self.clean_at = Some(self.segments.end_of_log());
         } else {
-            torn = false;
+            self.state.next_seq = self.state.next_seq.max(self.state.reserved);
+            if is_written {
+                self.state.add(Counter::Torn, 1);
+                self.set_unnoted();
+            }
+            // A unit that was cut while it was written may still read as blank.
+            self.segments.skip_unit();
         }
-        self.next_seq = self.next_seq.max(self.cursor.saturating_add(1));
-        self.count_gone()?;
-        self.marked = (self.cursor, self.ledger);
-        if torn || self.live.is_written_behind(tail) {
-            self.ledger.torn = self.ledger.torn.saturating_add(1);
-            self.write_mark();
-            let _ = self.sync_live();
-        }
-        Ok(())
+        self.ahead.drop_until(self.state.cursor);
+        self.head = self.segments.start();
+        self.waiting = self.count_waiting();
+        self.balance();
     }
 
-    fn read_segment_headers(&mut self) -> Result<(), LogError<L::Error>> {
-        for segment in 0..self.live.list.len() {
-            if let SegmentFront::Header(header) = self.live.read_front_at(segment)? {
-                self.ledger = later(&self.ledger, &header.ledger);
-                self.cursor = self.cursor.max(header.cursor);
-                self.next_seq = self.next_seq.max(header.next_seq);
+    /// Reads all records. Says whether the log was closed cleanly, and where the last record of the open segment ends.
+    fn read_records(&mut self) -> (bool, Place) {
+        let mut last: Option<Last> = None;
+        let mut newest = 0;
+        let mut is_clean = false;
+        let mut tail = self.segments.start();
+        let open = self.segments.end_of_log().id;
+        let mut at = tail;
+        while let Some((place, header)) = self.segments.next(at) {
+            at = self.segments.after(place, &header);
+            if place.id == open {
+                tail = at;
+            }
+            is_clean = false;
+            match header.kind {
+                // A copy.
+                Kind::Report if header.seq <= newest => {}
+                Kind::Report => {
+                    newest = header.seq;
+                    self.state.next_seq = self.state.next_seq.max(header.seq.saturating_add(1));
+                    // One that was cut is followed by another with the same count.
+                    if let Some(before) = last.replace(Last { place, header }) {
+                        self.report_before(&before, header.count);
+                    }
+                }
+                Kind::Checkpoint | Kind::Commit => {
+                    let is_whole = self.read_note(place, &header);
+                    is_clean = is_whole && header.kind == Kind::Checkpoint && header.detail == CLEAN;
+                }
+                Kind::Settled => self.read_settled(&header),
+                Kind::Letter | Kind::Forgotten | Kind::Other => {}
             }
         }
-        Ok(())
+        if let Some(last) = last {
+            let is_whole = is_clean || self.segments.is_whole(last.place, &last.header);
+            let next = last.header.count.saturating_add(u64::from(is_whole));
+            self.report_before(&last, next);
+            if !is_whole {
+                self.state.add(Counter::Torn, 1);
+                self.set_unnoted();
+            }
+        }
+        if tail.id != open {
+            tail = Place {
+                id: open,
+                offset: SEGMENT_HEADER,
+            };
+        }
+        (is_clean, tail)
     }
 
-    fn recover_mark(
-        &mut self,
-        place: Place,
-        header: &RecordHeader,
-    ) -> Result<(), LogError<L::Error>> {
-        let mut payload = [0; MARK];
-        if header.len != MARK || !self.live.read_body(place, header, &mut payload)? {
-            return Ok(());
+    /// A report, and the count of the one after it.
+    fn report_before(&mut self, report: &Last, next: u64) {
+        let Last { header, .. } = report;
+        if next > header.count {
+            self.state.raise(Counter::Submitted, header.count);
+        } else {
+            // Its write was cut: it was never submitted.
+            self.settled_ahead(header.seq, header.seq);
         }
-        self.cursor = self.cursor.max(header.seq);
-        if let Some((ledger, rest)) = payload.split_first_chunk::<LEDGER>() {
-            if let Some(ledger) = ledger_from(ledger) {
-                self.ledger = later(&self.ledger, &ledger);
-            }
-            if let Some((next_seq, _)) = rest.split_first_chunk() {
-                self.next_seq = self.next_seq.max(u64::from_le_bytes(*next_seq));
-            }
-        }
-        Ok(())
     }
 
-    /// Counts the superseded reports behind the cursor; each `Gone` record stands there twice.
-    fn count_gone(&mut self) -> Result<(), LogError<L::Error>> {
-        let mut counted = self.cursor;
-        let mut at = self.live.start();
-        while let Some((place, header)) = self.live.next(at)? {
-            at = place.plus(header.record_len());
-            if header.kind == Kind::Gone {
-                let last = self.gone_until(place)?;
-                let first = header.seq.max(counted.saturating_add(1));
-                let count = last.saturating_add(1).saturating_sub(first);
-                self.gone = self.gone.saturating_add(count);
-                counted = counted.max(last);
-            }
+    fn read_settled(&mut self, header: &RecordHeader) {
+        let Some(settlement) = Settlement::from_detail(header.detail) else {
+            return;
+        };
+        self.state.raise(settlement.counter, header.count);
+        if settlement.was_front {
+            self.state.cursor = self.state.cursor.max(header.seq);
+            self.ahead.drop_until(self.state.cursor);
+        } else {
+            self.settled_ahead(header.seq, header.seq);
         }
-        Ok(())
+    }
+
+    /// Reads a checkpoint and its ranges; `false` if it is damaged.
+    fn read_note(&mut self, place: Place, header: &RecordHeader) -> bool {
+        let mut state = [0; CHECKPOINT];
+        let is_read = self.segments.read(place, 0, &mut state).is_ok();
+        if header.len < CHECKPOINT || !is_read || !self.segments.is_whole(place, header) {
+            return false;
+        }
+        let Some(state) = Checkpoint::decode(&state) else {
+            return false;
+        };
+        self.state.join(&state);
+        self.ahead.drop_until(self.state.cursor);
+        let mut offset = CHECKPOINT;
+        while offset.saturating_add(RANGE) <= header.len {
+            let (mut first, mut last) = ([0; 8], [0; 8]);
+            let read = self.segments.read(place, offset, &mut first);
+            let read = read.and_then(|()| {
+                self.segments.read(place, offset.saturating_add(8), &mut last)
+            });
+            if read.is_ok() {
+                self.settled_ahead(u64::from_le_bytes(first), u64::from_le_bytes(last));
+            }
+            offset = offset.saturating_add(RANGE);
+        }
+        true
+    }
+
+    fn settled_ahead(&mut self, first: u64, last: u64) {
+        if last > self.state.cursor && first <= last {
+            // Without room they are sent again.
+            let range = Range {
+                first,
+                last,
+                end: None,
+            };
+            let _ = self.ahead.insert(range);
+        }
+    }
+
+    /// Makes the counters add up.
+    fn balance(&mut self) {
+        let expected = self.state.get(Counter::Submitted);
+        let found = self.state.settled().saturating_add(self.waiting);
+        if expected > found {
+            self.state.add(Counter::Corrupt, expected.saturating_sub(found));
+            self.set_unnoted();
+        }
+        // More than there should be: some wait again, since what said that they are settled is lost, or what could not be read once can be
+        // read now.
+        let mut excess = found.saturating_sub(expected);
+        for counter in [Counter::Corrupt, Counter::Delivered] {
+            let less = excess.min(self.state.get(counter));
+            self.state.set(counter, self.state.get(counter).saturating_sub(less));
+            excess = excess.saturating_sub(less);
+        }
+        self.state.add(Counter::Submitted, excess);
     }
 }

@@ -1,29 +1,35 @@
-//! The segments of one log: appending, walking from record to record, and finding the way back after a crash.
+//! The segments of one log: which there are, appending to the last of them, making what was written durable.
 
-use super::outbox::{LogError, MAX_KEY_BYTES};
+use super::super::outbox::OutboxError;
 use super::record::{
-    ALIGN, Checksum, HEADER, Kind, RecordHeader, SEGMENT_HEADER, SegmentFront, SegmentHeader,
-    padded, record_len,
+    CHECKPOINT, Checksum, HEADER, Identity, Kind, MAX_PREFIX, MAX_UNIT, MIN_UNIT, RecordHeader, SEGMENT_HEADER,
+    SegmentHeader, Store,
 };
 use super::storage::Storage;
 use crate::json::{Sink, SliceSink};
 
 /// Bytes looked at in one go. They are on the stack, which is short where there is no heap.
 pub(super) const CHUNK: usize = if cfg!(feature = "alloc") { 512 } else { 64 };
-/// What is written of a record in one go: its header and job keys, and of its body what is left.
-const FRONT: usize = if cfg!(feature = "alloc") {
-    512
-} else {
-    HEADER + MAX_KEY_BYTES
-};
+/// What is written of a record in one go: its header and what stands before its body, and of its body what is left.
+const FRONT: usize = if cfg!(feature = "alloc") { 512 } else { 192 };
+const _: () = assert!(FRONT % MAX_UNIT == 0 && FRONT >= HEADER + MAX_PREFIX);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) id: u32,
     pub(super) len: usize,
-    /// The segments it stands for: itself, unless it was merged.
-    pub(super) from: u32,
-    pub(super) to: u32,
+    /// No ticket in it is before this,
+    pub(super) first: u64,
+    /// and if it stands for others none is after that; else 0.
+    pub(super) last: u64,
+    /// How many bytes its records have that must be kept.
+    pub(super) live: usize,
+}
+
+impl Segment {
+    pub(super) fn stands_for_others(&self) -> bool {
+        self.last != 0
+    }
 }
 
 /// A place in the log.
@@ -42,230 +48,66 @@ impl Place {
     }
 }
 
+/// The segments of one log on their storage.
+///
+/// The last one may be open: it is appended to. `unsynced_from` is the place from which on a failed sync may have lost what was
+/// written, although it can still be read and later syncs succeed: it must be written again, elsewhere, before anything else counts as
+/// durable.
 #[derive(Debug)]
 pub(super) struct Segments<S, const MAX: usize> {
     pub(super) storage: S,
-    /// How many of the `MAX` segments stay free, for what is merged.
+    pub(super) spool: u64,
+    store: Store,
+    /// How many of the `MAX` segments stay free, for what is compacted.
     spare: usize,
-    /// In the order of the log; the last one is written, if it `is_open`.
+    /// By rising ticket.
     pub(super) list: heapless::Vec<Segment, MAX>,
-    /// To be discarded: the storage would not, so far.
-    doomed: heapless::Vec<Segment, MAX>,
+    /// To be discarded: the storage would not, so far. Each with its length.
+    pending_discard: heapless::Vec<(u32, usize), MAX>,
+    /// What a crash left of a segment that was to stand for others.
+    pub(super) partial: Option<Segment>,
+    /// How many segments are on the storage that are not of this log. They are left alone.
+    pub(super) foreign: u64,
     pub(super) is_open: bool,
     pub(super) write_at: usize,
-    next_id: u32,
+    pub(super) next_id: u32,
     /// Something was written since the last sync.
-    dirty: bool,
+    pub(super) dirty: bool,
     /// Up to here the last sync made the open segment durable.
-    synced_to: usize,
-    /// From here on a failed sync may have lost what was written, though it can still be read and later syncs succeed:
-    /// it must be written again, elsewhere.
-    suspect: Option<Place>,
+    pub(super) synced_to: usize,
+    unsynced_from: Option<Place>,
+    /// Pieces in a row that could not be read.
+    pub(super) unreadable: u32,
 }
 
-impl<S: Storage, const MAX: usize> Segments<S, MAX> {
-    /// A log on a storage that has nothing in it.
-    pub(super) const fn empty(storage: S, spare: usize) -> Self {
+impl<S, const MAX: usize> Segments<S, MAX> {
+    /// A log on a storage that was not looked at yet.
+    pub(super) const fn new(storage: S, store: Store, spare: usize) -> Self {
         Segments {
             storage,
+            spool: 0,
+            store,
             spare,
             list: heapless::Vec::new(),
-            doomed: heapless::Vec::new(),
+            pending_discard: heapless::Vec::new(),
+            partial: None,
+            foreign: 0,
             is_open: false,
             write_at: 0,
             next_id: 1,
             dirty: false,
             synced_to: 0,
-            suspect: None,
+            unsynced_from: None,
+            unreadable: 0,
         }
     }
 
-    /// Finds the segments there are. Changes nothing when one of them is of a newer version.
-    pub(super) fn open(&mut self) -> Result<(), LogError<S::Error>> {
-        let mut found = heapless::Vec::<Segment, MAX>::new();
-        let mut too_many = false;
-        let mut each = |id: u32, len: usize| {
-            too_many |= found
-                .push(Segment {
-                    id,
-                    len,
-                    from: id,
-                    to: id,
-                })
-                .is_err();
-        };
-        self.storage.list(&mut each).map_err(LogError::Device)?;
-        if too_many {
-            return Err(LogError::TooManySegments);
+    pub(super) fn identity(&self, segment: u32) -> Identity {
+        Identity {
+            spool: self.spool,
+            store: self.store,
+            segment,
         }
-        for segment in &mut found {
-            self.next_id = self.next_id.max(segment.id.saturating_add(1));
-            if let SegmentFront::Header(header) = self.read_front(segment)? {
-                (segment.from, segment.to) = (header.from, header.to);
-            }
-        }
-        self.keep_valid(&in_order(&found))?;
-        self.is_open = self.list.last().is_some_and(|last| last.from == last.id);
-        // A process that was killed may have left writes that are not durable yet.
-        self.dirty = self.is_open;
-        // Behind all that is written, however it got there.
-        if let (true, Some(last)) = (self.is_open, self.list.last().copied()) {
-            self.write_at = last.len;
-            self.write_at = self.end_of_writing(&last)?;
-            self.synced_to = SEGMENT_HEADER;
-        }
-        Ok(())
-    }
-
-    /// Drops what a crash left over: blank segments, merged ones without an end, and what merged ones stand for.
-    fn keep_valid(&mut self, found: &[Segment]) -> Result<(), LogError<S::Error>> {
-        let mut committed = heapless::Vec::<Segment, MAX>::new();
-        for segment in found.iter().filter(|s| s.from != s.id) {
-            if self.has_record(segment, |kind| kind == Kind::Commit)? {
-                let _ = committed.push(*segment);
-            }
-        }
-        for segment in found {
-            let is_merged = segment.from != segment.id;
-            let replaced = committed.iter().any(|merged| {
-                merged.from <= segment.from && segment.to <= merged.to && segment.id < merged.id
-            });
-            let known = matches!(self.read_front(segment)?, SegmentFront::Header(_));
-            let keep = if is_merged {
-                committed.contains(segment) && !replaced
-            } else {
-                !replaced && (known || self.has_record(segment, |_| true)?)
-            };
-            if keep {
-                let _ = self.list.push(*segment);
-            } else {
-                self.discard(*segment);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a record of this payload fits into the segment that is written.
-    pub(super) fn has_room(&self, payload: usize) -> bool {
-        let end = self.write_at.saturating_add(record_len(payload));
-        self.is_open && self.list.last().is_some_and(|last| end <= last.len)
-    }
-
-    /// Begins a new segment with room for a record of this payload.
-    pub(super) fn roll(
-        &mut self,
-        mut header: SegmentHeader,
-        payload: usize,
-    ) -> Result<(), LogError<S::Error>> {
-        let len = self.segment_len(payload);
-        let (_, most) = self.storage.limits();
-        self.discard_doomed();
-        let is_full = self.count().saturating_add(self.spare) >= MAX;
-        if is_full || self.total().saturating_add(len) > most {
-            return Err(LogError::Full);
-        }
-        self.sync()?;
-        let id = self.next_id;
-        (header.from, header.to) = (id, id);
-        let segment = self.create(len, &header)?;
-        let _ = self.list.push(segment);
-        self.is_open = true;
-        self.write_at = SEGMENT_HEADER;
-        self.synced_to = SEGMENT_HEADER;
-        self.dirty = true;
-        Ok(())
-    }
-
-    fn segment_len(&self, payload: usize) -> usize {
-        let (least, _) = self.storage.limits();
-        let needed = SEGMENT_HEADER.saturating_add(record_len(payload));
-        padded(needed).max(least)
-    }
-
-    /// Makes a segment and writes its header.
-    pub(super) fn create(
-        &mut self,
-        len: usize,
-        header: &SegmentHeader,
-    ) -> Result<Segment, LogError<S::Error>> {
-        if self.count() >= MAX {
-            return Err(LogError::Full);
-        }
-        let id = self.next_id;
-        self.next_id = id.saturating_add(1);
-        let segment = Segment {
-            id,
-            len,
-            from: header.from,
-            to: header.to,
-        };
-        let made = self.storage.create(id, len);
-        let made = made.and_then(|()| self.storage.write(id, 0, &header.encode()));
-        if made.is_err() {
-            self.discard(segment);
-        }
-        made.map(|()| segment).map_err(LogError::Device)
-    }
-
-    /// Appends a record to the segment that is written. `prefix` has a multiple of 8 bytes.
-    pub(super) fn append(
-        &mut self,
-        kind: Kind,
-        seq: u64,
-        prefix: &[u8],
-        body: &[u8],
-    ) -> Result<(), LogError<S::Error>> {
-        let Some(segment) = self.list.last().copied() else {
-            return Err(LogError::Full);
-        };
-        let place = Place {
-            id: segment.id,
-            offset: self.write_at,
-        };
-        let header = header_of(kind, seq, prefix, body);
-        // After an error part of it may be there: that place is not written again.
-        self.write_at = self.write_at.saturating_add(header.record_len());
-        self.dirty = true;
-        self.write_record(place, &header, prefix, body)
-    }
-
-    /// Writes a record: a small one in one go.
-    pub(super) fn write_record(
-        &mut self,
-        place: Place,
-        header: &RecordHeader,
-        prefix: &[u8],
-        body: &[u8],
-    ) -> Result<(), LogError<S::Error>> {
-        let mut chunk = [0; FRONT];
-        let front = chunk
-            .len()
-            .saturating_sub(HEADER)
-            .saturating_sub(prefix.len());
-        let (front, rest) = body.split_at_checked(front).unwrap_or((body, &[]));
-        let mut sink = SliceSink::new(&mut chunk);
-        for part in [&header.encode()[..], prefix, front] {
-            // The three have room.
-            let _ = sink.put(part);
-        }
-        let len = padded(sink.len());
-        let (whole, tail) = rest.as_chunks::<ALIGN>();
-        let mut last = [0; ALIGN];
-        last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
-        let last = if tail.is_empty() { &[][..] } else { &last[..] };
-        let mut offset = place.offset;
-        for part in [
-            chunk.get(..len).unwrap_or_default(),
-            whole.as_flattened(),
-            last,
-        ] {
-            if !part.is_empty() {
-                let written = self.storage.write(place.id, offset, part);
-                written.map_err(LogError::Device)?;
-                offset = offset.saturating_add(part.len());
-            }
-        }
-        Ok(())
     }
 
     /// Where the next record goes.
@@ -276,8 +118,189 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
+    pub(super) fn unsynced_from(&self) -> Option<Place> {
+        self.unsynced_from
+    }
+
+    /// What was not durable was written again.
+    pub(super) fn trust(&mut self) {
+        self.unsynced_from = None;
+    }
+
+    /// How many segments the storage has of this log.
+    fn count(&self) -> usize {
+        let partial = usize::from(self.partial.is_some());
+        let count = self.list.len().saturating_add(self.pending_discard.len());
+        count.saturating_add(partial)
+    }
+
+    /// How many bytes they have.
+    pub(super) fn total(&self) -> usize {
+        let listed = self.list.iter().chain(&self.partial).map(|s| s.len);
+        let pending = self.pending_discard.iter().map(|(_, len)| *len);
+        listed.chain(pending).fold(0, usize::saturating_add)
+    }
+
+    pub(super) fn segment_of(&mut self, id: u32) -> Option<&mut Segment> {
+        self.list.iter_mut().find(|segment| segment.id == id)
+    }
+
+    /// The record at this place must be kept, or not any more.
+    pub(super) fn count_live(&mut self, place: Place, size: usize, lives: bool) {
+        if let Some(segment) = self.segment_of(place.id) {
+            segment.live = match lives {
+                true => segment.live.saturating_add(size),
+                false => segment.live.saturating_sub(size),
+            };
+        }
+    }
+}
+
+impl<S: Storage, const MAX: usize> Segments<S, MAX> {
+    /// `len`, filled up to what can be written.
+    pub(super) fn padded(&self, len: usize) -> usize {
+        let unit = self.storage.limits().write_unit.max(MIN_UNIT);
+        len.checked_next_multiple_of(unit).unwrap_or(usize::MAX)
+    }
+
+    /// What a record with a payload of `len` bytes takes.
+    pub(super) fn record_len(&self, len: usize) -> usize {
+        self.padded(len).saturating_add(HEADER)
+    }
+
+    /// The length of a segment with room for records of so many bytes.
+    pub(super) fn segment_len(&self, records: usize) -> usize {
+        let limits = self.storage.limits();
+        let needed = self.padded(records.saturating_add(2 * SEGMENT_HEADER));
+        let unit = limits.length_unit.max(1);
+        let needed = needed.checked_next_multiple_of(unit).unwrap_or(usize::MAX);
+        needed.max(limits.segment)
+    }
+
+    /// Whether a segment of this length could be made now.
+    pub(super) fn can_create(&self, len: usize) -> bool {
+        let is_full = self.count().saturating_add(self.spare) >= MAX;
+        !is_full && self.total().saturating_add(len) <= self.storage.limits().total
+    }
+
+    /// Whether records of so many bytes fit into the segment that is open.
+    pub(super) fn has_room(&self, records: usize) -> bool {
+        let end = self.write_at.saturating_add(records);
+        let last = self.list.last();
+        self.is_open && last.is_some_and(|last| end.saturating_add(SEGMENT_HEADER) <= last.len)
+    }
+
+    /// Leaves one unit blank.
+    pub(super) fn skip_unit(&mut self) {
+        if self.is_open {
+            self.write_at = self.padded(self.write_at.saturating_add(1));
+        }
+    }
+
+    /// How many bytes are left in the segment that is open.
+    pub(super) fn room_left(&self) -> usize {
+        let len = self.list.last().map_or(0, |last| last.len);
+        len.saturating_sub(SEGMENT_HEADER).saturating_sub(self.write_at)
+    }
+
+    /// Opens a new segment with room for records of so many bytes.
+    pub(super) fn roll(
+        &mut self,
+        mut header: SegmentHeader,
+        records: usize,
+    ) -> Result<(), OutboxError<S::Error>> {
+        let len = self.segment_len(records);
+        if len > self.storage.limits().longest_segment {
+            return Err(OutboxError::TooLarge);
+        }
+        self.discard_pending();
+        if !self.can_create(len) {
+            return Err(OutboxError::Full);
+        }
+        self.sync()?;
+        header.last = 0;
+        let segment = self.create(len, &header)?;
+        let _ = self.list.push(segment);
+        self.is_open = true;
+        self.write_at = SEGMENT_HEADER;
+        self.synced_to = SEGMENT_HEADER;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Makes a segment and writes its header to both of its ends.
+    pub(super) fn create(
+        &mut self,
+        len: usize,
+        header: &SegmentHeader,
+    ) -> Result<Segment, OutboxError<S::Error>> {
+        if self.count() >= MAX || self.next_id == u32::MAX {
+            return Err(OutboxError::Full);
+        }
+        let id = self.next_id;
+        self.next_id = id.saturating_add(1);
+        let segment = Segment {
+            id,
+            len,
+            first: header.first,
+            last: header.last,
+            live: 0,
+        };
+        let identity = self.identity(id);
+        let bytes = SegmentHeader {
+            identity,
+            ..*header
+        }
+        .encode();
+        let end = len.saturating_sub(SEGMENT_HEADER);
+        let made = self.storage.create(id, len);
+        let made = made.and_then(|()| self.storage.write(id, 0, &bytes));
+        let made = made.and_then(|()| self.storage.write(id, end, &bytes));
+        if made.is_err() {
+            self.discard(id, len);
+        }
+        made.map(|()| segment).map_err(OutboxError::Device)
+    }
+
+    /// Appends a record to the open segment, which has room for it.
+    pub(super) fn append(
+        &mut self,
+        header: RecordHeader,
+        prefix: &[u8],
+        body: &[u8],
+    ) -> Result<Place, OutboxError<S::Error>> {
+        let place = self.end_of_log();
+        let header = with_payload(header, prefix, body);
+        // After an error part of it may be there: that place is not written again.
+        self.write_at = self.write_at.saturating_add(self.record_len(header.len));
+        self.dirty = true;
+        self.write_record(place, &header, prefix, body)?;
+        Ok(place)
+    }
+
+    /// Writes a record: a small one in one go.
+    pub(super) fn write_record(
+        &mut self,
+        place: Place,
+        header: &RecordHeader,
+        prefix: &[u8],
+        body: &[u8],
+    ) -> Result<(), OutboxError<S::Error>> {
+        let header = header.encode(&self.identity(place.id));
+        let mut writer = Writer {
+            segments: self,
+            place,
+            chunk: [0; FRONT],
+            filled: 0,
+        };
+        for part in [&header[..], prefix, body] {
+            writer.put(part)?;
+        }
+        writer.finish()
+    }
+
     /// Makes durable what was written since the last try.
-    pub(super) fn sync(&mut self) -> Result<(), LogError<S::Error>> {
+    pub(super) fn sync(&mut self) -> Result<(), OutboxError<S::Error>> {
         if let (true, Some(last)) = (self.dirty, self.list.last()) {
             self.dirty = false;
             let synced_to = Place {
@@ -287,177 +310,160 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             match self.storage.sync(last.id) {
                 Ok(()) => self.synced_to = self.write_at,
                 Err(error) => {
-                    self.suspect.get_or_insert(synced_to);
-                    return Err(LogError::Device(error));
+                    self.unsynced_from.get_or_insert(synced_to);
+                    return Err(OutboxError::Device(error));
                 }
             }
         }
         Ok(())
     }
 
-    pub(super) fn suspect(&self) -> Option<Place> {
-        self.suspect
-    }
-
-    /// What was suspect was written again.
-    pub(super) fn trust(&mut self) {
-        self.suspect = None;
-    }
-
-    pub(super) fn discard(&mut self, segment: Segment) {
-        if self.storage.discard(segment.id).is_err() {
+    pub(super) fn discard(&mut self, id: u32, len: usize) {
+        if self.storage.discard(id).is_err() {
             // There is room: `create` saw to it.
-            let _ = self.doomed.push(segment);
+            let _ = self.pending_discard.push((id, len));
         }
     }
 
     /// Discards what could not be discarded before; `false` if something is left.
-    pub(super) fn discard_doomed(&mut self) -> bool {
+    pub(super) fn discard_pending(&mut self) -> bool {
         let storage = &mut self.storage;
-        self.doomed
-            .retain(|segment| storage.discard(segment.id).is_err());
-        self.doomed.is_empty()
+        self.pending_discard
+            .retain(|(id, _)| storage.discard(*id).is_err());
+        self.pending_discard.is_empty()
     }
 
-    /// Discards the segments in front of the one with this id. What cannot be discarded stays for another time.
-    pub(super) fn discard_before(&mut self, id: u32) {
-        while let Some(first) = self.list.first().copied() {
-            let last = self.list.len() == 1;
-            if first.id == id || last || !self.list.iter().any(|s| s.id == id) {
-                return;
-            }
-            // What says that its reports are settled must last longer than it.
-            if self.sync().is_err() || self.storage.discard(first.id).is_err() {
-                return;
-            }
-            self.list.retain(|segment| segment.id != first.id);
-        }
-    }
-
-    /// Discards the oldest segment, the one that is written too; `false` if there is none.
-    pub(super) fn discard_oldest(&mut self) -> Result<bool, LogError<S::Error>> {
-        let Some(first) = self.list.first().copied() else {
-            return Ok(false);
+    /// Takes a segment off the list and discards it. What makes it dispensable must be durable.
+    pub(super) fn remove(&mut self, id: u32) {
+        let Some(segment) = self.segment_of(id).copied() else {
+            return;
         };
-        self.storage.discard(first.id).map_err(LogError::Device)?;
-        self.list.retain(|segment| segment.id != first.id);
-        if self.list.is_empty() {
-            (self.is_open, self.dirty, self.suspect) = (false, false, None);
+        self.drop_partial(segment.first);
+        if self.list.last() == Some(&segment) {
+            self.close();
         }
-        Ok(true)
+        self.list.retain(|other| other.id != id);
+        self.discard(id, segment.len);
     }
 
     /// Takes back what [`roll`](Self::roll) did.
-    pub(super) fn discard_newest(&mut self) {
-        if let Some(last) = self.list.pop() {
-            self.discard(last);
-            (self.is_open, self.dirty) = (false, false);
+    pub(super) fn remove_newest(&mut self) {
+        if let Some(last) = self.list.last().copied() {
+            self.remove(last.id);
         }
     }
 
-    /// Puts a merged segment in the place of its sources.
-    pub(super) fn replace(&mut self, sources: &[Segment], merged: Segment) {
-        if self.list.last() == sources.last() {
-            (self.is_open, self.dirty, self.suspect) = (false, false, None);
+    /// A half-made segment whose sources change is of no use.
+    pub(super) fn drop_partial(&mut self, first: u64) {
+        if let Some(partial) = self.partial
+            && partial.first <= first
+            && first <= partial.last
+        {
+            self.partial = None;
+            self.discard(partial.id, partial.len);
         }
-        for source in sources {
-            self.discard(*source);
-        }
-        if let Some(first) = self.list.iter_mut().find(|s| sources.first() == Some(s)) {
-            *first = merged;
-        }
-        self.list.retain(|segment| !sources.contains(segment));
     }
 
-    /// Appends a copy of a record to the segment that is written.
-    pub(super) fn append_copy(
-        &mut self,
-        from: Place,
-        header: &RecordHeader,
-    ) -> Result<(), LogError<S::Error>> {
-        let to = self.end_of_log();
-        self.write_at = self.write_at.saturating_add(header.record_len());
-        self.dirty = true;
-        self.copy(from, header, to)
+    /// Nothing more is appended to the last segment.
+    pub(super) fn close(&mut self) {
+        (self.is_open, self.dirty, self.unsynced_from) = (false, false, None);
     }
 
-    /// Copies a record as it is.
-    pub(super) fn copy(
-        &mut self,
-        from: Place,
-        header: &RecordHeader,
-        to: Place,
-    ) -> Result<(), LogError<S::Error>> {
-        let mut chunk = [0; CHUNK];
-        let mut done = 0usize;
-        while done < header.record_len() {
-            let len = CHUNK.min(header.record_len().saturating_sub(done));
-            let part = chunk.get_mut(..len).unwrap_or_default();
-            let (read, write) = (from.plus(done).offset, to.plus(done).offset);
-            self.storage
-                .read(from.id, read, part)
-                .map_err(LogError::Device)?;
-            self.storage
-                .write(to.id, write, part)
-                .map_err(LogError::Device)?;
-            done = done.saturating_add(len);
+    /// How many bytes would be free if each segment had only what must be kept, by steps that [`compact`](super::compact) can take.
+    pub(super) fn reclaimable(&self) -> usize {
+        let sealed = self.list.len().saturating_sub(usize::from(self.is_open));
+        let each = self.list.iter().take(sealed).map(|segment| {
+            let kept = match segment.live {
+                0 => 0,
+                live => self.output_len(live, CHECKPOINT),
+            };
+            segment.len.saturating_sub(kept)
+        });
+        each.fold(0, usize::saturating_add)
+    }
+}
+
+/// Writes parts one after the other, filled up with zeros at the end.
+struct Writer<'s, S, const MAX: usize> {
+    segments: &'s mut Segments<S, MAX>,
+    place: Place,
+    chunk: [u8; FRONT],
+    filled: usize,
+}
+
+impl<S: Storage, const MAX: usize> Writer<'_, S, MAX> {
+    fn put(&mut self, mut part: &[u8]) -> Result<(), OutboxError<S::Error>> {
+        while !part.is_empty() {
+            // What is long goes as it is, from a unit's border on.
+            let whole = if self.filled == 0 { part.len() / FRONT * FRONT } else { 0 };
+            if let Some((whole, rest)) = part.split_at_checked(whole).filter(|(w, _)| !w.is_empty()) {
+                write(&mut self.segments.storage, &mut self.place, whole)?;
+                part = rest;
+                continue;
+            }
+            let room = self.chunk.get_mut(self.filled..).unwrap_or_default();
+            let (now, rest) = part.split_at_checked(room.len()).unwrap_or((part, &[]));
+            let mut sink = SliceSink::new(room);
+            // It fits.
+            let _ = sink.put(now);
+            self.filled = self.filled.saturating_add(now.len());
+            part = rest;
+            if self.filled == FRONT {
+                self.flush(FRONT)?;
+            }
         }
         Ok(())
     }
 
-    /// Whether something is written behind the last record, which ends at `tail`.
-    pub(super) fn is_written_behind(&self, tail: Place) -> bool {
-        let last = self.list.last().map_or(0, |last| last.id);
-        let end = if tail.id == last {
-            tail.offset
-        } else {
-            SEGMENT_HEADER
-        };
-        self.is_open && self.write_at > end
-    }
-
-    /// How many segments the storage has.
-    fn count(&self) -> usize {
-        self.list.len().saturating_add(self.doomed.len())
-    }
-
-    /// How many bytes all segments have.
-    pub(super) fn total(&self) -> usize {
-        let all = self.list.iter().chain(&self.doomed);
-        all.map(|segment| segment.len)
-            .fold(0, usize::saturating_add)
-    }
-}
-
-/// By place in the log. (The sorts of core can panic on an inconsistent order, so that a panic would be linked.)
-fn in_order<const MAX: usize>(found: &heapless::Vec<Segment, MAX>) -> heapless::Vec<Segment, MAX> {
-    let mut sorted = heapless::Vec::<Segment, MAX>::new();
-    let key = |s: &Segment| (s.from, s.id);
-    while let Some(next) = found
-        .iter()
-        .filter(|s| sorted.last().is_none_or(|last| key(last) < key(s)))
-        .min_by_key(|s| key(s))
-    {
-        if sorted.push(*next).is_err() {
-            break;
+    fn finish(mut self) -> Result<(), OutboxError<S::Error>> {
+        let len = self.segments.padded(self.filled);
+        if let Some(rest) = self.chunk.get_mut(self.filled..len) {
+            rest.fill(0);
+        }
+        match len {
+            0 => Ok(()),
+            len => self.flush(len),
         }
     }
-    sorted
+
+    fn flush(&mut self, len: usize) -> Result<(), OutboxError<S::Error>> {
+        self.filled = 0;
+        let bytes = self.chunk.get(..len).unwrap_or_default();
+        write(&mut self.segments.storage, &mut self.place, bytes)
+    }
 }
 
-pub(super) fn header_of(kind: Kind, seq: u64, prefix: &[u8], body: &[u8]) -> RecordHeader {
+/// Writes at a place, and moves it on.
+fn write<S: Storage>(
+    storage: &mut S,
+    place: &mut Place,
+    bytes: &[u8],
+) -> Result<(), OutboxError<S::Error>> {
+    let written = storage.write(place.id, place.offset, bytes);
+    *place = place.plus(bytes.len());
+    written.map_err(OutboxError::Device)
+}
+
+/// The header of a record with this payload.
+pub(super) fn with_payload(header: RecordHeader, prefix: &[u8], body: &[u8]) -> RecordHeader {
     let mut checksum = Checksum::new();
     checksum.add(prefix);
     checksum.add(body);
-    let keys = match kind {
-        Kind::Report => u8::try_from(prefix.len() / super::record::KEY).unwrap_or(0),
-        _ => 0,
-    };
+    RecordHeader {
+        len: prefix.len().saturating_add(body.len()),
+        crc: checksum.finish(),
+        ..header
+    }
+}
+
+/// A header whose payload comes later.
+pub(super) const fn header_of(kind: Kind, detail: u8, seq: u64, count: u64) -> RecordHeader {
     RecordHeader {
         kind,
-        keys,
-        len: prefix.len().saturating_add(body.len()),
+        detail,
+        len: 0,
         seq,
-        crc: checksum.finish(),
+        count,
+        crc: 0,
     }
 }

@@ -7,12 +7,17 @@ use core::fmt;
 pub struct StorageLimits {
     /// The length of a segment, unless a report needs a longer one. A multiple of `write_unit`.
     pub segment: usize,
+    /// A segment that takes the place of others may be shorter or longer, by multiples of this: a block of a file system, or what a flash
+    /// erases in one go. `segment` itself is such a multiple.
+    pub length_unit: usize,
     /// The length of the longest segment there can be.
     pub longest_segment: usize,
     /// What all segments together may have.
     pub total: usize,
     /// Everything is written at multiples of this, in multiples of it: 8, 16 or 32.
     pub write_unit: usize,
+    /// What a byte reads as that was not written: 0x00 or 0xFF.
+    pub blank: u8,
 }
 
 /// Segments of bytes, each written from front to back, but for its last bytes.
@@ -28,7 +33,7 @@ pub trait Storage {
     /// What its segments may be. Always the same.
     fn limits(&self) -> StorageLimits;
 
-    /// Makes a segment that reads as all 0x00 or all 0xFF. When this returns it survives a power cut, and its room is set aside.
+    /// Makes a segment that reads as all [`StorageLimits::blank`]. When this returns it survives a power cut, and its room is set aside.
     /// An id is used only once. After an error it is either not there or all blank.
     fn create(&mut self, id: u32, len: usize) -> Result<(), Self::Error>;
 

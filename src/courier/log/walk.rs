@@ -1,54 +1,90 @@
-//! Reading segments: from record to record, past what is damaged.
+//! Reading segments: from record to record, past what is damaged or cannot be read.
+//!
+//! A header has a checksum of its own, seeded with the name of its segment. So after damage the walk looks at every unit of the
+//! storage for the next whole header, and cannot be led astray: neither by a report that has the bytes of a record in it, nor
+//! by a sector that belongs elsewhere.
 
-use super::outbox::LogError;
+use super::super::outbox::OutboxError;
 use super::record::{
-    ALIGN, Checksum, HEADER, Kind, MAGIC, RecordHeader, SEGMENT_HEADER, SegmentFront,
-    SegmentHeader, padded,
+    Checksum, HEADER, Kind, MAGIC, MIN_UNIT, RecordHeader, SEGMENT_HEADER, SegmentFront,
+    SegmentHeader,
 };
 use super::segments::{CHUNK, Place, Segment, Segments};
 use super::storage::Storage;
 
+/// What can be unreadable by itself.
+const SECTOR: usize = 512;
+/// After so many unreadable sectors in a row only each eighth is tried: a dead disk takes its time for each.
+const PATIENCE: u32 = 64;
+
 impl<S: Storage, const MAX: usize> Segments<S, MAX> {
-    pub(super) fn has_record(
+    /// Reads, if need be a second time: some errors are there only once.
+    pub(super) fn read_at(
         &mut self,
-        segment: &Segment,
-        wanted: impl Fn(Kind) -> bool,
-    ) -> Result<bool, LogError<S::Error>> {
-        let mut at = SEGMENT_HEADER;
-        while let Some((offset, header)) = self.find(segment.id, at, segment.len)? {
-            if wanted(header.kind) {
-                return Ok(true);
-            }
-            at = offset.saturating_add(header.record_len());
-        }
-        Ok(false)
+        id: u32,
+        offset: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), OutboxError<S::Error>> {
+        let read = self.storage.read(id, offset, buffer);
+        let read = read.or_else(|_| self.storage.read(id, offset, buffer));
+        read.map_err(OutboxError::Device)
     }
 
+    /// Reads what can be read; the rest is zeros.
+    fn read_lossy(&mut self, id: u32, offset: usize, buffer: &mut [u8]) {
+        if self.storage.read(id, offset, buffer).is_ok() {
+            self.unreadable = 0;
+            return;
+        }
+        let mut at = offset;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let len = SECTOR.saturating_sub(at % SECTOR).min(rest.len());
+            let Some((piece, more)) = rest.split_at_mut_checked(len) else {
+                return;
+            };
+            let hopeless = self.unreadable >= PATIENCE && at % (8 * SECTOR) != 0;
+            if !hopeless && self.read_at(id, at, piece).is_ok() {
+                self.unreadable = 0;
+            } else {
+                self.unreadable = self.unreadable.saturating_add(1);
+                piece.fill(0);
+            }
+            at = at.saturating_add(len);
+            rest = more;
+        }
+    }
+
+    /// The header of a segment, from either of its ends. `Err` if neither can be read.
     pub(super) fn read_front(
         &mut self,
-        segment: &Segment,
-    ) -> Result<SegmentFront, LogError<S::Error>> {
+        id: u32,
+        len: usize,
+    ) -> Result<SegmentFront, OutboxError<S::Error>> {
+        let mut other = None;
+        let mut error = None;
+        let mut read_one = false;
+        let end = len.checked_sub(SEGMENT_HEADER);
         let mut bytes = [0; SEGMENT_HEADER];
-        if segment.len < SEGMENT_HEADER {
-            return Ok(SegmentFront::Unknown);
+        for offset in [end.map(|_| 0), end].into_iter().flatten() {
+            match self.read_at(id, offset, &mut bytes) {
+                Err(failed) => error = Some(failed),
+                Ok(()) => {
+                    read_one = true;
+                    match SegmentHeader::decode(&bytes) {
+                        SegmentFront::Unknown => {}
+                        SegmentFront::Header(header) => return Ok(SegmentFront::Header(header)),
+                        // A flipped bit may say so; then the other end does not.
+                        SegmentFront::OtherVersion(version) if offset == 0 => other = Some(version),
+                        SegmentFront::OtherVersion(_) => {}
+                    }
+                }
+            }
         }
-        self.storage
-            .read(segment.id, 0, &mut bytes)
-            .map_err(LogError::Device)?;
-        match SegmentHeader::decode(&bytes) {
-            SegmentFront::Newer(version) => Err(LogError::NewerVersion(version)),
-            front => Ok(front),
-        }
-    }
-
-    /// The same for the segment at this index.
-    pub(super) fn read_front_at(
-        &mut self,
-        index: usize,
-    ) -> Result<SegmentFront, LogError<S::Error>> {
-        match self.list.get(index).copied() {
-            Some(segment) => self.read_front(&segment),
-            None => Ok(SegmentFront::Unknown),
+        match (other, error) {
+            (Some(version), _) => Ok(SegmentFront::OtherVersion(version)),
+            (None, Some(error)) if !read_one => Err(error),
+            _ => Ok(SegmentFront::Unknown),
         }
     }
 
@@ -61,142 +97,167 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// The next whole record header at `place` or behind it, and its place.
-    pub(super) fn next(
-        &mut self,
-        place: Place,
-    ) -> Result<Option<(Place, RecordHeader)>, LogError<S::Error>> {
-        let Some(mut index) = self.list.iter().position(|s| s.id == place.id) else {
-            return Ok(None);
-        };
+    /// The next whole record header at `place` or after it, and its place.
+    pub(super) fn next(&mut self, place: Place) -> Option<(Place, RecordHeader)> {
+        let mut index = self.list.iter().position(|s| s.id == place.id)?;
         let mut offset = place.offset;
         while let Some(segment) = self.list.get(index).copied() {
-            let end = self.end(&segment);
-            if let Some((offset, header)) = self.find(segment.id, offset, end)? {
-                return Ok(Some((
-                    Place {
-                        id: segment.id,
-                        offset,
-                    },
-                    header,
-                )));
+            if let Some(found) = self.next_in(&segment, offset) {
+                return Some(found);
             }
             index = index.saturating_add(1);
             offset = SEGMENT_HEADER;
         }
-        Ok(None)
+        None
     }
 
-    /// How far a segment may be written.
-    fn end(&self, segment: &Segment) -> usize {
-        let is_written = self.is_open && self.list.last() == Some(segment);
-        if is_written {
-            self.write_at
-        } else {
-            segment.len
-        }
+    /// The same within one segment.
+    pub(super) fn next_in(
+        &mut self,
+        segment: &Segment,
+        offset: usize,
+    ) -> Option<(Place, RecordHeader)> {
+        let is_open = self.is_open && self.list.last() == Some(segment);
+        let end = if is_open { self.write_at } else { segment.len };
+        let (offset, header) = self.find_header(segment.id, offset, end)?;
+        let place = Place {
+            id: segment.id,
+            offset,
+        };
+        Some((place, header))
+    }
+
+    /// Where the record after this one may stand.
+    pub(super) fn after(&self, place: Place, header: &RecordHeader) -> Place {
+        place.plus(self.record_len(header.len))
     }
 
     /// The first whole record header from `offset` on: right there, unless what stands there is damaged.
-    fn find(
+    fn find_header(
         &mut self,
         id: u32,
         offset: usize,
         end: usize,
-    ) -> Result<Option<(usize, RecordHeader)>, LogError<S::Error>> {
-        if let Some(header) = self.header_at(id, offset, end)? {
-            return Ok(Some((offset, header)));
+    ) -> Option<(usize, RecordHeader)> {
+        if let Some(header) = self.header_at(id, offset, end) {
+            return Some((offset, header));
         }
-        let mut at = offset.saturating_add(ALIGN);
+        // The least unit: a report that was cut may end at any.
+        let mut at = offset.saturating_add(MIN_UNIT);
         let mut chunk = [0; CHUNK];
         while at.saturating_add(HEADER) <= end {
             let len = CHUNK.min(end.saturating_sub(at));
             let part = chunk.get_mut(..len).unwrap_or_default();
-            self.storage.read(id, at, part).map_err(LogError::Device)?;
-            let (words, _) = part.as_chunks::<ALIGN>();
-            let mut candidates = heapless::Vec::<usize, { CHUNK / ALIGN }>::new();
+            self.read_lossy(id, at, part);
+            let (words, _) = part.as_chunks::<MIN_UNIT>();
+            let mut candidates = heapless::Vec::<usize, { CHUNK / MIN_UNIT }>::new();
             for (index, word) in words.iter().enumerate() {
                 if word.starts_with(&MAGIC) {
-                    let _ = candidates.push(at.saturating_add(index.saturating_mul(ALIGN)));
+                    let _ = candidates.push(at.saturating_add(index.saturating_mul(MIN_UNIT)));
                 }
             }
             for &candidate in &candidates {
-                if let Some(header) = self.header_at(id, candidate, end)? {
-                    return Ok(Some((candidate, header)));
+                if let Some(header) = self.header_at(id, candidate, end) {
+                    return Some((candidate, header));
                 }
             }
             at = at.saturating_add(CHUNK);
         }
-        Ok(None)
+        None
     }
 
-    fn header_at(
+    pub(super) fn header_at(
         &mut self,
         id: u32,
         offset: usize,
         end: usize,
-    ) -> Result<Option<RecordHeader>, LogError<S::Error>> {
+    ) -> Option<RecordHeader> {
         let mut bytes = [0; HEADER];
         if offset.saturating_add(HEADER) > end {
-            return Ok(None);
+            return None;
         }
-        self.storage
-            .read(id, offset, &mut bytes)
-            .map_err(LogError::Device)?;
-        let fits = |h: &RecordHeader| offset.saturating_add(h.record_len()) <= end;
-        Ok(RecordHeader::decode(&bytes).filter(fits))
+        self.read_lossy(id, offset, &mut bytes);
+        let header = RecordHeader::decode(&bytes, &self.identity(id))?;
+        let fits = offset.saturating_add(self.record_len(header.len)) <= end;
+        fits.then_some(header)
     }
 
-    /// Behind the last byte that is not blank.
-    pub(super) fn end_of_writing(
-        &mut self,
-        segment: &Segment,
-    ) -> Result<usize, LogError<S::Error>> {
-        let mut last = [0];
-        let last_byte = segment.len.saturating_sub(1);
-        self.storage
-            .read(segment.id, last_byte, &mut last)
-            .map_err(LogError::Device)?;
-        let blank = if last == [0xff] { 0xff } else { 0 };
+    /// The record with this ticket and of this kind that stands last: a copy that was made after a failed sync is as good.
+    pub(super) fn find(&mut self, kind: Kind, seq: u64) -> Option<(Place, RecordHeader)> {
+        let index = self.list.iter().rposition(|segment| segment.first <= seq)?;
+        let segment = self.list.get(index).copied()?;
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.next_in(&segment, offset) {
+            if header.kind == kind && header.seq == seq {
+                return Some((place, header));
+            }
+            offset = self.after(place, &header).offset;
+        }
+        None
+    }
+
+    /// After the last byte that is not blank.
+    pub(super) fn end_of_writing(&mut self, segment: &Segment) -> usize {
+        let limit = segment.len.saturating_sub(SEGMENT_HEADER);
+        let blank = self.blank();
         let mut end = SEGMENT_HEADER;
         let mut at = SEGMENT_HEADER;
         let mut chunk = [0; CHUNK];
-        while at < segment.len {
-            let len = CHUNK.min(segment.len.saturating_sub(at));
+        while at < limit {
+            let len = CHUNK.min(limit.saturating_sub(at));
             let part = chunk.get_mut(..len).unwrap_or_default();
-            self.storage
-                .read(segment.id, at, part)
-                .map_err(LogError::Device)?;
-            if let Some(found) = part.iter().rposition(|&b| b != blank) {
+            if self.read_at(segment.id, at, part).is_err() {
+                // What cannot be read may be written.
+                end = at.saturating_add(len);
+            } else if let Some(found) = part.iter().rposition(|&b| b != blank) {
                 end = at.saturating_add(found).saturating_add(1);
             }
             at = at.saturating_add(CHUNK);
         }
         // The last record may end with blank bytes.
         let mut offset = SEGMENT_HEADER;
-        while let Some((at, header)) = self.find(segment.id, offset, segment.len)? {
-            offset = at.saturating_add(header.record_len());
+        while let Some((at, header)) = self.find_header(segment.id, offset, limit) {
+            offset = at.saturating_add(self.record_len(header.len));
         }
-        Ok(padded(end.max(offset)).min(segment.len))
+        self.padded(end.max(offset)).min(limit)
+    }
+
+    /// Whether nothing stands between the headers of a segment.
+    pub(super) fn is_blank(&mut self, id: u32, len: usize) -> bool {
+        let limit = len.saturating_sub(SEGMENT_HEADER);
+        let blank = self.blank();
+        let mut chunk = [0; CHUNK];
+        let mut at = SEGMENT_HEADER;
+        while at < limit {
+            let part = chunk.get_mut(..CHUNK.min(limit.saturating_sub(at)));
+            let part = part.unwrap_or_default();
+            if self.read_at(id, at, part).is_err() || part.iter().any(|&b| b != blank) {
+                return false;
+            }
+            at = at.saturating_add(CHUNK);
+        }
+        true
+    }
+
+    fn blank(&self) -> u8 {
+        self.storage.limits().blank
     }
 
     /// Whether the payload is what was written.
-    pub(super) fn is_whole(
-        &mut self,
-        place: Place,
-        header: &RecordHeader,
-    ) -> Result<bool, LogError<S::Error>> {
+    pub(super) fn is_whole(&mut self, place: Place, header: &RecordHeader) -> bool {
         let mut checksum = Checksum::new();
         let mut chunk = [0; CHUNK];
         let mut done = 0usize;
         while done < header.len {
             let len = CHUNK.min(header.len.saturating_sub(done));
             let part = chunk.get_mut(..len).unwrap_or_default();
-            self.read(place, done, part)?;
+            if self.read(place, done, part).is_err() {
+                return false;
+            }
             checksum.add(part);
             done = done.saturating_add(len);
         }
-        Ok(checksum.finish() == header.crc)
+        checksum.finish() == header.crc
     }
 
     /// Reads a part of the payload of the record at `place`.
@@ -205,42 +266,53 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         place: Place,
         offset: usize,
         buffer: &mut [u8],
-    ) -> Result<(), LogError<S::Error>> {
+    ) -> Result<(), OutboxError<S::Error>> {
         let offset = place.offset.saturating_add(HEADER).saturating_add(offset);
-        self.storage
-            .read(place.id, offset, buffer)
-            .map_err(LogError::Device)
+        self.read_at(place.id, offset, buffer)
     }
 
-    /// Reads the bytes of a report or dead letter; `false` if they are not what was written.
+    /// Reads the bytes of a report or letter, which stand after `prefix`; `false` if they are not what was written. An error if nothing
+    /// of this storage can be read any more.
     pub(super) fn read_body(
         &mut self,
         place: Place,
         header: &RecordHeader,
+        prefix: &mut [u8],
         buffer: &mut [u8],
-    ) -> Result<bool, LogError<S::Error>> {
-        let mut prefix = [0; 256];
-        let prefix = prefix.get_mut(..header.prefix()).unwrap_or_default();
+    ) -> Result<bool, OutboxError<S::Error>> {
         let body_len = header.len.saturating_sub(prefix.len());
         let Some(body) = buffer.get_mut(..body_len) else {
             return Ok(false);
         };
-        self.read(place, 0, prefix)?;
-        self.read(place, prefix.len(), body)?;
+        let read = self.read(place, 0, prefix);
+        if let Err(error) = read.and_then(|()| self.read(place, prefix.len(), body)) {
+            return if self.is_alive() { Ok(false) } else { Err(error) };
+        }
         let mut checksum = Checksum::new();
         checksum.add(prefix);
         checksum.add(body);
         Ok(checksum.finish() == header.crc)
     }
 
+    /// Whether anything of this storage can be read: a bad sector costs what is in it, a dead disk is an error.
+    fn is_alive(&mut self) -> bool {
+        for index in 0..self.list.len() {
+            let Some(segment) = self.list.get(index).copied() else {
+                break;
+            };
+            let end = segment.len.saturating_sub(SEGMENT_HEADER);
+            for offset in [0, end] {
+                if self.read_at(segment.id, offset, &mut [0; MIN_UNIT]).is_ok() {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// Whether the record at this very place is there and whole.
-    pub(super) fn is_there(&mut self, place: Place) -> Result<bool, LogError<S::Error>> {
-        if !self.list.iter().any(|segment| segment.id == place.id) {
-            return Ok(false);
-        }
-        match self.header_at(place.id, place.offset, usize::MAX)? {
-            Some(header) => self.is_whole(place, &header),
-            None => Ok(false),
-        }
+    pub(super) fn is_there(&mut self, place: Place) -> bool {
+        let header = self.header_at(place.id, place.offset, usize::MAX);
+        header.is_some_and(|header| self.is_whole(place, &header))
     }
 }

@@ -1,0 +1,320 @@
+//! Makes room: writes what must be kept of neighbouring segments into a new one, which takes their place in the order.
+//!
+//! The argument why no cut and no failure costs anything:
+//!
+//! 1. All that is copied stays where it is until the new segment is durable, its [`Kind::Commit`] included. One sync does for both: the
+//!    commit says how many whole records stand before it, and recovery counts them as long as the sources are there. A commit that
+//!    became durable before its records is therefore none.
+//! 2. A segment without a valid commit whose sources are there is a *partial* one. The next compaction of the same sources goes on where
+//!    it ends, after comparing what it has with them record by record. So progress survives any number of cuts.
+//! 3. What is left out was settled, or is superseded by a report that waits: the caller makes that one durable first.
+//! 4. Only then are the sources discarded. A crash in between leaves a valid commit beside its sources, and recovery discards these.
+
+use super::super::outbox::OutboxError;
+use super::record::{
+    CHECKPOINT, Checkpoint, HEADER, Kind, RecordHeader, SEGMENT_HEADER, SegmentHeader,
+};
+use super::segments::{CHUNK, Place, Segment, Segments, header_of, with_payload};
+use super::storage::Storage;
+
+/// Neighbours in the list of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+/// What the caller knows of the records.
+pub(super) trait Keeper<S, const MAX: usize> {
+    /// Whether this record must be kept.
+    fn keeps(
+        &mut self,
+        segments: &mut Segments<S, MAX>,
+        place: Place,
+        header: &RecordHeader,
+    ) -> bool;
+
+    /// It stands there now.
+    fn moved(&mut self, header: &RecordHeader, to: Place);
+}
+
+/// What is written beside the records that are kept.
+#[derive(Clone, Copy)]
+pub(super) struct Note<'a> {
+    pub(super) checkpoint: Checkpoint,
+    /// The payload of the commit: the same, and what else must outlast the sources.
+    pub(super) payload: &'a [u8],
+}
+
+impl<S: Storage, const MAX: usize> Segments<S, MAX> {
+    /// The length of a segment that stands for others, with records of so many bytes and a commit with a payload of so many.
+    pub(super) fn output_len(&self, live: usize, note: usize) -> usize {
+        let commit = self.record_len(note);
+        let needed = live.saturating_add(commit).saturating_add(2 * SEGMENT_HEADER);
+        let unit = self.storage.limits().length_unit.max(1);
+        let needed = self.padded(needed).checked_next_multiple_of(unit);
+        needed.unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn window(&self, window: Window) -> &[Segment] {
+        let rest = self.list.get(window.first..).unwrap_or_default();
+        rest.get(..window.count).unwrap_or_default()
+    }
+
+    /// What compacting these segments would free.
+    fn gain(&self, window: Window) -> usize {
+        let segments = self.window(window);
+        let sum = |of: fn(&Segment) -> usize| segments.iter().map(of).fold(0, usize::saturating_add);
+        let (len, live) = (sum(|s| s.len), sum(|s| s.live));
+        let kept = if live == 0 { 0 } else { self.output_len(live, CHECKPOINT) };
+        len.saturating_sub(kept)
+    }
+
+    /// The sealed neighbours whose compaction frees most; where bytes are not what is short, those that get one segment out of two. `None`
+    /// if none frees anything.
+    pub(super) fn best_window(&self) -> Option<Window> {
+        let limits = self.storage.limits();
+        let sealed = self.list.len().saturating_sub(usize::from(self.is_open));
+        // Where segments have one length only, many must be taken together before one is left over.
+        let most = if limits.length_unit < limits.segment { 2 } else { 4 };
+        let short_of_bytes = self.total().saturating_add(limits.segment) > limits.total;
+        let mut best: Option<(usize, Window)> = None;
+        for first in 0..sealed {
+            for count in 1..=most.min(sealed.saturating_sub(first)) {
+                let window = Window { first, count };
+                let gain = self.gain(window);
+                let lives = self.window(window).iter().map(|s| s.live);
+                let output = self.output_len(lives.fold(0, usize::saturating_add), CHECKPOINT);
+                // For a moment there is more than there may be: by one segment at most.
+                let fits = output <= limits.segment
+                    || count == 1
+                    || self.total().saturating_add(output) <= limits.total;
+                let frees = gain > 0 && (short_of_bytes || count > 1);
+                // Of equal ones the first and the shortest.
+                if frees && fits && best.is_none_or(|(most, _)| gain > most) {
+                    best = Some((gain, window));
+                }
+            }
+        }
+        best.map(|(_, window)| window)
+    }
+
+    /// Writes what is kept of these segments into a new one, and discards them. The note must count what is left out.
+    #[inline(never)] // its stack is for full logs alone
+    pub(super) fn compact(
+        &mut self,
+        window: Window,
+        note: Note<'_>,
+        keeper: &mut dyn Keeper<S, MAX>,
+    ) -> Result<(), OutboxError<S::Error>> {
+        let end = window.first.saturating_add(window.count);
+        let (Some(oldest), Some(latest)) = (
+            self.list.get(window.first).copied(),
+            end.checked_sub(1).and_then(|last| self.list.get(last)).copied(),
+        ) else {
+            return Ok(());
+        };
+        let last = match self.list.get(end) {
+            Some(next) => next.first.saturating_sub(1),
+            None => note.checkpoint.next_seq.saturating_sub(1),
+        };
+        let header = SegmentHeader {
+            identity: self.identity(0),
+            first: oldest.first,
+            // One that has no ticket at all must still be told from one that stands for itself.
+            last: last.max(oldest.first).max(latest.last).max(1),
+            checkpoint: note.checkpoint,
+        };
+        let mut size = 0usize;
+        self.each_kept(window, keeper, &mut |this, _, record| {
+            size = size.saturating_add(this.record_len(record.len));
+            Ok(true)
+        })?;
+        let len = self.output_len(size, note.payload.len());
+        let mut output = None;
+        if let Some(partial) = self.partial.take() {
+            let same = (partial.first, partial.last) == (header.first, header.last);
+            let resumed = same && partial.len >= len;
+            let resumed = resumed && self.fill(window, &partial, true, note, keeper).unwrap_or(false);
+            match resumed {
+                true => output = Some(partial),
+                false => self.discard(partial.id, partial.len),
+            }
+        }
+        let mut output = match output {
+            Some(output) => output,
+            None => {
+                let output = self.create(len, &header)?;
+                let filled = self.fill(window, &output, false, note, keeper);
+                filled.inspect_err(|_| self.discard(output.id, output.len))?;
+                output
+            }
+        };
+        output.live = size;
+        self.replace(window, Some(output));
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, record)) = self.next_in(&output, offset) {
+            offset = self.after(place, &record).offset;
+            keeper.moved(&record, place);
+        }
+        Ok(())
+    }
+
+    /// Puts one segment, or none, in the place of others, and discards these.
+    pub(super) fn replace(&mut self, window: Window, output: Option<Segment>) {
+        let end = window.first.saturating_add(window.count);
+        if self.is_open && end >= self.list.len() {
+            self.close();
+        }
+        for _ in 0..window.count {
+            if window.first < self.list.len() {
+                let source = self.list.remove(window.first);
+                self.drop_partial(source.first);
+                self.discard(source.id, source.len);
+            }
+        }
+        if let Some(output) = output {
+            // As many were removed.
+            let _ = self.list.insert(window.first, output);
+        }
+    }
+
+    /// Gives each record of these segments that is kept, as long as `each` says so; `false` if it did not.
+    #[allow(clippy::type_complexity)] // once
+    fn each_kept(
+        &mut self,
+        window: Window,
+        keeper: &mut dyn Keeper<S, MAX>,
+        each: &mut dyn FnMut(&mut Self, Place, &RecordHeader) -> Result<bool, OutboxError<S::Error>>,
+    ) -> Result<bool, OutboxError<S::Error>> {
+        for index in window.first..window.first.saturating_add(window.count) {
+            let Some(source) = self.list.get(index).copied() else {
+                break;
+            };
+            let mut offset = SEGMENT_HEADER;
+            while let Some((place, header)) = self.next_in(&source, offset) {
+                offset = self.after(place, &header).offset;
+                if keeper.keeps(self, place, &header) && !each(self, place, &header)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the records, the commit, and makes them durable. With `resumes` it goes on after what a crash left, as far as that is the same;
+    /// `false` if there is something else.
+    fn fill(
+        &mut self,
+        window: Window,
+        output: &Segment,
+        resumes: bool,
+        note: Note<'_>,
+        keeper: &mut dyn Keeper<S, MAX>,
+    ) -> Result<bool, OutboxError<S::Error>> {
+        let limit = output.len.saturating_sub(SEGMENT_HEADER);
+        let commit_len = self.record_len(note.payload.len());
+        let end = if resumes { self.end_of_writing(output) } else { SEGMENT_HEADER };
+        let (mut at, mut seen) = (end, SEGMENT_HEADER);
+        let mut count = 0u64;
+        let went = self.each_kept(window, keeper, &mut |this, place, header| {
+            if matches!(header.kind, Kind::Report | Kind::Letter) {
+                count = count.saturating_add(u64::from(this.is_whole(place, header)));
+            }
+            if let Some((copy, other)) = this.next_until(output, seen, end) {
+                seen = this.after(copy, &other).offset;
+                return Ok(other == *header && this.is_whole(copy, &other));
+            }
+            let to = Place {
+                id: output.id,
+                offset: at,
+            };
+            at = at.saturating_add(this.record_len(header.len));
+            if at.saturating_add(commit_len) > limit {
+                return Ok(false);
+            }
+            this.copy(place, header, to)?;
+            Ok(true)
+        })?;
+        // More than what is kept now.
+        if !went || self.next_until(output, seen, end).is_some() {
+            return if resumes { Ok(false) } else { Err(OutboxError::Full) };
+        }
+        if at.saturating_add(commit_len) > limit {
+            return if resumes { Ok(false) } else { Err(OutboxError::Full) };
+        }
+        let to = Place {
+            id: output.id,
+            offset: at,
+        };
+        let commit = with_payload(header_of(Kind::Commit, 0, 0, count), note.payload, &[]);
+        self.write_record(to, &commit, note.payload, &[])?;
+        self.storage.sync(output.id).map_err(OutboxError::Device)?;
+        Ok(true)
+    }
+
+    fn next_until(
+        &mut self,
+        segment: &Segment,
+        offset: usize,
+        end: usize,
+    ) -> Option<(Place, RecordHeader)> {
+        let found = self.next_in(segment, offset).filter(|(place, _)| place.offset < end);
+        found.filter(|_| offset < end)
+    }
+
+    /// Copies a record. Its header is sealed anew, for its new place.
+    fn copy(
+        &mut self,
+        from: Place,
+        header: &RecordHeader,
+        to: Place,
+    ) -> Result<(), OutboxError<S::Error>> {
+        let mut chunk = [0; CHUNK];
+        let mut filled = HEADER;
+        let mut done = 0usize;
+        let sealed = header.encode(&self.identity(to.id));
+        if let Some(place) = chunk.first_chunk_mut() {
+            *place = sealed;
+        }
+        let mut at = to.offset;
+        loop {
+            let len = CHUNK.saturating_sub(filled).min(header.len.saturating_sub(done));
+            let end = filled.saturating_add(len);
+            let part = chunk.get_mut(filled..end).unwrap_or_default();
+            // What cannot be read is copied as zeros, and found out by its checksum.
+            if self.read(from, done, part).is_err() {
+                chunk.get_mut(filled..end).unwrap_or_default().fill(0);
+            }
+            done = done.saturating_add(len);
+            let padded = self.padded(end).min(CHUNK);
+            chunk.get_mut(end..padded).unwrap_or_default().fill(0);
+            let part = chunk.get(..padded).unwrap_or_default();
+            self.storage
+                .write(to.id, at, part)
+                .map_err(OutboxError::Device)?;
+            at = at.saturating_add(padded);
+            filled = 0;
+            if done >= header.len {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many whole records stand before the commit of a segment, if that is what it says.
+    pub(super) fn has_commit(&mut self, segment: &Segment) -> bool {
+        let mut count = 0u64;
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.next_in(segment, offset) {
+            offset = self.after(place, &header).offset;
+            match header.kind {
+                Kind::Commit => return header.count == count && self.is_whole(place, &header),
+                Kind::Report | Kind::Letter if self.is_whole(place, &header) => {
+                    count = count.saturating_add(1);
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,844 @@
+//! The reports that wait, in a log.
+//!
+//! A report waits from its record on until something says that it is settled: a [`Kind::Settled`] record, a checkpoint whose cursor is at or
+//! after it or that has it in a range, or the absence of its record in a segment that stands for the one that had it. All of these
+//! only add up, so that recovery may read them in any order and twice ([`recover`](super::recover)).
+//!
+//! The oldest report that waits is the front. `state.cursor` is right before it; what is settled after it stands in `ahead`.
+
+use super::super::newest::Newest;
+use super::super::outbox::{JobKeys, OutboxError, Ticket, Waiting};
+use super::ahead::{Ahead, MAX_RANGES, RANGE, Range};
+use super::compact::{Keeper, Note, Window};
+use super::places::Places;
+use super::record::{
+    CHECKPOINT, Checkpoint, Counter, KEY, Kind, MAX_PREFIX, META, Meta, RecordHeader, SEGMENT_HEADER,
+    SegmentHeader, Settlement, Store, keys_from, report_prefix,
+};
+use super::segments::{Place, Segments, header_of};
+use super::storage::Storage;
+use crate::time::{MonoTime, WallTime};
+
+/// How many settled reports may be forgotten by a power cut, and so be sent again.
+const SETTLED_UNSYNCED: u32 = 64;
+/// How many tickets are reserved at a time.
+pub(super) const RESERVED: u64 = 4096;
+/// In `detail` of a checkpoint: nothing was written after it.
+pub(super) const CLEAN: u8 = 1;
+/// The most bytes of a checkpoint with its ranges.
+const MAX_NOTE: usize = CHECKPOINT + MAX_RANGES * RANGE;
+
+/// When reports become durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Each before its `submit` returns.
+    #[default]
+    Each,
+    /// Together, when so many or the first of them so long ago were submitted. A power cut may cost them; a killed process does not.
+    Batch {
+        /// How many.
+        reports: u32,
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Live<S, const MAX: usize> {
+    pub(super) segments: Segments<S, MAX>,
+    durability: Durability,
+    pub(super) state: Checkpoint,
+    pub(super) ahead: Ahead,
+    pub(super) waiting: u64,
+    pub(super) jobs: Newest,
+    pub(super) places: Places,
+    /// Where to look for the front.
+    pub(super) head: Place,
+    /// Everything in `state` and `ahead` is written.
+    is_noted: bool,
+    /// The end of the log right after a checkpoint that says that nothing comes after it.
+    pub(super) clean_at: Option<Place>,
+    /// The report in flight.
+    pinned: u64,
+    /// A report left whose jobs could not be read: they must be counted anew.
+    is_lost: bool,
+    settled_unsynced: u32,
+    unsynced: u32,
+    unsynced_since: MonoTime,
+}
+
+impl<S, const MAX: usize> Live<S, MAX> {
+    pub(super) const fn new(storage: S, durability: Durability) -> Self {
+        Live {
+            segments: Segments::new(storage, Store::Live, 1),
+            durability,
+            state: Checkpoint::new(),
+            ahead: Ahead::new(),
+            waiting: 0,
+            jobs: Newest::new(),
+            places: Places::new(),
+            head: Place { id: 0, offset: 0 },
+            is_noted: true,
+            clean_at: None,
+            pinned: 0,
+            is_lost: false,
+            settled_unsynced: 0,
+            unsynced: 0,
+            unsynced_since: MonoTime(0),
+        }
+    }
+
+    pub(super) fn pin(&mut self, seq: u64) {
+        self.pinned = seq;
+    }
+
+    /// Whether nothing says that it is settled.
+    pub(super) fn may_wait(&self, seq: u64) -> bool {
+        seq > self.state.cursor && self.ahead.find(seq).is_none()
+    }
+
+    /// Not everything is written that is to be said.
+    pub(super) fn set_unnoted(&mut self) {
+        self.is_noted = false;
+    }
+
+    /// A checkpoint with its ranges.
+    fn note(&self) -> heapless::Vec<u8, MAX_NOTE> {
+        note(&self.state, &self.ahead)
+    }
+}
+
+fn note(state: &Checkpoint, ahead: &Ahead) -> heapless::Vec<u8, MAX_NOTE> {
+    let mut out = heapless::Vec::new();
+    // There is room for all of it.
+    let _ = out.extend_from_slice(&state.encode());
+    for range in ahead.iter() {
+        let _ = out.extend_from_slice(&range.first.to_le_bytes());
+        let _ = out.extend_from_slice(&range.last.to_le_bytes());
+    }
+    out
+}
+
+impl<S: Storage, const MAX: usize> Live<S, MAX> {
+    /// Stores a report.
+    pub(super) fn append(
+        &mut self,
+        jobs: &JobKeys,
+        report: &[u8],
+        now: MonoTime,
+        wall: Option<WallTime>,
+    ) -> Result<Ticket, OutboxError<S::Error>> {
+        let prefix = report_prefix(&Meta { wall, route: 0 }, jobs);
+        let size = self.segments.record_len(prefix.len().saturating_add(report.len()));
+        self.rewrite_unsynced()?;
+        let with_reserve = size.saturating_add(self.reserve());
+        if !self.segments.has_room(with_reserve) {
+            self.make_room(with_reserve)?;
+        } else {
+            self.compact_early(size);
+        }
+        let seq = self.state.next_seq;
+        let count = self.state.get(Counter::Submitted).saturating_add(1);
+        let keys = u8::try_from(prefix.len().saturating_sub(META) / KEY).unwrap_or(0);
+        let header = header_of(Kind::Report, keys, seq, count);
+        let place = self.segments.end_of_log();
+        let written = self.segments.append(header, &prefix, report);
+        // A number is used once, whatever became of the write.
+        self.state.next_seq = seq.saturating_add(1);
+        if let Err(error) = written {
+            if self.segments.is_there(place) {
+                self.count(seq, place, size, jobs);
+            } else {
+                let burnt = Range {
+                    first: seq,
+                    last: seq,
+                    end: None,
+                };
+                self.is_noted &= self.waiting == 0 || self.ahead.insert(burnt);
+            }
+            return Err(error);
+        }
+        self.count(seq, place, size, jobs);
+        if self.is_due(now) {
+            // If this fails it waits anyway, and is written again before the next one is taken.
+            self.sync()?;
+        }
+        Ok(Ticket(seq))
+    }
+
+    /// A report that was stored waits.
+    fn count(&mut self, seq: u64, place: Place, size: usize, jobs: &JobKeys) {
+        self.state.add(Counter::Submitted, 1);
+        self.waiting = self.waiting.saturating_add(1);
+        self.segments.count_live(place, size, true);
+        self.note_jobs(seq, place, size, jobs);
+    }
+
+    /// Notes what the report says newest, and of others that it supersedes that their bytes may be freed.
+    pub(super) fn note_jobs(&mut self, seq: u64, place: Place, size: usize, jobs: &JobKeys) {
+        let mut superseded = heapless::Vec::<u64, 32>::new();
+        self.places.insert(seq, place, size);
+        self.jobs.note(seq, jobs, |old| {
+            // Two for each of 16 jobs at the most.
+            let _ = superseded.push(old);
+        });
+        for old in superseded {
+            let known = self.place_of(old).filter(|(_, size)| *size > 0);
+            let known = known.or_else(|| {
+                let (place, header) = self.segments.find(Kind::Report, old)?;
+                Some((place, self.segments.record_len(header.len)))
+            });
+            if let Some((place, size)) = known {
+                self.segments.count_live(place, size, false);
+            }
+            self.places.remove(old);
+        }
+        if jobs.is_empty() {
+            self.places.remove(seq);
+        }
+    }
+
+    fn is_due(&mut self, now: MonoTime) -> bool {
+        match self.durability {
+            Durability::Each => true,
+            Durability::Batch { reports, .. } => {
+                if self.unsynced == 0 {
+                    self.unsynced_since = now;
+                }
+                self.unsynced = self.unsynced.saturating_add(1);
+                self.unsynced >= reports
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<S::Error>> {
+        match self.durability {
+            Durability::Batch { ms, .. }
+                if self.unsynced > 0 && now.since(self.unsynced_since) >= ms =>
+            {
+                self.sync()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The next report that waits after `after`; the front without.
+    pub(super) fn next(
+        &mut self,
+        after: Option<Ticket>,
+    ) -> Result<Option<Waiting>, OutboxError<S::Error>> {
+        if self.waiting == 0 {
+            return Ok(None);
+        }
+        let Some((place, header)) = self.next_record(after.map(|ticket| ticket.0)) else {
+            if after.is_none() {
+                // None of them is there any more.
+                self.state.add(Counter::Corrupt, self.waiting);
+                self.waiting = 0;
+                self.is_noted = false;
+                self.pass_to(self.state.next_seq.saturating_sub(1));
+            }
+            return Ok(None);
+        };
+        self.places.remember(header.seq, place);
+        let mut meta = [0; META];
+        let meta = self.segments.read(place, 0, &mut meta).map(|()| Meta::decode(&meta));
+        Ok(Some(Waiting {
+            ticket: Ticket(header.seq),
+            len: header.body_len(),
+            submitted_at: meta.ok().and_then(|meta| meta.wall),
+        }))
+    }
+
+    fn next_record(&mut self, after: Option<u64>) -> Option<(Place, RecordHeader)> {
+        let cursor = self.state.cursor;
+        let mut after_seq = after.unwrap_or(cursor).max(cursor);
+        let mut at = match after {
+            Some(seq) if seq > cursor => self.start_after(seq)?,
+            _ => self.head,
+        };
+        loop {
+            // A whole range at once, if it is known where it ends.
+            if let Some(range) = self.ahead.find(after_seq.saturating_add(1)).copied() {
+                after_seq = range.last;
+                at = range.end.unwrap_or(at);
+            }
+            let (place, header) = self.segments.next(at)?;
+            at = self.segments.after(place, &header);
+            if header.kind != Kind::Report || header.seq <= after_seq {
+                continue;
+            }
+            if self.may_wait(header.seq) {
+                self.found(after_seq, &header, place);
+                return Some((place, header));
+            }
+        }
+    }
+
+    /// Remembers where the way to the next report led.
+    fn found(&mut self, after: u64, header: &RecordHeader, place: Place) {
+        if after == self.state.cursor {
+            self.head = place;
+        }
+        self.ahead.ends_at(after, header.seq, place);
+    }
+
+    /// Where to look for what comes after this report.
+    fn start_after(&mut self, seq: u64) -> Option<Place> {
+        if let Some(range) = self.ahead.find(seq)
+            && range.end.is_some()
+        {
+            return range.end;
+        }
+        if let Some((place, _)) = self.place_of(seq) {
+            return Some(place);
+        }
+        let index = self.segments.list.iter().rposition(|s| s.first <= seq);
+        let segment = self.segments.list.get(index.unwrap_or(0))?;
+        Some(Place {
+            id: segment.id,
+            offset: SEGMENT_HEADER,
+        })
+    }
+
+    /// The record of a report that waits.
+    pub(super) fn find(&mut self, seq: u64) -> Option<(Place, RecordHeader)> {
+        if !self.may_wait(seq) {
+            return None;
+        }
+        if let Some((place, _)) = self.place_of(seq) {
+            let header = self.segments.header_at(place.id, place.offset, usize::MAX);
+            if let Some(header) = header.filter(|h| h.kind == Kind::Report && h.seq == seq) {
+                return Some((place, header));
+            }
+        }
+        let found = self.segments.find(Kind::Report, seq)?;
+        self.places.remember(seq, found.0);
+        Some(found)
+    }
+
+    /// The place and size of a report, if it is known.
+    fn place_of(&mut self, seq: u64) -> Option<(Place, usize)> {
+        let (place, size) = self.places.get(seq)?;
+        self.segments.segment_of(place.id)?;
+        Some((place, size))
+    }
+
+    pub(super) fn job_keys(&mut self, seq: u64) -> JobKeys {
+        match self.find(seq) {
+            Some((place, header)) => self.keys_at(place, &header),
+            None => JobKeys::new(),
+        }
+    }
+
+    /// The keys of a report; none if they cannot be read.
+    pub(super) fn keys_at(&mut self, place: Place, header: &RecordHeader) -> JobKeys {
+        keys_at(&mut self.segments, place, header)
+    }
+
+    /// Reads a report that waits; `false` if it is not there or damaged, and then it waits no more.
+    pub(super) fn read(
+        &mut self,
+        seq: u64,
+        buffer: &mut [u8],
+    ) -> Result<bool, OutboxError<S::Error>> {
+        let Some((place, header)) = self.find(seq) else {
+            return Ok(false);
+        };
+        let mut prefix = [0; MAX_PREFIX];
+        let prefix = prefix.get_mut(..header.prefix()).unwrap_or_default();
+        if self.segments.read_body(place, &header, prefix, buffer)? {
+            return Ok(true);
+        }
+        self.settle(seq, Counter::Corrupt)?;
+        Ok(false)
+    }
+
+    /// Whether newer reports that wait, and are whole, supersede this one.
+    pub(super) fn is_superseded(&mut self, seq: u64) -> Result<bool, OutboxError<S::Error>> {
+        self.mend_jobs();
+        let keys = self.job_keys(seq);
+        if !self.jobs.is_superseded(seq, &keys) {
+            return Ok(false);
+        }
+        for key in &keys {
+            let newest = self.jobs.newest(*key);
+            if let Some((place, header)) = self.find(newest)
+                && self.segments.is_whole(place, &header)
+            {
+                continue;
+            }
+            // A damaged report supersedes nothing.
+            self.settle(newest, Counter::Corrupt)?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// A report left before older ones of its job: who is newest now tells only a walk.
+    fn mend_jobs(&mut self) {
+        if !self.jobs.is_stale() && !self.is_lost {
+            return;
+        }
+        self.is_lost = false;
+        self.jobs.clear();
+        self.places.clear();
+        self.segments.list.iter_mut().for_each(|s| s.live = 0);
+        self.count_waiting();
+    }
+
+    /// Walks over all that may wait, and counts them: the reports, their bytes, their jobs.
+    pub(super) fn count_waiting(&mut self) -> u64 {
+        let mut last = self.state.cursor;
+        let mut count = 0u64;
+        let mut at = self.segments.start();
+        while let Some((place, header)) = self.segments.next(at) {
+            at = self.segments.after(place, &header);
+            if header.kind != Kind::Report || header.seq <= last || !self.may_wait(header.seq) {
+                continue;
+            }
+            last = header.seq;
+            count = count.saturating_add(1);
+            let keys = self.keys_at(place, &header);
+            let size = self.segments.record_len(header.len);
+            self.segments.count_live(place, size, true);
+            self.note_jobs(header.seq, place, size, &keys);
+        }
+        count
+    }
+
+    /// A report that waits is settled; `false` if it does not wait.
+    pub(super) fn settle(
+        &mut self,
+        seq: u64,
+        counter: Counter,
+    ) -> Result<bool, OutboxError<S::Error>> {
+        if !self.may_wait(seq) || self.waiting == 0 || seq >= self.state.next_seq {
+            return Ok(false);
+        }
+        let front = self.next_record(None).map(|(_, header)| header.seq);
+        let was_front = front.is_none_or(|front| front >= seq);
+        let found = self.find(seq);
+        let next = self.next_record(Some(seq));
+        let until = match &next {
+            Some((_, header)) => header.seq.saturating_sub(1),
+            None => self.state.next_seq.saturating_sub(1),
+        };
+        if was_front {
+            self.pass_to(until);
+            self.head = match next {
+                Some((place, _)) => place,
+                None => self.segments.end_of_log(),
+            };
+        } else {
+            let range = Range {
+                first: seq,
+                last: until,
+                end: next.map(|(place, _)| place),
+            };
+            if !self.ahead.insert(range) {
+                return Err(OutboxError::Full);
+            }
+        }
+        match found {
+            Some((place, header)) => self.release(place, &header),
+            // Its header cannot be read any more, and so its jobs are not known.
+            None => self.is_lost = true,
+        }
+        self.waiting = self.waiting.saturating_sub(1);
+        self.state.add(counter, 1);
+        let settlement = Settlement { counter, was_front };
+        self.write_settled(seq, settlement);
+        self.reclaim();
+        Ok(true)
+    }
+
+    /// The same, only if its record is there.
+    pub(super) fn settle_if_there(
+        &mut self,
+        seq: u64,
+        counter: Counter,
+    ) -> Result<bool, OutboxError<S::Error>> {
+        match self.find(seq) {
+            Some(_) => self.settle(seq, counter),
+            None => Ok(false),
+        }
+    }
+
+    /// The bytes of a report may be freed, and its jobs forget it.
+    fn release(&mut self, place: Place, header: &RecordHeader) {
+        let keys = self.keys_at(place, header);
+        // What is superseded is not counted any more.
+        if !self.jobs.is_superseded(header.seq, &keys) {
+            let size = self.segments.record_len(header.len);
+            self.segments.count_live(place, size, false);
+        }
+        self.jobs.forget(header.seq, &keys);
+        self.places.remove(header.seq);
+    }
+
+    /// Moves the cursor on.
+    fn pass_to(&mut self, seq: u64) {
+        self.state.cursor = self.state.cursor.max(seq);
+        self.ahead.drop_until(self.state.cursor);
+    }
+
+    /// Without room or with a failing storage that is left for later: a restart then sends some reports again.
+    fn write_settled(&mut self, seq: u64, settlement: Settlement) {
+        let was_noted = self.is_noted;
+        self.is_noted = false;
+        // Dropped by the thousand, perhaps: what is written next says it.
+        if settlement.counter == Counter::Superseded && settlement.was_front {
+            return;
+        }
+        if !was_noted {
+            let size = self.segments.record_len(self.note().len());
+            if self.segments.has_room(size) && self.write_note(0) {
+                self.is_noted = true;
+                return;
+            }
+        }
+        let size = self.segments.record_len(0);
+        if !self.segments.has_room(size.saturating_add(self.reserve())) {
+            // Its header says it all.
+            if self.segments.unsynced_from().is_none() {
+                let _ = self.roll(0);
+            }
+            return;
+        }
+        let header = header_of(
+            Kind::Settled,
+            settlement.detail(),
+            seq,
+            self.state.get(settlement.counter),
+        );
+        // Without what came before, it would count that as lost.
+        if was_noted && self.segments.append(header, &[], &[]).is_ok() {
+            self.is_noted = true;
+            self.settled_unsynced = self.settled_unsynced.saturating_add(1);
+            if self.settled_unsynced >= SETTLED_UNSYNCED && self.segments.unsynced_from().is_none() {
+                self.settled_unsynced = 0;
+                // A failure is reported by the next submit or flush.
+                let _ = self.segments.sync();
+            }
+        }
+    }
+
+    /// Left at the end of each segment for a checkpoint, so that a full log can say what is settled.
+    fn reserve(&self) -> usize {
+        let ranges = self.ahead.len().saturating_add(2).saturating_mul(RANGE);
+        self.segments.record_len(CHECKPOINT.saturating_add(ranges))
+    }
+
+    /// Opens a new segment, whose header says how things stand.
+    fn roll(&mut self, records: usize) -> Result<(), OutboxError<S::Error>> {
+        self.rewrite_unsynced()?;
+        let header = SegmentHeader {
+            identity: self.segments.identity(0),
+            first: self.state.next_seq,
+            last: 0,
+            checkpoint: self.state,
+        };
+        let with_note = match self.ahead.is_empty() {
+            true => records.max(self.reserve()),
+            false => records.saturating_add(self.reserve().saturating_mul(2)),
+        };
+        self.segments.roll(header, with_note)?;
+        if self.waiting == 0 {
+            self.head = self.segments.end_of_log();
+        }
+        self.is_noted = true;
+        if !self.ahead.is_empty() {
+            self.is_noted = self.write_note(0);
+        }
+        Ok(())
+    }
+
+    fn write_note(&mut self, detail: u8) -> bool {
+        let note = self.note();
+        let header = header_of(Kind::Checkpoint, detail, 0, 0);
+        self.segments.append(header, &note, &[]).is_ok()
+    }
+
+    /// Makes durable how things stand. Two ways: a checkpoint, or where there is no room or no trust the whole segment anew.
+    pub(super) fn note_durably(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if self.segments.unsynced_from().is_some() {
+            self.rewrite_unsynced()?;
+        }
+        if !self.is_noted {
+            let size = self.segments.record_len(self.note().len());
+            if self.segments.has_room(size) && self.write_note(0) {
+                self.is_noted = true;
+            } else if self.segments.is_open {
+                self.rewrite_open()?;
+            } else {
+                self.roll(0)?;
+            }
+        }
+        self.sync()
+    }
+
+    /// Makes durable what is not yet.
+    pub(super) fn sync(&mut self) -> Result<(), OutboxError<S::Error>> {
+        self.rewrite_unsynced()?;
+        self.segments.sync()?;
+        (self.unsynced, self.settled_unsynced) = (0, 0);
+        Ok(())
+    }
+
+    /// Makes durable all that is not yet, and says that nothing comes after it.
+    pub(super) fn flush(&mut self) -> Result<(), OutboxError<S::Error>> {
+        self.segments.discard_pending();
+        if self.clean_at.is_some_and(|at| at == self.segments.end_of_log()) {
+            return self.sync();
+        }
+        self.note_durably()?;
+        let size = self.segments.record_len(self.note().len());
+        if self.segments.has_room(size) && self.write_note(CLEAN) {
+            self.sync()?;
+            self.clean_at = Some(self.segments.end_of_log());
+        }
+        Ok(())
+    }
+
+    /// No ticket from `reserved` on was given out before this is durable.
+    pub(super) fn note_reserved(&mut self) -> Result<(), OutboxError<S::Error>> {
+        self.is_noted = false;
+        self.note_durably()
+    }
+
+    /// Writes a segment anew whose sync failed: a second sync of it would prove nothing.
+    fn rewrite_unsynced(&mut self) -> Result<(), OutboxError<S::Error>> {
+        match self.segments.unsynced_from() {
+            Some(_) => self.rewrite_open(),
+            None => Ok(()),
+        }
+    }
+
+    fn rewrite_open(&mut self) -> Result<(), OutboxError<S::Error>> {
+        let Some(last) = self.segments.list.len().checked_sub(1) else {
+            self.segments.trust();
+            return Ok(());
+        };
+        self.segments.discard_pending();
+        if self.segments.total() > self.segments.storage.limits().total {
+            return Err(OutboxError::Full);
+        }
+        let window = Window {
+            first: last,
+            count: 1,
+        };
+        self.compact(window, false)?;
+        self.segments.trust();
+        self.is_noted = true;
+        (self.unsynced, self.settled_unsynced) = (0, 0);
+        Ok(())
+    }
+
+    /// Discards the oldest segments, if nothing in them waits. That is made durable first.
+    pub(super) fn reclaim(&mut self) {
+        self.segments.discard_pending();
+        while let [first, second, ..] = self.segments.list.as_slice() {
+            let id = first.id;
+            if second.first > self.state.cursor.saturating_add(1) || self.note_durably().is_err() {
+                return;
+            }
+            // To write that may have changed the list.
+            if self.segments.list.len() < 2 || self.segments.list.first().is_none_or(|f| f.id != id) {
+                continue;
+            }
+            self.segments.remove(id);
+            if self.segments.list.iter().all(|s| s.id != self.head.id) {
+                self.head = self.segments.start();
+            }
+        }
+    }
+
+    /// Makes room for records of so many bytes: a new segment, after compacting others if need be.
+    ///
+    /// `Full` is known without reading anything: what all segments have beside what must be kept is counted as it changes. If that is enough
+    /// for a segment, as many compactions follow as it takes, each of two segments at the most; [`compact_early`](Self::compact_early) has
+    /// taken most of them before.
+    fn make_room(&mut self, records: usize) -> Result<(), OutboxError<S::Error>> {
+        let limits = self.segments.storage.limits();
+        let needed = self.segments.segment_len(records);
+        if needed > limits.longest_segment || needed > limits.total {
+            return Err(OutboxError::TooLarge);
+        }
+        self.reclaim();
+        loop {
+            match self.roll(records) {
+                Err(OutboxError::Full) => {}
+                rolled => return rolled,
+            }
+            self.mend_jobs();
+            let free = limits.total.saturating_sub(self.segments.total());
+            if free.saturating_add(self.segments.reclaimable()) < needed || !self.compact_once()? {
+                return Err(OutboxError::Full);
+            }
+        }
+    }
+
+    /// Compacts while there is still room for some reports of this size, so that no submit has to do all of it.
+    fn compact_early(&mut self, size: usize) {
+        let limits = self.segments.storage.limits();
+        if self.segments.can_create(limits.segment) {
+            return;
+        }
+        let free = limits.total.saturating_sub(self.segments.total());
+        let left = self.segments.room_left() / size.max(1);
+        let steps = self.segments.list.len().saturating_mul(2);
+        let is_enough = free.saturating_add(self.segments.reclaimable()) >= limits.segment;
+        if left <= steps && is_enough {
+            // A failure comes again when the room is needed, and is told then.
+            let _ = self.compact_once();
+        }
+    }
+
+    /// Compacts the neighbours that free most; `false` if none frees anything.
+    fn compact_once(&mut self) -> Result<bool, OutboxError<S::Error>> {
+        self.segments.discard_pending();
+        let Some(window) = self.segments.best_window() else {
+            return Ok(false);
+        };
+        let before = self.segments.total();
+        let count = self.segments.list.len();
+        self.compact(window, true)?;
+        Ok(self.segments.total() < before || self.segments.list.len() < count)
+    }
+
+    fn compact(
+        &mut self,
+        window: Window,
+        drops_superseded: bool,
+    ) -> Result<(), OutboxError<S::Error>> {
+        // What supersedes others must last as long as they.
+        if drops_superseded {
+            self.sync()?;
+        }
+        let mut keeper = WaitingKeeper {
+            cursor: self.state.cursor,
+            ahead: &self.ahead,
+            jobs: &self.jobs,
+            places: &mut self.places,
+            pinned: self.pinned,
+            drops_superseded,
+            dropped: 0,
+        };
+        keeper.count_dropped(&mut self.segments, window);
+        let dropped = keeper.dropped;
+        let mut state = self.state;
+        state.add(Counter::Superseded, dropped);
+        let payload = note(&state, &self.ahead);
+        let note = Note {
+            checkpoint: state,
+            payload: &payload,
+        };
+        let head = self.head.id;
+        let moves_head = self.segments.window(window).iter().any(|s| s.id == head);
+        self.segments.compact(window, note, &mut keeper)?;
+        self.state = state;
+        self.waiting = self.waiting.saturating_sub(dropped);
+        self.ahead.forget_places();
+        self.is_noted = true;
+        if moves_head {
+            let id = self.segments.list.get(window.first).map_or(0, |s| s.id);
+            self.head = Place {
+                id,
+                offset: SEGMENT_HEADER,
+            };
+        }
+        Ok(())
+    }
+}
+
+fn keys_at<S: Storage, const MAX: usize>(
+    segments: &mut Segments<S, MAX>,
+    place: Place,
+    header: &RecordHeader,
+) -> JobKeys {
+    let mut bytes = [0; MAX_PREFIX];
+    let bytes = bytes.get_mut(META..header.prefix()).unwrap_or_default();
+    match segments.read(place, META, bytes) {
+        Ok(()) => keys_from(bytes),
+        Err(_) => JobKeys::new(),
+    }
+}
+
+/// Keeps the reports that wait, but for those that whole newer ones supersede.
+struct WaitingKeeper<'l> {
+    cursor: u64,
+    ahead: &'l Ahead,
+    jobs: &'l Newest,
+    places: &'l mut Places,
+    pinned: u64,
+    drops_superseded: bool,
+    dropped: u64,
+}
+
+impl WaitingKeeper<'_> {
+    fn waits(&self, header: &RecordHeader) -> bool {
+        let waits = header.seq > self.cursor && self.ahead.find(header.seq).is_none();
+        header.kind == Kind::Report && waits
+    }
+
+    fn count_dropped<S: Storage, const MAX: usize>(
+        &mut self,
+        segments: &mut Segments<S, MAX>,
+        window: Window,
+    ) {
+        for index in window.first..window.first.saturating_add(window.count) {
+            let Some(segment) = segments.list.get(index).copied() else {
+                return;
+            };
+            let mut offset = SEGMENT_HEADER;
+            while let Some((place, header)) = segments.next_in(&segment, offset) {
+                offset = segments.after(place, &header).offset;
+                if self.waits(&header) && self.is_superseded(segments, place, &header) {
+                    self.dropped = self.dropped.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    fn is_superseded<S: Storage, const MAX: usize>(
+        &mut self,
+        segments: &mut Segments<S, MAX>,
+        place: Place,
+        header: &RecordHeader,
+    ) -> bool {
+        if !self.drops_superseded || header.seq == self.pinned {
+            return false;
+        }
+        let keys = keys_at(segments, place, header);
+        self.jobs.is_superseded(header.seq, &keys)
+            && keys.iter().all(|key| {
+                // A damaged report supersedes nothing.
+                let newest = self.jobs.newest(*key);
+                let found = match self.places.get(newest) {
+                    Some((place, _)) => segments
+                        .header_at(place.id, place.offset, usize::MAX)
+                        .map(|header| (place, header)),
+                    None => segments.find(Kind::Report, newest),
+                };
+                found.is_some_and(|(place, header)| {
+                    header.seq == newest && segments.is_whole(place, &header)
+                })
+            })
+    }
+}
+
+impl<S: Storage, const MAX: usize> Keeper<S, MAX> for WaitingKeeper<'_> {
+    fn keeps(
+        &mut self,
+        segments: &mut Segments<S, MAX>,
+        place: Place,
+        header: &RecordHeader,
+    ) -> bool {
+        self.waits(header) && !self.is_superseded(segments, place, header)
+    }
+
+    fn moved(&mut self, header: &RecordHeader, to: Place) {
+        self.places.moved(header.seq, to);
+    }
+}
