@@ -1,14 +1,82 @@
 //! The engine that every host drives the same way.
+//!
+//! # Whose fault is it?
+//!
+//! Between this node and the service stand others: proxies, firewalls, portals, gateways. What they say looks like answers, and the service
+//! itself may fail over one report (a handler that crashes on it) or over all (it is down). An answer alone does not tell which. So events are
+//! of four kinds:
+//!
+//! - *service*: accepted, or refused in the service's own words. It knows this report.
+//! - *doubtful*: it went out, and what came back may be somebody else's (503, 403 of a firewall, 413 of a proxy, a portal's page, nothing).
+//! - *hold*: the credentials or the settings are wrong, so nobody can be served.
+//! - *network*: it never went out.
+//!
+//! A doubtful answer says nothing until another report was tried right after it, the *canary*. Is the canary accepted, then the way is free,
+//! the service is there, and the report itself is at fault: that attempt *counts* against it, and after [`Policy::refuse_after`] of them it is a
+//! dead letter. Is the canary's answer doubtful, too, then it is an *outage*, and nothing counts: while nothing is accepted, nothing is buried.
+//!
+//! # The states of a report
+//!
+//! ```text
+//!            3 doubtful answers, or credentials denied again after a hold
+//!  waiting ────────────────────────────────────────────► suspect ── accepted ──► delivered
+//!     │                                                     │
+//!     │ accepted                     8 of its attempts count, or a newer one of its job was accepted
+//!     ▼                                                     ▼
+//!  delivered        refused, or its budget spent ──► to be buried ──► dead letter
+//! ```
+//!
+//! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on. At most [`SUSPECTS`] are known; the last
+//! of them does not step aside but stands in front: only canaries pass. A report is *to be buried* while it cannot be made a dead letter (no
+//! room, a sick disk): it is not sent, and the burial is tried again.
+//!
+//! # Order
+//!
+//! Reports of one job arrive in order, so who goes ahead of a report that stays behind must share no job with it, nor with another that
+//! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). Where nobody may go ahead, since only reports of the suspect's own
+//! jobs wait, the next of these is the canary, but not before the suspect had as many attempts as would bury it. If that one is accepted the
+//! older can never be sent any more: it is a dead letter at once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
+//! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; each
+//! [`Policy::refuse_after`] rounds the rounds may be one longer, and come that much more seldom.
+//!
+//! # The state of the node
+//!
+//! - *going*: each report is sent as soon as the one before it is settled.
+//! - *backing off*: nobody is sent before `not_before`. After a failure, a hold, and between refusals in a row without an acceptance among them.
+//! - *outage*: the last canary failed. The oldest suspect is tried once for each back-off, with a canary at every 4th ([`CANARY_EVERY`]); nobody else
+//!   is sent. Which canary: the 1st of those that may go, then the 2nd, 4th, 8th …, so that many bad reports in a row are passed in a few steps.
+//!
+//! # One walk
+//!
+//! Reports 1 to 9 wait, each of another job, and a firewall dislikes 2. Report 1 is accepted. 2 gets 403 three times, with back-offs between, and is
+//! a suspect. At once 3 is sent as canary, and accepted: one attempt counts. 4 to 9 follow at full speed. When its own back-off is over, 2 is sent and
+//! gets 403, the next that waits is the canary, and so on; after the 8th that counts, 2 is a dead letter with the firewall's words as its
+//! reason. Had the answer been 403 to everything, 3 had been an outage's proof, and 2 would still be the first when it ends.
 
 use core::fmt;
 
-use super::log::LogError;
-use super::outbox::{DeadLetter, Fate, Ledger, Outbox, Ticket, job_keys};
-use super::policy::{Attempt, Event, Policy, Reason, Verdict, decide, within};
+use super::aside::{Aside, Asides, JobSet, Memory, SUSPECTS, Tried, Waits, Walk, share};
+use super::outbox::{
+    DeadLetter, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
+};
+use super::policy::{Attempt, Backlog, Policy, Verdict, asked_ms, decide, within};
+use super::reason::{Cause, Event, Reason};
 use crate::code::{Code, Severity};
+use crate::exchange::Outcome;
 use crate::json::SliceSink;
 use crate::report::{Encode, EncodeError, check};
-use crate::time::MonoTime;
+use crate::time::{MonoTime, WallTime};
+
+/// After so many doubtful answers in a row a report is a suspect: one or two happen to any of them.
+const DOUBTFUL: u32 = 3;
+/// After so many answers in a row that deny the credentials: the first holds everything, and only the one after the hold says more.
+const DENIED: u32 = 2;
+/// In an outage one wait of so many has a canary, or requests would double.
+const CANARY_EVERY: u32 = 4;
+/// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
+const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
+/// How many buried suspects are kept for [`Courier::take_buried`].
+const BURIED: usize = SUSPECTS;
 
 /// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
 pub trait Scratch {
@@ -78,17 +146,17 @@ pub enum CourierError<E> {
     /// The report breaks the contract, or the memory for it is too small.
     Invalid(EncodeError),
     /// The outbox failed, or is full.
-    Outbox(E),
+    Outbox(OutboxError<E>),
     /// This ticket is not in flight: its verdict is out already.
     StaleTicket,
-    /// The memory for one report is too small for one that waits.
+    /// The memory for one report is too small for this one, or for one that waits.
     TooSmall {
         /// In bytes.
         needed: usize,
     },
 }
 
-impl<E> CourierError<LogError<E>> {
+impl<E> CourierError<E> {
     /// The stable code.
     pub const fn code(&self) -> Code {
         match self {
@@ -97,6 +165,12 @@ impl<E> CourierError<LogError<E>> {
             CourierError::StaleTicket => Code::StaleTicket,
             CourierError::TooSmall { .. } => Code::BufferTooSmall,
         }
+    }
+}
+
+impl<E> From<OutboxError<E>> for CourierError<E> {
+    fn from(error: OutboxError<E>) -> Self {
+        CourierError::Outbox(error)
     }
 }
 
@@ -122,23 +196,31 @@ pub struct Status {
     pub ledger: Ledger,
     /// How many wait.
     pub waiting: u64,
+    /// How many of them stepped aside, since only they are answered badly, or cannot be made dead letters yet.
+    pub parked: usize,
     /// The one in flight.
     pub in_flight: Option<Ticket>,
     /// Failures in a row.
     pub failures: u32,
     /// Whether so many failed in a row that the network or service counts as down: one probe at a time goes out.
     pub circuit_open: bool,
-    /// When the next attempt may come.
+    /// Nothing is sent before then.
     pub not_before: MonoTime,
+    /// When something is sent next, as far as was known at the last call; `None` while something is in flight, or nothing waits.
+    pub next_attempt: Option<MonoTime>,
     /// The correction of the wall clock in use.
     pub clock_offset_ms: i64,
     /// The verdict given last.
     pub last: Option<(Ticket, Verdict)>,
+    /// Why something was not delivered, or could not be made a dead letter; the last of these since something was accepted.
+    pub last_failure: Option<(Ticket, Reason)>,
 }
 
 /// Keeps reports in an outbox and says what to do with them.
 ///
-/// At most one report is in flight. Order is by submission, waiting by monotonic time. Any order of calls leaves it valid.
+/// At most one report is in flight, so there is one deliverer: a second one is offered the same report again, and the later of the two
+/// [`settle`](Self::settle) finds [`CourierError::StaleTicket`]. Order is by submission for each job, waiting by monotonic time. Any order of calls
+/// leaves it valid.
 ///
 /// ```
 /// use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step, Verdict};
@@ -148,15 +230,21 @@ pub struct Status {
 /// let policy = Policy { start_spread_ms: 0, ..Policy::default() };
 /// let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), 0);
 ///
-/// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(7)];
-/// let ticket = courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime(0))?;
+/// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(99270)];
+/// let report = Report::new("9f1c-0001", &jobs).with_topic("topic");
+/// let ticket = courier.submit(&report, MonoTime(1), None)?;
 ///
-/// let Step::Send(parcel) = courier.next(MonoTime(1))? else { panic!() };
+/// let Step::Send(parcel) = courier.next(MonoTime(1))? else { unreachable!() };
 /// assert_eq!(parcel.ticket, ticket);
-/// // … send parcel.body; say the network is down …
-/// let verdict = courier.settle(ticket, Event::NotSent, MonoTime(2), 0)?;
-/// assert_eq!(verdict, Verdict::Again { at: MonoTime(1002) });
+/// // The network is down:
+/// let event = Event::NOT_SENT.with_text("connection refused");
+/// let verdict = courier.settle(ticket, event, MonoTime(2), 0)?;
+/// assert_eq!(verdict, Verdict::Again { at: MonoTime(1002), reason: event.reason });
 /// assert!(matches!(courier.next(MonoTime(2))?, Step::Wait(1000)));
+///
+/// let Step::Send(parcel) = courier.next(MonoTime(1002))? else { unreachable!() };
+/// let verdict = courier.settle(ticket, Event::answered(Outcome::Accepted, 200), MonoTime(1003), 0)?;
+/// assert_eq!(verdict, Verdict::Delivered);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -164,55 +252,117 @@ pub struct Courier<O, B> {
     outbox: O,
     buffer: B,
     policy: Policy,
-    /// The report at the front, when it was offered already.
-    current: Option<Current>,
+    /// Whose bytes the buffer has.
+    loaded: Option<Ticket>,
+    current: Option<InFlight>,
+    asides: Asides,
+    tried: Memory,
+    /// How far ordinary reports went past those aside.
+    walk: Walk,
+    /// The suspect that failed, and waits for what a canary says of it.
+    on_trial: Option<Ticket>,
+    /// The last canary failed.
+    outage: bool,
+    /// Waits without a canary since the last one.
+    waits: u32,
+    /// How many that may go are passed over to find a canary, and where that began.
+    passes: u32,
+    passes_from: u32,
+    round: Round,
     failures: u32,
+    /// Refusals since something was accepted.
+    refusals: u32,
     /// Since the circuit was open: `failures` goes back step by step.
     recovering: bool,
     /// Set at `armed`: the two together survive a clock that goes back all the same.
     not_before: MonoTime,
     armed: MonoTime,
+    next_attempt: MonoTime,
     clock_offset_ms: i64,
     clock_corrected: bool,
     last: Option<(Ticket, Verdict)>,
+    last_failure: Option<(Ticket, Reason)>,
+    buried: [Option<(Ticket, Reason)>; BURIED],
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Current {
-    ticket: Ticket,
+struct InFlight {
+    tried: Tried,
     len: usize,
-    /// Whether the buffer holds its bytes.
-    loaded: bool,
-    in_flight: bool,
-    attempts: u32,
-    first: MonoTime,
+    role: Role,
+}
+
+/// As what a report is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It is its turn.
+    Ordinary,
+    Suspect,
+    Canary,
+    /// A canary of the suspect's own jobs.
+    OwnCanary,
+}
+
+/// Canaries of a suspect's own jobs, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    /// How many rounds there were in this outage.
+    count: u32,
+    /// How many more may follow in this one.
+    left: u32,
+    /// The last that failed in this one.
+    after: Option<Ticket>,
+}
+
+/// What to do while nothing is in flight.
+enum Choice {
+    Send(InFlight),
+    Wait(u64),
+    Idle,
 }
 
 impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// A courier over an outbox, with memory for one report. `entropy` is a random number.
     pub fn new(outbox: O, buffer: B, policy: Policy, now: MonoTime, entropy: u64) -> Self {
+        let not_before = now.plus_ms(within(policy.start_spread_ms, entropy));
         Courier {
             outbox,
             buffer,
             policy,
+            loaded: None,
             current: None,
+            asides: Asides::new(),
+            tried: Memory::new(),
+            walk: Walk::START,
+            on_trial: None,
+            outage: false,
+            waits: 0,
+            passes: 0,
+            passes_from: 0,
+            round: Round::default(),
             failures: 0,
+            refusals: 0,
             recovering: false,
-            not_before: now.plus_ms(within(policy.start_spread_ms, entropy)),
+            not_before,
             armed: now,
+            next_attempt: not_before,
             clock_offset_ms: 0,
             clock_corrected: false,
             last: None,
+            last_failure: None,
+            buried: [None; BURIED],
         }
     }
 
-    /// Checks and encodes a report and stores it. When this returns, the report is as durable as the outbox makes things.
+    /// Checks and encodes a report and stores it. When this returns, the report is as durable as the outbox makes things. `wall` tells later
+    /// how old it is.
     pub fn submit(
         &mut self,
         report: &impl Encode,
         now: MonoTime,
+        wall: Option<WallTime>,
     ) -> Result<Ticket, CourierError<O::Error>> {
-        self.unload();
+        self.loaded = None;
         let len = report.encoded_len();
         let buffer = self
             .buffer
@@ -223,16 +373,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             .encode_into(&mut sink)
             .map_err(CourierError::Invalid)?;
         let bytes = sink.into_written();
-        self.outbox
-            .append(&job_keys(bytes), bytes, now)
-            .map_err(CourierError::Outbox)
+        Ok(self.outbox.append(&job_keys(bytes), bytes, now, wall)?)
     }
 
-    /// Stores a report that is encoded: these very bytes are sent. Errors of [`check`](crate::check) are refused.
+    /// Stores a report that is encoded: these very bytes are sent. Errors of [`check`](crate::check) are refused, and so is one for which
+    /// there is no memory to send it.
     pub fn submit_encoded(
         &mut self,
         report: &[u8],
         now: MonoTime,
+        wall: Option<WallTime>,
     ) -> Result<Ticket, CourierError<O::Error>> {
         let mut first = None;
         check(report, |finding| {
@@ -243,29 +393,43 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if let Some(finding) = first {
             return Err(CourierError::Invalid(EncodeError::Invalid(finding)));
         }
-        self.outbox
-            .append(&job_keys(report), report, now)
-            .map_err(CourierError::Outbox)
+        if self.buffer.room(report.len()).is_none() {
+            return Err(CourierError::TooSmall {
+                needed: report.len(),
+            });
+        }
+        Ok(self.outbox.append(&job_keys(report), report, now, wall)?)
     }
 
     /// What to do next. Calling it again changes nothing: the same report is offered until its [`settle`](Self::settle).
     pub fn next(&mut self, now: MonoTime) -> Result<Step<'_>, CourierError<O::Error>> {
         // What fails to become durable is said by the next submit or flush; it must not stop delivery.
         let _ = self.outbox.tick(now);
-        let in_flight = self.current.is_some_and(|current| current.in_flight);
-        if !in_flight {
-            let Some(_) = self.front(now)? else {
-                return Ok(Step::Idle);
+        loop {
+            let current = match self.current {
+                Some(current) => current,
+                None => match self.choose(now)? {
+                    Choice::Send(chosen) => chosen,
+                    Choice::Wait(ms) => {
+                        self.next_attempt = now.plus_ms(ms);
+                        return Ok(Step::Wait(ms));
+                    }
+                    Choice::Idle => return Ok(Step::Idle),
+                },
             };
-            let wait = self.wait(now);
-            if wait > 0 {
-                return Ok(Step::Wait(wait));
+            if self.load(current.tried.ticket, current.len)? {
+                self.take_off(current);
+                return Ok(self.parcel(current));
             }
+            // It turned out to be unreadable, and is counted: another one.
+            self.current = None;
+            self.gone(current.tried.ticket);
         }
-        self.load(now)
     }
 
     /// Tells what came back for the report in flight. `entropy` is a random number, new each time.
+    ///
+    /// A report that cannot be made a dead letter yet is not lost, and not sent any more: its verdict is out, and its burial is tried again.
     pub fn settle(
         &mut self,
         ticket: Ticket,
@@ -274,161 +438,176 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         entropy: u64,
     ) -> Result<Verdict, CourierError<O::Error>> {
         let mut current = match self.current {
-            Some(current) if current.ticket == ticket && current.in_flight => current,
+            Some(current) if current.tried.ticket == ticket => current,
             _ => return Err(CourierError::StaleTicket),
         };
-        let circuit_was_open = self.circuit_open();
-        if is_failure(event) {
+        let kind = Kind::of(event.reason.cause);
+        let canary_follows = self.note(&mut current, kind);
+        if matches!(
+            kind,
+            Kind::Doubtful | Kind::Denied | Kind::Hold | Kind::Network
+        ) && !canary_follows
+        {
             self.failures = self.failures.saturating_add(1);
             self.recovering |= self.circuit_open();
         }
-        let unanswered = matches!(event, Event::NotSent | Event::MayHaveArrived);
-        if !(circuit_was_open && unanswered) {
-            current.attempts = current.attempts.saturating_add(1);
-        }
+        let tried = current.tried;
+        let own = self.asides.get(ticket).map_or(0, |aside| aside.failures);
         let attempt = Attempt {
-            count: current.attempts,
-            failures: self.failures,
-            first: current.first,
+            count: tried.attempts,
+            failures: match canary_follows {
+                true => own.max(tried.doubtful).saturating_add(1),
+                false => self.failures,
+            },
+            first: tried.first,
             may_correct_clock: !self.clock_corrected,
             clock_offset_ms: self.clock_offset_ms,
         };
-        let verdict = decide(event, &attempt, now, entropy, &self.policy);
-        let fate = match verdict {
-            Verdict::Delivered => Some(Fate::Delivered),
-            Verdict::Refused(reason) => Some(Fate::Refused(reason)),
-            Verdict::GaveUp(reason) => Some(Fate::Expired(reason)),
-            Verdict::Again { .. } | Verdict::Held { .. } => None,
-        };
-        if let Some(fate) = fate {
-            self.bury(&current, fate)?;
-        }
+        let verdict = decide(&event, &attempt, now, entropy, &self.policy);
         match verdict {
-            // Both are answers: the network and the service are up, the credentials good.
-            Verdict::Delivered | Verdict::Refused(_) => {
-                self.clock_corrected = false;
-                let wait = self.recover(entropy);
-                self.arm(now, now.plus_ms(wait));
-            }
-            Verdict::GaveUp(_) => {
+            Verdict::Delivered => self.accepted(&current, now, entropy)?,
+            Verdict::Refused(reason) => self.refused(&current, reason, now, entropy),
+            Verdict::GaveUp(reason) => {
+                self.given_up(&current, canary_follows);
                 let wait = self.policy.backoff_ms(self.failures, entropy);
                 self.arm(now, now.plus_ms(wait));
+                self.bury(tried, Waits::Expiry, reason, now);
             }
-            Verdict::Again { at } => self.arm(now, at),
-            Verdict::Held { until, .. } => {
-                // By then the clock may be another one.
-                self.clock_corrected = false;
-                self.arm(now, until);
+            Verdict::Again { at, reason } if kind == Kind::Denied => {
+                // The clock differs: once more, at once.
+                self.clock_offset_ms = event.clock_skew_ms.unwrap_or(self.clock_offset_ms);
+                self.clock_corrected = true;
+                current.tried.denied = current.tried.denied.saturating_sub(1);
+                self.arm(now, at);
+                self.keep(&current, at, reason, 0);
+            }
+            Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
+                if kind == Kind::Denied {
+                    // By then the system's clock may be right, or the correction may have been a middlebox's.
+                    self.clock_offset_ms = 0;
+                    self.clock_corrected = false;
+                }
+                let asked = now.plus_ms(asked_ms(&event, entropy, &self.policy));
+                self.failed(&current, kind, canary_follows, (at, asked), reason, now);
             }
         }
-        if let (
-            Verdict::Again { .. },
-            Event::Answered {
-                clock_skew_ms: Some(skew),
-                outcome,
-                ..
-            },
-        ) = (verdict, event)
-            && outcome == crate::Outcome::Credentials
-        {
-            self.clock_offset_ms = skew;
-            self.clock_corrected = true;
-        }
-        current.in_flight = false;
-        self.current = fate.is_none().then_some(current);
+        self.outbox.pin(None);
+        self.current = None;
+        self.next_attempt = self.not_before;
         self.last = Some((ticket, verdict));
+        if let Some(reason) = verdict.reason() {
+            self.last_failure = Some((ticket, *reason));
+        }
         Ok(verdict)
+    }
+
+    /// A suspect that became a dead letter since another report was accepted, and why: none of its own [`settle`](Self::settle) says so.
+    /// The last few are kept.
+    pub fn take_buried(&mut self) -> Option<(Ticket, Reason)> {
+        let slot = self.buried.iter_mut().find(|slot| slot.is_some());
+        slot.and_then(Option::take)
     }
 
     /// How things stand.
     pub fn status(&self) -> Status {
+        let in_flight = self.current.map(|current| current.tried.ticket);
+        let waiting = self.outbox.waiting();
         Status {
             ledger: self.outbox.ledger(),
-            waiting: self.outbox.waiting(),
-            in_flight: self.current.filter(|c| c.in_flight).map(|c| c.ticket),
+            waiting,
+            parked: self.asides.iter().count(),
+            in_flight,
             failures: self.failures,
             circuit_open: self.circuit_open(),
             not_before: self.not_before,
+            next_attempt: (waiting > 0 && in_flight.is_none()).then_some(self.next_attempt),
             clock_offset_ms: self.clock_offset_ms,
             last: self.last,
+            last_failure: self.last_failure,
         }
     }
 
-    /// Lets the next attempt come at once: the network is back, or somebody changed the credentials.
+    /// When the oldest report that waits was submitted, if that was told.
+    pub fn oldest(&mut self) -> Result<Option<WallTime>, CourierError<O::Error>> {
+        let oldest = self.outbox.next(None)?;
+        Ok(oldest.and_then(|oldest| oldest.submitted_at))
+    }
+
+    /// Lets the next attempt come at once: the network is back, somebody changed the credentials, or made room for dead letters.
     pub fn wake(&mut self, now: MonoTime) {
         self.arm(now, now);
+        self.next_attempt = now;
+        for aside in self.asides.iter_mut() {
+            aside.due = now;
+        }
     }
 
     /// Makes durable all that is not yet.
     pub fn flush(&mut self) -> Result<(), CourierError<O::Error>> {
-        self.outbox.flush().map_err(CourierError::Outbox)
+        Ok(self.outbox.flush()?)
     }
 
-    /// The oldest dead letter behind `after`, and its bytes; the oldest of all without.
+    /// The dead letter that died next after `after`, and its bytes; the first of all without.
     pub fn dead_letter(
         &mut self,
         after: Option<Ticket>,
     ) -> Result<Option<Letter<'_>>, CourierError<O::Error>> {
-        self.unload();
         let mut after = after;
-        loop {
-            let letter = self
-                .outbox
-                .dead_letter(after)
-                .map_err(CourierError::Outbox)?;
-            let Some(letter) = letter else {
-                return Ok(None);
-            };
-            if self.read_letter(&letter)? {
-                let DeadLetter {
-                    ticket,
-                    reason,
-                    len,
-                } = letter;
-                let body = self.buffer.room(len).and_then(|b| b.get(..len));
-                return Ok(body.map(|body| Letter {
-                    ticket,
-                    reason,
-                    body,
-                }));
+        while let Some(letter) = self.outbox.dead_letter(after)? {
+            if self.load_letter(&letter)? {
+                return Ok(Some(self.letter(letter)));
             }
             after = Some(letter.ticket);
         }
+        Ok(None)
     }
 
-    /// Submits the oldest dead letter again, as a new report with the same bytes, and forgets the letter.
-    /// `None` if there is none.
+    /// The dead letter of this ticket, and its bytes.
+    pub fn find_dead_letter(
+        &mut self,
+        ticket: Ticket,
+    ) -> Result<Option<Letter<'_>>, CourierError<O::Error>> {
+        match self.outbox.find_dead_letter(ticket)? {
+            Some(letter) if self.load_letter(&letter)? => Ok(Some(self.letter(letter))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Submits a dead letter again, as a new report with the same bytes, and forgets the letter. Without a ticket it is the first.
+    /// `None` if it is not there.
     pub fn resubmit_dead_letter(
         &mut self,
+        ticket: Option<Ticket>,
         now: MonoTime,
+        wall: Option<WallTime>,
     ) -> Result<Option<Ticket>, CourierError<O::Error>> {
+        let letter = match ticket {
+            Some(ticket) => self.find_dead_letter(ticket)?,
+            None => self.dead_letter(None)?,
+        };
         let Some(Letter {
             ticket: letter,
             body,
             ..
-        }) = self.dead_letter(None)?
+        }) = letter
         else {
             return Ok(None);
         };
         let len = body.len();
-        let bytes = self
-            .buffer
-            .room(len)
-            .and_then(|b| b.get(..len))
-            .unwrap_or_default();
-        let ticket = self.outbox.append(&job_keys(bytes), bytes, now);
-        let ticket = ticket.map_err(CourierError::Outbox)?;
-        self.outbox
-            .forget_dead_letters(letter)
-            .map_err(CourierError::Outbox)?;
+        let bytes = read_part(&mut self.buffer, len);
+        let ticket = self.outbox.append(&job_keys(bytes), bytes, now, wall)?;
+        self.forget_dead_letter(letter)?;
         Ok(Some(ticket))
     }
 
-    /// Forgets the dead letters up to and with `ticket`.
-    pub fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), CourierError<O::Error>> {
-        self.outbox
-            .forget_dead_letters(ticket)
-            .map_err(CourierError::Outbox)
+    /// Forgets a dead letter.
+    pub fn forget_dead_letter(&mut self, ticket: Ticket) -> Result<(), CourierError<O::Error>> {
+        Ok(self.outbox.forget_dead_letters(Forget::One(ticket))?)
+    }
+
+    /// Forgets a dead letter, and all that died before it.
+    pub fn forget_dead_letters(&mut self, up_to: Ticket) -> Result<(), CourierError<O::Error>> {
+        Ok(self.outbox.forget_dead_letters(Forget::UpTo(up_to))?)
     }
 
     /// The outbox.
@@ -440,6 +619,547 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub fn into_outbox(self) -> O {
         self.outbox
     }
+
+    // What to send.
+
+    /// Whose turn it is.
+    #[inline(never)]
+    fn choose(&mut self, now: MonoTime) -> Result<Choice, CourierError<O::Error>> {
+        if self.outbox.waiting() == 0 {
+            return Ok(Choice::Idle);
+        }
+        let wait = self.wait(now);
+        if wait > 0 {
+            return Ok(Choice::Wait(wait));
+        }
+        self.bury_again(now);
+        if let Some(suspect) = self.on_trial
+            && let Some(canary) = self.canary(suspect, now)?
+        {
+            return Ok(Choice::Send(canary));
+        }
+        while let Some(suspect) = self.due(now) {
+            if let Some(waiting) = self.still_waits(suspect)? {
+                return Ok(Choice::Send(InFlight {
+                    tried: waiting.1,
+                    len: waiting.0.len,
+                    role: Role::Suspect,
+                }));
+            }
+            self.gone(suspect);
+        }
+        let suspects = self.asides.suspects().count();
+        let stopped = suspects >= SUSPECTS
+            || (suspects > 0 && (self.outage || self.outbox.room_ahead() <= KEPT_FOR_CANARIES))
+            || !self.asides.has_room();
+        if !stopped && let Some(waiting) = self.ordinary()? {
+            return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
+        }
+        let first_due = self.asides.iter().map(|aside| aside.due).min();
+        Ok(match first_due {
+            // Those that wait for more than this one can be tried at once, after something is submitted.
+            Some(due) => Choice::Wait(due.since(now).max(1)),
+            None => Choice::Idle,
+        })
+    }
+
+    /// The suspect to try now: in an outage the oldest.
+    fn due(&self, now: MonoTime) -> Option<Ticket> {
+        let suspects = self.asides.suspects();
+        let suspect = match self.outage {
+            true => suspects.min_by_key(|aside| aside.tried.ticket),
+            false => suspects.min_by_key(|aside| aside.due),
+        };
+        let due = suspect.filter(|aside| aside.due <= now);
+        due.map(|aside| aside.tried.ticket)
+    }
+
+    /// A suspect, unless it was superseded meanwhile.
+    fn still_waits(
+        &mut self,
+        ticket: Ticket,
+    ) -> Result<Option<(Waiting, Tried)>, CourierError<O::Error>> {
+        let before = ticket.0.checked_sub(1).map(Ticket);
+        let found = self.outbox.next(before)?;
+        let Some(waiting) = found.filter(|found| found.ticket == ticket) else {
+            return Ok(None);
+        };
+        if self.drop_superseded(ticket)? {
+            return Ok(None);
+        }
+        let tried = self.asides.get(ticket).map(|aside| aside.tried);
+        Ok(tried.map(|tried| (waiting, tried)))
+    }
+
+    fn chosen(&mut self, waiting: Waiting, role: Role, now: MonoTime) -> InFlight {
+        let tried = self.tried.take(waiting.ticket);
+        InFlight {
+            tried: tried.unwrap_or(Tried::new(waiting.ticket, now)),
+            len: waiting.len,
+            role,
+        }
+    }
+
+    /// The next report whose turn it is, past those that stepped aside.
+    fn ordinary(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let mut walk = self.walk;
+        let found = self.next_on(&mut walk, None)?;
+        self.walk = walk;
+        Ok(found)
+    }
+
+    /// Walks on to the next report that shares no job with those that stay behind. Those that count as tried right now do not: the suspect
+    /// `failed`, and what followed it in this round.
+    #[inline(never)]
+    fn next_on(
+        &mut self,
+        walk: &mut Walk,
+        failed: Option<Ticket>,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        while let Some(waiting) = self.outbox.next(walk.after)? {
+            let ticket = waiting.ticket;
+            if self.drop_superseded(ticket)? {
+                continue;
+            }
+            let waits = self.asides.get(ticket).map(|aside| aside.waits);
+            let is_to_be_buried = waits.is_some_and(|waits| waits != Waits::Attempt);
+            let has_failed = failed.is_some_and(|suspect| {
+                ticket == suspect || self.round.after.is_some_and(|after| ticket <= after)
+            });
+            let keys = self.outbox.job_keys(ticket)?;
+            if is_to_be_buried || (has_failed && !walk.jobs.has_one_of(&keys)) {
+                walk.after = Some(ticket);
+            } else if waits.is_some() || walk.jobs.has_one_of(&keys) {
+                walk.pass(ticket, &keys);
+            } else {
+                return Ok(Some(waiting));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Drops a report that newer ones supersede, if the policy says so. Whether it did.
+    fn drop_superseded(&mut self, ticket: Ticket) -> Result<bool, CourierError<O::Error>> {
+        if self.policy.backlog == Backlog::KeepAll || !self.outbox.is_superseded(ticket)? {
+            return Ok(false);
+        }
+        let when_full = self.policy.when_letters_full;
+        self.outbox
+            .settle(ticket, Fate::Superseded, &[], when_full)?;
+        self.gone(ticket);
+        Ok(true)
+    }
+
+    /// The report that shows whether the suspect is at fault, or everybody.
+    #[inline(never)]
+    fn canary(
+        &mut self,
+        suspect: Ticket,
+        now: MonoTime,
+    ) -> Result<Option<InFlight>, CourierError<O::Error>> {
+        let attempts = self
+            .asides
+            .suspects()
+            .find(|aside| aside.tried.ticket == suspect)
+            .map(|aside| aside.tried.attempts);
+        let Some(attempts) = attempts else {
+            self.on_trial = None;
+            return Ok(None);
+        };
+        if !self.asides.has_room() || self.outbox.room_ahead() == 0 {
+            return Ok(None);
+        }
+        if let Some(first) = self.ordinary()? {
+            let found = self.pass_over(first)?;
+            return Ok(Some(self.chosen(found, Role::Canary, now)));
+        }
+        if attempts < self.policy.refuse_after {
+            return Ok(None);
+        }
+        let found = self.next_on(&mut { Walk::START }, Some(suspect))?;
+        Ok(found.map(|found| self.chosen(found, Role::OwnCanary, now)))
+    }
+
+    /// From the first report that may be a canary on to the one whose turn it is.
+    fn pass_over(&mut self, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
+        if self.passes == 0 {
+            return Ok(first);
+        }
+        let mut walk = self.walk;
+        let mut found = first;
+        for passed in 0..self.passes {
+            let keys = self.outbox.job_keys(found.ticket)?;
+            walk.pass(found.ticket, &keys);
+            match self.next_on(&mut walk, None)? {
+                Some(next) => found = next,
+                None => {
+                    // From the start, and so that in the end each was one.
+                    let from = self.passes_from.saturating_add(2);
+                    self.passes_from = if from > passed { 0 } else { from };
+                    self.passes = self.passes_from;
+                    return Ok(first);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn take_off(&mut self, mut current: InFlight) {
+        if self.current.is_none() && self.asides.get(current.tried.ticket).is_none() {
+            // Its first attempt begins now, but for one that a restart or many others made forgotten.
+            current.role = match current.role {
+                Role::Suspect => Role::Ordinary,
+                role => role,
+            };
+        }
+        self.outbox.pin(Some(current.tried.ticket));
+        self.current = Some(current);
+    }
+
+    fn parcel(&mut self, current: InFlight) -> Step<'_> {
+        Step::Send(Parcel {
+            ticket: current.tried.ticket,
+            body: read_part(&mut self.buffer, current.len),
+            clock_offset_ms: self.clock_offset_ms,
+        })
+    }
+
+    // What came back.
+
+    /// Counts an attempt. Whether a canary is to follow at once.
+    fn note(&mut self, current: &mut InFlight, kind: Kind) -> bool {
+        let tried = &mut current.tried;
+        if kind != Kind::Network {
+            tried.attempts = tried.attempts.saturating_add(1);
+        }
+        match kind {
+            Kind::Doubtful => {
+                (tried.doubtful, tried.denied) = (tried.doubtful.saturating_add(1), 0)
+            }
+            Kind::Denied => tried.denied = tried.denied.saturating_add(1),
+            _ => {}
+        }
+        let is_at_fault = match kind {
+            Kind::Doubtful => current.role == Role::Suspect || tried.doubtful >= DOUBTFUL,
+            Kind::Denied => tried.denied >= DENIED,
+            _ => false,
+        };
+        let may_be_suspect = match current.role {
+            Role::Suspect => true,
+            Role::Ordinary => self.asides.suspects().count() < SUSPECTS && self.asides.has_room(),
+            Role::Canary | Role::OwnCanary => false,
+        };
+        if !is_at_fault || !may_be_suspect {
+            return false;
+        }
+        current.role = Role::Suspect;
+        let every = CANARY_EVERY.saturating_mul(self.depth().saturating_add(1));
+        !self.outage || self.waits.saturating_add(1) >= every
+    }
+
+    /// How many canaries of the suspect's own jobs may follow the first of a round.
+    fn depth(&self) -> u32 {
+        let (rounds, each) = (self.round.count, self.policy.refuse_after.max(1));
+        rounds.checked_div(each).unwrap_or(0)
+    }
+
+    /// Buries those that must not be sent any more, takes it out of the queue, and counts the suspect's attempt.
+    fn accepted(
+        &mut self,
+        current: &InFlight,
+        now: MonoTime,
+        entropy: u64,
+    ) -> Result<(), CourierError<O::Error>> {
+        let ticket = current.tried.ticket;
+        if current.role == Role::OwnCanary || self.asides.suspects().next().is_some() {
+            self.bury_overtaken(ticket, current.role, now)?;
+        }
+        let when_full = self.policy.when_letters_full;
+        self.outbox
+            .settle(ticket, Fate::Delivered, &[], when_full)?;
+        self.leave(current);
+        self.last_failure = None;
+        self.clock_corrected = false;
+        self.outage = false;
+        self.waits = 0;
+        self.refusals = 0;
+        self.round = Round::default();
+        let wait = self.recover(entropy);
+        self.arm(now, now.plus_ms(wait));
+        let on_trial = self.on_trial.take();
+        match current.role {
+            Role::Canary | Role::OwnCanary => {
+                if let Some(suspect) = on_trial {
+                    self.count_against(suspect, now);
+                }
+            }
+            Role::Ordinary | Role::Suspect => (self.passes, self.passes_from) = (0, 0),
+        }
+        Ok(())
+    }
+
+    fn count_against(&mut self, suspect: Ticket, now: MonoTime) {
+        let Some(aside) = self.asides.get_mut(suspect) else {
+            return;
+        };
+        aside.counted = aside.counted.saturating_add(1);
+        let Aside {
+            tried,
+            waits,
+            counted,
+            reason,
+            ..
+        } = *aside;
+        if waits == Waits::Attempt && counted >= self.policy.refuse_after {
+            self.tell_buried(suspect, reason);
+            self.bury(tried, Waits::Refusal, reason, now);
+        }
+    }
+
+    /// Those older than an accepted report that share a job with it: each of them failed right before.
+    #[inline(never)]
+    fn bury_overtaken(
+        &mut self,
+        accepted: Ticket,
+        role: Role,
+        now: MonoTime,
+    ) -> Result<(), CourierError<O::Error>> {
+        let keys = self.outbox.job_keys(accepted)?;
+        let last = match role {
+            Role::OwnCanary => self.round.after.max(self.on_trial),
+            _ => None,
+        };
+        let mut after = None;
+        while let Some(Waiting { ticket, .. }) = self.outbox.next(after)? {
+            let known = self
+                .asides
+                .suspects()
+                .any(|aside| aside.tried.ticket >= ticket);
+            if ticket >= accepted || (!known && last.is_none_or(|last| ticket > last)) {
+                break;
+            }
+            after = Some(ticket);
+            let aside = self.asides.get(ticket).copied();
+            let waits = aside.map(|aside| aside.waits);
+            let in_round = last.is_some_and(|last| ticket <= last);
+            if waits.is_some_and(|waits| waits != Waits::Attempt) || (waits.is_none() && !in_round)
+            {
+                continue;
+            }
+            if !share(&self.outbox.job_keys(ticket)?, &keys) {
+                continue;
+            }
+            let mut reason = aside.map_or(Reason::failed(Code::Overtaken), |aside| aside.reason);
+            reason.cause = Cause::Failed(Code::Overtaken);
+            if aside.is_none() && !self.asides.has_room() {
+                // There is no place to wait for its burial: without it, the other is not settled.
+                self.bury_now(ticket, Fate::Refused(reason))?;
+                self.tried.take(ticket);
+                self.tell_buried(ticket, reason);
+                continue;
+            }
+            let tried = match aside {
+                Some(aside) => aside.tried,
+                None => self.tried.take(ticket).unwrap_or(Tried::new(ticket, now)),
+            };
+            self.tell_buried(ticket, reason);
+            self.bury(tried, Waits::Refusal, reason, now);
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, current: &InFlight, reason: Reason, now: MonoTime, entropy: u64) {
+        self.clock_corrected = false;
+        self.refusals = self.refusals.saturating_add(1);
+        if current.role == Role::Canary || current.role == Role::OwnCanary {
+            self.on_trial = None;
+            // The service is there, whatever it thinks of the suspect.
+            self.outage = false;
+        }
+        let recovery = self.recover(entropy);
+        let wait = match self.refusals.checked_sub(1) {
+            None | Some(0) => 0,
+            Some(before) => self.policy.backoff_ms(before, entropy),
+        };
+        self.arm(now, now.plus_ms(wait.max(recovery)));
+        self.bury(current.tried, Waits::Refusal, reason, now);
+    }
+
+    fn given_up(&mut self, current: &InFlight, canary_follows: bool) {
+        match current.role {
+            Role::Canary | Role::OwnCanary => self.outage = true,
+            // What the canary would have said is nobody's concern any more.
+            Role::Ordinary | Role::Suspect if canary_follows => {
+                self.failures = self.failures.saturating_add(1);
+            }
+            Role::Ordinary | Role::Suspect => {}
+        }
+        self.on_trial = None;
+    }
+
+    /// It is tried again at `at`.
+    fn failed(
+        &mut self,
+        current: &InFlight,
+        kind: Kind,
+        canary_follows: bool,
+        (at, asked): (MonoTime, MonoTime),
+        reason: Reason,
+        now: MonoTime,
+    ) {
+        let doubtful = matches!(kind, Kind::Doubtful | Kind::Denied);
+        match current.role {
+            Role::Ordinary | Role::Suspect if canary_follows => {
+                self.on_trial = Some(current.tried.ticket);
+                self.waits = 0;
+                self.round.after = None;
+                self.round.left = self.depth();
+                // At once, unless the server asked everybody to wait.
+                self.arm(now, asked);
+            }
+            Role::Ordinary | Role::Suspect => {
+                self.on_trial = None;
+                self.waits = self.waits.saturating_add(u32::from(doubtful));
+                self.arm(now, at);
+            }
+            Role::OwnCanary if doubtful && self.round.left > 0 => {
+                self.round.left = self.round.left.saturating_sub(1);
+                self.round.after = Some(current.tried.ticket);
+                // It was one failure, of all of them.
+                self.failures = self.failures.saturating_sub(1);
+                self.arm(now, asked);
+            }
+            Role::Canary | Role::OwnCanary => {
+                self.on_trial = None;
+                self.arm(now, at);
+                if doubtful {
+                    self.outage = true;
+                    match current.role {
+                        Role::Canary => {
+                            self.passes = self.passes.saturating_mul(2).saturating_add(1)
+                        }
+                        _ => self.round.count = self.round.count.saturating_add(1),
+                    }
+                    // The oldest is tried next, as soon as anybody is.
+                    let suspects = self.asides.iter_mut();
+                    let suspects = suspects.filter(|aside| aside.waits == Waits::Attempt);
+                    if let Some(oldest) = suspects.min_by_key(|aside| aside.tried.ticket) {
+                        oldest.due = oldest.due.min(at);
+                    }
+                }
+            }
+        }
+        self.keep(current, at, reason, u32::from(kind != Kind::Network));
+    }
+
+    /// Remembers a report that is tried again.
+    fn keep(&mut self, current: &InFlight, due: MonoTime, reason: Reason, failures: u32) {
+        let tried = current.tried;
+        let known = self.asides.get(tried.ticket);
+        let before = known.map_or(tried.doubtful.saturating_sub(1), |aside| aside.failures);
+        let counted = known.map_or(0, |aside| aside.counted);
+        let aside = Aside {
+            tried,
+            waits: Waits::Attempt,
+            counted,
+            failures: before.saturating_add(failures),
+            due,
+            reason,
+        };
+        if current.role != Role::Suspect || !self.asides.put(aside) {
+            self.tried.put(tried);
+        }
+    }
+
+    /// It left the queue.
+    fn leave(&mut self, current: &InFlight) {
+        let ticket = current.tried.ticket;
+        if self.asides.remove(ticket) {
+            self.walk = Walk::START;
+        } else if current.role == Role::Ordinary && self.asides.suspects().next().is_some() {
+            self.walk.after = Some(ticket);
+        }
+    }
+
+    /// It is not in the queue any more, for whatever reason.
+    fn gone(&mut self, ticket: Ticket) {
+        if self.asides.remove(ticket) {
+            self.walk = Walk::START;
+        }
+        self.tried.take(ticket);
+    }
+
+    // Burials.
+
+    /// Makes a dead letter of a report, now or later.
+    fn bury(&mut self, tried: Tried, waits: Waits, reason: Reason, now: MonoTime) {
+        let ticket = tried.ticket;
+        let fate = match waits {
+            Waits::Expiry => Fate::Expired(reason),
+            Waits::Refusal | Waits::Attempt => Fate::Refused(reason),
+        };
+        let Err(error) = self.bury_now(ticket, fate) else {
+            self.gone(ticket);
+            return;
+        };
+        let failures = match self.asides.get(ticket) {
+            Some(aside) if aside.waits == waits => aside.failures.saturating_add(1),
+            _ => 1,
+        };
+        let wait = self.policy.backoff_ms(failures, u64::MAX);
+        self.asides.put(Aside {
+            tried,
+            waits,
+            counted: 0,
+            failures,
+            due: now.plus_ms(wait),
+            reason,
+        });
+        // Its jobs are free.
+        self.walk = Walk::START;
+        self.last_failure = Some((ticket, Reason::failed(error.code())));
+    }
+
+    fn bury_now(&mut self, ticket: Ticket, fate: Fate) -> Result<(), CourierError<O::Error>> {
+        let before = ticket.0.checked_sub(1).map(Ticket);
+        let found = self.outbox.next(before)?;
+        let Some(Waiting { len, .. }) = found.filter(|found| found.ticket == ticket) else {
+            return Ok(());
+        };
+        if !self.load(ticket, len)? {
+            return Ok(());
+        }
+        let bytes = read_part(&mut self.buffer, len);
+        Ok(self
+            .outbox
+            .settle(ticket, fate, bytes, self.policy.when_letters_full)?)
+    }
+
+    /// Tries the burials again whose time has come.
+    fn bury_again(&mut self, now: MonoTime) {
+        for _ in 0..SUSPECTS {
+            let due = |aside: &&Aside| aside.waits != Waits::Attempt && aside.due <= now;
+            let Some(aside) = self.asides.iter().find(due).copied() else {
+                break;
+            };
+            self.bury(aside.tried, aside.waits, aside.reason, now);
+        }
+    }
+
+    fn tell_buried(&mut self, ticket: Ticket, reason: Reason) {
+        // The oldest makes room.
+        if self.buried.iter().all(Option::is_some) {
+            self.buried.rotate_left(1);
+            if let Some(last) = self.buried.last_mut() {
+                *last = None;
+            }
+        }
+        if let Some(free) = self.buried.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some((ticket, reason));
+        }
+    }
+
+    // Time.
 
     fn circuit_open(&self) -> bool {
         self.failures >= self.policy.open_circuit_after
@@ -467,119 +1187,77 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// How long to wait. A clock that went back waits no longer than was meant.
     fn wait(&mut self, now: MonoTime) -> u64 {
         if now < self.armed {
+            for aside in self.asides.iter_mut() {
+                aside.due = now.plus_ms(aside.due.since(self.armed));
+            }
             let meant = self.not_before.since(self.armed);
             self.arm(now, now.plus_ms(meant));
         }
         self.not_before.since(now)
     }
 
-    /// The report at the front, whose attempts are counted as long as it stays there.
-    fn front(&mut self, now: MonoTime) -> Result<Option<Current>, CourierError<O::Error>> {
-        let front = self.outbox.front().map_err(CourierError::Outbox)?;
-        self.current = front.map(|front| match self.current {
-            Some(current) if current.ticket == front.ticket => current,
-            _ => Current {
-                ticket: front.ticket,
-                len: front.len,
-                loaded: false,
-                in_flight: false,
-                attempts: 0,
-                first: now,
-            },
-        });
-        Ok(self.current)
-    }
+    // The buffer.
 
-    /// Reads the report at the front into the buffer, unless it is there, and puts it in flight.
-    fn load(&mut self, now: MonoTime) -> Result<Step<'_>, CourierError<O::Error>> {
-        loop {
-            let Some(current) = self.current else {
-                return Ok(Step::Idle);
-            };
-            let needed = current.len;
-            let room = self.buffer.room(needed).and_then(|b| b.get_mut(..needed));
-            let bytes = room.ok_or(CourierError::TooSmall { needed })?;
-            if current.loaded
-                || self
-                    .outbox
-                    .read_front(bytes)
-                    .map_err(CourierError::Outbox)?
-            {
-                break;
-            }
-            // It turned out to be unreadable, and is counted: the next one.
-            self.current = None;
-            self.front(now)?;
+    /// Reads a report that waits into the buffer, unless it is there; `false` if it does not wait.
+    fn load(&mut self, ticket: Ticket, needed: usize) -> Result<bool, CourierError<O::Error>> {
+        if self.loaded == Some(ticket) {
+            return Ok(true);
         }
-        let Some(current) = &mut self.current else {
-            return Ok(Step::Idle);
-        };
-        if current.attempts == 0 && !current.in_flight {
-            current.first = now;
-        }
-        current.loaded = true;
-        current.in_flight = true;
-        let (ticket, len) = (current.ticket, current.len);
-        let body = self
-            .buffer
-            .room(len)
-            .and_then(|b| b.get(..len))
-            .unwrap_or_default();
-        Ok(Step::Send(Parcel {
-            ticket,
-            body,
-            clock_offset_ms: self.clock_offset_ms,
-        }))
-    }
-
-    /// Removes the report at the front. For the dead letters its bytes are needed.
-    fn bury(&mut self, current: &Current, fate: Fate) -> Result<(), CourierError<O::Error>> {
-        let needed = match fate {
-            Fate::Delivered => 0,
-            Fate::Refused(_) | Fate::Expired(_) => current.len,
-        };
+        self.loaded = None;
         let room = self.buffer.room(needed).and_then(|b| b.get_mut(..needed));
         let bytes = room.ok_or(CourierError::TooSmall { needed })?;
-        if needed > 0 && !current.loaded {
-            let loaded = self
-                .outbox
-                .read_front(bytes)
-                .map_err(CourierError::Outbox)?;
-            if !loaded {
-                return Ok(());
-            }
-        }
-        self.outbox
-            .settle_front(fate, bytes)
-            .map_err(CourierError::Outbox)
+        let is_there = self.outbox.read(ticket, bytes)?;
+        self.loaded = is_there.then_some(ticket);
+        Ok(is_there)
     }
 
-    fn read_letter(&mut self, letter: &DeadLetter) -> Result<bool, CourierError<O::Error>> {
+    fn load_letter(&mut self, letter: &DeadLetter) -> Result<bool, CourierError<O::Error>> {
+        self.loaded = None;
         let needed = letter.len;
         let room = self.buffer.room(needed).and_then(|b| b.get_mut(..needed));
         let bytes = room.ok_or(CourierError::TooSmall { needed })?;
-        self.outbox
-            .read_dead_letter(letter.ticket, bytes)
-            .map_err(CourierError::Outbox)
+        Ok(self.outbox.read_dead_letter(letter.ticket, bytes)?)
     }
 
-    /// The buffer is used for something else.
-    fn unload(&mut self) {
-        if let Some(current) = &mut self.current {
-            current.loaded = false;
+    fn letter(&mut self, letter: DeadLetter) -> Letter<'_> {
+        Letter {
+            ticket: letter.ticket,
+            reason: letter.reason,
+            body: read_part(&mut self.buffer, letter.len),
         }
     }
 }
 
-fn is_failure(event: Event) -> bool {
-    use crate::Outcome::{Credentials, Misconfigured, NotUnderstood, TryAgain};
-    match event {
-        Event::Answered { outcome, .. } => {
-            matches!(
-                outcome,
-                TryAgain | NotUnderstood | Credentials | Misconfigured
-            )
+/// What the buffer has of a report.
+fn read_part<B: Scratch>(buffer: &mut B, len: usize) -> &[u8] {
+    let bytes = buffer.room(len).and_then(|b| b.get(..len));
+    bytes.unwrap_or_default()
+}
+
+/// Whose fault an event may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The service knows this report.
+    Service,
+    /// It went out, and what came may be somebody else's.
+    Doubtful,
+    /// Somebody finds fault with the credentials.
+    Denied,
+    /// A setting cannot work.
+    Hold,
+    /// It never went out.
+    Network,
+}
+
+impl Kind {
+    const fn of(cause: Cause) -> Self {
+        match cause {
+            Cause::Answered(Outcome::Accepted | Outcome::Refused) => Kind::Service,
+            Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood)
+            | Cause::Failed(Code::MayHaveArrived) => Kind::Doubtful,
+            Cause::Answered(Outcome::Credentials) => Kind::Denied,
+            Cause::Failed(Code::NotSent) => Kind::Network,
+            Cause::Answered(Outcome::Misconfigured) | Cause::Failed(_) => Kind::Hold,
         }
-        Event::NotSent | Event::MayHaveArrived | Event::Misconfigured(_) => true,
     }
 }

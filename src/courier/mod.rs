@@ -8,6 +8,7 @@
 //!
 //! It reads no clock, no random number and no socket: these are arguments.
 
+mod aside;
 mod engine;
 mod log;
 mod newest;

@@ -1,11 +1,11 @@
 //! What an answer or an error means for the report, and when to try again: one pure function.
 
-use core::fmt;
-
+use super::outbox::WhenLettersFull;
+use super::reason::{Cause, Event, Reason};
 use crate::code::Code;
 use crate::divide::divide;
-use crate::exchange::{Outcome, Reply};
-use crate::time::{MonoTime, WallTime};
+use crate::exchange::Outcome;
+use crate::time::MonoTime;
 
 /// When to try again, and when to stop trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub struct Policy {
     /// How long all sending is held when the credentials or the endpoint are wrong. Default: 300 s, since the service locks
     /// a key pair for that long after more than five failed checks.
     pub hold_ms: u64,
-    /// After how many failures in a row the circuit counts as open: one probe goes out for each back-off, and one without an
-    /// answer is not counted against its report, since the network is down. Once it is back, each answer halves the back-off, and
+    /// After how many failures in a row the circuit counts as open. Once the service is back, each answer then halves the back-off, and
     /// the next report waits that long: what waited goes out within a few minutes, not at once. Default: 5.
     pub open_circuit_after: u32,
-    /// How often one report is sent before it is given up, whatever came back; what never went out does not count. Default: `None`.
+    /// How often one report is sent before it is given up, whatever came back and whatever else is wrong; what surely was not sent does
+    /// not count. Default: `None`.
     pub max_attempts: Option<u32>,
-    /// How long one report is tried before it is given up, from its first attempt since the start. Default: `None`.
+    /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.
     pub max_time_ms: Option<u64>,
     /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
     /// attempts, each followed by another report that was accepted. Default: 8.
@@ -61,6 +61,9 @@ impl Default for Policy {
             open_circuit_after: 5,
             max_attempts: None,
             max_time_ms: None,
+            refuse_after: 8,
+            backlog: Backlog::KeepAll,
+            when_letters_full: WhenLettersFull::DropOldest,
             start_spread_ms: 30_000,
             max_clock_skew_ms: 60_000,
         }
@@ -104,105 +107,51 @@ pub(super) fn within(most: u64, entropy: u64) -> u64 {
     u64::try_from(product >> 64).unwrap_or(most)
 }
 
-/// What came back from one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An answer.
-    Answered {
-        /// What it means.
-        outcome: Outcome,
-        /// Its HTTP status.
-        status: u16,
-        /// What the server asks to wait.
-        retry_after_ms: Option<u64>,
-        /// By how much the server's clock is ahead of this node's, uncorrected.
-        clock_skew_ms: Option<i64>,
-    },
-    /// No connection: surely not sent.
-    NotSent,
-    /// It went out, and no whole answer came.
-    MayHaveArrived,
-    /// It cannot work as configured: TLS, URL, proxy.
-    Misconfigured(Code),
-}
-
-impl Event {
-    /// From an answer that came at `now` by this node's uncorrected clock.
-    pub fn from_reply(reply: &Reply<'_>, now: WallTime) -> Self {
-        Event::Answered {
-            outcome: reply.outcome,
-            status: reply.status,
-            retry_after_ms: reply.retry_after_ms(now),
-            clock_skew_ms: reply.clock_skew_ms(now),
-        }
-    }
-}
-
-/// Why a report is not delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The service answered so, with this HTTP status.
-    Status(u16),
-    /// The last attempt ended so.
-    Failed(Code),
-}
-
-impl Reason {
-    /// For storage and other languages: the status, or 1000 and the code's number.
-    pub const fn number(self) -> u16 {
-        match self {
-            Reason::Status(status) => status,
-            Reason::Failed(code) => code.number().saturating_add(1000),
-        }
-    }
-
-    /// Reads [`number`](Self::number).
-    pub fn from_number(number: u16) -> Self {
-        match number.checked_sub(1000).and_then(Code::from_number) {
-            Some(code) => Reason::Failed(code),
-            None => Reason::Status(number),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Status(status) => write!(f, "answered with status {status}"),
-            Reason::Failed(code) => code.fmt(f),
-        }
-    }
-}
-
 /// What becomes of a report after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub enum Verdict {
     /// It arrived.
     Delivered,
-    /// It will never be taken: among the dead letters now.
+    /// It will never be taken: it goes to the dead letters.
     Refused(Reason),
     /// It is tried again, not before then.
     Again {
         /// When.
         at: MonoTime,
+        /// What failed.
+        reason: Reason,
     },
-    /// Credentials or settings are wrong: nothing is sent before then.
+    /// Credentials or settings are wrong: it is not sent before then.
     Held {
         /// Until when.
         until: MonoTime,
         /// What is wrong.
         reason: Reason,
     },
-    /// Its budget is spent: among the dead letters now.
+    /// Its budget is spent: it goes to the dead letters.
     GaveUp(Reason),
+}
+
+impl Verdict {
+    /// Why it is not delivered.
+    pub const fn reason(&self) -> Option<&Reason> {
+        match self {
+            Verdict::Delivered => None,
+            Verdict::Refused(reason)
+            | Verdict::Again { reason, .. }
+            | Verdict::Held { reason, .. }
+            | Verdict::GaveUp(reason) => Some(reason),
+        }
+    }
 }
 
 /// What is known of the report and its node when an attempt ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// How often this report was tried, this attempt included.
+    /// How often this report went out, this attempt included.
     pub count: u32,
-    /// Failures in a row, of any report, this one included if it is one.
+    /// Failures in a row, this one included if it is one: of any report, or of this one alone where it stepped aside.
     pub failures: u32,
     /// When this report was tried first.
     pub first: MonoTime,
@@ -212,57 +161,29 @@ pub struct Attempt {
     pub clock_offset_ms: i64,
 }
 
-/// The table of decisions.
+/// The table of decisions, from the top.
 ///
 /// | what came back | verdict |
 /// |---|---|
 /// | accepted | delivered |
 /// | refused | refused |
+/// | anything else, with the budget of attempts or time spent | gave up |
+/// | credentials, and the clock differs | again at once, with the clock corrected; only once until a report is accepted or a hold has passed |
+/// | credentials, misconfigured; no response, for a setting that cannot work | held |
 /// | try again, not understood, not sent, may have arrived | again, after a back-off; not before `Retry-After` |
-/// | the same, with the budget of attempts or time spent | gave up |
-/// | credentials, and the clock differs | again at once, with the clock corrected; only once until a report is accepted |
-/// | credentials, misconfigured | held |
 pub fn decide(
-    event: Event,
+    event: &Event,
     attempt: &Attempt,
     now: MonoTime,
     entropy: u64,
     policy: &Policy,
 ) -> Verdict {
-    use Outcome::{Accepted, Credentials, Misconfigured, NotUnderstood, Refused, TryAgain};
-    let held = |reason| {
-        let hold = policy
-            .hold_ms
-            .saturating_add(within(divide(policy.hold_ms, 10).0, entropy));
-        Verdict::Held {
-            until: now.plus_ms(hold),
-            reason,
-        }
-    };
-    let (reason, retry_after_ms) = match event {
-        Event::Answered {
-            outcome,
-            status,
-            retry_after_ms,
-            clock_skew_ms,
-        } => {
-            let reason = Reason::Status(status);
-            match outcome {
-                Accepted => return Verdict::Delivered,
-                Refused => return Verdict::Refused(reason),
-                Credentials
-                    if attempt.may_correct_clock && differs(clock_skew_ms, attempt, policy) =>
-                {
-                    return Verdict::Again { at: now };
-                }
-                Credentials | Misconfigured => return held(reason),
-                TryAgain | NotUnderstood => (reason, retry_after_ms),
-            }
-        }
-        Event::Misconfigured(code) => return held(Reason::Failed(code)),
-        Event::NotSent => (Reason::Failed(Code::NotSent), None),
-        Event::MayHaveArrived => (Reason::Failed(Code::MayHaveArrived), None),
-    };
+    let reason = event.reason;
+    match reason.cause {
+        Cause::Answered(Outcome::Accepted) => return Verdict::Delivered,
+        Cause::Answered(Outcome::Refused) => return Verdict::Refused(reason),
+        _ => {}
+    }
     let attempts_spent = policy
         .max_attempts
         .is_some_and(|most| attempt.count >= most);
@@ -272,16 +193,45 @@ pub fn decide(
     if attempts_spent || time_spent {
         return Verdict::GaveUp(reason);
     }
+    if reason.cause == Cause::Answered(Outcome::Credentials)
+        && attempt.may_correct_clock
+        && differs(event.clock_skew_ms, attempt, policy)
+    {
+        return Verdict::Again { at: now, reason };
+    }
+    if holds(reason.cause) {
+        let spread = within(divide(policy.hold_ms, 10).0, entropy);
+        let hold = policy.hold_ms.saturating_add(spread);
+        return Verdict::Held {
+            until: now.plus_ms(hold),
+            reason,
+        };
+    }
     let backoff = policy.backoff_ms(attempt.failures, entropy);
-    let wait = match retry_after_ms {
+    let wait = match event.retry_after_ms {
         None => backoff,
-        Some(asked) => {
-            let asked = asked.min(policy.max_retry_after_ms);
-            backoff.max(asked.saturating_add(within(divide(asked, 10).0, entropy)))
-        }
+        Some(_) => backoff.max(asked_ms(event, entropy, policy)),
     };
     Verdict::Again {
         at: now.plus_ms(wait),
+        reason,
+    }
+}
+
+/// How long the server asks to wait, as far as that is honoured; at random up to a tenth more.
+pub(super) fn asked_ms(event: &Event, entropy: u64, policy: &Policy) -> u64 {
+    let asked = event.retry_after_ms.unwrap_or(0);
+    let asked = asked.min(policy.max_retry_after_ms);
+    asked.saturating_add(within(divide(asked, 10).0, entropy))
+}
+
+/// Whether nobody can be served as it is.
+pub(super) const fn holds(cause: Cause) -> bool {
+    match cause {
+        Cause::Answered(outcome) => {
+            matches!(outcome, Outcome::Credentials | Outcome::Misconfigured)
+        }
+        Cause::Failed(code) => !matches!(code, Code::NotSent | Code::MayHaveArrived),
     }
 }
 
@@ -302,6 +252,9 @@ mod tests {
         open_circuit_after: 5,
         max_attempts: None,
         max_time_ms: None,
+        refuse_after: 8,
+        backlog: Backlog::KeepAll,
+        when_letters_full: WhenLettersFull::DropOldest,
         start_spread_ms: 30_000,
         max_clock_skew_ms: 60_000,
     };
@@ -354,17 +307,6 @@ mod tests {
     }
 
     #[test]
-    fn reasons_lead_back_from_their_numbers() {
-        for reason in [
-            Reason::Status(400),
-            Reason::Status(999),
-            Reason::Failed(Code::NotSent),
-        ] {
-            assert_eq!(Reason::from_number(reason.number()), reason);
-        }
-    }
-
-    #[test]
     fn the_table() {
         let now = MonoTime(10_000);
         let attempt = Attempt {
@@ -374,105 +316,97 @@ mod tests {
             may_correct_clock: true,
             clock_offset_ms: 0,
         };
-        let answered = |outcome, status| Event::Answered {
-            outcome,
-            status,
-            retry_after_ms: None,
-            clock_skew_ms: None,
-        };
-        let after = |retry_after_ms| Event::Answered {
-            outcome: Outcome::TryAgain,
-            status: 503,
-            retry_after_ms: Some(retry_after_ms),
-            clock_skew_ms: None,
-        };
-        let skewed = |clock_skew_ms| Event::Answered {
-            outcome: Outcome::Credentials,
-            status: 401,
-            retry_after_ms: None,
-            clock_skew_ms: Some(clock_skew_ms),
-        };
-        let at = |ms: u64| Verdict::Again {
-            at: MonoTime(10_000 + ms),
-        };
-        let held = |reason| Verdict::Held {
-            until: MonoTime(310_000),
-            reason,
-        };
+        let answered = Event::answered;
+        let after = |ms| answered(Outcome::TryAgain, 503).with_retry_after_ms(ms);
+        let skewed = |ms| answered(Outcome::Credentials, 401).with_clock_skew_ms(ms);
         let (least, most) = (0, u64::MAX);
-        for (event, entropy, verdict) in [
-            (answered(Outcome::Accepted, 200), least, Verdict::Delivered),
-            (
-                answered(Outcome::Refused, 400),
-                least,
-                Verdict::Refused(Reason::Status(400)),
-            ),
-            (answered(Outcome::TryAgain, 503), least, at(1000)),
-            (answered(Outcome::TryAgain, 503), most, at(2000)),
-            (answered(Outcome::NotUnderstood, 200), most, at(2000)),
-            (Event::NotSent, least, at(1000)),
-            (Event::MayHaveArrived, most, at(2000)),
-            (after(0), most, at(2000)),
-            (after(60_000), least, at(60_000)),
-            (after(60_000), most, at(66_000)),
-            (after(u64::MAX), most, at(3_960_000)),
-            (
-                answered(Outcome::Credentials, 401),
-                least,
-                held(Reason::Status(401)),
-            ),
-            (skewed(60_000), least, held(Reason::Status(401))),
-            (skewed(-60_001), least, at(0)),
-            (skewed(i64::MIN), least, at(0)),
-            (
-                answered(Outcome::Misconfigured, 302),
-                least,
-                held(Reason::Status(302)),
-            ),
-            (
-                Event::Misconfigured(Code::Tls),
-                least,
-                held(Reason::Failed(Code::Tls)),
-            ),
+        let again = |event: Event, ms: u64| Verdict::Again {
+            at: MonoTime(10_000 + ms),
+            reason: event.reason,
+        };
+        let held = |event: Event| Verdict::Held {
+            until: MonoTime(310_000),
+            reason: event.reason,
+        };
+        let decide = |event: Event, attempt: &Attempt, entropy, policy: &Policy| {
+            decide(&event, attempt, now, entropy, policy)
+        };
+        let accepted = answered(Outcome::Accepted, 200);
+        assert_eq!(
+            decide(accepted, &attempt, least, &POLICY),
+            Verdict::Delivered
+        );
+        let refused = answered(Outcome::Refused, 400).with_error_code("DLI.0001");
+        assert_eq!(
+            decide(refused, &attempt, least, &POLICY),
+            Verdict::Refused(refused.reason)
+        );
+        let not_understood = answered(Outcome::NotUnderstood, 403).with_text("go away");
+        for (event, entropy, ms) in [
+            (answered(Outcome::TryAgain, 503), least, 1000),
+            (answered(Outcome::TryAgain, 503), most, 2000),
+            (not_understood, most, 2000),
+            (Event::NOT_SENT, least, 1000),
+            (Event::MAY_HAVE_ARRIVED, most, 2000),
+            (after(0), most, 2000),
+            (after(60_000), least, 60_000),
+            (after(60_000), most, 66_000),
+            (after(u64::MAX), most, 3_960_000),
+            (skewed(-60_001), least, 0),
+            (skewed(i64::MIN), least, 0),
         ] {
-            assert_eq!(
-                decide(event, &attempt, now, entropy, &POLICY),
-                verdict,
-                "{event:?}"
-            );
+            let verdict = decide(event, &attempt, entropy, &POLICY);
+            assert_eq!(verdict, again(event, ms), "{event:?}");
+            assert_eq!(verdict.reason(), Some(&event.reason));
+        }
+        for event in [
+            answered(Outcome::Credentials, 401),
+            skewed(60_000),
+            answered(Outcome::Misconfigured, 302),
+            Event::failed(Code::Tls).with_text("the certificate expired"),
+        ] {
+            let verdict = decide(event, &attempt, least, &POLICY);
+            assert_eq!(verdict, held(event), "{event:?}");
         }
         let corrected = Attempt {
             may_correct_clock: false,
             ..attempt
         };
-        assert_eq!(
-            decide(skewed(i64::MAX), &corrected, now, least, &POLICY),
-            held(Reason::Status(401))
-        );
+        let verdict = decide(skewed(i64::MAX), &corrected, least, &POLICY);
+        assert_eq!(verdict, held(skewed(i64::MAX)));
 
         let twice = Policy {
             max_attempts: Some(2),
             ..POLICY
         };
-        assert_eq!(
-            decide(Event::NotSent, &attempt, now, least, &twice),
-            at(1000)
-        );
         let second = Attempt {
             count: 2,
             ..attempt
         };
-        let gave_up = Verdict::GaveUp(Reason::Failed(Code::NotSent));
-        assert_eq!(decide(Event::NotSent, &second, now, least, &twice), gave_up);
         let soon = Policy {
             max_time_ms: Some(10_000),
             ..POLICY
         };
-        assert_eq!(decide(Event::NotSent, &attempt, now, least, &soon), gave_up);
         let later = Attempt {
             first: MonoTime(1),
             ..attempt
         };
-        assert_eq!(decide(Event::NotSent, &later, now, least, &soon), at(1000));
+        // Whatever came back, and whatever else is wrong.
+        for event in [
+            Event::NOT_SENT,
+            Event::MAY_HAVE_ARRIVED,
+            not_understood,
+            answered(Outcome::Credentials, 401),
+            skewed(i64::MIN),
+            answered(Outcome::Misconfigured, 302),
+            Event::failed(Code::Tls),
+        ] {
+            let gave_up = Verdict::GaveUp(event.reason);
+            assert_eq!(decide(event, &second, least, &twice), gave_up);
+            assert_ne!(decide(event, &attempt, least, &twice), gave_up);
+            assert_eq!(decide(event, &attempt, least, &soon), gave_up);
+            assert_ne!(decide(event, &later, least, &soon), gave_up);
+        }
+        assert_eq!(decide(accepted, &second, least, &twice), Verdict::Delivered);
     }
 }

@@ -240,7 +240,10 @@ impl Event {
     /// From a response that came at `now` by this node's uncorrected clock.
     pub fn from_reply(reply: &Reply<'_>, now: WallTime) -> Self {
         let mut reason = Reason::answered(reply.outcome, reply.status);
-        let texts = [(reply.error_code, true), (reply.error_msg.or(reply.message), false)];
+        let texts = [
+            (reply.error_code, true),
+            (reply.error_msg.or(reply.message), false),
+        ];
         for (text, is_code) in texts {
             for c in text.iter().flat_map(|text| text.chars()) {
                 let mut utf8 = [0; 4];
@@ -255,7 +258,73 @@ impl Event {
         Event {
             reason,
             retry_after_ms: reply.retry_after_ms(now),
-            clock_skew_ms: reply.clock_skew_ms(now),
+            clock_skew_ms: match reply.date {
+                Some(date) if (DATES.0..DATES.1).contains(&date.unix_ms()) => {
+                    reply.clock_skew_ms(now)
+                }
+                _ => None,
+            },
         }
+    }
+}
+
+/// The years 2020 to 2100: a `Date` outside of them is that of a middlebox without a clock, and nothing can be signed with it.
+const DATES: (i64, i64) = (1_577_836_800_000, 4_133_980_800_000);
+
+#[cfg(test)]
+mod tests {
+    use std::string::{String, ToString};
+
+    use super::*;
+    use crate::exchange::{ReplyHeaders, read_reply};
+
+    #[test]
+    fn a_date_outside_of_2020_to_2100_is_none() {
+        for (date, is_one) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", false),
+            ("Tue, 31 Dec 2019 23:59:59 GMT", false),
+            ("Wed, 01 Jan 2020 00:00:00 GMT", true),
+            ("Fri, 31 Dec 2100 23:59:59 GMT", true),
+            ("Sat, 01 Jan 2101 00:00:00 GMT", false),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", false),
+        ] {
+            let headers = ReplyHeaders {
+                date: Some(date),
+                ..ReplyHeaders::default()
+            };
+            let reply = read_reply(401, headers, b"");
+            let event = Event::from_reply(&reply, WallTime::from_unix_ms(0));
+            assert_eq!(event.clock_skew_ms.is_some(), is_one, "{date}");
+        }
+    }
+
+    #[test]
+    fn causes_lead_back_from_their_numbers() {
+        for outcome in Outcome::ALL {
+            let cause = Cause::Answered(outcome);
+            assert_eq!(Cause::from_number(cause.number()), Some(cause));
+        }
+        for &code in Code::ALL {
+            let cause = Cause::Failed(code);
+            assert_eq!(Cause::from_number(cause.number()), Some(cause));
+        }
+        for none in [0, 7, 999, 1000, u16::MAX] {
+            assert_eq!(Cause::from_number(none), None);
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_on_a_border_and_stays_on_its_line() {
+        let text = ShortText::<6>::new("ab\n\u{e9}\u{e9}c");
+        assert_eq!(text.as_str(), "ab \u{e9}");
+        assert_eq!(ShortText::<6>::new("abcdef").as_str(), "abcdef");
+        assert!(ShortText::<6>::new("").is_empty());
+        let long: String = "x".repeat(300);
+        let reason = Reason::failed(Code::NotSent).with_text(&long);
+        assert_eq!(reason.text.as_str().len(), MAX_REASON_TEXT);
+        let reason = Reason::answered(Outcome::Refused, 400)
+            .with_error_code("DLI.0001")
+            .with_text("no such job");
+        assert_eq!(reason.to_string(), "refused: 400 DLI.0001 no such job");
     }
 }

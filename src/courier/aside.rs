@@ -1,0 +1,225 @@
+//! What the engine remembers of reports that failed: suspects that stepped aside, and how often others were tried.
+
+use super::outbox::{JobKeys, Ticket};
+use super::reason::Reason;
+use crate::time::MonoTime;
+
+/// How many suspects there may be: all but the last of them stand aside, and while there are so many nobody else but canaries goes ahead.
+/// 170 bytes each; with `alloc` 270.
+pub(super) const SUSPECTS: usize = if cfg!(feature = "alloc") { 5 } else { 3 };
+/// One more for whatever is in flight: it may be refused, and its burial fail.
+const SLOTS: usize = SUSPECTS + 1;
+/// How many reports are remembered that were tried and are neither suspects nor in flight. One that is forgotten gets a few attempts more.
+const TRIED: usize = if cfg!(feature = "alloc") { 8 } else { 3 };
+
+/// How often a report was tried since the start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried {
+    pub(super) ticket: Ticket,
+    /// How often it went out.
+    pub(super) attempts: u32,
+    /// Answers in a row that may be somebody else's, or none.
+    pub(super) doubtful: u32,
+    /// Answers in a row that find fault with the credentials.
+    pub(super) denied: u32,
+    /// When it was tried first.
+    pub(super) first: MonoTime,
+}
+
+impl Tried {
+    pub(super) const fn new(ticket: Ticket, now: MonoTime) -> Self {
+        Tried {
+            ticket,
+            attempts: 0,
+            doubtful: 0,
+            denied: 0,
+            first: now,
+        }
+    }
+
+    pub(super) const fn never(&self) -> bool {
+        self.attempts == 0
+    }
+}
+
+/// What an aside report waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// To be tried again.
+    Attempt,
+    /// To become a dead letter that was refused; the last try failed.
+    Refusal,
+    /// To become one that was given up.
+    Expiry,
+}
+
+/// A report that stepped aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Aside {
+    pub(super) tried: Tried,
+    pub(super) waits: Waits,
+    /// Attempts that another report proved to be its own fault.
+    pub(super) counted: u32,
+    /// Failures in a row, for its own back-off.
+    pub(super) failures: u32,
+    /// Not before then.
+    pub(super) due: MonoTime,
+    /// What its last attempt got.
+    pub(super) reason: Reason,
+}
+
+/// The reports that stepped aside, in no order.
+#[derive(Debug)]
+pub(super) struct Asides([Option<Aside>; SLOTS]);
+
+impl Asides {
+    pub(super) const fn new() -> Self {
+        Asides([None; SLOTS])
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Aside> {
+        self.0.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Aside> {
+        self.0.iter_mut().flatten()
+    }
+
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Aside> {
+        self.iter().find(|aside| aside.tried.ticket == ticket)
+    }
+
+    pub(super) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Aside> {
+        self.iter_mut().find(|aside| aside.tried.ticket == ticket)
+    }
+
+    pub(super) fn suspects(&self) -> impl Iterator<Item = &Aside> {
+        self.iter().filter(|aside| aside.waits == Waits::Attempt)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.0.iter().any(Option::is_none)
+    }
+
+    /// Puts a report aside, or what is newly known of one; `false` without room.
+    pub(super) fn put(&mut self, aside: Aside) -> bool {
+        let ticket = aside.tried.ticket;
+        if let Some(known) = self.get_mut(ticket) {
+            *known = aside;
+            return true;
+        }
+        let free = self.0.iter_mut().find(|slot| slot.is_none());
+        free.map(|slot| *slot = Some(aside)).is_some()
+    }
+
+    /// Whether it was there.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> bool {
+        let is_it = |slot: &&mut Option<Aside>| {
+            slot.as_ref()
+                .is_some_and(|aside| aside.tried.ticket == ticket)
+        };
+        let slot = self.0.iter_mut().find(is_it);
+        slot.map(|slot| *slot = None).is_some()
+    }
+}
+
+/// The last reports that were tried and may be tried again.
+#[derive(Debug)]
+pub(super) struct Memory {
+    tried: [Option<Tried>; TRIED],
+    /// Which is forgotten next.
+    oldest: usize,
+}
+
+impl Memory {
+    pub(super) const fn new() -> Self {
+        Memory {
+            tried: [None; TRIED],
+            oldest: 0,
+        }
+    }
+
+    fn slot(&mut self, ticket: Ticket) -> Option<&mut Option<Tried>> {
+        let is_it = |slot: &&mut Option<Tried>| slot.is_some_and(|tried| tried.ticket == ticket);
+        self.tried.iter_mut().find(is_it)
+    }
+
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<Tried> {
+        self.slot(ticket)?.take()
+    }
+
+    pub(super) fn put(&mut self, tried: Tried) {
+        if let Some(slot) = self.tried.iter_mut().find(|slot| slot.is_none()) {
+            *slot = Some(tried);
+            return;
+        }
+        if let Some(slot) = self.tried.get_mut(self.oldest) {
+            *slot = Some(tried);
+        }
+        self.oldest = self.oldest.saturating_add(1);
+        if self.oldest >= TRIED {
+            self.oldest = 0;
+        }
+    }
+}
+
+/// Bits of the set of jobs.
+const WORDS: usize = if cfg!(feature = "alloc") { 64 } else { 16 };
+
+/// A set of jobs that may say of one that it is in it though it is not, but never the other way round: then a report waits a little
+/// longer, and none overtakes another. 512 bytes, without `alloc` 128.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JobSet([u64; WORDS]);
+
+impl JobSet {
+    pub(super) const EMPTY: Self = JobSet([0; WORDS]);
+
+    /// The word and the bit of a job. Ids that follow each other fall on places that differ.
+    const fn place(job_id: i64) -> (usize, u64) {
+        let mixed = (job_id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        let word = (mixed >> 6) as usize & (WORDS - 1);
+        (word, 1 << (mixed & 63))
+    }
+
+    pub(super) fn add(&mut self, keys: &JobKeys) {
+        for key in keys {
+            let (word, bit) = Self::place(key.job_id);
+            if let Some(word) = self.0.get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    pub(super) fn has_one_of(&self, keys: &JobKeys) -> bool {
+        keys.iter().any(|key| {
+            let (word, bit) = Self::place(key.job_id);
+            self.0.get(word).is_some_and(|word| word & bit != 0)
+        })
+    }
+}
+
+/// Whether two reports have a job in common.
+pub(super) fn share(one: &JobKeys, other: &JobKeys) -> bool {
+    let in_other = |job_id| other.iter().any(|key| key.job_id == job_id);
+    one.iter().any(|key| in_other(key.job_id))
+}
+
+/// How far the queue was walked, and the jobs of the reports that were passed over on the way and still wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    pub(super) after: Option<Ticket>,
+    pub(super) jobs: JobSet,
+}
+
+impl Walk {
+    pub(super) const START: Self = Walk {
+        after: None,
+        jobs: JobSet::EMPTY,
+    };
+
+    /// Passes over a report that stays.
+    pub(super) fn pass(&mut self, ticket: Ticket, keys: &JobKeys) {
+        self.jobs.add(keys);
+        self.after = Some(ticket);
+    }
+}
