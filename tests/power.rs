@@ -18,11 +18,13 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use courier_common::account::{Account, Found, Known, SETTINGS, Setting, check};
-use courier_common::device::{Cut, Images, Model, Power};
+use courier_common::account::{
+    Account, Found, Known, SETTINGS, Setting, check, reason_of,
+};
+use courier_common::device::{Cut, Images, Model};
 use courier_common::failures::{Failures, dump, guarded, in_threads};
 use courier_common::run::{Run, script, unless_full};
-use edge_report::courier::{Fate, Reason};
+use edge_report::courier::Fate;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -42,12 +44,17 @@ fn account_after(found: &Found, before: &Account, known: &Account) -> Account {
             .is_some_and(|known: &Known| known.durable)
     };
     let stored = |number: &u64| durable(number) || found.waiting.contains(number);
-    account.reports.retain(|number, _| stored(number));
+    account
+        .reports
+        .retain(|number, _| stored(number) || found.letters.contains(number));
     for (number, known) in &mut account.reports {
         let is_there = found.waiting.contains(number);
         known.durable = is_there;
         known.fate_written = !is_there;
         known.fate_durable = !is_there;
+        if is_there || found.letters.contains(number) {
+            known.trying = None;
+        }
         known.fate = match known.fate {
             _ if is_there => None,
             // Superseded or never stored: not to come again.
@@ -57,14 +64,14 @@ fn account_after(found: &Found, before: &Account, known: &Account) -> Account {
     }
     let reason = |number| {
         let letter = before.letters.get(number).or(known.letters.get(number));
-        letter.map_or(Reason::Status(0), |(reason, _)| *reason)
+        let tried = || known.reports.get(number).and_then(|known| known.trying);
+        let fate = || reason_of(known.reports.get(number)?.fate);
+        letter.copied().or_else(tried).or_else(fate).unwrap()
     };
-    let letters = found
-        .letters
-        .iter()
-        .map(|number| (*number, (reason(number), true)));
-    account.letters = letters.collect();
+    account.letters = found.letters.iter().map(|n| (*n, reason(n))).collect();
+    account.order = found.letters.iter().copied().collect();
     account.ledger = found.ledger;
+    account.corrupt = found.ledger.corrupt + found.holes;
     account.holes = found.holes;
     account
 }
@@ -80,7 +87,7 @@ fn crash_again(
     failures: &Failures,
 ) -> usize {
     let account = account_after(found, before, known);
-    let power = Power::on(images.clone(), setting.limits);
+    let power = setting.power_on(images.clone());
     power.record();
     let mut run = Run::new(*setting, power, account, seed);
     run.open().unwrap();
@@ -127,7 +134,9 @@ fn power_cuts(setting: &Setting, failures: &Failures) -> Tally {
     assert!(steps >= 200, "only {steps} operations");
     assert!(run.account.ledger.superseded > 0 && run.account.ledger.refused > 0);
     for (most, (segment, all)) in counters.most.iter().zip(setting.limits) {
-        assert!(*most <= all + segment, "{most} bytes in use, {all} allowed");
+        // One segment more for a while; a long report has a longer one.
+        let longest = segment.max(counters.longest);
+        assert!(*most <= all + longest, "{most} bytes in use, {all} allowed");
     }
     println!(
         "{}: {steps} operations, {} cut points, {counters:?}",
@@ -183,7 +192,9 @@ fn power_cuts_lose_nothing() {
     let start = Instant::now();
     let failures = Failures::default();
     let mut total = 0;
-    for setting in &SETTINGS {
+    // `EDGE_REPORT_SETTING=2` tries one of them alone.
+    let only = std::env::var("EDGE_REPORT_SETTING").ok().and_then(|n| n.parse().ok());
+    for (_, setting) in SETTINGS.iter().enumerate().filter(|(n, _)| only.is_none_or(|only: usize| only == *n)) {
         let tally = power_cuts(setting, &failures);
         println!(
             "  states {:?}, repeats {} at the most",

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_report::courier::{
-    CourierError, Durability, Fate, Ledger, LogError, LogOutbox, Outbox, Reason, Ticket,
+    Durability, Fate, Ledger, LogOutbox, Outbox, OutboxError, Reason, StorageLimits, Ticket,
+    WhenLettersFull,
 };
 use edge_report::{JobStatus, MonoTime};
 
@@ -12,7 +13,7 @@ use super::{Sample, sample, says_more};
 
 pub(crate) const MAX: usize = 16;
 pub(crate) type Log = LogOutbox<Device, Device, MAX>;
-pub(crate) type Failure = CourierError<LogError<DeviceError>>;
+pub(crate) type Failure = OutboxError<DeviceError>;
 
 /// On what the outbox stands.
 #[derive(Clone, Copy, Debug)]
@@ -22,28 +23,41 @@ pub(crate) struct Setting {
     pub(crate) blank: u8,
     /// Length of a segment and of all of them: of what waits, of the dead letters.
     pub(crate) limits: [(usize, usize); 2],
+    /// What segments that stand for others have multiples of, and what is written in multiples of.
+    pub(crate) units: (usize, usize),
     pub(crate) durability: Durability,
     pub(crate) seed: u64,
 }
 
 impl Setting {
     pub(crate) fn power(&self) -> Power {
-        Power::on(
-            [Image::new(self.blank), Image::new(self.blank)],
-            self.limits,
-        )
+        self.power_on([Image::new(self.blank), Image::new(self.blank)])
     }
 
-    pub(crate) fn open(&self, power: &Power) -> Result<Log, LogError<DeviceError>> {
+    /// With what is there already.
+    pub(crate) fn power_on(&self, images: Images) -> Power {
+        let limits = self.limits.map(|(segment, total)| StorageLimits {
+            segment,
+            length_unit: self.units.0.min(segment),
+            longest_segment: total,
+            total,
+            write_unit: self.units.1,
+            blank: self.blank,
+        });
+        Power::on(images, limits)
+    }
+
+    pub(crate) fn open(&self, power: &Power) -> Result<Log, Failure> {
         let (live, dead) = power.devices();
-        Log::open(live, dead, self.durability)
+        Log::open(live, dead, self.durability, 0x5eed ^ self.seed)
     }
 }
 
 pub(crate) const EACH: Setting = Setting {
-    name: "each, segments of 1 KiB",
+    name: "each, segments of 2 KiB",
     blank: 0,
-    limits: [(1024, 6 * 1024), (1024, 3 * 1024)],
+    limits: [(2048, 6 * 2048), (2048, 3 * 2048)],
+    units: (256, 8),
     durability: Durability::Each,
     seed: 1,
 };
@@ -51,15 +65,17 @@ pub(crate) const EACH: Setting = Setting {
 pub(crate) const SETTINGS: [Setting; 4] = [
     EACH,
     Setting {
-        name: "each, segments of 8 KiB, erased to 0xff",
+        name: "each, segments of 8 KiB, erased to 0xff, words of 32 bytes",
         blank: 0xff,
-        limits: [(8192, 3 * 8192), (4096, 8192)],
+        limits: [(8192, 3 * 8192), (4096, 2 * 4096)],
+        units: (8192, 32),
         seed: 2,
         ..EACH
     },
     Setting {
         name: "in batches of 5, segments of 2 KiB",
         limits: [(2048, 5 * 2048), (2048, 2 * 2048)],
+        units: (2048, 8),
         durability: Durability::Batch {
             reports: 5,
             ms: 3_000,
@@ -68,9 +84,10 @@ pub(crate) const SETTINGS: [Setting; 4] = [
         ..EACH
     },
     Setting {
-        name: "in batches of 8, segments of 4 KiB, erased to 0xff",
+        name: "in batches of 8, segments of 4 KiB, erased to 0xff, words of 16 bytes",
         blank: 0xff,
-        limits: [(4096, 4 * 4096), (1024, 4 * 1024)],
+        limits: [(4096, 4 * 4096), (2048, 4 * 2048)],
+        units: (512, 16),
         durability: Durability::Batch {
             reports: 8,
             ms: 10_000,
@@ -88,6 +105,8 @@ pub(crate) struct Known {
     /// Whether a sync failed before it was durable: it may be lost.
     pub(crate) in_doubt: bool,
     pub(crate) fate: Option<Fate>,
+    /// A letter was to be written, and that failed or is under way.
+    pub(crate) trying: Option<Reason>,
     /// Whether something was written since it was settled: a full log may have no room for a mark.
     pub(crate) fate_written: bool,
     /// Whether it must not come again.
@@ -101,6 +120,7 @@ impl Known {
             durable,
             in_doubt: false,
             fate: None,
+            trying: None,
             fate_written: false,
             fate_durable: false,
         }
@@ -111,28 +131,21 @@ impl Known {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Account {
     pub(crate) reports: BTreeMap<u64, Known>,
-    /// The dead letters: why, and whether they must survive.
-    pub(crate) letters: BTreeMap<u64, (Reason, bool)>,
+    /// The dead letters, all durable: why.
+    pub(crate) letters: BTreeMap<u64, Reason>,
+    /// In which order they died.
+    pub(crate) order: Vec<u64>,
     pub(crate) ledger: Ledger,
-    /// The dead letters that may be gone, since forgetting them failed.
+    /// The dead letters that may be gone, since somebody wanted them forgotten.
     pub(crate) forgotten: BTreeSet<u64>,
     /// What may be there, since its submit failed.
     pub(crate) maybe: Vec<Sample>,
     /// How many reports are known to be lost that were not synced.
     pub(crate) holes: u64,
-    /// What the device did to it: what was said of it is then not all that counts.
-    pub(crate) trouble: Trouble,
-}
-
-/// How a device failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    #[default]
-    None,
-    /// Some calls. What is refused must be among the dead letters, or wait.
-    Passing,
-    /// Until it was well again: when the log was full, letters that could not be made durable were taken as they are.
-    Lasting,
+    /// How many may count as corrupt.
+    pub(crate) corrupt: u64,
+    /// Whether the device failed: what was said of it is then not all that counts.
+    pub(crate) is_faulty: bool,
 }
 
 impl Account {
@@ -147,7 +160,7 @@ impl Account {
 pub(crate) fn reason_of(fate: Option<Fate>) -> Option<Reason> {
     match fate {
         Some(Fate::Refused(reason) | Fate::Expired(reason)) => Some(reason),
-        Some(Fate::Delivered) | None => None,
+        _ => None,
     }
 }
 
@@ -160,6 +173,8 @@ pub(crate) fn settled(ledger: &Ledger) -> u64 {
         expired,
         torn: _,
         corrupt,
+        letters: _,
+        letters_dropped: _,
     } = *ledger;
     delivered + refused + superseded + expired + corrupt
 }
@@ -183,17 +198,28 @@ pub(crate) fn check(
     before: &Account,
     after: &Account,
 ) -> Result<Found, String> {
-    let power = Power::on(images, setting.limits);
+    let power = setting.power_on(images);
     let mut log = setting
         .open(&power)
         .map_err(|error| format!("does not open: {error}"))?;
-    let mut buffer = vec![0; 8192];
+    let mut buffer = vec![0; 16384];
     let found = Found {
         letters: check_letters(&mut log, before, after, &mut buffer)?,
         ledger: log.ledger(),
         ..Found::default()
     };
     let waiting = log.waiting();
+    ensure!(
+        found.ledger.submitted == settled(&found.ledger) + waiting,
+        "{waiting} wait, {:?}",
+        found.ledger
+    );
+    ensure!(
+        found.ledger.letters == found.letters.len() as u64,
+        "{} dead letters, {:?}",
+        found.letters.len(),
+        found.ledger
+    );
     let found = drain(&mut log, found, before, after, &mut buffer)?;
     let lost = log.ledger().corrupt - found.ledger.corrupt;
     ensure!(
@@ -206,35 +232,35 @@ pub(crate) fn check(
         holes: lost,
         ..found
     };
-    ensure!(
-        found.ledger.submitted == settled(&found.ledger) + waiting,
-        "{waiting} wait, {:?}",
-        found.ledger
-    );
     let end = log.ledger();
     ensure!(
         end.submitted == settled(&end) && log.waiting() == 0,
         "drained: {end:?}"
     );
 
-    let mut kept = before.reports.iter().filter(|(_, known)| known.durable);
-    let last = kept.next_back().map_or(0, |(number, _)| *number);
+    let last = before.reports.keys().next_back().copied().unwrap_or(0);
     let more = sample(1_000_000, &[(7, JobStatus::Finish)], 60);
-    let ticket = log.append(&more.keys, &more.bytes, MonoTime(0));
+    let ticket = log.append(&more.keys, &more.bytes, MonoTime(0), None);
     let ticket = ticket.map_err(|error| format!("takes no more: {error}"))?;
-    ensure!(ticket.0 > last, "ticket {ticket} was used before");
-    loop {
-        let front = log.front().map_err(|error| error.to_string())?;
-        let front = front.ok_or("what is submitted after a crash is not there")?;
-        if log
-            .read_front(&mut buffer)
-            .map_err(|error| error.to_string())?
-        {
-            let same = front.ticket == ticket && buffer[..front.len] == *more.bytes;
-            ensure!(same, "what is submitted after a crash is wrong");
-            break;
-        }
-    }
+    ensure!(ticket.0 > last, "ticket {ticket} was given out before");
+    drop(log);
+    let mut log = setting
+        .open(&power)
+        .map_err(|error| format!("does not open again: {error}"))?;
+    let front = log.next(None).map_err(|error| error.to_string())?;
+    let front = front.ok_or("what is submitted after a crash is not there")?;
+    let is_read = log
+        .read(front.ticket, &mut buffer)
+        .map_err(|error| error.to_string())?;
+    ensure!(
+        is_read && front.ticket == ticket && buffer[..front.len] == *more.bytes,
+        "what is submitted after a crash is wrong: {front:?}"
+    );
+    let again = log.ledger();
+    ensure!(
+        again.corrupt == end.corrupt && again.submitted == settled(&again) + log.waiting(),
+        "opened again: {again:?}, was {end:?}"
+    );
     Ok(found)
 }
 
@@ -248,44 +274,47 @@ pub(crate) fn check_letters(
     let mut last = None;
     while let Some(letter) = log.dead_letter(last).map_err(|error| error.to_string())? {
         let Ticket(number) = letter.ticket;
-        ensure!(
-            last < Some(letter.ticket),
-            "dead letter {number} is out of order"
-        );
         last = Some(letter.ticket);
-        if !log
+        let is_read = log
             .read_dead_letter(letter.ticket, buffer)
-            .map_err(|error| error.to_string())?
-        {
-            continue;
-        }
+            .map_err(|error| error.to_string())?;
+        ensure!(is_read, "dead letter {number} is not whole");
         let bytes = after.bytes(number, &buffer[..letter.len]);
         let bytes = bytes.ok_or_else(|| format!("dead letter {number} is invented"))?;
-        let there = before.letters.get(&number).or(after.letters.get(&number));
-        let fate = |account: &Account| reason_of(account.reports.get(&number)?.fate);
-        if there.is_none() && after.trouble != Trouble::None && fate(before).is_none() {
-            // On its way there, which failed.
-            continue;
-        }
-        let (reason, _) = there.ok_or_else(|| format!("dead letter {number} comes back"))?;
-        ensure!(
-            letter.reason == *reason,
-            "dead letter {number}: wrong reason"
-        );
         ensure!(
             buffer[..letter.len] == *bytes,
             "dead letter {number}: wrong bytes"
         );
-        letters.insert(number);
+        let tried = |account: &Account| {
+            let known = account.reports.get(&number)?;
+            known.trying.or(reason_of(known.fate))
+        };
+        let there = before.letters.get(&number).or(after.letters.get(&number));
+        let reason = there.copied().or_else(|| tried(after));
+        let reason = reason.ok_or_else(|| format!("dead letter {number} comes back"))?;
+        ensure!(letter.reason == reason, "dead letter {number}: wrong reason");
+        ensure!(letters.insert(number), "dead letter {number} comes twice");
     }
-    for (number, (_, durable)) in &before.letters {
-        let must =
-            *durable && after.letters.contains_key(number) && !after.forgotten.contains(number);
+    let dropped = after.ledger.letters_dropped - before.ledger.letters_dropped;
+    let mut lost = 0;
+    for number in before.letters.keys() {
+        let must = after.letters.contains_key(number) && !after.forgotten.contains(number);
         ensure!(
             !must || letters.contains(number),
             "dead letter {number} is lost"
         );
+        lost += u64::from(!letters.contains(number) && !after.forgotten.contains(number));
     }
+    ensure!(
+        lost <= dropped || after.is_faulty,
+        "{lost} dead letters are gone, {dropped} count as dropped"
+    );
+    let found = log.ledger().letters_dropped;
+    ensure!(
+        before.ledger.letters_dropped <= found && found <= after.ledger.letters_dropped
+            || after.is_faulty,
+        "{found} letters count as dropped"
+    );
     Ok(letters)
 }
 
@@ -298,15 +327,15 @@ pub(crate) fn drain(
     buffer: &mut [u8],
 ) -> Result<Found, String> {
     let mut last = 0;
-    while let Some(front) = log.front().map_err(|error| error.to_string())? {
+    while let Some(front) = log.next(None).map_err(|error| error.to_string())? {
         let Ticket(number) = front.ticket;
-        let again = log.front().map_err(|error| error.to_string())?;
+        let again = log.next(None).map_err(|error| error.to_string())?;
         ensure!(
             again == Some(front),
             "the front changes: {front:?}, {again:?}"
         );
         if !log
-            .read_front(&mut buffer[..front.len])
+            .read(front.ticket, &mut buffer[..front.len])
             .map_err(|error| error.to_string())?
         {
             continue;
@@ -320,6 +349,10 @@ pub(crate) fn drain(
             "report {number}: wrong bytes"
         );
         ensure!(
+            !found.letters.contains(&number),
+            "report {number} waits, and is a dead letter"
+        );
+        ensure!(
             !before
                 .reports
                 .get(&number)
@@ -329,7 +362,12 @@ pub(crate) fn drain(
         let known = after.reports.get(&number);
         found.repeats += usize::from(known.is_some_and(|known| known.fate.is_some()));
         found.waiting.insert(number);
-        let settled = log.settle_front(Fate::Delivered, &buffer[..front.len]);
+        let settled = log.settle(
+            front.ticket,
+            Fate::Delivered,
+            &[],
+            WhenLettersFull::default(),
+        );
         settled.map_err(|error| error.to_string())?;
     }
     Ok(found)
@@ -343,32 +381,34 @@ pub(crate) fn check_losses(
     before: &Account,
     after: &Account,
 ) -> Result<(), String> {
-    let fate = |number: &u64| after.reports.get(number).and_then(|known| known.fate);
+    let known_after = |number: &u64| after.reports.get(number);
     let mut missing = 0;
     for (number, known) in &before.reports {
-        if found.waiting.contains(number) || !known.durable {
+        let is_there = found.waiting.contains(number) || found.letters.contains(number);
+        if is_there || !known.durable {
             continue;
         }
-        if let Some(fate) = fate(number) {
+        let later = known_after(number);
+        if let Some(fate) = later.and_then(|known| known.fate) {
             // What a crash took out of the dead letters must come again.
-            let letter = before.letters.contains_key(number) || after.letters.contains_key(number);
-            let is_dead = fate != Fate::Delivered && after.letters.contains_key(number);
+            let kept = fate == Fate::Delivered
+                || after.forgotten.contains(number)
+                || !after.letters.contains_key(number);
             ensure!(
-                !letter
-                    || !is_dead
-                    || found.letters.contains(number)
-                    || after.forgotten.contains(number)
-                    || after.trouble == Trouble::Lasting,
+                kept,
                 "refused report {number} is neither a dead letter nor waits"
             );
             continue;
         }
+        // One whose burial was under way may have been dropped as a letter at once.
         missing += 1;
         let newer = || after.reports.range(number + 1..);
         let maybe = |key| after.maybe.iter().any(|other| says_more(&other.keys, key));
         let covered = known.sample.keys.iter().all(|key| {
             newer().any(|(newer, other)| {
-                let counts = found.waiting.contains(newer) || other.fate.is_some();
+                let counts = found.waiting.contains(newer)
+                    || found.letters.contains(newer)
+                    || other.fate.is_some();
                 counts && says_more(&other.sample.keys, key)
             }) || maybe(key)
         });
@@ -401,8 +441,9 @@ pub(crate) fn check_losses(
     };
     ensure!(
         corrupt <= most && found.ledger.corrupt <= before.ledger.corrupt + most,
-        "{corrupt} count as corrupt, {:?}",
-        found.ledger
+        "{corrupt} count as corrupt, {:?} was {:?}",
+        found.ledger,
+        after.ledger
     );
     let Ledger {
         submitted,
@@ -411,16 +452,18 @@ pub(crate) fn check_losses(
         superseded,
         expired,
         torn,
-        corrupt: _,
+        ..
     } = found.ledger;
     let most = after.ledger;
+    let trying = after.reports.values().filter(|known| known.trying.is_some());
+    let trying = trying.count() as u64 + u64::from(after.is_faulty) * failed;
     ensure!(
         submitted <= most.submitted.max(before.ledger.submitted) + failed
             && delivered <= most.delivered
-            && refused <= most.refused
-            // A merged segment counts even if it was not known whether it is whole.
-            && (superseded <= most.superseded || after.trouble != Trouble::None)
-            && expired <= most.expired
+            && refused <= most.refused + trying
+            // A segment that stands for others counts even if it was not known whether it is whole.
+            && (superseded <= most.superseded || after.is_faulty)
+            && expired <= most.expired + trying
             && torn <= before.ledger.torn + 1 + unsynced + failed,
         "{:?} though it was {most:?}",
         found.ledger

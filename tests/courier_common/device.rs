@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use edge_report::courier::Storage;
+use edge_report::courier::{Storage, StorageLimits};
 
 use super::Rng;
 
@@ -447,15 +447,19 @@ pub(crate) struct Counters {
     pub(crate) failed: u64,
     /// The most bytes that all segments of a device had.
     pub(crate) most: [usize; 2],
+    /// The longest segment that was made.
+    pub(crate) longest: usize,
 }
 
 struct Board {
     images: Images,
-    limits: [(usize, usize); 2],
+    limits: [StorageLimits; 2],
     cuts: Option<Vec<Cut>>,
     step: usize,
     fault: Option<Fault>,
     counters: Counters,
+    /// Which devices had nothing unsynced at some time.
+    synced: [bool; 2],
 }
 
 /// The handle that the test keeps.
@@ -463,7 +467,7 @@ struct Board {
 pub(crate) struct Power(Rc<RefCell<Board>>);
 
 impl Power {
-    pub(crate) fn on(mut images: Images, limits: [(usize, usize); 2]) -> Self {
+    pub(crate) fn on(mut images: Images, limits: [StorageLimits; 2]) -> Self {
         images.iter_mut().for_each(Image::forget);
         Power(Rc::new(RefCell::new(Board {
             images,
@@ -472,6 +476,7 @@ impl Power {
             step: 0,
             fault: None,
             counters: Counters::default(),
+            synced: [false; 2],
         })))
     }
 
@@ -511,6 +516,11 @@ impl Power {
 
     pub(crate) fn counters(&self) -> Counters {
         self.0.borrow().counters
+    }
+
+    /// Whether everything written was synced at some time since this was asked.
+    pub(crate) fn was_synced(&self, side: Side) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().synced[side as usize])
     }
 
     /// Whether everything written would survive a power cut.
@@ -575,16 +585,17 @@ impl Storage for Device {
         Ok(())
     }
 
-    fn limits(&self) -> (usize, usize) {
+    fn limits(&self) -> StorageLimits {
         self.board.borrow().limits[self.side as usize]
     }
 
     fn create(&mut self, id: u32, len: usize) -> Result<(), DeviceError> {
         let mut board = self.board.borrow_mut();
-        let (least, most) = board.limits[self.side as usize];
+        let limits = board.limits[self.side as usize];
+        let (least, most) = (limits.segment, limits.total);
         let image = &board.images[self.side as usize];
         assert!(
-            len >= least && len.is_multiple_of(8),
+            len.is_multiple_of(limits.length_unit) && len <= limits.longest_segment,
             "create {id}: a length of {len}"
         );
         assert!(
@@ -608,6 +619,7 @@ impl Storage for Device {
             return Err(fault.error);
         }
         board.counters.creates += 1;
+        board.counters.longest = board.counters.longest.max(len);
         let image = &mut board.images[self.side as usize];
         image.create(id, len);
         let total = image.total();
@@ -630,6 +642,7 @@ impl Storage for Device {
 
     fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
         let mut board = self.board.borrow_mut();
+        let unit = board.limits[self.side as usize].write_unit;
         let image = &mut board.images[self.side as usize];
         let blank = image.blank;
         let segment = image
@@ -637,7 +650,7 @@ impl Storage for Device {
             .get_mut(&id)
             .ok_or(DeviceError::NoSuchSegment(id))?;
         assert!(
-            offset.is_multiple_of(8) && bytes.len().is_multiple_of(8) && !bytes.is_empty(),
+            offset.is_multiple_of(unit) && bytes.len().is_multiple_of(unit) && !bytes.is_empty(),
             "write {id}: not aligned"
         );
         let end = offset + bytes.len();
@@ -688,6 +701,7 @@ impl Storage for Device {
         match fault.map(|fault| (fault.part, fault.error)) {
             None => {
                 segment.apply();
+                board.synced[self.side as usize] |= board.images[self.side as usize].is_synced();
                 Ok(())
             }
             Some((0, error)) => {

@@ -70,23 +70,24 @@ pub(crate) fn dump(images: &Images) -> String {
         for (id, len) in image.lens() {
             let bytes = image.bytes(id);
             let n = |o: usize| u32::from_le_bytes(bytes[o..o + 4].try_into().unwrap());
+            let long = |o: usize| u64::from_le_bytes(bytes[o..o + 8].try_into().unwrap());
             let head = if &bytes[..6] == b"EDGLOG" {
-                format!("{}..{} next {} cursor {}", n(8), n(12), n(16), n(24))
+                let checkpoint: Vec<_> = (40..128).step_by(8).map(long).collect();
+                format!("{}..{} {checkpoint:?}", long(24), long(32))
             } else {
                 "no header".into()
             };
             out += &format!("\n   {side}/{id} {len}: {head}:");
-            for o in (192..len - 24).step_by(8) {
-                if bytes[o..o + 2] == [0x1e, 1] {
+            for o in (160..len - 160).step_by(8) {
+                if bytes[o..o + 2] == [0x1e, 2] {
                     out += &format!(
-                        " {}@{o}+{} {}",
-                        ["", "R", "M", "G", "D", "C"][bytes[o + 2] as usize],
+                        " {}{}@{o}+{} {}#{}",
+                        ["", "R", "C", "S", "L", "F", "E"][bytes[o + 2] as usize % 7],
+                        bytes[o + 3],
                         n(o + 4),
-                        n(o + 8)
+                        long(o + 8),
+                        long(o + 16)
                     );
-                    if bytes[o + 2] == 3 {
-                        out += &format!("-{}", n(o + 24));
-                    }
                 }
             }
         }

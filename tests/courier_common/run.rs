@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edge_report::courier::{
-    Courier, CourierError, Durability, Event, Fate, Ledger, LogError, Policy, Step, Ticket, Verdict,
+    Cause, Durability, Fate, Forget, Ledger, Outbox, OutboxError, Reason, Ticket, WhenLettersFull,
 };
-use edge_report::{JobStatus, MonoTime, Outcome};
+use edge_report::{Code, JobStatus, MonoTime, Outcome, WallTime};
 
 use super::account::{Account, Failure, Known, Log, Setting, reason_of, settled};
-use super::device::{Counters, DeviceError, Power, Side};
+use super::device::{Counters, Power, Side};
 use super::{Rng, Sample, sample, says_more};
 
 /// Drives an outbox and keeps the account.
 pub(crate) struct Run {
     pub(crate) setting: Setting,
     pub(crate) power: Power,
-    pub(crate) courier: Option<Courier<Log, Vec<u8>>>,
+    pub(crate) log: Option<Log>,
     pub(crate) now: MonoTime,
     pub(crate) rng: Rng,
     pub(crate) account: Account,
@@ -24,12 +24,10 @@ pub(crate) struct Run {
     pub(crate) accounts: Vec<Arc<Account>>,
     pub(crate) number: u64,
     pub(crate) full: usize,
+    /// How many letters there was no room for.
+    pub(crate) letters_full: usize,
     /// How many writes there were of what waits.
     pub(crate) written: u64,
-    /// How many came again without a crash: a full log had no room for a mark.
-    pub(crate) repeats: usize,
-    /// The one in flight.
-    pub(crate) in_flight: Option<(Ticket, Sample)>,
     pub(crate) unsynced_since: Option<MonoTime>,
     /// Whether the device fails at times. What was settled may then come again.
     pub(crate) is_faulty: bool,
@@ -38,24 +36,15 @@ pub(crate) struct Run {
     pub(crate) failed: u64,
 }
 
-pub(crate) const POLICY: Policy = Policy {
-    min_backoff_ms: 100,
-    max_backoff_ms: 1_000,
-    max_retry_after_ms: 10_000,
-    hold_ms: 1_000,
-    open_circuit_after: 5,
-    max_attempts: Some(3),
-    max_time_ms: None,
-    start_spread_ms: 0,
-    max_clock_skew_ms: 60_000,
-};
-
-pub(crate) fn answered(outcome: Outcome, status: u16) -> Event {
-    Event::Answered {
-        outcome,
-        status,
-        retry_after_ms: None,
-        clock_skew_ms: None,
+/// A reason unlike that of another `number`.
+pub(crate) fn reason(number: u64) -> Reason {
+    match number % 3 {
+        0 => Reason::answered(Outcome::Refused, 400).with_error_code("DLI.0001"),
+        1 => Reason::failed(Code::MayHaveArrived).with_text("time-out"),
+        _ => Reason {
+            cause: Cause::Failed(Code::Overtaken),
+            ..Reason::answered(Outcome::TryAgain, 503).with_text("busy")
+        },
     }
 }
 
@@ -64,7 +53,7 @@ impl Run {
         Run {
             setting,
             power,
-            courier: None,
+            log: None,
             now: MonoTime(0),
             rng: Rng(seed),
             number: account
@@ -77,9 +66,8 @@ impl Run {
             account,
             accounts: Vec::new(),
             full: 0,
+            letters_full: 0,
             written: 0,
-            repeats: 0,
-            in_flight: None,
             unsynced_since: None,
             is_faulty: false,
             stays_open: false,
@@ -89,34 +77,15 @@ impl Run {
 
     /// Before each step.
     pub(crate) fn begin(&mut self) {
+        self.now = self.now.plus_ms(self.rng.next() % 400);
         self.power.step(self.accounts.len());
         self.accounts.push(Arc::new(self.account.clone()));
     }
 
     /// After each step.
     pub(crate) fn end(&mut self) {
-        if let Some(courier) = &mut self.courier {
-            let status = courier.status();
-            self.account.ledger = status.ledger;
-            let ledger = status.ledger;
-            assert_eq!(
-                ledger.submitted,
-                settled(&ledger) + status.waiting,
-                "{status:?}"
-            );
-            let letters = &mut self.account.letters;
-            let mut now = BTreeMap::new();
-            let mut last = None;
-            while let Some(letter) = courier.dead_letter(last).unwrap() {
-                let known = &self.account.reports[&letter.ticket.0];
-                let new = || (reason_of(known.fate).expect("it is dead"), false);
-                let (reason, durable) = letters.get(&letter.ticket.0).copied().unwrap_or_else(new);
-                assert_eq!(letter.reason, reason);
-                assert_eq!(letter.body, &*known.sample.bytes);
-                now.insert(letter.ticket.0, (reason, durable));
-                last = Some(letter.ticket);
-            }
-            *letters = now;
+        if self.log.is_some() {
+            self.check();
         }
         let Counters { writes, failed, .. } = self.power.counters();
         if failed > self.failed {
@@ -132,32 +101,104 @@ impl Run {
             }
         }
         if self.power.is_synced(Side::Live) {
-            for known in self.account.reports.values_mut() {
-                known.durable |= !known.in_doubt;
-                known.fate_durable = known.fate_written;
-            }
-            self.unsynced_since = None;
-        }
-        if self.power.is_synced(Side::Dead) {
-            self.account
-                .letters
-                .values_mut()
-                .for_each(|(_, durable)| *durable = true);
+            self.synced();
         }
     }
 
-    pub(crate) fn courier(&mut self) -> &mut Courier<Log, Vec<u8>> {
-        self.courier.as_mut().expect("it is open")
+    fn synced(&mut self) {
+        for known in self.account.reports.values_mut() {
+            known.durable |= !known.in_doubt;
+            known.fate_durable = known.fate_written;
+        }
+        self.unsynced_since = None;
     }
 
-    pub(crate) fn open(&mut self) -> Result<(), LogError<DeviceError>> {
+    /// What the outbox says of itself.
+    fn check(&mut self) {
+        let log = self.log.as_mut().unwrap();
+        let ledger = log.ledger();
+
+        assert_eq!(
+            ledger.submitted,
+            settled(&ledger) + log.waiting(),
+            "{ledger:?}, {} wait",
+            log.waiting()
+        );
+        let was = std::mem::replace(&mut self.account.ledger, ledger);
+        let (mut last, mut count) = (None, 0);
+        while let Some(front) = log.next(last).unwrap() {
+            last = Some(front.ticket);
+            count += 1;
+        }
+        assert_eq!(log.waiting(), count, "as many wait as come");
+        let known = self.account.corrupt;
+        assert!(self.is_faulty || ledger.corrupt <= known, "{ledger:?}, was {was:?}");
+        let mut now = BTreeMap::new();
+        let mut last = None;
+        let mut buffer = vec![0; 16384];
+        while let Some(letter) = log.dead_letter(last).unwrap() {
+            let number = letter.ticket.0;
+            assert!(log.read_dead_letter(letter.ticket, &mut buffer).unwrap());
+            let known = &self.account.reports[&number];
+            assert_eq!(buffer[..letter.len], *known.sample.bytes);
+            let expected = self.account.letters.get(&number).copied();
+            let expected = expected.or(reason_of(known.fate)).or(known.trying);
+            assert_eq!(Some(letter.reason), expected, "letter {number}");
+            let place = now.len();
+            assert!(now.insert(number, (place, letter.reason)).is_none());
+            last = Some(letter.ticket);
+        }
+        assert_eq!(ledger.letters, now.len() as u64, "{ledger:?}");
+        self.account.order = {
+            let mut order: Vec<_> = now.iter().map(|(n, (place, _))| (*place, *n)).collect();
+            order.sort_unstable();
+            order.into_iter().map(|(_, number)| number).collect()
+        };
+        self.account.letters = now.into_iter().map(|(n, (_, reason))| (n, reason)).collect();
+    }
+
+    pub(crate) fn log(&mut self) -> &mut Log {
+        self.log.as_mut().expect("it is open")
+    }
+
+    /// Without closing it: as after a kill.
+    pub(crate) fn open(&mut self) -> Result<(), Failure> {
         self.begin();
-        self.in_flight = None;
-        self.courier = None;
+        self.log = None;
         let log = self.setting.open(&self.power)?;
-        self.courier = Some(Courier::new(log, Vec::new(), POLICY, self.now, 0));
+        self.log = Some(log);
+        self.came_back();
         self.end();
         Ok(())
+    }
+
+    /// What waits after a restart: what was settled and not noted may wait again.
+    fn came_back(&mut self) {
+        let mut last = None;
+        let log = self.log.as_mut().unwrap();
+        let mut waiting = Vec::new();
+        while let Some(front) = log.next(last).unwrap() {
+            waiting.push(front.ticket.0);
+            last = Some(front.ticket);
+        }
+        for number in waiting {
+            let Some(known) = self.account.reports.get_mut(&number) else {
+                // Its submit failed, and it is there anyway.
+                continue;
+            };
+            if known.fate.take().is_some() {
+                assert!(
+                    !known.fate_written || self.is_faulty,
+                    "report {number} comes again"
+                );
+            }
+        }
+        for known in self.account.reports.values_mut() {
+            // A letter that was durable settles its report.
+            if known.fate.is_none() && known.trying.is_some() {
+                known.fate = known.trying.take().map(Fate::Refused);
+            }
+        }
     }
 
     pub(crate) fn any_sample(&mut self) -> Sample {
@@ -201,23 +242,32 @@ impl Run {
 
     pub(crate) fn submit_this(&mut self, sample: Sample) -> Result<Ticket, Failure> {
         self.begin();
-        let (now, ledger) = (self.now, self.courier().status().ledger);
-        let result = self.courier().submit_encoded(&sample.bytes, now);
+        let result = self.append(&sample);
+        self.end();
+        result
+    }
+
+    fn append(&mut self, sample: &Sample) -> Result<Ticket, Failure> {
+        let (now, ledger) = (self.now, self.log().ledger());
+        let wall = Some(WallTime::from_unix_ms(1_600_000_000_000 + now.0 as i64));
+        self.power.was_synced(Side::Live);
+        let result = self.log().append(&sample.keys, &sample.bytes, now, wall);
+        if self.power.was_synced(Side::Live) {
+            // Before what is new was written, perhaps to make room for it.
+            self.synced();
+        }
         match &result {
             Ok(ticket) => {
                 let durable = self.setting.durability == Durability::Each;
-                let known = Known::new(sample, durable);
+                let known = Known::new(sample.clone(), durable);
                 let old = self.account.reports.insert(ticket.0, known);
-                assert!(
-                    old.is_none_or(|old| old.in_doubt),
-                    "ticket {ticket} is used twice"
-                );
+                assert!(old.is_none(), "ticket {ticket} is used twice");
                 self.unsynced_since.get_or_insert(now);
                 self.check_batch();
             }
-            Err(CourierError::Outbox(LogError::Full)) => {
+            Err(OutboxError::Full) => {
                 self.full += 1;
-                let now = self.courier().status().ledger;
+                let now = self.log().ledger();
                 // Others may have been dropped, and it did not help.
                 let superseded = now.superseded;
                 assert_eq!(
@@ -229,9 +279,8 @@ impl Run {
                     "full, but something changed"
                 );
             }
-            Err(_) => self.account.maybe.push(sample),
+            Err(_) => self.account.maybe.push(sample.clone()),
         }
-        self.end();
         result
     }
 
@@ -251,40 +300,40 @@ impl Run {
         }
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<Ticket>, Failure> {
-        self.begin();
-        loop {
-            let now = self.now;
-            let wait = match self.courier().next(now)? {
-                Step::Send(parcel) => {
-                    let (ticket, body) = (parcel.ticket, parcel.body.to_vec());
-                    self.check_parcel(ticket, &body);
-                    break;
-                }
-                Step::Wait(ms) => ms,
-                Step::Idle => {
-                    assert!(self.in_flight.is_none());
-                    break;
-                }
-            };
-            self.now = self.now.plus_ms(wait);
-        }
+    /// The front, or with some luck one of those after it; and its bytes.
+    pub(crate) fn next(&mut self, ahead: bool) -> Result<Option<(Ticket, Vec<u8>)>, Failure> {
+        let now = self.now;
+        self.log().tick(now)?;
         if let (Durability::Batch { ms, .. }, Some(since)) =
             (self.setting.durability, self.unsynced_since)
         {
-            let late = self.now.since(since) >= ms;
+            let late = now.since(since) >= ms;
             assert!(
                 !late || self.power.is_synced(Side::Live) || self.is_faulty,
                 "too long unsynced"
             );
         }
-        self.end();
-        Ok(self.in_flight.as_ref().map(|(ticket, _)| *ticket))
+        let passes = if ahead { self.rng.below(6) } else { 0 };
+        let mut front = self.log().next(None)?;
+        for _ in 0..passes {
+            let Some(passed) = front else { break };
+            match self.log().next(Some(passed.ticket))? {
+                Some(next) if self.log().room_ahead() > 1 => front = Some(next),
+                _ => break,
+            }
+        }
+        let Some(front) = front else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; front.len];
+        assert!(self.log().read(front.ticket, &mut bytes)?);
+        self.check_report(front.ticket, &bytes, passes == 0);
+        Ok(Some((front.ticket, bytes)))
     }
 
-    pub(crate) fn check_parcel(&mut self, ticket: Ticket, body: &[u8]) {
+    pub(crate) fn check_report(&mut self, ticket: Ticket, body: &[u8], is_front: bool) {
         if !self.account.reports.contains_key(&ticket.0) {
-            // Its submit failed, and it is there all the same.
+            // Its submit failed, and it is there anyway.
             let mut maybe = self.account.maybe.iter();
             let sample = maybe.find(|sample| *sample.bytes == *body);
             let sample = sample.expect("it is invented").clone();
@@ -295,14 +344,11 @@ impl Run {
         let known = self.account.reports.get_mut(&ticket.0).unwrap();
         let sample = known.sample.clone();
         assert_eq!(body, &*sample.bytes, "report {ticket}: wrong bytes");
-        if known.fate.take().is_some() {
-            assert!(!known.fate_written, "report {ticket} comes again");
-            self.repeats += 1;
+        assert!(known.fate.is_none(), "report {ticket} comes again");
+        if !is_front {
+            return;
         }
-        if let Some((before, _)) = self.in_flight {
-            assert_eq!(before, ticket, "two in flight");
-        }
-        // What is passed over was superseded.
+        // What is passed over was settled before, or is superseded.
         let Account { reports, maybe, .. } = &self.account;
         for (number, known) in reports.range(..ticket.0) {
             let newer = || reports.range(number + 1..);
@@ -317,74 +363,119 @@ impl Run {
                 "report {number} is passed over"
             );
         }
-        self.in_flight = Some((ticket, sample));
     }
 
-    pub(crate) fn settle(&mut self, event: Event) -> Result<Option<Verdict>, Failure> {
-        let Some((ticket, _)) = self.in_flight else {
-            return Ok(None);
-        };
+    /// Settles the front, or one after it.
+    pub(crate) fn settle(&mut self, ahead: bool, kind: Kind) -> Result<bool, Failure> {
         self.begin();
-        let (now, entropy) = (self.now, self.rng.next());
-        let verdict = self.courier().settle(ticket, event, now, entropy)?;
-        let fate = match verdict {
-            Verdict::Delivered => Some(Fate::Delivered),
-            Verdict::Refused(reason) => Some(Fate::Refused(reason)),
-            Verdict::GaveUp(reason) => Some(Fate::Expired(reason)),
-            Verdict::Again { .. } | Verdict::Held { .. } => None,
-        };
-        self.account.reports.get_mut(&ticket.0).unwrap().fate = fate;
-        self.in_flight = None;
+        let result = self.settle_one(ahead, kind);
         self.end();
-        Ok(Some(verdict))
+        result
     }
 
-    pub(crate) fn deliver(&mut self) -> Result<Option<Verdict>, Failure> {
-        self.next()?;
-        self.settle(answered(Outcome::Accepted, 200))
+    fn settle_one(&mut self, ahead: bool, kind: Kind) -> Result<bool, Failure> {
+        let Some((ticket, bytes)) = self.next(ahead)? else {
+            return Ok(false);
+        };
+        let reason = reason(ticket.0);
+        let fate = match kind {
+            Kind::Deliver => Fate::Delivered,
+            Kind::Refuse => Fate::Refused(reason),
+            Kind::Expire => Fate::Expired(reason),
+        };
+        let when_full = match self.rng.chance(50) {
+            true => WhenLettersFull::Hold,
+            false => WhenLettersFull::DropOldest,
+        };
+        let dropped = self.log().ledger().letters_dropped;
+        self.log().pin(Some(ticket));
+        let known = self.account.reports.get_mut(&ticket.0).unwrap();
+        known.trying = reason_of(Some(fate));
+        let result = self.log().settle(ticket, fate, &bytes, when_full);
+        self.log().pin(None);
+        if when_full == WhenLettersFull::Hold && !self.is_faulty {
+            let now = self.log().ledger().letters_dropped;
+            assert_eq!(now, dropped, "a letter was dropped though none may be");
+        }
+        match result {
+            Ok(()) => {
+                let known = self.account.reports.get_mut(&ticket.0).unwrap();
+                known.fate = Some(fate);
+                known.trying = None;
+                Ok(true)
+            }
+            Err(OutboxError::LettersFull) => {
+                self.letters_full += 1;
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn deliver(&mut self) -> Result<bool, Failure> {
+        self.settle(false, Kind::Deliver)
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.begin();
-        let result = self.courier().flush();
+        let result = self.log().flush();
         assert!(result.is_err() || self.is_faulty || self.power.is_synced(Side::Live));
         self.end();
         result
     }
 
+    /// Submits a dead letter again, and forgets it.
     pub(crate) fn resubmit(&mut self) -> Result<(), Failure> {
+        let Some(number) = self.any_letter() else {
+            return Ok(());
+        };
+        let sample = self.account.reports[&number].sample.clone();
         self.begin();
-        let now = self.now;
-        let oldest = self.account.letters.keys().next().copied();
-        let result = self.courier().resubmit_dead_letter(now);
-        let sample = oldest.map(|oldest| self.account.reports[&oldest].sample.clone());
-        match result {
-            Ok(Some(ticket)) => {
-                let durable = self.setting.durability == Durability::Each;
-                let known = Known::new(sample.unwrap(), durable);
-                self.account.reports.insert(ticket.0, known);
-                self.unsynced_since.get_or_insert(now);
-            }
-            Ok(None) => assert!(sample.is_none(), "a dead letter is gone"),
-            Err(_) => {
-                self.account.maybe.extend(sample);
-                self.account.forgotten.extend(oldest);
-            }
+        let dropped = self.log().ledger().letters_dropped;
+        let result = self.append(&sample).and_then(|_| {
+            self.account.forgotten.insert(number);
+            self.log()
+                .forget_dead_letters(Forget::One(Ticket(number)))
+        });
+        if !self.is_faulty {
+            assert_eq!(self.log().ledger().letters_dropped, dropped);
         }
         self.end();
-        result.map(|_| ())
+        result
+    }
+
+    fn any_letter(&mut self) -> Option<u64> {
+        let count = self.account.order.len();
+        let place = match self.rng.chance(50) {
+            true => 0,
+            false => self.rng.below(count),
+        };
+        self.account.order.get(place).copied()
     }
 
     pub(crate) fn forget(&mut self) -> Result<(), Failure> {
-        let Some(oldest) = self.account.letters.keys().next().copied() else {
+        let Some(number) = self.any_letter() else {
             return Ok(());
         };
         self.begin();
-        let result = self.courier().forget_dead_letters(Ticket(oldest));
-        if result.is_err() {
-            self.account.forgotten.insert(oldest);
-        }
+        let which = match self.rng.chance(70) {
+            true => Forget::One(Ticket(number)),
+            false => Forget::UpTo(Ticket(number)),
+        };
+        let place = self.account.order.iter().position(|n| *n == number).unwrap();
+        let gone = match which {
+            Forget::One(_) => place..place + 1,
+            Forget::UpTo(_) => 0..place + 1,
+        };
+        let gone: Vec<u64> = self.account.order[gone].to_vec();
+        let before = self.account.order.len();
+        self.account.forgotten.extend(gone.iter().copied());
+        let result = self.log().forget_dead_letters(which);
         self.end();
+        if result.is_ok() {
+            assert!(gone.iter().all(|n| !self.account.letters.contains_key(n)));
+            assert_eq!(self.account.order.len(), before - gone.len());
+        }
         result
     }
 
@@ -393,21 +484,17 @@ impl Run {
         if self.rng.chance(growing) {
             return self.submit().map(|_| ());
         }
-        match self.rng.below(20) {
-            0..=9 => self.deliver().map(|_| ()),
-            10..=12 => {
-                self.next()?;
-                self.settle(answered(Outcome::Refused, 400)).map(|_| ())
-            }
-            13..=15 => {
-                self.next()?;
-                self.settle(Event::NotSent).map(|_| ())
-            }
-            16 => self.flush(),
-            17 => self.resubmit(),
-            18 => self.forget(),
+        match self.rng.below(24) {
+            0..=8 => self.deliver().map(|_| ()),
+            9..=12 => self.settle(true, Kind::Deliver).map(|_| ()),
+            13..=15 => self.settle(false, Kind::Refuse).map(|_| ()),
+            16 => self.settle(true, Kind::Refuse).map(|_| ()),
+            17 => self.settle(true, Kind::Expire).map(|_| ()),
+            18 | 19 => self.flush(),
+            20 => self.resubmit(),
+            21 => self.forget(),
             _ if self.stays_open => Ok(()),
-            _ => self.open().map_err(CourierError::Outbox),
+            _ => self.open(),
         }
     }
 
@@ -417,20 +504,28 @@ impl Run {
     }
 }
 
+/// What becomes of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Deliver,
+    Refuse,
+    Expire,
+}
+
 pub(crate) fn unless_full(result: Result<(), Failure>) {
     match result {
-        Ok(()) | Err(CourierError::Outbox(LogError::Full)) => {}
+        Ok(()) | Err(OutboxError::Full) => {}
         Err(error) => panic!("{error}"),
     }
 }
 
-/// 200 and more operations: growing, mixed, full, drained to empty, and on again.
+/// 220 and more operations: growing, mixed, full, drained to empty, and on again.
 pub(crate) fn script(run: &mut Run) {
     run.open().unwrap();
     for _ in 0..12 {
         unless_full(run.submit().map(|_| ()));
     }
-    for _ in 0..60 {
+    for _ in 0..80 {
         unless_full(run.mixed(45));
     }
     let mut tries = 0;
@@ -439,17 +534,18 @@ pub(crate) fn script(run: &mut Run) {
         tries += 1;
         assert!(tries < 500, "never full");
     }
-    for _ in 0..10 {
+    for _ in 0..20 {
         unless_full(run.mixed(30));
     }
     run.open().unwrap();
-    while run.deliver().unwrap().is_some() {}
+    while run.deliver().unwrap() {}
     run.open().unwrap();
     for _ in 0..3 {
-        run.submit().unwrap();
+        let result = run.submit();
+        assert!(result.is_ok(), "drained, and {result:?}, {:?}", run.log);
     }
-    while run.deliver().unwrap().is_some() {}
-    while run.accounts.len() < 220 {
+    while run.deliver().unwrap() {}
+    while run.accounts.len() < 240 {
         unless_full(run.mixed(50));
     }
     run.finish();

@@ -70,13 +70,38 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         len.saturating_sub(kept)
     }
 
+    /// How many neighbours at the most are taken together. Where segments have one length only, it takes many before one is left over.
+    fn most_at_once(&self) -> usize {
+        let limits = self.storage.limits();
+        if limits.length_unit < limits.segment { 2 } else { 4 }
+    }
+
+    /// How many bytes would be free if only what must be kept were left of the sealed segments. Reads nothing.
+    pub(super) fn reclaimable(&self) -> usize {
+        let sealed = self.list.len().saturating_sub(usize::from(self.is_open));
+        let mut free = 0usize;
+        let mut first = 0;
+        while first < sealed {
+            let left = sealed.saturating_sub(first);
+            let counts = 1..=self.most_at_once().min(left);
+            let gains = counts.map(|count| (self.gain(Window { first, count }), count));
+            // What one frees alone it need not free together with others.
+            let best = gains.reduce(|a, b| if b.0 > a.0 { b } else { a });
+            let (gain, count) = best.unwrap_or((0, 1));
+            let alone = self.gain(Window { first, count: 1 });
+            let (gain, count) = if alone > 0 { (alone, 1) } else { (gain, count) };
+            free = free.saturating_add(gain);
+            first = first.saturating_add(if gain > 0 { count } else { 1 });
+        }
+        free
+    }
+
     /// The sealed neighbours whose compaction frees most; where bytes are not what is short, those that get one segment out of two. `None`
     /// if none frees anything.
     pub(super) fn best_window(&self) -> Option<Window> {
         let limits = self.storage.limits();
         let sealed = self.list.len().saturating_sub(usize::from(self.is_open));
-        // Where segments have one length only, many must be taken together before one is left over.
-        let most = if limits.length_unit < limits.segment { 2 } else { 4 };
+        let most = self.most_at_once();
         let short_of_bytes = self.total().saturating_add(limits.segment) > limits.total;
         let mut best: Option<(usize, Window)> = None;
         for first in 0..sealed {
@@ -97,6 +122,12 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
         }
         best.map(|(_, window)| window)
+    }
+
+    /// Whether any record of these segments is kept.
+    pub(super) fn keeps_any(&mut self, window: Window, keeper: &mut dyn Keeper<S, MAX>) -> bool {
+        let none = self.each_kept(window, keeper, &mut |_, _, _| Ok(false));
+        !none.unwrap_or(false)
     }
 
     /// Writes what is kept of these segments into a new one, and discards them. The note must count what is left out.
@@ -223,7 +254,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
             if let Some((copy, other)) = this.next_until(output, seen, end) {
                 seen = this.after(copy, &other).offset;
-                return Ok(other == *header && this.is_whole(copy, &other));
+                let same = RecordHeader { copied: header.copied, ..other } == *header;
+                return Ok(same && this.is_whole(copy, &other));
             }
             let to = Place {
                 id: output.id,
@@ -247,7 +279,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             id: output.id,
             offset: at,
         };
-        let commit = with_payload(header_of(Kind::Commit, 0, 0, count), note.payload, &[]);
+        let commit = RecordHeader {
+            copied: true,
+            ..header_of(Kind::Commit, 0, 0, count)
+        };
+        let commit = with_payload(commit, note.payload, &[]);
         self.write_record(to, &commit, note.payload, &[])?;
         self.storage.sync(output.id).map_err(OutboxError::Device)?;
         Ok(true)
@@ -273,7 +309,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let mut chunk = [0; CHUNK];
         let mut filled = HEADER;
         let mut done = 0usize;
-        let sealed = header.encode(&self.identity(to.id));
+        let sealed = RecordHeader {
+            copied: true,
+            ..*header
+        };
+        let sealed = sealed.encode(&self.identity(to.id));
         if let Some(place) = chunk.first_chunk_mut() {
             *place = sealed;
         }

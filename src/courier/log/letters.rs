@@ -392,7 +392,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         self.segments.discard_pending();
         while let [first, second, ..] = self.segments.list.as_slice() {
             let (id, live, next) = (first.id, first.live, second.first);
-            if live > 0 {
+            // Without room the header of a new segment says it, or the segment is compacted.
+            if live > 0 || !self.segments.has_room(self.record_len(CHECKPOINT)) {
                 return;
             }
             // What is forgotten must stay so without the records that say it.
@@ -482,6 +483,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             checkpoint: self.state,
             payload: &payload,
         };
+        self.listed = None;
         let oldest = self.segments.list.first().map_or(0, |first| first.first);
         let mut keeper = LetterKeeper {
             cursor: self.state.cursor,
@@ -489,7 +491,6 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             index: &mut self.index,
             oldest,
         };
-        self.listed = None;
         self.segments.compact(window, note, &mut keeper)
     }
 }

@@ -569,10 +569,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             let size = self.segments.record_len(self.note().len());
             if self.segments.has_room(size) && self.write_note(0) {
                 self.is_noted = true;
-            } else if self.segments.is_open {
-                self.rewrite_open()?;
-            } else {
-                self.roll(0)?;
+            } else if self.segments.is_open || self.roll(0).is_err() {
+                self.rewrite_last()?;
             }
         }
         self.sync()
@@ -610,12 +608,12 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Writes a segment anew whose sync failed: a second sync of it would prove nothing.
     fn rewrite_unsynced(&mut self) -> Result<(), OutboxError<S::Error>> {
         match self.segments.unsynced_from() {
-            Some(_) => self.rewrite_open(),
+            Some(_) => self.rewrite_last(),
             None => Ok(()),
         }
     }
 
-    fn rewrite_open(&mut self) -> Result<(), OutboxError<S::Error>> {
+    fn rewrite_last(&mut self) -> Result<(), OutboxError<S::Error>> {
         let Some(last) = self.segments.list.len().checked_sub(1) else {
             self.segments.trust();
             return Ok(());
@@ -673,8 +671,14 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             }
             self.mend_jobs();
             let free = limits.total.saturating_sub(self.segments.total());
-            if free.saturating_add(self.segments.reclaimable()) < needed || !self.compact_once()? {
-                return Err(OutboxError::Full);
+            let is_enough = free.saturating_add(self.segments.reclaimable()) >= needed;
+            if is_enough && self.compact_once()? {
+                continue;
+            }
+            // What a crash left takes room, too.
+            match self.segments.partial {
+                Some(partial) => self.segments.drop_partial(partial.first),
+                None => return Err(OutboxError::Full),
             }
         }
     }
@@ -698,9 +702,14 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Compacts the neighbours that free most; `false` if none frees anything.
     fn compact_once(&mut self) -> Result<bool, OutboxError<S::Error>> {
         self.segments.discard_pending();
+        let partial = self.segments.partial.map_or(0, |partial| partial.len);
+        let total = self.segments.total().saturating_sub(partial);
         let Some(window) = self.segments.best_window() else {
             return Ok(false);
         };
+        if total > self.segments.storage.limits().total {
+            return Ok(false);
+        }
         let before = self.segments.total();
         let count = self.segments.list.len();
         self.compact(window, true)?;
@@ -736,11 +745,16 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         };
         let head = self.head.id;
         let moves_head = self.segments.window(window).iter().any(|s| s.id == head);
-        self.segments.compact(window, note, &mut keeper)?;
-        self.state = state;
-        self.waiting = self.waiting.saturating_sub(dropped);
+        if drops_superseded && !self.segments.keeps_any(window, &mut keeper) {
+            self.drop_window(window, dropped)?;
+        } else {
+            self.segments.compact(window, note, &mut keeper)?;
+            self.state = state;
+            self.waiting = self.waiting.saturating_sub(dropped);
+            // The commit says it, but that goes when its segment does: what is open must say it, too.
+            self.is_noted &= dropped == 0;
+        }
         self.ahead.forget_places();
-        self.is_noted = true;
         if moves_head {
             let id = self.segments.list.get(window.first).map_or(0, |s| s.id);
             self.head = Place {
@@ -748,6 +762,20 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 offset: SEGMENT_HEADER,
             };
         }
+        Ok(())
+    }
+
+    /// Discards segments of which nothing is kept: how things stand without them is made durable first.
+    fn drop_window(&mut self, window: Window, dropped: u64) -> Result<(), OutboxError<S::Error>> {
+        let before = (self.state, self.waiting);
+        self.state.add(Counter::Superseded, dropped);
+        self.waiting = self.waiting.saturating_sub(dropped);
+        self.is_noted = false;
+        if let Err(error) = self.note_durably() {
+            (self.state, self.waiting) = before;
+            return Err(error);
+        }
+        self.segments.replace(window, None);
         Ok(())
     }
 }

@@ -3,16 +3,20 @@
 //! | what is found | what becomes of it |
 //! |---|---|
 //! | a header of this spool, this store and this very segment | it counts |
-//! | both headers damaged, and records of this very segment | it counts |
-//! | both headers damaged, and nothing between them | discarded: it was being made |
+//! | no header, and records of this very segment | it counts, unless they are copies of what stands elsewhere: then it is discarded |
+//! | no header, and nothing between its ends | discarded: it was being made |
+//! | no header, no whole record, and an id right after the newest | discarded: its first record was being written |
 //! | stands for others that are there, without a valid commit | kept aside, to go on with it |
 //! | stands for others that are there, with a valid commit | it counts, and they are discarded |
 //! | anything else | left alone, and counted as foreign |
 
 use super::super::outbox::OutboxError;
-use super::record::{SEGMENT_HEADER, SegmentFront, SegmentHeader};
+use super::record::{Kind, SEGMENT_HEADER, SegmentFront, SegmentHeader};
 use super::segments::{Segment, Segments};
 use super::storage::Storage;
+
+/// How many segments a crash can leave that were being made: one, and those that could not be discarded before.
+const TORN: usize = 8;
 
 /// How many spools can be told apart when segments of several lie together.
 const SPOOLS: usize = 8;
@@ -67,15 +71,23 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// Takes up the segments of this spool.
     pub(super) fn load(&mut self, spool: u64) -> Result<(), OutboxError<S::Error>> {
         self.spool = spool;
+        // What is neither blank nor of anybody.
+        let mut torn = heapless::Vec::<(u32, usize), TORN>::new();
         self.each_found(&mut |this, id, len| {
             let front = this.read_front(id, len);
+            // No id is used twice. One from the other end of numbers is nobody's.
+            if id < u32::MAX / 2 {
+                this.next_id = this.next_id.max(id.saturating_add(1));
+            }
             let segment = Segment {
                 id,
                 len,
                 first: 0,
                 last: 0,
                 live: 0,
+                is_headless: false,
             };
+            let is_unknown = !matches!(front, Ok(SegmentFront::Header(_)));
             let own = match front {
                 Ok(SegmentFront::Header(SegmentHeader {
                     identity,
@@ -91,17 +103,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     this.discard(id, len);
                     return Ok(());
                 }
-                _ => {
-                    let record = this.next_in(&segment, SEGMENT_HEADER);
-                    record.map(|(_, header)| Segment {
-                        first: this.number(&header),
-                        ..segment
-                    })
-                }
+                _ => this.from_records(&segment),
             };
             match own.filter(|own| own.len <= this.longest()) {
                 Some(own) => {
-                    this.next_id = this.next_id.max(id.saturating_add(1));
                     let key = |s: &Segment| (s.first, s.id);
                     let place = this.list.iter().position(|s| key(s) > key(&own));
                     let place = place.unwrap_or(this.list.len());
@@ -110,12 +115,49 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 }
                 None => {
                     this.foreign = this.foreign.saturating_add(1);
+                    if is_unknown {
+                        // Of more than these the others stay.
+                        let _ = torn.push((id, len));
+                    }
                     Ok(())
                 }
             }
         })?;
+        let newest = self.list.iter().map(|s| s.id).max().unwrap_or(0);
+        for (id, len) in torn {
+            if newest < id && id.saturating_sub(newest) <= TORN as u32 {
+                self.foreign = self.foreign.saturating_sub(1);
+                self.discard(id, len);
+            }
+        }
         self.settle_compactions();
         Ok(())
+    }
+
+    /// What a segment without a header is, by its records; `None` if it has none.
+    ///
+    /// One whose headers never became durable has nothing that counts: a segment is used only after a sync of it.
+    fn from_records(&mut self, segment: &Segment) -> Option<Segment> {
+        let mut numbers: Option<(u64, u64)> = None;
+        let (mut found, mut copied) = (false, false);
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.next_in(segment, offset) {
+            offset = self.after(place, &header).offset;
+            (found, copied) = (true, copied || header.copied);
+            let number = match header.kind {
+                Kind::Report => header.seq,
+                Kind::Letter => header.count,
+                _ => continue,
+            };
+            numbers = Some((numbers.map_or(number, |(first, _)| first), number));
+        }
+        let (first, last) = numbers.unwrap_or_default();
+        found.then_some(Segment {
+            first,
+            last: if copied { last.max(1) } else { 0 },
+            is_headless: true,
+            ..*segment
+        })
     }
 
     /// No segment of this log is longer: what is, is not looked through.
@@ -134,6 +176,13 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             let is_source = |s: &Segment| {
                 s.id < output.id && output.first <= s.first && s.first <= output.last
             };
+            if output.is_headless {
+                if output.first == 0 || self.is_elsewhere(&output) {
+                    self.list.retain(|s| s.id != output.id);
+                    self.discard(output.id, output.len);
+                }
+                continue;
+            }
             if !self.list.iter().any(is_source) {
                 continue;
             }
@@ -149,6 +198,31 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 self.discard(other.id, other.len);
             }
         }
+    }
+
+    /// Whether the first report or letter of this segment stands in another one, too.
+    fn is_elsewhere(&mut self, output: &Segment) -> bool {
+        for index in 0..self.list.len() {
+            let Some(other) = self.list.get(index).copied() else {
+                break;
+            };
+            if other.id >= output.id || other.first > output.first {
+                continue;
+            }
+            let mut offset = SEGMENT_HEADER;
+            while let Some((place, header)) = self.next_in(&other, offset) {
+                offset = self.after(place, &header).offset;
+                let number = match header.kind {
+                    Kind::Report => header.seq,
+                    Kind::Letter => header.count,
+                    _ => continue,
+                };
+                if number == output.first {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     fn next_output(&self, after: u32) -> Option<Segment> {

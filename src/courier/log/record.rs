@@ -139,7 +139,12 @@ pub(super) struct RecordHeader {
     /// were, it included; of a commit how many records stand before it.
     pub(super) count: u64,
     pub(super) crc: u32,
+    /// It was copied from another segment: so a segment whose headers never became durable is known for one that stands for others.
+    pub(super) copied: bool,
 }
+
+/// In the byte of the kind: see [`RecordHeader::copied`].
+const COPIED: u8 = 0x40;
 
 /// In `detail` of a letter: it was given up, not refused.
 pub(super) const LETTER_EXPIRED: u8 = 1;
@@ -151,7 +156,8 @@ impl RecordHeader {
         let mut out = [0; HEADER];
         let mut fields = Fields(&mut out);
         fields.put(MAGIC);
-        fields.put([self.kind.number(), self.detail]);
+        let copied = if self.copied { COPIED } else { 0 };
+        fields.put([self.kind.number() | copied, self.detail]);
         fields.put(u32::try_from(self.len).unwrap_or(u32::MAX).to_le_bytes());
         fields.put(self.seq.to_le_bytes());
         fields.put(self.count.to_le_bytes());
@@ -168,7 +174,8 @@ impl RecordHeader {
         let [_, _] = fields.take()?;
         let [kind, detail] = fields.take()?;
         let header = RecordHeader {
-            kind: Kind::from_number(kind)?,
+            kind: Kind::from_number(kind & !COPIED)?,
+            copied: kind & COPIED != 0,
             detail,
             len: usize::try_from(u32::from_le_bytes(fields.take()?)).ok()?,
             seq: u64::from_le_bytes(fields.take()?),
@@ -508,13 +515,15 @@ impl SegmentHeader {
         out
     }
 
-    /// Reads a header that says itself which spool, store and segment it is of.
+    /// Reads a header that says itself which spool, store and segment it is of. A later version must keep what says so, and the seal.
     pub(super) fn decode(bytes: &[u8; SEGMENT_HEADER]) -> SegmentFront {
         let mut fields = Taken(bytes);
-        match (fields.take(), fields.take().map(u16::from_le_bytes)) {
-            (Some(SEGMENT_MAGIC), Some(VERSION)) => {}
-            (Some(SEGMENT_MAGIC), Some(version)) => return SegmentFront::OtherVersion(version),
+        let version = match (fields.take(), fields.take().map(u16::from_le_bytes)) {
+            (Some(SEGMENT_MAGIC), Some(version)) => version,
             _ => return SegmentFront::Unknown,
+        };
+        if version == 1 && is_version_1(bytes) {
+            return SegmentFront::OtherVersion(version);
         }
         let mut read = || {
             let spool = u64::from_le_bytes(fields.take()?);
@@ -536,8 +545,22 @@ impl SegmentHeader {
                 checkpoint: Checkpoint::decode(&fields.take()?)?,
             })
         };
-        read().map_or(SegmentFront::Unknown, SegmentFront::Header)
+        match read() {
+            Some(header) if version == VERSION => SegmentFront::Header(header),
+            Some(_) => SegmentFront::OtherVersion(version),
+            None => SegmentFront::Unknown,
+        }
     }
+}
+
+/// The header of the first version had 96 bytes, and a seal without a seed.
+fn is_version_1(bytes: &[u8; SEGMENT_HEADER]) -> bool {
+    let body = bytes.split_first_chunk::<96>().and_then(|(header, _)| header.split_last_chunk());
+    body.is_some_and(|(body, crc)| {
+        let mut checksum = Checksum::new();
+        checksum.add(body);
+        checksum.finish() == u32::from_le_bytes(*crc)
+    })
 }
 
 /// Writes fields one after the other.

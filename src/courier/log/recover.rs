@@ -28,6 +28,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Takes up what the segments say.
     pub(super) fn recover(&mut self) {
         self.segments.reopen();
+        // Some of what is found may stand in segments that go before the last one.
+        self.set_unnoted();
         for index in 0..self.segments.list.len() {
             let Some(segment) = self.segments.list.get(index).copied() else {
                 break;
@@ -47,7 +49,6 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             self.state.next_seq = self.state.next_seq.max(self.state.reserved);
             if is_written {
                 self.state.add(Counter::Torn, 1);
-                self.set_unnoted();
             }
             // A unit that was cut while it was written may still read as blank.
             self.segments.skip_unit();
@@ -97,7 +98,6 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             self.report_before(&last, next);
             if !is_whole {
                 self.state.add(Counter::Torn, 1);
-                self.set_unnoted();
             }
         }
         if tail.id != open {
@@ -178,7 +178,6 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let found = self.state.settled().saturating_add(self.waiting);
         if expected > found {
             self.state.add(Counter::Corrupt, expected.saturating_sub(found));
-            self.set_unnoted();
         }
         // More than there should be: some wait again, since what said that they are settled is lost, or what could not be read once can be
         // read now.

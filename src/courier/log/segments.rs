@@ -2,7 +2,7 @@
 
 use super::super::outbox::OutboxError;
 use super::record::{
-    CHECKPOINT, Checksum, HEADER, Identity, Kind, MAX_PREFIX, MAX_UNIT, MIN_UNIT, RecordHeader, SEGMENT_HEADER,
+    Checksum, HEADER, Identity, Kind, MAX_PREFIX, MAX_UNIT, MIN_UNIT, RecordHeader, SEGMENT_HEADER,
     SegmentHeader, Store,
 };
 use super::storage::Storage;
@@ -24,6 +24,8 @@ pub(super) struct Segment {
     pub(super) last: u64,
     /// How many bytes its records have that must be kept.
     pub(super) live: usize,
+    /// Neither of its headers can be read.
+    pub(super) is_headless: bool,
 }
 
 impl Segment {
@@ -245,6 +247,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             first: header.first,
             last: header.last,
             live: 0,
+            is_headless: false,
         };
         let identity = self.identity(id);
         let bytes = SegmentHeader {
@@ -346,13 +349,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.discard(id, segment.len);
     }
 
-    /// Takes back what [`roll`](Self::roll) did.
-    pub(super) fn remove_newest(&mut self) {
-        if let Some(last) = self.list.last().copied() {
-            self.remove(last.id);
-        }
-    }
-
     /// A half-made segment whose sources change is of no use.
     pub(super) fn drop_partial(&mut self, first: u64) {
         if let Some(partial) = self.partial
@@ -367,19 +363,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// Nothing more is appended to the last segment.
     pub(super) fn close(&mut self) {
         (self.is_open, self.dirty, self.unsynced_from) = (false, false, None);
-    }
-
-    /// How many bytes would be free if each segment had only what must be kept, by steps that [`compact`](super::compact) can take.
-    pub(super) fn reclaimable(&self) -> usize {
-        let sealed = self.list.len().saturating_sub(usize::from(self.is_open));
-        let each = self.list.iter().take(sealed).map(|segment| {
-            let kept = match segment.live {
-                0 => 0,
-                live => self.output_len(live, CHECKPOINT),
-            };
-            segment.len.saturating_sub(kept)
-        });
-        each.fold(0, usize::saturating_add)
     }
 }
 
@@ -465,5 +448,6 @@ pub(super) const fn header_of(kind: Kind, detail: u8, seq: u64, count: u64) -> R
         seq,
         count,
         crc: 0,
+        copied: false,
     }
 }

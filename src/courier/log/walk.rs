@@ -74,9 +74,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     match SegmentHeader::decode(&bytes) {
                         SegmentFront::Unknown => {}
                         SegmentFront::Header(header) => return Ok(SegmentFront::Header(header)),
-                        // A flipped bit may say so; then the other end does not.
-                        SegmentFront::OtherVersion(version) if offset == 0 => other = Some(version),
-                        SegmentFront::OtherVersion(_) => {}
+                        SegmentFront::OtherVersion(version) => other = Some(version),
                     }
                 }
             }
