@@ -36,10 +36,6 @@ impl Tried {
             first: now,
         }
     }
-
-    pub(super) const fn never(&self) -> bool {
-        self.attempts == 0
-    }
 }
 
 /// What an aside report waits for.

@@ -55,9 +55,9 @@
 
 use core::fmt;
 
-use super::aside::{Aside, Asides, JobSet, Memory, SUSPECTS, Tried, Waits, Walk, share};
+use super::aside::{Aside, Asides, Memory, SUSPECTS, Tried, Waits, Walk, share};
 use super::outbox::{
-    DeadLetter, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
+    DeadLetter, Fate, Forget, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
 };
 use super::policy::{Attempt, Backlog, Policy, Verdict, asked_ms, decide, within};
 use super::reason::{Cause, Event, Reason};
@@ -76,23 +76,36 @@ const CANARY_EVERY: u32 = 4;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 /// How many buried suspects are kept for [`Courier::take_buried`].
-const BURIED: usize = SUSPECTS;
+const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 
 /// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
 pub trait Scratch {
     /// At least `len` bytes; `None` if that is not to be had.
     fn room(&mut self, len: usize) -> Option<&mut [u8]>;
+
+    /// The most that is ever to be had, as far as that is known.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
 }
 
 impl<const N: usize> Scratch for [u8; N] {
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         (len <= N).then_some(self)
     }
+
+    fn limit(&self) -> usize {
+        N
+    }
 }
 
 impl Scratch for &mut [u8] {
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         (len <= self.len()).then_some(self)
+    }
+
+    fn limit(&self) -> usize {
+        self.len()
     }
 }
 
@@ -417,9 +430,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     Choice::Idle => return Ok(Step::Idle),
                 },
             };
-            if self.load(current.tried.ticket, current.len)? {
-                self.take_off(current);
-                return Ok(self.parcel(current));
+            match self.load(current.tried.ticket, current.len) {
+                Ok(true) => {
+                    self.outbox.pin(Some(current.tried.ticket));
+                    self.current = Some(current);
+                    return Ok(self.parcel(current));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    if self.current.is_none() && current.role != Role::Suspect {
+                        self.tried.put(current.tried);
+                    }
+                    return Err(error);
+                }
             }
             // It turned out to be unreadable, and is counted: another one.
             self.current = None;
@@ -443,32 +466,37 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         let kind = Kind::of(event.reason.cause);
         let canary_follows = self.note(&mut current, kind);
-        if matches!(
-            kind,
-            Kind::Doubtful | Kind::Denied | Kind::Hold | Kind::Network
-        ) && !canary_follows
-        {
+        let round_goes_on = current.role == Role::OwnCanary
+            && matches!(kind, Kind::Doubtful | Kind::Denied)
+            && self.round.left > 0;
+        // One that fails with a canary to follow, or in the middle of a round, is no failure of the node yet.
+        if kind != Kind::Service && !canary_follows && !round_goes_on {
             self.failures = self.failures.saturating_add(1);
             self.recovering |= self.circuit_open();
         }
         let tried = current.tried;
-        let own = self.asides.get(ticket).map_or(0, |aside| aside.failures);
         let attempt = Attempt {
             count: tried.attempts,
-            failures: match canary_follows {
-                true => own.max(tried.doubtful).saturating_add(1),
-                false => self.failures,
+            failures: match (canary_follows, self.asides.get(ticket)) {
+                (false, _) => self.failures,
+                (true, Some(aside)) => aside.failures.saturating_add(1),
+                (true, None) => tried.doubtful.max(1),
             },
             first: tried.first,
             may_correct_clock: !self.clock_corrected,
             clock_offset_ms: self.clock_offset_ms,
         };
         let verdict = decide(&event, &attempt, now, entropy, &self.policy);
+        if let Some(reason) = verdict.reason() {
+            self.last_failure = Some((ticket, *reason));
+        }
         match verdict {
             Verdict::Delivered => self.accepted(&current, now, entropy)?,
             Verdict::Refused(reason) => self.refused(&current, reason, now, entropy),
             Verdict::GaveUp(reason) => {
-                self.given_up(&current, canary_follows);
+                self.on_trial = None;
+                self.outage |=
+                    kind == Kind::Doubtful && current.role != Role::Ordinary && !canary_follows;
                 let wait = self.policy.backoff_ms(self.failures, entropy);
                 self.arm(now, now.plus_ms(wait));
                 self.bury(tried, Waits::Expiry, reason, now);
@@ -495,9 +523,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.current = None;
         self.next_attempt = self.not_before;
         self.last = Some((ticket, verdict));
-        if let Some(reason) = verdict.reason() {
-            self.last_failure = Some((ticket, *reason));
-        }
         Ok(verdict)
     }
 
@@ -655,9 +680,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if !stopped && let Some(waiting) = self.ordinary()? {
             return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
         }
-        let first_due = self.asides.iter().map(|aside| aside.due).min();
+        let suspect = match self.outage {
+            true => self.oldest_suspect(),
+            false => self.asides.suspects().min_by_key(|aside| aside.due),
+        };
+        let burials = self
+            .asides
+            .iter()
+            .filter(|aside| aside.waits != Waits::Attempt);
+        let first_due = burials.chain(suspect).map(|aside| aside.due).min();
         Ok(match first_due {
-            // Those that wait for more than this one can be tried at once, after something is submitted.
             Some(due) => Choice::Wait(due.since(now).max(1)),
             None => Choice::Idle,
         })
@@ -665,13 +697,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// The suspect to try now: in an outage the oldest.
     fn due(&self, now: MonoTime) -> Option<Ticket> {
-        let suspects = self.asides.suspects();
         let suspect = match self.outage {
-            true => suspects.min_by_key(|aside| aside.tried.ticket),
-            false => suspects.min_by_key(|aside| aside.due),
+            true => self.oldest_suspect(),
+            false => self.asides.suspects().min_by_key(|aside| aside.due),
         };
         let due = suspect.filter(|aside| aside.due <= now);
         due.map(|aside| aside.tried.ticket)
+    }
+
+    fn oldest_suspect(&self) -> Option<&Aside> {
+        let suspects = self.asides.suspects();
+        suspects.min_by_key(|aside| aside.tried.ticket)
     }
 
     /// A suspect, unless it was superseded meanwhile.
@@ -718,14 +754,18 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         while let Some(waiting) = self.outbox.next(walk.after)? {
             let ticket = waiting.ticket;
+            let waits = self.asides.get(ticket).map(|aside| aside.waits);
             if self.drop_superseded(ticket)? {
+                if waits.is_some() {
+                    // Its jobs are free.
+                    *walk = Walk::START;
+                }
                 continue;
             }
-            let waits = self.asides.get(ticket).map(|aside| aside.waits);
             let is_to_be_buried = waits.is_some_and(|waits| waits != Waits::Attempt);
-            let has_failed = failed.is_some_and(|suspect| {
-                ticket == suspect || self.round.after.is_some_and(|after| ticket <= after)
-            });
+            let in_round = || self.round.after.is_some_and(|after| ticket <= after);
+            let has_failed =
+                failed.is_some_and(|suspect| ticket == suspect || (waits.is_none() && in_round()));
             let keys = self.outbox.job_keys(ticket)?;
             if is_to_be_buried || (has_failed && !walk.jobs.has_one_of(&keys)) {
                 walk.after = Some(ticket);
@@ -782,38 +822,28 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// From the first report that may be a canary on to the one whose turn it is.
     fn pass_over(&mut self, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
-        if self.passes == 0 {
-            return Ok(first);
-        }
-        let mut walk = self.walk;
-        let mut found = first;
-        for passed in 0..self.passes {
-            let keys = self.outbox.job_keys(found.ticket)?;
-            walk.pass(found.ticket, &keys);
-            match self.next_on(&mut walk, None)? {
-                Some(next) => found = next,
-                None => {
-                    // From the start, and so that in the end each was one.
-                    let from = self.passes_from.saturating_add(2);
-                    self.passes_from = if from > passed { 0 } else { from };
-                    self.passes = self.passes_from;
-                    return Ok(first);
-                }
+        while self.passes > 0 {
+            let mut walk = self.walk;
+            let mut found = first;
+            let mut passed = 0;
+            while passed < self.passes {
+                let keys = self.outbox.job_keys(found.ticket)?;
+                walk.pass(found.ticket, &keys);
+                let Some(next) = self.next_on(&mut walk, None)? else {
+                    break;
+                };
+                found = next;
+                passed = passed.saturating_add(1);
             }
+            if passed == self.passes {
+                return Ok(found);
+            }
+            // There are not so many. From the start again, and from another place each time, so that in the end each was one.
+            let from = self.passes_from.saturating_add(2);
+            self.passes_from = if from > passed { 0 } else { from };
+            self.passes = self.passes_from;
         }
-        Ok(found)
-    }
-
-    fn take_off(&mut self, mut current: InFlight) {
-        if self.current.is_none() && self.asides.get(current.tried.ticket).is_none() {
-            // Its first attempt begins now, but for one that a restart or many others made forgotten.
-            current.role = match current.role {
-                Role::Suspect => Role::Ordinary,
-                role => role,
-            };
-        }
-        self.outbox.pin(Some(current.tried.ticket));
-        self.current = Some(current);
+        Ok(first)
     }
 
     fn parcel(&mut self, current: InFlight) -> Step<'_> {
@@ -871,8 +901,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         entropy: u64,
     ) -> Result<(), CourierError<O::Error>> {
         let ticket = current.tried.ticket;
-        if current.role == Role::OwnCanary || self.asides.suspects().next().is_some() {
-            self.bury_overtaken(ticket, current.role, now)?;
+        if current.role == Role::OwnCanary {
+            self.bury_overtaken(ticket, now)?;
         }
         let when_full = self.policy.when_letters_full;
         self.outbox
@@ -916,54 +946,44 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    /// Those older than an accepted report that share a job with it: each of them failed right before.
+    /// The suspect and what followed it in this round, where they share a job with an accepted report that is newer. Each failed right before.
     #[inline(never)]
     fn bury_overtaken(
         &mut self,
         accepted: Ticket,
-        role: Role,
         now: MonoTime,
     ) -> Result<(), CourierError<O::Error>> {
         let keys = self.outbox.job_keys(accepted)?;
-        let last = match role {
-            Role::OwnCanary => self.round.after.max(self.on_trial),
-            _ => None,
-        };
-        let mut after = None;
-        while let Some(Waiting { ticket, .. }) = self.outbox.next(after)? {
-            let known = self
-                .asides
-                .suspects()
-                .any(|aside| aside.tried.ticket >= ticket);
-            if ticket >= accepted || (!known && last.is_none_or(|last| ticket > last)) {
-                break;
-            }
-            after = Some(ticket);
-            let aside = self.asides.get(ticket).copied();
-            let waits = aside.map(|aside| aside.waits);
-            let in_round = last.is_some_and(|last| ticket <= last);
-            if waits.is_some_and(|waits| waits != Waits::Attempt) || (waits.is_none() && !in_round)
-            {
-                continue;
-            }
-            if !share(&self.outbox.job_keys(ticket)?, &keys) {
-                continue;
-            }
-            let mut reason = aside.map_or(Reason::failed(Code::Overtaken), |aside| aside.reason);
+        if let Some(suspect) = self.on_trial
+            && let Some(aside) = self.asides.get(suspect).copied()
+            && aside.waits == Waits::Attempt
+            && share(&self.outbox.job_keys(suspect)?, &keys)
+        {
+            let mut reason = aside.reason;
             reason.cause = Cause::Failed(Code::Overtaken);
-            if aside.is_none() && !self.asides.has_room() {
-                // There is no place to wait for its burial: without it, the other is not settled.
-                self.bury_now(ticket, Fate::Refused(reason))?;
-                self.tried.take(ticket);
-                self.tell_buried(ticket, reason);
+            self.tell_buried(suspect, reason);
+            self.bury(aside.tried, Waits::Refusal, reason, now);
+        }
+        let mut walked = None;
+        while let Some(last) = self.round.after
+            && let Some(Waiting { ticket, .. }) = self.outbox.next(walked)?
+            && ticket <= last
+        {
+            walked = Some(ticket);
+            if self.asides.get(ticket).is_some() || !share(&self.outbox.job_keys(ticket)?, &keys) {
                 continue;
             }
-            let tried = match aside {
-                Some(aside) => aside.tried,
-                None => self.tried.take(ticket).unwrap_or(Tried::new(ticket, now)),
-            };
+            let reason = Reason::failed(Code::Overtaken);
+            if self.asides.has_room() {
+                let tried = self.tried.take(ticket);
+                let tried = tried.unwrap_or(Tried::new(ticket, now));
+                self.bury(tried, Waits::Refusal, reason, now);
+            } else {
+                // It has no place to wait for its burial: without that, the newer one stays in flight.
+                self.bury_now(ticket, Fate::Refused(reason))?;
+                self.gone(ticket);
+            }
             self.tell_buried(ticket, reason);
-            self.bury(tried, Waits::Refusal, reason, now);
         }
         Ok(())
     }
@@ -983,18 +1003,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         self.arm(now, now.plus_ms(wait.max(recovery)));
         self.bury(current.tried, Waits::Refusal, reason, now);
-    }
-
-    fn given_up(&mut self, current: &InFlight, canary_follows: bool) {
-        match current.role {
-            Role::Canary | Role::OwnCanary => self.outage = true,
-            // What the canary would have said is nobody's concern any more.
-            Role::Ordinary | Role::Suspect if canary_follows => {
-                self.failures = self.failures.saturating_add(1);
-            }
-            Role::Ordinary | Role::Suspect => {}
-        }
-        self.on_trial = None;
     }
 
     /// It is tried again at `at`.
@@ -1025,8 +1033,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Role::OwnCanary if doubtful && self.round.left > 0 => {
                 self.round.left = self.round.left.saturating_sub(1);
                 self.round.after = Some(current.tried.ticket);
-                // It was one failure, of all of them.
-                self.failures = self.failures.saturating_sub(1);
                 self.arm(now, asked);
             }
             Role::Canary | Role::OwnCanary => {
@@ -1147,15 +1153,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     fn tell_buried(&mut self, ticket: Ticket, reason: Reason) {
-        // The oldest makes room.
-        if self.buried.iter().all(Option::is_some) {
-            self.buried.rotate_left(1);
-            if let Some(last) = self.buried.last_mut() {
-                *last = None;
-            }
-        }
-        if let Some(free) = self.buried.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some((ticket, reason));
+        // Behind the others, and the first of too many is gone.
+        let mut moved = Some((ticket, reason));
+        for slot in self.buried.iter_mut().rev() {
+            core::mem::swap(slot, &mut moved);
         }
     }
 

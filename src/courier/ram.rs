@@ -1,35 +1,50 @@
 //! An outbox in memory: two queues of records in one piece of memory.
 //!
 //! ```text
-//! | dead letters | free | reports that wait | free |
-//! 0           letters  head               tail     capacity
+//! | dead letters | free | reports that wait, and gaps among them | free |
+//! 0           letters  head                                    tail     capacity
 //! ```
 //!
-//! A record is its sequence number, its length and a tag, then its job keys, then its bytes. What is settled leaves at the head,
-//! what comes is put at the tail, and what waits is pushed down when that is worth it.
+//! What comes is put at the tail; what is settled leaves a gap, which at the head is free at once. What waits is pushed down when less
+//! is moved by that than was settled since, so that each byte moves a few times at most. A walk that meets gaps makes one of neighbours, so
+//! that the next walk steps over them at once.
+//!
+//! A record that waits is its sequence number (0: a gap), its length, the count of its job keys and when it was submitted, then its keys,
+//! then its bytes. A letter is its sequence number, its length, the number of its reason's cause, the status and the lengths of two texts,
+//! then these texts, then its bytes. Without texts it needs less than the report had, so a letter always finds room where its report was.
 
 use core::convert::Infallible;
 use core::fmt;
 use core::marker::PhantomData;
 
 use super::engine::Scratch;
-use super::log::LogError;
 use super::newest::Newest;
-use super::outbox::{DeadLetter, Fate, Front, JobKey, JobKeys, Ledger, Outbox, Ticket};
-use super::policy::Reason;
+use super::outbox::{
+    DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting,
+    WhenLettersFull,
+};
+use super::reason::{Cause, Reason, ShortText};
+use crate::code::Code;
 use crate::json::IS_ROOMY;
-use crate::time::MonoTime;
+use crate::time::{MonoTime, WallTime};
 
-/// In front of each report or letter.
-const HEADER: usize = 14;
+/// In front of each report.
+const HEADER: usize = 22;
+/// In front of each letter.
+const LETTER: usize = 18;
 /// A job key: its id, then whether it is final.
 const KEY: usize = 9;
+/// No time was told.
+const NO_TIME: i64 = i64::MIN;
 
 /// An outbox in memory: an array, a slice, or a `Vec` that grows. What is in it is gone when that is.
 ///
-/// A report takes 14 bytes besides its own, and 9 for each of its jobs; all of it may be half of the capacity. When full, reports
-/// whose every job has a newer entry are dropped, the oldest first, but never a final state that only others follow. Dead letters take a
-/// quarter of the capacity, or the newest of them alone takes more; the oldest make room for the newest.
+/// A report takes 22 bytes besides its own, and 9 for each of its jobs; all of it may be half of the capacity. When full, reports
+/// whose every job has a newer entry are dropped, the oldest first, but never a final status that only others follow. Dead letters take a
+/// quarter of the capacity, or the newest of them alone takes more; the oldest make room for the newest, or are held.
+///
+/// With `alloc` it has an index of the jobs that wait, from the first time that it is full. Without, it looks at 16 jobs at a time
+/// when it is full, and keeps the reports of others.
 ///
 /// `E` is an error that it never gives, for a place where other outboxes may stand: see [`beside`](Self::beside).
 #[derive(Debug)]
@@ -39,15 +54,23 @@ pub struct RamOutbox<M, E = Infallible> {
     letters: usize,
     head: usize,
     tail: usize,
+    /// How much of what is between head and tail is gaps.
+    gaps: usize,
     waiting: u64,
     /// Its `submitted` tells the last sequence number.
     ledger: Ledger,
-    letters_dropped: u64,
+    pinned: u64,
+    /// A report and its place: the last that was found.
+    found: (u64, usize),
+    /// The same of a letter.
+    found_letter: (u64, usize),
+    #[cfg(feature = "alloc")]
+    newest: Option<Newest>,
     error: PhantomData<fn() -> E>,
 }
 
 impl<M> RamOutbox<M> {
-    /// An empty one of so many bytes, which the memory must have or get.
+    /// An empty one of so many bytes. An array or a slice that has less sets the limit.
     pub const fn new(memory: M, capacity: usize) -> Self {
         Self::beside(memory, capacity)
     }
@@ -62,78 +85,151 @@ impl<M, E> RamOutbox<M, E> {
             letters: 0,
             head: 0,
             tail: 0,
+            gaps: 0,
             waiting: 0,
             ledger: Ledger::NONE,
-            letters_dropped: 0,
+            pinned: 0,
+            found: (0, 0),
+            found_letter: (0, 0),
+            #[cfg(feature = "alloc")]
+            newest: None,
             error: PhantomData,
         }
     }
-
-    /// How many dead letters made room for newer ones.
-    pub const fn letters_dropped(&self) -> u64 {
-        self.letters_dropped
-    }
 }
 
+/// A report that waits, or a gap.
 #[derive(Clone, Copy)]
 struct Record {
     seq: u64,
     /// Of its bytes.
     len: usize,
-    /// Of what waits the count of its job keys, of a letter the number of its reason.
-    tag: u16,
+    /// How many jobs it has.
+    keys: u16,
+    submitted_at: i64,
 }
 
 impl Record {
     fn read(bytes: &[u8], at: usize) -> Option<Self> {
         let (seq, rest) = bytes.get(at..)?.split_first_chunk()?;
         let (len, rest) = rest.split_first_chunk()?;
-        let (tag, _) = rest.split_first_chunk()?;
+        let (keys, rest) = rest.split_first_chunk()?;
+        let (submitted_at, _) = rest.split_first_chunk()?;
         Some(Record {
             seq: u64::from_le_bytes(*seq),
             len: u32::from_le_bytes(*len) as usize,
-            tag: u16::from_le_bytes(*tag),
+            keys: u16::from_le_bytes(*keys),
+            submitted_at: i64::from_le_bytes(*submitted_at),
         })
     }
 
     fn write(&self, bytes: &mut [u8], at: usize) -> Option<()> {
         let (seq, rest) = bytes.get_mut(at..)?.split_first_chunk_mut()?;
         let (len, rest) = rest.split_first_chunk_mut()?;
-        let (tag, _) = rest.split_first_chunk_mut()?;
+        let (keys, rest) = rest.split_first_chunk_mut()?;
+        let (submitted_at, _) = rest.split_first_chunk_mut()?;
         *seq = self.seq.to_le_bytes();
         *len = u32::try_from(self.len).ok()?.to_le_bytes();
-        *tag = self.tag.to_le_bytes();
+        *keys = self.keys.to_le_bytes();
+        *submitted_at = self.submitted_at.to_le_bytes();
         Some(())
     }
 
-    /// What a letter takes.
-    const fn letter_size(&self) -> usize {
-        self.len.saturating_add(HEADER)
+    const fn is_gap(&self) -> bool {
+        self.seq == 0
     }
 
     const fn keys_size(&self) -> usize {
-        KEY.saturating_mul(self.tag as usize)
+        KEY.saturating_mul(self.keys as usize)
     }
 
-    /// What a report that waits takes.
+    /// What comes before its bytes.
+    const fn body(&self) -> usize {
+        HEADER.saturating_add(self.keys_size())
+    }
+
     const fn size(&self) -> usize {
-        self.letter_size().saturating_add(self.keys_size())
+        self.body().saturating_add(self.len)
     }
 
-    /// The job keys of a report that waits.
-    fn keys<'m>(&self, bytes: &'m [u8], at: usize) -> impl Iterator<Item = JobKey> + use<'m> {
+    fn job_keys(&self, bytes: &[u8], at: usize) -> JobKeys {
         let keys = part(bytes, at.saturating_add(HEADER), self.keys_size());
         let (keys, _) = keys.as_chunks::<KEY>();
-        keys.iter().map(|[id @ .., is_final]| JobKey {
-            job_id: i64::from_le_bytes(*id),
-            is_final: *is_final != 0,
+        let mut all = JobKeys::new();
+        for [id @ .., is_final] in keys {
+            let key = JobKey {
+                job_id: i64::from_le_bytes(*id),
+                is_final: *is_final != 0,
+            };
+            // There are no more than fit.
+            let _ = all.push(key);
+        }
+        all
+    }
+}
+
+/// A dead letter.
+#[derive(Clone, Copy)]
+struct LetterRecord {
+    seq: u64,
+    len: usize,
+    cause: u16,
+    status: u16,
+    error_code: u8,
+    text: u8,
+}
+
+impl LetterRecord {
+    fn read(bytes: &[u8], at: usize) -> Option<Self> {
+        let (seq, rest) = bytes.get(at..)?.split_first_chunk()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (cause, rest) = rest.split_first_chunk()?;
+        let (status, rest) = rest.split_first_chunk()?;
+        let ([error_code, text], _) = rest.split_first_chunk()?;
+        Some(LetterRecord {
+            seq: u64::from_le_bytes(*seq),
+            len: u32::from_le_bytes(*len) as usize,
+            cause: u16::from_le_bytes(*cause),
+            status: u16::from_le_bytes(*status),
+            error_code: *error_code,
+            text: *text,
         })
     }
 
-    #[inline(never)]
-    fn is_superseded(&self, bytes: &[u8], at: usize, newest: &Newest) -> bool {
-        let mut keys = self.keys(bytes, at);
-        self.tag > 0 && keys.all(|key| newest.supersedes(key, self.seq))
+    fn write(&self, bytes: &mut [u8], at: usize) -> Option<()> {
+        let (seq, rest) = bytes.get_mut(at..)?.split_first_chunk_mut()?;
+        let (len, rest) = rest.split_first_chunk_mut()?;
+        let (cause, rest) = rest.split_first_chunk_mut()?;
+        let (status, rest) = rest.split_first_chunk_mut()?;
+        let (texts, _) = rest.split_first_chunk_mut()?;
+        *seq = self.seq.to_le_bytes();
+        *len = u32::try_from(self.len).ok()?.to_le_bytes();
+        *cause = self.cause.to_le_bytes();
+        *status = self.status.to_le_bytes();
+        *texts = [self.error_code, self.text];
+        Some(())
+    }
+
+    /// What comes before its bytes.
+    const fn body(&self) -> usize {
+        let texts = (self.error_code as usize).saturating_add(self.text as usize);
+        LETTER.saturating_add(texts)
+    }
+
+    const fn size(&self) -> usize {
+        self.body().saturating_add(self.len)
+    }
+
+    fn reason(&self, bytes: &[u8], at: usize) -> Reason {
+        let at = at.saturating_add(LETTER);
+        let (error_code, text) = (usize::from(self.error_code), usize::from(self.text));
+        let read = |at, len| core::str::from_utf8(part(bytes, at, len)).unwrap_or_default();
+        Reason {
+            cause: Cause::from_number(self.cause).unwrap_or(Cause::Failed(Code::Internal)),
+            status: self.status,
+            error_code: ShortText::new(read(at, error_code)),
+            text: ShortText::new(read(at.saturating_add(error_code), text)),
+        }
     }
 }
 
@@ -168,161 +264,373 @@ fn push_down(bytes: &mut [u8], from: usize, to: usize, len: usize) {
     }
 }
 
+/// Moves `len` bytes up by `shift`.
+fn push_up(bytes: &mut [u8], from: usize, len: usize, shift: usize) {
+    let end = from.saturating_add(len).saturating_add(shift);
+    let Some(part) = bytes.get_mut(from..end) else {
+        return;
+    };
+    if !IS_ROOMY {
+        for place in (0..len).rev() {
+            let byte = part.get(place).copied();
+            if let (Some(byte), Some(to)) = (byte, part.get_mut(place.wrapping_add(shift))) {
+                *to = byte;
+            }
+        }
+    } else if len <= part.len() {
+        part.copy_within(..len, part.len().saturating_sub(len));
+    }
+}
+
 impl<M: Scratch, E> RamOutbox<M, E> {
     /// What is written so far.
     fn bytes(&mut self) -> &mut [u8] {
         self.memory.room(self.tail).unwrap_or_default()
     }
 
-    fn front_record(&mut self) -> Option<Record> {
-        let head = self.head;
-        let record = (self.waiting > 0).then(|| Record::read(self.bytes(), head));
-        record.flatten()
+    fn capacity(&self) -> usize {
+        self.capacity.min(self.memory.limit())
     }
 
-    /// The first letter that is wanted, and its place.
-    fn find_letter(&mut self, wanted: impl Fn(&Record) -> bool) -> Option<(usize, Record)> {
-        let mut at = 0;
-        while at < self.letters {
-            let record = Record::read(self.bytes(), at)?;
-            if wanted(&record) {
+    /// What the reports that wait take.
+    const fn live(&self) -> usize {
+        let all = self.tail.saturating_sub(self.head);
+        all.saturating_sub(self.gaps)
+    }
+
+    /// The first record at or behind a place that waits. Gaps before it become one.
+    fn record_from(&mut self, at: usize) -> Option<(usize, Record)> {
+        let tail = self.tail;
+        let bytes = self.bytes();
+        let mut at = at;
+        let mut gap: Option<(usize, Record)> = None;
+        while at < tail {
+            let record = Record::read(bytes, at)?;
+            if !record.is_gap() {
                 return Some((at, record));
             }
-            at = at.saturating_add(record.letter_size());
+            let size = record.size();
+            gap = match gap {
+                None => Some((at, record)),
+                Some((start, mut gap)) => {
+                    gap.len = gap.len.saturating_add(size);
+                    // One longer than can be written stays as it is.
+                    gap.write(bytes, start).map(|()| (start, gap))
+                }
+            };
+            at = at.saturating_add(size);
         }
         None
     }
 
-    /// Takes away the letters that stand before `until`.
-    fn drop_letters(&mut self, until: usize) {
-        let len = self.letters.saturating_sub(until);
-        push_down(self.bytes(), until, 0, len);
-        self.letters = len;
-    }
-
-    /// Makes a letter of the report at the head. It needs no more room there than it had, and all letters together less than half.
-    fn bury(&mut self, record: Record, reason: Reason) {
-        let at = self.letters;
-        let body = self.head.saturating_add(HEADER);
-        let body = body.saturating_add(record.keys_size());
-        let letter = Record {
-            tag: reason.number(),
-            ..record
+    /// The first that waits with a greater number.
+    fn record_after(&mut self, seq: u64) -> Option<(usize, Record)> {
+        let (found, place) = self.found;
+        let mut at = match found != 0 && found <= seq && place >= self.head {
+            true => place,
+            false => self.head,
         };
-        let bytes = self.bytes();
-        push_down(bytes, body, at.saturating_add(HEADER), record.len);
-        let _ = letter.write(bytes, at);
-        self.letters = at.saturating_add(letter.letter_size());
-        let share = self.capacity / 4;
-        let mut until = 0;
-        while until < at && self.letters.saturating_sub(until) > share {
-            let Some(oldest) = Record::read(self.bytes(), until) else {
-                break;
-            };
-            until = until.saturating_add(oldest.letter_size());
-            self.letters_dropped = self.letters_dropped.saturating_add(1);
+        while let Some((place, record)) = self.record_from(at) {
+            if record.seq > seq {
+                self.found = (record.seq, place);
+                return Some((place, record));
+            }
+            at = place.saturating_add(record.size());
         }
-        self.drop_letters(until);
+        None
     }
 
-    /// Pushes down what waits.
-    fn compact(&mut self) {
-        let (head, letters) = (self.head, self.letters);
-        let len = self.tail.saturating_sub(head);
-        push_down(self.bytes(), head, letters, len);
-        self.head = letters;
-        self.tail = letters.saturating_add(len);
+    fn record(&mut self, ticket: Ticket) -> Option<(usize, Record)> {
+        let before = ticket.0.checked_sub(1)?;
+        // The last that was found is often this one.
+        let (found, at) = self.found;
+        if found == ticket.0
+            && at >= self.head
+            && let Some(record) = Record::read(self.bytes(), at)
+            && record.seq == found
+        {
+            return Some((at, record));
+        }
+        let (at, record) = self.record_after(before)?;
+        (record.seq == ticket.0).then_some((at, record))
+    }
+
+    /// Makes a gap of a report.
+    fn remove(&mut self, at: usize, record: Record) {
+        let size = record.size();
+        #[cfg(feature = "alloc")]
+        if self.newest.is_some() {
+            let keys = record.job_keys(self.bytes(), at);
+            if let Some(newest) = &mut self.newest {
+                newest.forget(record.seq, &keys);
+            }
+        }
+        let gap = Record {
+            seq: 0,
+            len: size.saturating_sub(HEADER),
+            keys: 0,
+            submitted_at: 0,
+        };
+        let _ = gap.write(self.bytes(), at);
+        self.gaps = self.gaps.saturating_add(size);
+        self.waiting = self.waiting.saturating_sub(1);
+        if at == self.head {
+            let next = self.record_from(at).map_or(self.tail, |(next, _)| next);
+            self.gaps = self.gaps.saturating_sub(next.saturating_sub(at));
+            self.head = next;
+        }
+    }
+
+    /// Pushes down what waits; of that, what `keep` says.
+    fn compact(&mut self, mut keep: impl FnMut(&[u8], usize, &Record) -> bool) {
+        let (mut at, mut to, tail) = (self.head, self.letters, self.tail);
+        let bytes = self.bytes();
+        while at < tail
+            && let Some(record) = Record::read(bytes, at)
+        {
+            let size = record.size();
+            if !record.is_gap() && keep(bytes, at, &record) {
+                push_down(bytes, at, to, size);
+                to = to.saturating_add(size);
+            }
+            at = at.saturating_add(size);
+        }
+        (self.head, self.tail, self.gaps) = (self.letters, to, 0);
+        self.found = (0, 0);
+    }
+
+    /// An index of what waits.
+    fn take_newest(&mut self) -> Newest {
+        #[cfg(feature = "alloc")]
+        if let Some(newest) = self.newest.take_if(|newest| !newest.is_stale()) {
+            return newest;
+        }
+        let mut newest = Newest::new();
+        let mut at = self.head;
+        while let Some((place, record)) = self.record_from(at) {
+            let keys = record.job_keys(self.bytes(), place);
+            newest.note(record.seq, &keys, |_| ());
+            at = place.saturating_add(record.size());
+        }
+        newest
+    }
+
+    #[cfg_attr(not(feature = "alloc"), allow(unused_variables, clippy::unused_self))]
+    fn give_newest_back(&mut self, newest: Newest) {
+        #[cfg(feature = "alloc")]
+        {
+            self.newest = Some(newest);
+        }
     }
 
     /// Whether so many bytes are free at the tail, now or after dropping what is superseded, also by a report to come. If they cannot
     /// be, nothing is dropped.
     fn make_room(&mut self, needed: usize, to_come: &JobKeys) -> bool {
-        let waits = self.tail.saturating_sub(self.head);
-        let is_short = needed > self.capacity.saturating_sub(self.tail);
+        let is_short = needed > self.capacity().saturating_sub(self.tail);
+        let settled = self.head.saturating_sub(self.letters);
         // What is moved then is less than what was settled since.
-        if is_short || waits <= self.head.saturating_sub(self.letters) {
-            self.compact();
+        if is_short || self.live() <= settled.saturating_add(self.gaps) {
+            self.compact(|_, _, _| true);
         }
-        let fits = needed <= self.capacity.saturating_sub(self.tail);
+        let fits = needed <= self.capacity().saturating_sub(self.tail);
         (fits || self.drop_superseded(needed, to_come))
             && self.memory.room(self.tail.saturating_add(needed)).is_some()
     }
 
     #[inline(never)] // its stack is for full outboxes alone
     fn drop_superseded(&mut self, needed: usize, to_come: &JobKeys) -> bool {
-        let free = self.capacity.saturating_sub(self.tail);
-        let (head, tail, next) = (self.head, self.tail, self.ledger.submitted.wrapping_add(1));
+        let free = self.capacity().saturating_sub(self.tail);
         // More than is needed, so that not each submit has to do this.
-        let wanted = needed.max(self.capacity / 8);
-        let bytes = self.bytes();
-        let mut newest = Newest::default();
-        let mut at = head;
-        while at < tail
-            && let Some(record) = Record::read(bytes, at)
-        {
-            record
-                .keys(bytes, at)
-                .for_each(|key| newest.note(key, record.seq));
-            at = at.saturating_add(record.size());
-        }
-        to_come.iter().for_each(|key| newest.note(*key, next));
+        let wanted = needed.max(self.capacity() / 8);
+        let mut newest = self.take_newest();
+        let pinned = self.pinned;
+        let is_superseded = |newest: &Newest, keys: &JobKeys, seq: u64| {
+            let by_that = |key: &JobKey| {
+                let mut same = to_come.iter().filter(|new| new.job_id == key.job_id);
+                same.any(|new| new.is_final || !key.is_final)
+            };
+            let mut jobs = keys.iter();
+            !keys.is_empty()
+                && seq != pinned
+                && jobs.all(|key| newest.supersedes(*key, seq) || by_that(key))
+        };
         let mut to_free = 0usize;
-        // The first may be in flight.
-        let mut at = head;
-        while at < tail
-            && let Some(record) = Record::read(bytes, at)
+        let mut at = self.head;
+        while free.saturating_add(to_free) < needed
+            && let Some((place, record)) = self.record_from(at)
         {
-            if at != head && record.is_superseded(bytes, at, &newest) {
+            let keys = record.job_keys(self.bytes(), place);
+            if is_superseded(&newest, &keys, record.seq) {
                 to_free = to_free.saturating_add(record.size());
             }
-            at = at.saturating_add(record.size());
+            at = place.saturating_add(record.size());
         }
         if free.saturating_add(to_free) < needed {
+            self.give_newest_back(newest);
             return false;
         }
         let mut dropped = 0u64;
         let mut freed = free;
-        let (mut at, mut to) = (head, head);
-        while at < tail
-            && let Some(record) = Record::read(bytes, at)
-        {
-            let size = record.size();
-            if at != head && freed < wanted && record.is_superseded(bytes, at, &newest) {
-                freed = freed.saturating_add(size);
-                dropped = dropped.saturating_add(1);
-            } else {
-                push_down(bytes, at, to, size);
-                to = to.saturating_add(size);
+        self.compact(|bytes, at, record| {
+            if freed >= wanted {
+                return true;
             }
-            at = at.saturating_add(size);
-        }
-        self.tail = to;
+            let keys = record.job_keys(bytes, at);
+            let drops = is_superseded(&newest, &keys, record.seq);
+            if drops {
+                newest.forget(record.seq, &keys);
+                freed = freed.saturating_add(record.size());
+                dropped = dropped.saturating_add(1);
+            }
+            !drops
+        });
+        self.give_newest_back(newest);
         self.waiting = self.waiting.saturating_sub(dropped);
         self.ledger.superseded = self.ledger.superseded.saturating_add(dropped);
+        true
+    }
+
+    fn letter_from(&mut self, at: usize) -> Option<LetterRecord> {
+        let is_there = at < self.letters;
+        let letter = is_there.then(|| LetterRecord::read(self.bytes(), at));
+        letter.flatten()
+    }
+
+    fn letter(&mut self, ticket: Ticket) -> Option<(usize, LetterRecord)> {
+        let (found, place) = self.found_letter;
+        let mut at = match found == ticket.0 {
+            true => place,
+            false => 0,
+        };
+        while let Some(letter) = self.letter_from(at) {
+            if letter.seq == ticket.0 {
+                self.found_letter = (letter.seq, at);
+                return Some((at, letter));
+            }
+            at = at.saturating_add(letter.size());
+        }
+        None
+    }
+
+    /// Takes away the letters from one place until another.
+    fn take_letters_away(&mut self, from: usize, until: usize) {
+        let mut at = from;
+        let mut gone = 0u64;
+        while at < until
+            && let Some(letter) = self.letter_from(at)
+        {
+            gone = gone.saturating_add(1);
+            at = at.saturating_add(letter.size());
+        }
+        let rest = self.letters.saturating_sub(at);
+        push_down(self.bytes(), at, from, rest);
+        self.letters = from.saturating_add(rest);
+        self.found_letter = (0, 0);
+        self.ledger.letters = self.ledger.letters.saturating_sub(gone);
+    }
+
+    /// Makes a letter of a report; `false` without room, and then nothing has changed.
+    fn bury(
+        &mut self,
+        (at, record): (usize, Record),
+        reason: &Reason,
+        report: &[u8],
+        when_full: WhenLettersFull,
+    ) -> bool {
+        let share = self.capacity() / 4;
+        let (error_code, text) = (reason.error_code.as_str(), reason.text.as_str());
+        let mut letter = LetterRecord {
+            seq: record.seq,
+            len: report.len(),
+            cause: reason.cause.number(),
+            status: reason.status,
+            error_code: u8::try_from(error_code.len()).unwrap_or(0),
+            text: u8::try_from(text.len()).unwrap_or(0),
+        };
+        // How many make room.
+        let mut until = 0;
+        let too_many = |until: usize, size: usize, letters: usize| {
+            until < letters && letters.saturating_sub(until).saturating_add(size) > share
+        };
+        while too_many(until, letter.size(), self.letters) {
+            if when_full == WhenLettersFull::Hold {
+                return false;
+            }
+            let oldest = self.letter_from(until);
+            until = oldest.map_or(self.letters, |oldest| until.saturating_add(oldest.size()));
+        }
+        let live = self.live().saturating_sub(record.size());
+        let taken = self.letters.saturating_sub(until).saturating_add(live);
+        let free = self.capacity().saturating_sub(taken);
+        if letter.size() > free {
+            letter.text = 0;
+        }
+        if letter.size() > free {
+            letter.error_code = 0;
+        }
+        let size = letter.size();
+        if size > free || self.memory.room(taken.saturating_add(size)).is_none() {
+            return false;
+        }
+        let before = self.ledger.letters;
+        if until > 0 {
+            self.take_letters_away(0, until);
+        }
+        let dropped = before.saturating_sub(self.ledger.letters);
+        self.ledger.letters_dropped = self.ledger.letters_dropped.saturating_add(dropped);
+        self.remove(at, record);
+        if self.head.saturating_sub(self.letters) < size {
+            self.compact(|_, _, _| true);
+            // For some letters more, so that not each has to do this.
+            let more = share.saturating_sub(self.letters);
+            let more = more.min(self.capacity().saturating_sub(self.tail));
+            let more = match self.memory.room(self.tail.saturating_add(more)) {
+                Some(_) => more.max(size),
+                None => size,
+            };
+            let (from, len) = (self.head, self.tail.saturating_sub(self.head));
+            self.head = from.saturating_add(more);
+            self.tail = self.tail.saturating_add(more);
+            push_up(self.bytes(), from, len, more);
+        }
+        let at = self.letters;
+        let bytes = self.bytes();
+        let _ = letter.write(bytes, at);
+        let mut to = at.saturating_add(LETTER);
+        for (text, len) in [(error_code, letter.error_code), (text, letter.text)] {
+            if len > 0 {
+                to = put(bytes, to, text.as_bytes()).unwrap_or(to);
+            }
+        }
+        let _ = put(bytes, to, report);
+        self.letters = at.saturating_add(size);
+        self.ledger.letters = self.ledger.letters.saturating_add(1);
         true
     }
 }
 
 impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
-    type Error = LogError<E>;
+    type Error = E;
 
     fn append(
         &mut self,
         jobs: &JobKeys,
         report: &[u8],
         _: MonoTime,
-    ) -> Result<Ticket, Self::Error> {
+        wall: Option<WallTime>,
+    ) -> Result<Ticket, OutboxError<E>> {
         let record = Record {
             seq: self.ledger.submitted.saturating_add(1),
             len: report.len(),
-            tag: u16::try_from(jobs.len()).unwrap_or(0),
+            keys: u16::try_from(jobs.len()).unwrap_or(0),
+            submitted_at: wall.map_or(NO_TIME, WallTime::unix_ms),
         };
         let size = record.size();
-        if size > self.capacity / 2 || u32::try_from(size).is_err() {
-            return Err(LogError::TooLarge);
+        if size > self.capacity() / 2 || u32::try_from(size).is_err() {
+            return Err(OutboxError::TooLarge);
         }
         if !self.make_room(size, jobs) {
-            return Err(LogError::Full);
+            return Err(OutboxError::Full);
         }
         let start = self.tail;
         self.tail = start.saturating_add(size);
@@ -336,36 +644,103 @@ impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
         let _ = put(bytes, at, report);
         self.waiting = self.waiting.saturating_add(1);
         self.ledger.submitted = record.seq;
+        #[cfg(feature = "alloc")]
+        if let Some(newest) = &mut self.newest {
+            newest.note(record.seq, jobs, |_| ());
+        }
         Ok(Ticket(record.seq))
     }
 
-    fn front(&mut self) -> Result<Option<Front>, Self::Error> {
-        Ok(self.front_record().map(|record| Front {
+    fn next(&mut self, after: Option<Ticket>) -> Result<Option<Waiting>, OutboxError<E>> {
+        let found = self.record_after(after.map_or(0, |ticket| ticket.0));
+        Ok(found.map(|(_, record)| Waiting {
             ticket: Ticket(record.seq),
             len: record.len,
+            submitted_at: (record.submitted_at != NO_TIME)
+                .then_some(WallTime::from_unix_ms(record.submitted_at)),
         }))
     }
 
-    fn read_front(&mut self, buffer: &mut [u8]) -> Result<bool, Self::Error> {
-        let head = self.head;
-        Ok(self.front_record().is_some_and(|record| {
-            let body = head.saturating_add(HEADER);
-            let body = body.saturating_add(record.keys_size());
+    fn job_keys(&mut self, ticket: Ticket) -> Result<JobKeys, OutboxError<E>> {
+        let found = self.record(ticket);
+        Ok(match found {
+            Some((at, record)) => record.job_keys(self.bytes(), at),
+            None => JobKeys::new(),
+        })
+    }
+
+    fn read(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<E>> {
+        let found = self.record(ticket);
+        Ok(found.is_some_and(|(at, record)| {
+            let body = at.saturating_add(record.body());
             put(buffer, 0, part(self.bytes(), body, record.len)).is_some()
         }))
     }
 
-    fn settle_front(&mut self, fate: Fate, _: &[u8]) -> Result<(), Self::Error> {
-        let Some(record) = self.front_record() else {
+    #[cfg(feature = "alloc")]
+    fn is_superseded(&mut self, ticket: Ticket) -> Result<bool, OutboxError<E>> {
+        let Some((at, record)) = self.record(ticket) else {
+            return Ok(false);
+        };
+        let newest = self.take_newest();
+        let keys = record.job_keys(self.bytes(), at);
+        let is_superseded = newest.is_superseded(ticket.0, &keys);
+        self.give_newest_back(newest);
+        Ok(is_superseded)
+    }
+
+    #[cfg(not(feature = "alloc"))]
+    fn is_superseded(&mut self, ticket: Ticket) -> Result<bool, OutboxError<E>> {
+        let Some((at, record)) = self.record(ticket) else {
+            return Ok(false);
+        };
+        // Those of its jobs that are not superseded yet.
+        let mut keys = record.job_keys(self.bytes(), at);
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        let mut at = at.saturating_add(record.size());
+        while !keys.is_empty()
+            && let Some((place, newer)) = self.record_from(at)
+        {
+            let newer_keys = newer.job_keys(self.bytes(), place);
+            keys.retain(|key| {
+                let mut same = newer_keys.iter().filter(|new| new.job_id == key.job_id);
+                !same.any(|new| new.is_final || !key.is_final)
+            });
+            at = place.saturating_add(newer.size());
+        }
+        Ok(keys.is_empty())
+    }
+
+    fn settle(
+        &mut self,
+        ticket: Ticket,
+        fate: Fate,
+        report: &[u8],
+        when_full: WhenLettersFull,
+    ) -> Result<(), OutboxError<E>> {
+        let Some(found) = self.record(ticket) else {
             return Ok(());
         };
-        self.ledger.count(fate);
-        if let Fate::Refused(reason) | Fate::Expired(reason) = fate {
-            self.bury(record, reason);
+        match &fate {
+            Fate::Refused(reason) | Fate::Expired(reason) => {
+                if !self.bury(found, reason, report, when_full) {
+                    return Err(OutboxError::LettersFull);
+                }
+            }
+            Fate::Delivered | Fate::Superseded | Fate::Corrupt => self.remove(found.0, found.1),
         }
-        self.head = self.head.saturating_add(record.size());
-        self.waiting = self.waiting.saturating_sub(1);
+        self.ledger.count(fate);
         Ok(())
+    }
+
+    fn room_ahead(&self) -> usize {
+        usize::MAX
+    }
+
+    fn pin(&mut self, ticket: Option<Ticket>) {
+        self.pinned = ticket.map_or(0, |ticket| ticket.0);
     }
 
     fn waiting(&self) -> u64 {
@@ -376,36 +751,55 @@ impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
         self.ledger
     }
 
-    fn flush(&mut self) -> Result<(), Self::Error> {
+    fn flush(&mut self) -> Result<(), OutboxError<E>> {
         Ok(())
     }
 
-    fn tick(&mut self, _: MonoTime) -> Result<(), Self::Error> {
+    fn tick(&mut self, _: MonoTime) -> Result<(), OutboxError<E>> {
         Ok(())
     }
 
-    fn dead_letter(&mut self, after: Option<Ticket>) -> Result<Option<DeadLetter>, Self::Error> {
-        let after = after.map_or(0, |ticket| ticket.0);
-        let letter = self.find_letter(|record| record.seq > after);
-        Ok(letter.map(|(_, record)| DeadLetter {
-            ticket: Ticket(record.seq),
-            reason: Reason::from_number(record.tag),
-            len: record.len,
+    fn dead_letter(&mut self, after: Option<Ticket>) -> Result<Option<DeadLetter>, OutboxError<E>> {
+        let after = after.and_then(|after| self.letter(after));
+        let at = after.map_or(0, |(at, letter)| at.saturating_add(letter.size()));
+        let Some(letter) = self.letter_from(at) else {
+            return Ok(None);
+        };
+        self.found_letter = (letter.seq, at);
+        Ok(Some(DeadLetter {
+            ticket: Ticket(letter.seq),
+            reason: letter.reason(self.bytes(), at),
+            len: letter.len,
         }))
     }
 
-    fn read_dead_letter(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, Self::Error> {
-        let letter = self.find_letter(|record| record.seq == ticket.0);
-        Ok(letter.is_some_and(|(at, record)| {
-            let body = part(self.bytes(), at.saturating_add(HEADER), record.len);
-            put(buffer, 0, body).is_some()
+    fn find_dead_letter(&mut self, ticket: Ticket) -> Result<Option<DeadLetter>, OutboxError<E>> {
+        let found = self.letter(ticket);
+        Ok(found.map(|(at, letter)| DeadLetter {
+            ticket,
+            reason: letter.reason(self.bytes(), at),
+            len: letter.len,
         }))
     }
 
-    fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), Self::Error> {
-        let kept = self.find_letter(|record| record.seq > ticket.0);
-        let until = kept.map_or(self.letters, |(at, _)| at);
-        self.drop_letters(until);
+    fn read_dead_letter(
+        &mut self,
+        ticket: Ticket,
+        buffer: &mut [u8],
+    ) -> Result<bool, OutboxError<E>> {
+        let found = self.letter(ticket);
+        Ok(found.is_some_and(|(at, letter)| {
+            let body = at.saturating_add(letter.body());
+            put(buffer, 0, part(self.bytes(), body, letter.len)).is_some()
+        }))
+    }
+
+    fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<E>> {
+        let (Forget::One(ticket) | Forget::UpTo(ticket)) = which;
+        if let Some((at, letter)) = self.letter(ticket) {
+            let from = if which == Forget::One(ticket) { at } else { 0 };
+            self.take_letters_away(from, at.saturating_add(letter.size()));
+        }
         Ok(())
     }
 }
