@@ -34,8 +34,9 @@
 //!
 //! Reports of one job arrive in order, so who goes ahead of a report that stays behind must share no job with it, nor with another that
 //! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). Where nobody may go ahead, since only reports of the suspect's own
-//! jobs wait, the next of these is the canary, but not before the suspect had as many attempts as would bury it. If that one is accepted the
-//! older can never be sent any more: it is a dead letter at once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
+//! jobs wait, the next of these is the canary, but not before the suspect had as many attempts as would bury it. The same goes for every other canary
+//! of an outage, since those that may go ahead may all be bad. If that one is accepted the older can never be sent any more: it is a dead letter at
+//! once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
 //! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; each
 //! [`Policy::refuse_after`] rounds the rounds may be one longer, and come that much more seldom.
 //!
@@ -57,7 +58,7 @@ use core::fmt;
 
 use super::aside::{Aside, Asides, Memory, SUSPECTS, Tried, Waits, Walk, share};
 use super::outbox::{
-    DeadLetter, Fate, Forget, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
+    DeadLetter, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
 };
 use super::policy::{Attempt, Backlog, Policy, Verdict, asked_ms, decide, within};
 use super::reason::{Cause, Event, Reason};
@@ -73,6 +74,8 @@ const DOUBTFUL: u32 = 3;
 const DENIED: u32 = 2;
 /// In an outage one wait of so many has a canary, or requests would double.
 const CANARY_EVERY: u32 = 4;
+/// How long ago a failure may be that costs a report its turn. A server that asks for a longer wait hardly means this report.
+const RIGHT_BEFORE_MS: u64 = 10_000;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 /// How many buried suspects are kept for [`Courier::take_buried`].
@@ -272,8 +275,8 @@ pub struct Courier<O, B> {
     tried: Memory,
     /// How far ordinary reports went past those aside.
     walk: Walk,
-    /// The suspect that failed, and waits for what a canary says of it.
-    on_trial: Option<Ticket>,
+    /// The suspect that waits for what a canary says of it, and when it failed.
+    on_trial: Option<(Ticket, MonoTime)>,
     /// The last canary failed.
     outage: bool,
     /// Waits without a canary since the last one.
@@ -282,6 +285,8 @@ pub struct Courier<O, B> {
     passes: u32,
     passes_from: u32,
     round: Round,
+    /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
+    own_is_next: bool,
     failures: u32,
     /// Refusals since something was accepted.
     refusals: u32,
@@ -353,6 +358,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             passes: 0,
             passes_from: 0,
             round: Round::default(),
+            own_is_next: false,
             failures: 0,
             refusals: 0,
             recovering: false,
@@ -658,8 +664,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(Choice::Wait(wait));
         }
         self.bury_again(now);
-        if let Some(suspect) = self.on_trial
-            && let Some(canary) = self.canary(suspect, now)?
+        if let Some((suspect, failed_at)) = self.on_trial
+            && let Some(canary) = self.canary(suspect, failed_at, now)?
         {
             return Ok(Choice::Send(canary));
         }
@@ -744,14 +750,20 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(found)
     }
 
-    /// Walks on to the next report that shares no job with those that stay behind. Those that count as tried right now do not: the suspect
-    /// `failed`, and what followed it in this round.
+    /// Walks on to the next report that shares no job with those that stay behind.
+    ///
+    /// Or, for a suspect that `failed`, to the next of its own jobs: then the suspect itself does not count among those that stay behind, nor does
+    /// what followed it in this round.
     #[inline(never)]
     fn next_on(
         &mut self,
         walk: &mut Walk,
         failed: Option<Ticket>,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let own = match failed {
+            Some(suspect) => self.outbox.job_keys(suspect)?,
+            None => JobKeys::new(),
+        };
         while let Some(waiting) = self.outbox.next(walk.after)? {
             let ticket = waiting.ticket;
             let waits = self.asides.get(ticket).map(|aside| aside.waits);
@@ -769,7 +781,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             let keys = self.outbox.job_keys(ticket)?;
             if is_to_be_buried || (has_failed && !walk.jobs.has_one_of(&keys)) {
                 walk.after = Some(ticket);
-            } else if waits.is_some() || walk.jobs.has_one_of(&keys) {
+            } else if waits.is_some()
+                || walk.jobs.has_one_of(&keys)
+                || (failed.is_some() && !share(&own, &keys))
+            {
                 walk.pass(ticket, &keys);
             } else {
                 return Ok(Some(waiting));
@@ -795,6 +810,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     fn canary(
         &mut self,
         suspect: Ticket,
+        failed_at: MonoTime,
         now: MonoTime,
     ) -> Result<Option<InFlight>, CourierError<O::Error>> {
         let attempts = self
@@ -809,15 +825,21 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if !self.asides.has_room() || self.outbox.room_ahead() == 0 {
             return Ok(None);
         }
-        if let Some(first) = self.ordinary()? {
-            let found = self.pass_over(first)?;
-            return Ok(Some(self.chosen(found, Role::Canary, now)));
+        // An older report is lost if a newer one of its jobs is accepted, so it must have had its chances, the last of them right now.
+        let may_be_overtaken =
+            attempts >= self.policy.refuse_after && now.since(failed_at) <= RIGHT_BEFORE_MS;
+        let first = self.ordinary()?;
+        if may_be_overtaken && (first.is_none() || (self.outage && self.own_is_next)) {
+            let own = self.next_on(&mut { Walk::START }, Some(suspect))?;
+            if let Some(found) = own {
+                return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
+            }
         }
-        if attempts < self.policy.refuse_after {
+        let Some(first) = first else {
             return Ok(None);
-        }
-        let found = self.next_on(&mut { Walk::START }, Some(suspect))?;
-        Ok(found.map(|found| self.chosen(found, Role::OwnCanary, now)))
+        };
+        let found = self.pass_over(first)?;
+        Ok(Some(self.chosen(found, Role::Canary, now)))
     }
 
     /// From the first report that may be a canary on to the one whose turn it is.
@@ -883,7 +905,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return false;
         }
         current.role = Role::Suspect;
-        let every = CANARY_EVERY.saturating_mul(self.depth().saturating_add(1));
+        let each = if self.own_is_next { self.depth() } else { 0 };
+        let every = CANARY_EVERY.saturating_mul(each.saturating_add(1));
         !self.outage || self.waits.saturating_add(1) >= every
     }
 
@@ -919,7 +942,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let on_trial = self.on_trial.take();
         match current.role {
             Role::Canary | Role::OwnCanary => {
-                if let Some(suspect) = on_trial {
+                if let Some((suspect, _)) = on_trial {
                     self.count_against(suspect, now);
                 }
             }
@@ -954,7 +977,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<(), CourierError<O::Error>> {
         let keys = self.outbox.job_keys(accepted)?;
-        if let Some(suspect) = self.on_trial
+        if let Some((suspect, _)) = self.on_trial
             && let Some(aside) = self.asides.get(suspect).copied()
             && aside.waits == Waits::Attempt
             && share(&self.outbox.job_keys(suspect)?, &keys)
@@ -1018,7 +1041,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let doubtful = matches!(kind, Kind::Doubtful | Kind::Denied);
         match current.role {
             Role::Ordinary | Role::Suspect if canary_follows => {
-                self.on_trial = Some(current.tried.ticket);
+                self.on_trial = Some((current.tried.ticket, now));
                 self.waits = 0;
                 self.round.after = None;
                 self.round.left = self.depth();
@@ -1040,6 +1063,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.arm(now, at);
                 if doubtful {
                     self.outage = true;
+                    self.own_is_next = current.role == Role::Canary;
                     match current.role {
                         Role::Canary => {
                             self.passes = self.passes.saturating_mul(2).saturating_add(1)
