@@ -56,6 +56,8 @@ pub(super) struct Aside {
     pub(super) waits: Waits,
     /// Attempts that another report proved to be its own fault.
     pub(super) counted: u32,
+    /// How many rounds there were with a canary of its own jobs.
+    pub(super) rounds: u32,
     /// Failures in a row, for its own back-off.
     pub(super) failures: u32,
     /// Not before then.

@@ -37,8 +37,8 @@
 //! jobs wait, the next of these is the canary, but not before the suspect had as many attempts as would bury it. The same goes for every other canary
 //! of an outage, since those that may go ahead may all be bad. If that one is accepted the older can never be sent any more: it is a dead letter at
 //! once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
-//! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; each
-//! [`Policy::refuse_after`] rounds the rounds may be one longer, and come that much more seldom.
+//! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; after each
+//! [`Policy::refuse_after`] rounds they may be one longer, and come that much more seldom.
 //!
 //! # The state of the node
 //!
@@ -74,8 +74,11 @@ const DOUBTFUL: u32 = 3;
 const DENIED: u32 = 2;
 /// In an outage one wait of so many has a canary, or requests would double.
 const CANARY_EVERY: u32 = 4;
-/// How long ago a failure may be that costs a report its turn. A server that asks for a longer wait hardly means this report.
-const RIGHT_BEFORE_MS: u64 = 10_000;
+/// How long ago the failure may be that costs a report its turn, when the first of its own jobs is sent as canary. That is at once, but for a short
+/// wait that the server asks for; one that asks for a longer wait hardly means this report.
+const RIGHT_BEFORE_MS: u64 = 2_000;
+/// The same for those that follow in a round.
+const ROUND_MS: u64 = 60_000;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 /// How many buried suspects are kept for [`Courier::take_buried`].
@@ -321,14 +324,14 @@ enum Role {
     OwnCanary,
 }
 
-/// Canaries of a suspect's own jobs, one after the other.
+/// The canaries that followed one failure of a suspect.
 #[derive(Clone, Copy, Debug, Default)]
 struct Round {
-    /// How many rounds there were in this outage.
-    count: u32,
+    /// How many.
+    canaries: u32,
     /// How many more may follow in this one.
     left: u32,
-    /// The last that failed in this one.
+    /// The last of the suspect's own jobs that failed in this one.
     after: Option<Ticket>,
 }
 
@@ -826,10 +829,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(None);
         }
         // An older report is lost if a newer one of its jobs is accepted, so it must have had its chances, the last of them right now.
-        let may_be_overtaken =
-            attempts >= self.policy.refuse_after && now.since(failed_at) <= RIGHT_BEFORE_MS;
+        let most = match self.round.after {
+            None => RIGHT_BEFORE_MS,
+            Some(_) => ROUND_MS,
+        };
+        let may_be_overtaken = attempts >= self.policy.refuse_after && now.since(failed_at) <= most;
         let first = self.ordinary()?;
-        if may_be_overtaken && (first.is_none() || (self.outage && self.own_is_next)) {
+        let own_is_next = self.own_is_next || self.round.after.is_some();
+        if may_be_overtaken && (first.is_none() || (self.outage && own_is_next)) {
             let own = self.next_on(&mut { Walk::START }, Some(suspect))?;
             if let Some(found) = own {
                 return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
@@ -905,14 +912,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return false;
         }
         current.role = Role::Suspect;
-        let each = if self.own_is_next { self.depth() } else { 0 };
-        let every = CANARY_EVERY.saturating_mul(each.saturating_add(1));
+        let every = CANARY_EVERY.saturating_mul(self.round.canaries.max(1));
         !self.outage || self.waits.saturating_add(1) >= every
     }
 
     /// How many canaries of the suspect's own jobs may follow the first of a round.
-    fn depth(&self) -> u32 {
-        let (rounds, each) = (self.round.count, self.policy.refuse_after.max(1));
+    fn depth(&self, suspect: Ticket) -> u32 {
+        let rounds = self.asides.get(suspect).map_or(0, |aside| aside.rounds);
+        let each = self.policy.refuse_after.max(1);
         rounds.checked_div(each).unwrap_or(0)
     }
 
@@ -1043,8 +1050,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Role::Ordinary | Role::Suspect if canary_follows => {
                 self.on_trial = Some((current.tried.ticket, now));
                 self.waits = 0;
-                self.round.after = None;
-                self.round.left = self.depth();
+                self.round = Round {
+                    canaries: 0,
+                    left: self.depth(current.tried.ticket),
+                    after: None,
+                };
                 // At once, unless the server asked everybody to wait.
                 self.arm(now, asked);
             }
@@ -1053,33 +1063,43 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.waits = self.waits.saturating_add(u32::from(doubtful));
                 self.arm(now, at);
             }
-            Role::OwnCanary if doubtful && self.round.left > 0 => {
-                self.round.left = self.round.left.saturating_sub(1);
-                self.round.after = Some(current.tried.ticket);
-                self.arm(now, asked);
+            Role::Canary | Role::OwnCanary if doubtful => {
+                self.outage = true;
+                self.round.canaries = self.round.canaries.saturating_add(1);
+                self.own_is_next = current.role == Role::Canary;
+                if current.role == Role::Canary {
+                    self.passes = self.passes.saturating_mul(2).saturating_add(1);
+                } else if self.round.after.is_none()
+                    && let Some((suspect, _)) = self.on_trial
+                    && let Some(aside) = self.asides.get_mut(suspect)
+                {
+                    aside.rounds = aside.rounds.saturating_add(1);
+                }
+                if current.role == Role::OwnCanary && self.round.left > 0 {
+                    self.round.left = self.round.left.saturating_sub(1);
+                    self.round.after = Some(current.tried.ticket);
+                    self.arm(now, asked);
+                } else {
+                    self.end_trial(now, at);
+                }
             }
             Role::Canary | Role::OwnCanary => {
                 self.on_trial = None;
                 self.arm(now, at);
-                if doubtful {
-                    self.outage = true;
-                    self.own_is_next = current.role == Role::Canary;
-                    match current.role {
-                        Role::Canary => {
-                            self.passes = self.passes.saturating_mul(2).saturating_add(1)
-                        }
-                        _ => self.round.count = self.round.count.saturating_add(1),
-                    }
-                    // The oldest is tried next, as soon as anybody is.
-                    let suspects = self.asides.iter_mut();
-                    let suspects = suspects.filter(|aside| aside.waits == Waits::Attempt);
-                    if let Some(oldest) = suspects.min_by_key(|aside| aside.tried.ticket) {
-                        oldest.due = oldest.due.min(at);
-                    }
-                }
             }
         }
         self.keep(current, at, reason, u32::from(kind != Kind::Network));
+    }
+
+    /// No canary was accepted: the oldest suspect is next, when anybody is.
+    fn end_trial(&mut self, now: MonoTime, at: MonoTime) {
+        self.on_trial = None;
+        self.arm(now, at);
+        let suspects = self.asides.iter_mut();
+        let suspects = suspects.filter(|aside| aside.waits == Waits::Attempt);
+        if let Some(oldest) = suspects.min_by_key(|aside| aside.tried.ticket) {
+            oldest.due = oldest.due.min(at);
+        }
     }
 
     /// Remembers a report that is tried again.
@@ -1087,11 +1107,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let tried = current.tried;
         let known = self.asides.get(tried.ticket);
         let before = known.map_or(tried.doubtful.saturating_sub(1), |aside| aside.failures);
-        let counted = known.map_or(0, |aside| aside.counted);
+        let (counted, rounds) = known.map_or((0, 0), |aside| (aside.counted, aside.rounds));
         let aside = Aside {
             tried,
             waits: Waits::Attempt,
             counted,
+            rounds,
             failures: before.saturating_add(failures),
             due,
             reason,
@@ -1141,6 +1162,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             tried,
             waits,
             counted: 0,
+            rounds: 0,
             failures,
             due: now.plus_ms(wait),
             reason,
