@@ -2,7 +2,6 @@
 //!
 //! In virtual time, with the default policy, over an outbox in memory. While nothing is accepted, nothing is buried; a report that only it
 //! is answered badly steps aside, and others go on.
-#![cfg(feature = "alloc")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -15,7 +14,7 @@ mod courier_sim;
 
 use std::collections::BTreeSet;
 
-use courier_sim::{HOUR, Sent, Sim, accepted, outbox};
+use courier_sim::{HOUR, Sent, Sim, accepted, outbox, outbox_of};
 use edge_report::courier::{
     Backlog, Cause, Event, Outbox, OutboxError, Policy, Reason, Ticket, WhenLettersFull,
 };
@@ -547,14 +546,18 @@ fn a_burial_that_fails_loses_nothing_and_stops_nobody() {
         }
         sim.run(24 * HOUR, |_| refusal);
         let status = sim.courier.status();
-        assert_eq!((status.waiting, sim.requests), (100, 6));
+        let most = if cfg!(feature = "alloc") { 6 } else { 4 };
+        assert_eq!((status.waiting, sim.requests), (100, most));
         let (_, reason) = status.last_failure.unwrap();
         assert_eq!(reason.cause, Cause::Failed(error.code()));
         assert!(status.next_attempt.is_some());
         sim.fail_burials(None);
         sim.run(48 * HOUR, accepted);
         let ledger = sim.courier.status().ledger;
-        assert_eq!((ledger.refused, ledger.delivered), (6, 94));
+        assert_eq!(
+            (ledger.refused, ledger.delivered),
+            (most as u64, 100 - most as u64)
+        );
     }
 }
 
@@ -565,8 +568,7 @@ fn letters_that_are_held_stop_their_own_reports_only() {
         when_letters_full: WhenLettersFull::Hold,
         ..Policy::default()
     };
-    let memory = edge_report::courier::RamOutbox::beside(Vec::new(), 4096);
-    let mut sim = Sim::new(policy, courier_sim::Faulty::over(memory), 9);
+    let mut sim = Sim::new(policy, outbox_of(4096), 9);
     for n in 0..12 {
         sim.submit(n);
         sim.run(sim.now + HOUR, |_| refusal);
@@ -588,17 +590,26 @@ fn the_newest_of_each_job_comes_first_with_latest_per_job() {
         start_spread_ms: 0,
         ..Policy::default()
     };
-    let mut sim = Sim::new(policy, outbox(), 10);
-    for n in 0..100_000 {
+    // Without an index each report is compared with those behind it.
+    let count = if cfg!(feature = "alloc") {
+        100_000
+    } else {
+        2_000
+    };
+    let mut sim = Sim::new(policy, outbox_of(32 << 20), 10);
+    for n in 0..count {
         sim.submit(n % 10);
     }
     let start = std::time::Instant::now();
     sim.run(1, accepted);
     assert!(start.elapsed().as_secs() < 20);
     let ledger = sim.courier.status().ledger;
-    assert_eq!((ledger.superseded, ledger.delivered), (99_990, 10));
+    assert_eq!(
+        (ledger.superseded, ledger.delivered),
+        (count as u64 - 10, 10)
+    );
     let sent: BTreeSet<_> = sim.attempts.keys().map(|ticket| ticket.0).collect();
-    assert!(sent.into_iter().eq(99_991..=100_000));
+    assert!(sent.into_iter().eq(count as u64 - 9..=count as u64));
 }
 
 #[test]

@@ -223,6 +223,13 @@ impl Event {
         self
     }
 
+    /// The same with an `error_code`.
+    #[must_use]
+    pub fn with_error_code(mut self, error_code: &str) -> Self {
+        self.reason = self.reason.with_error_code(error_code);
+        self
+    }
+
     /// The same with a wait that the server asks for.
     #[must_use]
     pub const fn with_retry_after_ms(mut self, ms: u64) -> Self {

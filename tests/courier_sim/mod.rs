@@ -32,13 +32,13 @@ impl fmt::Display for Broken {
 
 /// An outbox whose burials can fail.
 pub(crate) struct Faulty {
-    inner: RamOutbox<Vec<u8>, Broken>,
+    inner: RamOutbox<&'static mut [u8], Broken>,
     pub(crate) fails: Cell<Option<OutboxError<Broken>>>,
     pub(crate) failed: usize,
 }
 
 impl Faulty {
-    pub(crate) fn over(inner: RamOutbox<Vec<u8>, Broken>) -> Self {
+    fn over(inner: RamOutbox<&'static mut [u8], Broken>) -> Self {
         Faulty {
             inner,
             fails: Cell::new(None),
@@ -48,7 +48,11 @@ impl Faulty {
 }
 
 pub(crate) fn outbox() -> Faulty {
-    Faulty::over(RamOutbox::beside(Vec::new(), 64 << 20))
+    outbox_of(1 << 20)
+}
+
+pub(crate) fn outbox_of(bytes: usize) -> Faulty {
+    Faulty::over(RamOutbox::beside(vec![0; bytes].leak(), bytes))
 }
 
 type Done<T> = Result<T, OutboxError<Broken>>;
@@ -135,7 +139,7 @@ pub(crate) fn accepted(_: &Sent) -> Event {
 }
 
 pub(crate) struct Sim {
-    pub(crate) courier: Courier<Faulty, Vec<u8>>,
+    pub(crate) courier: Courier<Faulty, [u8; 1024]>,
     pub(crate) now: u64,
     pub(crate) requests: usize,
     pub(crate) attempts: BTreeMap<Ticket, u32>,
@@ -148,7 +152,7 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn new(policy: Policy, outbox: Faulty, seed: u64) -> Self {
         Sim {
-            courier: Courier::new(outbox, Vec::new(), policy, MonoTime(0), 0),
+            courier: Courier::new(outbox, [0; 1024], policy, MonoTime(0), 0),
             now: 0,
             requests: 0,
             attempts: BTreeMap::new(),
