@@ -307,6 +307,7 @@ proptest! {
         // The memory sets the limit.
         run([0xa5; CAPACITY], CAPACITY * 4, &ops);
         run(&mut [0xa5; CAPACITY + 1][..], CAPACITY, &ops);
+        #[cfg(feature = "alloc")]
         run(Vec::new(), CAPACITY, &ops);
     }
 }
