@@ -278,8 +278,7 @@ pub struct Courier<O, B> {
     tried: Memory,
     /// How far ordinary reports went past those aside.
     walk: Walk,
-    /// The suspect that waits for what a canary says of it, and when it failed.
-    on_trial: Option<(Ticket, MonoTime)>,
+    on_trial: Option<Trial>,
     /// The last canary failed.
     outage: bool,
     /// Waits without a canary since the last one.
@@ -322,6 +321,15 @@ enum Role {
     Canary,
     /// A canary of the suspect's own jobs.
     OwnCanary,
+}
+
+/// A suspect that waits for what a canary says of it.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    suspect: Ticket,
+    failed_at: MonoTime,
+    /// No canary waited when it failed.
+    is_late: bool,
 }
 
 /// The canaries that followed one failure of a suspect.
@@ -667,10 +675,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(Choice::Wait(wait));
         }
         self.bury_again(now);
-        if let Some((suspect, failed_at)) = self.on_trial
-            && let Some(canary) = self.canary(suspect, failed_at, now)?
+        if let Some(trial) = self.on_trial
+            && let Some(canary) = self.canary(trial, now)?
         {
             return Ok(Choice::Send(canary));
+        }
+        if let Some(trial) = &mut self.on_trial {
+            trial.is_late = true;
         }
         while let Some(suspect) = self.due(now) {
             if let Some(waiting) = self.still_waits(suspect)? {
@@ -812,10 +823,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     #[inline(never)]
     fn canary(
         &mut self,
-        suspect: Ticket,
-        failed_at: MonoTime,
+        trial: Trial,
         now: MonoTime,
     ) -> Result<Option<InFlight>, CourierError<O::Error>> {
+        let suspect = trial.suspect;
         let attempts = self
             .asides
             .suspects()
@@ -833,7 +844,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             None => RIGHT_BEFORE_MS,
             Some(_) => ROUND_MS,
         };
-        let may_be_overtaken = attempts >= self.policy.refuse_after && now.since(failed_at) <= most;
+        let may_be_overtaken = !trial.is_late
+            && attempts >= self.policy.refuse_after
+            && now.since(trial.failed_at) <= most;
         let first = self.ordinary()?;
         let own_is_next = self.own_is_next || self.round.after.is_some();
         if may_be_overtaken && (first.is_none() || (self.outage && own_is_next)) {
@@ -949,8 +962,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let on_trial = self.on_trial.take();
         match current.role {
             Role::Canary | Role::OwnCanary => {
-                if let Some((suspect, _)) = on_trial {
-                    self.count_against(suspect, now);
+                if let Some(trial) = on_trial {
+                    self.count_against(trial.suspect, now);
                 }
             }
             Role::Ordinary | Role::Suspect => (self.passes, self.passes_from) = (0, 0),
@@ -984,7 +997,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<(), CourierError<O::Error>> {
         let keys = self.outbox.job_keys(accepted)?;
-        if let Some((suspect, _)) = self.on_trial
+        if let Some(Trial { suspect, .. }) = self.on_trial
             && let Some(aside) = self.asides.get(suspect).copied()
             && aside.waits == Waits::Attempt
             && share(&self.outbox.job_keys(suspect)?, &keys)
@@ -1048,7 +1061,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let doubtful = matches!(kind, Kind::Doubtful | Kind::Denied);
         match current.role {
             Role::Ordinary | Role::Suspect if canary_follows => {
-                self.on_trial = Some((current.tried.ticket, now));
+                self.on_trial = Some(Trial {
+                    suspect: current.tried.ticket,
+                    failed_at: now,
+                    is_late: false,
+                });
                 self.waits = 0;
                 self.round = Round {
                     canaries: 0,
@@ -1070,7 +1087,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 if current.role == Role::Canary {
                     self.passes = self.passes.saturating_mul(2).saturating_add(1);
                 } else if self.round.after.is_none()
-                    && let Some((suspect, _)) = self.on_trial
+                    && let Some(Trial { suspect, .. }) = self.on_trial
                     && let Some(aside) = self.asides.get_mut(suspect)
                 {
                     aside.rounds = aside.rounds.saturating_add(1);

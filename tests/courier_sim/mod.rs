@@ -129,7 +129,6 @@ impl Outbox for Faulty {
 /// A report that is sent.
 pub(crate) struct Sent {
     pub(crate) ticket: Ticket,
-    pub(crate) job: i64,
     pub(crate) now: u64,
     pub(crate) clock_offset_ms: i64,
 }
@@ -144,8 +143,9 @@ pub(crate) struct Sim {
     pub(crate) requests: usize,
     pub(crate) attempts: BTreeMap<Ticket, u32>,
     pub(crate) buried: Vec<(Ticket, Reason)>,
-    jobs: Vec<i64>,
-    accepted: Vec<Ticket>,
+    pub(crate) jobs: Vec<Vec<i64>>,
+    /// When each was accepted.
+    pub(crate) accepted: Vec<(Ticket, u64)>,
     random: u64,
 }
 
@@ -172,15 +172,21 @@ impl Sim {
     }
 
     pub(crate) fn submit(&mut self, job: i64) -> Ticket {
-        let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(job + 1)];
+        self.submit_jobs(&[job])
+    }
+
+    /// A report on these jobs; on one without an id if there is none.
+    pub(crate) fn submit_jobs(&mut self, ids: &[i64]) -> Ticket {
+        let job = Job::new(JobStatus::Running, 1_591_104_868_201);
+        let mut jobs: Vec<_> = ids.iter().map(|id| job.with_job_id(id + 1)).collect();
+        if jobs.is_empty() {
+            jobs.push(job);
+        }
         let report = Report::new("id", &jobs);
-        let ticket = self
-            .courier
-            .submit(&report, MonoTime(self.now), None)
-            .unwrap();
-        self.jobs.push(job + 1);
-        assert_eq!(ticket.0, self.jobs.len() as u64);
-        ticket
+        let ticket = self.courier.submit(&report, MonoTime(self.now), None);
+        self.jobs.push(ids.to_vec());
+        assert_eq!(ticket.unwrap().0, self.jobs.len() as u64);
+        Ticket(self.jobs.len() as u64)
     }
 
     /// Until nothing waits, or then.
@@ -199,7 +205,6 @@ impl Sim {
                 }
                 Step::Send(parcel) => Sent {
                     ticket: parcel.ticket,
-                    job: self.jobs[parcel.ticket.0 as usize - 1],
                     now: self.now,
                     clock_offset_ms: parcel.clock_offset_ms,
                 },
@@ -212,7 +217,7 @@ impl Sim {
                 .courier
                 .settle(sent.ticket, event, MonoTime(self.now), entropy);
             match verdict.unwrap() {
-                Verdict::Delivered => self.accepted.push(sent.ticket),
+                Verdict::Delivered => self.accepted.push((sent.ticket, self.now)),
                 verdict => assert_eq!(verdict.reason(), Some(&event.reason)),
             }
             while let Some(buried) = self.courier.take_buried() {
@@ -224,10 +229,11 @@ impl Sim {
     /// What was accepted of each job came in order, and all adds up.
     pub(crate) fn check_order(&self) {
         let mut last = BTreeMap::new();
-        for ticket in &self.accepted {
-            let job = self.jobs[ticket.0 as usize - 1];
-            if let Some(before) = last.insert(job, *ticket) {
-                assert!(before < *ticket, "{ticket} after {before}");
+        for (ticket, _) in &self.accepted {
+            for job in &self.jobs[ticket.0 as usize - 1] {
+                if let Some(before) = last.insert(*job, *ticket) {
+                    assert!(before <= *ticket, "{ticket} after {before}");
+                }
             }
         }
         let status = self.courier.status();
