@@ -772,12 +772,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     fn next_on(
         &mut self,
         walk: &mut Walk,
-        failed: Option<Ticket>,
+        failed: Option<(Ticket, &JobKeys)>,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
-        let own = match failed {
-            Some(suspect) => self.outbox.job_keys(suspect)?,
-            None => JobKeys::new(),
-        };
         while let Some(waiting) = self.outbox.next(walk.after)? {
             let ticket = waiting.ticket;
             let waits = self.asides.get(ticket).map(|aside| aside.waits);
@@ -786,28 +782,57 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     // Its jobs are free.
                     *walk = Walk::START;
                 }
-                continue;
-            }
-            let is_to_be_buried = waits.is_some_and(|waits| waits != Waits::Attempt);
-            let in_round = || self.round.after.is_some_and(|after| ticket <= after);
-            let has_failed =
-                failed.is_some_and(|suspect| ticket == suspect || (waits.is_none() && in_round()));
-            let keys = self.outbox.job_keys(ticket)?;
-            if is_to_be_buried || (has_failed && !walk.jobs.has_one_of(&keys)) {
-                walk.after = Some(ticket);
-            } else if waits.is_some()
-                || walk.jobs.has_one_of(&keys)
-                || (failed.is_some() && !share(&own, &keys))
-            {
-                walk.pass(ticket, &keys);
-            } else {
+            } else if self.may_go(walk, ticket, waits, failed)? {
                 return Ok(Some(waiting));
             }
         }
         Ok(None)
     }
 
+    /// Whether it is this one's turn; if not, it is passed over.
+    #[inline(never)] // its keys must not lie on the stack all the time
+    fn may_go(
+        &mut self,
+        walk: &mut Walk,
+        ticket: Ticket,
+        waits: Option<Waits>,
+        failed: Option<(Ticket, &JobKeys)>,
+    ) -> Result<bool, CourierError<O::Error>> {
+        let is_to_be_buried = waits.is_some_and(|waits| waits != Waits::Attempt);
+        let in_round = || self.round.after.is_some_and(|after| ticket <= after);
+        let has_failed =
+            failed.is_some_and(|(suspect, _)| ticket == suspect || (waits.is_none() && in_round()));
+        let keys = self.outbox.job_keys(ticket)?;
+        if is_to_be_buried || (has_failed && !walk.jobs.has_one_of(&keys)) {
+            walk.after = Some(ticket);
+            return Ok(false);
+        }
+        let is_other = failed.is_some_and(|(_, own)| !share(own, &keys));
+        if waits.is_some() || walk.jobs.has_one_of(&keys) || is_other {
+            walk.pass(ticket, &keys);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The next report of the suspect's own jobs that may be a canary.
+    #[inline(never)] // as above
+    fn own_canary(&mut self, suspect: Ticket) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let own = self.outbox.job_keys(suspect)?;
+        self.next_on(&mut { Walk::START }, Some((suspect, &own)))
+    }
+
+    #[inline(never)] // as above
+    fn shares_with(
+        &mut self,
+        ticket: Ticket,
+        keys: &JobKeys,
+    ) -> Result<bool, CourierError<O::Error>> {
+        Ok(share(&self.outbox.job_keys(ticket)?, keys))
+    }
+
     /// Drops a report that newer ones supersede, if the policy says so. Whether it did.
+    #[inline(never)]
     fn drop_superseded(&mut self, ticket: Ticket) -> Result<bool, CourierError<O::Error>> {
         if self.policy.backlog == Backlog::KeepAll || !self.outbox.is_superseded(ticket)? {
             return Ok(false);
@@ -850,8 +875,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let first = self.ordinary()?;
         let own_is_next = self.own_is_next || self.round.after.is_some();
         if may_be_overtaken && (first.is_none() || (self.outage && own_is_next)) {
-            let own = self.next_on(&mut { Walk::START }, Some(suspect))?;
-            if let Some(found) = own {
+            if let Some(found) = self.own_canary(suspect)? {
                 return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
             }
         }
@@ -863,14 +887,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// From the first report that may be a canary on to the one whose turn it is.
+    #[inline(never)]
     fn pass_over(&mut self, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
         while self.passes > 0 {
             let mut walk = self.walk;
             let mut found = first;
             let mut passed = 0;
             while passed < self.passes {
-                let keys = self.outbox.job_keys(found.ticket)?;
-                walk.pass(found.ticket, &keys);
+                self.pass(&mut walk, found.ticket)?;
                 let Some(next) = self.next_on(&mut walk, None)? else {
                     break;
                 };
@@ -886,6 +910,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.passes = self.passes_from;
         }
         Ok(first)
+    }
+
+    #[inline(never)] // as above
+    fn pass(&mut self, walk: &mut Walk, ticket: Ticket) -> Result<(), CourierError<O::Error>> {
+        walk.pass(ticket, &self.outbox.job_keys(ticket)?);
+        Ok(())
     }
 
     fn parcel(&mut self, current: InFlight) -> Step<'_> {
@@ -1000,7 +1030,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if let Some(Trial { suspect, .. }) = self.on_trial
             && let Some(aside) = self.asides.get(suspect).copied()
             && aside.waits == Waits::Attempt
-            && share(&self.outbox.job_keys(suspect)?, &keys)
+            && self.shares_with(suspect, &keys)?
         {
             let mut reason = aside.reason;
             reason.cause = Cause::Failed(Code::Overtaken);
@@ -1013,7 +1043,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             && ticket <= last
         {
             walked = Some(ticket);
-            if self.asides.get(ticket).is_some() || !share(&self.outbox.job_keys(ticket)?, &keys) {
+            if self.asides.get(ticket).is_some() || !self.shares_with(ticket, &keys)? {
                 continue;
             }
             let reason = Reason::failed(Code::Overtaken);

@@ -152,15 +152,29 @@ impl Record {
         self.body().saturating_add(self.len)
     }
 
-    fn job_keys(&self, bytes: &[u8], at: usize) -> JobKeys {
+    /// Its job keys, as they lie there.
+    fn keys<'m>(&self, bytes: &'m [u8], at: usize) -> impl Iterator<Item = JobKey> + use<'m> {
         let keys = part(bytes, at.saturating_add(HEADER), self.keys_size());
         let (keys, _) = keys.as_chunks::<KEY>();
+        keys.iter().map(|[id @ .., is_final]| JobKey {
+            job_id: i64::from_le_bytes(*id),
+            is_final: *is_final != 0,
+        })
+    }
+
+    #[inline(never)] // for the stack of a full outbox
+    fn note_in(&self, newest: &mut Newest, bytes: &[u8], at: usize) {
+        newest.note(self.seq, &self.job_keys(bytes, at), |_| ());
+    }
+
+    #[inline(never)] // as above
+    fn forget_in(&self, newest: &mut Newest, bytes: &[u8], at: usize) {
+        newest.forget(self.seq, &self.job_keys(bytes, at));
+    }
+
+    fn job_keys(&self, bytes: &[u8], at: usize) -> JobKeys {
         let mut all = JobKeys::new();
-        for [id @ .., is_final] in keys {
-            let key = JobKey {
-                job_id: i64::from_le_bytes(*id),
-                is_final: *is_final != 0,
-            };
+        for key in self.keys(bytes, at) {
             // There are no more than fit.
             let _ = all.push(key);
         }
@@ -408,8 +422,7 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         let mut newest = Newest::new();
         let mut at = self.head;
         while let Some((place, record)) = self.record_from(at) {
-            let keys = record.job_keys(self.bytes(), place);
-            newest.note(record.seq, &keys, |_| ());
+            record.note_in(&mut newest, self.bytes(), place);
             at = place.saturating_add(record.size());
         }
         newest
@@ -444,23 +457,22 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         let wanted = needed.max(self.capacity() / 8);
         let mut newest = self.take_newest();
         let pinned = self.pinned;
-        let is_superseded = |newest: &Newest, keys: &JobKeys, seq: u64| {
-            let by_that = |key: &JobKey| {
+        let is_superseded = |newest: &Newest, bytes: &[u8], at: usize, record: &Record| {
+            let by_that = |key: JobKey| {
                 let mut same = to_come.iter().filter(|new| new.job_id == key.job_id);
                 same.any(|new| new.is_final || !key.is_final)
             };
-            let mut jobs = keys.iter();
-            !keys.is_empty()
-                && seq != pinned
-                && jobs.all(|key| newest.supersedes(*key, seq) || by_that(key))
+            let mut keys = record.keys(bytes, at);
+            record.keys > 0
+                && record.seq != pinned
+                && keys.all(|key| newest.supersedes(key, record.seq) || by_that(key))
         };
         let mut to_free = 0usize;
         let mut at = self.head;
         while free.saturating_add(to_free) < needed
             && let Some((place, record)) = self.record_from(at)
         {
-            let keys = record.job_keys(self.bytes(), place);
-            if is_superseded(&newest, &keys, record.seq) {
+            if is_superseded(&newest, self.bytes(), place, &record) {
                 to_free = to_free.saturating_add(record.size());
             }
             at = place.saturating_add(record.size());
@@ -475,10 +487,9 @@ impl<M: Scratch, E> RamOutbox<M, E> {
             if freed >= wanted {
                 return true;
             }
-            let keys = record.job_keys(bytes, at);
-            let drops = is_superseded(&newest, &keys, record.seq);
+            let drops = is_superseded(&newest, bytes, at, record);
             if drops {
-                newest.forget(record.seq, &keys);
+                record.forget_in(&mut newest, bytes, at);
                 freed = freed.saturating_add(record.size());
                 dropped = dropped.saturating_add(1);
             }
@@ -694,23 +705,22 @@ impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
         let Some((at, record)) = self.record(ticket) else {
             return Ok(false);
         };
-        // Those of its jobs that are not superseded yet.
-        let mut keys = record.job_keys(self.bytes(), at);
-        if keys.is_empty() {
-            return Ok(false);
-        }
-        let mut at = at.saturating_add(record.size());
-        while !keys.is_empty()
-            && let Some((place, newer)) = self.record_from(at)
-        {
-            let newer_keys = newer.job_keys(self.bytes(), place);
-            keys.retain(|key| {
-                let mut same = newer_keys.iter().filter(|new| new.job_id == key.job_id);
-                !same.any(|new| new.is_final || !key.is_final)
-            });
-            at = place.saturating_add(newer.size());
-        }
-        Ok(keys.is_empty())
+        let tail = self.tail;
+        let bytes = self.bytes();
+        let says_more = |key: JobKey| {
+            let mut at = at.saturating_add(record.size());
+            while at < tail
+                && let Some(newer) = Record::read(bytes, at)
+            {
+                let mut same = newer.keys(bytes, at).filter(|new| new.job_id == key.job_id);
+                if same.any(|new| new.is_final || !key.is_final) {
+                    return true;
+                }
+                at = at.saturating_add(newer.size());
+            }
+            false
+        };
+        Ok(record.keys > 0 && record.keys(bytes, at).all(says_more))
     }
 
     fn settle(
