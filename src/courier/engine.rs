@@ -874,10 +874,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             && now.since(trial.failed_at) <= most;
         let first = self.ordinary()?;
         let own_is_next = self.own_is_next || self.round.after.is_some();
-        if may_be_overtaken && (first.is_none() || (self.outage && own_is_next)) {
-            if let Some(found) = self.own_canary(suspect)? {
-                return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
-            }
+        if may_be_overtaken
+            && (first.is_none() || (self.outage && own_is_next))
+            && let Some(found) = self.own_canary(suspect)?
+        {
+            return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
         }
         let Some(first) = first else {
             return Ok(None);
