@@ -14,9 +14,10 @@ use std::convert::Infallible;
 use std::fmt;
 
 use edge_report::courier::{
-    Courier, DeadLetter, Event, Fate, Front, JobKeys, Ledger, Outbox, Policy, Step, Ticket,
+    Courier, DeadLetter, Event, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Policy, Step,
+    Ticket, Waiting, WhenLettersFull,
 };
-use edge_report::{MonoTime, Outcome};
+use edge_report::{MonoTime, Outcome, WallTime};
 
 /// What the default policy may ask of the receiver in any one second, in capacities, once the link is back.
 const PEAK: f64 = 1.5;
@@ -84,7 +85,10 @@ struct Counter {
     from: u64,
     to_come: u64,
     submitted: u64,
-    delivered: u64,
+    /// The oldest that waits is the one after this.
+    front: u64,
+    /// Delivered behind that one.
+    ahead: Vec<u64>,
 }
 
 impl Counter {
@@ -94,6 +98,10 @@ impl Counter {
         self.at_start + come.min(self.to_come)
     }
 
+    fn delivered(&self) -> u64 {
+        self.front + self.ahead.len() as u64
+    }
+
     /// When the next one comes.
     fn next_at(&self) -> Option<u64> {
         let come = self.submitted - self.at_start;
@@ -101,58 +109,88 @@ impl Counter {
     }
 }
 
+type Done<T> = Result<T, OutboxError<Infallible>>;
+
 impl Outbox for Counter {
     type Error = Infallible;
 
-    fn append(&mut self, _: &JobKeys, _: &[u8], _: MonoTime) -> Result<Ticket, Infallible> {
+    fn append(&mut self, _: &JobKeys, _: &[u8], _: MonoTime, _: Option<WallTime>) -> Done<Ticket> {
         panic!("reports come by themselves")
     }
 
-    fn front(&mut self) -> Result<Option<Front>, Infallible> {
-        let ticket = Ticket(self.delivered + 1);
-        Ok((self.waiting() > 0).then_some(Front { ticket, len: 0 }))
+    fn next(&mut self, after: Option<Ticket>) -> Done<Option<Waiting>> {
+        let after = after.map_or(self.front, |after| after.0.max(self.front));
+        let found = (after + 1..=self.submitted).find(|number| !self.ahead.contains(number));
+        Ok(found.map(|number| Waiting {
+            ticket: Ticket(number),
+            len: 0,
+            submitted_at: None,
+        }))
     }
 
-    fn read_front(&mut self, _: &mut [u8]) -> Result<bool, Infallible> {
+    /// Each is of another job.
+    fn job_keys(&mut self, _: Ticket) -> Done<JobKeys> {
+        Ok(JobKeys::new())
+    }
+
+    fn read(&mut self, _: Ticket, _: &mut [u8]) -> Done<bool> {
         Ok(true)
     }
 
-    fn settle_front(&mut self, fate: Fate, _: &[u8]) -> Result<(), Infallible> {
+    fn is_superseded(&mut self, _: Ticket) -> Done<bool> {
+        Ok(false)
+    }
+
+    fn settle(&mut self, ticket: Ticket, fate: Fate, _: &[u8], _: WhenLettersFull) -> Done<()> {
         assert_eq!(fate, Fate::Delivered);
-        self.delivered += 1;
+        self.ahead.push(ticket.0);
+        while let Some(place) = self.ahead.iter().position(|n| *n == self.front + 1) {
+            self.ahead.swap_remove(place);
+            self.front += 1;
+        }
         Ok(())
     }
 
+    fn room_ahead(&self) -> usize {
+        usize::MAX
+    }
+
+    fn pin(&mut self, _: Option<Ticket>) {}
+
     fn waiting(&self) -> u64 {
-        self.submitted - self.delivered
+        self.submitted - self.delivered()
     }
 
     fn ledger(&self) -> Ledger {
         Ledger {
             submitted: self.submitted,
-            delivered: self.delivered,
+            delivered: self.delivered(),
             ..Ledger::default()
         }
     }
 
-    fn flush(&mut self) -> Result<(), Infallible> {
+    fn flush(&mut self) -> Done<()> {
         Ok(())
     }
 
-    fn tick(&mut self, now: MonoTime) -> Result<(), Infallible> {
+    fn tick(&mut self, now: MonoTime) -> Done<()> {
         self.submitted = self.submitted_at(now.0);
         Ok(())
     }
 
-    fn dead_letter(&mut self, _: Option<Ticket>) -> Result<Option<DeadLetter>, Infallible> {
+    fn dead_letter(&mut self, _: Option<Ticket>) -> Done<Option<DeadLetter>> {
         Ok(None)
     }
 
-    fn read_dead_letter(&mut self, _: Ticket, _: &mut [u8]) -> Result<bool, Infallible> {
+    fn find_dead_letter(&mut self, _: Ticket) -> Done<Option<DeadLetter>> {
+        Ok(None)
+    }
+
+    fn read_dead_letter(&mut self, _: Ticket, _: &mut [u8]) -> Done<bool> {
         Ok(false)
     }
 
-    fn forget_dead_letters(&mut self, _: Ticket) -> Result<(), Infallible> {
+    fn forget_dead_letters(&mut self, _: Forget) -> Done<()> {
         Ok(())
     }
 }
@@ -270,7 +308,8 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
                 from: scenario.reports_from + rng.below(INTERVAL),
                 to_come: BACKLOG - scenario.waiting + MORE,
                 submitted: 0,
-                delivered: 0,
+                front: 0,
+                ahead: Vec::new(),
             };
             let backlog = outbox.submitted_at(scenario.link_from);
             wheel.add(agent, start);
@@ -293,29 +332,22 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
         drained.resize(load.len(), 0);
 
         if let Some((ticket, event)) = agent.in_flight.take() {
-            let before = agent.courier.outbox().delivered;
+            let before = agent.courier.outbox().delivered();
             let courier = &mut agent.courier;
             courier
                 .settle(ticket, event, MonoTime(now), entropy(&mut rng))
                 .unwrap();
-            let after = courier.outbox().delivered.min(agent.backlog);
+            let after = courier.outbox().delivered().min(agent.backlog);
             drained[second] += after.saturating_sub(before);
         }
         let due = match agent.courier.next(MonoTime(now)).unwrap() {
             Step::Wait(ms) => Some(now + ms),
             Step::Idle => agent.courier.outbox().next_at(),
             Step::Send(parcel) => {
-                let mut answer = |outcome, status| {
-                    let event = Event::Answered {
-                        outcome,
-                        status,
-                        retry_after_ms: None,
-                        clock_skew_ms: None,
-                    };
-                    (event, 20 + rng.below(60))
-                };
+                let mut answer =
+                    |outcome, status| (Event::answered(outcome, status), 20 + rng.below(60));
                 let (event, after) = if now < scenario.link_from {
-                    (Event::NotSent, 5)
+                    (Event::NOT_SENT, 5)
                 } else {
                     load[second] += 1;
                     if load[second] <= capacity {
@@ -334,7 +366,7 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
     }
 
     let total = (BACKLOG + MORE) * agents as u64;
-    let delivered: u64 = fleet.iter().map(|a| a.courier.outbox().delivered).sum();
+    let delivered: u64 = fleet.iter().map(|a| a.courier.outbox().delivered()).sum();
     assert_eq!(delivered, total, "everything is delivered");
     let backlog: u64 = fleet.iter().map(|agent| agent.backlog).sum();
     let until = |percent: u64| {

@@ -209,10 +209,11 @@ fn one_exchange() {
     });
 }
 
-/// Until it is full, drops what is superseded and refuses what it has no room for.
+/// Until it is full, drops what is superseded and refuses what it has no room for. Its index of jobs is all that it takes from the heap.
 #[test]
 fn a_courier_in_memory() {
-    let superseded = no_heap("a courier", "2,000 reports", || {
+    let mut superseded = 0;
+    let info = measure(|| {
         let policy = Policy {
             start_spread_ms: 0,
             ..Policy::default()
@@ -223,28 +224,26 @@ fn a_courier_in_memory() {
             let job = Job::new(JobStatus::Running, 1_591_104_868_201);
             let jobs = [job.with_job_id(1 + i64::from(n % 7))];
             let report = Report::new("id", &jobs).with_topic("topic");
-            courier.submit(&report, MonoTime(0)).unwrap();
+            courier.submit(&report, MonoTime(0), None).unwrap();
             if n % 3 == 0
                 && let Step::Send(parcel) = courier.next(MonoTime(u64::from(n))).unwrap()
             {
                 let ticket = parcel.ticket;
-                let (outcome, status) = match n % 2 {
-                    0 => (Outcome::Accepted, 200),
-                    _ => (Outcome::Refused, 400),
-                };
-                let event = Event::Answered {
-                    outcome,
-                    status,
-                    retry_after_ms: None,
-                    clock_skew_ms: None,
+                let event = match n % 2 {
+                    0 => Event::answered(Outcome::Accepted, 200),
+                    _ => Event::answered(Outcome::Refused, 400),
                 };
                 courier.settle(ticket, event, MonoTime(0), 0).unwrap();
             }
             if n % 100 == 0 {
-                courier.resubmit_dead_letter(MonoTime(0)).unwrap();
+                courier
+                    .resubmit_dead_letter(None, MonoTime(0), None)
+                    .unwrap();
             }
         }
-        courier.status().ledger.superseded
+        superseded = courier.status().ledger.superseded;
     });
     assert!(superseded > 1_000);
+    // Seven jobs, and as many reports that are the newest of one.
+    assert!(info.bytes_max < 2_000, "{info:?}");
 }

@@ -1,5 +1,4 @@
 //! The outbox in memory against a plain queue, to the byte: any order of calls, in an array, a slice and a growing `Vec`.
-#![cfg(feature = "alloc")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -9,10 +8,11 @@
 
 use std::collections::VecDeque;
 
-use edge_report::MonoTime;
 use edge_report::courier::{
-    Fate, JobKey, JobKeys, Ledger, LogError, Outbox, RamOutbox, Reason, Scratch, Ticket,
+    Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, RamOutbox, Reason, Scratch, Ticket,
+    WhenLettersFull,
 };
+use edge_report::{MonoTime, Outcome, WallTime};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -21,9 +21,11 @@ const CAPACITY: usize = 1000;
 #[derive(Clone, Debug)]
 enum Op {
     Append(Vec<(i64, bool)>, usize),
-    Settle(Fate),
-    /// Up to the letter of this place.
-    Forget(usize),
+    /// The one of this place, of those that wait; by this policy of letters.
+    Settle(usize, Fate, WhenLettersFull),
+    /// The letter of this place, or all up to it.
+    Forget(usize, bool),
+    Pin(usize),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -31,12 +33,18 @@ struct Entry {
     seq: u64,
     keys: Vec<(i64, bool)>,
     bytes: Vec<u8>,
+    time: Option<WallTime>,
 }
 
 impl Entry {
     fn size(&self) -> usize {
-        14 + 9 * self.keys.len() + self.bytes.len()
+        22 + 9 * self.keys.len() + self.bytes.len()
     }
+}
+
+fn letter_size((entry, reason): &(Entry, Reason)) -> usize {
+    let texts = reason.error_code.as_str().len() + reason.text.as_str().len();
+    18 + texts + entry.bytes.len()
 }
 
 #[derive(Default)]
@@ -44,13 +52,12 @@ struct Model {
     waiting: VecDeque<Entry>,
     letters: VecDeque<(Entry, Reason)>,
     ledger: Ledger,
-    letters_dropped: u64,
+    pinned: u64,
 }
 
 impl Model {
     fn letters_size(&self) -> usize {
-        let each = |(entry, _): &(Entry, Reason)| 14 + entry.bytes.len();
-        self.letters.iter().map(each).sum()
+        self.letters.iter().map(letter_size).sum()
     }
 
     fn free(&self) -> usize {
@@ -59,15 +66,15 @@ impl Model {
     }
 
     /// Whether newer reports say more of each job of the one at `index`.
-    fn is_superseded(&self, index: usize, to_come: &Entry) -> bool {
+    fn is_superseded(&self, index: usize, to_come: Option<&Entry>) -> bool {
         let entry = &self.waiting[index];
-        let newer = || self.waiting.iter().skip(index + 1).chain([to_come]);
+        let newer = || self.waiting.iter().skip(index + 1).chain(to_come);
         let says_more = |(id, is_final): &(i64, bool)| {
             let keys = newer().flat_map(|entry| &entry.keys);
             keys.clone()
                 .any(|(other, last)| other == id && (*last || !is_final))
         };
-        index > 0 && !entry.keys.is_empty() && entry.keys.iter().all(says_more)
+        !entry.keys.is_empty() && entry.keys.iter().all(says_more)
     }
 
     fn append(&mut self, entry: Entry) -> Result<u64, &'static str> {
@@ -77,7 +84,8 @@ impl Model {
         }
         if size > self.free() {
             let superseded: Vec<usize> = (0..self.waiting.len())
-                .filter(|index| self.is_superseded(*index, &entry))
+                .filter(|index| self.waiting[*index].seq != self.pinned)
+                .filter(|index| self.is_superseded(*index, Some(&entry)))
                 .collect();
             let freed: usize = superseded.iter().map(|i| self.waiting[*i].size()).sum();
             if self.free() + freed < size {
@@ -97,27 +105,48 @@ impl Model {
         Ok(self.ledger.submitted)
     }
 
-    fn settle(&mut self, fate: Fate) {
-        let Some(entry) = self.waiting.pop_front() else {
-            return;
-        };
+    fn settle(&mut self, place: usize, fate: Fate, when_full: WhenLettersFull) -> bool {
+        if let Fate::Refused(mut reason) | Fate::Expired(mut reason) = fate {
+            let entry = self.waiting[place].clone();
+            let share = CAPACITY / 4;
+            let mut letter = (entry, reason);
+            let size = letter_size(&letter);
+            if when_full == WhenLettersFull::Hold
+                && !self.letters.is_empty()
+                && self.letters_size() + size > share
+            {
+                return false;
+            }
+            self.waiting.remove(place);
+            while !self.letters.is_empty() && self.letters_size() + size > share {
+                self.letters.pop_front();
+                self.ledger.letters_dropped += 1;
+            }
+            if letter_size(&letter) > self.free() {
+                reason.text = Default::default();
+                letter.1 = reason;
+            }
+            if letter_size(&letter) > self.free() {
+                reason.error_code = Default::default();
+                letter.1 = reason;
+            }
+            self.letters.push_back(letter);
+        } else {
+            self.waiting.remove(place);
+        }
         match fate {
             Fate::Delivered => self.ledger.delivered += 1,
             Fate::Refused(_) => self.ledger.refused += 1,
             Fate::Expired(_) => self.ledger.expired += 1,
+            Fate::Superseded => self.ledger.superseded += 1,
+            Fate::Corrupt => self.ledger.corrupt += 1,
         }
-        if let Fate::Refused(reason) | Fate::Expired(reason) = fate {
-            self.letters.push_back((entry, reason));
-            while self.letters.len() > 1 && self.letters_size() > CAPACITY / 4 {
-                self.letters.pop_front();
-                self.letters_dropped += 1;
-            }
-        }
+        true
     }
 }
 
-fn run<M: Scratch>(memory: M, ops: &[Op]) {
-    let mut outbox = RamOutbox::new(memory, CAPACITY);
+fn run<M: Scratch>(memory: M, capacity: usize, ops: &[Op]) {
+    let mut outbox = RamOutbox::new(memory, capacity);
     let mut model = Model::default();
     for (number, op) in ops.iter().enumerate() {
         match op {
@@ -130,71 +159,142 @@ fn run<M: Scratch>(memory: M, ops: &[Op]) {
                         is_final: *is_final,
                     })
                     .collect::<JobKeys>();
-                let said = outbox.append(&jobs, &bytes, MonoTime(0));
+                let time = number.is_multiple_of(2);
+                let time = time.then_some(WallTime::from_unix_ms(number as i64));
+                let said = outbox.append(&jobs, &bytes, MonoTime(0), time);
                 let said = said.map(|ticket| ticket.0).map_err(|error| match error {
-                    LogError::Full => "full",
-                    LogError::TooLarge => "too large",
+                    OutboxError::Full => "full",
+                    OutboxError::TooLarge => "too large",
                     _ => "something else",
                 });
-                let seq = model.ledger.submitted + 1;
-                let keys = keys.clone();
-                assert_eq!(said, model.append(Entry { seq, keys, bytes }));
+                let entry = Entry {
+                    seq: model.ledger.submitted + 1,
+                    keys: keys.clone(),
+                    bytes,
+                    time,
+                };
+                assert_eq!(said, model.append(entry));
             }
-            Op::Settle(fate) => {
-                outbox.settle_front(*fate, &[]).unwrap();
-                model.settle(*fate);
+            Op::Settle(place, fate, when_full) => {
+                if model.waiting.is_empty() {
+                    outbox.settle(Ticket(1), *fate, &[], *when_full).unwrap();
+                    continue;
+                }
+                let place = place % model.waiting.len();
+                let Entry { seq, bytes, .. } = model.waiting[place].clone();
+                let said = outbox.settle(Ticket(seq), *fate, &bytes, *when_full);
+                let done = model.settle(place, *fate, *when_full);
+                let wanted = if done {
+                    Ok(())
+                } else {
+                    Err(OutboxError::LettersFull)
+                };
+                assert_eq!(said, wanted);
             }
-            Op::Forget(place) => {
-                let until = model.letters.get(*place).map_or(u64::MAX, |l| l.0.seq);
-                outbox.forget_dead_letters(Ticket(until)).unwrap();
-                model.letters.retain(|(entry, _)| entry.seq > until);
+            Op::Forget(place, is_one) => {
+                let found = model.letters.get(*place).map(|letter| letter.0.seq);
+                let ticket = Ticket(found.unwrap_or(u64::MAX));
+                let which = if *is_one {
+                    Forget::One(ticket)
+                } else {
+                    Forget::UpTo(ticket)
+                };
+                outbox.forget_dead_letters(which).unwrap();
+                if found.is_some() && *is_one {
+                    model.letters.remove(*place);
+                } else if found.is_some() {
+                    model.letters.drain(..=*place);
+                }
+            }
+            Op::Pin(place) => {
+                let pinned = model.waiting.get(*place).map(|entry| entry.seq);
+                outbox.pin(pinned.map(Ticket));
+                model.pinned = pinned.unwrap_or(0);
             }
         }
-        compare(&mut outbox, &model);
+        compare(&mut outbox, &mut model);
     }
     // What waits comes out as it went in.
-    while !model.waiting.is_empty() {
-        outbox.settle_front(Fate::Delivered, &[]).unwrap();
-        model.settle(Fate::Delivered);
-        compare(&mut outbox, &model);
+    while let Some(front) = model.waiting.front() {
+        let ticket = Ticket(front.seq);
+        let by = WhenLettersFull::DropOldest;
+        outbox.settle(ticket, Fate::Delivered, &[], by).unwrap();
+        model.settle(0, Fate::Delivered, by);
+        compare(&mut outbox, &mut model);
     }
 }
 
-fn compare<M: Scratch>(outbox: &mut RamOutbox<M>, model: &Model) {
+fn compare<M: Scratch>(outbox: &mut RamOutbox<M>, model: &mut Model) {
+    model.ledger.letters = model.letters.len() as u64;
     assert_eq!(outbox.ledger(), model.ledger);
     assert_eq!(outbox.waiting(), model.waiting.len() as u64);
-    assert_eq!(outbox.letters_dropped(), model.letters_dropped);
     let mut buffer = [0; CAPACITY];
-    let front = outbox.front().unwrap().map(|front| {
-        assert!(outbox.read_front(&mut buffer).unwrap());
-        (front.ticket.0, buffer[..front.len].to_vec())
-    });
-    let expected = model.waiting.front();
-    assert_eq!(front, expected.map(|e| (e.seq, e.bytes.clone())));
+    let mut after = None;
+    for (place, entry) in model.waiting.iter().enumerate() {
+        let waiting = outbox.next(after).unwrap().unwrap();
+        assert_eq!(waiting.ticket.0, entry.seq);
+        assert_eq!(waiting.submitted_at, entry.time);
+        assert!(outbox.read(waiting.ticket, &mut buffer).unwrap());
+        assert_eq!(buffer[..waiting.len], entry.bytes);
+        let keys = outbox.job_keys(waiting.ticket).unwrap();
+        let keys: Vec<_> = keys.iter().map(|key| (key.job_id, key.is_final)).collect();
+        assert_eq!(keys, entry.keys);
+        // Not always, since that makes an index.
+        if model.ledger.submitted.is_multiple_of(3) {
+            let is_superseded = outbox.is_superseded(waiting.ticket).unwrap();
+            assert_eq!(is_superseded, model.is_superseded(place, None));
+        }
+        after = Some(waiting.ticket);
+    }
+    assert_eq!(outbox.next(after).unwrap(), None);
+    for gone in 1..=model.ledger.submitted.min(3) {
+        let waits = model.waiting.iter().any(|entry| entry.seq == gone);
+        assert_eq!(outbox.read(Ticket(gone), &mut buffer).unwrap(), waits);
+    }
     let mut after = None;
     for (entry, reason) in &model.letters {
         let letter = outbox.dead_letter(after).unwrap().unwrap();
         assert!(outbox.read_dead_letter(letter.ticket, &mut buffer).unwrap());
         assert_eq!((letter.ticket.0, letter.reason), (entry.seq, *reason));
         assert_eq!(buffer[..letter.len], entry.bytes);
+        assert_eq!(
+            outbox.find_dead_letter(letter.ticket).unwrap(),
+            Some(letter)
+        );
         after = Some(letter.ticket);
     }
-    assert_eq!(outbox.dead_letter(after).unwrap(), None);
+    if after.is_some() {
+        assert_eq!(outbox.dead_letter(after).unwrap(), None);
+    }
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let keys = vec((1..6i64, proptest::bool::weighted(0.2)), 0..4);
     let len = prop_oneof![8 => 0..150usize, 1 => 150..600usize];
-    let reason = || (400..500u16).prop_map(Reason::Status);
+    let reason = || {
+        (400..500u16, 0..30usize, 0..130usize).prop_map(|(status, code, text)| {
+            Reason::answered(Outcome::Refused, status)
+                .with_error_code(&"c".repeat(code))
+                .with_text(&"t".repeat(text))
+        })
+    };
     let fate = prop_oneof![
-        3 => Just(Fate::Delivered),
+        4 => Just(Fate::Delivered),
         2 => reason().prop_map(Fate::Refused),
         1 => reason().prop_map(Fate::Expired),
+        1 => Just(Fate::Superseded),
+    ];
+    // Mostly in order.
+    let place = prop_oneof![4 => Just(0usize), 1 => 0..20usize];
+    let when_full = prop_oneof![
+        3 => Just(WhenLettersFull::DropOldest),
+        1 => Just(WhenLettersFull::Hold),
     ];
     prop_oneof![
         10 => (keys, len).prop_map(|(keys, len)| Op::Append(keys, len)),
-        4 => fate.prop_map(Op::Settle),
-        1 => (0..4usize).prop_map(Op::Forget),
+        5 => (place, fate, when_full).prop_map(|(place, fate, full)| Op::Settle(place, fate, full)),
+        1 => (0..4usize, proptest::bool::ANY).prop_map(|(place, is_one)| Op::Forget(place, is_one)),
+        1 => (0..4usize).prop_map(Op::Pin),
     ]
 }
 
@@ -203,8 +303,11 @@ proptest! {
 
     #[test]
     fn like_a_plain_queue(ops in vec(op(), 1..120)) {
-        run([0xa5; CAPACITY], &ops);
-        run(&mut [0xa5; CAPACITY + 1][..], &ops);
-        run(Vec::new(), &ops);
+        run([0xa5; CAPACITY], CAPACITY, &ops);
+        // The memory sets the limit.
+        run([0xa5; CAPACITY], CAPACITY * 4, &ops);
+        run(&mut [0xa5; CAPACITY + 1][..], CAPACITY, &ops);
+        #[cfg(feature = "alloc")]
+        run(Vec::new(), CAPACITY, &ops);
     }
 }

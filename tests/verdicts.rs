@@ -1,9 +1,14 @@
 //! Runs tests/vectors/courier.json: what a courier says, step by step, in all languages.
 #![cfg(feature = "alloc")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use edge_report::courier::{
-    Courier, CourierError, Event, Policy, RamOutbox, Reason, Step, Ticket, Verdict,
+    Cause, Courier, CourierError, Event, Policy, RamOutbox, Reason, Step, Ticket, Verdict,
 };
 use edge_report::{Code, Job, JobStatus, MonoTime, Outcome, Report};
 use serde_json::Value;
@@ -15,7 +20,7 @@ fn vectors() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/courier.json");
     let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let cases = file["cases"].as_array().unwrap();
-    assert!(cases.len() >= 34, "only {} cases", cases.len());
+    assert!(cases.len() >= 40, "only {} cases", cases.len());
     for case in cases {
         let policy = policy(&case["policy"]);
         let outbox = RamOutbox::new([0; 4096], 4096);
@@ -44,6 +49,7 @@ fn policy(changes: &Value) -> Policy {
             "max_backoff_ms" => policy.max_backoff_ms = ms,
             "hold_ms" => policy.hold_ms = ms,
             "start_spread_ms" => policy.start_spread_ms = ms,
+            "refuse_after" => policy.refuse_after = number(value).unwrap(),
             "max_attempts" => policy.max_attempts = Some(number(value).unwrap()),
             "max_time_ms" => policy.max_time_ms = Some(ms),
             other => panic!("{other}"),
@@ -55,11 +61,12 @@ fn policy(changes: &Value) -> Policy {
 fn run(courier: &mut Small, step: &Value, at: &str) {
     let now = MonoTime(number(&step["now"]).unwrap_or(0));
     let ticket = number(&step["ticket"]).map(Ticket);
-    let reason = number(&step["reason"]).map(Reason::from_number);
+    let reason = number(&step["reason"]);
     match step["do"].as_str().unwrap() {
         "submit" => {
-            let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(99270)];
-            let submitted = courier.submit(&Report::new("m", &jobs), now).unwrap();
+            let job_id = number(&step["job_id"]).unwrap_or(99270);
+            let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(job_id)];
+            let submitted = courier.submit(&Report::new("m", &jobs), now, None).unwrap();
             assert_eq!(Some(submitted), ticket, "{at}");
         }
         "next" => match courier.next(now).unwrap() {
@@ -74,7 +81,7 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
         "settle" => {
             let entropy = number(&step["entropy"]).unwrap();
             match courier.settle(ticket.unwrap(), event(step), now, entropy) {
-                Ok(verdict) => assert_eq!(Some(verdict), wanted(step, reason), "{at}"),
+                Ok(verdict) => check(&verdict, step, reason, at),
                 Err(error) => {
                     assert_eq!(error, CourierError::StaleTicket, "{at}");
                     let code = Some(Code::StaleTicket.number());
@@ -86,12 +93,13 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
         "dead_letter" => {
             let after = number(&step["after"]).filter(|&after| after != 0);
             let letter = courier.dead_letter(after.map(Ticket)).unwrap();
-            let found = letter.map(|letter| (letter.ticket, letter.reason));
+            let found = letter.map(|letter| (letter.ticket, number_of(&letter.reason)));
             let wanted = ticket.filter(|ticket| ticket.0 != 0);
             assert_eq!(found, wanted.zip(reason), "{at}");
         }
         "resubmit_dead_letter" => {
-            assert_eq!(courier.resubmit_dead_letter(now).unwrap(), ticket, "{at}");
+            let again = courier.resubmit_dead_letter(None, now, None).unwrap();
+            assert_eq!(again, ticket, "{at}");
         }
         "forget_dead_letters" => courier.forget_dead_letters(ticket.unwrap()).unwrap(),
         "status" => {
@@ -105,39 +113,45 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
             ] {
                 assert_eq!(number(&step[name]), Some(value), "{at}: {name}");
             }
+            if let Some(parked) = number::<usize>(&step["parked"]) {
+                assert_eq!(status.parked, parked, "{at}");
+            }
         }
         other => panic!("{other}"),
     }
 }
 
 fn event(step: &Value) -> Event {
-    if let Some(failure) = number(&step["failure"]) {
-        return match Code::from_number(failure).unwrap() {
-            Code::NotSent => Event::NotSent,
-            Code::MayHaveArrived => Event::MayHaveArrived,
-            code => Event::Misconfigured(code),
-        };
-    }
-    let named = |outcome: &Outcome| outcome.name() == step["outcome"].as_str().unwrap();
-    Event::Answered {
-        outcome: Outcome::ALL.into_iter().find(named).unwrap(),
-        status: number(&step["status"]).unwrap(),
-        retry_after_ms: number(&step["retry_after_ms"]),
-        clock_skew_ms: number(&step["clock_skew_ms"]),
+    let mut event = match number(&step["failure"]) {
+        Some(failure) => Event::failed(Code::from_number(failure).unwrap()),
+        None => {
+            let named = |outcome: &Outcome| outcome.name() == step["outcome"].as_str().unwrap();
+            let outcome = Outcome::ALL.into_iter().find(named).unwrap();
+            Event::answered(outcome, number(&step["status"]).unwrap())
+        }
+    };
+    event.retry_after_ms = number(&step["retry_after_ms"]);
+    event.clock_skew_ms = number(&step["clock_skew_ms"]);
+    event
+}
+
+/// As the file writes a reason.
+fn number_of(reason: &Reason) -> u16 {
+    match reason.cause {
+        Cause::Answered(_) => reason.status,
+        Cause::Failed(code) => 1000 + code.number(),
     }
 }
 
-fn wanted(step: &Value, reason: Option<Reason>) -> Option<Verdict> {
-    let at = || MonoTime(number(&step["at_ms"]).unwrap());
-    Some(match step["verdict"].as_str()? {
-        "delivered" => Verdict::Delivered,
-        "refused" => Verdict::Refused(reason?),
-        "again" => Verdict::Again { at: at() },
-        "held" => Verdict::Held {
-            until: at(),
-            reason: reason?,
-        },
-        "gave_up" => Verdict::GaveUp(reason?),
-        other => panic!("{other}"),
-    })
+fn check(verdict: &Verdict, step: &Value, reason: Option<u16>, at: &str) {
+    let (name, then) = match verdict {
+        Verdict::Delivered => ("delivered", None),
+        Verdict::Refused(_) => ("refused", None),
+        Verdict::Again { at, .. } => ("again", Some(at.0)),
+        Verdict::Held { until, .. } => ("held", Some(until.0)),
+        Verdict::GaveUp(_) => ("gave_up", None),
+    };
+    assert_eq!(Some(name), step["verdict"].as_str(), "{at}: {verdict:?}");
+    assert_eq!(then, number(&step["at_ms"]), "{at}");
+    assert_eq!(verdict.reason().map(number_of), reason, "{at}");
 }

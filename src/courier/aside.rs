@@ -36,10 +36,6 @@ impl Tried {
             first: now,
         }
     }
-
-    pub(super) const fn never(&self) -> bool {
-        self.attempts == 0
-    }
 }
 
 /// What an aside report waits for.
@@ -60,6 +56,8 @@ pub(super) struct Aside {
     pub(super) waits: Waits,
     /// Attempts that another report proved to be its own fault.
     pub(super) counted: u32,
+    /// How many rounds there were with a canary of its own jobs.
+    pub(super) rounds: u32,
     /// Failures in a row, for its own back-off.
     pub(super) failures: u32,
     /// Not before then.

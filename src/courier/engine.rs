@@ -34,10 +34,11 @@
 //!
 //! Reports of one job arrive in order, so who goes ahead of a report that stays behind must share no job with it, nor with another that
 //! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). Where nobody may go ahead, since only reports of the suspect's own
-//! jobs wait, the next of these is the canary, but not before the suspect had as many attempts as would bury it. If that one is accepted the
-//! older can never be sent any more: it is a dead letter at once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
-//! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; each
-//! [`Policy::refuse_after`] rounds the rounds may be one longer, and come that much more seldom.
+//! jobs wait, the next of these is the canary, but not before the suspect had as many attempts as would bury it. The same goes for every other canary
+//! of an outage, since those that may go ahead may all be bad. If that one is accepted the older can never be sent any more: it is a dead letter at
+//! once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
+//! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; after each
+//! [`Policy::refuse_after`] rounds they may be one longer, and come that much more seldom.
 //!
 //! # The state of the node
 //!
@@ -55,7 +56,7 @@
 
 use core::fmt;
 
-use super::aside::{Aside, Asides, JobSet, Memory, SUSPECTS, Tried, Waits, Walk, share};
+use super::aside::{Aside, Asides, Memory, SUSPECTS, Tried, Waits, Walk, share};
 use super::outbox::{
     DeadLetter, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
 };
@@ -73,26 +74,44 @@ const DOUBTFUL: u32 = 3;
 const DENIED: u32 = 2;
 /// In an outage one wait of so many has a canary, or requests would double.
 const CANARY_EVERY: u32 = 4;
+/// How long ago the failure may be that costs a report its turn, when the first of its own jobs is sent as canary. That is at once, but for a short
+/// wait that the server asks for; one that asks for a longer wait hardly means this report.
+const RIGHT_BEFORE_MS: u64 = 2_000;
+/// The same for those that follow in a round.
+const ROUND_MS: u64 = 60_000;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 /// How many buried suspects are kept for [`Courier::take_buried`].
-const BURIED: usize = SUSPECTS;
+const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 
 /// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
 pub trait Scratch {
     /// At least `len` bytes; `None` if that is not to be had.
     fn room(&mut self, len: usize) -> Option<&mut [u8]>;
+
+    /// The most that is ever to be had, as far as that is known.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
 }
 
 impl<const N: usize> Scratch for [u8; N] {
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         (len <= N).then_some(self)
     }
+
+    fn limit(&self) -> usize {
+        N
+    }
 }
 
 impl Scratch for &mut [u8] {
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         (len <= self.len()).then_some(self)
+    }
+
+    fn limit(&self) -> usize {
+        self.len()
     }
 }
 
@@ -259,8 +278,7 @@ pub struct Courier<O, B> {
     tried: Memory,
     /// How far ordinary reports went past those aside.
     walk: Walk,
-    /// The suspect that failed, and waits for what a canary says of it.
-    on_trial: Option<Ticket>,
+    on_trial: Option<Trial>,
     /// The last canary failed.
     outage: bool,
     /// Waits without a canary since the last one.
@@ -269,6 +287,8 @@ pub struct Courier<O, B> {
     passes: u32,
     passes_from: u32,
     round: Round,
+    /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
+    own_is_next: bool,
     failures: u32,
     /// Refusals since something was accepted.
     refusals: u32,
@@ -303,14 +323,23 @@ enum Role {
     OwnCanary,
 }
 
-/// Canaries of a suspect's own jobs, one after the other.
+/// A suspect that waits for what a canary says of it.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    suspect: Ticket,
+    failed_at: MonoTime,
+    /// No canary waited when it failed.
+    is_late: bool,
+}
+
+/// The canaries that followed one failure of a suspect.
 #[derive(Clone, Copy, Debug, Default)]
 struct Round {
-    /// How many rounds there were in this outage.
-    count: u32,
+    /// How many.
+    canaries: u32,
     /// How many more may follow in this one.
     left: u32,
-    /// The last that failed in this one.
+    /// The last of the suspect's own jobs that failed in this one.
     after: Option<Ticket>,
 }
 
@@ -340,6 +369,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             passes: 0,
             passes_from: 0,
             round: Round::default(),
+            own_is_next: false,
             failures: 0,
             refusals: 0,
             recovering: false,
@@ -417,9 +447,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     Choice::Idle => return Ok(Step::Idle),
                 },
             };
-            if self.load(current.tried.ticket, current.len)? {
-                self.take_off(current);
-                return Ok(self.parcel(current));
+            match self.load(current.tried.ticket, current.len) {
+                Ok(true) => {
+                    self.outbox.pin(Some(current.tried.ticket));
+                    self.current = Some(current);
+                    return Ok(self.parcel(current));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    if self.current.is_none() && current.role != Role::Suspect {
+                        self.tried.put(current.tried);
+                    }
+                    return Err(error);
+                }
             }
             // It turned out to be unreadable, and is counted: another one.
             self.current = None;
@@ -443,32 +483,37 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         let kind = Kind::of(event.reason.cause);
         let canary_follows = self.note(&mut current, kind);
-        if matches!(
-            kind,
-            Kind::Doubtful | Kind::Denied | Kind::Hold | Kind::Network
-        ) && !canary_follows
-        {
+        let round_goes_on = current.role == Role::OwnCanary
+            && matches!(kind, Kind::Doubtful | Kind::Denied)
+            && self.round.left > 0;
+        // One that fails with a canary to follow, or in the middle of a round, is no failure of the node yet.
+        if kind != Kind::Service && !canary_follows && !round_goes_on {
             self.failures = self.failures.saturating_add(1);
             self.recovering |= self.circuit_open();
         }
         let tried = current.tried;
-        let own = self.asides.get(ticket).map_or(0, |aside| aside.failures);
         let attempt = Attempt {
             count: tried.attempts,
-            failures: match canary_follows {
-                true => own.max(tried.doubtful).saturating_add(1),
-                false => self.failures,
+            failures: match (canary_follows, self.asides.get(ticket)) {
+                (false, _) => self.failures,
+                (true, Some(aside)) => aside.failures.saturating_add(1),
+                (true, None) => tried.doubtful.max(1),
             },
             first: tried.first,
             may_correct_clock: !self.clock_corrected,
             clock_offset_ms: self.clock_offset_ms,
         };
         let verdict = decide(&event, &attempt, now, entropy, &self.policy);
+        if let Some(reason) = verdict.reason() {
+            self.last_failure = Some((ticket, *reason));
+        }
         match verdict {
             Verdict::Delivered => self.accepted(&current, now, entropy)?,
             Verdict::Refused(reason) => self.refused(&current, reason, now, entropy),
             Verdict::GaveUp(reason) => {
-                self.given_up(&current, canary_follows);
+                self.on_trial = None;
+                self.outage |=
+                    kind == Kind::Doubtful && current.role != Role::Ordinary && !canary_follows;
                 let wait = self.policy.backoff_ms(self.failures, entropy);
                 self.arm(now, now.plus_ms(wait));
                 self.bury(tried, Waits::Expiry, reason, now);
@@ -495,9 +540,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.current = None;
         self.next_attempt = self.not_before;
         self.last = Some((ticket, verdict));
-        if let Some(reason) = verdict.reason() {
-            self.last_failure = Some((ticket, *reason));
-        }
         Ok(verdict)
     }
 
@@ -633,10 +675,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(Choice::Wait(wait));
         }
         self.bury_again(now);
-        if let Some(suspect) = self.on_trial
-            && let Some(canary) = self.canary(suspect, now)?
+        if let Some(trial) = self.on_trial
+            && let Some(canary) = self.canary(trial, now)?
         {
             return Ok(Choice::Send(canary));
+        }
+        if let Some(trial) = &mut self.on_trial {
+            trial.is_late = true;
         }
         while let Some(suspect) = self.due(now) {
             if let Some(waiting) = self.still_waits(suspect)? {
@@ -655,9 +700,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if !stopped && let Some(waiting) = self.ordinary()? {
             return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
         }
-        let first_due = self.asides.iter().map(|aside| aside.due).min();
+        let suspect = match self.outage {
+            true => self.oldest_suspect(),
+            false => self.asides.suspects().min_by_key(|aside| aside.due),
+        };
+        let burials = self
+            .asides
+            .iter()
+            .filter(|aside| aside.waits != Waits::Attempt);
+        let first_due = burials.chain(suspect).map(|aside| aside.due).min();
         Ok(match first_due {
-            // Those that wait for more than this one can be tried at once, after something is submitted.
             Some(due) => Choice::Wait(due.since(now).max(1)),
             None => Choice::Idle,
         })
@@ -665,13 +717,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// The suspect to try now: in an outage the oldest.
     fn due(&self, now: MonoTime) -> Option<Ticket> {
-        let suspects = self.asides.suspects();
         let suspect = match self.outage {
-            true => suspects.min_by_key(|aside| aside.tried.ticket),
-            false => suspects.min_by_key(|aside| aside.due),
+            true => self.oldest_suspect(),
+            false => self.asides.suspects().min_by_key(|aside| aside.due),
         };
         let due = suspect.filter(|aside| aside.due <= now);
         due.map(|aside| aside.tried.ticket)
+    }
+
+    fn oldest_suspect(&self) -> Option<&Aside> {
+        let suspects = self.asides.suspects();
+        suspects.min_by_key(|aside| aside.tried.ticket)
     }
 
     /// A suspect, unless it was superseded meanwhile.
@@ -708,37 +764,75 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(found)
     }
 
-    /// Walks on to the next report that shares no job with those that stay behind. Those that count as tried right now do not: the suspect
-    /// `failed`, and what followed it in this round.
+    /// Walks on to the next report that shares no job with those that stay behind.
+    ///
+    /// Or, for a suspect that `failed`, to the next of its own jobs: then the suspect itself does not count among those that stay behind, nor does
+    /// what followed it in this round.
     #[inline(never)]
     fn next_on(
         &mut self,
         walk: &mut Walk,
-        failed: Option<Ticket>,
+        failed: Option<(Ticket, &JobKeys)>,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         while let Some(waiting) = self.outbox.next(walk.after)? {
             let ticket = waiting.ticket;
-            if self.drop_superseded(ticket)? {
-                continue;
-            }
             let waits = self.asides.get(ticket).map(|aside| aside.waits);
-            let is_to_be_buried = waits.is_some_and(|waits| waits != Waits::Attempt);
-            let has_failed = failed.is_some_and(|suspect| {
-                ticket == suspect || self.round.after.is_some_and(|after| ticket <= after)
-            });
-            let keys = self.outbox.job_keys(ticket)?;
-            if is_to_be_buried || (has_failed && !walk.jobs.has_one_of(&keys)) {
-                walk.after = Some(ticket);
-            } else if waits.is_some() || walk.jobs.has_one_of(&keys) {
-                walk.pass(ticket, &keys);
-            } else {
+            if self.drop_superseded(ticket)? {
+                if waits.is_some() {
+                    // Its jobs are free.
+                    *walk = Walk::START;
+                }
+            } else if self.may_go(walk, ticket, waits, failed)? {
                 return Ok(Some(waiting));
             }
         }
         Ok(None)
     }
 
+    /// Whether it is this one's turn; if not, it is passed over.
+    #[inline(never)] // its keys must not lie on the stack all the time
+    fn may_go(
+        &mut self,
+        walk: &mut Walk,
+        ticket: Ticket,
+        waits: Option<Waits>,
+        failed: Option<(Ticket, &JobKeys)>,
+    ) -> Result<bool, CourierError<O::Error>> {
+        let is_to_be_buried = waits.is_some_and(|waits| waits != Waits::Attempt);
+        let in_round = || self.round.after.is_some_and(|after| ticket <= after);
+        let has_failed =
+            failed.is_some_and(|(suspect, _)| ticket == suspect || (waits.is_none() && in_round()));
+        let keys = self.outbox.job_keys(ticket)?;
+        if is_to_be_buried || (has_failed && !walk.jobs.has_one_of(&keys)) {
+            walk.after = Some(ticket);
+            return Ok(false);
+        }
+        let is_other = failed.is_some_and(|(_, own)| !share(own, &keys));
+        if waits.is_some() || walk.jobs.has_one_of(&keys) || is_other {
+            walk.pass(ticket, &keys);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The next report of the suspect's own jobs that may be a canary.
+    #[inline(never)] // as above
+    fn own_canary(&mut self, suspect: Ticket) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let own = self.outbox.job_keys(suspect)?;
+        self.next_on(&mut { Walk::START }, Some((suspect, &own)))
+    }
+
+    #[inline(never)] // as above
+    fn shares_with(
+        &mut self,
+        ticket: Ticket,
+        keys: &JobKeys,
+    ) -> Result<bool, CourierError<O::Error>> {
+        Ok(share(&self.outbox.job_keys(ticket)?, keys))
+    }
+
     /// Drops a report that newer ones supersede, if the policy says so. Whether it did.
+    #[inline(never)]
     fn drop_superseded(&mut self, ticket: Ticket) -> Result<bool, CourierError<O::Error>> {
         if self.policy.backlog == Backlog::KeepAll || !self.outbox.is_superseded(ticket)? {
             return Ok(false);
@@ -754,9 +848,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     #[inline(never)]
     fn canary(
         &mut self,
-        suspect: Ticket,
+        trial: Trial,
         now: MonoTime,
     ) -> Result<Option<InFlight>, CourierError<O::Error>> {
+        let suspect = trial.suspect;
         let attempts = self
             .asides
             .suspects()
@@ -769,51 +864,59 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if !self.asides.has_room() || self.outbox.room_ahead() == 0 {
             return Ok(None);
         }
-        if let Some(first) = self.ordinary()? {
-            let found = self.pass_over(first)?;
-            return Ok(Some(self.chosen(found, Role::Canary, now)));
+        // An older report is lost if a newer one of its jobs is accepted, so it must have had its chances, the last of them right now.
+        let most = match self.round.after {
+            None => RIGHT_BEFORE_MS,
+            Some(_) => ROUND_MS,
+        };
+        let may_be_overtaken = !trial.is_late
+            && attempts >= self.policy.refuse_after
+            && now.since(trial.failed_at) <= most;
+        let first = self.ordinary()?;
+        let own_is_next = self.own_is_next || self.round.after.is_some();
+        if may_be_overtaken
+            && (first.is_none() || (self.outage && own_is_next))
+            && let Some(found) = self.own_canary(suspect)?
+        {
+            return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
         }
-        if attempts < self.policy.refuse_after {
+        let Some(first) = first else {
             return Ok(None);
-        }
-        let found = self.next_on(&mut { Walk::START }, Some(suspect))?;
-        Ok(found.map(|found| self.chosen(found, Role::OwnCanary, now)))
+        };
+        let found = self.pass_over(first)?;
+        Ok(Some(self.chosen(found, Role::Canary, now)))
     }
 
     /// From the first report that may be a canary on to the one whose turn it is.
+    #[inline(never)]
     fn pass_over(&mut self, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
-        if self.passes == 0 {
-            return Ok(first);
-        }
-        let mut walk = self.walk;
-        let mut found = first;
-        for passed in 0..self.passes {
-            let keys = self.outbox.job_keys(found.ticket)?;
-            walk.pass(found.ticket, &keys);
-            match self.next_on(&mut walk, None)? {
-                Some(next) => found = next,
-                None => {
-                    // From the start, and so that in the end each was one.
-                    let from = self.passes_from.saturating_add(2);
-                    self.passes_from = if from > passed { 0 } else { from };
-                    self.passes = self.passes_from;
-                    return Ok(first);
-                }
+        while self.passes > 0 {
+            let mut walk = self.walk;
+            let mut found = first;
+            let mut passed = 0;
+            while passed < self.passes {
+                self.pass(&mut walk, found.ticket)?;
+                let Some(next) = self.next_on(&mut walk, None)? else {
+                    break;
+                };
+                found = next;
+                passed = passed.saturating_add(1);
             }
+            if passed == self.passes {
+                return Ok(found);
+            }
+            // There are not so many. From the start again, and from another place each time, so that in the end each was one.
+            let from = self.passes_from.saturating_add(2);
+            self.passes_from = if from > passed { 0 } else { from };
+            self.passes = self.passes_from;
         }
-        Ok(found)
+        Ok(first)
     }
 
-    fn take_off(&mut self, mut current: InFlight) {
-        if self.current.is_none() && self.asides.get(current.tried.ticket).is_none() {
-            // Its first attempt begins now, but for one that a restart or many others made forgotten.
-            current.role = match current.role {
-                Role::Suspect => Role::Ordinary,
-                role => role,
-            };
-        }
-        self.outbox.pin(Some(current.tried.ticket));
-        self.current = Some(current);
+    #[inline(never)] // as above
+    fn pass(&mut self, walk: &mut Walk, ticket: Ticket) -> Result<(), CourierError<O::Error>> {
+        walk.pass(ticket, &self.outbox.job_keys(ticket)?);
+        Ok(())
     }
 
     fn parcel(&mut self, current: InFlight) -> Step<'_> {
@@ -853,13 +956,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return false;
         }
         current.role = Role::Suspect;
-        let every = CANARY_EVERY.saturating_mul(self.depth().saturating_add(1));
+        let every = CANARY_EVERY.saturating_mul(self.round.canaries.max(1));
         !self.outage || self.waits.saturating_add(1) >= every
     }
 
     /// How many canaries of the suspect's own jobs may follow the first of a round.
-    fn depth(&self) -> u32 {
-        let (rounds, each) = (self.round.count, self.policy.refuse_after.max(1));
+    fn depth(&self, suspect: Ticket) -> u32 {
+        let rounds = self.asides.get(suspect).map_or(0, |aside| aside.rounds);
+        let each = self.policy.refuse_after.max(1);
         rounds.checked_div(each).unwrap_or(0)
     }
 
@@ -871,8 +975,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         entropy: u64,
     ) -> Result<(), CourierError<O::Error>> {
         let ticket = current.tried.ticket;
-        if current.role == Role::OwnCanary || self.asides.suspects().next().is_some() {
-            self.bury_overtaken(ticket, current.role, now)?;
+        if current.role == Role::OwnCanary {
+            self.bury_overtaken(ticket, now)?;
         }
         let when_full = self.policy.when_letters_full;
         self.outbox
@@ -889,8 +993,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let on_trial = self.on_trial.take();
         match current.role {
             Role::Canary | Role::OwnCanary => {
-                if let Some(suspect) = on_trial {
-                    self.count_against(suspect, now);
+                if let Some(trial) = on_trial {
+                    self.count_against(trial.suspect, now);
                 }
             }
             Role::Ordinary | Role::Suspect => (self.passes, self.passes_from) = (0, 0),
@@ -916,54 +1020,44 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    /// Those older than an accepted report that share a job with it: each of them failed right before.
+    /// The suspect and what followed it in this round, where they share a job with an accepted report that is newer. Each failed right before.
     #[inline(never)]
     fn bury_overtaken(
         &mut self,
         accepted: Ticket,
-        role: Role,
         now: MonoTime,
     ) -> Result<(), CourierError<O::Error>> {
         let keys = self.outbox.job_keys(accepted)?;
-        let last = match role {
-            Role::OwnCanary => self.round.after.max(self.on_trial),
-            _ => None,
-        };
-        let mut after = None;
-        while let Some(Waiting { ticket, .. }) = self.outbox.next(after)? {
-            let known = self
-                .asides
-                .suspects()
-                .any(|aside| aside.tried.ticket >= ticket);
-            if ticket >= accepted || (!known && last.is_none_or(|last| ticket > last)) {
-                break;
-            }
-            after = Some(ticket);
-            let aside = self.asides.get(ticket).copied();
-            let waits = aside.map(|aside| aside.waits);
-            let in_round = last.is_some_and(|last| ticket <= last);
-            if waits.is_some_and(|waits| waits != Waits::Attempt) || (waits.is_none() && !in_round)
-            {
-                continue;
-            }
-            if !share(&self.outbox.job_keys(ticket)?, &keys) {
-                continue;
-            }
-            let mut reason = aside.map_or(Reason::failed(Code::Overtaken), |aside| aside.reason);
+        if let Some(Trial { suspect, .. }) = self.on_trial
+            && let Some(aside) = self.asides.get(suspect).copied()
+            && aside.waits == Waits::Attempt
+            && self.shares_with(suspect, &keys)?
+        {
+            let mut reason = aside.reason;
             reason.cause = Cause::Failed(Code::Overtaken);
-            if aside.is_none() && !self.asides.has_room() {
-                // There is no place to wait for its burial: without it, the other is not settled.
-                self.bury_now(ticket, Fate::Refused(reason))?;
-                self.tried.take(ticket);
-                self.tell_buried(ticket, reason);
+            self.tell_buried(suspect, reason);
+            self.bury(aside.tried, Waits::Refusal, reason, now);
+        }
+        let mut walked = None;
+        while let Some(last) = self.round.after
+            && let Some(Waiting { ticket, .. }) = self.outbox.next(walked)?
+            && ticket <= last
+        {
+            walked = Some(ticket);
+            if self.asides.get(ticket).is_some() || !self.shares_with(ticket, &keys)? {
                 continue;
             }
-            let tried = match aside {
-                Some(aside) => aside.tried,
-                None => self.tried.take(ticket).unwrap_or(Tried::new(ticket, now)),
-            };
+            let reason = Reason::failed(Code::Overtaken);
+            if self.asides.has_room() {
+                let tried = self.tried.take(ticket);
+                let tried = tried.unwrap_or(Tried::new(ticket, now));
+                self.bury(tried, Waits::Refusal, reason, now);
+            } else {
+                // It has no place to wait for its burial: without that, the newer one stays in flight.
+                self.bury_now(ticket, Fate::Refused(reason))?;
+                self.gone(ticket);
+            }
             self.tell_buried(ticket, reason);
-            self.bury(tried, Waits::Refusal, reason, now);
         }
         Ok(())
     }
@@ -985,18 +1079,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.bury(current.tried, Waits::Refusal, reason, now);
     }
 
-    fn given_up(&mut self, current: &InFlight, canary_follows: bool) {
-        match current.role {
-            Role::Canary | Role::OwnCanary => self.outage = true,
-            // What the canary would have said is nobody's concern any more.
-            Role::Ordinary | Role::Suspect if canary_follows => {
-                self.failures = self.failures.saturating_add(1);
-            }
-            Role::Ordinary | Role::Suspect => {}
-        }
-        self.on_trial = None;
-    }
-
     /// It is tried again at `at`.
     fn failed(
         &mut self,
@@ -1010,10 +1092,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let doubtful = matches!(kind, Kind::Doubtful | Kind::Denied);
         match current.role {
             Role::Ordinary | Role::Suspect if canary_follows => {
-                self.on_trial = Some(current.tried.ticket);
+                self.on_trial = Some(Trial {
+                    suspect: current.tried.ticket,
+                    failed_at: now,
+                    is_late: false,
+                });
                 self.waits = 0;
-                self.round.after = None;
-                self.round.left = self.depth();
+                self.round = Round {
+                    canaries: 0,
+                    left: self.depth(current.tried.ticket),
+                    after: None,
+                };
                 // At once, unless the server asked everybody to wait.
                 self.arm(now, asked);
             }
@@ -1022,34 +1111,43 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.waits = self.waits.saturating_add(u32::from(doubtful));
                 self.arm(now, at);
             }
-            Role::OwnCanary if doubtful && self.round.left > 0 => {
-                self.round.left = self.round.left.saturating_sub(1);
-                self.round.after = Some(current.tried.ticket);
-                // It was one failure, of all of them.
-                self.failures = self.failures.saturating_sub(1);
-                self.arm(now, asked);
+            Role::Canary | Role::OwnCanary if doubtful => {
+                self.outage = true;
+                self.round.canaries = self.round.canaries.saturating_add(1);
+                self.own_is_next = current.role == Role::Canary;
+                if current.role == Role::Canary {
+                    self.passes = self.passes.saturating_mul(2).saturating_add(1);
+                } else if self.round.after.is_none()
+                    && let Some(Trial { suspect, .. }) = self.on_trial
+                    && let Some(aside) = self.asides.get_mut(suspect)
+                {
+                    aside.rounds = aside.rounds.saturating_add(1);
+                }
+                if current.role == Role::OwnCanary && self.round.left > 0 {
+                    self.round.left = self.round.left.saturating_sub(1);
+                    self.round.after = Some(current.tried.ticket);
+                    self.arm(now, asked);
+                } else {
+                    self.end_trial(now, at);
+                }
             }
             Role::Canary | Role::OwnCanary => {
                 self.on_trial = None;
                 self.arm(now, at);
-                if doubtful {
-                    self.outage = true;
-                    match current.role {
-                        Role::Canary => {
-                            self.passes = self.passes.saturating_mul(2).saturating_add(1)
-                        }
-                        _ => self.round.count = self.round.count.saturating_add(1),
-                    }
-                    // The oldest is tried next, as soon as anybody is.
-                    let suspects = self.asides.iter_mut();
-                    let suspects = suspects.filter(|aside| aside.waits == Waits::Attempt);
-                    if let Some(oldest) = suspects.min_by_key(|aside| aside.tried.ticket) {
-                        oldest.due = oldest.due.min(at);
-                    }
-                }
             }
         }
         self.keep(current, at, reason, u32::from(kind != Kind::Network));
+    }
+
+    /// No canary was accepted: the oldest suspect is next, when anybody is.
+    fn end_trial(&mut self, now: MonoTime, at: MonoTime) {
+        self.on_trial = None;
+        self.arm(now, at);
+        let suspects = self.asides.iter_mut();
+        let suspects = suspects.filter(|aside| aside.waits == Waits::Attempt);
+        if let Some(oldest) = suspects.min_by_key(|aside| aside.tried.ticket) {
+            oldest.due = oldest.due.min(at);
+        }
     }
 
     /// Remembers a report that is tried again.
@@ -1057,11 +1155,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let tried = current.tried;
         let known = self.asides.get(tried.ticket);
         let before = known.map_or(tried.doubtful.saturating_sub(1), |aside| aside.failures);
-        let counted = known.map_or(0, |aside| aside.counted);
+        let (counted, rounds) = known.map_or((0, 0), |aside| (aside.counted, aside.rounds));
         let aside = Aside {
             tried,
             waits: Waits::Attempt,
             counted,
+            rounds,
             failures: before.saturating_add(failures),
             due,
             reason,
@@ -1111,6 +1210,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             tried,
             waits,
             counted: 0,
+            rounds: 0,
             failures,
             due: now.plus_ms(wait),
             reason,
@@ -1147,15 +1247,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     fn tell_buried(&mut self, ticket: Ticket, reason: Reason) {
-        // The oldest makes room.
-        if self.buried.iter().all(Option::is_some) {
-            self.buried.rotate_left(1);
-            if let Some(last) = self.buried.last_mut() {
-                *last = None;
-            }
-        }
-        if let Some(free) = self.buried.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some((ticket, reason));
+        // Behind the others, and the first of too many is gone.
+        let mut moved = Some((ticket, reason));
+        for slot in self.buried.iter_mut().rev() {
+            core::mem::swap(slot, &mut moved);
         }
     }
 

@@ -14,7 +14,7 @@ mod log;
 mod newest;
 mod outbox;
 mod policy;
-// mod ram;
+mod ram;
 mod reason;
 
 pub use engine::{Courier, CourierError, Letter, Parcel, Scratch, Status, Step};
@@ -24,5 +24,5 @@ pub use outbox::{
     WhenLettersFull,
 };
 pub use policy::{Attempt, Backlog, Policy, Verdict, decide};
-// pub use ram::RamOutbox;
+pub use ram::RamOutbox;
 pub use reason::{Cause, Event, MAX_ERROR_CODE, MAX_REASON_TEXT, Reason, ShortText};

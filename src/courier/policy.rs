@@ -109,7 +109,6 @@ pub(super) fn within(most: u64, entropy: u64) -> u64 {
 
 /// What becomes of a report after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
 pub enum Verdict {
     /// It arrived.
     Delivered,

@@ -223,6 +223,13 @@ impl Event {
         self
     }
 
+    /// The same with an `error_code`.
+    #[must_use]
+    pub fn with_error_code(mut self, error_code: &str) -> Self {
+        self.reason = self.reason.with_error_code(error_code);
+        self
+    }
+
     /// The same with a wait that the server asks for.
     #[must_use]
     pub const fn with_retry_after_ms(mut self, ms: u64) -> Self {
@@ -258,18 +265,10 @@ impl Event {
         Event {
             reason,
             retry_after_ms: reply.retry_after_ms(now),
-            clock_skew_ms: match reply.date {
-                Some(date) if (DATES.0..DATES.1).contains(&date.unix_ms()) => {
-                    reply.clock_skew_ms(now)
-                }
-                _ => None,
-            },
+            clock_skew_ms: reply.clock_skew_ms(now),
         }
     }
 }
-
-/// The years 2020 to 2100: a `Date` outside of them is that of a middlebox without a clock, and nothing can be signed with it.
-const DATES: (i64, i64) = (1_577_836_800_000, 4_133_980_800_000);
 
 #[cfg(test)]
 mod tests {

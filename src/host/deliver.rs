@@ -48,6 +48,7 @@ enum Task {
 
 impl Client {
     /// Delivers what waits, one report after the other over one connection, until nothing waits or the time is up. Blocks.
+    /// With the time up before it begins, nothing is sent.
     pub fn deliver<O: Outbox, B: Scratch>(
         &mut self,
         courier: &mut Courier<O, B>,
@@ -75,9 +76,15 @@ impl Client {
         let result = loop {
             let left = until.saturating_duration_since(Instant::now());
             let task = courier.with(|courier| {
+                // Before anything is put in flight.
+                if left.is_zero() {
+                    return Ok(Task::Pause(match courier.status().waiting {
+                        0 => Pause::Idle,
+                        _ => Pause::TimeUp,
+                    }));
+                }
                 Ok(match courier.next(MonoTime::now())? {
                     Step::Idle => Task::Pause(Pause::Idle),
-                    _ if left.is_zero() => Task::Pause(Pause::TimeUp),
                     Step::Wait(ms) => Task::Sleep(Duration::from_millis(ms).min(left)),
                     Step::Send(parcel) => {
                         self.set_clock_offset_ms(parcel.clock_offset_ms);
@@ -97,11 +104,13 @@ impl Client {
                 Ok(Task::Send(ticket)) => {
                     let event = self.send_for_event(&body);
                     let now = MonoTime::now();
-                    courier.with(|courier| courier.settle(ticket, event, now, random()).map(|_| ()))
+                    courier.with(|courier| courier.settle(ticket, event, now, random()).map(drop))
                 }
             };
-            if let Err(error) = settled {
-                break Err(error);
+            match settled {
+                // Somebody else delivered the same report, and was told what became of it.
+                Ok(()) | Err(CourierError::StaleTicket) => {}
+                Err(error) => break Err(error),
             }
         };
         self.give_body_back(body);
@@ -118,12 +127,14 @@ impl Client {
 }
 
 impl From<&SendError> for Event {
+    /// With the error's own words, which have no secrets: `connection refused`, or why a certificate is not trusted.
     fn from(error: &SendError) -> Self {
+        let event = Event::failed(error.code());
         match error {
-            SendError::NotSent { .. } => Event::NotSent,
-            SendError::MayHaveArrived { .. } => Event::MayHaveArrived,
-            SendError::Misconfigured { code, .. } => Event::Misconfigured(*code),
-            SendError::Invalid(error) => Event::Misconfigured(error.code()),
+            SendError::Invalid(_) => event,
+            SendError::NotSent { detail }
+            | SendError::MayHaveArrived { detail }
+            | SendError::Misconfigured { detail, .. } => event.with_text(detail),
         }
     }
 }

@@ -5,7 +5,9 @@
 
 use core::hint::black_box;
 
-use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step, Verdict};
+use edge_report::courier::{
+    Backlog, Courier, Event, Policy, RamOutbox, Step, Verdict, WhenLettersFull,
+};
 use edge_report::exchange::{Credentials, Endpoint, Outcome, ReplyHeaders, Request, read_reply};
 use edge_report::json::SliceSink;
 use edge_report::{
@@ -77,33 +79,50 @@ fn run() -> Option<()> {
     deliver(&report, Event::from_reply(&reply, now))
 }
 
-/// Through the courier and back, by way of a failure.
+/// Through the courier and back: a failure, an acceptance, a refusal, and the letter of that.
 fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
     let outbox = RamOutbox::new([0; 4096], 4096);
-    let mut courier = Courier::new(
-        outbox,
-        [0; 512],
-        Policy::default(),
-        MonoTime(0),
-        black_box(7),
-    );
-    let ticket = courier.submit(report, MonoTime(0)).ok()?;
+    let policy = Policy {
+        backlog: black_box(Backlog::LatestPerJob),
+        when_letters_full: black_box(WhenLettersFull::DropOldest),
+        ..Policy::default()
+    };
+    let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), black_box(7));
+    let wall = Some(WallTime::from_unix_ms(black_box(1_591_104_868_201)));
+    let ticket = courier.submit(report, MonoTime(0), wall).ok()?;
+    (courier.oldest().ok()? == wall).then_some(())?;
     let later = MonoTime(black_box(60_000));
     let Ok(Step::Send(parcel)) = courier.next(later) else {
         return None;
     };
     (parcel.ticket == ticket).then_some(())?;
-    let again = courier
-        .settle(ticket, Event::NotSent, later, black_box(9))
-        .ok()?;
-    let Verdict::Again { at } = again else {
+    let failure = black_box(Event::NOT_SENT.with_text("connection refused"));
+    let again = courier.settle(ticket, failure, later, black_box(9)).ok()?;
+    let Verdict::Again { at, reason } = again else {
         return None;
     };
+    (reason.text.as_str() == "connection refused").then_some(())?;
     let Ok(Step::Send(_)) = courier.next(at) else {
         return None;
     };
     let verdict = courier.settle(ticket, answer, at, black_box(11)).ok()?;
+    (verdict == Verdict::Delivered).then_some(())?;
+
+    let ticket = courier.submit(report, at, None).ok()?;
+    courier.wake(at);
+    let Ok(Step::Send(_)) = courier.next(at) else {
+        return None;
+    };
+    let refusal = black_box(Event::answered(Outcome::Refused, 422));
+    let verdict = courier.settle(ticket, refusal, at, black_box(13)).ok()?;
+    (verdict == Verdict::Refused(refusal.reason)).then_some(())?;
+    let letter = courier.find_dead_letter(ticket).ok()??;
+    (letter.reason.status == 422).then_some(())?;
+    let again = courier.resubmit_dead_letter(None, at, None).ok()??;
+    (again > ticket && courier.dead_letter(None).ok()?.is_none()).then_some(())?;
+    courier.forget_dead_letter(ticket).ok()?;
+    courier.forget_dead_letters(ticket).ok()?;
     let status = courier.status();
-    (verdict == Verdict::Delivered && status.waiting == 0 && status.ledger.delivered == 1)
+    (courier.take_buried().is_none() && status.waiting == 1 && status.ledger.delivered == 1)
         .then_some(())
 }

@@ -1,0 +1,633 @@
+//! Answers that are somebody else's: of proxies, firewalls, portals and gateways, and of a service that is down or falls over one report.
+//!
+//! In virtual time, with the default policy, over an outbox in memory. While nothing is accepted, nothing is buried; a report that only it
+//! is answered badly steps aside, and others go on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+mod courier_sim;
+
+use std::collections::BTreeSet;
+
+use courier_sim::{HOUR, Sent, Sim, accepted, outbox, outbox_of};
+use edge_report::courier::{
+    Backlog, Cause, Event, Outbox, OutboxError, Policy, Reason, Ticket, WhenLettersFull,
+};
+use edge_report::exchange::{ReplyHeaders, read_reply};
+use edge_report::{Code, Outcome, WallTime};
+
+const NGINX_404: &str = "<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found</h1></center>\r\n<hr><center>nginx/1.24.0</center>\r\n</body>\r\n</html>\r\n";
+const NGINX_400: &str = "<html>\r\n<head><title>400 The SSL certificate error</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n<center>The SSL certificate error</center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+const NGINX_413: &str = "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n<body>\r\n<center><h1>413 Request Entity Too Large</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+const NGINX_502: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+const PORTAL: &str = "<!DOCTYPE html><html><head><title>Login</title></head><body><form action=\"/login\" method=\"post\"></form></body></html>";
+const FIREWALL: &str = "<html><body><h1>Request blocked</h1><p>Your request was blocked by the security policy. Incident 8571923.</p></body></html>";
+
+/// Name, status, `Retry-After`, body.
+const ANSWERS: [(&str, u16, Option<&str>, &str); 40] = [
+    ("nginx knows no such host", 404, None, NGINX_404),
+    (
+        "nginx, a client certificate that expired",
+        400,
+        None,
+        NGINX_400,
+    ),
+    ("nginx, too large", 413, None, NGINX_413),
+    ("nginx, the service is down", 502, None, NGINX_502),
+    (
+        "an ingress during a redeployment",
+        404,
+        None,
+        "default backend - 404",
+    ),
+    (
+        "an ingress without endpoints",
+        503,
+        None,
+        "no healthy upstream",
+    ),
+    (
+        "a mesh",
+        503,
+        None,
+        "upstream connect error or disconnect/reset before headers",
+    ),
+    ("a captive portal's page", 200, None, PORTAL),
+    (
+        "a captive portal's JSON",
+        200,
+        None,
+        r#"{"error_code":"portal_login_required"}"#,
+    ),
+    (
+        "a captive portal that says yes",
+        200,
+        None,
+        r#"{"error_code":"PORTAL.1","is_success":true}"#,
+    ),
+    ("a captive portal's status", 511, None, PORTAL),
+    ("a captive portal redirects", 302, None, ""),
+    (
+        "a moved permanently",
+        301,
+        None,
+        "<a href=\"https://elsewhere/\">Moved Permanently</a>",
+    ),
+    ("a temporary redirect", 307, None, ""),
+    ("a firewall", 403, None, FIREWALL),
+    ("a firewall's JSON", 403, None, r#"{"error":"forbidden"}"#),
+    (
+        "another API's permission",
+        403,
+        None,
+        r#"{"error_code":"IAM.0002","error_msg":"no"}"#,
+    ),
+    (
+        "a proxy wants a password",
+        407,
+        None,
+        "<h1>Proxy Authentication Required</h1>",
+    ),
+    ("a limit", 429, None, ""),
+    ("a limit without a wait", 429, Some("0"), ""),
+    (
+        "a limit with a huge wait",
+        429,
+        Some("99999999999999999999"),
+        "",
+    ),
+    (
+        "a limit with a date long ago",
+        429,
+        Some("Tue, 02 Jun 2020 13:36:28 GMT"),
+        "",
+    ),
+    ("maintenance", 503, Some("120"), "<h1>Maintenance</h1>"),
+    ("nothing at all", 200, None, ""),
+    ("no content", 204, None, ""),
+    ("accepted for later by somebody", 202, None, "queued"),
+    ("cut JSON", 200, None, r#"{"is_success":tr"#),
+    (
+        "JSON with something behind it",
+        200,
+        None,
+        r#"{"is_success":true}<!-- cached -->"#,
+    ),
+    ("JSON of somebody else", 200, None, r#"{"status":"ok"}"#),
+    (
+        "the gateway has no such API",
+        404,
+        None,
+        r#"{"error_msg":"The API does not exist","error_code":"APIGW.0101","request_id":"a"}"#,
+    ),
+    (
+        "the old gateway has no such API",
+        404,
+        None,
+        r#"{"error_code":"APIG.0101"}"#,
+    ),
+    (
+        "a method not allowed",
+        405,
+        None,
+        "<h1>405 Not Allowed</h1>",
+    ),
+    ("a conflict of somebody's", 409, None, "{}"),
+    (
+        "an entity of somebody's",
+        422,
+        None,
+        r#"{"detail":[{"loc":["body"],"msg":"field required"}]}"#,
+    ),
+    (
+        "JSON without a code",
+        400,
+        None,
+        r#"{"message":"Bad Request"}"#,
+    ),
+    (
+        "trouble under 400",
+        400,
+        None,
+        r#"{"error_code":"DLI.0999","error_msg":"internal"}"#,
+    ),
+    (
+        "an internal error",
+        500,
+        None,
+        r#"{"error_code":"DLI.0001","error_msg":"null"}"#,
+    ),
+    (
+        "a gateway's time-out",
+        504,
+        None,
+        "<h1>504 Gateway Time-out</h1>",
+    ),
+    ("a request's time-out", 408, None, ""),
+    ("a teapot", 418, None, "short and stout"),
+];
+
+fn answer(status: u16, retry_after: Option<&str>, body: &str) -> Event {
+    let headers = ReplyHeaders {
+        retry_after,
+        date: None,
+    };
+    let now = WallTime::from_unix_ms(1_700_000_000_000);
+    Event::from_reply(&read_reply(status, headers, body.as_bytes()), now)
+}
+
+/// The greatest wait is 300 s, and waits are spread evenly from 1 s on, so after the first minutes 86,400 / 150.5 = 574 of them fit into a
+/// day, plus or minus 14; at every 4th one canary goes with the suspect, which makes 718. 100 are for chance and for the beginning.
+const A_DAY: usize = 818;
+
+fn a_day_of(name: &str, event: Event, jobs: i64) {
+    let mut sim = Sim::new(Policy::default(), outbox(), 1);
+    for n in 0..1000 {
+        sim.submit(1 + n % jobs);
+    }
+    sim.run(24 * HOUR, |_| event);
+    let status = sim.courier.status();
+    assert_eq!(status.waiting, 1000, "{name}");
+    assert_eq!(status.ledger.refused + status.ledger.expired, 0, "{name}");
+    assert!(
+        (20..=A_DAY).contains(&sim.requests),
+        "{name}: {} requests",
+        sim.requests
+    );
+    let (_, reason) = status.last_failure.unwrap();
+    assert_eq!(reason.status, event.reason.status, "{name}");
+    assert!(status.next_attempt.is_some());
+
+    // It is over, and nobody helps. At most the greatest wait that was asked for, and then faster with each answer.
+    let over = sim.now;
+    sim.run(over + 3 * HOUR, accepted);
+    let status = sim.courier.status();
+    assert_eq!(
+        (status.waiting, status.ledger.delivered),
+        (0, 1000),
+        "{name}"
+    );
+    assert_eq!(status.last_failure, None);
+    assert!(
+        sim.now - over < 2 * HOUR,
+        "{name}: {} s",
+        (sim.now - over) / 1000
+    );
+    sim.check_order();
+}
+
+#[test]
+fn a_day_of_each_answer_buries_nothing() {
+    for (name, status, retry_after, body) in ANSWERS {
+        let event = answer(status, retry_after, body);
+        assert_ne!(
+            event.reason.cause,
+            Cause::Answered(Outcome::Accepted),
+            "{name}"
+        );
+        assert_ne!(
+            event.reason.cause,
+            Cause::Answered(Outcome::Refused),
+            "{name}"
+        );
+        a_day_of(name, event, 7);
+        a_day_of(name, event, 1);
+        a_day_of(name, event, 1000);
+    }
+}
+
+#[test]
+fn a_day_without_an_answer_buries_nothing() {
+    for event in [
+        Event::NOT_SENT,
+        Event::MAY_HAVE_ARRIVED,
+        Event::failed(Code::Tls),
+        answer(401, None, ""),
+        answer(403, None, r#"{"error_code":"APIGW.0301"}"#),
+    ] {
+        for jobs in [1, 7, 1000] {
+            let mut event = event;
+            event.reason.status = 0;
+            a_day_of("no answer", event, jobs);
+        }
+    }
+}
+
+/// Answers that come for some reports only.
+fn poisons() -> [(&'static str, Event, u32); 6] {
+    [
+        ("a firewall", answer(403, None, FIREWALL), 10),
+        ("a handler that crashes", answer(500, None, ""), 10),
+        ("a proxy's limit", answer(413, None, NGINX_413), 10),
+        ("a time-out", Event::MAY_HAVE_ARRIVED, 10),
+        (
+            "a handler that is asked to wait for",
+            answer(503, Some("1"), ""),
+            10,
+        ),
+        ("credentials", answer(401, None, ""), 9),
+    ]
+}
+
+#[test]
+fn poison_among_healthy_ones_is_buried_and_stops_nobody() {
+    for (name, event, attempts) in poisons() {
+        for (place, has_own_job) in [0, 1, 50, 99]
+            .into_iter()
+            .zip([true, false].into_iter().cycle())
+        {
+            let at = format!("{name} at {place}");
+            let mut sim = Sim::new(Policy::default(), outbox(), 2);
+            let poison = Ticket(1 + place);
+            for n in 0..100 {
+                sim.submit(if n == place && has_own_job {
+                    100
+                } else {
+                    n as i64 % 10
+                });
+            }
+            let answers = |sent: &Sent| match sent.ticket == poison {
+                true => event,
+                false => accepted(sent),
+            };
+            // New ones come all the time.
+            for n in 0..1000 {
+                sim.submit(n % 10);
+                sim.run(sim.now + 5_000, answers);
+            }
+            let status = sim.courier.status();
+            let ledger = status.ledger;
+            assert_eq!(
+                (status.waiting, ledger.delivered, ledger.refused),
+                (0, 1099, 1),
+                "{at}"
+            );
+            // Each of the others went out once.
+            let went_out = sim.attempts[&poison];
+            assert_eq!(sim.requests, 1099 + went_out as usize, "{at}");
+            sim.check_order();
+            let letter = sim.courier.find_dead_letter(poison).unwrap().unwrap();
+            let reason = letter.reason;
+            assert_eq!(sim.buried, [(poison, reason)], "{at}");
+            let overtaken = Reason {
+                cause: Cause::Failed(Code::Overtaken),
+                ..event.reason
+            };
+            if has_own_job {
+                assert_eq!((went_out, reason), (attempts, event.reason), "{at}");
+            } else {
+                // The next of its own job may be what shows it, as soon as it has had 8 attempts.
+                assert!((8..=attempts).contains(&went_out), "{at}: {went_out}");
+                assert!(
+                    [event.reason, overtaken].contains(&reason),
+                    "{at}: {reason}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn fifty_in_front_stop_nobody_for_good() {
+    for (name, event, _) in poisons() {
+        for jobs in [1000, 60, 7] {
+            let mut sim = Sim::new(Policy::default(), outbox(), 3);
+            for n in 0..300 {
+                sim.submit(1 + n % jobs);
+            }
+            let answers = |sent: &Sent| match sent.ticket.0 <= 50 {
+                true => event,
+                false => accepted(sent),
+            };
+            let mut hours = 0;
+            while sim.courier.status().waiting > 0 && hours < 24 * 14 {
+                // Something new comes all the time.
+                for n in 0..4 {
+                    sim.submit(1 + (n + hours as i64) % jobs);
+                    sim.run(sim.now + HOUR / 4, answers);
+                }
+                hours += 1;
+            }
+            let status = sim.courier.status();
+            let healthy = 250 + 4 * hours;
+            println!("{name}, {jobs} jobs: {hours} h, {} requests", sim.requests);
+            assert_eq!(status.ledger.delivered, healthy, "{name}, {jobs} jobs");
+            assert_eq!(status.ledger.refused, 50, "{name}, {jobs} jobs");
+            sim.check_order();
+        }
+    }
+}
+
+/// The next of its own job shows whose fault it is, and the older one can never be sent after it.
+#[test]
+fn where_only_its_own_jobs_wait_the_older_one_goes_when_the_newer_is_accepted() {
+    for (name, event, _) in poisons() {
+        for bad in [1, 2, 7, 12] {
+            let mut sim = Sim::new(Policy::default(), outbox(), 4);
+            for _ in 0..30 {
+                sim.submit(1);
+            }
+            let answers = |sent: &Sent| match sent.ticket.0 <= bad {
+                true => event,
+                false => accepted(sent),
+            };
+            sim.run(24 * 30 * HOUR, answers);
+            let status = sim.courier.status();
+            println!(
+                "{name}, {bad}: {} requests, {} h",
+                sim.requests,
+                sim.now / HOUR
+            );
+            assert_eq!(status.waiting, 0, "{name}, {bad}");
+            assert_eq!(status.ledger.refused, bad, "{name}, {bad}");
+            sim.check_order();
+            let letter = sim.courier.find_dead_letter(Ticket(1)).unwrap().unwrap();
+            let overtaken = Reason {
+                cause: Cause::Failed(Code::Overtaken),
+                ..event.reason
+            };
+            assert_eq!(letter.reason, overtaken, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_report_that_waits_alone_waits() {
+    let mut sim = Sim::new(Policy::default(), outbox(), 5);
+    sim.submit(1);
+    sim.run(24 * HOUR, |_| answer(500, None, ""));
+    assert!(sim.requests <= A_DAY);
+    assert_eq!(sim.courier.status().waiting, 1);
+    // The first of another job that comes shows whose fault it is.
+    for n in 0..8 {
+        sim.submit(2 + n);
+        let before = sim.requests;
+        sim.run(sim.now + HOUR / 4, |sent| match sent.ticket.0 {
+            1 => answer(500, None, ""),
+            _ => accepted(sent),
+        });
+        assert!(sim.requests > before);
+    }
+    assert_eq!(sim.courier.status().ledger.refused, 1);
+}
+
+#[test]
+fn refusals_in_a_row_are_spaced_and_one_acceptance_ends_that() {
+    let refusal = answer(400, None, r#"{"error_code":"DLI.0001","error_msg":"no"}"#);
+    let mut sim = Sim::new(Policy::default(), outbox(), 6);
+    for n in 0..1000 {
+        sim.submit(n);
+    }
+    sim.run(24 * HOUR, |_| refusal);
+    let refused = sim.courier.status().ledger.refused;
+    assert!(
+        (400..=A_DAY as u64).contains(&refused),
+        "{refused} in a day"
+    );
+    assert_eq!(sim.courier.status().ledger.refused, refused);
+
+    // Every second one is refused: as fast as they come.
+    let mut sim = Sim::new(
+        Policy {
+            start_spread_ms: 0,
+            ..Policy::default()
+        },
+        outbox(),
+        6,
+    );
+    for n in 0..1000 {
+        sim.submit(n);
+    }
+    sim.run(1, |sent| {
+        if sent.ticket.0.is_multiple_of(2) {
+            refusal
+        } else {
+            accepted(sent)
+        }
+    });
+    assert_eq!(sim.courier.status().waiting, 0);
+    assert_eq!(sim.courier.status().ledger.refused, 500);
+}
+
+#[test]
+fn budgets_win_whatever_is_wrong() {
+    let limited = Policy {
+        max_attempts: Some(3),
+        ..Policy::default()
+    };
+    for event in [
+        answer(403, None, FIREWALL),
+        answer(401, None, ""),
+        answer(302, None, ""),
+        answer(503, None, ""),
+        Event::MAY_HAVE_ARRIVED,
+        Event::failed(Code::Tls),
+    ] {
+        let mut sim = Sim::new(limited, outbox(), 7);
+        for n in 0..20 {
+            sim.submit(n % 3);
+        }
+        sim.run(100 * 24 * HOUR, |_| event);
+        let ledger = sim.courier.status().ledger;
+        assert_eq!(ledger.expired, 20, "{event:?}");
+        assert!(
+            sim.attempts.values().all(|&n| n == 3),
+            "{event:?}: {:?}",
+            sim.attempts
+        );
+    }
+    // What never went out does not count.
+    let mut sim = Sim::new(limited, outbox(), 7);
+    sim.submit(1);
+    sim.run(24 * HOUR, |_| Event::NOT_SENT);
+    assert_eq!(sim.courier.status().ledger.expired, 0);
+    let hour = Policy {
+        max_time_ms: Some(HOUR),
+        ..Policy::default()
+    };
+    for event in [
+        answer(401, None, ""),
+        Event::NOT_SENT,
+        answer(503, None, ""),
+    ] {
+        let mut sim = Sim::new(hour, outbox(), 7);
+        sim.submit(1);
+        sim.run(2 * HOUR, |_| event);
+        assert_eq!(sim.courier.status().ledger.expired, 1, "{event:?}");
+    }
+}
+
+#[test]
+fn a_burial_that_fails_loses_nothing_and_stops_nobody() {
+    let refusal = answer(422, None, r#"{"error_code":"DLI.0001"}"#);
+    for error in [
+        OutboxError::LettersFull,
+        OutboxError::Device(courier_sim::Broken),
+    ] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 8);
+        sim.fail_burials(Some(error));
+        for n in 0..100 {
+            sim.submit(n % 20);
+        }
+        let answers = |sent: &Sent| match sent.ticket.0 {
+            3 | 30 => refusal,
+            _ => accepted(sent),
+        };
+        sim.run(HOUR, answers);
+        let status = sim.courier.status();
+        assert_eq!(
+            (status.waiting, status.parked),
+            (2, 2),
+            "the others went on, those of their jobs, too"
+        );
+        assert_eq!(status.ledger.delivered, 98);
+        assert_eq!(sim.attempts[&Ticket(3)], 1, "it is not sent again");
+        sim.fail_burials(None);
+        sim.run(2 * HOUR, answers);
+        let status = sim.courier.status();
+        assert_eq!(
+            (status.waiting, status.ledger.refused, status.ledger.letters),
+            (0, 2, 2)
+        );
+        assert!(sim.courier.find_dead_letter(Ticket(30)).unwrap().is_some());
+        // Tries grow rare.
+        assert!(sim.failed_burials() < 100, "{}", sim.failed_burials());
+
+        // More than can wait for it: nothing is sent any more.
+        let mut sim = Sim::new(Policy::default(), outbox(), 8);
+        sim.fail_burials(Some(error));
+        for n in 0..100 {
+            sim.submit(n);
+        }
+        sim.run(24 * HOUR, |_| refusal);
+        let status = sim.courier.status();
+        let most = if cfg!(feature = "alloc") { 6 } else { 4 };
+        assert_eq!((status.waiting, sim.requests), (100, most));
+        let (_, reason) = status.last_failure.unwrap();
+        assert_eq!(reason.cause, Cause::Failed(error.code()));
+        assert!(status.next_attempt.is_some());
+        sim.fail_burials(None);
+        sim.run(48 * HOUR, accepted);
+        let ledger = sim.courier.status().ledger;
+        assert_eq!(
+            (ledger.refused, ledger.delivered),
+            (most as u64, 100 - most as u64)
+        );
+    }
+}
+
+#[test]
+fn letters_that_are_held_stop_their_own_reports_only() {
+    let refusal = answer(422, None, r#"{"error_code":"DLI.0001"}"#);
+    let policy = Policy {
+        when_letters_full: WhenLettersFull::Hold,
+        ..Policy::default()
+    };
+    let mut sim = Sim::new(policy, outbox_of(4096), 9);
+    for n in 0..12 {
+        sim.submit(n);
+        sim.run(sim.now + HOUR, |_| refusal);
+    }
+    let status = sim.courier.status();
+    assert_eq!(status.ledger.letters_dropped, 0);
+    assert_eq!(status.ledger.letters + status.waiting, 12);
+    assert!(status.waiting > 2 && status.ledger.letters > 2);
+    sim.courier.forget_dead_letters(Ticket(4)).unwrap();
+    sim.courier.wake(edge_report::MonoTime(sim.now));
+    sim.run(sim.now + HOUR, accepted);
+    assert!(sim.courier.status().ledger.refused >= 8);
+}
+
+#[test]
+fn the_newest_of_each_job_comes_first_with_latest_per_job() {
+    let policy = Policy {
+        backlog: Backlog::LatestPerJob,
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    // Without an index each report is compared with those behind it.
+    let count = if cfg!(feature = "alloc") {
+        100_000
+    } else {
+        2_000
+    };
+    let mut sim = Sim::new(policy, outbox_of(32 << 20), 10);
+    for n in 0..count {
+        sim.submit(n % 10);
+    }
+    let start = std::time::Instant::now();
+    sim.run(1, accepted);
+    assert!(start.elapsed().as_secs() < 20);
+    let ledger = sim.courier.status().ledger;
+    assert_eq!(
+        (ledger.superseded, ledger.delivered),
+        (count as u64 - 10, 10)
+    );
+    let sent: BTreeSet<_> = sim.attempts.keys().map(|ticket| ticket.0).collect();
+    assert!(sent.into_iter().eq(count as u64 - 9..=count as u64));
+}
+
+#[test]
+fn the_first_hold_tries_the_systems_own_clock_again() {
+    // A middlebox's date once set a correction; the service itself tells none.
+    let skewed = |ms| Event::answered(Outcome::Credentials, 401).with_clock_skew_ms(ms);
+    let mut sim = Sim::new(Policy::default(), outbox(), 11);
+    sim.submit(1);
+    let mut answers = vec![
+        skewed(40 * 24 * 3_600_000),
+        Event::answered(Outcome::Credentials, 401),
+    ];
+    answers.reverse();
+    let mut offsets = Vec::new();
+    sim.run(HOUR, |sent| {
+        offsets.push(sent.clock_offset_ms);
+        answers.pop().unwrap_or_else(|| accepted(sent))
+    });
+    assert_eq!(offsets, [0, 40 * 24 * 3_600_000, 0]);
+    assert_eq!(sim.courier.outbox().waiting(), 0);
+}
