@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 use core::ops::Range;
 
 use super::http_date;
-use super::service_codes::{ServiceCodes, begins_with};
+use super::service_codes::{ServiceCodes, after};
 use crate::json::{Scanner, Text, Token};
 use crate::time::WallTime;
 
@@ -211,12 +211,16 @@ fn outcome(
             _ => outcome_by_status(status),
         };
     };
-    let is_one_of = |known: &[&str]| known.iter().any(|known| code.is(known));
+    let is_one_of = |known: &[&str]| {
+        let is = |known: &&str| after(code, known).is_some_and(|rest| !rest.has_more());
+        known.iter().any(is)
+    };
+    let begins_with = |prefix: &&str| after(code, prefix).is_some_and(|rest| rest.has_more());
     match status {
         400 if is_one_of(&SERVER_TROUBLE) => Outcome::TryAgain,
         403 if is_one_of(&WRONG_CREDENTIALS) => Outcome::Credentials,
         // Before the service's own: whatever is set, a wrong path must bury nothing.
-        404 if GATEWAY.iter().any(|prefix| begins_with(code, prefix)) => Outcome::Misconfigured,
+        404 if GATEWAY.iter().any(begins_with) => Outcome::Misconfigured,
         200..=299 | 400 | 404 | 405 | 409 | 413 | 422 if codes.include(code) => Outcome::Refused,
         _ => outcome_by_status(status),
     }

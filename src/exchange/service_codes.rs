@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::code::Code;
-use crate::json::Text;
+use crate::json::{Decoded, Text};
 
 /// The prefixes by which the service's own error codes are known: default `DLI.`, for `DLI.0001`.
 ///
@@ -60,20 +60,25 @@ impl<'a> ServiceCodes<'a> {
     /// Whether an error code is the service's.
     pub(super) fn include(&self, code: Text<'_>) -> bool {
         self.prefixes().any(|prefix| {
-            begins_with(code, prefix) && {
-                let mut rest = code.chars().skip(prefix.len());
-                prefix != DEFAULT || rest.all(|c| c.is_ascii_digit())
-            }
+            after(code, prefix).is_some_and(|mut rest| {
+                rest.has_more() && (prefix != DEFAULT || rest.all(|c| c.is_ascii_digit()))
+            })
         })
     }
 }
 
 const DEFAULT: &str = "DLI.";
 
-/// Whether `code` is this prefix, which is ASCII, and at least one character more.
-pub(super) fn begins_with(code: Text<'_>, prefix: &str) -> bool {
-    let mut chars = code.chars();
-    prefix.chars().all(|c| chars.next() == Some(c)) && chars.next().is_some()
+/// What comes in `code` after a prefix, which is ASCII.
+#[inline(never)] // so that decoding stands there once
+pub(super) fn after<'t>(code: Text<'t>, prefix: &str) -> Option<Decoded<'t>> {
+    let mut rest = code.chars();
+    for b in prefix.bytes() {
+        if rest.next() != Some(char::from(b)) {
+            return None;
+        }
+    }
+    Some(rest)
 }
 
 impl Default for ServiceCodes<'_> {

@@ -300,20 +300,13 @@ pub unsafe extern "C" fn edge_report_read_reply(
     reply: *mut edge_report_reply,
     error: *mut edge_report_error,
 ) -> edge_report_result {
-    unsafe {
-        edge_report_read_reply_with(
-            core::ptr::null(),
-            0,
-            status,
-            retry_after,
-            date,
-            body,
-            body_len,
-            unix_ms,
-            reply,
-            error,
-        )
-    }
+    guard(error, || {
+        let out = Output::new(reply, "reply")?;
+        let body = unsafe { bytes(body, body_len, "body") }?;
+        let codes = ServiceCodes::default();
+        out.set(unsafe { read_reply_of(&codes, status, retry_after, date, body, unix_ms) }?);
+        Ok(())
+    })
 }
 
 /// Like `edge_report_read_reply`, for a service with error codes of its own.
@@ -347,19 +340,32 @@ pub unsafe extern "C" fn edge_report_read_reply_with(
             Some(texts) => ServiceCodes::new(texts.iter().copied())
                 .map_err(|code| Failure::at(code, "service_codes"))?,
         };
-        let status = u16::try_from(status).map_err(|_| Failure::at(Code::OutOfRange, "status"))?;
-        // What is not UTF-8 is none of the forms that are known.
-        let retry_after = unsafe { retry_after.bytes("retry_after") }?;
-        let date = unsafe { date.bytes("date") }?;
-        let headers = ReplyHeaders {
-            retry_after: retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()),
-            date: date.and_then(|bytes| core::str::from_utf8(bytes).ok()),
-        };
         let body = unsafe { bytes(body, body_len, "body") }?;
-        let reply = read_reply_with(&codes, status, headers, body);
-        out.set(reply_for_c(&reply, WallTime::from_unix_ms(unix_ms)));
+        out.set(unsafe { read_reply_of(&codes, status, retry_after, date, body, unix_ms) }?);
         Ok(())
     })
+}
+
+/// # Safety
+/// The views must hold for the call.
+unsafe fn read_reply_of(
+    codes: &ServiceCodes<'_>,
+    status: u32,
+    retry_after: edge_report_str,
+    date: edge_report_str,
+    body: &[u8],
+    unix_ms: i64,
+) -> Result<edge_report_reply, Failure> {
+    let status = u16::try_from(status).map_err(|_| Failure::at(Code::OutOfRange, "status"))?;
+    // What is not UTF-8 is none of the forms that are known.
+    let retry_after = unsafe { retry_after.bytes("retry_after") }?;
+    let date = unsafe { date.bytes("date") }?;
+    let headers = ReplyHeaders {
+        retry_after: retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()),
+        date: date.and_then(|bytes| core::str::from_utf8(bytes).ok()),
+    };
+    let reply = read_reply_with(codes, status, headers, body);
+    Ok(reply_for_c(&reply, WallTime::from_unix_ms(unix_ms)))
 }
 
 /// Decodes a text of a response: from how it stands in JSON to plain UTF-8, which is never longer.
