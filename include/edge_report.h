@@ -197,6 +197,8 @@ enum {
   EDGE_REPORT_E_TLS = 120,
   /** the method or the path cannot stand in a request line */
   EDGE_REPORT_E_REQUEST_LINE = 121,
+  /** prefixes of the service's error codes: 1 to 8, each of printable ASCII and not empty */
+  EDGE_REPORT_E_SERVICE_CODES = 122,
   /** surely not sent */
   EDGE_REPORT_E_NOT_SENT = 140,
   /** may have arrived */
@@ -256,6 +258,17 @@ enum {
  * Room for a detail with its NUL. Longer ones are cut.
  */
 #define EDGE_REPORT_DETAIL_SIZE 160
+
+/**
+ * The most bytes of a body that can be accepted or refused. Of a longer one, give at least one byte more: cut, it might be taken for
+ * another.
+ */
+#define EDGE_REPORT_MAX_REPLY_BYTES 65536
+
+/**
+ * The most prefixes of error codes that can be set.
+ */
+#define EDGE_REPORT_MAX_SERVICE_CODES 8
 
 /**
  * The most headers of an `edge_report_http_request`.
@@ -361,7 +374,7 @@ typedef struct edge_report_client edge_report_client;
 typedef struct edge_report_courier edge_report_courier;
 
 /**
- * What an answer means: one of `EDGE_REPORT_OUTCOME_…`.
+ * What a response means: one of `EDGE_REPORT_OUTCOME_…`.
  */
 typedef uint32_t edge_report_outcome;
 
@@ -668,7 +681,7 @@ typedef struct edge_report_signature {
 } edge_report_signature;
 
 /**
- * An answer, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
+ * A response, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
  */
 typedef struct edge_report_reply {
   /**
@@ -1046,6 +1059,14 @@ typedef struct edge_report_client_config {
    */
   const struct edge_report_credentials *credentials;
   /**
+   * The prefixes by which the service's own error codes are known: see `edge_report_read_reply_with`.
+   */
+  const struct edge_report_str *service_codes;
+  /**
+   * How many. Default: `DLI.` alone.
+   */
+  size_t service_codes_len;
+  /**
    * CA certificates, PEM (one or more) or DER: these are trusted, and no others. Default: the bundled Mozilla roots, or the
    * system's with its TLS.
    */
@@ -1306,14 +1327,17 @@ edge_report_result edge_report_canonical_request(const struct edge_report_signab
                                                  struct edge_report_error *error);
 
 /**
- * Reads the answer to a report. The body may be cut or anything else: what is not a whole JSON object is no acceptance.
+ * Reads the response to a report. The body may be cut or anything else: a report is accepted or refused only by a whole JSON object
+ * of the service itself, of EDGE_REPORT_MAX_REPLY_BYTES at the most. With 400, 404, 405, 409, 413 and 422, and with an `error_code`
+ * under 200, that is one whose `error_code` is `DLI.` and digits: others may refuse what they know nothing of, and their responses
+ * are EDGE_REPORT_OUTCOME_NOT_UNDERSTOOD.
  *
  * Borrows all arguments for the call; the texts of the result borrow from `body`. Any thread. Does not block.
  *
  * @param status      the HTTP status.
  * @param retry_after the header `Retry-After`; may be absent.
  * @param date        the header `Date`; may be absent.
- * @param unix_ms     the wall clock when the answer came, as it is: without the correction of edge_report_step.
+ * @param unix_ms     the wall clock when the response came, as it is: without the correction of edge_report_step.
  */
 edge_report_result edge_report_read_reply(uint32_t status,
                                           struct edge_report_str retry_after,
@@ -1325,7 +1349,29 @@ edge_report_result edge_report_read_reply(uint32_t status,
                                           struct edge_report_error *error);
 
 /**
- * Decodes a text of an answer: from how it stands in JSON to plain UTF-8, which is never longer.
+ * Like `edge_report_read_reply`, for a service with error codes of its own.
+ *
+ * Borrows all arguments for the call; the texts of the result borrow from `body`. Any thread. Does not block.
+ *
+ * @param service_codes     the prefixes by which the service's error codes are known, EDGE_REPORT_MAX_SERVICE_CODES at the most,
+ *                          each of printable ASCII and not empty. A code is the service's when it is one of them and at least one
+ *                          character more; after `DLI.`, digits and nothing else.
+ * @param service_codes_len how many; 0 stands for `DLI.` alone.
+ * @return EDGE_REPORT_OK, or EDGE_REPORT_E_SERVICE_CODES.
+ */
+edge_report_result edge_report_read_reply_with(const struct edge_report_str *service_codes,
+                                               size_t service_codes_len,
+                                               uint32_t status,
+                                               struct edge_report_str retry_after,
+                                               struct edge_report_str date,
+                                               const void *body,
+                                               size_t body_len,
+                                               int64_t unix_ms,
+                                               struct edge_report_reply *reply,
+                                               struct edge_report_error *error);
+
+/**
+ * Decodes a text of a response: from how it stands in JSON to plain UTF-8, which is never longer.
  *
  * Borrows all arguments for the call. Any thread. Does not block.
  *

@@ -144,11 +144,14 @@ inline outcome<std::string> unescape(edge_report_str text) {
   });
 }
 
-/// Reads the answer to a report; its texts borrow from `body`.
+/// Reads the response to a report; its texts borrow from `body`. With prefixes of error codes if the service has its own.
 inline outcome<edge_report_reply> read_reply(unsigned status, std::string_view retry_after, std::string_view date,
-                                             std::string_view body, std::int64_t unix_ms) {
+                                             std::string_view body, std::int64_t unix_ms,
+                                             const edge_report_str *service_codes = nullptr,
+                                             std::size_t service_codes_len = 0) {
   return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
-    return edge_report_read_reply(status, str(retry_after), str(date), body.data(), body.size(), unix_ms, &reply, error);
+    return edge_report_read_reply_with(service_codes, service_codes_len, status, str(retry_after), str(date), body.data(),
+                                       body.size(), unix_ms, &reply, error);
   });
 }
 

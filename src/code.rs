@@ -174,6 +174,7 @@ table! {
     119 TlsSetup Error "TLS could not be set up";
     120 Tls Error "the TLS handshake failed";
     121 RequestLine Error "the method or the path cannot stand in a request line";
+    122 ServiceCodes Error "prefixes of the service's error codes: 1 to 8, each of printable ASCII and not empty";
 
     // 140-149: one exchange failed
     140 NotSent Error "surely not sent";

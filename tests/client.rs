@@ -80,13 +80,39 @@ fn every_fault() {
         ("status=400,code=DLI.0019", Reply(TryAgain), SOON, 0, kept),
         ("status=400,code=DLI.10001", Reply(TryAgain), SOON, 0, kept),
         ("status=401", Reply(Credentials), SOON, 0, kept),
-        ("status=403", Reply(Credentials), SOON, 0, kept),
-        ("status=404", Reply(Refused), SOON, 0, kept),
-        ("status=405", Reply(Refused), SOON, 0, kept),
+        ("status=403", Reply(NotUnderstood), SOON, 0, kept),
+        (
+            "status=403,code=APIGW.0301",
+            Reply(Credentials),
+            SOON,
+            0,
+            kept,
+        ),
+        ("status=404", Reply(NotUnderstood), SOON, 0, kept),
+        ("status=404,code=DLI.0001", Reply(Refused), SOON, 0, kept),
+        (
+            "status=404,code=APIGW.0101",
+            Reply(Misconfigured),
+            SOON,
+            0,
+            kept,
+        ),
+        ("status=405", Reply(NotUnderstood), SOON, 0, kept),
+        ("status=405,code=DLI.0001", Reply(Refused), SOON, 0, kept),
         ("status=408", Reply(TryAgain), SOON, 0, kept),
-        ("status=413", Reply(Refused), SOON, 0, kept),
+        ("status=409,code=DLI.0001", Reply(Refused), SOON, 0, kept),
+        ("status=413", Reply(NotUnderstood), SOON, 0, kept),
+        ("status=413,code=DLI.0001", Reply(Refused), SOON, 0, kept),
         ("status=418", Reply(NotUnderstood), SOON, 0, kept),
-        ("status=422", Reply(Refused), SOON, 0, kept),
+        ("status=422", Reply(NotUnderstood), SOON, 0, kept),
+        ("status=422,code=DLI.0001", Reply(Refused), SOON, 0, kept),
+        (
+            "status=200,code=portal",
+            Reply(NotUnderstood),
+            SOON,
+            0,
+            kept,
+        ),
         ("status=425", Reply(TryAgain), SOON, 0, kept),
         ("status=429,retry-after=2", Reply(TryAgain), SOON, 0, kept),
         ("status=500", Reply(TryAgain), SOON, 0, kept),
@@ -330,6 +356,10 @@ fn settings_that_cannot_work() {
         Code::Proxy
     );
     assert_eq!(build(at("https://a").user_agent("a\nb")), Code::UserAgent);
+    for prefixes in [&[""][..], &["DLI.", "\n"], &["x"; 9], &[]] {
+        let codes = at("https://a").service_codes(prefixes);
+        assert_eq!(build(codes), Code::ServiceCodes);
+    }
     assert_eq!(
         build(at("https://a").credentials(Credentials::token("a\nb"))),
         Code::Token
@@ -495,13 +525,69 @@ fn a_cut_body_without_a_length_is_no_acceptance() {
     assert_eq!(send(&mut client, "1"), Class::Reply(Outcome::NotUnderstood));
 }
 
+/// A response that is too long is not judged by its first part.
+#[test]
+fn a_long_body() {
+    let limit = edge_report::exchange::MAX_REPLY_BYTES;
+    let accepted = r#"{"is_success":true}"#;
+    let refused = r#"{"error_code":"DLI.0001"}"#;
+    for (status, start, len, more, expected) in [
+        (200, accepted, limit, "", Outcome::Accepted),
+        (200, accepted, limit + 1, "", Outcome::NotUnderstood),
+        (200, accepted, limit, "<html>", Outcome::NotUnderstood),
+        (200, accepted, 10 * limit, "", Outcome::NotUnderstood),
+        (400, refused, limit, "", Outcome::Refused),
+        (400, refused, limit, "x", Outcome::NotUnderstood),
+    ] {
+        let body = start.to_string() + &" ".repeat(len - start.len()) + more;
+        let answer = format!(
+            "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let url = raw_server(move |mut stream| {
+            read_until(&mut stream, b"}");
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        let mut client = builder(&url).build().unwrap();
+        let class = send(&mut client, "1");
+        assert_eq!(
+            class,
+            Class::Reply(expected),
+            "{status}, {} bytes",
+            body.len()
+        );
+    }
+}
+
+/// A private deployment with error codes of its own.
+#[test]
+fn error_codes_that_are_set() {
+    use Outcome::{NotUnderstood, Refused};
+    for (code, by_default, with_own, with_both) in [
+        ("DLI.0001", Refused, NotUnderstood, Refused),
+        ("EDGE.x", NotUnderstood, Refused, Refused),
+        ("portal", NotUnderstood, NotUnderstood, NotUnderstood),
+    ] {
+        let receiver = receiver(&[&format!("status=400,code={code}")]);
+        let client = || builder(&receiver.url());
+        for (builder, expected) in [
+            (client(), by_default),
+            (client().service_codes(["EDGE."]), with_own),
+            (client().service_codes(["DLI.", "EDGE."]), with_both),
+        ] {
+            let mut client = builder.build().unwrap();
+            assert_eq!(send(&mut client, "1"), Class::Reply(expected), "{code}");
+        }
+    }
+}
+
 /// 413 before the body is read: with a small body the answer arrives, with a large one it may be lost, in bounded time.
 #[test]
 fn an_early_413() {
     let url = raw_server(|mut stream| {
         let _ = stream.read(&mut [0; 1024]);
         let _ = stream
-            .write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            .write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 25\r\nconnection: close\r\n\r\n{\"error_code\":\"DLI.0001\"}");
     });
     let mut client = builder(&url).build().unwrap();
     assert_eq!(send(&mut client, "1"), Class::Reply(Outcome::Refused));

@@ -45,7 +45,7 @@ const JOBS: u64 = 5;
 fn killed_at_any_moment() {
     let dir = tempfile::tempdir().unwrap();
     // Segments of 64 KiB come and go; it does not get full. Some reports are refused.
-    let faults = [&FAULTS[..], &["status=422@random 1"]].concat();
+    let faults = [&FAULTS[..], &["status=422,code=DLI.0001@random 1"]].concat();
     let mut history = History::new(dir.path(), 4 << 20, rounds(), &faults);
     history.run();
     let account = history.end();

@@ -490,7 +490,7 @@ fn report_like() -> impl Strategy<Value = String> {
 /// Answers with the right names.
 fn reply_like() -> impl Strategy<Value = String> {
     let keys = r"is_success is_success is\u005fsuccess error_code message error_msg request_id x";
-    let values = r#"true true false "true" "false" "tr\u0075e" null "" 1 "DLI.0999" [true] {"is_success":true} "\ud800""#;
+    let values = r#"true true false "true" "false" "tr\u0075e" null "" 1 "DLI.0001" "DLI.\u0030999" "DLI.x" "portal" [true] {"is_success":true} "\ud800""#;
     let member = (one_of(keys), one_of(values)).prop_map(|(k, v)| format!("\"{k}\":{v}"));
     vec(member, 0..4).prop_map(|members| format!("{{{}}}", members.join(",")))
 }
@@ -770,17 +770,19 @@ proptest! {
         prop_assert_eq!(canonical(&text), canonical(&spaced));
     }
 
-    /// No report is taken for accepted that was not, whatever the answer.
+    /// No report is taken for accepted or refused that was not, whatever the response.
     #[test]
     fn acceptance_is_said_in_so_many_words(text in prop_oneof![
         2 => reply_like().prop_map(String::into_bytes),
         1 => (reply_like(), vec(edit(), 0..3)).prop_map(edited),
     ]) {
         let outcome = read_reply(200, ReplyHeaders::default(), &text).outcome;
+        let of_refusal = read_reply(400, ReplyHeaders::default(), &text).outcome;
         let Some(Ok(events)) = judge(&text) else {
             // Spoilt texts beside the members that decide are left out.
             let spoilt = scan(&text).is_err_and(|error| error.is_in_string());
             prop_assert!(spoilt || outcome == Outcome::NotUnderstood);
+            prop_assert!(spoilt || of_refusal == Outcome::NotUnderstood);
             return Ok(());
         };
         // The members of the outermost object, in order.
@@ -803,15 +805,28 @@ proptest! {
         let (success, errors) = (values("is_success"), values("error_code"));
         let (all_yes, all_no) = (success.iter().all(yes), success.iter().all(no));
         let readable = errors.iter().all(|v| matches!(v, Event::Text(_) | Event::Null));
-        let an_error = errors.iter().any(|v| matches!(v, Event::Text(t) if !t.is_empty()));
-        let wanted = match success.is_empty() {
-            _ if !is_object || !readable || !(all_yes || all_no) => Outcome::NotUnderstood,
-            _ if an_error => Outcome::Refused,
-            true => Outcome::NotUnderstood,
-            false if all_yes => Outcome::Accepted,
-            false => Outcome::Refused,
+        let mut codes = errors.iter().filter_map(|value| match value {
+            Event::Text(code) if !code.is_empty() => Some(code),
+            _ => None,
+        });
+        let code = codes.next();
+        let agree = codes.all(|other| Some(other) == code);
+        let digits = code.and_then(|code| code.strip_prefix("DLI."));
+        let ours = digits.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+        let wanted = match code {
+            _ if !is_object || !readable || !agree => Outcome::NotUnderstood,
+            Some(_) if ours => Outcome::Refused,
+            None if all_yes && !success.is_empty() => Outcome::Accepted,
+            None if all_no && !success.is_empty() => Outcome::Refused,
+            _ => Outcome::NotUnderstood,
         };
         prop_assert_eq!(outcome, wanted);
+        let wanted = match code.map(|code| code.as_str()) {
+            Some("DLI.0999" | "DLI.0019" | "DLI.10001") if wanted == Outcome::Refused => Outcome::TryAgain,
+            Some(_) => wanted,
+            None => Outcome::NotUnderstood,
+        };
+        prop_assert_eq!(of_refusal, wanted);
     }
 
     #[test]

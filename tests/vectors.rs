@@ -466,8 +466,8 @@ mod codes {
 
 mod replies {
     use super::*;
-    use edge_report::WallTime;
-    use edge_report::exchange::{ReplyHeaders, read_reply};
+    use edge_report::exchange::{ReplyHeaders, ServiceCodes, read_reply, read_reply_with};
+    use edge_report::{Code, WallTime};
 
     const NOW_MS: i64 = 1_591_104_868_000;
 
@@ -478,6 +478,7 @@ mod replies {
         _what: String,
         replies: Vec<Case>,
         classes: Vec<Class>,
+        unusable_service_codes: Vec<Vec<String>>,
     }
 
     #[derive(Deserialize)]
@@ -489,6 +490,8 @@ mod replies {
         headers: Headers,
         body: Option<String>,
         hex: Option<String>,
+        parts: Option<Vec<(String, usize)>>,
+        service_codes: Option<Vec<String>>,
         outcome: String,
         error_code: Option<String>,
         error_msg: Option<String>,
@@ -510,6 +513,8 @@ mod replies {
     struct Class {
         from: u16,
         to: u16,
+        #[serde(default)]
+        body: String,
         outcome: String,
     }
 
@@ -526,12 +531,18 @@ mod replies {
         let file: File = load("replies.json");
         run(
             &file.replies,
-            240,
+            460,
             |c| &c.name,
             |case| {
-                let body = match (&case.body, &case.hex) {
-                    (Some(body), None) => Cow::Borrowed(body.as_bytes()),
-                    (None, Some(hex)) => Cow::Owned(unhex(hex)),
+                let body = match (&case.body, &case.hex, &case.parts) {
+                    (Some(body), None, None) => Cow::Borrowed(body.as_bytes()),
+                    (None, Some(hex), None) => Cow::Owned(unhex(hex)),
+                    (None, None, Some(parts)) => Cow::Owned(
+                        parts
+                            .iter()
+                            .flat_map(|(text, times)| text.repeat(*times).into_bytes())
+                            .collect(),
+                    ),
                     _ => panic!("one body"),
                 };
                 let headers = ReplyHeaders {
@@ -539,7 +550,14 @@ mod replies {
                     date: case.headers.date.as_deref(),
                 };
                 let now = WallTime::from_unix_ms(case.now_ms.unwrap_or(NOW_MS));
-                let reply = read_reply(case.status, headers, &body);
+                let reply = match &case.service_codes {
+                    None => read_reply(case.status, headers, &body),
+                    Some(prefixes) => {
+                        let codes = ServiceCodes::new(prefixes.iter().map(String::as_str)).unwrap();
+                        assert!(codes.prefixes().eq(prefixes));
+                        read_reply_with(&codes, case.status, headers, &body)
+                    }
+                };
                 assert_eq!(reply.outcome.name(), case.outcome);
                 assert_eq!(reply.status, case.status);
                 for (member, ours, wanted) in [
@@ -582,16 +600,27 @@ mod replies {
                 assert_eq!(line, whole);
             },
         );
-        assert!(file.classes.len() >= 20);
+        assert!(file.classes.len() >= 140);
         let mut statuses = 0;
         for class in &file.classes {
             for status in class.from..=class.to {
-                let reply = read_reply(status, ReplyHeaders::default(), b"");
-                assert_eq!(reply.outcome.name(), class.outcome, "status {status}");
+                let reply = read_reply(status, ReplyHeaders::default(), class.body.as_bytes());
+                let of = format!("status {status}, body {}", class.body);
+                assert_eq!(reply.outcome.name(), class.outcome, "{of}");
                 statuses += 1;
             }
         }
-        assert!(statuses >= 1000, "only {statuses} statuses");
+        assert!(statuses >= 8000, "only {statuses} statuses");
+
+        assert!(file.unusable_service_codes.len() >= 8);
+        let empty = Vec::new();
+        for prefixes in file.unusable_service_codes.iter().chain([&empty]) {
+            let codes = ServiceCodes::new(prefixes.iter().map(String::as_str));
+            assert_eq!(codes, Err(Code::ServiceCodes), "{prefixes:?}");
+        }
+        let default = ServiceCodes::default();
+        assert_eq!(ServiceCodes::new(["DLI."]), Ok(default));
+        assert_eq!(format!("{default:?}"), r#"["DLI."]"#);
     }
 }
 

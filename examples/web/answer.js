@@ -8,9 +8,15 @@ const SIGNS = { accepted: '✓', refused: '✕', not_understood: '?', try_again:
 const DURATIONS = ['retryAfterMs', 'clockSkewMs'];
 const STATUS_LINE = /^HTTP\/\S+ (\d{3})/;
 
+/** The status in its field that was guessed. */
+let guessed;
+
 export function startAnswer() {
   byId('answer').addEventListener('input', readStatus);
-  byId('status').addEventListener('input', renderAnswer);
+  byId('status').addEventListener('input', () => {
+    guessed = undefined;
+    renderAnswer();
+  });
 }
 
 export function takeAnswer(text) {
@@ -18,32 +24,43 @@ export function takeAnswer(text) {
   readStatus();
 }
 
-/** The status that the answer has; for a body alone 200 if it is a success, else 400, until somebody says otherwise. */
+/** The status that the answer has; for a body alone one that it is understood with, until somebody says otherwise. */
 function readStatus() {
   const { status, body } = read(byId('answer').value);
+  guessed = status === undefined ? guess(body) : undefined;
   byId('status').disabled = status !== undefined;
-  byId('status').value = status ?? (readReply(200, undefined, body).outcome === 'accepted' ? 200 : 400);
+  byId('status').value = status ?? guessed ?? '';
   renderAnswer();
+}
+
+function guess(body) {
+  const outcomeOf = (status) => readReply(status, undefined, body).outcome;
+  if (outcomeOf(403) === 'credentials') return 403;
+  return [400, 200].find((status) => outcomeOf(status) !== 'not_understood');
 }
 
 /** Whether a text can only be an answer of the service: a report with jobs may have any members besides. */
 export function isAnswer(text) {
   if (STATUS_LINE.test(text)) return true;
   const hasNoJobs = () => check(text).some(({ path, code }) => path === 'jobs' && code === 'Missing');
-  return readReply(200, undefined, text).outcome !== 'not_understood' && hasNoJobs();
+  const { outcome, errorCode } = readReply(200, undefined, text);
+  return (outcome !== 'not_understood' || errorCode !== undefined) && hasNoJobs();
 }
 
 export function renderAnswer() {
   const text = byId('answer').value;
   const { headers, body } = read(text);
-  const code = Number(byId('status').value);
+  const status = byId('status').value;
+  const code = Number(status);
   const meaning = byId('meaning');
   if (!text) return meaning.replaceChildren(el('p', { class: 'note' }, t('answerNone')));
+  if (status === '') return meaning.replaceChildren(el('p', {}, t('statusNone')));
   if (!(Number.isInteger(code) && code >= 100 && code <= 599)) return meaning.replaceChildren(el('p', {}, t('statusWrong')));
 
   const reply = readReply(code, headers, body);
   const [name, sentence] = t('outcome')[reply.outcome];
   meaning.replaceChildren(
+    ...(guessed === undefined ? [] : [el('p', { class: 'note' }, t('statusGuessed', guessed))]),
     el('p', { class: `outcome ${reply.outcome}` }, el('span', { class: 'sign', 'aria-hidden': 'true' }, SIGNS[reply.outcome]), ` ${name}`, el('code', {}, reply.outcome)),
     el('p', {}, sentence),
     details(reply),

@@ -1,8 +1,8 @@
-//! Any answer: two bytes of status, Retry-After and Date up to a zero byte each, and the body.
+//! Any response: two bytes of status, Retry-After and Date up to a zero byte each, and the body.
 #![no_main]
 
 use edge_report::WallTime;
-use edge_report::exchange::{Outcome, ReplyHeaders, read_reply};
+use edge_report::exchange::{MAX_REPLY_BYTES, Outcome, ReplyHeaders, read_reply};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -32,5 +32,10 @@ fuzz_target!(|answer: &[u8]| {
             let said = &body["is_success"];
             assert!(*said == Value::Bool(true) || *said == "true");
         }
+    }
+    if reply.outcome == Outcome::Refused {
+        assert!(matches!(status, 200..=299 | 400 | 404 | 405 | 409 | 413 | 422));
+        assert!(body.len() <= MAX_REPLY_BYTES && body.trim_ascii().ends_with(b"}"));
+        assert!(reply.error_code.is_some() || (200..300).contains(&status));
     }
 });

@@ -1,14 +1,18 @@
-//! One HTTP exchange, without I/O: where to, who asks, the signed request, what the answer means.
+//! One HTTP exchange, without I/O: where to, who asks, the signed request, what the response means.
 
 mod credentials;
 mod endpoint;
 mod http_date;
 mod reply;
 mod request;
+mod service_codes;
 mod sign;
 
 pub use credentials::{Credentials, Keys, Secret};
 pub use endpoint::{Endpoint, EndpointError};
-pub use reply::{Outcome, Reply, ReplyHeaders, RetryAfter, read_reply};
+pub use reply::{
+    MAX_REPLY_BYTES, Outcome, Reply, ReplyHeaders, RetryAfter, read_reply, read_reply_with,
+};
 pub use request::{Request, RequestError};
+pub use service_codes::ServiceCodes;
 pub use sign::{Header, Signable, Signature, canonical_request, sign};

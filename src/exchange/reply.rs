@@ -1,27 +1,29 @@
-//! What an answer means: a closed set of outcomes.
+//! What a response means: a closed set of outcomes.
 
 use core::fmt::{self, Write};
+use core::ops::Range;
 
 use super::http_date;
+use super::service_codes::{ServiceCodes, after};
 use crate::json::{Scanner, Text, Token};
 use crate::time::WallTime;
 
-/// What became of a report, as far as the answer tells.
+/// What became of a report, as far as the response tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Outcome {
     /// The service took it.
     Accepted = 1,
-    /// The service will never take it as it is.
+    /// The service will never take it as it is, and says so itself.
     Refused = 2,
-    /// An answer in the 200s that is no answer of this service, such as a captive portal's page, or a status
-    /// that has no meaning here. Not accepted; try again.
+    /// A response that is none of the service's, whatever its status: the page of a proxy, a firewall or a captive portal, say.
+    /// Not accepted, and not refused; try again.
     NotUnderstood = 3,
     /// The service is in trouble or overloaded; try again.
     TryAgain = 4,
     /// The credentials are wrong, expired, or the clock is: keep the report, hold all sending.
     Credentials = 5,
-    /// The endpoint is wrong: it redirects, or a proxy wants credentials. Keep the report.
+    /// The endpoint is wrong: it redirects, its gateway knows no such API, or a proxy wants credentials. Keep the report.
     Misconfigured = 6,
 }
 
@@ -60,7 +62,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The headers of an answer that matter.
+/// The headers of a response that matter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplyHeaders<'a> {
     /// `Retry-After`
@@ -78,7 +80,7 @@ pub enum RetryAfter {
     At(WallTime),
 }
 
-/// An answer, read.
+/// A response, read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
     /// What it means.
@@ -95,7 +97,7 @@ pub struct Reply<'a> {
     pub request_id: Option<Text<'a>>,
     /// When to try again.
     pub retry_after: Option<RetryAfter>,
-    /// The server's clock.
+    /// The server's clock. One outside of the years 2020 to 2100 is wrong itself, and as good as none.
     pub date: Option<WallTime>,
 }
 
@@ -141,51 +143,123 @@ fn write_visible(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// Reads an answer. The body may be cut or anything else: what is not a whole JSON object is no acceptance.
+/// The most bytes of a body: those of the service have some hundred. A client reads one byte more than that of a longer body, so
+/// that it is seen to be too long.
+pub const MAX_REPLY_BYTES: usize = 64 * 1024;
+
+/// Reads a response, with the service's error codes as they are by default. The body may be cut or anything else.
+///
+/// Accepted or refused a report is only by the service itself: in a whole JSON object of at most [`MAX_REPLY_BYTES`]. Whoever
+/// stands between may say anything with any status: nginx a 400 to a certificate that has expired, an ingress a 404 while its
+/// service is deployed anew, a portal a 200.
 ///
 /// | status | body | outcome |
 /// |---|---|---|
+/// | 2xx | an `error_code` of the service | refused |
+/// | 2xx | an `error_code` of somebody else | not understood |
 /// | 2xx | `is_success` true or `"true"` | accepted |
-/// | 2xx | `is_success` false or `"false"`, or an `error_code` | refused |
-/// | 2xx | anything else | not understood |
+/// | 2xx | `is_success` false or `"false"` | refused |
 /// | 3xx, 407 | | misconfigured |
 /// | 400 | `DLI.0999`, `DLI.0019`, `DLI.10001` | try again |
-/// | 400, 404, 405, 413, 422 | | refused |
-/// | 401, 403 | | credentials |
+/// | 404 | `APIG.…`, `APIGW.…`: its gateway has no such API | misconfigured |
+/// | 400, 404, 405, 409, 413, 422 | an `error_code` of the service | refused |
+/// | 401 | | credentials |
+/// | 403 | `DLI.0013`, `DLI.0014`, `DLI.10007`, `DLI.10008`; `APIG.` or `APIGW.` with `0301`, `0302`, `0303` | credentials |
 /// | 408, 425, 429, 5xx | | try again |
-/// | else | | not understood |
+/// | else, and 2xx, 400 to 422 with any other body | | not understood |
 pub fn read_reply<'a>(status: u16, headers: ReplyHeaders<'_>, body: &'a [u8]) -> Reply<'a> {
+    read_reply_with(&ServiceCodes::default(), status, headers, body)
+}
+
+/// Like [`read_reply`], with the service's error codes as they are set.
+pub fn read_reply_with<'a>(
+    codes: &ServiceCodes<'_>,
+    status: u16,
+    headers: ReplyHeaders<'_>,
+    body: &'a [u8],
+) -> Reply<'a> {
     let mut fields = Fields::default();
-    let is_whole = fields.read(body).is_some();
-    let server_trouble = |code: Text<'_>| {
-        ["DLI.0999", "DLI.0019", "DLI.10001"]
-            .iter()
-            .any(|known| code.is(known))
-    };
-    let outcome = match status {
-        200..=299 if !is_whole => Outcome::NotUnderstood,
-        200..=299 => match (fields.error_code, fields.is_success) {
-            (Some(_), _) | (None, Some(false)) => Outcome::Refused,
-            (None, Some(true)) => Outcome::Accepted,
-            (None, None) => Outcome::NotUnderstood,
-        },
-        300..=399 | 407 => Outcome::Misconfigured,
-        400 if fields.error_code.is_some_and(server_trouble) => Outcome::TryAgain,
-        400 | 404 | 405 | 413 | 422 => Outcome::Refused,
-        401 | 403 => Outcome::Credentials,
-        408 | 425 | 429 | 500..=599 => Outcome::TryAgain,
-        _ => Outcome::NotUnderstood,
-    };
+    let start = body.get(..MAX_REPLY_BYTES).unwrap_or(body);
+    let is_whole = fields.read(start).is_some() && start.len() == body.len();
     Reply {
-        outcome,
+        outcome: if is_whole {
+            outcome(status, fields.error_code, fields.success, codes)
+        } else {
+            outcome_by_status(status)
+        },
         status,
         error_code: fields.error_code,
         error_msg: fields.error_msg,
         message: fields.message,
         request_id: fields.request_id,
         retry_after: headers.retry_after.and_then(parse_retry_after),
-        date: headers.date.map(str::trim_ascii).and_then(http_date::parse),
+        date: headers.date.and_then(parse_date),
     }
+}
+
+/// What a response means whose body is a whole JSON object.
+fn outcome(
+    status: u16,
+    error_code: Option<Text<'_>>,
+    success: Success,
+    codes: &ServiceCodes<'_>,
+) -> Outcome {
+    let Some(code) = error_code else {
+        return match (status, success) {
+            (200..=299, Success::Said(true)) => Outcome::Accepted,
+            (200..=299, Success::Said(false)) => Outcome::Refused,
+            _ => outcome_by_status(status),
+        };
+    };
+    let is_one_of = |known: &[&str]| {
+        let is = |known: &&str| after(code, known).is_some_and(|rest| !rest.has_more());
+        known.iter().any(is)
+    };
+    let begins_with = |prefix: &&str| after(code, prefix).is_some_and(|rest| rest.has_more());
+    match status {
+        400 if is_one_of(&SERVER_TROUBLE) => Outcome::TryAgain,
+        403 if is_one_of(&WRONG_CREDENTIALS) => Outcome::Credentials,
+        // Before the service's own: whatever is set, a wrong path must bury nothing.
+        404 if GATEWAY.iter().any(begins_with) => Outcome::Misconfigured,
+        200..=299 | 400 | 404 | 405 | 409 | 413 | 422 if codes.include(code) => Outcome::Refused,
+        _ => outcome_by_status(status),
+    }
+}
+
+/// What a status means, whoever gave it.
+fn outcome_by_status(status: u16) -> Outcome {
+    match status {
+        300..=399 | 407 => Outcome::Misconfigured,
+        401 => Outcome::Credentials,
+        408 | 425 | 429 | 500..=599 => Outcome::TryAgain,
+        _ => Outcome::NotUnderstood,
+    }
+}
+
+/// Trouble of the server's that comes as a 400.
+const SERVER_TROUBLE: [&str; 3] = ["DLI.0999", "DLI.0019", "DLI.10001"];
+
+const WRONG_CREDENTIALS: [&str; 10] = [
+    "DLI.0013",
+    "DLI.0014",
+    "DLI.10007",
+    "DLI.10008",
+    "APIG.0301",
+    "APIG.0302",
+    "APIG.0303",
+    "APIGW.0301",
+    "APIGW.0302",
+    "APIGW.0303",
+];
+
+/// The gateway before the service.
+const GATEWAY: [&str; 2] = ["APIG.", "APIGW."];
+
+/// 2020-01-01 up to 2100-12-31: a clock that tells another time is not one to set ours by.
+const PLAUSIBLE_MS: Range<i64> = 1_577_836_800_000..4_133_980_800_000;
+
+fn parse_date(text: &str) -> Option<WallTime> {
+    http_date::parse(text.trim_ascii()).filter(|date| PLAUSIBLE_MS.contains(&date.unix_ms()))
 }
 
 fn parse_retry_after(text: &str) -> Option<RetryAfter> {
@@ -196,14 +270,22 @@ fn parse_retry_after(text: &str) -> Option<RetryAfter> {
     http_date::parse(text).map(RetryAfter::At)
 }
 
-fn decides(key: Text<'_>) -> bool {
-    key.is("is_success") || key.is("error_code")
+/// What was said about success.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Success {
+    /// Nothing.
+    #[default]
+    Unsaid,
+    /// Yes or no.
+    Said(bool),
+    /// Something else, or both.
+    Unclear,
 }
 
-/// The members that matter; of a repeated one the first, but a repeated `is_success` must agree.
+/// The members that matter; of a repeated one the first, but those that decide must agree.
 #[derive(Default)]
 struct Fields<'a> {
-    is_success: Option<bool>,
+    success: Success,
     error_code: Option<Text<'a>>,
     error_msg: Option<Text<'a>>,
     message: Option<Text<'a>>,
@@ -211,7 +293,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// `None` when the body is not one whole JSON object, or contradicts itself.
+    /// `None` when the body is not one whole JSON object, or its `error_code` is none or contradicts itself.
     /// A text with wrong content (not UTF-8, say) is left out, and the rest is read.
     fn read(&mut self, body: &'a [u8]) -> Option<()> {
         let mut scanner = Scanner::new(body);
@@ -225,9 +307,8 @@ impl<'a> Fields<'a> {
                 _ => return None,
             };
             let value = match scanner.next_token() {
-                Ok(token) => token?,
-                // These two decide, so they must be readable.
-                Err(error) if error.is_in_string() && !decides(key) => continue,
+                Ok(token) => Some(token?),
+                Err(error) if error.is_in_string() => None,
                 Err(_) => return None,
             };
             self.member(key, value)?;
@@ -241,27 +322,44 @@ impl<'a> Fields<'a> {
         scanner.next_token().ok()?.is_none().then_some(())
     }
 
-    fn member(&mut self, key: Text<'a>, value: Token<'a>) -> Option<()> {
+    /// Takes a value; `None` is a text with wrong content.
+    fn member(&mut self, key: Text<'a>, value: Option<Token<'a>>) -> Option<()> {
         if key.is("is_success") {
-            let value = match value {
-                Token::Bool(value) => value,
-                Token::String(text) if text.is("true") => true,
-                Token::String(text) if text.is("false") => false,
+            let said = match value {
+                Some(Token::Bool(value)) => Success::Said(value),
+                Some(Token::String(text)) if text.is("true") => Success::Said(true),
+                Some(Token::String(text)) if text.is("false") => Success::Said(false),
+                _ => Success::Unclear,
+            };
+            self.success = match self.success {
+                Success::Unsaid => said,
+                before if before == said => said,
+                _ => Success::Unclear,
+            };
+            return Some(());
+        }
+        if key.is("error_code") {
+            let text = match value? {
+                Token::String(text) => text,
+                Token::Null => return Some(()),
                 _ => return None,
             };
-            return (*self.is_success.get_or_insert(value) == value).then_some(());
-        }
-        if key.is("error_code") && !matches!(value, Token::String(_) | Token::Null) {
-            return None;
+            return match self.error_code {
+                _ if text.is_empty() => Some(()),
+                Some(first) => first.chars().eq(text.chars()).then_some(()),
+                None => {
+                    self.error_code = Some(text);
+                    Some(())
+                }
+            };
         }
         let slot = [
-            ("error_code", &mut self.error_code),
             ("error_msg", &mut self.error_msg),
             ("message", &mut self.message),
             ("request_id", &mut self.request_id),
         ];
         let slot = slot.into_iter().find(|(name, _)| key.is(name));
-        if let (Some((_, slot)), Token::String(text)) = (slot, value)
+        if let (Some((_, slot)), Some(Token::String(text))) = (slot, value)
             && !text.is_empty()
         {
             slot.get_or_insert(text);
@@ -280,6 +378,9 @@ mod tests {
     fn a_hostile_text_stays_on_its_line() {
         let body = br#"{"error_code":"X","error_msg":"a\n\u001b[2Jb"}"#;
         let reply = read_reply(400, ReplyHeaders::default(), body);
-        assert_eq!(reply.to_string(), r"refused: 400 X a\u000a\u001b[2Jb");
+        assert_eq!(
+            reply.to_string(),
+            r"not_understood: 400 X a\u000a\u001b[2Jb"
+        );
     }
 }

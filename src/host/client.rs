@@ -18,13 +18,14 @@ use super::resolver::Remembering;
 use super::tls::TlsSettings;
 use crate::code::Code;
 use crate::exchange::{
-    Credentials, Endpoint, EndpointError, Reply, ReplyHeaders, Request, RequestError, read_reply,
+    Credentials, Endpoint, EndpointError, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request,
+    RequestError, ServiceCodes, read_reply_with,
 };
 use crate::report::{Encode, EncodeError, MAX_REPORT_BYTES};
 use crate::time::WallTime;
 
-/// Answers are read up to this; those of the service have some hundred bytes.
-const MAX_ANSWER: usize = 64 * 1024;
+/// A byte more than what can be an answer of the service, so that a longer one is not judged by its start.
+const LONGEST_ANSWER: u64 = MAX_REPLY_BYTES as u64 + 1;
 const MAX_ANSWER_HEADER: usize = 8 * 1024;
 const INPUT_BUFFER: usize = 16 * 1024;
 /// Nearly all bodies go out in one write, behind one for the head.
@@ -53,6 +54,7 @@ pub struct Client {
     base_url: String,
     project_id: String,
     credentials: Credentials<'static>,
+    service_codes: Vec<String>,
     /// Says what roots were in use, for TLS errors.
     roots: String,
     total_timeout: Duration,
@@ -79,6 +81,10 @@ impl Client {
             base_url: base_url.to_string(),
             project_id: project_id.to_string(),
             credentials: Credentials::None,
+            service_codes: ServiceCodes::default()
+                .prefixes()
+                .map(ToString::to_string)
+                .collect(),
             tls: TlsSettings::default(),
             proxy: None,
             connect_timeout: Duration::from_secs(10),
@@ -137,7 +143,9 @@ impl Client {
             retry_after: head.retry_after.as_ref().and_then(|v| v.to_str().ok()),
             date: head.date.as_ref().and_then(|v| v.to_str().ok()),
         };
-        Ok(read_reply(head.status, headers, &self.answer))
+        // They were checked when the client was made.
+        let codes = service_codes(&self.service_codes).unwrap_or_default();
+        Ok(read_reply_with(&codes, head.status, headers, &self.answer))
     }
 
     fn exchange(&mut self, body: &[u8]) -> Result<Head, SendError> {
@@ -185,12 +193,12 @@ impl Client {
             .into_with_config()
             .limit(u64::MAX)
             .reader()
-            .take(MAX_ANSWER as u64);
+            .take(LONGEST_ANSWER);
         self.answer.clear();
         let read = reader.read_to_end(&mut self.answer);
         match read {
             Ok(_) => {}
-            // The status of a refusal counts without its reason.
+            // The status counts without its reason, which is then cut and decides nothing.
             Err(_) if !head.status.is_success() => {}
             Err(error) => return Err(Failure::Http(error.into())),
         }
@@ -405,6 +413,10 @@ impl From<EndpointError> for BuildError {
     }
 }
 
+fn service_codes(prefixes: &[String]) -> Result<ServiceCodes<'_>, Code> {
+    ServiceCodes::new(prefixes.iter().map(String::as_str))
+}
+
 /// Room for path and signature, whose lengths stay the same from request to request.
 fn scratch_for(
     endpoint: &Endpoint<'_>,
@@ -435,6 +447,7 @@ pub struct ClientBuilder {
     base_url: String,
     project_id: String,
     credentials: Credentials<'static>,
+    service_codes: Vec<String>,
     tls: TlsSettings,
     proxy: Option<String>,
     connect_timeout: Duration,
@@ -448,6 +461,13 @@ impl ClientBuilder {
     /// Who asks. Default: nobody. Copied, and wiped when the client is dropped.
     pub fn credentials(mut self, credentials: Credentials<'_>) -> Self {
         self.credentials = credentials.to_owned();
+        self
+    }
+
+    /// The prefixes by which the service's own error codes are known, 1 to 8: see [`ServiceCodes`]. Default: `DLI.`
+    pub fn service_codes(mut self, prefixes: impl IntoIterator<Item: AsRef<str>>) -> Self {
+        let owned = |prefix: &str| prefix.to_string();
+        self.service_codes = prefixes.into_iter().map(|p| owned(p.as_ref())).collect();
         self
     }
 
@@ -526,6 +546,7 @@ impl ClientBuilder {
         {
             return Err(Code::UserAgent.into());
         }
+        service_codes(&self.service_codes)?;
         let mut url = Vec::new();
         let _ = endpoint.write_url(&mut url);
         let url = Uri::try_from(url)
@@ -565,6 +586,7 @@ impl ClientBuilder {
             resolver,
             url,
             credentials: self.credentials,
+            service_codes: self.service_codes,
             roots: tls.roots,
             total_timeout: self.total_timeout,
             clock_offset_ms: 0,

@@ -106,6 +106,11 @@ pub struct Decoded<'a> {
 }
 
 impl Decoded<'_> {
+    /// Whether there is another character.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
     fn take(&mut self) -> Option<char> {
         let mut chars = self.rest.chars();
         let c = chars.next();
@@ -145,6 +150,7 @@ impl Decoded<'_> {
 impl Iterator for Decoded<'_> {
     type Item = char;
 
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // large, and called from many places
     fn next(&mut self) -> Option<char> {
         match self.take()? {
             '\\' => self.escape(),

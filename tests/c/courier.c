@@ -34,7 +34,7 @@ static int settle_next(edge_report_courier *courier, uint32_t status, uint64_t n
   memcpy(body, step.body.ptr, step.body.len < 511 ? step.body.len : 511);
   const char *at = strstr(body, id);
   int number = at ? atoi(at + sizeof id - 1) : -1;
-  const char *answer = status == 200 ? "{\"is_success\":true}" : "{}";
+  const char *answer = status == 200 ? "{\"is_success\":true}" : "{\"error_code\":\"DLI.0001\"}";
   OK(edge_report_read_reply(status, str(NULL), str(NULL), answer, strlen(answer), 0, &reply, NULL));
   *result = edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, now, 0, verdict, &error);
   return number;

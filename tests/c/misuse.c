@@ -303,6 +303,20 @@ static void exchanges(void) {
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_read_reply(200, view(NULL, 1), str(NULL), "", 0, 0, &reply, NULL));
   OK(edge_report_read_reply(503, str("\xff"), str("\xff"), "\xff", 1, 0, &reply, NULL));
   CHECK(!reply.has_retry_after && !reply.has_clock_skew);
+  edge_report_str codes[9] = {{0}};
+#define READ_WITH(codes, len) edge_report_read_reply_with(codes, len, 200, str(NULL), str(NULL), "", 0, 0, &reply, &error)
+  GIVES(EDGE_REPORT_E_NULL_POINTER, READ_WITH(NULL, 1));
+  AT("service_codes");
+  GIVES(EDGE_REPORT_E_NULL_POINTER, READ_WITH(codes, 1));
+  AT("service_codes");
+  codes[0] = str("\xff");
+  GIVES(EDGE_REPORT_E_JSON_NOT_UTF8, READ_WITH(codes, 1));
+  AT("service_codes");
+  GIVES(EDGE_REPORT_E_SERVICE_CODES, READ_WITH(codes, 9));
+  AT("service_codes");
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, READ_WITH(codes, SIZE_MAX));
+  OK(READ_WITH(NULL, 0));
+  OK(READ_WITH(codes, 0));
   /* What was never JSON decodes to something, within its length. */
   OK(edge_report_unescape(str("a\\"), buffer, 2, &len, NULL));
   OK(edge_report_unescape(str("\\ud800\\u"), buffer, 8, &len, NULL));

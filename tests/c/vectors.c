@@ -213,12 +213,26 @@ static void check_text(edge_report_str wanted, edge_report_str got) {
   free(buffer);
 }
 
+static edge_report_str *prefixes(size_t *count) {
+  *count = (size_t)number();
+  edge_report_str *codes = keep(*count * sizeof *codes);
+  for (size_t i = 0; i < *count; i++) codes[i] = text();
+  return codes;
+}
+
 static void reply(void) {
   edge_report_reply reply;
+  size_t count;
+  edge_report_str *codes = prefixes(&count);
   uint32_t status = (uint32_t)number();
   edge_report_str retry_after = text(), date = text(), body = text();
   int64_t now = (int64_t)number();
-  OK(edge_report_read_reply(status, retry_after, date, body.ptr, body.len, now, &reply, NULL));
+  OK(edge_report_read_reply_with(codes, count, status, retry_after, date, body.ptr, body.len, now, &reply, NULL));
+  if (count == 0) {
+    edge_report_reply same_reply;
+    OK(edge_report_read_reply(status, retry_after, date, body.ptr, body.len, now, &same_reply, NULL));
+    CHECK(same_reply.outcome == reply.outcome && same_reply.error_code.ptr == reply.error_code.ptr);
+  }
   CHECK(reply.status == status);
   CHECK(is(text(), edge_report_outcome_name(reply.outcome)));
   check_text(text(), reply.error_code);
@@ -233,11 +247,37 @@ static void reply(void) {
 
 static void statuses(edge_report_str outcome) {
   uint32_t from = (uint32_t)number(), to = (uint32_t)number();
+  edge_report_str body = text();
   for (uint32_t status = from; status <= to; status++) {
     edge_report_reply reply;
-    OK(edge_report_read_reply(status, str(NULL), str(NULL), NULL, 0, 0, &reply, NULL));
+    OK(edge_report_read_reply(status, str(NULL), str(NULL), body.ptr, body.len, 0, &reply, NULL));
     CHECK(is(outcome, edge_report_outcome_name(reply.outcome)));
   }
+}
+
+static void unusable_codes(void) {
+  edge_report_reply reply;
+  edge_report_error error;
+  size_t count;
+  edge_report_str *codes = prefixes(&count);
+  GIVES(EDGE_REPORT_E_SERVICE_CODES,
+        edge_report_read_reply_with(codes, count, 200, str(NULL), str(NULL), "", 0, 0, &reply, &error));
+  CHECK(strcmp(error.path, "service_codes") == 0);
+#ifndef EDGE_REPORT_BARE
+  edge_report_client *client = NULL;
+  edge_report_client_config config;
+  memset(&config, 0, sizeof config);
+  config.struct_size = sizeof config;
+  config.base_url = str("https://gateway.example");
+  config.project_id = str("p");
+  config.service_codes = codes;
+  config.service_codes_len = count;
+  GIVES(EDGE_REPORT_E_SERVICE_CODES, edge_report_client_new(&config, &client, NULL));
+  codes[0] = str("EDGE.");
+  config.service_codes_len = 1;
+  OK(edge_report_client_new(&config, &client, NULL));
+  edge_report_client_free(client);
+#endif
 }
 
 static edge_report_header *read_pairs(size_t *count) {
@@ -430,6 +470,7 @@ int main(void) {
       case 'E': encode(); break;
       case 'R': reply(); break;
       case 'S': statuses(name); break;
+      case 'B': unusable_codes(); break;
       case 'A': sign(); break;
       case 'P': request(); break;
       case 'V': courier(); break;
@@ -439,6 +480,6 @@ int main(void) {
   }
   about[0] = 0;
   CHECK(counts['N'] >= 69 && counts['O'] == 6 && counts['C'] >= 255 && counts['E'] >= 60);
-  CHECK(counts['R'] >= 240 && counts['S'] >= 20 && counts['A'] >= 17 && counts['P'] >= 9 && counts['V'] >= 34);
+  CHECK(counts['R'] >= 460 && counts['S'] >= 140 && counts['B'] >= 8 && counts['A'] >= 17 && counts['P'] >= 9 && counts['V'] >= 34);
   return done("vectors", 20000);
 }

@@ -98,15 +98,28 @@ def encode(name, canonical):
         text(job.get("plan"))
 
 
+def body_of(case):
+    if "hex" in case:
+        return bytes.fromhex(case["hex"])
+    return "".join(part * times for part, times in case.get("parts", [(case.get("body"), 1)]))
+
+
+def prefixes(codes):
+    number(len(codes))
+    for code in codes:
+        text(code)
+
+
 def replies():
     vectors = load("replies.json")
     for case in vectors["replies"]:
         headers = case.get("headers", {})
         record("R", case["name"])
+        prefixes(case.get("service_codes", []))
         number(case["status"])
         text(headers.get("retry_after"))
         text(headers.get("date"))
-        text(bytes.fromhex(case["hex"]) if "hex" in case else case["body"])
+        text(body_of(case))
         number(case.get("now_ms", 1591104868000))
         text(case["outcome"])
         for member in ("error_code", "error_msg", "message", "request_id"):
@@ -118,6 +131,10 @@ def replies():
         record("S", case["outcome"])
         number(case["from"])
         number(case["to"])
+        text(case.get("body", ""))
+    for i, codes in enumerate(vectors["unusable_service_codes"]):
+        record("B", f"unusable service codes {i}")
+        prefixes(codes)
 
 
 def unix_ms(sdk_date):

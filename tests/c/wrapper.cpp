@@ -64,6 +64,11 @@ int main() {
   CHECK(VALUE(step).kind == EDGE_REPORT_STEP_SEND);
   auto reply = edge_report::read_reply(400, {}, {}, R"({"error_code":"DLI.0001"})", 0);
   CHECK(edge_report::view(VALUE(reply).error_code) == "DLI.0001");
+  const edge_report_str codes[] = {edge_report::str("EDGE.")};
+  auto other = edge_report::read_reply(400, {}, {}, R"({"error_code":"DLI.0001"})", 0, codes, 1);
+  CHECK(VALUE(other).outcome == EDGE_REPORT_OUTCOME_NOT_UNDERSTOOD);
+  auto own = edge_report::read_reply(400, {}, {}, R"({"error_code":"EDGE.x"})", 0, codes, 1);
+  CHECK(VALUE(own).outcome == EDGE_REPORT_OUTCOME_REFUSED);
   auto verdict = courier.settle(VALUE(step).ticket, EDGE_REPORT_OK, &VALUE(reply), 0, 0);
   CHECK(VALUE(verdict).kind == EDGE_REPORT_VERDICT_REFUSED);
   auto letter = courier.dead_letter();

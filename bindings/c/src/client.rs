@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use edge_report::courier::Courier;
+use edge_report::exchange::ServiceCodes;
 use edge_report::{Access, BuildError, Client, Code, Encode, Pause, Reply, SendError, WallTime};
 
 use crate::courier::{
     Engine, MemoryCourier, SpoolCourier, edge_report_courier, open as open_courier,
 };
 use crate::error::{Failure, edge_report_error};
-use crate::exchange::{edge_report_credentials, edge_report_reply, read_credentials, reply_for_c};
+use crate::exchange::{
+    edge_report_credentials, edge_report_reply, read_credentials, read_service_codes, reply_for_c,
+};
 use crate::guard::{State, guard};
 use crate::report::{Source, edge_report_report};
 use crate::types::{
@@ -40,6 +43,10 @@ pub struct edge_report_client_config {
     pub project_id: edge_report_str,
     /// Who asks. NULL: nobody. Copied; the copy is wiped when the client is freed.
     pub credentials: *const edge_report_credentials,
+    /// The prefixes by which the service's own error codes are known: see `edge_report_read_reply_with`.
+    pub service_codes: *const edge_report_str,
+    /// How many. Default: `DLI.` alone.
+    pub service_codes_len: usize,
     /// CA certificates, PEM (one or more) or DER: these are trusted, and no others. Default: the bundled Mozilla roots, or the
     /// system's with its TLS.
     pub ca_certificate: edge_report_str,
@@ -272,6 +279,12 @@ unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
     let project_id = unsafe { config.project_id.required("project_id") }?;
     let credentials = unsafe { read_credentials(config.credentials) }?;
     let mut builder = Client::builder(base_url, project_id).credentials(credentials);
+    let texts = &mut [""; ServiceCodes::MOST];
+    let codes =
+        unsafe { read_service_codes(config.service_codes, config.service_codes_len, texts) }?;
+    if let Some(codes) = codes {
+        builder = builder.service_codes(codes);
+    }
     if let Some(ca) = unsafe { config.ca_certificate.bytes("ca_certificate") }? {
         builder = builder.ca_certificate(ca);
     }

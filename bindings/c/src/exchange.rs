@@ -1,10 +1,10 @@
-//! One HTTP exchange for agents with their own HTTP stack: signed requests, and what answers mean.
+//! One HTTP exchange for agents with their own HTTP stack: signed requests, and what responses mean.
 
 use core::ffi::c_void;
 
 use edge_report::exchange::{
-    Credentials, Endpoint, Header, Keys, Reply, ReplyHeaders, Request, RequestError, Signable,
-    canonical_request, read_reply, sign,
+    Credentials, Endpoint, Header, Keys, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request,
+    RequestError, ServiceCodes, Signable, canonical_request, read_reply_with, sign,
 };
 use edge_report::json::{Counter, Sink, SliceSink, Text};
 use edge_report::{Code, WallTime};
@@ -15,7 +15,7 @@ use crate::types::{
     Output, array, buffer, bytes, edge_report_result, edge_report_str, optional, reference,
 };
 
-/// What an answer means: one of `EDGE_REPORT_OUTCOME_…`.
+/// What a response means: one of `EDGE_REPORT_OUTCOME_…`.
 pub type edge_report_outcome = u32;
 
 /// Who asks. All absent: nobody. A token, or a key pair with or without a security token; not both.
@@ -41,6 +41,15 @@ pub struct edge_report_header {
     /// Its value.
     pub value: edge_report_str,
 }
+
+/// The most bytes of a body that can be accepted or refused. Of a longer one, give at least one byte more: cut, it might be taken for
+/// another.
+pub const EDGE_REPORT_MAX_REPLY_BYTES: usize = 65536;
+const _: () = assert!(EDGE_REPORT_MAX_REPLY_BYTES == MAX_REPLY_BYTES);
+
+/// The most prefixes of error codes that can be set.
+pub const EDGE_REPORT_MAX_SERVICE_CODES: usize = 8;
+const _: () = assert!(EDGE_REPORT_MAX_SERVICE_CODES == ServiceCodes::MOST);
 
 /// The most headers of an `edge_report_http_request`.
 pub const EDGE_REPORT_MAX_HEADERS: usize = 6;
@@ -92,7 +101,7 @@ pub struct edge_report_signature {
     pub authorization: edge_report_str,
 }
 
-/// An answer, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
+/// A response, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_reply {
@@ -269,14 +278,17 @@ pub unsafe extern "C" fn edge_report_canonical_request(
     })
 }
 
-/// Reads the answer to a report. The body may be cut or anything else: what is not a whole JSON object is no acceptance.
+/// Reads the response to a report. The body may be cut or anything else: a report is accepted or refused only by a whole JSON object
+/// of the service itself, of EDGE_REPORT_MAX_REPLY_BYTES at the most. With 400, 404, 405, 409, 413 and 422, and with an `error_code`
+/// under 200, that is one whose `error_code` is `DLI.` and digits: others may refuse what they know nothing of, and their responses
+/// are EDGE_REPORT_OUTCOME_NOT_UNDERSTOOD.
 ///
 /// Borrows all arguments for the call; the texts of the result borrow from `body`. Any thread. Does not block.
 ///
 /// @param status      the HTTP status.
 /// @param retry_after the header `Retry-After`; may be absent.
 /// @param date        the header `Date`; may be absent.
-/// @param unix_ms     the wall clock when the answer came, as it is: without the correction of edge_report_step.
+/// @param unix_ms     the wall clock when the response came, as it is: without the correction of edge_report_step.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_read_reply(
     status: u32,
@@ -290,22 +302,73 @@ pub unsafe extern "C" fn edge_report_read_reply(
 ) -> edge_report_result {
     guard(error, || {
         let out = Output::new(reply, "reply")?;
-        let status = u16::try_from(status).map_err(|_| Failure::at(Code::OutOfRange, "status"))?;
-        // What is not UTF-8 is none of the forms that are known.
-        let retry_after = unsafe { retry_after.bytes("retry_after") }?;
-        let date = unsafe { date.bytes("date") }?;
-        let headers = ReplyHeaders {
-            retry_after: retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()),
-            date: date.and_then(|bytes| core::str::from_utf8(bytes).ok()),
-        };
         let body = unsafe { bytes(body, body_len, "body") }?;
-        let reply = read_reply(status, headers, body);
-        out.set(reply_for_c(&reply, WallTime::from_unix_ms(unix_ms)));
+        let codes = ServiceCodes::default();
+        out.set(unsafe { read_reply_of(&codes, status, retry_after, date, body, unix_ms) }?);
         Ok(())
     })
 }
 
-/// Decodes a text of an answer: from how it stands in JSON to plain UTF-8, which is never longer.
+/// Like `edge_report_read_reply`, for a service with error codes of its own.
+///
+/// Borrows all arguments for the call; the texts of the result borrow from `body`. Any thread. Does not block.
+///
+/// @param service_codes     the prefixes by which the service's error codes are known, EDGE_REPORT_MAX_SERVICE_CODES at the most,
+///                          each of printable ASCII and not empty. A code is the service's when it is one of them and at least one
+///                          character more; after `DLI.`, digits and nothing else.
+/// @param service_codes_len how many; 0 stands for `DLI.` alone.
+/// @return EDGE_REPORT_OK, or EDGE_REPORT_E_SERVICE_CODES.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_read_reply_with(
+    service_codes: *const edge_report_str,
+    service_codes_len: usize,
+    status: u32,
+    retry_after: edge_report_str,
+    date: edge_report_str,
+    body: *const c_void,
+    body_len: usize,
+    unix_ms: i64,
+    reply: *mut edge_report_reply,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(reply, "reply")?;
+        let texts = &mut [""; ServiceCodes::MOST];
+        let codes = unsafe { read_service_codes(service_codes, service_codes_len, texts) }?;
+        let codes = match codes {
+            None => ServiceCodes::default(),
+            Some(texts) => ServiceCodes::new(texts.iter().copied())
+                .map_err(|code| Failure::at(code, "service_codes"))?,
+        };
+        let body = unsafe { bytes(body, body_len, "body") }?;
+        out.set(unsafe { read_reply_of(&codes, status, retry_after, date, body, unix_ms) }?);
+        Ok(())
+    })
+}
+
+/// # Safety
+/// The views must hold for the call.
+unsafe fn read_reply_of(
+    codes: &ServiceCodes<'_>,
+    status: u32,
+    retry_after: edge_report_str,
+    date: edge_report_str,
+    body: &[u8],
+    unix_ms: i64,
+) -> Result<edge_report_reply, Failure> {
+    let status = u16::try_from(status).map_err(|_| Failure::at(Code::OutOfRange, "status"))?;
+    // What is not UTF-8 is none of the forms that are known.
+    let retry_after = unsafe { retry_after.bytes("retry_after") }?;
+    let date = unsafe { date.bytes("date") }?;
+    let headers = ReplyHeaders {
+        retry_after: retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()),
+        date: date.and_then(|bytes| core::str::from_utf8(bytes).ok()),
+    };
+    let reply = read_reply_with(codes, status, headers, body);
+    Ok(reply_for_c(&reply, WallTime::from_unix_ms(unix_ms)))
+}
+
+/// Decodes a text of a response: from how it stands in JSON to plain UTF-8, which is never longer.
 ///
 /// Borrows all arguments for the call. Any thread. Does not block.
 ///
@@ -330,6 +393,25 @@ pub unsafe extern "C" fn edge_report_unescape(
         len.set(sink.written().len());
         Ok(())
     })
+}
+
+/// The texts of these views; none for their number 0.
+///
+/// # Safety
+/// The views must hold for `'a`.
+pub(crate) unsafe fn read_service_codes<'t, 'a>(
+    codes: *const edge_report_str,
+    len: usize,
+    texts: &'t mut [&'a str; ServiceCodes::MOST],
+) -> Result<Option<&'t [&'a str]>, Failure> {
+    let codes = unsafe { array(codes, len, "service_codes") }?;
+    let Some(texts) = texts.get_mut(..codes.len()) else {
+        return Err(Failure::at(Code::ServiceCodes, "service_codes"));
+    };
+    for (to, from) in texts.iter_mut().zip(codes) {
+        *to = unsafe { from.required("service_codes") }?;
+    }
+    Ok((!texts.is_empty()).then_some(texts))
 }
 
 /// # Safety

@@ -1,15 +1,16 @@
 #!/usr/bin/env node
-// The command: checks, encodes and sends reports, and explains the service's answers.
+// The command: checks, encodes and sends reports, and explains the service's responses.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Client, EdgeReportError, check, encode, readReply } from 'edge-report';
 
 const USAGE = `usage: edge-report check FILE… [--json]
        edge-report encode FILE
-       edge-report explain FILE [--status N] [--json]
-       edge-report send FILE --url URL --project-id ID [--ak AK --sk SK [--security-token T] | --token T] [--allow-plain-http] [--json]
+       edge-report explain FILE [--status N] [--service-code PREFIX]… [--json]
+       edge-report send FILE --url URL --project-id ID [--ak AK --sk SK [--security-token T] | --token T] [--allow-plain-http] [--service-code PREFIX]… [--json]
 
-FILE may be - for standard input. Keys and tokens are also read from EDGE_REPORT_AK, EDGE_REPORT_SK and EDGE_REPORT_TOKEN.
+explain takes what curl --include prints, with its status and headers, or a body alone and its --status. --service-code, instead of DLI.,
+is how the service's own error codes begin: only with one of these is a report refused. FILE may be - for standard input. Keys and tokens are also read from EDGE_REPORT_AK, EDGE_REPORT_SK and EDGE_REPORT_TOKEN.
 Ends with 0 when all is well, 1 when a report is invalid, was not accepted or may have arrived, 2 when it could not be tried.`;
 
 const text = () => ({ type: 'string' });
@@ -17,6 +18,7 @@ const OPTIONS = {
   json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   status: text(),
+  'service-code': { type: 'string', multiple: true },
   url: text(),
   'project-id': text(),
   ak: text(),
@@ -46,10 +48,13 @@ const commands = {
     return 0;
   },
 
-  explain(files, { status = '400', json }) {
-    if (!/^[1-5]\d\d$/.test(status)) throw new UsageError('--status: an HTTP status has three digits');
-    const reply = readReply(Number(status), undefined, read(only('explain', files)));
-    return tell(reply, json);
+  explain(files, { status: given, 'service-code': serviceCodes, json }) {
+    if (given !== undefined && !/^[1-5]\d\d$/.test(given)) throw new UsageError('--status: an HTTP status has three digits');
+    const response = responseOf(read(only('explain', files)));
+    const status = given ?? response.status;
+    // The same body means one thing with 400 and another with 401.
+    if (status === undefined) throw new UsageError('explain: which HTTP status did it come with? --status N says it, or the whole response, as curl --include prints it');
+    return tell(readReply(Number(status), response.headers, response.body, undefined, { serviceCodes }), json);
   },
 
   async send(files, options) {
@@ -61,6 +66,7 @@ const commands = {
       projectId,
       credentials: credentialsOf(options),
       allowPlainHttp: options['allow-plain-http'],
+      serviceCodes: options['service-code'],
     });
     return tell(await client.send(report), options.json);
   },
@@ -73,6 +79,21 @@ function credentialsOf({ ak, sk, token, 'security-token': securityToken }) {
   if (!keys.accessKey && !keys.secretKey) return {};
   if (!keys.accessKey || !keys.secretKey) throw new UsageError('--ak and --sk go together');
   return keys;
+}
+
+/** The parts of what `curl --include` prints; without a head, all is body. Of several heads, as of interim responses (1xx), the last counts. */
+function responseOf(bytes) {
+  const HEAD = /^HTTP\/\S+ (\d{3})[^]*?(?:\r?\n\r?\n|$)/;
+  // A character for each byte.
+  let rest = bytes.toString('latin1');
+  let head;
+  for (let found; (found = HEAD.exec(rest)); rest = rest.slice(found[0].length)) head = found;
+  if (!head) return { body: bytes };
+  const headers = head[0].trim().split(/\r?\n/).slice(1).map((line) => {
+    const [name, ...value] = line.split(':');
+    return [name.trim(), value.join(':').trim()];
+  });
+  return { status: head[1], headers, body: Buffer.from(rest, 'latin1') };
 }
 
 function tell(reply, json) {

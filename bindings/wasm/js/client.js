@@ -3,8 +3,8 @@ import { EdgeReportError } from './error.js';
 import { readReply, requestOf } from './exchange.js';
 import { encode } from './report.js';
 
-/** Answers are read up to this; those of the service have some hundred bytes. */
-const MAX_ANSWER = 64 * 1024;
+/** A byte more than what can be a response of the service, so that a longer one is not judged by its start. */
+const MAX_ANSWER = 64 * 1024 + 1;
 /** The longest sleep before looking again: so late is a `wake` or a `submit` noticed. */
 const LOOK_AGAIN_MS = 200;
 /** The longest that a timer can wait. */
@@ -15,19 +15,22 @@ const delivering = new WeakSet();
 
 export class Client {
   #endpoint;
+  #serviceCodes;
   #timeoutMs;
   #fetch;
 
-  constructor({ baseUrl, projectId, credentials, allowPlainHttp, timeoutMs = 30_000, fetch }) {
+  constructor({ baseUrl, projectId, credentials, allowPlainHttp, serviceCodes, timeoutMs = 30_000, fetch }) {
     if (!(typeof timeoutMs === 'number' && timeoutMs > 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number over 0' });
     if (fetch !== undefined && typeof fetch !== 'function') throw new TypeError('fetch must be a function');
     // Says what is wrong with any of these.
     const { url, path } = requestOf(NOTHING, { baseUrl, projectId, credentials, allowPlainHttp }, 0);
+    readReply(200, undefined, NOTHING, 0, { serviceCodes });
     // `fetch` writes the host in its own way, and that is what must be signed.
     const parsed = new URL(url);
     if (parsed.pathname !== path) throw new EdgeReportError('UrlPath');
     const prefix = path.slice(0, path.lastIndexOf('/v1/'));
     this.#endpoint = { baseUrl: parsed.origin + prefix, projectId, credentials, allowPlainHttp };
+    this.#serviceCodes = serviceCodes ? [...serviceCodes] : undefined;
     this.#timeoutMs = timeoutMs;
     this.#fetch = fetch ?? ((input, init) => globalThis.fetch(input, init));
   }
@@ -94,7 +97,7 @@ export class Client {
       // A redirect that is not followed has no status to see in a browser.
       const status = response.type === 'opaqueredirect' ? 302 : response.status;
       const answer = await readBody(response, limit.signal);
-      return readReply(status, response.headers, answer);
+      return readReply(status, response.headers, answer, undefined, { serviceCodes: this.#serviceCodes });
     } catch (error) {
       signal?.throwIfAborted();
       throw error instanceof EdgeReportError ? error : failure(error, limit.timedOut());
@@ -104,7 +107,7 @@ export class Client {
   }
 }
 
-/** The first bytes of the answer. The status of a refusal counts without its reason. */
+/** The first bytes of the answer. The status counts without its reason, which is then cut and decides nothing. */
 async function readBody(response, signal) {
   const reader = response.body?.getReader();
   const answer = new Uint8Array(MAX_ANSWER);

@@ -1,4 +1,4 @@
-// One HTTP exchange: the signed request that carries a report, and what an answer means.
+// One HTTP exchange: the signed request that carries a report, and what a response means.
 import { EdgeReportError, unwrap } from './error.js';
 import { call } from './module.js';
 import { bytesOf, encode } from './report.js';
@@ -24,15 +24,22 @@ export function requestOf(body, { baseUrl, projectId, credentials, allowPlainHtt
   return { method, url, path, headers: Object.fromEntries(headers), body };
 }
 
-export function readReply(status, headers, body, date) {
+export function readReply(status, headers, body, date, { serviceCodes } = {}) {
   // The module would take it modulo 65536.
   if (!Number.isInteger(status) || status < 0 || status > 65535) {
     throw new EdgeReportError('OutOfRange', { detail: 'status is an HTTP status, a number' });
   }
   const named = entries('headers', headers).filter(([, value]) => value !== undefined && value !== null);
   const lower = new Map(named.map(([name, value]) => [String(name).toLowerCase(), text(value)]));
-  const given = [status, lower.get('retry-after'), lower.get('date'), bodyOf(body), ms(date)];
-  return JSON.parse(call((wasm) => wasm.read_reply(...given)));
+  const given = [prefixes(serviceCodes), status, lower.get('retry-after'), lower.get('date'), bodyOf(body), ms(date)];
+  return unwrap(call((wasm) => wasm.read_reply(...given)));
+}
+
+/** The prefixes of the service's error codes, for the module. */
+function prefixes(codes) {
+  if (codes === undefined || codes === null) return undefined;
+  if (!Array.isArray(codes) || !codes.every((code) => typeof code === 'string')) throw new TypeError('serviceCodes must be a list of strings');
+  return list(codes);
 }
 
 function signed({ method = 'POST', host, path, query, headers, body }, keys, date, asCanonical) {

@@ -1,11 +1,11 @@
-//! One HTTP exchange: the request that carries a report, signatures, and what an answer means.
+//! One HTTP exchange: the request that carries a report, signatures, and what a response means.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use edge_report::exchange::{
-    Endpoint, Header, Keys, ReplyHeaders, Request, RequestError, Signable,
-    canonical_request as canonical, read_reply as read, sign as signature,
+    Endpoint, Header, Keys, ReplyHeaders, Request, RequestError, ServiceCodes, Signable,
+    canonical_request as canonical, read_reply_with as read, sign as signature,
 };
 use edge_report::{Code, Credentials, WallTime};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -14,20 +14,29 @@ use zeroize::Zeroizing;
 use crate::answer::Answer;
 use crate::request::Strings;
 
-/// What an answer means.
+/// What a response means, or `{"code"}`. `service_codes` is a list of prefixes.
 #[wasm_bindgen]
 pub fn read_reply(
+    service_codes: Option<String>,
     status: u16,
     retry_after: Option<String>,
     date: Option<String>,
     body: &[u8],
     now_ms: f64,
 ) -> String {
+    let prefixes = service_codes.as_deref().map(Strings::read);
+    let codes = match &prefixes {
+        None => ServiceCodes::default(),
+        Some(prefixes) => match ServiceCodes::new(prefixes.texts()) {
+            Ok(codes) => codes,
+            Err(code) => return Answer::error(code).end(b'}'),
+        },
+    };
     let headers = ReplyHeaders {
         retry_after: retry_after.as_deref(),
         date: date.as_deref(),
     };
-    let reply = read(status, headers, body);
+    let reply = read(&codes, status, headers, body);
     let now = wall(now_ms);
     let mut answer = Answer::begin(b'{');
     answer.text("outcome", reply.outcome.name());

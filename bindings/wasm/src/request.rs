@@ -30,6 +30,11 @@ impl Strings {
         Some(string.as_str())
     }
 
+    /// All of them; null is empty.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(text)
+    }
+
     /// The strings in pairs.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.0.as_chunks::<2>().0.iter();

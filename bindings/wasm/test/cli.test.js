@@ -46,8 +46,35 @@ test('a reader that stops before the end is no crash', async () => {
 });
 
 test('explain', () => {
-  const { status, stdout } = run(['explain', '-'], '{"error_code":"DLI.0001","error_msg":"bad"}');
+  const explain = (input, ...more) => run(['explain', '-', ...more], input);
+  const refused = '{"error_code":"DLI.0001","error_msg":"bad"}';
+  const { status, stdout } = explain(refused, '--status', '400');
   assert.deepEqual([status, stdout], [1, 'refused: 400 DLI.0001 bad\n']);
+  // A body alone has no meaning: nothing is guessed.
+  for (const body of [refused, '{"error_code":"APIGW.0301"}', '<html>', '']) {
+    const { status, stdout, stderr } = explain(body);
+    assert.deepEqual([status, stdout], [2, ''], body);
+    assert.match(stderr, /which HTTP status/);
+  }
+  // A whole response has status and headers.
+  for (const [response, line] of [
+    [`HTTP/1.1 400 Bad Request\r\nDate: x\r\n\r\n${refused}`, 'refused: 400 DLI.0001 bad\n'],
+    ['HTTP/1.1 401 Unauthorized\n\n{"error_code":"APIGW.0301"}', 'credentials: 401 APIGW.0301\n'],
+    ['HTTP/1.1 100 Continue\r\n\r\nHTTP/2 200 \r\nserver: y\r\n\r\n{"is_success":true}', 'accepted: 200\n'],
+    ['HTTP/1.1 400 Bad Request\r\n\r\n<html>', 'not_understood: 400\n'],
+    ['HTTP/1.1 503 Busy', 'try_again: 503\n'],
+  ]) {
+    assert.equal(explain(response).stdout, line, response);
+  }
+  const busy = 'HTTP/1.1 503 Busy\r\nretry-after:  30\r\nDate: Tue, 02 Jun 2020 13:34:28 GMT\r\n\r\n';
+  const { retryAfterMs, clockSkewMs } = JSON.parse(explain(busy, '--json').stdout);
+  assert.ok(retryAfterMs === 30_000 && clockSkewMs < 0);
+  assert.equal(explain('HTTP/1.1 200 OK\n\n{}', '--status', '429').stdout, 'try_again: 429\n');
+  // Error codes of its own.
+  const own = '{"error_code":"EDGE.7"}';
+  assert.equal(explain(own, '--status', '400').stdout, 'not_understood: 400 EDGE.7\n');
+  assert.equal(explain(own, '--status', '400', '--service-code', 'DLI.', '--service-code', 'EDGE.').stdout, 'refused: 400 EDGE.7\n');
+  assert.equal(explain(own, '--status', '400', '--service-code', '').status, 2);
   assert.equal(run(['explain', '-', '--status', '200'], '{"is_success":"true"}').status, 0);
   assert.equal(JSON.parse(run(['explain', '-', '--status', '429', '--json']).stdout).outcome, 'try_again');
 });
@@ -67,6 +94,7 @@ test('send', async () => {
   receiver.stop();
   assert.equal(await send('--ak', 'AK', '--sk', 'SK'), 2);
   assert.equal(await send('--ak', 'AK'), 2);
+  assert.equal(await send('--token', 'T', '--service-code', ''), 2);
 });
 
 test('wrong use', () => {

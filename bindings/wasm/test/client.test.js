@@ -14,13 +14,21 @@ const TABLE = [
   ['status=400,code=DLI.0019', 'try_again', 0],
   ['status=400,code=DLI.10001', 'try_again', 0],
   ['status=401', 'credentials', 0],
-  ['status=403', 'credentials', 0],
-  ['status=404', 'refused', 0],
-  ['status=405', 'refused', 0],
+  ['status=403', 'not_understood', 0],
+  ['status=403,code=APIGW.0301', 'credentials', 0],
+  ['status=404', 'not_understood', 0],
+  ['status=404,code=DLI.0001', 'refused', 0],
+  ['status=404,code=APIGW.0101', 'misconfigured', 0],
+  ['status=405', 'not_understood', 0],
+  ['status=405,code=DLI.0001', 'refused', 0],
   ['status=408', 'try_again', 0],
-  ['status=413', 'refused', 0],
+  ['status=409,code=DLI.0001', 'refused', 0],
+  ['status=413', 'not_understood', 0],
+  ['status=413,code=DLI.0001', 'refused', 0],
   ['status=418', 'not_understood', 0],
-  ['status=422', 'refused', 0],
+  ['status=422', 'not_understood', 0],
+  ['status=422,code=DLI.0001', 'refused', 0],
+  ['status=200,code=portal', 'not_understood', 0],
   ['status=425', 'try_again', 0],
   ['status=429,retry-after=2', 'try_again', 0],
   ['status=500', 'try_again', 0],
@@ -75,6 +83,30 @@ test('no receiver, a wrong key, an invalid report', async () => {
   await new Promise((resolve) => setTimeout(resolve, 200));
   assert.equal(await outcomeOf(wrong, '3'), 'NotSent');
   assert.throws(() => new Client({ baseUrl: 'http://gateway.example', projectId: 'p' }), (error) => error.code === 'PlainHttp');
+});
+
+test('a long body is not judged by its first part, nor a code by what is not set', async () => {
+  const answers = (status, body) => ({ baseUrl: 'https://gateway.example', projectId: 'p', fetch: async () => new Response(body, { status }) });
+  const [accepted, refused] = ['{"is_success":true}', '{"error_code":"DLI.0001"}'];
+  for (const [status, start, length, more, expected] of [
+    [200, accepted, 65_536, '', 'accepted'],
+    [200, accepted, 65_537, '', 'not_understood'],
+    [200, accepted, 65_536, '<html>', 'not_understood'],
+    [200, accepted, 655_360, '', 'not_understood'],
+    [400, refused, 65_536, '', 'refused'],
+    [400, refused, 65_536, 'x', 'not_understood'],
+  ]) {
+    assert.equal(await outcomeOf(new Client(answers(status, start.padEnd(length) + more)), '1'), expected, `${status} ${length} ${more}`);
+  }
+  const own = answers(400, '{"error_code":"EDGE.7"}');
+  const serviceCodes = ['DLI.', 'EDGE.'];
+  const client = new Client({ ...own, serviceCodes });
+  serviceCodes.pop();
+  assert.equal(await outcomeOf(client, '1'), 'refused');
+  assert.equal(await outcomeOf(new Client(own), '1'), 'not_understood');
+  for (const wrong of [[], [''], ['é'], Array(9).fill('x')]) {
+    assert.throws(() => new Client({ ...own, serviceCodes: wrong }), (error) => error.code === 'ServiceCodes');
+  }
 });
 
 test('a courier is delivered, each report once, through failures', { timeout: 60_000 }, async () => {

@@ -59,6 +59,9 @@ test('readReply: a status is taken as it is or not at all; headers in every form
   for (const headers of forms) assert.equal(readReply(503, headers, null, null).retryAfterMs, 5000);
   for (const headers of [5, 'Retry-After: 5', ['Retry-After', '5']]) assert.throws(() => readReply(503, headers), TypeError);
   assert.throws(() => readReply(503, undefined, {}), TypeError);
+  for (const wrong of ['DLI.', [5], {}, 5]) assert.throws(() => readReply(400, undefined, '', 0, { serviceCodes: wrong }), TypeError);
+  for (const wrong of [[], [HALF], ['']]) assert.throws(() => readReply(400, undefined, '', 0, { serviceCodes: wrong }), code('ServiceCodes'));
+  assert.equal(readReply(400, undefined, '{"error_code":"DLI.1"}', 0, { serviceCodes: undefined }).outcome, 'refused');
   assert.throws(() => readReply(503, { get date() { return fail(); } }), own);
 });
 

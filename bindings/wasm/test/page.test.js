@@ -163,8 +163,12 @@ test('wrong settings are said at their field', () =>
 test('answers: what they mean, and what an agent does next', () =>
   opened(async (page) => {
     for (const [answer, meaning] of [
-      ['{"error_code":"DLI.0001","error_msg":"bad"}', /Refused.*DLI\.0001.*bad.*dead letter/s],
-      ['{"is_success":"true"}', /Accepted/],
+      ['{"error_code":"DLI.0001","error_msg":"bad"}', /400 is a guess.*Refused.*DLI\.0001.*bad.*dead letter/s],
+      ['{"is_success":"true"}', /200 is a guess.*Accepted/s],
+      ['{"error_code":"APIGW.0301"}', /403 is a guess.*Credentials.*APIGW\.0301/s],
+      ['{"error_code":"APIGW.0308"}', /^Which HTTP status/],
+      ['<html>', /^Which HTTP status/],
+      ['HTTP/1.1 404 x\n\n<html>', /^\S+ Not understood/],
       ['{"is_success":"false","message":"no such job"}', /Refused.*no such job/s],
       ['HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{"is_success":"true"}', /Accepted/],
       ['HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 400 x\r\n\r\n{"error_code":"DLI.0001"}', /Refused.*DLI\.0001/s],
@@ -181,6 +185,7 @@ test('answers: what they mean, and what an agent does next', () =>
     await page.fill('#answer', '{"error_code":"DLI.0001"}');
     await page.fill('#status', '503');
     assert.match(await text(page, '#meaning'), /Try again/);
+    assert.doesNotMatch(await text(page, '#meaning'), /guess/);
     await page.fill('#status', '99');
     assert.match(await text(page, '#meaning'), /from 100 to 599/);
     assert.equal(await page.evaluate(() => window.hacked), undefined);
@@ -189,6 +194,8 @@ test('answers: what they mean, and what an agent does next', () =>
     await verdict(page, 'Cannot be sent: 1 error, 3 warnings');
     await page.click('#clear');
     // One that is pasted for a report goes where it belongs.
+    await paste(page, '{"error_code":"APIGW.0101"}');
+    assert.deepEqual([await page.inputValue('#report'), await page.inputValue('#answer')], ['', '{"error_code":"APIGW.0101"}']);
     await paste(page, '{"error_code":"DLI.0001","error_msg":"elsewhere"}');
     assert.deepEqual([await page.inputValue('#report'), await page.inputValue('#answer')], ['', '{"error_code":"DLI.0001","error_msg":"elsewhere"}']);
   }));

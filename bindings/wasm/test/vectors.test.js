@@ -128,13 +128,13 @@ test('codes.json', () => {
 });
 
 test('replies.json', () => {
-  const { replies, classes } = load('replies.json');
+  const { replies, classes, unusable_service_codes: unusable } = load('replies.json');
   const now = 1_591_104_868_000;
-  run(replies, 240, (c) => {
+  run(replies, 460, (c) => {
     const headers = { 'Retry-After': c.headers?.retry_after, date: c.headers?.date };
     const given = Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== undefined));
-    const body = c.hex !== undefined ? Buffer.from(c.hex, 'hex') : c.body;
-    const outcome = readReply(c.status, given, body, c.now_ms ?? now);
+    const body = c.hex !== undefined ? Buffer.from(c.hex, 'hex') : (c.body ?? c.parts.map(([part, times]) => part.repeat(times)).join(''));
+    const outcome = readReply(c.status, given, body, c.now_ms ?? now, { serviceCodes: c.service_codes });
     const { text: line, ...members } = outcome;
     const wanted = {
       outcome: c.outcome,
@@ -152,12 +152,16 @@ test('replies.json', () => {
     assert.ok(!/[\0-\x1f\x7f]/.test(line), line);
   });
   let statuses = 0;
-  for (const { from, to, outcome } of classes) {
+  for (const { from, to, body, outcome } of classes) {
     for (let status = from; status <= to; status++, statuses++) {
-      assert.equal(readReply(status, undefined, undefined).outcome, outcome, `status ${status}`);
+      assert.equal(readReply(status, undefined, body).outcome, outcome, `status ${status}, body ${body}`);
     }
   }
-  assert.ok(statuses >= 1000, `only ${statuses} statuses`);
+  assert.ok(statuses >= 8000, `only ${statuses} statuses`);
+  assert.ok(unusable.length >= 8);
+  for (const serviceCodes of unusable) {
+    assert.throws(() => readReply(200, undefined, undefined, now, { serviceCodes }), (error) => error.code === 'ServiceCodes', JSON.stringify(serviceCodes));
+  }
 });
 
 /** `20200602T133428Z` */

@@ -225,12 +225,12 @@ export interface Accepted extends Reply {
   outcome: 'accepted';
 }
 
-/** The service will never take the report as it is. */
+/** The service will never take the report as it is, and says so itself: in JSON, with an error code of its own where the status is none in the 200s. */
 export interface Refused extends Reply {
   outcome: 'refused';
 }
 
-/** An answer of somebody else, such as a captive portal's page: not accepted; try again. */
+/** A response of somebody else, whatever its status, such as a proxy's or a captive portal's page: neither accepted nor refused; try again. */
 export interface NotUnderstood extends Reply {
   outcome: 'not_understood';
 }
@@ -245,21 +245,37 @@ export interface CredentialsWrong extends Reply {
   outcome: 'credentials';
 }
 
-/** The endpoint is wrong: it redirects, or a proxy wants credentials. Keep the report. */
+/** The endpoint is wrong: it redirects, its gateway knows no such API, or a proxy wants credentials. Keep the report. */
 export interface Misconfigured extends Reply {
   outcome: 'misconfigured';
 }
 
-/** What an answer means. */
+/** What a response means. */
 export type Outcome = Accepted | Refused | NotUnderstood | TryAgain | CredentialsWrong | Misconfigured;
 
+/** How the service's own responses are known. */
+export interface ReplyOptions {
+  /**
+   * The prefixes of the service's own error codes, 1 to 8, each of printable ASCII and not empty. A code is the service's when it is one of
+   * them and at least one character more; after `DLI.`, digits and nothing else. Default: `['DLI.']`.
+   */
+  serviceCodes?: readonly string[];
+}
+
 /**
- * Reads an answer. Its body may be cut or anything else.
+ * Reads a response. Its body may be cut or anything else; of one over 64 KiB, give at least a byte more than that.
  *
- * @param headers the answer's; `Retry-After` and `Date` matter, in any case
+ * @param headers the response's; `Retry-After` and `Date` matter, in any case
  * @param date now, by this machine's clock, for what is told as a date
+ * @throws {@link EdgeReportError} `ServiceCodes` if these cannot be used.
  */
-export function readReply(status: number, headers: ReplyHeaders | undefined, body: string | Bytes | undefined, date?: Date | number): Outcome;
+export function readReply(
+  status: number,
+  headers: ReplyHeaders | undefined,
+  body: string | Bytes | undefined,
+  date?: Date | number,
+  options?: ReplyOptions,
+): Outcome;
 
 /** When to try again, and when to stop trying. All in milliseconds, and all optional. */
 export interface Policy {
@@ -372,7 +388,7 @@ export class Courier {
   [Symbol.dispose](): void;
 }
 
-export interface ClientOptions extends Endpoint {
+export interface ClientOptions extends Endpoint, ReplyOptions {
   /** The most one attempt may take. Default: 30 000 ms. `Infinity`: no limit. */
   timeoutMs?: number;
   /** Another `fetch`, with a proxy or certificates of your own. It must heed its `signal`. */
@@ -380,7 +396,7 @@ export interface ClientOptions extends Endpoint {
 }
 
 /**
- * Sends reports over `fetch`: in Node, browsers and workers. It follows no redirect, and reads 64 KiB of an answer at most.
+ * Sends reports over `fetch`: in Node, browsers and workers. It follows no redirect. A response with a body over 64 KiB is not understood.
  */
 export class Client {
   /** @throws {@link EdgeReportError} if these cannot be used. Touches no network. */
