@@ -1152,6 +1152,10 @@ fn fork(mut node: Node, dir: &Path) {
         text.contains(&format!(" is in use by process {by}: ")),
         "{text}"
     );
+    // Without the file the lock on the folder still holds.
+    fs::remove_file(dir.join("owner")).unwrap();
+    let text = child("open", dir);
+    assert!(text.contains(" is in use: "), "{text}");
     submit_all(&mut node, 3..5);
 
     // A child that goes on when the spool is closed does not keep the lock.

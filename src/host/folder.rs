@@ -94,12 +94,9 @@ mod unix {
     impl Folder {
         pub(super) fn hold(path: &Path) -> Result<Self, SpoolError> {
             let found = fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
-            let dir = File::from(found.map_err(|error| {
-                let is_link = path.is_symlink();
-                match is_link {
-                    true => SpoolError::FolderIsLink(path.into()),
-                    false => SpoolIoError::at("open", path)(error.into()).into(),
-                }
+            let dir = File::from(found.map_err(|error| match path.is_symlink() {
+                true => SpoolError::FolderIsLink(path.into()),
+                false => SpoolIoError::at("open", path)(error.into()).into(),
             })?);
             let found =
                 fs::fstat(&dir).map_err(|error| SpoolIoError::at("open", path)(error.into()))?;
@@ -113,10 +110,10 @@ mod unix {
             }
             let mode = Mode::from_raw_mode(found.st_mode);
             if mode.intersects(Mode::RWXG | Mode::RWXO) {
-                return Err(SpoolError::FolderMode {
-                    dir: path.into(),
-                    mode: u32::from(mode.as_raw_mode()),
-                });
+                #[allow(clippy::useless_conversion, reason = "it has 16 bits on some systems")]
+                let mode = u32::from(mode.as_raw_mode());
+                let dir = path.into();
+                return Err(SpoolError::FolderMode { dir, mode });
             }
             Ok(Folder {
                 path: path.into(),
@@ -327,7 +324,8 @@ pub(super) fn temporary() -> tempfile::TempDir {
     dir
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::fs;

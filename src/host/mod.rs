@@ -8,6 +8,8 @@ mod connection;
 mod deliver;
 mod files;
 mod folder;
+mod lock;
+#[cfg(unix)]
 mod owner;
 mod random;
 #[cfg(feature = "http")]

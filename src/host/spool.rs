@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::files::FileStorage;
 use super::folder::Folder;
-use super::owner::Lock;
+use super::lock::Lock;
 use super::spool_error::{SpoolError, SpoolIoError};
 use crate::courier::{
     DeadLetter, Durability, Fate, Front, JobKeys, Ledger, LogError, LogOutbox, Outbox, Ticket,
