@@ -80,7 +80,8 @@ impl Default for Limits {
 /// Files and directory are for the owner alone: a directory that others may use, that belongs to somebody else or is a symbolic link
 /// is refused, and the error says what mends it. One process at a time has it open; a process that was forked from it gets errors,
 /// and does no harm. When the disk is full, `submit` says so; what is stored can be delivered, and once there is room again `submit`
-/// works again. When the directory or a file in it is removed, `submit` fails, too.
+/// works again. When the directory or the file that is written to is removed, `submit` fails, too; with [`Durability::Batch`] what
+/// syncs next.
 #[derive(Debug)]
 pub struct Spool {
     log: Log,
