@@ -19,7 +19,7 @@ use edge_report::courier::{
     Courier, CourierError, Durability, Event, LogError, Outbox, Policy, Reason, Step,
 };
 use edge_report::courier::{Ledger, Ticket};
-use edge_report::{Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
+use edge_report::{Code, Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
 use tempfile::TempDir;
 
 type Node = Courier<Spool, Vec<u8>>;
@@ -184,18 +184,136 @@ fn everything_is_for_the_owner_alone() {
         .collect();
     let names = |prefix| segments(&dir, prefix).len();
     assert!(
-        names("live-") > 2 && names("dead-") == 1 && names("lock") == 1,
+        names("live-") > 2 && names("dead-") == 1 && names("owner") == 1,
         "{files:?}"
     );
     for file in files {
         assert_eq!(mode(&file), 0o600, "{file:?}");
     }
     drop(node);
+    assert_eq!(segments(&dir, "owner").len(), 0);
+}
 
-    // A directory that is there keeps its permissions.
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o750)).unwrap();
+#[test]
+#[cfg(unix)]
+fn a_directory_that_others_may_use_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_parent, dir) = place();
+    submit_all(&mut open(&dir, SMALL), 0..3);
+    let before = contents(&dir);
+    let chmod = |mode| fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+    for (mode, may) in [
+        (0o770, "read and written"),
+        (0o720, "written"),
+        (0o755, "read"),
+    ] {
+        chmod(mode);
+        let error = Spool::open(&dir, SMALL).unwrap_err();
+        assert_eq!(error.code(), Code::SpoolFolder);
+        let text = format!(
+            "the spool {dir} may be {may} by others than its owner (mode {mode:04o}): chmod 700 {dir}",
+            dir = dir.display()
+        );
+        assert_eq!(error.to_string(), text);
+        assert_eq!(contents(&dir), before);
+    }
+    // What the error says helps.
+    let text = refusal(&dir);
+    let (_, mend) = text.rsplit_once(": ").unwrap();
+    let shell = Command::new("sh").args(["-c", mend]).status().unwrap();
+    assert!(shell.success());
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..3));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_directory_of_somebody_else_is_refused() {
+    use std::os::unix::fs::{chown, symlink};
+    let (parent, dir) = place();
+    submit_all(&mut open(&dir, SMALL), 0..3);
+    let link = parent.path().join("link");
+    symlink(&dir, &link).unwrap();
+    // A link that ends in a slash is a link, too.
+    for link in [link.clone(), link.join(""), link.join(".")] {
+        let error = Spool::open(&link, SMALL).unwrap_err();
+        assert_eq!(error.code(), Code::SpoolFolder, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.ends_with("is a symbolic link: name the directory that it points to"),
+            "{text}"
+        );
+    }
+    // Only root can give it away.
+    if chown(&dir, Some(65534), None).is_ok() {
+        let error = Spool::open(&dir, SMALL).unwrap_err();
+        assert_eq!(error.code(), Code::SpoolFolder);
+        let text = format!(
+            "the spool {dir} belongs to user 65534, and this process runs as user 0: run it as user 65534, or chown -R 0 {dir}",
+            dir = dir.display()
+        );
+        assert_eq!(error.to_string(), text);
+        chown(&dir, Some(0), None).unwrap();
+        let segment = segments(&dir, "live-").remove(0);
+        chown(&segment, Some(65534), None).unwrap();
+        let text = refusal(&dir);
+        assert!(text.ends_with("it is a file of user 65534"), "{text}");
+        chown(&segment, Some(0), None).unwrap();
+    }
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..3));
+}
+
+/// As somebody could have put them there before the directory was closed to others.
+#[test]
+#[cfg(unix)]
+fn planted_links_lead_nowhere() {
+    use std::os::unix::fs::symlink;
+    let (parent, dir) = place();
+    let mut node = open(&dir, SMALL);
+    submit_all(&mut node, 0..3);
+    let victim = parent.path().join("victim");
+    fs::write(&victim, "theirs").unwrap();
+    for id in 2..40 {
+        symlink(&victim, dir.join(format!("live-{id:08}.seg.new"))).unwrap();
+    }
+    submit_all(&mut node, 3..200);
+    assert!(
+        segments(&dir, "live-0")
+            .iter()
+            .all(|path| !path.ends_with(".seg") || path.is_file())
+    );
+    drop(node);
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..200));
+    assert!(
+        segments(&dir, "live-0")
+            .iter()
+            .all(|path| !path.is_symlink())
+    );
+
+    for (name, link) in [
+        ("live-00000099.seg", true),
+        ("dead-00000001.seg", false),
+        ("owner", true),
+    ] {
+        let path = dir.join(name);
+        let what = if link {
+            symlink(&victim, &path).unwrap();
+            "a symbolic link"
+        } else {
+            fs::hard_link(&victim, &path).unwrap();
+            "a file with other names, too (hard links)"
+        };
+        let text = format!("cannot use {name} in {}: it is {what}", dir.display());
+        assert_eq!(refusal(&dir), text);
+        fs::remove_file(&path).unwrap();
+    }
+    // A link to where nothing is makes nothing there.
+    let nowhere = parent.path().join("nowhere");
+    symlink(&nowhere, dir.join("owner")).unwrap();
+    refusal(&dir);
+    fs::remove_file(dir.join("owner")).unwrap();
     open(&dir, SMALL);
-    assert_eq!(mode(&dir), 0o750);
+    assert!(!nowhere.exists());
+    assert_eq!(fs::read(&victim).unwrap(), b"theirs");
 }
 
 #[test]
@@ -205,20 +323,113 @@ fn one_process_at_a_time() {
     submit_all(&mut node, 0..3);
     let error = Spool::open(&dir, SMALL).unwrap_err();
     assert!(
-        matches!(&error, SpoolError::Locked(path) if *path == dir),
+        matches!(&error, SpoolError::Locked { dir: found, .. } if *found == dir),
         "{error:?}"
     );
-    let text = format!(
-        "the spool {} is in use: only one process at a time can have it open",
-        dir.display()
-    );
-    assert_eq!(error.to_string(), text);
-    assert_eq!(child("open", &dir), text);
+    let text = |by: &str| {
+        format!(
+            "the spool {} is in use{by}: only one process at a time can have it open",
+            dir.display()
+        )
+    };
+    if cfg!(unix) {
+        assert_eq!(error.to_string(), text(" by this process"));
+        let process = format!(" by process {}", std::process::id());
+        assert_eq!(child("open", &dir), text(&process));
+        // Removing a file lets nobody in.
+        fs::remove_file(dir.join("owner")).unwrap();
+        assert_eq!(child("open", &dir), text(""));
+        // Not even one that calls itself the owner.
+        fs::write(dir.join("owner"), "{\"pid\":0}").unwrap();
+        assert_eq!(child("open", &dir), text(""));
+    }
 
     submit_all(&mut node, 3..5);
     drop(node);
     assert_eq!(child("open", &dir), "5 wait");
     assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..5));
+}
+
+/// A program without `flock` that follows docs/spool-folder.md.
+#[test]
+#[cfg(target_os = "linux")]
+fn another_kind_of_program_keeps_it_out() {
+    let (_parent, dir) = place();
+    submit_all(&mut open(&dir, SMALL), 0..3);
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = other.id();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let owner = serde_json::json!({
+        "pid": pid,
+        "start_time": fields.split(' ').nth(19).unwrap().parse::<u64>().unwrap(),
+        "boot_id": fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim(),
+    });
+    fs::write(dir.join("owner"), owner.to_string()).unwrap();
+    let text = format!(
+        "the spool {} is in use by process {pid}: only one process at a time can have it open",
+        dir.display()
+    );
+    for _ in 0..2 {
+        assert_eq!(refusal(&dir), text);
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..3));
+    assert_eq!(segments(&dir, "owner").len(), 0);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_forked_child_does_no_harm() {
+    let (_parent, dir) = place();
+    assert_eq!(child("fork", &dir), "done");
+    assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..6));
+}
+
+#[test]
+#[cfg(unix)]
+fn what_vanished_is_no_acknowledgement() {
+    // The segment that is written.
+    let (_parent, dir) = place();
+    let mut node = open(&dir, SMALL);
+    submit_all(&mut node, 0..3);
+    let written = segments(&dir, "live-").pop().unwrap();
+    fs::remove_file(&written).unwrap();
+    let error = submit(&mut node, "3").unwrap_err();
+    let CourierError::Outbox(LogError::Device(io)) = &error else {
+        panic!("{error}");
+    };
+    assert!(io.is_missing(), "{error}");
+
+    // All of it.
+    let (parent, dir) = place();
+    let mut node = open(&dir, SMALL);
+    submit_all(&mut node, 0..3);
+    fs::remove_dir_all(&dir).unwrap();
+    for _ in 0..100 {
+        submit(&mut node, "3").unwrap_err();
+    }
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_of_absurd_length_is_left_alone() {
+    let (_parent, dir) = place();
+    submit_all(&mut open(&dir, SMALL), 0..3);
+    let absurd = dir.join("live-00000077.seg");
+    let file = fs::File::create_new(&absurd).unwrap();
+    if file.set_len(8 << 30).is_err() {
+        println!("not run: no room for a file of 8 GiB with nothing in it");
+        return;
+    }
+    drop(file);
+    let begin = Instant::now();
+    let spool = Spool::open(&dir, SMALL).unwrap();
+    assert!(begin.elapsed().as_millis() < 1000, "{:?}", begin.elapsed());
+    assert_eq!(spool.foreign_files(), [absurd.clone()]);
+    assert_eq!(drain(&mut node(spool)), numbers(0..3));
+    assert_eq!(fs::metadata(&absurd).unwrap().len(), 8 << 30);
 }
 
 #[test]
@@ -478,8 +689,8 @@ fn a_file_in_place_of_the_directory_is_named() {
     let (_parent, dir) = place();
     fs::write(&dir, "mine").unwrap();
     let text = format!(
-        "cannot open lock in {}: Not a directory (os error 20)",
-        dir.display()
+        "cannot open spool in {}: Not a directory (os error 20)",
+        dir.parent().unwrap().display()
     );
     assert_eq!(refusal(&dir), text);
     assert_eq!(fs::read(&dir).unwrap(), b"mine");
@@ -492,11 +703,6 @@ fn a_directory_without_permission_is_named() {
     // The kernel's own directory refuses even root.
     #[cfg(target_os = "linux")]
     {
-        let error = refusal(Path::new("/proc/sys"));
-        assert!(
-            error.starts_with("cannot open lock in /proc/sys: "),
-            "{error}"
-        );
         let error = refusal(Path::new("/proc/sys/spool"));
         assert!(
             error.starts_with("cannot create spool in /proc/sys: "),
@@ -518,7 +724,7 @@ fn a_read_only_file_system_is_named() {
     disk.run("mount", &["-o", "remount,ro"]);
     let before = contents(&dir);
     let text = format!(
-        "cannot open lock in {}: Read-only file system (os error 30)",
+        "cannot create owner in {}: Read-only file system (os error 30)",
         dir.display()
     );
     assert_eq!(refusal(&dir), text);
@@ -672,7 +878,7 @@ fn a_newer_format_is_refused_and_not_touched() {
             "{path:?}: {error:?}"
         );
         let text = format!(
-            "the spool {} was written by a newer version (format 2)",
+            "the spool {} was written in another format (2)",
             dir.display()
         );
         assert_eq!(error.to_string(), text);
@@ -902,6 +1108,11 @@ fn task_of_a_child() {
     };
     match task.as_str() {
         "open" => println!("says: {} wait", node.status().waiting),
+        #[cfg(unix)]
+        "fork" => fork(
+            node,
+            &std::env::var_os("SPOOL_DIR").map(PathBuf::from).unwrap(),
+        ),
         "abort" => {
             submit_all(&mut node, 0..3);
             println!("says: {} wait", node.status().waiting);
@@ -916,6 +1127,69 @@ fn task_of_a_child() {
             println!("says: {}", line.trim().strip_suffix(" kB").unwrap());
         }
     }
+}
+
+/// The child of a fork uses its copy of a spool, and drops it.
+#[cfg(unix)]
+fn fork(mut node: Node, dir: &Path) {
+    submit_all(&mut node, 0..3);
+    let owner = || fs::read(dir.join("owner")).unwrap();
+    let before = owner();
+    let node = std::cell::Cell::new(Some(node));
+    let pid = forked(|| {
+        let mut copy = node.take().unwrap();
+        let text = "of which this one is a fork: open the spool after the fork";
+        let refused = submit(&mut copy, "from the child");
+        let refused = refused.is_err_and(|error| error.to_string().contains(text));
+        drop(copy);
+        refused
+    });
+    assert_ended_well(pid);
+    let mut node = node.take().unwrap();
+    assert_eq!(owner(), before);
+    let (text, by) = (child("open", dir), std::process::id());
+    assert!(
+        text.contains(&format!(" is in use by process {by}: ")),
+        "{text}"
+    );
+    // Without the file the lock on the folder still holds.
+    fs::remove_file(dir.join("owner")).unwrap();
+    let text = child("open", dir);
+    assert!(text.contains(" is in use: "), "{text}");
+    submit_all(&mut node, 3..5);
+
+    // A child that goes on when the spool is closed does not keep the lock.
+    let pid = forked(|| {
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        true
+    });
+    drop(node);
+    assert_eq!(child("open", dir), "5 wait");
+    submit_all(&mut open(dir, SMALL), 5..6);
+    assert_ended_well(pid);
+    println!("says: done");
+}
+
+/// Runs something in a fork of this process; which process that is.
+#[cfg(unix)]
+fn forked(run: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: only this thread goes on in the child. It needs no lock that another one may have held, and ends there.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let went_well = run();
+        // SAFETY: ends the child at once, without what the test harness would do at its end.
+        unsafe { libc::_exit(i32::from(!went_well)) };
+    }
+    assert!(pid > 0);
+    pid
+}
+
+#[cfg(unix)]
+fn assert_ended_well(pid: i32) {
+    let mut status = 0;
+    // SAFETY: the status has a place.
+    let ended = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!((ended, status), (pid, 0));
 }
 
 /// A file system in memory, where this machine allows one.

@@ -1,58 +1,16 @@
-//! Segments as files in one directory.
+//! Segments as files in one folder.
 
-use std::ffi::OsStr;
-use std::fmt;
 use std::format;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::string::String;
+use std::sync::Arc;
 use std::vec;
 use std::vec::Vec;
 
-use crate::courier::Storage;
-
-/// What failed with a file, and on which one.
-#[derive(Debug)]
-pub struct SpoolIoError {
-    /// What was tried: `write`, for example.
-    pub action: &'static str,
-    /// The file or directory.
-    pub path: PathBuf,
-    /// What the system says.
-    pub error: io::Error,
-}
-
-impl SpoolIoError {
-    pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |error| SpoolIoError {
-            action,
-            path: path.into(),
-            error,
-        }
-    }
-}
-
-impl fmt::Display for SpoolIoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} ", self.action)?;
-        match (
-            self.path.file_name().and_then(OsStr::to_str),
-            self.path.parent(),
-        ) {
-            (Some(name), Some(dir)) if dir != Path::new("") => {
-                write!(f, "{name} in {}", dir.display())?
-            }
-            _ => self.path.display().fmt(f)?,
-        }
-        write!(f, ": {}", self.error)
-    }
-}
-
-impl std::error::Error for SpoolIoError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
+use super::folder::{Folder, check_there};
+use super::spool_error::SpoolIoError;
+use crate::courier::{Storage, StorageLimits};
 
 /// Bytes written at a time to a new segment.
 const FILL: usize = 64 * 1024;
@@ -60,10 +18,17 @@ const FILL: usize = 64 * 1024;
 /// How many files are kept open: the one written to, and the one read.
 const HANDLES: usize = 2;
 
+/// Alignment is nothing to a file: what the format needs at the least.
+const WRITE_UNIT: usize = 8;
+
+/// A spool may have had larger limits before; a longer file than this, and than all of the spool, never was a segment. A length
+/// that went wrong must not keep a start busy: such a file is not read, and stays.
+const LONGEST: u64 = 1 << 30;
+
 /// The segments are the files `PREFIX-00000001.seg` and so on; all others are left alone.
 #[derive(Debug)]
 pub(super) struct FileStorage {
-    dir: PathBuf,
+    folder: Arc<Folder>,
     prefix: &'static str,
     segment_bytes: usize,
     max_bytes: usize,
@@ -100,13 +65,13 @@ impl Ahead {
 
 impl FileStorage {
     pub(super) fn new(
-        dir: &Path,
+        folder: Arc<Folder>,
         prefix: &'static str,
         segment_bytes: usize,
         max_bytes: usize,
     ) -> Self {
         FileStorage {
-            dir: dir.into(),
+            folder,
             prefix,
             segment_bytes,
             max_bytes,
@@ -116,18 +81,47 @@ impl FileStorage {
     }
 
     /// Removes what a crash left of segments that were being made.
-    pub(super) fn remove_leftovers(dir: &Path, prefix: &str) -> Result<(), SpoolIoError> {
-        for_each_name(dir, |name| match name.strip_suffix(".new") {
-            Some(segment) if segment_id(segment, prefix).is_some() => {
-                let path = dir.join(name);
-                fs::remove_file(&path).map_err(SpoolIoError::at("remove", &path))
+    pub(super) fn remove_leftovers(folder: &Folder, prefix: &str) -> Result<(), SpoolIoError> {
+        for name in names(folder)? {
+            let segment = name.strip_suffix(NEW);
+            if segment.is_some_and(|segment| segment_id(segment, prefix).is_some()) {
+                folder
+                    .remove(&name)
+                    .map_err(folder.failed("remove", &name))?;
             }
-            _ => Ok(()),
-        })
+        }
+        Ok(())
     }
 
-    fn path(&self, id: u32) -> PathBuf {
-        self.dir.join(format!("{}-{id:08}.seg", self.prefix))
+    /// Files with the name of a segment that are none, being longer than any.
+    pub(super) fn foreign(&self) -> Result<Vec<String>, SpoolIoError> {
+        let mut foreign = Vec::new();
+        self.for_each_segment(|_, len, name| {
+            if self.segment_len(len).is_none() {
+                foreign.push(name.into());
+            }
+        })?;
+        Ok(foreign)
+    }
+
+    fn for_each_segment(&self, mut each: impl FnMut(u32, u64, &str)) -> Result<(), SpoolIoError> {
+        for name in names(&self.folder)? {
+            if let Some(id) = segment_id(&name, self.prefix) {
+                let len = self.folder.len(&name);
+                each(id, len.map_err(self.folder.failed("use", &name))?, &name);
+            }
+        }
+        Ok(())
+    }
+
+    /// The length of a file, if it may be a segment.
+    fn segment_len(&self, len: u64) -> Option<usize> {
+        let longest = position(self.limits().longest_segment).max(LONGEST);
+        usize::try_from(len).ok().filter(|_| len <= longest)
+    }
+
+    fn name(&self, id: u32) -> String {
+        format!("{}-{id:08}.seg", self.prefix)
     }
 
     fn with(
@@ -137,21 +131,15 @@ impl FileStorage {
         run: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<(), SpoolIoError> {
         let result = self.handle(id).and_then(run);
-        result.map_err(|error| SpoolIoError {
-            action,
-            path: self.path(id),
-            error,
-        })
+        result.map_err(self.folder.failed(action, &self.name(id)))
     }
 
     fn handle(&mut self, id: u32) -> io::Result<&File> {
+        self.folder.check_process()?;
         let place = match self.handles.iter().position(|(open, _)| *open == id) {
             Some(place) => place,
             None => {
-                let file = OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .open(self.path(id))?;
+                let file = self.folder.open_file(&self.name(id))?;
                 self.handles.truncate(HANDLES - 1);
                 self.handles.push((id, file));
                 self.handles.len().saturating_sub(1)
@@ -167,72 +155,80 @@ impl FileStorage {
     }
 
     /// Makes a blank file that survives a power cut, but for its name.
-    fn blank(path: &Path, len: usize) -> Result<File, SpoolIoError> {
-        let mut file = private(
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(true),
-        )
-        .open(path)
-        .map_err(SpoolIoError::at("create", path))?;
+    fn blank(folder: &Folder, name: &str, len: usize) -> Result<File, SpoolIoError> {
+        match folder.remove(name) {
+            // What is there is left over from a call that failed.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(folder.failed("remove", name)(error));
+            }
+            _ => {}
+        }
+        let mut file = folder.create(name).map_err(folder.failed("create", name))?;
         // Zeros written for real: blocks that are only set aside cost metadata at each append.
         let zeros = vec![0; len.min(FILL)];
         let mut left = len;
         while left > 0 {
             let part = zeros.get(..left).unwrap_or(&zeros);
-            io::Write::write_all(&mut file, part).map_err(SpoolIoError::at("fill", path))?;
+            io::Write::write_all(&mut file, part).map_err(folder.failed("fill", name))?;
             left = left.saturating_sub(part.len());
         }
-        file.sync_all().map_err(SpoolIoError::at("sync", path))?;
+        file.sync_all().map_err(folder.failed("sync", name))?;
         Ok(file)
     }
+
+    /// Gives a blank file its name, where nothing has it.
+    fn name_it(folder: &Folder, new: &str, name: &str) -> Result<(), SpoolIoError> {
+        let is_taken = folder.has(name).map_err(folder.failed("create", name))?;
+        if is_taken {
+            let error = io::ErrorKind::AlreadyExists.into();
+            return Err(folder.failed("create", name)(error));
+        }
+        folder
+            .rename(new, name)
+            .map_err(folder.failed("rename", new))?;
+        sync(folder).inspect_err(|_| {
+            let _ = folder.remove(name);
+        })
+    }
 }
+
+/// What a segment is called while it is being made.
+const NEW: &str = ".new";
 
 impl Storage for FileStorage {
     type Error = SpoolIoError;
 
+    /// A file that is too long to be a segment is left out ([`FileStorage::foreign`]); its id is taken.
     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), SpoolIoError> {
-        for_each_name(&self.dir, |name| {
-            let Some(id) = segment_id(name, self.prefix) else {
-                return Ok(());
-            };
-            let path = self.dir.join(name);
-            let found = fs::symlink_metadata(&path).map_err(SpoolIoError::at("read", &path))?;
-            if !found.is_file() {
-                let error = io::Error::other("it is not a file");
-                return Err(SpoolIoError {
-                    action: "use",
-                    path,
-                    error,
-                });
+        self.for_each_segment(|id, len, _| {
+            if let Some(len) = self.segment_len(len) {
+                each(id, len);
             }
-            let len = usize::try_from(found.len())
-                .map_err(|_| SpoolIoError::at("use", &path)(io::ErrorKind::FileTooLarge.into()))?;
-            each(id, len);
-            Ok(())
         })
     }
 
-    fn limits(&self) -> (usize, usize) {
-        (self.segment_bytes, self.max_bytes)
+    fn limits(&self) -> StorageLimits {
+        StorageLimits {
+            segment: self.segment_bytes,
+            longest_segment: self.max_bytes,
+            total: self.max_bytes,
+            write_unit: WRITE_UNIT,
+        }
     }
 
+    /// Where something has the name of this segment the error is [`io::ErrorKind::AlreadyExists`], and that stays as it is.
     fn create(&mut self, id: u32, len: usize) -> Result<(), SpoolIoError> {
         self.ahead.forget(id, 0);
-        let path = self.path(id);
-        let new = path.with_extension("seg.new");
-        let made = Self::blank(&new, len).and_then(|file| {
-            fs::rename(&new, &path).map_err(SpoolIoError::at("rename", &new))?;
-            Ok(file)
-        });
+        let (name, folder) = (self.name(id), &self.folder);
+        folder
+            .check_process()
+            .map_err(folder.failed("create", &name))?;
+        let new = format!("{name}{NEW}");
+        let made = Self::blank(folder, &new, len)
+            .and_then(|file| Self::name_it(folder, &new, &name).map(|()| file));
         let file = made.inspect_err(|_| {
             // The first error says more than one of this would.
-            let _ = fs::remove_file(&new);
-        })?;
-        sync_dir(&self.dir).inspect_err(|_| {
-            let _ = fs::remove_file(&path);
+            let _ = folder.remove(&new);
         })?;
         self.handles.truncate(HANDLES - 1);
         self.handles.insert(0, (id, file));
@@ -264,20 +260,36 @@ impl Storage for FileStorage {
         self.with(id, "write", |file| write_at(file, bytes, offset))
     }
 
+    /// A file that was removed meanwhile keeps nothing: [`SpoolIoError::is_missing`], as it is when one is opened that is not there.
     fn sync(&mut self, id: u32) -> Result<(), SpoolIoError> {
-        self.with(id, "sync", File::sync_data)
+        let synced = self.with(id, "sync", |file| {
+            file.sync_data()?;
+            check_there(file)
+        });
+        synced.inspect_err(|error| {
+            if error.is_missing() {
+                self.close(id);
+            }
+        })
     }
 
     fn discard(&mut self, id: u32) -> Result<(), SpoolIoError> {
-        self.ahead.forget(id, 0);
-        self.handles.retain(|(open, _)| *open != id);
-        let path = self.path(id);
-        match fs::remove_file(&path) {
+        self.close(id);
+        let (name, folder) = (self.name(id), &self.folder);
+        let removed = folder.check_process().and_then(|()| folder.remove(&name));
+        match removed {
             // Removed before, by a call that failed later on.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(SpoolIoError::at("remove", &path))?,
+            result => result.map_err(folder.failed("remove", &name))?,
         }
-        sync_dir(&self.dir)
+        sync(folder)
+    }
+}
+
+impl FileStorage {
+    fn close(&mut self, id: u32) {
+        self.ahead.forget(id, 0);
+        self.handles.retain(|(open, _)| *open != id);
     }
 }
 
@@ -291,41 +303,20 @@ fn segment_id(name: &str, prefix: &str) -> Option<u32> {
     (format!("{id:08}") == digits).then_some(id)
 }
 
-fn for_each_name(
-    dir: &Path,
-    mut each: impl FnMut(&str) -> Result<(), SpoolIoError>,
-) -> Result<(), SpoolIoError> {
-    let names: io::Result<Vec<_>> = fs::read_dir(dir).and_then(|entries| {
-        entries
-            .map(|entry| entry.map(|entry| entry.file_name()))
-            .collect()
-    });
-    let names = names.map_err(SpoolIoError::at("list", dir))?;
-    names
-        .iter()
-        .filter_map(|name| name.to_str())
-        .try_for_each(&mut each)
-}
-
-/// For the owner alone.
-pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
+fn names(folder: &Folder) -> Result<Vec<String>, SpoolIoError> {
+    let names = folder
+        .names()
+        .map_err(SpoolIoError::at("list", folder.path()))?;
+    // Names that are not UTF-8 are others'.
+    let ours = names.into_iter().filter_map(|name| name.into_string().ok());
+    Ok(ours.collect())
 }
 
 /// Makes names that were added or removed survive a power cut.
-#[cfg(unix)]
-pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolIoError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(SpoolIoError::at("sync", dir))
-}
-
-/// Elsewhere a directory cannot be opened, and its names are durable by themselves.
-#[cfg(not(unix))]
-pub(super) fn sync_dir(_: &Path) -> Result<(), SpoolIoError> {
-    Ok(())
+fn sync(folder: &Folder) -> Result<(), SpoolIoError> {
+    folder
+        .sync()
+        .map_err(SpoolIoError::at("sync", folder.path()))
 }
 
 #[cfg(unix)]
@@ -368,7 +359,15 @@ fn position(offset: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::folder::temporary;
+    use std::fs;
+    use std::path::Path;
     use std::string::ToString;
+
+    fn live(dir: &Path) -> FileStorage {
+        let folder = Arc::new(Folder::open(dir).unwrap());
+        FileStorage::new(folder, "live", 4096, 65536)
+    }
 
     fn list(storage: &mut FileStorage) -> Vec<(u32, usize)> {
         let mut all = Vec::new();
@@ -379,9 +378,15 @@ mod tests {
 
     #[test]
     fn segments_are_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut storage = FileStorage::new(dir.path(), "live", 4096, 65536);
-        assert_eq!(storage.limits(), (4096, 65536));
+        let dir = temporary();
+        let mut storage = live(dir.path());
+        let limits = StorageLimits {
+            segment: 4096,
+            longest_segment: 65536,
+            total: 65536,
+            write_unit: 8,
+        };
+        assert_eq!(storage.limits(), limits);
         for id in [7, 1, 123_456_789, u32::MAX] {
             storage.create(id, 8192).unwrap();
             storage.write(id, 8, &id.to_le_bytes().repeat(2)).unwrap();
@@ -397,10 +402,8 @@ mod tests {
         storage.discard(123_456_789).unwrap();
         storage.discard(123_456_789).unwrap();
         assert_eq!(list(&mut storage), [(1, 8192), (7, 8192), (u32::MAX, 8192)]);
-        assert_eq!(
-            list(&mut FileStorage::new(dir.path(), "dead", 4096, 65536)),
-            []
-        );
+        let mut dead = FileStorage::new(storage.folder.clone(), "dead", 4096, 65536);
+        assert_eq!(list(&mut dead), []);
 
         let mut names: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
@@ -438,8 +441,8 @@ mod tests {
 
     #[test]
     fn errors_name_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut storage = FileStorage::new(dir.path(), "live", 4096, 65536);
+        let dir = temporary();
+        let mut storage = live(dir.path());
         let place = dir.path().display();
         let cases = [
             storage
@@ -458,14 +461,16 @@ mod tests {
         fs::create_dir(dir.path().join("live-00000006.seg.new")).unwrap();
         let error = storage.create(6, 4096).unwrap_err().to_string();
         assert!(
-            error.starts_with("cannot create live-00000006.seg.new in "),
+            error.starts_with("cannot remove live-00000006.seg.new in "),
             "{error}"
         );
         fs::create_dir(dir.path().join("live-00000007.seg")).unwrap();
-        let error = storage.create(7, 4096).unwrap_err().to_string();
+        let error = storage.create(7, 4096).unwrap_err();
+        assert_eq!(error.error.kind(), io::ErrorKind::AlreadyExists);
+        let text = error.to_string();
         assert!(
-            error.starts_with("cannot rename live-00000007.seg.new in "),
-            "{error}"
+            text.starts_with("cannot create live-00000007.seg in "),
+            "{text}"
         );
         assert!(!dir.path().join("live-00000007.seg.new").exists());
         let error = storage.list(&mut |_, _| {}).unwrap_err().to_string();
@@ -478,5 +483,122 @@ mod tests {
                 .to_string(),
             "cannot open spool: entity not found"
         );
+    }
+    #[test]
+    fn a_segment_is_made_where_nothing_is() {
+        let dir = temporary();
+        let mut storage = live(dir.path());
+        let path = |name: &str| dir.path().join(name);
+        storage.create(1, 4096).unwrap();
+        storage.write(1, 0, &[7; 8]).unwrap();
+        let again = storage.create(1, 8192).unwrap_err();
+        assert_eq!(again.error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(path("live-00000001.seg")).unwrap()[..8], [7; 8]);
+        // What a call that failed left over is made anew.
+        fs::write(path("live-00000002.seg.new"), [7; 9000]).unwrap();
+        storage.create(2, 4096).unwrap();
+        assert_eq!(fs::read(path("live-00000002.seg")).unwrap(), [0; 4096]);
+        assert!(!path("live-00000002.seg.new").exists());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn planted_links_are_not_followed() {
+        use std::os::unix::fs::symlink;
+        let dir = temporary();
+        let mut storage = live(&dir.path().join("spool"));
+        let path = |name: &str| dir.path().join("spool").join(name);
+        let victim = dir.path().join("victim");
+        fs::write(&victim, [7; 4096]).unwrap();
+        let untouched = || assert_eq!(fs::read(&victim).unwrap(), [7; 4096]);
+
+        // It is removed, and not what it points to.
+        symlink(&victim, path("live-00000001.seg.new")).unwrap();
+        storage.create(1, 4096).unwrap();
+        untouched();
+        assert!(
+            fs::symlink_metadata(path("live-00000001.seg"))
+                .unwrap()
+                .is_file()
+        );
+        symlink(&victim, path("live-00000002.seg.new")).unwrap();
+        FileStorage::remove_leftovers(&storage.folder, "live").unwrap();
+        assert!(!path("live-00000002.seg.new").is_symlink());
+        untouched();
+
+        symlink(&victim, path("live-00000003.seg")).unwrap();
+        let texts = |error: SpoolIoError| error.error.to_string();
+        let link = "it is a symbolic link";
+        assert_eq!(texts(storage.list(&mut |_, _| {}).unwrap_err()), link);
+        assert_eq!(texts(storage.write(3, 0, &[0; 8]).unwrap_err()), link);
+        assert_eq!(texts(storage.read(3, 0, &mut [0; 8]).unwrap_err()), link);
+        let taken = storage.create(3, 4096).unwrap_err();
+        assert_eq!(taken.error.kind(), io::ErrorKind::AlreadyExists);
+        storage.discard(3).unwrap();
+        untouched();
+
+        fs::hard_link(&victim, path("live-00000004.seg")).unwrap();
+        let twin = "it is a file with other names, too (hard links)";
+        assert_eq!(texts(storage.list(&mut |_, _| {}).unwrap_err()), twin);
+        assert_eq!(texts(storage.write(4, 0, &[0; 8]).unwrap_err()), twin);
+        untouched();
+    }
+
+    /// Neither is a write to a removed file taken for a durable one, nor does it fail for a reason that may pass.
+    #[test]
+    #[cfg(unix)]
+    fn what_vanished_is_missing() {
+        let dir = temporary();
+        let spool = dir.path().join("spool");
+        let mut storage = live(&spool);
+        for id in 1..=2 {
+            storage.create(id, 4096).unwrap();
+        }
+        fs::remove_file(spool.join("live-00000001.seg")).unwrap();
+        storage.write(1, 0, &[7; 8]).unwrap();
+        let error = storage.sync(1).unwrap_err();
+        assert!(error.is_missing(), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("it was removed while it was open"),
+            "{error}"
+        );
+        // From then on.
+        assert!(storage.write(1, 8, &[7; 8]).unwrap_err().is_missing());
+        assert!(storage.sync(1).unwrap_err().is_missing());
+        assert!(storage.read(1, 0, &mut [0; 8]).unwrap_err().is_missing());
+        storage.discard(1).unwrap();
+        storage.write(2, 0, &[7; 8]).unwrap();
+        storage.sync(2).unwrap();
+
+        fs::remove_dir_all(&spool).unwrap();
+        storage.write(2, 8, &[7; 8]).unwrap();
+        assert!(storage.sync(2).unwrap_err().is_missing());
+        assert!(storage.create(3, 4096).unwrap_err().is_missing());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_length_that_went_wrong_is_no_segment() {
+        let dir = temporary();
+        let mut storage = live(dir.path());
+        let sparse = |name: &str, len| {
+            let file = File::create_new(dir.path().join(name)).unwrap();
+            // Not all file systems have room for its length.
+            file.set_len(len).is_ok()
+        };
+        // As long as other limits may have made it.
+        assert!(sparse("live-00000001.seg", LONGEST));
+        if !sparse("live-00000002.seg", 8 << 30) || !sparse("live-00000003.seg", 1 << 42) {
+            return;
+        }
+        assert_eq!(list(&mut storage), [(1, 1 << 30)]);
+        let mut foreign = storage.foreign().unwrap();
+        foreign.sort_unstable();
+        assert_eq!(foreign, ["live-00000002.seg", "live-00000003.seg"]);
+        let taken = storage.create(2, 4096).unwrap_err();
+        assert_eq!(taken.error.kind(), io::ErrorKind::AlreadyExists);
     }
 }

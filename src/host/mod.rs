@@ -7,10 +7,15 @@ mod connection;
 #[cfg(feature = "http")]
 mod deliver;
 mod files;
+mod folder;
+mod lock;
+#[cfg(unix)]
+mod owner;
 mod random;
 #[cfg(feature = "http")]
 mod resolver;
 mod spool;
+mod spool_error;
 #[cfg(feature = "http")]
 mod tls;
 
@@ -18,6 +23,6 @@ mod tls;
 pub use client::{BuildError, Client, ClientBuilder, SendError};
 #[cfg(feature = "http")]
 pub use deliver::{Access, Pause};
-pub use files::SpoolIoError;
 pub use random::random;
-pub use spool::{Limits, Spool, SpoolError};
+pub use spool::{Limits, Spool};
+pub use spool_error::{SpoolError, SpoolIoError};

@@ -1,11 +1,13 @@
 //! The outbox on files: reports wait through restarts, crashes and power cuts.
 
-use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::vec::Vec;
 
-use super::files::{FileStorage, SpoolIoError, private, sync_dir};
-use crate::code::Code;
+use super::files::FileStorage;
+use super::folder::Folder;
+use super::lock::Lock;
+use super::spool_error::{SpoolError, SpoolIoError};
 use crate::courier::{
     DeadLetter, Durability, Fate, Front, JobKeys, Ledger, LogError, LogOutbox, Outbox, Ticket,
 };
@@ -33,7 +35,8 @@ pub struct Limits {
     /// The bytes of one segment; a report that needs more gets a larger one. A 64th to a quarter of `max_bytes`, in steps of 4 KiB.
     /// Default: `None`, the 64th, but at least 64 KiB where that is less than the quarter.
     pub segment_bytes: Option<u64>,
-    /// The most bytes of dead letters, with segments by the same rule; the oldest go first. Default: 4 MiB.
+    /// The most bytes of dead letters, with segments by the same rule; the oldest go first. A report that would not fit is not
+    /// taken. Default: 16 MiB, which holds the largest report there can be, of 12 MiB.
     pub dead_letter_bytes: u64,
     /// When a submitted report is on stable storage. Default: before `submit` returns.
     pub durability: Durability,
@@ -44,88 +47,9 @@ impl Default for Limits {
         Limits {
             max_bytes: 64 * 1024 * 1024,
             segment_bytes: None,
-            dead_letter_bytes: 4 * 1024 * 1024,
+            dead_letter_bytes: 16 * 1024 * 1024,
             durability: Durability::Each,
         }
-    }
-}
-
-/// Why a spool does not open. What is stored in it stays as it is.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SpoolError {
-    /// A file or directory failed.
-    Io(SpoolIoError),
-    /// Another process, or another `Spool` in this one, has this directory open.
-    Locked(PathBuf),
-    /// A newer version of this library wrote the files.
-    Version {
-        /// The directory.
-        dir: PathBuf,
-        /// The version of the format.
-        version: u16,
-    },
-    /// The segments are more than one spool ever makes.
-    TooManySegments(PathBuf),
-    /// These limits do not fit together.
-    Limits(&'static str),
-}
-
-impl SpoolError {
-    /// The stable code.
-    pub const fn code(&self) -> Code {
-        match self {
-            SpoolError::Io(_) => Code::Storage,
-            SpoolError::Locked(_) => Code::SpoolInUse,
-            SpoolError::Version { .. } => Code::NewerFormat,
-            SpoolError::TooManySegments(_) => Code::TooManySegments,
-            SpoolError::Limits(_) => Code::SpoolLimits,
-        }
-    }
-}
-
-impl fmt::Display for SpoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SpoolError::Io(error) => error.fmt(f),
-            SpoolError::Locked(dir) => {
-                write!(
-                    f,
-                    "the spool {} is in use: only one process at a time can have it open",
-                    dir.display()
-                )
-            }
-            SpoolError::Version { dir, version } => {
-                write!(
-                    f,
-                    "the spool {} was written by a newer version (format {version})",
-                    dir.display()
-                )
-            }
-            SpoolError::TooManySegments(dir) => {
-                write!(
-                    f,
-                    "the spool {} has more than {MOST} segments",
-                    dir.display()
-                )
-            }
-            SpoolError::Limits(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for SpoolError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            SpoolError::Io(error) => error.source(),
-            _ => None,
-        }
-    }
-}
-
-impl From<SpoolIoError> for SpoolError {
-    fn from(error: SpoolIoError) -> Self {
-        SpoolError::Io(error)
     }
 }
 
@@ -153,25 +77,44 @@ impl From<SpoolIoError> for SpoolError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Files and directory are for the owner alone. One process at a time has it open. When the disk is full, `submit` says so;
-/// what is stored can be delivered, and once there is room again `submit` works again.
+/// Files and directory are for the owner alone: a directory that others may use, that belongs to somebody else or is a symbolic link
+/// is refused, and the error says what mends it. One process at a time has it open; a process that was forked from it gets errors,
+/// and does no harm. When the disk is full, `submit` says so; what is stored can be delivered, and once there is room again `submit`
+/// works again. When the directory or the file that is written to is removed, `submit` fails, too; with [`Durability::Batch`] what
+/// syncs next.
 #[derive(Debug)]
 pub struct Spool {
     log: Log,
-    /// Locked as long as it is open.
+    folder: Arc<Folder>,
+    foreign: Vec<PathBuf>,
+    /// Freed last.
     _lock: Lock,
 }
 
 impl Spool {
     /// Opens the spool in a directory, and makes the directory if its parent is there.
     pub fn open(dir: impl AsRef<Path>, limits: Limits) -> Result<Self, SpoolError> {
+        let (live, dead) = (
+            Room::of(limits.max_bytes, limits.segment_bytes)?,
+            Room::of(limits.dead_letter_bytes, None)?,
+        );
         let dir = dir.as_ref();
-        // The process may change its directory later.
+        // The process may change its directory later. By its components it has no `/` at its end, which would follow a link.
         let dir = std::path::absolute(dir).map_err(SpoolIoError::at("find", dir))?;
-        let live = storage(&dir, LIVE, limits.max_bytes, limits.segment_bytes)?;
-        let dead = storage(&dir, DEAD, limits.dead_letter_bytes, None)?;
-        make_dir(&dir)?;
-        let lock = lock(&dir)?;
+        let dir: PathBuf = dir.components().collect();
+        let folder = Arc::new(Folder::open(&dir)?);
+        let lock = Lock::take(folder.clone())?;
+        // A process that was cut off may have made or removed files, and nobody has synced that yet.
+        folder.sync().map_err(SpoolIoError::at("sync", &dir))?;
+        let storage = |room: &Room, prefix| {
+            FileStorage::new(folder.clone(), prefix, room.segment, room.total)
+        };
+        let (live, dead) = (storage(&live, LIVE), storage(&dead, DEAD));
+        let mut foreign = Vec::new();
+        for storage in [&live, &dead] {
+            let names = storage.foreign()?;
+            foreign.extend(names.iter().map(|name| dir.join(name)));
+        }
         let log = Log::open(live, dead, limits.durability).map_err(|error| match error {
             LogError::Device(error) => SpoolError::Io(error),
             LogError::NewerVersion(version) => SpoolError::Version {
@@ -180,17 +123,29 @@ impl Spool {
             },
             _ => SpoolError::TooManySegments(dir.clone()),
         })?;
-        // Only now: files of a newer version are left alone.
-        FileStorage::remove_leftovers(&dir, LIVE)?;
-        FileStorage::remove_leftovers(&dir, DEAD)?;
-        Ok(Spool { log, _lock: lock })
+        // Only now: files of another version are left alone.
+        FileStorage::remove_leftovers(&folder, LIVE)?;
+        FileStorage::remove_leftovers(&folder, DEAD)?;
+        Ok(Spool {
+            log,
+            folder,
+            foreign,
+            _lock: lock,
+        })
+    }
+
+    /// Files in the directory that have the name of a segment, and cannot be one, as they are longer than any. They are left alone.
+    pub fn foreign_files(&self) -> &[PathBuf] {
+        &self.foreign
     }
 }
 
 /// Makes durable what may be, so that less is sent again after a restart.
 impl Drop for Spool {
     fn drop(&mut self) {
-        let _ = self.log.flush();
+        if self.folder.is_of_this_process() {
+            let _ = self.log.flush();
+        }
     }
 }
 
@@ -247,81 +202,43 @@ impl Outbox for Spool {
     }
 }
 
-fn storage(
-    dir: &Path,
-    prefix: &'static str,
-    max_bytes: u64,
-    segment_bytes: Option<u64>,
-) -> Result<FileStorage, SpoolError> {
-    let quarter = (max_bytes / FEWEST) & !(BLOCK - 1);
-    let in_blocks = |bytes: u64| bytes.div_ceil(BLOCK).saturating_mul(BLOCK);
-    let share = max_bytes.div_ceil(FULL);
-    let segment = in_blocks(segment_bytes.unwrap_or_else(|| share.max(SMALL).min(quarter)));
-    if quarter == 0 {
-        return Err(SpoolError::Limits(
-            "a spool and its dead letters need 16 KiB each, or more",
-        ));
-    }
-    if segment < share || segment > quarter {
-        return Err(SpoolError::Limits(
-            "a segment must have at least a 64th and at most a quarter of the spool's bytes",
-        ));
-    }
-    match (usize::try_from(segment), usize::try_from(max_bytes)) {
-        (Ok(segment), Ok(max)) => Ok(FileStorage::new(dir, prefix, segment, max)),
-        _ => Err(SpoolError::Limits(
-            "this machine cannot address so large a spool",
-        )),
-    }
+/// The room of one kind of segments, in bytes.
+struct Room {
+    segment: usize,
+    total: usize,
 }
 
-fn make_dir(dir: &Path) -> Result<(), SpoolIoError> {
-    if dir.exists() {
-        return Ok(());
-    }
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(dir)
-        .map_err(SpoolIoError::at("create", dir))?;
-    dir.parent().map_or(Ok(()), sync_dir)
-}
-
-/// Keeps other processes out.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    /// Closing alone would leave the lock to a child process that is about to start another program.
-    fn drop(&mut self) {
-        let _ = self.0.unlock();
-    }
-}
-
-fn lock(dir: &Path) -> Result<Lock, SpoolError> {
-    let path = dir.join("lock");
-    let file = private(
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false),
-    )
-    .open(&path)
-    .map_err(SpoolIoError::at("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => Err(SpoolError::Locked(dir.into())),
-        Err(TryLockError::Error(error)) => Err(SpoolIoError::at("lock", &path)(error).into()),
+impl Room {
+    fn of(max_bytes: u64, segment_bytes: Option<u64>) -> Result<Self, SpoolError> {
+        let quarter = (max_bytes / FEWEST) & !(BLOCK - 1);
+        let in_blocks = |bytes: u64| bytes.div_ceil(BLOCK).saturating_mul(BLOCK);
+        let share = max_bytes.div_ceil(FULL);
+        let segment = in_blocks(segment_bytes.unwrap_or_else(|| share.max(SMALL).min(quarter)));
+        if quarter == 0 {
+            return Err(SpoolError::Limits(
+                "a spool and its dead letters need 16 KiB each, or more",
+            ));
+        }
+        if segment < share || segment > quarter {
+            return Err(SpoolError::Limits(
+                "a segment must have at least a 64th and at most a quarter of the spool's bytes",
+            ));
+        }
+        match (usize::try_from(segment), usize::try_from(max_bytes)) {
+            (Ok(segment), Ok(total)) => Ok(Room { segment, total }),
+            _ => Err(SpoolError::Limits(
+                "this machine cannot address so large a spool",
+            )),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::courier::{Courier, Event, Policy, Step, Storage};
+    use crate::courier::{Courier, Event, Policy, Step, Storage, StorageLimits};
     use crate::exchange::Outcome;
+    use crate::host::folder::temporary;
     use crate::report::{Job, JobStatus, Report};
     use std::cell::RefCell;
     use std::collections::BTreeMap;
@@ -371,7 +288,7 @@ mod tests {
             self.files.list(each)
         }
 
-        fn limits(&self) -> (usize, usize) {
+        fn limits(&self) -> StorageLimits {
             self.files.limits()
         }
 
@@ -431,8 +348,9 @@ mod tests {
         max_bytes: usize,
         durability: Durability,
     ) -> Node {
+        let folder = Arc::new(Folder::open(dir).unwrap());
         let watched = |kind| Watched {
-            files: FileStorage::new(dir, kind, 4096, max_bytes),
+            files: FileStorage::new(folder.clone(), kind, 4096, max_bytes),
             kind,
             watch: watch.clone(),
         };
@@ -654,12 +572,5 @@ mod tests {
                 (usize::MAX, true),
             ],
         );
-    }
-
-    /// In memory where there is such a place: thousands of syncs take their time.
-    fn temporary() -> tempfile::TempDir {
-        tempfile::tempdir_in("/dev/shm")
-            .or_else(|_| tempfile::tempdir())
-            .unwrap()
     }
 }
