@@ -18,9 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use courier_common::account::{
-    Account, Found, Known, SETTINGS, Setting, check, reason_of,
-};
+use courier_common::account::{Account, Found, Known, SETTINGS, Setting, check, reason_of};
 use courier_common::device::{Cut, Images, Model};
 use courier_common::failures::{Failures, dump, guarded, in_threads};
 use courier_common::run::{Run, script, unless_full};
@@ -193,8 +191,14 @@ fn power_cuts_lose_nothing() {
     let failures = Failures::default();
     let mut total = 0;
     // `EDGE_REPORT_SETTING=2` tries one of them alone.
-    let only = std::env::var("EDGE_REPORT_SETTING").ok().and_then(|n| n.parse().ok());
-    for (_, setting) in SETTINGS.iter().enumerate().filter(|(n, _)| only.is_none_or(|only: usize| only == *n)) {
+    let only = std::env::var("EDGE_REPORT_SETTING")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    for (_, setting) in SETTINGS
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| only.is_none_or(|only: usize| only == *n))
+    {
         let tally = power_cuts(setting, &failures);
         println!(
             "  states {:?}, repeats {} at the most",

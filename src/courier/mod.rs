@@ -19,6 +19,8 @@ mod reason;
 
 pub use engine::{Courier, CourierError, Letter, Parcel, Scratch, Status, Step};
 pub use log::{Durability, LogOutbox, Storage, StorageLimits};
+#[cfg(feature = "std")]
+pub(crate) use outbox::forward_outbox;
 pub use outbox::{
     DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting,
     WhenLettersFull,

@@ -111,10 +111,12 @@ impl Newest {
 
     /// The newest report for this entry: for a final one, the newest that is final. 0 if it is not known.
     pub(super) fn newest(&self, key: JobKey) -> u64 {
-        self.jobs.get(key.job_id).map_or(0, |slots| match key.is_final {
-            true => slots.newest_final,
-            false => slots.newest,
-        })
+        self.jobs
+            .get(key.job_id)
+            .map_or(0, |slots| match key.is_final {
+                true => slots.newest_final,
+                false => slots.newest,
+            })
     }
 
     /// Whether newer reports supersede this one.

@@ -251,7 +251,8 @@ pub trait Outbox {
 
     /// Reads a report that waits into `buffer`, which has at least its length. `false` if it does not wait, or its bytes are not
     /// what was submitted: then it is counted as corrupt, and waits no more.
-    fn read(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<Self::Error>>;
+    fn read(&mut self, ticket: Ticket, buffer: &mut [u8])
+    -> Result<bool, OutboxError<Self::Error>>;
 
     /// Whether newer reports that wait supersede this one.
     fn is_superseded(&mut self, ticket: Ticket) -> Result<bool, OutboxError<Self::Error>>;
@@ -307,92 +308,79 @@ pub trait Outbox {
     fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<Self::Error>>;
 }
 
+/// The functions of an outbox that is another one, which an expression names.
+macro_rules! forward_outbox {
+    ($this:ident => $to:expr, $error:ty) => {
+        type Error = $error;
+
+        fn append(&mut $this, jobs: &JobKeys, report: &[u8], now: MonoTime, wall: Option<WallTime>) -> Result<Ticket, OutboxError<$error>> {
+            $to.append(jobs, report, now, wall)
+        }
+
+        fn next(&mut $this, after: Option<Ticket>) -> Result<Option<Waiting>, OutboxError<$error>> {
+            $to.next(after)
+        }
+
+        fn job_keys(&mut $this, ticket: Ticket) -> Result<JobKeys, OutboxError<$error>> {
+            $to.job_keys(ticket)
+        }
+
+        fn read(&mut $this, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<$error>> {
+            $to.read(ticket, buffer)
+        }
+
+        fn is_superseded(&mut $this, ticket: Ticket) -> Result<bool, OutboxError<$error>> {
+            $to.is_superseded(ticket)
+        }
+
+        fn settle(&mut $this, ticket: Ticket, fate: Fate, report: &[u8], when_full: WhenLettersFull) -> Result<(), OutboxError<$error>> {
+            $to.settle(ticket, fate, report, when_full)
+        }
+
+        fn room_ahead(&$this) -> usize {
+            $to.room_ahead()
+        }
+
+        fn pin(&mut $this, ticket: Option<Ticket>) {
+            $to.pin(ticket)
+        }
+
+        fn waiting(&$this) -> u64 {
+            $to.waiting()
+        }
+
+        fn ledger(&$this) -> Ledger {
+            $to.ledger()
+        }
+
+        fn flush(&mut $this) -> Result<(), OutboxError<$error>> {
+            $to.flush()
+        }
+
+        fn tick(&mut $this, now: MonoTime) -> Result<(), OutboxError<$error>> {
+            $to.tick(now)
+        }
+
+        fn dead_letter(&mut $this, after: Option<Ticket>) -> Result<Option<DeadLetter>, OutboxError<$error>> {
+            $to.dead_letter(after)
+        }
+
+        fn find_dead_letter(&mut $this, ticket: Ticket) -> Result<Option<DeadLetter>, OutboxError<$error>> {
+            $to.find_dead_letter(ticket)
+        }
+
+        fn read_dead_letter(&mut $this, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<$error>> {
+            $to.read_dead_letter(ticket, buffer)
+        }
+
+        fn forget_dead_letters(&mut $this, which: Forget) -> Result<(), OutboxError<$error>> {
+            $to.forget_dead_letters(which)
+        }
+    };
+}
+#[cfg_attr(not(feature = "std"), allow(unused_imports))] // of the spool
+pub(crate) use forward_outbox;
+
 impl<O: Outbox + ?Sized> Outbox for &mut O {
-    type Error = O::Error;
-
-    fn append(
-        &mut self,
-        jobs: &JobKeys,
-        report: &[u8],
-        now: MonoTime,
-        wall: Option<WallTime>,
-    ) -> Result<Ticket, OutboxError<Self::Error>> {
-        (**self).append(jobs, report, now, wall)
-    }
-
-    fn next(&mut self, after: Option<Ticket>) -> Result<Option<Waiting>, OutboxError<Self::Error>> {
-        (**self).next(after)
-    }
-
-    fn job_keys(&mut self, ticket: Ticket) -> Result<JobKeys, OutboxError<Self::Error>> {
-        (**self).job_keys(ticket)
-    }
-
-    fn read(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<Self::Error>> {
-        (**self).read(ticket, buffer)
-    }
-
-    fn is_superseded(&mut self, ticket: Ticket) -> Result<bool, OutboxError<Self::Error>> {
-        (**self).is_superseded(ticket)
-    }
-
-    fn settle(
-        &mut self,
-        ticket: Ticket,
-        fate: Fate,
-        report: &[u8],
-        when_full: WhenLettersFull,
-    ) -> Result<(), OutboxError<Self::Error>> {
-        (**self).settle(ticket, fate, report, when_full)
-    }
-
-    fn room_ahead(&self) -> usize {
-        (**self).room_ahead()
-    }
-
-    fn pin(&mut self, ticket: Option<Ticket>) {
-        (**self).pin(ticket)
-    }
-
-    fn waiting(&self) -> u64 {
-        (**self).waiting()
-    }
-
-    fn ledger(&self) -> Ledger {
-        (**self).ledger()
-    }
-
-    fn flush(&mut self) -> Result<(), OutboxError<Self::Error>> {
-        (**self).flush()
-    }
-
-    fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<Self::Error>> {
-        (**self).tick(now)
-    }
-
-    fn dead_letter(
-        &mut self,
-        after: Option<Ticket>,
-    ) -> Result<Option<DeadLetter>, OutboxError<Self::Error>> {
-        (**self).dead_letter(after)
-    }
-
-    fn find_dead_letter(
-        &mut self,
-        ticket: Ticket,
-    ) -> Result<Option<DeadLetter>, OutboxError<Self::Error>> {
-        (**self).find_dead_letter(ticket)
-    }
-
-    fn read_dead_letter(
-        &mut self,
-        ticket: Ticket,
-        buffer: &mut [u8],
-    ) -> Result<bool, OutboxError<Self::Error>> {
-        (**self).read_dead_letter(ticket, buffer)
-    }
-
-    fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<Self::Error>> {
-        (**self).forget_dead_letters(which)
-    }
+    forward_outbox!(self => (**self), O::Error);
 }

@@ -19,6 +19,8 @@ const FILL: usize = 64 * 1024;
 const HANDLES: usize = 2;
 
 /// Alignment is nothing to a file: what the format needs at the least.
+/// What a file system gives in one piece.
+const BLOCK: usize = 4096;
 const WRITE_UNIT: usize = 8;
 
 /// A spool may have had larger limits before; a longer file than this, and than all of the spool, never was a segment. A length
@@ -210,9 +212,11 @@ impl Storage for FileStorage {
     fn limits(&self) -> StorageLimits {
         StorageLimits {
             segment: self.segment_bytes,
+            length_unit: BLOCK.min(self.segment_bytes),
             longest_segment: self.max_bytes,
             total: self.max_bytes,
             write_unit: WRITE_UNIT,
+            blank: 0,
         }
     }
 

@@ -7,11 +7,13 @@ use std::vec::Vec;
 use super::files::FileStorage;
 use super::folder::Folder;
 use super::lock::Lock;
+use super::random::random;
 use super::spool_error::{SpoolError, SpoolIoError};
 use crate::courier::{
-    DeadLetter, Durability, Fate, Front, JobKeys, Ledger, LogError, LogOutbox, Outbox, Ticket,
+    DeadLetter, Durability, Fate, Forget, JobKeys, Ledger, LogOutbox, Outbox, OutboxError, Ticket,
+    Waiting, WhenLettersFull, forward_outbox,
 };
-use crate::time::MonoTime;
+use crate::time::{MonoTime, WallTime};
 
 /// The most segments of a kind. A spool that is full has [`FULL`] of them; the others are for what is in the making.
 const MOST: usize = 72;
@@ -66,7 +68,7 @@ impl Default for Limits {
 /// let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
 ///
 /// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(7)];
-/// courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime(0))?;
+/// courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime(0), None)?;
 /// drop(courier);
 ///
 /// let spool = Spool::open(&dir, Limits::default())?;
@@ -115,9 +117,10 @@ impl Spool {
             let names = storage.foreign()?;
             foreign.extend(names.iter().map(|name| dir.join(name)));
         }
-        let log = Log::open(live, dead, limits.durability).map_err(|error| match error {
-            LogError::Device(error) => SpoolError::Io(error),
-            LogError::NewerVersion(version) => SpoolError::Version {
+        let log = Log::open(live, dead, limits.durability, random());
+        let log = log.map_err(|error| match error {
+            OutboxError::Device(error) => SpoolError::Io(error),
+            OutboxError::OtherVersion(version) => SpoolError::Version {
                 dir: dir.clone(),
                 version,
             },
@@ -138,6 +141,12 @@ impl Spool {
     pub fn foreign_files(&self) -> &[PathBuf] {
         &self.foreign
     }
+
+    /// How many segments are left alone: these files, and those that are of another spool or cannot be read.
+    pub fn foreign_segments(&self) -> u64 {
+        let files = u64::try_from(self.foreign.len()).unwrap_or(u64::MAX);
+        self.log.foreign_segments().saturating_add(files)
+    }
 }
 
 /// Makes durable what may be, so that less is sent again after a restart.
@@ -150,56 +159,7 @@ impl Drop for Spool {
 }
 
 impl Outbox for Spool {
-    type Error = LogError<SpoolIoError>;
-
-    fn append(
-        &mut self,
-        jobs: &JobKeys,
-        report: &[u8],
-        now: MonoTime,
-    ) -> Result<Ticket, Self::Error> {
-        self.log.append(jobs, report, now)
-    }
-
-    fn front(&mut self) -> Result<Option<Front>, Self::Error> {
-        self.log.front()
-    }
-
-    fn read_front(&mut self, buffer: &mut [u8]) -> Result<bool, Self::Error> {
-        self.log.read_front(buffer)
-    }
-
-    fn settle_front(&mut self, fate: Fate, buffer: &[u8]) -> Result<(), Self::Error> {
-        self.log.settle_front(fate, buffer)
-    }
-
-    fn waiting(&self) -> u64 {
-        self.log.waiting()
-    }
-
-    fn ledger(&self) -> Ledger {
-        self.log.ledger()
-    }
-
-    fn flush(&mut self) -> Result<(), Self::Error> {
-        self.log.flush()
-    }
-
-    fn tick(&mut self, now: MonoTime) -> Result<(), Self::Error> {
-        self.log.tick(now)
-    }
-
-    fn dead_letter(&mut self, after: Option<Ticket>) -> Result<Option<DeadLetter>, Self::Error> {
-        self.log.dead_letter(after)
-    }
-
-    fn read_dead_letter(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, Self::Error> {
-        self.log.read_dead_letter(ticket, buffer)
-    }
-
-    fn forget_dead_letters(&mut self, ticket: Ticket) -> Result<(), Self::Error> {
-        self.log.forget_dead_letters(ticket)
-    }
+    forward_outbox!(self => self.log, SpoolIoError);
 }
 
 /// The room of one kind of segments, in bytes.

@@ -292,7 +292,10 @@ pub(crate) fn check_letters(
         let there = before.letters.get(&number).or(after.letters.get(&number));
         let reason = there.copied().or_else(|| tried(after));
         let reason = reason.ok_or_else(|| format!("dead letter {number} comes back"))?;
-        ensure!(letter.reason == reason, "dead letter {number}: wrong reason");
+        ensure!(
+            letter.reason == reason,
+            "dead letter {number}: wrong reason"
+        );
         ensure!(letters.insert(number), "dead letter {number} comes twice");
     }
     let dropped = after.ledger.letters_dropped - before.ledger.letters_dropped;
@@ -455,7 +458,10 @@ pub(crate) fn check_losses(
         ..
     } = found.ledger;
     let most = after.ledger;
-    let trying = after.reports.values().filter(|known| known.trying.is_some());
+    let trying = after
+        .reports
+        .values()
+        .filter(|known| known.trying.is_some());
     let trying = trying.count() as u64 + u64::from(after.is_faulty) * failed;
     ensure!(
         submitted <= most.submitted.max(before.ledger.submitted) + failed

@@ -132,7 +132,10 @@ impl Run {
         }
         assert_eq!(log.waiting(), count, "as many wait as come");
         let known = self.account.corrupt;
-        assert!(self.is_faulty || ledger.corrupt <= known, "{ledger:?}, was {was:?}");
+        assert!(
+            self.is_faulty || ledger.corrupt <= known,
+            "{ledger:?}, was {was:?}"
+        );
         let mut now = BTreeMap::new();
         let mut last = None;
         let mut buffer = vec![0; 16384];
@@ -154,7 +157,10 @@ impl Run {
             order.sort_unstable();
             order.into_iter().map(|(_, number)| number).collect()
         };
-        self.account.letters = now.into_iter().map(|(n, (_, reason))| (n, reason)).collect();
+        self.account.letters = now
+            .into_iter()
+            .map(|(n, (_, reason))| (n, reason))
+            .collect();
     }
 
     pub(crate) fn log(&mut self) -> &mut Log {
@@ -434,8 +440,7 @@ impl Run {
         let dropped = self.log().ledger().letters_dropped;
         let result = self.append(&sample).and_then(|_| {
             self.account.forgotten.insert(number);
-            self.log()
-                .forget_dead_letters(Forget::One(Ticket(number)))
+            self.log().forget_dead_letters(Forget::One(Ticket(number)))
         });
         if !self.is_faulty {
             assert_eq!(self.log().ledger().letters_dropped, dropped);
@@ -462,7 +467,12 @@ impl Run {
             true => Forget::One(Ticket(number)),
             false => Forget::UpTo(Ticket(number)),
         };
-        let place = self.account.order.iter().position(|n| *n == number).unwrap();
+        let place = self
+            .account
+            .order
+            .iter()
+            .position(|n| *n == number)
+            .unwrap();
         let gone = match which {
             Forget::One(_) => place..place + 1,
             Forget::UpTo(_) => 0..place + 1,

@@ -57,7 +57,8 @@ impl Ahead {
     pub(super) fn insert(&mut self, range: Range) -> bool {
         let mut whole = range;
         let touches = |other: &Range, whole: &Range| {
-            other.first <= whole.last.saturating_add(1) && whole.first <= other.last.saturating_add(1)
+            other.first <= whole.last.saturating_add(1)
+                && whole.first <= other.last.saturating_add(1)
         };
         while let Some(index) = self.0.iter().position(|other| touches(other, &whole)) {
             let other = self.0.remove(index);

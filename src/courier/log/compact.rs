@@ -50,7 +50,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// The length of a segment that stands for others, with records of so many bytes and a commit with a payload of so many.
     pub(super) fn output_len(&self, live: usize, note: usize) -> usize {
         let commit = self.record_len(note);
-        let needed = live.saturating_add(commit).saturating_add(2 * SEGMENT_HEADER);
+        let needed = live
+            .saturating_add(commit)
+            .saturating_add(2 * SEGMENT_HEADER);
         let unit = self.storage.limits().length_unit.max(1);
         let needed = self.padded(needed).checked_next_multiple_of(unit);
         needed.unwrap_or(usize::MAX)
@@ -64,16 +66,25 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// What compacting these segments would free.
     fn gain(&self, window: Window) -> usize {
         let segments = self.window(window);
-        let sum = |of: fn(&Segment) -> usize| segments.iter().map(of).fold(0, usize::saturating_add);
+        let sum =
+            |of: fn(&Segment) -> usize| segments.iter().map(of).fold(0, usize::saturating_add);
         let (len, live) = (sum(|s| s.len), sum(|s| s.live));
-        let kept = if live == 0 { 0 } else { self.output_len(live, CHECKPOINT) };
+        let kept = if live == 0 {
+            0
+        } else {
+            self.output_len(live, CHECKPOINT)
+        };
         len.saturating_sub(kept)
     }
 
     /// How many neighbours at the most are taken together. Where segments have one length only, it takes many before one is left over.
     fn most_at_once(&self) -> usize {
         let limits = self.storage.limits();
-        if limits.length_unit < limits.segment { 2 } else { 4 }
+        if limits.length_unit < limits.segment {
+            2
+        } else {
+            4
+        }
     }
 
     /// How many bytes would be free if only what must be kept were left of the sealed segments. Reads nothing.
@@ -141,7 +152,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let end = window.first.saturating_add(window.count);
         let (Some(oldest), Some(latest)) = (
             self.list.get(window.first).copied(),
-            end.checked_sub(1).and_then(|last| self.list.get(last)).copied(),
+            end.checked_sub(1)
+                .and_then(|last| self.list.get(last))
+                .copied(),
         ) else {
             return Ok(());
         };
@@ -166,7 +179,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         if let Some(partial) = self.partial.take() {
             let same = (partial.first, partial.last) == (header.first, header.last);
             let resumed = same && partial.len >= len;
-            let resumed = resumed && self.fill(window, &partial, true, note, keeper).unwrap_or(false);
+            let resumed = resumed
+                && self
+                    .fill(window, &partial, true, note, keeper)
+                    .unwrap_or(false);
             match resumed {
                 true => output = Some(partial),
                 false => self.discard(partial.id, partial.len),
@@ -216,7 +232,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         &mut self,
         window: Window,
         keeper: &mut dyn Keeper<S, MAX>,
-        each: &mut dyn FnMut(&mut Self, Place, &RecordHeader) -> Result<bool, OutboxError<S::Error>>,
+        each: &mut dyn FnMut(
+            &mut Self,
+            Place,
+            &RecordHeader,
+        ) -> Result<bool, OutboxError<S::Error>>,
     ) -> Result<bool, OutboxError<S::Error>> {
         for index in window.first..window.first.saturating_add(window.count) {
             let Some(source) = self.list.get(index).copied() else {
@@ -245,7 +265,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<bool, OutboxError<S::Error>> {
         let limit = output.len.saturating_sub(SEGMENT_HEADER);
         let commit_len = self.record_len(note.payload.len());
-        let end = if resumes { self.end_of_writing(output) } else { SEGMENT_HEADER };
+        let end = if resumes {
+            self.end_of_writing(output)
+        } else {
+            SEGMENT_HEADER
+        };
         let (mut at, mut seen) = (end, SEGMENT_HEADER);
         let mut count = 0u64;
         let went = self.each_kept(window, keeper, &mut |this, place, header| {
@@ -254,7 +278,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
             if let Some((copy, other)) = this.next_until(output, seen, end) {
                 seen = this.after(copy, &other).offset;
-                let same = RecordHeader { copied: header.copied, ..other } == *header;
+                let same = RecordHeader {
+                    copied: header.copied,
+                    ..other
+                } == *header;
                 return Ok(same && this.is_whole(copy, &other));
             }
             let to = Place {
@@ -270,10 +297,18 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         })?;
         // More than what is kept now.
         if !went || self.next_until(output, seen, end).is_some() {
-            return if resumes { Ok(false) } else { Err(OutboxError::Full) };
+            return if resumes {
+                Ok(false)
+            } else {
+                Err(OutboxError::Full)
+            };
         }
         if at.saturating_add(commit_len) > limit {
-            return if resumes { Ok(false) } else { Err(OutboxError::Full) };
+            return if resumes {
+                Ok(false)
+            } else {
+                Err(OutboxError::Full)
+            };
         }
         let to = Place {
             id: output.id,
@@ -295,7 +330,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         offset: usize,
         end: usize,
     ) -> Option<(Place, RecordHeader)> {
-        let found = self.next_in(segment, offset).filter(|(place, _)| place.offset < end);
+        let found = self
+            .next_in(segment, offset)
+            .filter(|(place, _)| place.offset < end);
         found.filter(|_| offset < end)
     }
 
@@ -319,7 +356,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
         let mut at = to.offset;
         loop {
-            let len = CHUNK.saturating_sub(filled).min(header.len.saturating_sub(done));
+            let len = CHUNK
+                .saturating_sub(filled)
+                .min(header.len.saturating_sub(done));
             let end = filled.saturating_add(len);
             let part = chunk.get_mut(filled..end).unwrap_or_default();
             // What cannot be read is copied as zeros, and found out by its checksum.

@@ -39,7 +39,9 @@ impl Index {
     }
 
     pub(super) fn find(&self, ticket: u64) -> Option<Place> {
-        self.numbers.get(&ticket).and_then(|number| self.place(*number))
+        self.numbers
+            .get(&ticket)
+            .and_then(|number| self.place(*number))
     }
 
     pub(super) fn forget(&mut self, number: u64, up_to: bool) {

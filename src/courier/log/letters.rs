@@ -151,14 +151,19 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     fn is_kept(&self, place: Place, header: &RecordHeader) -> bool {
         header.kind == Kind::Letter
             && !self.is_forgotten(header.count)
-            && self.index.place(header.count).is_none_or(|known| known == place)
+            && self
+                .index
+                .place(header.count)
+                .is_none_or(|known| known == place)
     }
 
     /// Whether a report of this length could ever be kept.
     pub(super) fn could_hold(&self, report: usize) -> bool {
         let limits = self.segments.storage.limits();
         let record = self.record_len(MAX_LETTER_PREFIX.saturating_add(report));
-        let needed = self.segments.segment_len(record.saturating_add(self.reserve()));
+        let needed = self
+            .segments
+            .segment_len(record.saturating_add(self.reserve()));
         needed <= limits.longest_segment && needed <= limits.total
     }
 
@@ -271,7 +276,9 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         #[cfg(feature = "alloc")]
         {
             let place = self.index.find(ticket.0)?;
-            let header = self.segments.header_at(place.id, place.offset, usize::MAX)?;
+            let header = self
+                .segments
+                .header_at(place.id, place.offset, usize::MAX)?;
             let is_it = header.kind == Kind::Letter && header.seq == ticket.0;
             (is_it && self.segments.is_whole(place, &header)).then_some(Found { place, header })
         }
@@ -316,7 +323,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let mut prefix = [0; MAX_LETTER_PREFIX];
         let len = found.header.len.saturating_sub(letter.len);
         let prefix = prefix.get_mut(..len).unwrap_or_default();
-        self.segments.read_body(found.place, &found.header, prefix, buffer)
+        self.segments
+            .read_body(found.place, &found.header, prefix, buffer)
     }
 
     /// Forgets letters, durably; after an error none of them.
@@ -504,18 +512,16 @@ struct LetterKeeper<'l> {
 }
 
 impl<S: Storage, const MAX: usize> Keeper<S, MAX> for LetterKeeper<'_> {
-    fn keeps(
-        &mut self,
-        _: &mut Segments<S, MAX>,
-        place: Place,
-        header: &RecordHeader,
-    ) -> bool {
+    fn keeps(&mut self, _: &mut Segments<S, MAX>, place: Place, header: &RecordHeader) -> bool {
         match header.kind {
             Kind::Letter => {
                 header.count > self.cursor
                     && self.forgotten.find(header.count).is_none()
                     && !self.index.lacks(header.count)
-                    && self.index.place(header.count).is_none_or(|known| known == place)
+                    && self
+                        .index
+                        .place(header.count)
+                        .is_none_or(|known| known == place)
             }
             Kind::Forgotten => header.seq > self.cursor && header.seq >= self.oldest,
             _ => false,

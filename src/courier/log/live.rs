@@ -12,8 +12,8 @@ use super::ahead::{Ahead, MAX_RANGES, RANGE, Range};
 use super::compact::{Keeper, Note, Window};
 use super::places::Places;
 use super::record::{
-    CHECKPOINT, Checkpoint, Counter, KEY, Kind, MAX_PREFIX, META, Meta, RecordHeader, SEGMENT_HEADER,
-    SegmentHeader, Settlement, Store, keys_from, report_prefix,
+    CHECKPOINT, Checkpoint, Counter, KEY, Kind, MAX_PREFIX, META, Meta, RecordHeader,
+    SEGMENT_HEADER, SegmentHeader, Settlement, Store, keys_from, report_prefix,
 };
 use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
@@ -129,7 +129,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         wall: Option<WallTime>,
     ) -> Result<Ticket, OutboxError<S::Error>> {
         let prefix = report_prefix(&Meta { wall, route: 0 }, jobs);
-        let size = self.segments.record_len(prefix.len().saturating_add(report.len()));
+        let size = self
+            .segments
+            .record_len(prefix.len().saturating_add(report.len()));
         self.rewrite_unsynced()?;
         let with_reserve = size.saturating_add(self.reserve());
         if !self.segments.has_room(with_reserve) {
@@ -242,7 +244,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         };
         self.places.remember(header.seq, place);
         let mut meta = [0; META];
-        let meta = self.segments.read(place, 0, &mut meta).map(|()| Meta::decode(&meta));
+        let meta = self
+            .segments
+            .read(place, 0, &mut meta)
+            .map(|()| Meta::decode(&meta));
         Ok(Some(Waiting {
             ticket: Ticket(header.seq),
             len: header.body_len(),
@@ -516,7 +521,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if was_noted && self.segments.append(header, &[], &[]).is_ok() {
             self.is_noted = true;
             self.settled_unsynced = self.settled_unsynced.saturating_add(1);
-            if self.settled_unsynced >= SETTLED_UNSYNCED && self.segments.unsynced_from().is_none() {
+            if self.settled_unsynced >= SETTLED_UNSYNCED && self.segments.unsynced_from().is_none()
+            {
                 self.settled_unsynced = 0;
                 // A failure is reported by the next submit or flush.
                 let _ = self.segments.sync();
@@ -587,7 +593,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Makes durable all that is not yet, and says that nothing comes after it.
     pub(super) fn flush(&mut self) -> Result<(), OutboxError<S::Error>> {
         self.segments.discard_pending();
-        if self.clean_at.is_some_and(|at| at == self.segments.end_of_log()) {
+        if self
+            .clean_at
+            .is_some_and(|at| at == self.segments.end_of_log())
+        {
             return self.sync();
         }
         self.note_durably()?;
@@ -642,7 +651,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 return;
             }
             // To write that may have changed the list.
-            if self.segments.list.len() < 2 || self.segments.list.first().is_none_or(|f| f.id != id) {
+            if self.segments.list.len() < 2 || self.segments.list.first().is_none_or(|f| f.id != id)
+            {
                 continue;
             }
             self.segments.remove(id);

@@ -36,7 +36,10 @@ impl Votes {
     }
 
     pub(super) fn winner(&self) -> Option<u64> {
-        let first = self.0.iter().max_by_key(|(id, count)| (*count, u64::MAX.wrapping_sub(*id)));
+        let first = self
+            .0
+            .iter()
+            .max_by_key(|(id, count)| (*count, u64::MAX.wrapping_sub(*id)));
         first.map(|(id, _)| *id)
     }
 }
@@ -173,9 +176,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let mut done = 0;
         while let Some(output) = self.next_output(done) {
             done = output.id;
-            let is_source = |s: &Segment| {
-                s.id < output.id && output.first <= s.first && s.first <= output.last
-            };
+            let is_source =
+                |s: &Segment| s.id < output.id && output.first <= s.first && s.first <= output.last;
             if output.is_headless {
                 if output.first == 0 || self.is_elsewhere(&output) {
                     self.list.retain(|s| s.id != output.id);
@@ -226,7 +228,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     }
 
     fn next_output(&self, after: u32) -> Option<Segment> {
-        let outputs = self.list.iter().filter(|s| s.stands_for_others() && s.id > after);
+        let outputs = self
+            .list
+            .iter()
+            .filter(|s| s.stands_for_others() && s.id > after);
         outputs.min_by_key(|s| s.id).copied()
     }
 

@@ -153,11 +153,7 @@ where
         Ok(self.live.job_keys(ticket.0))
     }
 
-    fn read(
-        &mut self,
-        ticket: Ticket,
-        buffer: &mut [u8],
-    ) -> Result<bool, OutboxError<L::Error>> {
+    fn read(&mut self, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<L::Error>> {
         self.live.read(ticket.0, buffer)
     }
 

@@ -555,7 +555,9 @@ impl SegmentHeader {
 
 /// The header of the first version had 96 bytes, and a seal without a seed.
 fn is_version_1(bytes: &[u8; SEGMENT_HEADER]) -> bool {
-    let body = bytes.split_first_chunk::<96>().and_then(|(header, _)| header.split_last_chunk());
+    let body = bytes
+        .split_first_chunk::<96>()
+        .and_then(|(header, _)| header.split_last_chunk());
     body.is_some_and(|(body, crc)| {
         let mut checksum = Checksum::new();
         checksum.add(body);

@@ -35,7 +35,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 break;
             };
             self.state.next_seq = self.state.next_seq.max(segment.first);
-            if let Ok(SegmentFront::Header(header)) = self.segments.read_front(segment.id, segment.len)
+            if let Ok(SegmentFront::Header(header)) =
+                self.segments.read_front(segment.id, segment.len)
             {
                 self.state.join(&header.checkpoint);
             }
@@ -86,7 +87,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 }
                 Kind::Checkpoint | Kind::Commit => {
                     let is_whole = self.read_note(place, &header);
-                    is_clean = is_whole && header.kind == Kind::Checkpoint && header.detail == CLEAN;
+                    is_clean =
+                        is_whole && header.kind == Kind::Checkpoint && header.detail == CLEAN;
                 }
                 Kind::Settled => self.read_settled(&header),
                 Kind::Letter | Kind::Forgotten | Kind::Other => {}
@@ -150,7 +152,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             let (mut first, mut last) = ([0; 8], [0; 8]);
             let read = self.segments.read(place, offset, &mut first);
             let read = read.and_then(|()| {
-                self.segments.read(place, offset.saturating_add(8), &mut last)
+                self.segments
+                    .read(place, offset.saturating_add(8), &mut last)
             });
             if read.is_ok() {
                 self.settled_ahead(u64::from_le_bytes(first), u64::from_le_bytes(last));
@@ -177,14 +180,16 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let expected = self.state.get(Counter::Submitted);
         let found = self.state.settled().saturating_add(self.waiting);
         if expected > found {
-            self.state.add(Counter::Corrupt, expected.saturating_sub(found));
+            self.state
+                .add(Counter::Corrupt, expected.saturating_sub(found));
         }
         // More than there should be: some wait again, since what said that they are settled is lost, or what could not be read once can be
         // read now.
         let mut excess = found.saturating_sub(expected);
         for counter in [Counter::Corrupt, Counter::Delivered] {
             let less = excess.min(self.state.get(counter));
-            self.state.set(counter, self.state.get(counter).saturating_sub(less));
+            self.state
+                .set(counter, self.state.get(counter).saturating_sub(less));
             excess = excess.saturating_sub(less);
         }
         self.state.add(Counter::Submitted, excess);

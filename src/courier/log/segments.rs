@@ -202,7 +202,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// How many bytes are left in the segment that is open.
     pub(super) fn room_left(&self) -> usize {
         let len = self.list.last().map_or(0, |last| last.len);
-        len.saturating_sub(SEGMENT_HEADER).saturating_sub(self.write_at)
+        len.saturating_sub(SEGMENT_HEADER)
+            .saturating_sub(self.write_at)
     }
 
     /// Opens a new segment with room for records of so many bytes.
@@ -378,8 +379,13 @@ impl<S: Storage, const MAX: usize> Writer<'_, S, MAX> {
     fn put(&mut self, mut part: &[u8]) -> Result<(), OutboxError<S::Error>> {
         while !part.is_empty() {
             // What is long goes as it is, from a unit's border on.
-            let whole = if self.filled == 0 { part.len() / FRONT * FRONT } else { 0 };
-            if let Some((whole, rest)) = part.split_at_checked(whole).filter(|(w, _)| !w.is_empty()) {
+            let whole = if self.filled == 0 {
+                part.len() / FRONT * FRONT
+            } else {
+                0
+            };
+            if let Some((whole, rest)) = part.split_at_checked(whole).filter(|(w, _)| !w.is_empty())
+            {
                 write(&mut self.segments.storage, &mut self.place, whole)?;
                 part = rest;
                 continue;

@@ -131,12 +131,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     }
 
     /// The first whole record header from `offset` on: right there, unless what stands there is damaged.
-    fn find_header(
-        &mut self,
-        id: u32,
-        offset: usize,
-        end: usize,
-    ) -> Option<(usize, RecordHeader)> {
+    fn find_header(&mut self, id: u32, offset: usize, end: usize) -> Option<(usize, RecordHeader)> {
         if let Some(header) = self.header_at(id, offset, end) {
             return Some((offset, header));
         }
@@ -164,12 +159,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         None
     }
 
-    pub(super) fn header_at(
-        &mut self,
-        id: u32,
-        offset: usize,
-        end: usize,
-    ) -> Option<RecordHeader> {
+    pub(super) fn header_at(&mut self, id: u32, offset: usize, end: usize) -> Option<RecordHeader> {
         let mut bytes = [0; HEADER];
         if offset.saturating_add(HEADER) > end {
             return None;
@@ -284,7 +274,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         };
         let read = self.read(place, 0, prefix);
         if let Err(error) = read.and_then(|()| self.read(place, prefix.len(), body)) {
-            return if self.is_alive() { Ok(false) } else { Err(error) };
+            return if self.is_alive() {
+                Ok(false)
+            } else {
+                Err(error)
+            };
         }
         let mut checksum = Checksum::new();
         checksum.add(prefix);
