@@ -584,6 +584,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
+    /// Makes durable all that is not yet, before a clean end. Going on afterwards is fine.
+    pub fn close(&mut self) -> Result<(), CourierError<O::Error>> {
+        Ok(self.outbox.close()?)
+    }
+
     /// Makes durable all that is not yet.
     pub fn flush(&mut self) -> Result<(), CourierError<O::Error>> {
         Ok(self.outbox.flush()?)

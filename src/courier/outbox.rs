@@ -282,6 +282,9 @@ pub trait Outbox {
     /// Makes durable all that is not yet.
     fn flush(&mut self) -> Result<(), OutboxError<Self::Error>>;
 
+    /// Makes durable all that is not yet, before a clean end: whoever opens it then knows that nothing is missing.
+    fn close(&mut self) -> Result<(), OutboxError<Self::Error>>;
+
     /// Makes durable what waits for a time limit.
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<Self::Error>>;
 
@@ -355,6 +358,10 @@ macro_rules! forward_outbox {
 
         fn flush(&mut $this) -> Result<(), OutboxError<$error>> {
             $to.flush()
+        }
+
+        fn close(&mut $this) -> Result<(), OutboxError<$error>> {
+            $to.close()
         }
 
         fn tick(&mut $this, now: MonoTime) -> Result<(), OutboxError<$error>> {

@@ -765,6 +765,10 @@ impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
         Ok(())
     }
 
+    fn close(&mut self) -> Result<(), OutboxError<E>> {
+        Ok(())
+    }
+
     fn tick(&mut self, _: MonoTime) -> Result<(), OutboxError<E>> {
         Ok(())
     }

@@ -153,7 +153,7 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         if self.folder.is_of_this_process() {
-            let _ = self.log.flush();
+            let _ = self.log.close();
         }
     }
 }

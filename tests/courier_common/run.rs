@@ -430,6 +430,20 @@ impl Run {
         result
     }
 
+    /// Ends it cleanly, and opens it or goes on.
+    pub(crate) fn close(&mut self) -> Result<(), Failure> {
+        self.begin();
+        let result = self.log().close();
+        assert!(result.is_err() || self.is_faulty || self.power.is_synced(Side::Live));
+        self.end();
+        if result.is_ok() && !self.stays_open && self.rng.chance(50) {
+            let last = self.log().ledger();
+            self.open()?;
+            assert_eq!(self.log().ledger().torn, last.torn);
+        }
+        result
+    }
+
     /// Submits a dead letter again, and forgets it.
     pub(crate) fn resubmit(&mut self) -> Result<(), Failure> {
         let Some(number) = self.any_letter() else {
@@ -500,7 +514,8 @@ impl Run {
             13..=15 => self.settle(false, Kind::Refuse).map(|_| ()),
             16 => self.settle(true, Kind::Refuse).map(|_| ()),
             17 => self.settle(true, Kind::Expire).map(|_| ()),
-            18 | 19 => self.flush(),
+            18 => self.flush(),
+            19 => self.close(),
             20 => self.resubmit(),
             21 => self.forget(),
             _ if self.stays_open => Ok(()),

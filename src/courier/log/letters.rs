@@ -427,16 +427,18 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             return Err(OutboxError::TooLarge);
         }
         self.reclaim();
+        let mut dropped = heapless::Vec::<(u32, usize), MAX>::new();
         loop {
-            let header = SegmentHeader {
-                identity: self.segments.identity(0),
-                first: self.state.get(Counter::BURIED).saturating_add(1),
-                last: 0,
-                checkpoint: self.state,
-            };
-            match self.segments.roll(header, records) {
+            match self.roll(records) {
+                Ok(()) => break,
                 Err(OutboxError::Full) => {}
-                rolled => return rolled,
+                Err(error) if dropped.is_empty() => return Err(error),
+                // A full disk, perhaps: then what is dropped must make room first.
+                Err(_) => {
+                    self.discard_dropped(&mut dropped);
+                    self.roll(records)?;
+                    break;
+                }
             }
             let free = limits.total.saturating_sub(self.segments.total());
             let is_enough = free.saturating_add(self.segments.reclaimable()) >= needed;
@@ -448,15 +450,30 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                 }
             }
             match when_full {
-                WhenLettersFull::DropOldest if self.drop_oldest() => {}
+                WhenLettersFull::DropOldest if self.drop_oldest(&mut dropped) => {}
                 _ => return Err(OutboxError::LettersFull),
             }
         }
+        if !dropped.is_empty() {
+            // How many are gone must be durable before they are.
+            self.segments.sync()?;
+            self.discard_dropped(&mut dropped);
+        }
+        Ok(())
     }
 
-    /// Drops the letters of the oldest segment; `false` if there is none. They are counted in the header of the segment that comes next; if a
-    /// crash comes before it, recovery finds that they are missing.
-    fn drop_oldest(&mut self) -> bool {
+    fn roll(&mut self, records: usize) -> Result<(), OutboxError<S::Error>> {
+        let header = SegmentHeader {
+            identity: self.segments.identity(0),
+            first: self.state.get(Counter::BURIED).saturating_add(1),
+            last: 0,
+            checkpoint: self.state,
+        };
+        self.segments.roll(header, records)
+    }
+
+    /// Takes the oldest segment off the list, and counts its letters as dropped; `false` if there is none.
+    fn drop_oldest(&mut self, dropped: &mut heapless::Vec<(u32, usize), MAX>) -> bool {
         let Some(first) = self.segments.list.first().copied() else {
             return false;
         };
@@ -464,25 +481,28 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             Some(second) => second.first.saturating_sub(1),
             None => self.state.get(Counter::BURIED),
         };
-        let mut dropped = 0u64;
+        let mut count = 0u64;
         let mut offset = SEGMENT_HEADER;
         while let Some((place, header)) = self.segments.next_in(&first, offset) {
             offset = self.segments.after(place, &header).offset;
             if self.is_kept(place, &header) {
-                dropped = dropped.saturating_add(1);
+                count = count.saturating_add(1);
             }
         }
-        self.state.add(Counter::DROPPED, dropped);
-        self.count = self.count.saturating_sub(dropped);
+        self.state.add(Counter::DROPPED, count);
+        self.count = self.count.saturating_sub(count);
         self.state.cursor = self.state.cursor.max(until);
         self.index.forget(until, true);
         self.forgotten.drop_until(self.state.cursor);
-        // If it can, it says so before they are gone.
-        if self.segments.list.len() > 1 && self.segments.has_room(self.record_len(CHECKPOINT)) {
-            let _ = self.note();
+        self.segments.take_first();
+        // There were as many segments at the most.
+        dropped.push((first.id, first.len)).is_ok()
+    }
+
+    fn discard_dropped(&mut self, dropped: &mut heapless::Vec<(u32, usize), MAX>) {
+        while let Some((id, len)) = dropped.pop() {
+            self.segments.discard(id, len);
         }
-        self.segments.remove(first.id);
-        true
     }
 
     fn compact(&mut self, window: Window) -> Result<(), OutboxError<S::Error>> {

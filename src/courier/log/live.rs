@@ -58,6 +58,8 @@ pub(super) struct Live<S, const MAX: usize> {
     is_noted: bool,
     /// The end of the log right after a checkpoint that says that nothing comes after it.
     pub(super) clean_at: Option<Place>,
+    /// How many reports were settled, by the records that say so.
+    pub(super) settled: u64,
     /// The report in flight.
     pinned: u64,
     /// A report left whose jobs could not be read: they must be counted anew.
@@ -80,6 +82,7 @@ impl<S, const MAX: usize> Live<S, MAX> {
             head: Place { id: 0, offset: 0 },
             is_noted: true,
             clean_at: None,
+            settled: 0,
             pinned: 0,
             is_lost: false,
             settled_unsynced: 0,
@@ -458,18 +461,6 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         Ok(true)
     }
 
-    /// The same, only if its record is there.
-    pub(super) fn settle_if_there(
-        &mut self,
-        seq: u64,
-        counter: Counter,
-    ) -> Result<bool, OutboxError<S::Error>> {
-        match self.find(seq) {
-            Some(_) => self.settle(seq, counter),
-            None => Ok(false),
-        }
-    }
-
     /// The bytes of a report may be freed, and its jobs forget it.
     fn release(&mut self, place: Place, header: &RecordHeader) {
         let keys = self.keys_at(place, header);
@@ -511,12 +502,15 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             }
             return;
         }
-        let header = header_of(
-            Kind::Settled,
-            settlement.detail(),
-            seq,
-            self.state.get(settlement.counter),
-        );
+        let header = RecordHeader {
+            crc: self.state.settled() as u32,
+            ..header_of(
+                Kind::Settled,
+                settlement.detail(),
+                seq,
+                self.state.get(settlement.counter),
+            )
+        };
         // Without what came before, it would count that as lost.
         if was_noted && self.segments.append(header, &[], &[]).is_ok() {
             self.is_noted = true;
@@ -590,13 +584,24 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         Ok(())
     }
 
-    /// Makes durable all that is not yet, and says that nothing comes after it.
+    /// Makes durable all that is not yet.
     pub(super) fn flush(&mut self) -> Result<(), OutboxError<S::Error>> {
         self.segments.discard_pending();
-        if self
-            .clean_at
+        match self.is_clean() {
+            true => self.sync(),
+            false => self.note_durably(),
+        }
+    }
+
+    /// Whether what is written last says that nothing comes after it.
+    pub(super) fn is_clean(&self) -> bool {
+        self.clean_at
             .is_some_and(|at| at == self.segments.end_of_log())
-        {
+    }
+
+    /// Makes durable all that is not yet, and says that nothing comes after it: no ticket is given out that is not known by now.
+    pub(super) fn close(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if self.is_clean() || self.segments.list.is_empty() {
             return self.sync();
         }
         self.note_durably()?;
@@ -628,7 +633,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return Ok(());
         };
         self.segments.discard_pending();
-        if self.segments.total() > self.segments.storage.limits().total {
+        if self.segments.total_but_partial() > self.segments.storage.limits().total {
             return Err(OutboxError::Full);
         }
         let window = Window {
@@ -712,12 +717,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Compacts the neighbours that free most; `false` if none frees anything.
     fn compact_once(&mut self) -> Result<bool, OutboxError<S::Error>> {
         self.segments.discard_pending();
-        let partial = self.segments.partial.map_or(0, |partial| partial.len);
-        let total = self.segments.total().saturating_sub(partial);
         let Some(window) = self.segments.best_window() else {
             return Ok(false);
         };
-        if total > self.segments.storage.limits().total {
+        if self.segments.total_but_partial() > self.segments.storage.limits().total {
             return Ok(false);
         }
         let before = self.segments.total();

@@ -19,6 +19,8 @@ use crate::time::{MonoTime, WallTime};
 pub struct LogOutbox<L, D, const MAX: usize> {
     live: Live<L, MAX>,
     letters: Letters<D, MAX>,
+    /// Tickets below `live.state.reserved` may be given out.
+    is_reserved: bool,
 }
 
 impl<L, D, const MAX: usize> LogOutbox<L, D, MAX>
@@ -38,6 +40,7 @@ where
         let mut this = LogOutbox {
             live: Live::new(live, durability),
             letters: Letters::new(dead),
+            is_reserved: false,
         };
         let mut votes = Votes::default();
         this.live.segments.survey(&mut votes)?;
@@ -55,6 +58,8 @@ where
         this.live.state.reserved = this.letters.state.reserved;
         this.live.recover();
         this.finish_burials();
+        this.is_reserved =
+            !this.live.is_clean() && this.live.state.next_seq < this.live.state.reserved;
         // What a killed process wrote may not be durable yet. If it cannot be made so now, the next flush tries again.
         let _ = this.live.sync();
         let _ = this.letters.make_durable();
@@ -63,19 +68,17 @@ where
 
     /// A crash may have come after a letter was durable and before its report was settled: then the letter counts.
     fn finish_burials(&mut self) {
+        let mut expired = 0u64;
         let mut after = None;
         while let Some(found) = self.letters.next(after) {
-            let seq = found.header.seq;
-            after = Some(Ticket(seq));
-            if self.live.may_wait(seq) {
-                let counter = match found.header.detail {
-                    LETTER_EXPIRED => Counter::Expired,
-                    _ => Counter::Refused,
-                };
-                // If it fails, the report is sent again.
-                let _ = self.live.settle_if_there(seq, counter);
+            let header = found.header;
+            after = Some(Ticket(header.seq));
+            if self.live.may_wait(header.seq) && self.live.finish_burial(header.seq) {
+                expired = expired.saturating_add(u64::from(header.detail == LETTER_EXPIRED));
             }
         }
+        let buried = self.letters.state.get(Counter::BURIED);
+        self.live.balance(buried, expired);
     }
 
     /// How many segments were found at the start that are not of this spool, or cannot be read. They were left alone.
@@ -102,11 +105,12 @@ where
     /// Sees to it that the next ticket is one that was not given out before, whatever becomes of the segments of what waits.
     fn reserve(&mut self) -> Result<(), OutboxError<L::Error>> {
         let state = &mut self.live.state;
-        if state.next_seq < state.reserved {
+        if self.is_reserved && state.next_seq < state.reserved {
             return Ok(());
         }
         let before = state.reserved;
-        state.reserved = state.next_seq.saturating_add(RESERVED);
+        // More than ever before: whoever opens it sees that tickets were given out after it was closed.
+        state.reserved = state.next_seq.max(before).saturating_add(RESERVED);
         let reserved = state.reserved;
         self.load_letters();
         if self.letters.reserve_tickets(reserved).is_err() {
@@ -115,6 +119,7 @@ where
                 self.live.state.reserved = before;
             })?;
         }
+        self.is_reserved = true;
         Ok(())
     }
 
@@ -211,6 +216,12 @@ where
     fn flush(&mut self) -> Result<(), OutboxError<L::Error>> {
         self.live.flush()?;
         self.letters.make_durable()
+    }
+
+    fn close(&mut self) -> Result<(), OutboxError<L::Error>> {
+        let closed = self.live.close();
+        self.is_reserved = false;
+        closed.and_then(|()| self.letters.make_durable())
     }
 
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<L::Error>> {

@@ -138,6 +138,7 @@ pub(super) struct RecordHeader {
     /// Of a report how many were submitted, it included; of what settles or forgets the counter of that; of a letter how many there
     /// were, it included; of a commit how many records stand before it.
     pub(super) count: u64,
+    /// Of the payload; of what settles the low half of how many reports were settled, it included.
     pub(super) crc: u32,
     /// It was copied from another segment: so a segment whose headers never became durable is known for one that stands for others.
     pub(super) copied: bool,
@@ -191,6 +192,16 @@ impl RecordHeader {
             Kind::Report => META.saturating_add(usize::from(self.detail).saturating_mul(KEY)),
             Kind::Letter => META,
             _ => 0,
+        }
+    }
+
+    /// Of what settles: how many reports were settled, it included. There are no more of them than tickets.
+    pub(super) fn settled(&self) -> u64 {
+        let total = (self.seq & !u64::from(u32::MAX)) | u64::from(self.crc);
+        if total <= self.seq {
+            total
+        } else {
+            total.saturating_sub(1 << 32)
         }
     }
 

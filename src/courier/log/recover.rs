@@ -41,30 +41,82 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 self.state.join(&header.checkpoint);
             }
         }
-        let (is_clean, tail) = self.read_records();
-        let is_open = self.segments.is_open;
-        let is_written = is_open && self.segments.write_at > tail.offset.max(SEGMENT_HEADER);
-        if is_clean && !is_written {
+        let (is_clean, is_torn) = self.read_records();
+        if is_clean {
             self.clean_at = Some(self.segments.end_of_log());
         } else {
             self.state.next_seq = self.state.next_seq.max(self.state.reserved);
-            if is_written {
-                self.state.add(Counter::Torn, 1);
-            }
+            self.state.add(Counter::Torn, u64::from(is_torn));
             // A unit that was cut while it was written may still read as blank.
             self.segments.skip_unit();
         }
         self.ahead.drop_until(self.state.cursor);
         self.head = self.segments.start();
-        self.waiting = self.count_waiting();
-        self.balance();
     }
 
-    /// Reads all records. Says whether the log was closed cleanly, and where the last record of the open segment ends.
-    fn read_records(&mut self) -> (bool, Place) {
+    /// A letter of this report was durable before a crash came: then that is what became of it. `false` if it does not wait.
+    pub(super) fn finish_burial(&mut self, seq: u64) -> bool {
+        if self.find(seq).is_none() {
+            return false;
+        }
+        self.settled_ahead(seq, seq);
+        !self.may_wait(seq)
+    }
+
+    /// Counts what waits, and makes the counters add up.
+    ///
+    /// What was settled last may not have been written in order: a record may be there that says how many were settled, and some of
+    /// those before it not. What they said is known anyway: `buried` is how many letters there were ever, so many were refused or
+    /// expired (`expired` of those whose burial was finished now); the others were delivered.
+    pub(super) fn balance(&mut self, buried: u64, expired: u64) {
+        self.waiting = self.count_waiting();
+        let expected = self.state.get(Counter::Submitted);
+        let mut missing = self.missing();
+        let known = self
+            .state
+            .get(Counter::Refused)
+            .saturating_add(self.state.get(Counter::Expired));
+        let buried = buried.saturating_sub(known);
+        for (counter, most) in [
+            (Counter::Expired, buried.min(expired)),
+            (Counter::Refused, buried.saturating_sub(expired)),
+        ] {
+            let more = most.min(missing);
+            self.state.add(counter, more);
+            missing = missing.saturating_sub(more);
+        }
+        let delivered = self
+            .settled
+            .saturating_sub(self.state.settled())
+            .min(missing);
+        self.state.add(Counter::Delivered, delivered);
+        self.state
+            .add(Counter::Corrupt, missing.saturating_sub(delivered));
+        // More than there should be: some wait again, since what said that they are settled is lost, or what could not be read once can be
+        // read now.
+        let found = self.state.settled().saturating_add(self.waiting);
+        let mut excess = found.saturating_sub(expected);
+        for counter in [Counter::Corrupt, Counter::Delivered] {
+            let less = excess.min(self.state.get(counter));
+            self.state
+                .set(counter, self.state.get(counter).saturating_sub(less));
+            excess = excess.saturating_sub(less);
+        }
+        self.state.add(Counter::Submitted, excess);
+    }
+
+    /// How many reports neither wait nor are counted as settled.
+    fn missing(&self) -> u64 {
+        let found = self.state.settled().saturating_add(self.waiting);
+        self.state.get(Counter::Submitted).saturating_sub(found)
+    }
+
+    /// Reads all records. Says whether the log was closed cleanly, and whether the last write was cut.
+    fn read_records(&mut self) -> (bool, bool) {
         let mut last: Option<Last> = None;
         let mut newest = 0;
-        let mut is_clean = false;
+        // What was reserved when the log was closed, if nothing was written since then.
+        let mut closed = None;
         let mut tail = self.segments.start();
         let open = self.segments.end_of_log().id;
         let mut at = tail;
@@ -73,7 +125,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             if place.id == open {
                 tail = at;
             }
-            is_clean = false;
+            closed = None;
             match header.kind {
                 // A copy.
                 Kind::Report if header.seq <= newest => {}
@@ -86,20 +138,12 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                     }
                 }
                 Kind::Checkpoint | Kind::Commit => {
-                    let is_whole = self.read_note(place, &header);
-                    is_clean =
-                        is_whole && header.kind == Kind::Checkpoint && header.detail == CLEAN;
+                    let state = self.read_note(place, &header);
+                    let closes = header.kind == Kind::Checkpoint && header.detail == CLEAN;
+                    closed = state.filter(|_| closes).map(|state| state.reserved);
                 }
                 Kind::Settled => self.read_settled(&header),
                 Kind::Letter | Kind::Forgotten | Kind::Other => {}
-            }
-        }
-        if let Some(last) = last {
-            let is_whole = is_clean || self.segments.is_whole(last.place, &last.header);
-            let next = last.header.count.saturating_add(u64::from(is_whole));
-            self.report_before(&last, next);
-            if !is_whole {
-                self.state.add(Counter::Torn, 1);
             }
         }
         if tail.id != open {
@@ -108,7 +152,16 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 offset: SEGMENT_HEADER,
             };
         }
-        (is_clean, tail)
+        let mut is_torn = self.segments.is_open && self.segments.write_at > tail.offset;
+        // Whoever goes on after that reserves tickets first.
+        let is_clean = !is_torn && closed == Some(self.state.reserved);
+        if let Some(last) = last {
+            let is_whole = is_clean || self.segments.is_whole(last.place, &last.header);
+            let next = last.header.count.saturating_add(u64::from(is_whole));
+            self.report_before(&last, next);
+            is_torn |= !is_whole;
+        }
+        (is_clean, is_torn)
     }
 
     /// A report, and the count of the one after it.
@@ -127,6 +180,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return;
         };
         self.state.raise(settlement.counter, header.count);
+        self.settled = self.settled.max(header.settled());
         if settlement.was_front {
             self.state.cursor = self.state.cursor.max(header.seq);
             self.ahead.drop_until(self.state.cursor);
@@ -135,16 +189,14 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }
     }
 
-    /// Reads a checkpoint and its ranges; `false` if it is damaged.
-    fn read_note(&mut self, place: Place, header: &RecordHeader) -> bool {
+    /// Reads a checkpoint and its ranges; `None` if it is damaged.
+    fn read_note(&mut self, place: Place, header: &RecordHeader) -> Option<Checkpoint> {
         let mut state = [0; CHECKPOINT];
         let is_read = self.segments.read(place, 0, &mut state).is_ok();
         if header.len < CHECKPOINT || !is_read || !self.segments.is_whole(place, header) {
-            return false;
+            return None;
         }
-        let Some(state) = Checkpoint::decode(&state) else {
-            return false;
-        };
+        let state = Checkpoint::decode(&state)?;
         self.state.join(&state);
         self.ahead.drop_until(self.state.cursor);
         let mut offset = CHECKPOINT;
@@ -160,7 +212,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             }
             offset = offset.saturating_add(RANGE);
         }
-        true
+        Some(state)
     }
 
     fn settled_ahead(&mut self, first: u64, last: u64) {
@@ -173,25 +225,5 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             };
             let _ = self.ahead.insert(range);
         }
-    }
-
-    /// Makes the counters add up.
-    fn balance(&mut self) {
-        let expected = self.state.get(Counter::Submitted);
-        let found = self.state.settled().saturating_add(self.waiting);
-        if expected > found {
-            self.state
-                .add(Counter::Corrupt, expected.saturating_sub(found));
-        }
-        // More than there should be: some wait again, since what said that they are settled is lost, or what could not be read once can be
-        // read now.
-        let mut excess = found.saturating_sub(expected);
-        for counter in [Counter::Corrupt, Counter::Delivered] {
-            let less = excess.min(self.state.get(counter));
-            self.state
-                .set(counter, self.state.get(counter).saturating_sub(less));
-            excess = excess.saturating_sub(less);
-        }
-        self.state.add(Counter::Submitted, excess);
     }
 }

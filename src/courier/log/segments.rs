@@ -138,7 +138,13 @@ impl<S, const MAX: usize> Segments<S, MAX> {
 
     /// How many bytes they have.
     pub(super) fn total(&self) -> usize {
-        let listed = self.list.iter().chain(&self.partial).map(|s| s.len);
+        let partial = self.partial.map_or(0, |partial| partial.len);
+        self.total_but_partial().saturating_add(partial)
+    }
+
+    /// The same without the half-made one, which makes way for another.
+    pub(super) fn total_but_partial(&self) -> usize {
+        let listed = self.list.iter().map(|s| s.len);
         let pending = self.pending_discard.iter().map(|(_, len)| *len);
         listed.chain(pending).fold(0, usize::saturating_add)
     }
@@ -350,6 +356,17 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.discard(id, segment.len);
     }
 
+    /// Takes the first segment off the list, for somebody who discards it later.
+    pub(super) fn take_first(&mut self) {
+        if let Some(first) = self.list.first().copied() {
+            self.drop_partial(first.first);
+            if self.list.len() == 1 {
+                self.close();
+            }
+            self.list.retain(|other| other.id != first.id);
+        }
+    }
+
     /// A half-made segment whose sources change is of no use.
     pub(super) fn drop_partial(&mut self, first: u64) {
         if let Some(partial) = self.partial
@@ -433,8 +450,11 @@ fn write<S: Storage>(
     written.map_err(OutboxError::Device)
 }
 
-/// The header of a record with this payload.
+/// The header of a record with this payload. What settles has none, and something else in the place of its checksum.
 pub(super) fn with_payload(header: RecordHeader, prefix: &[u8], body: &[u8]) -> RecordHeader {
+    if header.kind == Kind::Settled {
+        return header;
+    }
     let mut checksum = Checksum::new();
     checksum.add(prefix);
     checksum.add(body);
