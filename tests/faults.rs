@@ -16,17 +16,17 @@ mod courier_common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use courier_common::account::{Account, Failure, SETTINGS, Setting, Trouble, check};
+use courier_common::account::{Account, Failure, SETTINGS, Setting, check};
 use courier_common::device::{DeviceError, Fault, Images, Model, Power, Side};
 use courier_common::ensure;
 use courier_common::failures::{Failures, dump, guarded, in_threads};
 use courier_common::run::Run;
-use edge_report::courier::{CourierError, LogError};
+use edge_report::courier::{Outbox, OutboxError};
 
 /// While the device fails, errors are what is expected; but only its own.
 fn unless_broken(result: Result<(), Failure>) {
     match result {
-        Ok(()) | Err(CourierError::Outbox(LogError::Full | LogError::Device(_))) => {}
+        Ok(()) | Err(OutboxError::Full | OutboxError::LettersFull | OutboxError::Device(_)) => {}
         Err(error) => panic!("{error}"),
     }
 }
@@ -34,11 +34,7 @@ fn unless_broken(result: Result<(), Failure>) {
 /// Grows, drains and grows; then the device is well again, and all goes on by itself.
 fn script(run: &mut Run, fault: Option<Fault>) -> Result<(), String> {
     run.is_faulty = true;
-    run.account.trouble = match fault {
-        None => Trouble::None,
-        Some(Fault { count, .. }) if count < u64::MAX => Trouble::Passing,
-        Some(_) => Trouble::Lasting,
-    };
+    run.account.is_faulty = true;
     run.stays_open = fault.is_some_and(|fault| fault.kinds[1] && fault.part >= 2);
     run.open().map_err(|error| error.to_string())?;
     run.power.fail(fault);
@@ -51,7 +47,7 @@ fn script(run: &mut Run, fault: Option<Fault>) -> Result<(), String> {
     run.power.fail(None);
     for _ in 0..6 {
         match run.mixed(40) {
-            Ok(()) | Err(CourierError::Outbox(LogError::Full)) => {}
+            Ok(()) | Err(OutboxError::Full) => {}
             Err(error) => return Err(format!("the device is well again, and {error}")),
         }
     }
@@ -61,8 +57,9 @@ fn script(run: &mut Run, fault: Option<Fault>) -> Result<(), String> {
     while run
         .deliver()
         .map_err(|error| format!("well again: {error}"))?
-        .is_some()
     {}
+    let waiting = run.log().waiting();
+    ensure!(waiting == 0, "drained, and {waiting} wait");
     run.submit()
         .map_err(|error| format!("drained, and {error}"))?;
     run.finish();

@@ -213,5 +213,5 @@ fn power_cuts_lose_nothing() {
     }
     println!("power cuts: {total} states in {:?}", start.elapsed());
     failures.end();
-    assert!(total >= 100_000, "{total} states");
+    assert!(only.is_some() || total >= 300_000, "{total} states");
 }

@@ -1,4 +1,5 @@
-//! The outbox on a device that rots: every single bit flipped costs one report at the most.
+//! The outbox on a device that rots: bits that flip, sectors that read as zeros or as they once were, or cannot be read; segments that are
+//! gone, doubled, cut short, or of another outbox. Each costs the records in it at the most, and the counters add up.
 #![cfg(feature = "alloc")]
 #![allow(
     clippy::unwrap_used,
@@ -16,15 +17,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use courier_common::account::{Account, EACH, Found, Setting, check, reason_of, settled};
-use courier_common::device::{DeviceError, Images, Power, Side, keep_unsynced};
+use courier_common::device::{DeviceError, Images, Side, keep_unsynced};
 use courier_common::failures::{Failures, dump, guarded, in_threads};
-use courier_common::run::{Run, answered, unless_full};
+use courier_common::run::{Kind, Run, unless_full};
 use courier_common::{ensure, sample};
-use edge_report::courier::{Fate, LogError, Outbox};
-use edge_report::{JobStatus, MonoTime, Outcome};
+use edge_report::courier::{Fate, Outbox, OutboxError, WhenLettersFull};
+use edge_report::{JobStatus, MonoTime};
 
 /// Some segments: what waits, what is settled, dead letters; and the run that made them.
-fn filled(setting: Setting) -> Run {
+fn filled(setting: Setting, closes: bool) -> Run {
     let mut run = Run::new(setting, setting.power(), Account::default(), setting.seed);
     run.open().unwrap();
     let mut number = 0;
@@ -44,25 +45,54 @@ fn filled(setting: Setting) -> Run {
     run.deliver().unwrap();
     run.deliver().unwrap();
     for _ in 0..3 {
-        run.next().unwrap();
-        run.settle(answered(Outcome::Refused, 422)).unwrap();
+        run.settle(false, Kind::Refuse).unwrap();
     }
     some(&mut run, 5);
     run.deliver().unwrap();
+    run.settle(true, Kind::Deliver).unwrap();
     some(&mut run, 1);
+    if closes {
+        run.log().close().unwrap();
+        run.log = None;
+    }
     run
 }
 
-/// Opens, drains and uses an outbox with a flipped bit.
+/// Segments that stand for others, and what is left of reports that were dropped.
+fn compacted(fulls: usize) -> Run {
+    let mut run = Run::new(EACH, EACH.power(), Account::default(), EACH.seed);
+    run.open().unwrap();
+    while run.full < fulls || run.account.ledger.superseded < 4 {
+        unless_full(run.mixed(80));
+        if fulls == 0 && run.account.ledger.superseded >= 4 {
+            break;
+        }
+    }
+    run
+}
+
+/// What damage may cost.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    /// Reports and letters.
+    records: usize,
+    /// Whether nothing is left that could tell how many there were.
+    is_silent: bool,
+}
+
+/// Opens, drains and uses a damaged outbox. Gives how many came again.
 fn check_rot(
     setting: &Setting,
     images: Images,
+    heals_after: Option<u32>,
     sound: &Found,
     account: &Account,
+    cost: Cost,
 ) -> Result<usize, String> {
-    let power = Power::on(images, setting.limits);
-    let error = |error: LogError<DeviceError>| error.to_string();
-    let mut buffer = vec![0; 8192];
+    let power = setting.power_on(images);
+    power.heals_after(heals_after);
+    let error = |error: OutboxError<DeviceError>| error.to_string();
+    let mut buffer = vec![0; 16384];
     let mut log = setting.open(&power).map_err(error)?;
     let mut letters = BTreeSet::new();
     let mut last = None;
@@ -82,7 +112,7 @@ fn check_rot(
                 Some(letter.reason) == reason_of(known.fate),
                 "dead letter: wrong reason"
             );
-            letters.insert(letter.ticket.0);
+            ensure!(letters.insert(letter.ticket.0), "a dead letter comes twice");
         }
     }
     let (ledger, waiting) = (log.ledger(), log.waiting());
@@ -91,8 +121,11 @@ fn check_rot(
         "{waiting} wait, {ledger:?}"
     );
     let mut seen = BTreeSet::new();
-    while let Some(front) = log.front().map_err(error)? {
-        if log.read_front(&mut buffer[..front.len]).map_err(error)? {
+    while let Some(front) = log.next(None).map_err(error)? {
+        if log
+            .read(front.ticket, &mut buffer[..front.len])
+            .map_err(error)?
+        {
             let known = account
                 .reports
                 .get(&front.ticket.0)
@@ -101,7 +134,13 @@ fn check_rot(
             ensure!(same, "report {}: wrong bytes", front.ticket);
             ensure!(seen.last() < Some(&front.ticket.0), "out of order");
             seen.insert(front.ticket.0);
-            log.settle_front(Fate::Delivered, &[]).map_err(error)?;
+            let settled = log.settle(
+                front.ticket,
+                Fate::Delivered,
+                &[],
+                WhenLettersFull::default(),
+            );
+            settled.map_err(error)?;
         }
     }
     let ledger = log.ledger();
@@ -110,11 +149,22 @@ fn check_rot(
         "drained: {ledger:?}"
     );
     let lost = sound.waiting.difference(&seen).count();
-    ensure!(lost <= 1, "{lost} reports are lost");
-    let lost = lost + sound.letters.difference(&letters).count();
-    ensure!(lost <= 1, "{lost} reports and dead letters are lost");
+    ensure!(lost <= cost.records, "{lost} reports are lost");
+    let all = lost + sound.letters.difference(&letters).count();
+    ensure!(
+        all <= cost.records,
+        "{all} reports and dead letters are lost"
+    );
+    let counted = ledger.corrupt + ledger.torn - sound.ledger.corrupt - sound.ledger.torn;
+    ensure!(
+        cost.is_silent || counted >= lost as u64,
+        "{lost} reports are lost, {counted} count as that: {ledger:?}"
+    );
     let back = letters.difference(&sound.letters).count();
-    ensure!(back == 0, "{back} forgotten dead letters come back");
+    ensure!(
+        back <= cost.records,
+        "{back} forgotten dead letters come back"
+    );
     // It goes on, and what it stores then survives.
     let mut more = BTreeSet::new();
     for number in 0..3 {
@@ -124,21 +174,37 @@ fn check_rot(
             60,
         );
         let ticket = log
-            .append(&sample.keys, &sample.bytes, MonoTime(0))
+            .append(&sample.keys, &sample.bytes, MonoTime(0), None)
             .map_err(error)?;
+        let given = account.reports.keys().next_back().unwrap();
+        ensure!(ticket.0 > *given, "ticket {ticket} was given out before");
         more.insert((ticket.0, sample.bytes.to_vec()));
     }
     drop(log);
     let mut log = setting.open(&power).map_err(error)?;
-    while let Some(front) = log.front().map_err(error)? {
-        if log.read_front(&mut buffer[..front.len]).map_err(error)? {
+    let ledger = log.ledger();
+    ensure!(
+        ledger.submitted == settled(&ledger) + log.waiting(),
+        "opened again: {ledger:?}"
+    );
+    while let Some(front) = log.next(None).map_err(error)? {
+        if log
+            .read(front.ticket, &mut buffer[..front.len])
+            .map_err(error)?
+        {
             let is_new = more.remove(&(front.ticket.0, buffer[..front.len].to_vec()));
             ensure!(
-                is_new || seen.contains(&front.ticket.0),
+                is_new || seen.contains(&front.ticket.0) || heals_after.is_some(),
                 "report {} comes again",
                 front.ticket
             );
-            log.settle_front(Fate::Delivered, &[]).map_err(error)?;
+            let settled = log.settle(
+                front.ticket,
+                Fate::Delivered,
+                &[],
+                WhenLettersFull::default(),
+            );
+            settled.map_err(error)?;
         }
     }
     ensure!(
@@ -149,89 +215,283 @@ fn check_rot(
     Ok(seen.difference(&sound.waiting).count())
 }
 
+/// What is done to a device.
+struct Damage {
+    place: String,
+    images: Images,
+    heals_after: Option<u32>,
+    cost: Cost,
+}
+
+/// Tries each damage to a device on which a run ended.
+fn try_all(
+    setting: &Setting,
+    run: &Run,
+    failures: &Failures,
+    damages: impl Fn(&Images, usize) -> Option<Damage> + Sync,
+) -> usize {
+    let account = &run.account;
+    let images = keep_unsynced(&run.power.images());
+    let sound = check(setting, images.clone(), account, account).expect("it is sound");
+    let tried = AtomicUsize::new(0);
+    let repeats = AtomicUsize::new(0);
+    let numbers: Vec<usize> = (0..4).collect();
+    // In threads, each a quarter.
+    in_threads(&numbers, |_, &number| {
+        let mut index = number;
+        while let Some(damage) = damages(&images, index) {
+            index += numbers.len();
+            tried.fetch_add(1, Ordering::Relaxed);
+            let copy = damage.images.clone();
+            let Damage {
+                place,
+                images,
+                heals_after,
+                cost,
+            } = damage;
+            match guarded(|| check_rot(setting, images, heals_after, &sound, account, cost)) {
+                Ok(again) => {
+                    repeats.fetch_max(again, Ordering::Relaxed);
+                }
+                Err(failure) => failures.note(&failure, || {
+                    format!("{}, {place}{}", setting.name, dump(&copy))
+                }),
+            }
+        }
+    });
+    println!(
+        "{}: {} wait, {} dead letters, {tried:?} tried, {repeats:?} repeats at the most",
+        setting.name,
+        sound.waiting.len(),
+        sound.letters.len(),
+    );
+    tried.into_inner()
+}
+
+const SMALL: Setting = Setting {
+    name: "segments of 1 KiB",
+    limits: [(1024, 12 * 1024), (1024, 4 * 1024)],
+    ..EACH
+};
+
+const ERASED: Setting = Setting {
+    name: "segments of 2 KiB, erased to 0xff, words of 32 bytes",
+    blank: 0xff,
+    limits: [(2048, 6 * 2048), (1024, 4096)],
+    units: (1024, 32),
+    ..EACH
+};
+
+/// On what is tried: and whether it was closed.
+fn runs() -> Vec<(Setting, Run, bool)> {
+    let mut runs = vec![
+        (SMALL, filled(SMALL, true), true),
+        (SMALL, filled(SMALL, false), false),
+        (ERASED, filled(ERASED, true), true),
+    ];
+    runs.extend([0, 4].map(|fulls| (EACH, compacted(fulls), false)));
+    runs
+}
+
+/// Whether it is the newest segment of what waits.
+fn is_last(images: &Images, side: Side, id: u32) -> bool {
+    let live = &images[Side::Live as usize];
+    // Its header says of which ticket it has the first.
+    let first = |id: u32| u64::from_le_bytes(live.bytes(id)[24..32].try_into().unwrap());
+    let last = live.lens().into_iter().max_by_key(|(id, _)| first(*id));
+    side == Side::Live && last.map(|(id, _)| id) == Some(id)
+}
+
+fn segments(images: &Images) -> Vec<(Side, u32, usize)> {
+    let mut all = Vec::new();
+    for side in [Side::Live, Side::Dead] {
+        let lens = images[side as usize].lens();
+        all.extend(lens.into_iter().map(|(id, len)| (side, id, len)));
+    }
+    all
+}
+
 #[test]
 fn a_flipped_bit_costs_one_record() {
     let start = Instant::now();
     let failures = Failures::default();
-    let small = Setting {
-        limits: [(512, 12 * 512), (512, 4 * 512)],
-        ..EACH
-    };
-    let small = Setting {
-        name: "segments of 512 bytes",
-        ..small
-    };
-    let erased = Setting {
-        name: "segments of 2 KiB, erased to 0xff",
-        blank: 0xff,
-        ..EACH
-    };
-    let erased = Setting {
-        limits: [(2048, 4 * 2048), (512, 2048)],
-        ..erased
+    let flip = |step: usize| {
+        move |images: &Images, index: usize| {
+            let mut bit = index * step;
+            for (side, id, len) in segments(images) {
+                if bit < len * 8 {
+                    let mut images = images.clone();
+                    images[side as usize].flip(id, bit);
+                    return Some(Damage {
+                        place: format!("{side:?} {id}, byte {}, bit {}", bit / 8, bit % 8),
+                        images,
+                        heals_after: None,
+                        cost: Cost {
+                            records: 1,
+                            is_silent: false,
+                        },
+                    });
+                }
+                bit -= len * 8;
+            }
+            None
+        }
     };
     let mut total = 0;
-    for setting in [small, erased] {
-        let run = filled(setting);
-        total += rot(&setting, &run.power.images(), &run.account, 1, &failures);
+    for (setting, closes) in [(SMALL, true), (SMALL, false), (ERASED, true)] {
+        let run = filled(setting, closes);
+        total += try_all(&setting, &run, &failures, flip(1));
     }
-    // With segments that were merged, and what is left of reports that were dropped.
-    let mut run = Run::new(EACH, EACH.power(), Account::default(), EACH.seed);
-    run.open().unwrap();
-    let mut images = None;
-    while run.full < 4 || run.account.ledger.superseded < 4 {
-        unless_full(run.mixed(80));
-        if run.account.ledger.superseded >= 4 {
-            images.get_or_insert_with(|| (run.power.images(), run.account.clone()));
-        }
+    for fulls in [0, 4] {
+        total += try_all(&EACH, &compacted(fulls), &failures, flip(3));
     }
-    let (images, account) = images.expect("something was superseded");
-    total += rot(&EACH, &images, &account, 3, &failures);
-    total += rot(&EACH, &run.power.images(), &run.account, 3, &failures);
     println!("bit rot: {total} flips in {:?}", start.elapsed());
     failures.end();
 }
 
-fn rot(
-    setting: &Setting,
-    images: &Images,
-    account: &Account,
-    step: usize,
-    failures: &Failures,
-) -> usize {
-    let images = keep_unsynced(images);
-    let sound = check(setting, images.clone(), account, account).expect("it is sound");
-    let mut flips = Vec::new();
-    for side in [Side::Live, Side::Dead] {
-        for (id, len) in images[side as usize].lens() {
-            flips.extend((0..len * 8).step_by(step).map(|bit| (side, id, bit)));
+/// How many records a range of bytes touches.
+fn records_in(bytes: &[u8], from: usize, to: usize) -> usize {
+    let mut count = 0;
+    let mut at = 160;
+    while at + 32 <= bytes.len() {
+        if bytes[at..at + 2] == [0x1e, 2] {
+            let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
+            if at < to && from < at + 32 + len {
+                count += 1;
+            }
+        }
+        at += 8;
+    }
+    count
+}
+
+#[test]
+fn a_bad_sector_costs_the_records_in_it() {
+    let start = Instant::now();
+    let failures = Failures::default();
+    let sector = |size: usize, kind: usize, closed: bool| {
+        move |images: &Images, index: usize| {
+            let mut sectors = Vec::new();
+            for (side, id, len) in segments(images) {
+                sectors.extend((0..len).step_by(size).map(|at| (side, id, at, len)));
+            }
+            let &(side, id, from, len) = sectors.get(index)?;
+            let to = (from + size).min(len);
+            let is_silent = !closed && is_last(images, side, id);
+            let mut images = images.clone();
+            let image = &mut images[side as usize];
+            let mut bytes = image.bytes(id).to_vec();
+            let records = records_in(&bytes, from, to);
+            let mut heals_after = None;
+            match kind {
+                0 => bytes[from..to].fill(0),
+                // As it was before the last write to it.
+                1 => {
+                    let half = from + (to - from) / 2;
+                    bytes[half..to].fill(image.blank());
+                }
+                // As another sector.
+                2 => {
+                    let other = bytes[..to - from].to_vec();
+                    bytes[from..to].copy_from_slice(&other);
+                }
+                3 => image.spoil(id, from..to),
+                _ => {
+                    image.spoil(id, from..to);
+                    heals_after = Some(1);
+                }
+            }
+            if kind < 3 {
+                image.put(id, bytes);
+            }
+            let records = if kind == 4 { 0 } else { records };
+            Some(Damage {
+                place: format!("{side:?} {id}, bytes {from} to {to}, kind {kind}"),
+                images,
+                heals_after,
+                cost: Cost { records, is_silent },
+            })
+        }
+    };
+    let mut total = 0;
+    for (setting, run, closed) in &runs() {
+        for size in [512, 4096] {
+            for kind in 0..5 {
+                total += try_all(setting, run, &failures, sector(size, kind, *closed));
+            }
         }
     }
-    let repeats = AtomicUsize::new(0);
-    in_threads(&flips, |_, &(side, id, bit)| {
-        let mut images = images.clone();
-        images[side as usize].flip(id, bit);
-        let copy = images.clone();
-        match guarded(|| check_rot(setting, images, &sound, account)) {
-            Ok(again) => {
-                repeats.fetch_max(again, Ordering::Relaxed);
-            }
-            Err(failure) => failures.note(&failure, || {
-                let (byte, bit) = (bit / 8, bit % 8);
-                format!(
-                    "{}, {side:?} {id}, byte {byte}, bit {bit}{}",
-                    setting.name,
-                    dump(&copy)
-                )
-            }),
+    println!("bad sectors: {total} in {:?}", start.elapsed());
+    failures.end();
+}
+
+#[test]
+fn strange_segments_cost_no_others() {
+    let failures = Failures::default();
+    let foreign = {
+        let setting = Setting { seed: 99, ..EACH };
+        let run = filled(setting, true);
+        run.power.images()
+    };
+    let strange = |closed: bool| {
+        let foreign = foreign.clone();
+        move |images: &Images, index: usize| {
+            let all = segments(images);
+            let &(side, id, len) = all.get(index / 7)?;
+            let is_silent = !closed && is_last(images, side, id);
+            let mut images = images.clone();
+            let image = &mut images[side as usize];
+            let bytes = image.bytes(id).to_vec();
+            let records = records_in(&bytes, 0, len);
+            let free = image.lens().iter().map(|(id, _)| *id).max().unwrap() + 1;
+            let (what, records) = match index % 7 {
+                0 => {
+                    image.remove(id);
+                    ("is gone", records)
+                }
+                1 => {
+                    image.put(free, bytes);
+                    ("is doubled", 0)
+                }
+                2 => {
+                    image.put(u32::MAX, bytes);
+                    ("is doubled at the end of numbers", 0)
+                }
+                3 => {
+                    let cut = (len / 2) & !7;
+                    image.put(id, bytes[..cut].to_vec());
+                    ("is cut", records)
+                }
+                4 => {
+                    image.put(id, bytes[..len / 2 + 3].to_vec());
+                    ("is cut at an odd byte", records)
+                }
+                5 => {
+                    let (_, other) = foreign[side as usize].lens()[0];
+                    let other_id = foreign[side as usize].lens()[0].0;
+                    let _ = other;
+                    let bytes = foreign[side as usize].bytes(other_id).to_vec();
+                    image.put(free, bytes);
+                    ("has another outbox beside it", 0)
+                }
+                _ => {
+                    let other = bytes.iter().map(|b| b.wrapping_mul(31) ^ 0x5a).collect();
+                    image.put(free + 100, other);
+                    ("has something else beside it", 0)
+                }
+            };
+            Some(Damage {
+                place: format!("{side:?} {id} {what}"),
+                images,
+                heals_after: None,
+                cost: Cost { records, is_silent },
+            })
         }
-    });
-    println!(
-        "{}: {} wait, {} dead letters, {} flips, {repeats:?} repeats at the most",
-        setting.name,
-        sound.waiting.len(),
-        sound.letters.len(),
-        flips.len()
-    );
-    flips.len()
+    };
+    let mut total = 0;
+    for (setting, run, closed) in &runs() {
+        total += try_all(setting, run, &failures, strange(*closed));
+    }
+    println!("strange segments: {total}");
+    failures.end();
 }

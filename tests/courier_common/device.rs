@@ -64,6 +64,8 @@ pub(crate) struct Image {
     used: BTreeSet<u32>,
     /// Made by a call that failed.
     failed: BTreeSet<u32>,
+    /// What cannot be read: of a segment from here to there.
+    bad: BTreeMap<(u32, usize), usize>,
     blank: u8,
 }
 
@@ -111,6 +113,29 @@ impl Image {
         let mut bytes = segment.durable.to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
         *segment = Segment::of(bytes);
+    }
+
+    pub(crate) fn blank(&self) -> u8 {
+        self.blank
+    }
+
+    /// Without this segment.
+    pub(crate) fn remove(&mut self, id: u32) {
+        self.segments.remove(&id);
+    }
+
+    /// With a segment of these bytes, which the log did not ask for.
+    pub(crate) fn put(&mut self, id: u32, bytes: Vec<u8>) {
+        self.used.insert(id);
+        if !self.segments.contains_key(&id) {
+            self.failed.insert(id);
+        }
+        self.segments.insert(id, Segment::of(bytes));
+    }
+
+    /// These bytes cannot be read.
+    pub(crate) fn spoil(&mut self, id: u32, bytes: std::ops::Range<usize>) {
+        self.bad.insert((id, bytes.start), bytes.end);
     }
 
     pub(crate) fn is_synced(&self) -> bool {
@@ -460,6 +485,8 @@ struct Board {
     counters: Counters,
     /// Which devices had nothing unsynced at some time.
     synced: [bool; 2],
+    /// How often what cannot be read fails yet; for good without.
+    bad_reads: Option<u32>,
 }
 
 /// The handle that the test keeps.
@@ -477,6 +504,7 @@ impl Power {
             fault: None,
             counters: Counters::default(),
             synced: [false; 2],
+            bad_reads: None,
         })))
     }
 
@@ -500,6 +528,11 @@ impl Power {
     /// Remembers each moment at which the power can fail.
     pub(crate) fn record(&self) {
         self.0.borrow_mut().cuts = Some(Vec::new());
+    }
+
+    /// What cannot be read fails so often, and then not any more.
+    pub(crate) fn heals_after(&self, reads: Option<u32>) {
+        self.0.borrow_mut().bad_reads = reads;
     }
 
     pub(crate) fn step(&self, step: usize) {
@@ -629,8 +662,22 @@ impl Storage for Device {
     }
 
     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), DeviceError> {
-        let board = self.board.borrow();
+        let mut board = self.board.borrow_mut();
+        let board = &mut *board;
         let image = &board.images[self.side as usize];
+        let end = offset + buffer.len();
+        let mut bad = image.bad.range((id, 0)..=(id, usize::MAX));
+        if bad.any(|((_, from), to)| offset < *to && *from < end) {
+            match &mut board.bad_reads {
+                // Not any more.
+                Some(0) => {}
+                Some(left) => {
+                    *left -= 1;
+                    return Err(DeviceError::Io);
+                }
+                None => return Err(DeviceError::Io),
+            }
+        }
         let segment = image
             .segments
             .get(&id)

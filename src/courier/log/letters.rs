@@ -227,10 +227,15 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         Ok(())
     }
 
-    /// Notes that no ticket from `reserved` on was given out.
-    pub(super) fn reserve_tickets(&mut self, reserved: u64) -> Result<(), OutboxError<S::Error>> {
+    /// Notes that no ticket from `reserved` on was given out, and how many reports were submitted.
+    pub(super) fn note_tickets(
+        &mut self,
+        reserved: u64,
+        submitted: u64,
+    ) -> Result<(), OutboxError<S::Error>> {
         self.rewrite_unsynced()?;
         self.state.reserved = self.state.reserved.max(reserved);
+        self.state.raise(Counter::SUBMITTED_BY_THEN, submitted);
         self.note()
     }
 

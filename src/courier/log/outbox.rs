@@ -56,6 +56,8 @@ where
             Ok(()) | Err(_) => {}
         }
         this.live.state.reserved = this.letters.state.reserved;
+        let submitted = this.letters.state.get(Counter::SUBMITTED_BY_THEN);
+        this.live.state.raise(Counter::Submitted, submitted);
         this.live.recover();
         this.finish_burials();
         this.is_reserved =
@@ -111,9 +113,9 @@ where
         let before = state.reserved;
         // More than ever before: whoever opens it sees that tickets were given out after it was closed.
         state.reserved = state.next_seq.max(before).saturating_add(RESERVED);
-        let reserved = state.reserved;
+        let (reserved, submitted) = (state.reserved, state.get(Counter::Submitted));
         self.load_letters();
-        if self.letters.reserve_tickets(reserved).is_err() {
+        if self.letters.note_tickets(reserved, submitted).is_err() {
             // The other log is as good, as long as it is there.
             self.live.note_reserved().inspect_err(|_| {
                 self.live.state.reserved = before;
@@ -219,9 +221,15 @@ where
     }
 
     fn close(&mut self) -> Result<(), OutboxError<L::Error>> {
-        let closed = self.live.close();
+        let was_clean = self.live.is_clean();
+        self.live.close()?;
         self.is_reserved = false;
-        closed.and_then(|()| self.letters.make_durable())
+        if was_clean {
+            return self.letters.make_durable();
+        }
+        let state = &self.live.state;
+        self.letters
+            .note_tickets(state.reserved, state.get(Counter::Submitted))
     }
 
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<L::Error>> {

@@ -237,7 +237,7 @@ impl Settlement {
     }
 }
 
-/// The counters of a checkpoint, by their place in it. A store of letters has its own three.
+/// The counters of a checkpoint, by their place in it. A store of letters has its own four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counter {
     Submitted = 0,
@@ -263,6 +263,8 @@ impl Counter {
     pub(super) const FORGOTTEN: Counter = Counter::Delivered;
     /// or lost: dropped for room, or damaged.
     pub(super) const DROPPED: Counter = Counter::Refused;
+    /// How many reports were submitted by then: the letters are another place to know that from.
+    pub(super) const SUBMITTED_BY_THEN: Counter = Counter::Superseded;
 }
 
 const COUNTERS: usize = 7;
