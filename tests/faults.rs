@@ -53,7 +53,11 @@ fn script(run: &mut Run, fault: Option<Fault>) -> Result<(), String> {
     }
     run.flush()
         .map_err(|error| format!("well again: {error}"))?;
-    ensure!(run.power.is_synced(Side::Live), "flushed, and not synced");
+    ensure!(
+        run.power.is_synced(Side::Live),
+        "flushed, and not synced: {:?}",
+        run.log
+    );
     while run
         .deliver()
         .map_err(|error| format!("well again: {error}"))?
@@ -101,10 +105,16 @@ fn ways() -> Vec<Fault> {
 }
 
 /// Cuts the power at some moments of a run and checks what is left; how many states that made.
-fn cut(setting: &Setting, run: &mut Run, seed: usize, failures: &Failures, place: &str) -> usize {
+fn cut(
+    setting: &Setting,
+    run: &mut Run,
+    seed: Option<usize>,
+    failures: &Failures,
+    place: &str,
+) -> usize {
     let mut states = 0;
     for (number, cut) in run.power.cuts().iter().enumerate() {
-        if !(number + seed).is_multiple_of(EVERY) {
+        if seed.is_some_and(|seed| !(number + seed).is_multiple_of(EVERY)) {
             continue;
         }
         let (before, after) = (&run.accounts[cut.step], &run.accounts[cut.step + 1]);
@@ -131,6 +141,41 @@ fn cut(setting: &Setting, run: &mut Run, seed: usize, failures: &Failures, place
 
 /// Of the moments of a run so many are skipped.
 const EVERY: usize = 47;
+
+/// `EDGE_REPORT_FAULT=0,12,1,2,101` tries one: of which setting, the first call that fails, how many (0: all from there on), the part,
+/// the kinds of calls.
+fn only() -> Option<(usize, Fault)> {
+    let given = std::env::var("EDGE_REPORT_FAULT").ok()?;
+    let numbers: Vec<u64> = given.split(',').map(|n| n.parse().unwrap()).collect();
+    let kind = |digit: u64| numbers[4] / digit % 10 == 1;
+    let fault = Fault {
+        first: numbers[1],
+        count: if numbers[2] == 0 {
+            u64::MAX
+        } else {
+            numbers[2]
+        },
+        error: DeviceError::Io,
+        part: numbers[3] as usize,
+        kinds: [kind(100), kind(10), kind(1)],
+    };
+    Some((numbers[0] as usize, fault))
+}
+
+#[test]
+fn one_fault() {
+    let Some((setting, fault)) = only() else {
+        return;
+    };
+    let setting = SETTINGS[setting];
+    let power = setting.power();
+    power.record();
+    let mut run = Run::new(setting, power, Account::default(), setting.seed);
+    script(&mut run, Some(fault)).unwrap();
+    let failures = Failures::default();
+    cut(&setting, &mut run, None, &failures, "here");
+    failures.end();
+}
 
 #[test]
 fn a_device_that_fails_loses_nothing_and_is_used_on() {
@@ -161,7 +206,7 @@ fn a_device_that_fails_loses_nothing_and_is_used_on() {
                 return;
             }
             runs.fetch_add(1, Ordering::Relaxed);
-            let cut = cut(&setting, &mut run, index, &failures, &place);
+            let cut = cut(&setting, &mut run, Some(index), &failures, &place);
             states.fetch_add(cut, Ordering::Relaxed);
         });
     }

@@ -107,6 +107,8 @@ pub(crate) struct Known {
     pub(crate) fate: Option<Fate>,
     /// A letter was to be written, and that failed or is under way.
     pub(crate) trying: Option<Reason>,
+    /// A letter was to be written, and that failed: it may be there or not, whatever became of the report.
+    pub(crate) half_buried: Option<Reason>,
     /// Whether something was written since it was settled: a full log may have no room for a mark.
     pub(crate) fate_written: bool,
     /// Whether it must not come again.
@@ -121,6 +123,7 @@ impl Known {
             in_doubt: false,
             fate: None,
             trying: None,
+            half_buried: None,
             fate_written: false,
             fate_durable: false,
         }
@@ -258,7 +261,8 @@ pub(crate) fn check(
     );
     let again = log.ledger();
     ensure!(
-        again.corrupt == end.corrupt && again.submitted == settled(&again) + log.waiting(),
+        (again.corrupt == end.corrupt || after.is_faulty && again.corrupt < end.corrupt)
+            && again.submitted == settled(&again) + log.waiting(),
         "opened again: {again:?}, was {end:?}"
     );
     Ok(found)
@@ -287,7 +291,7 @@ pub(crate) fn check_letters(
         );
         let tried = |account: &Account| {
             let known = account.reports.get(&number)?;
-            known.trying.or(reason_of(known.fate))
+            known.trying.or(reason_of(known.fate)).or(known.half_buried)
         };
         let there = before.letters.get(&number).or(after.letters.get(&number));
         let reason = there.copied().or_else(|| tried(after));
@@ -301,7 +305,10 @@ pub(crate) fn check_letters(
     let dropped = after.ledger.letters_dropped - before.ledger.letters_dropped;
     let mut lost = 0;
     for number in before.letters.keys() {
-        let must = after.letters.contains_key(number) && !after.forgotten.contains(number);
+        // Where a sync failed its report may wait instead: that is looked at later.
+        let must = after.letters.contains_key(number)
+            && !after.forgotten.contains(number)
+            && !after.is_faulty;
         ensure!(
             !must || letters.contains(number),
             "dead letter {number} is lost"
@@ -462,14 +469,18 @@ pub(crate) fn check_losses(
         .reports
         .values()
         .filter(|known| known.trying.is_some());
-    let trying = trying.count() as u64 + u64::from(after.is_faulty) * failed;
+    let half_buried = after.reports.values();
+    let half_buried = half_buried.filter(|known| known.half_buried.is_some());
+    let trying =
+        trying.count() as u64 + half_buried.count() as u64 + u64::from(after.is_faulty) * failed;
     ensure!(
         submitted <= most.submitted.max(before.ledger.submitted) + failed
             && delivered <= most.delivered
-            && refused <= most.refused + trying
+&& refused + expired <= most.refused + most.expired + trying
+            && (refused <= most.refused + trying || after.is_faulty)
             // A segment that stands for others counts even if it was not known whether it is whole.
             && (superseded <= most.superseded || after.is_faulty)
-            && expired <= most.expired + trying
+&& (expired <= most.expired + trying || after.is_faulty)
             && torn <= before.ledger.torn + 1 + unsynced + failed,
         "{:?} though it was {most:?}",
         found.ledger

@@ -20,6 +20,8 @@ use super::storage::Storage;
 
 /// Left at the end of each segment for what forgets its letters, and for a checkpoint.
 const FORGETS: usize = 8;
+/// As many as a courier tries at a time.
+const HALF_BURIED: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Letters<S, const MAX: usize> {
@@ -30,6 +32,8 @@ pub(super) struct Letters<S, const MAX: usize> {
     forgotten: Ahead,
     /// How many there are.
     pub(super) count: u64,
+    /// Reports whose letter could not be made durable: they wait.
+    half_buried: heapless::Vec<u64, HALF_BURIED>,
     /// The one listed last, and where it stands.
     listed: Option<(Ticket, Place)>,
     /// They were read. If that failed it is tried again when one is to be written.
@@ -51,6 +55,7 @@ impl<S, const MAX: usize> Letters<S, MAX> {
             index: Index::new(),
             forgotten: Ahead::new(),
             count: 0,
+            half_buried: heapless::Vec::new(),
             listed: None,
             is_loaded: false,
         }
@@ -105,9 +110,9 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             at = self.segments.after(place, &header);
             match header.kind {
                 Kind::Letter if header.count > newest => {
-                    newest = header.count;
-                    // The write of the last one may have been cut.
+                    // One that was cut is followed by another with the same number.
                     if self.segments.is_whole(place, &header) {
+                        newest = header.count;
                         self.state.raise(Counter::BURIED, header.count);
                         self.index.insert(header.count, header.seq, place);
                     }
@@ -189,7 +194,9 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         self.rewrite_unsynced()?;
         if self.find(Ticket(seq)).is_some() {
             // A crash or an error came between this and what settles the report.
-            return self.segments.sync();
+            self.segments.sync()?;
+            self.half_buried.retain(|other| *other != seq);
+            return Ok(());
         }
         let prefix = letter_prefix(meta, reason);
         let size = self.record_len(prefix.len().saturating_add(report.len()));
@@ -200,12 +207,38 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let number = self.state.get(Counter::BURIED).saturating_add(1);
         let detail = if expired { LETTER_EXPIRED } else { 0 };
         let header = header_of(Kind::Letter, detail, seq, number);
-        let place = self.segments.append(header, &prefix, report)?;
-        self.state.set(Counter::BURIED, number);
-        self.index.insert(number, seq, place);
-        self.count = self.count.saturating_add(1);
-        self.segments.count_live(place, size, true);
-        self.segments.sync()
+        let place = self.segments.end_of_log();
+        let written = self.segments.append(header, &prefix, report);
+        let durable = match written {
+            Ok(_) => self.segments.sync(),
+            Err(error) => Err(error),
+        };
+        // After an error it may be there or not.
+        if durable.is_ok() || self.segments.is_there(place) {
+            self.state.set(Counter::BURIED, number);
+            self.index.insert(number, seq, place);
+            self.count = self.count.saturating_add(1);
+            self.segments.count_live(place, size, true);
+        }
+        if durable.is_err() && !self.half_buried.contains(&seq) {
+            // Of more than these the letter stays, whatever becomes of the report.
+            let _ = self.half_buried.push(seq);
+        }
+        durable
+    }
+
+    /// What became of a report whose letter could not be made durable is something else: it is no dead letter.
+    pub(super) fn unearth(&mut self, seq: u64) {
+        if self.half_buried.contains(&seq) {
+            self.half_buried.retain(|other| *other != seq);
+            if self.forget(Forget::One(Ticket(seq))).is_err()
+                && let Some(found) = self.find(Ticket(seq))
+            {
+                // A restart may find it again.
+                self.forget_in_memory(found.header.count, false);
+                self.count = self.count.saturating_sub(1);
+            }
+        }
     }
 
     /// Makes durable what is not yet.

@@ -151,24 +151,52 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         // A number is used once, whatever became of the write.
         self.state.next_seq = seq.saturating_add(1);
         if let Err(error) = written {
-            if self.segments.is_there(place) {
+            // Part of it may be there, and look like a report that waits.
+            if self.segments.is_there(place) || !self.burn(seq) {
                 self.count(seq, place, size, jobs);
-            } else {
-                let burnt = Range {
-                    first: seq,
-                    last: seq,
-                    end: None,
-                };
-                self.is_noted &= self.waiting == 0 || self.ahead.insert(burnt);
             }
             return Err(error);
         }
         self.count(seq, place, size, jobs);
         if self.is_due(now) {
-            // If this fails it waits anyway, and is written again before the next one is taken.
-            self.sync()?;
+            // If this fails it waits anyway, and is written again before the next one is taken; or it is gone, as far as can be seen.
+            let durable = self.sync();
+            if durable.is_err() {
+                self.uncount_if_gone(seq, size, jobs);
+            }
+            durable?;
         }
         Ok(Ticket(seq))
+    }
+
+    fn uncount_if_gone(&mut self, seq: u64, size: usize, jobs: &JobKeys) {
+        let found = self.find(seq);
+        if found.is_some_and(|(place, header)| self.segments.is_whole(place, &header))
+            || !self.burn(seq)
+        {
+            return;
+        }
+        let submitted = self.state.get(Counter::Submitted);
+        self.state
+            .set(Counter::Submitted, submitted.saturating_sub(1));
+        self.waiting = self.waiting.saturating_sub(1);
+        let end = self.segments.end_of_log();
+        self.segments.count_live(end, size, false);
+        self.jobs.forget(seq, jobs);
+        self.places.remove(seq);
+    }
+
+    /// No report has this ticket; `false` if there is no room to note that.
+    fn burn(&mut self, seq: u64) -> bool {
+        if self.waiting == 0 {
+            self.pass_to(seq);
+            return true;
+        }
+        self.ahead.insert(Range {
+            first: seq,
+            last: seq,
+            end: None,
+        })
     }
 
     /// A report that was stored waits.
@@ -569,7 +597,12 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             let size = self.segments.record_len(self.note().len());
             if self.segments.has_room(size) && self.write_note(0) {
                 self.is_noted = true;
-            } else if self.segments.is_open || self.roll(0).is_err() {
+            } else if self.segments.is_open {
+                self.rewrite_last()?;
+            } else if let Err(error) = self.roll(0) {
+                if self.segments.list.is_empty() {
+                    return Err(error);
+                }
                 self.rewrite_last()?;
             }
         }

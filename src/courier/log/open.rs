@@ -89,6 +89,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 last: 0,
                 live: 0,
                 is_headless: false,
+                is_unsynced: false,
             };
             let is_unknown = !matches!(front, Ok(SegmentFront::Header(_)));
             let own = match front {
@@ -134,6 +135,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
         }
         self.settle_compactions();
+        for segment in &mut self.list {
+            segment.is_unsynced = true;
+        }
         Ok(())
     }
 
@@ -188,7 +192,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             if !self.list.iter().any(is_source) {
                 continue;
             }
-            if self.has_commit(&output) {
+            // A process that was killed may have left it readable, and not durable.
+            if self.has_commit(&output) && self.storage.sync(output.id).is_ok() {
                 while let Some(source) = self.list.iter().copied().find(is_source) {
                     self.list.retain(|s| s.id != source.id);
                     self.discard(source.id, source.len);

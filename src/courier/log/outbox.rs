@@ -59,20 +59,21 @@ where
         let submitted = this.letters.state.get(Counter::SUBMITTED_BY_THEN);
         this.live.state.raise(Counter::Submitted, submitted);
         this.live.recover();
-        this.finish_burials();
+        // What a killed process wrote may not be durable yet, and then it settles nothing.
+        let are_durable = this.letters.make_durable().is_ok();
+        this.finish_burials(are_durable);
         this.is_reserved =
             !this.live.is_clean() && this.live.state.next_seq < this.live.state.reserved;
-        // What a killed process wrote may not be durable yet. If it cannot be made so now, the next flush tries again.
+        // If it cannot be made durable now, the next flush tries again.
         let _ = this.live.sync();
-        let _ = this.letters.make_durable();
         Ok(this)
     }
 
     /// A crash may have come after a letter was durable and before its report was settled: then the letter counts.
-    fn finish_burials(&mut self) {
+    fn finish_burials(&mut self, are_durable: bool) {
         let mut expired = 0u64;
         let mut after = None;
-        while let Some(found) = self.letters.next(after) {
+        while are_durable && let Some(found) = self.letters.next(after) {
             let header = found.header;
             after = Some(Ticket(header.seq));
             if self.live.may_wait(header.seq) && self.live.finish_burial(header.seq) {
@@ -191,6 +192,8 @@ where
             let expired = counter == Counter::Expired;
             self.letters
                 .bury(ticket.0, expired, &reason, &meta, report, when_full)?;
+        } else {
+            self.letters.unearth(ticket.0);
         }
         self.live.settle(ticket.0, counter).map(|_| ())
     }

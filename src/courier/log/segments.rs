@@ -26,6 +26,8 @@ pub(super) struct Segment {
     pub(super) live: usize,
     /// Neither of its headers can be read.
     pub(super) is_headless: bool,
+    /// A process that was killed may have left it readable, and not durable.
+    pub(super) is_unsynced: bool,
 }
 
 impl Segment {
@@ -255,6 +257,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             last: header.last,
             live: 0,
             is_headless: false,
+            is_unsynced: false,
         };
         let identity = self.identity(id);
         let bytes = SegmentHeader {
@@ -311,6 +314,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
 
     /// Makes durable what was written since the last try.
     pub(super) fn sync(&mut self) -> Result<(), OutboxError<S::Error>> {
+        for segment in self.list.iter_mut().filter(|segment| segment.is_unsynced) {
+            self.storage.sync(segment.id).map_err(OutboxError::Device)?;
+            segment.is_unsynced = false;
+        }
         if let (true, Some(last)) = (self.dirty, self.list.last()) {
             self.dirty = false;
             let synced_to = Place {
