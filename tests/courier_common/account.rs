@@ -257,7 +257,8 @@ pub(crate) fn check(
         .map_err(|error| error.to_string())?;
     ensure!(
         is_read && front.ticket == ticket && buffer[..front.len] == *more.bytes,
-        "what is submitted after a crash is wrong: {front:?}"
+        "what is submitted after a crash is wrong: {front:?}, not {ticket}{}",
+        super::failures::dump(&power.images())
     );
     let again = log.ledger();
     ensure!(

@@ -205,7 +205,8 @@ impl Run {
                 // Its submit failed, and it is there anyway.
                 continue;
             };
-            if known.fate.take().is_some() {
+            if let Some(fate) = known.fate.take() {
+                known.half_buried = reason_of(Some(fate)).or(known.half_buried);
                 assert!(
                     !known.fate_written || self.is_faulty,
                     "report {number} comes again"
@@ -425,11 +426,15 @@ impl Run {
             }
             Err(OutboxError::LettersFull) => {
                 self.letters_full += 1;
+                let known = self.account.reports.get_mut(&ticket.0).unwrap();
+                if self.is_faulty {
+                    known.half_buried = known.trying.or(known.half_buried);
+                }
                 Ok(true)
             }
             Err(error) => {
                 let known = self.account.reports.get_mut(&ticket.0).unwrap();
-                known.half_buried = reason_of(Some(fate));
+                known.half_buried = reason_of(Some(fate)).or(known.half_buried);
                 Err(error)
             }
         }

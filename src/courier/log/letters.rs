@@ -220,11 +220,18 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             self.count = self.count.saturating_add(1);
             self.segments.count_live(place, size, true);
         }
-        if durable.is_err() && !self.half_buried.contains(&seq) {
+        if durable.is_err() {
+            self.note_half_buried(seq);
+        }
+        durable
+    }
+
+    /// It is not known whether the letter of this report is durable, so the report waits.
+    pub(super) fn note_half_buried(&mut self, seq: u64) {
+        if !self.half_buried.contains(&seq) {
             // Of more than these the letter stays, whatever becomes of the report.
             let _ = self.half_buried.push(seq);
         }
-        durable
     }
 
     /// What became of a report whose letter could not be made durable is something else: it is no dead letter.

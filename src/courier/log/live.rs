@@ -62,6 +62,8 @@ pub(super) struct Live<S, const MAX: usize> {
     pub(super) settled: u64,
     /// The report in flight.
     pinned: u64,
+    /// The last write was cut before the start: that no report has its ticket must be written before the next one.
+    pub(super) has_cut: bool,
     /// A report left whose jobs could not be read: they must be counted anew.
     is_lost: bool,
     settled_unsynced: u32,
@@ -84,6 +86,7 @@ impl<S, const MAX: usize> Live<S, MAX> {
             clean_at: None,
             settled: 0,
             pinned: 0,
+            has_cut: false,
             is_lost: false,
             settled_unsynced: 0,
             unsynced: 0,
@@ -141,6 +144,13 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             self.make_room(with_reserve)?;
         } else {
             self.compact_early(size);
+        }
+        if self.has_cut {
+            self.has_cut = false;
+            // Without room the header of a new segment said it.
+            let note = self.segments.record_len(self.note().len());
+            self.is_noted |=
+                self.segments.has_room(note.saturating_add(with_reserve)) && self.write_note(0);
         }
         let seq = self.state.next_seq;
         let count = self.state.get(Counter::Submitted).saturating_add(1);

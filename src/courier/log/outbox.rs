@@ -73,10 +73,15 @@ where
     fn finish_burials(&mut self, are_durable: bool) {
         let mut expired = 0u64;
         let mut after = None;
-        while are_durable && let Some(found) = self.letters.next(after) {
+        while let Some(found) = self.letters.next(after) {
             let header = found.header;
             after = Some(Ticket(header.seq));
-            if self.live.may_wait(header.seq) && self.live.finish_burial(header.seq) {
+            if !self.live.may_wait(header.seq) {
+                continue;
+            }
+            if !are_durable {
+                self.letters.note_half_buried(header.seq);
+            } else if self.live.finish_burial(header.seq) {
                 expired = expired.saturating_add(u64::from(header.detail == LETTER_EXPIRED));
             }
         }

@@ -47,6 +47,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         } else {
             self.state.next_seq = self.state.next_seq.max(self.state.reserved);
             self.state.add(Counter::Torn, u64::from(is_torn));
+            self.has_cut = is_torn;
             // A unit that was cut while it was written may still read as blank.
             self.segments.skip_unit();
         }
