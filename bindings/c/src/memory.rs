@@ -72,10 +72,10 @@ pub unsafe extern "C" fn edge_report_courier_new_ram(
 /// @param dead    where dead letters are kept; segments of its own.
 /// @param config  NULL: the defaults.
 /// @param now_ms  the monotonic clock: milliseconds since any start.
-/// @param entropy a random number.
+/// @param entropy a random number, best one of all 64 bits: it also names a new storage, so that segments of another are told apart.
 /// @param courier gives the handle, which is in the memory.
-/// @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE with the device's number; EDGE_REPORT_E_NEWER_FORMAT, and nothing was touched;
-///         or what is wrong with the arguments.
+/// @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE with the device's number; EDGE_REPORT_E_OTHER_FORMAT, and nothing was touched;
+///         EDGE_REPORT_E_TOO_MANY_SEGMENTS; or what is wrong with the arguments: `path` names the member, such as `live.create`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_courier_new_storage(
     live: *const edge_report_storage,
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
             return Err(Failure::too_small(fixed.saturating_add(arena.skipped)));
         };
         let outbox = arena
-            .place(Log::open(live, dead, config.durability())?)
+            .place(Log::open(live, dead, config.durability(), entropy)?)
             .map(|outbox| outbox as &mut AnyOutbox);
         let handle = unsafe { place(&mut arena, outbox, scratch, &config, now_ms, entropy) }?;
         out.set(handle);
@@ -110,17 +110,23 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
 }
 
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
-#[cfg(target_pointer_width = "64")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 2304;
+#[cfg(feature = "full")]
+pub const EDGE_REPORT_COURIER_SIZE: usize = 12288;
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
-#[cfg(target_pointer_width = "32")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 1600;
+#[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
+pub const EDGE_REPORT_COURIER_SIZE: usize = 5504;
+/// How much memory a courier over callbacks takes at the most, beside its room for reports.
+#[cfg(all(not(feature = "full"), target_pointer_width = "32"))]
+pub const EDGE_REPORT_COURIER_SIZE: usize = 4480;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
-#[cfg(target_pointer_width = "64")]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 1024;
+#[cfg(feature = "full")]
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 4736;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
-#[cfg(target_pointer_width = "32")]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 960;
+#[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2304;
+/// How much memory a courier in memory takes at the most, beside five times the length of a report.
+#[cfg(all(not(feature = "full"), target_pointer_width = "32"))]
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2240;
 
 const _: () = {
     assert!(COURIER + room_of::<Log>() <= EDGE_REPORT_COURIER_SIZE);
@@ -137,9 +143,9 @@ const COURIER: usize = room_of::<edge_report_courier>() + room_of::<MemoryCourie
 /// So many reports of the greatest length: one in flight, one that waits, one to come, one dead letter.
 const REPORTS: usize = 4;
 
-/// What an outbox in memory has at the least. With 16 jobs, a report takes 158 bytes more than its own.
+/// What an outbox in memory has at the least. With 16 jobs, a report takes 166 bytes more than its own.
 const fn reports_of(report_bytes: usize) -> usize {
-    report_bytes.saturating_add(160).saturating_mul(REPORTS)
+    report_bytes.saturating_add(168).saturating_mul(REPORTS)
 }
 
 /// The least memory, if it is aligned.
