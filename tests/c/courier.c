@@ -2,6 +2,8 @@
 #include "device.h"
 
 static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
+/* For couriers over a device. */
+static uint64_t device_memory[(EDGE_REPORT_COURIER_SIZE + 512 + 7) / 8];
 static edge_report_error error;
 
 static edge_report_courier_config config_without_spread(void) {
@@ -19,7 +21,13 @@ static edge_report_result submit(edge_report_courier *courier, int id, const cha
   report.message_id = str(name);
   report_job.status = str(status);
   report_job.job_id = job_id;
-  return edge_report_courier_submit(courier, &report, 0, NULL, &error);
+  return edge_report_courier_submit(courier, &report, 0, id + 1, NULL, &error);
+}
+
+static int is_reason(const edge_report_reason *reason, edge_report_outcome outcome, edge_report_result code, uint32_t status,
+                     const char *error_code, const char *text) {
+  return reason->outcome == outcome && reason->code == code && reason->status == status &&
+         strcmp(reason->error_code, error_code) == 0 && strcmp(reason->text, text) == 0;
 }
 
 /* Settles the next report with a status; its number, or -1 when none is offered. */
@@ -34,9 +42,9 @@ static int settle_next(edge_report_courier *courier, uint32_t status, uint64_t n
   memcpy(body, step.body.ptr, step.body.len < 511 ? step.body.len : 511);
   const char *at = strstr(body, id);
   int number = at ? atoi(at + sizeof id - 1) : -1;
-  const char *answer = status == 200 ? "{\"is_success\":true}" : "{\"error_code\":\"DLI.0001\"}";
+  const char *answer = status == 200 ? "{\"is_success\":true}" : "{\"error_code\":\"DLI.0001\",\"error_msg\":\"no\\u0020such\\u0020job\"}";
   OK(edge_report_read_reply(status, str(NULL), str(NULL), answer, strlen(answer), 0, &reply, NULL));
-  *result = edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, now, 0, verdict, &error);
+  *result = edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 0, verdict, &error);
   return number;
 }
 
@@ -56,27 +64,37 @@ static void dead_letters(edge_report_courier *courier) {
   OK(submit(courier, 2, EDGE_REPORT_STATUS_RUNNING, 2));
   CHECK(settle_next(courier, 400, 0, &verdict, &result) == 1);
   OK(result);
-  CHECK(verdict.kind == EDGE_REPORT_VERDICT_REFUSED && verdict.status == 400 && verdict.code == 0);
+  CHECK(verdict.kind == EDGE_REPORT_VERDICT_REFUSED && is_reason(&verdict.reason, EDGE_REPORT_OUTCOME_REFUSED, 0, 400, "DLI.0001", "no such job"));
   OK(edge_report_courier_status(courier, &state, NULL));
   CHECK(state.refused == 1 && state.waiting == 1 && state.last_ticket == 1);
-  CHECK(state.last.kind == EDGE_REPORT_VERDICT_REFUSED);
+  CHECK(state.last_kind == EDGE_REPORT_VERDICT_REFUSED && state.letters == 1 && state.letters_dropped == 0);
+  CHECK(state.failure_ticket == 1 && memcmp(&state.failure, &verdict.reason, sizeof state.failure) == 0);
   OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
-  CHECK(letter.ticket == 1 && letter.status == 400 && letter.body.len > 50);
+  CHECK(letter.ticket == 1 && letter.body.len > 50);
+  CHECK(is_reason(&letter.reason, EDGE_REPORT_OUTCOME_REFUSED, 0, 400, "DLI.0001", "no such job"));
   OK(edge_report_check(letter.body.ptr, letter.body.len, NULL, 0, NULL, NULL));
   OK(edge_report_courier_dead_letter(courier, 1, &letter, NULL));
   CHECK(letter.ticket == 0);
-  OK(edge_report_courier_resubmit_dead_letter(courier, 0, &ticket, NULL));
+  OK(edge_report_courier_resubmit_dead_letter(courier, 0, 0, 9, &ticket, NULL));
   CHECK(ticket == 3);
   OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
   CHECK(letter.ticket == 0);
   CHECK(settle_next(courier, 503, 0, &verdict, &result) == 2);
   CHECK(verdict.kind == EDGE_REPORT_VERDICT_AGAIN && verdict.at_ms == 1000);
+  CHECK(is_reason(&verdict.reason, EDGE_REPORT_OUTCOME_TRY_AGAIN, 0, 503, "DLI.0001", "no such job"));
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.has_next_attempt && state.next_attempt_ms == 1000 && state.not_before_ms == 1000 && state.failures == 1);
   CHECK(settle_next(courier, 200, 999, &verdict, &result) == -1);
   OK(edge_report_courier_wake(courier, 999, NULL));
   CHECK(settle_next(courier, 401, 999, &verdict, &result) == 2);
-  CHECK(verdict.kind == EDGE_REPORT_VERDICT_HELD && verdict.status == 401 && verdict.at_ms == 300999);
+  CHECK(verdict.kind == EDGE_REPORT_VERDICT_HELD && verdict.reason.status == 401 && verdict.at_ms == 300999);
   CHECK(settle_next(courier, 200, 300999, &verdict, &result) == 2);
   CHECK(verdict.kind == EDGE_REPORT_VERDICT_DELIVERED);
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.failure_ticket == 0 && state.failure.outcome == 0 && state.failure.text[0] == 0);
+  int64_t oldest;
+  OK(edge_report_courier_oldest(courier, &oldest, NULL));
+  CHECK(oldest == 9);
   CHECK(settle_next(courier, 404, 300999, &verdict, &result) == 1);
   OK(edge_report_courier_forget_dead_letters(courier, 3, NULL));
   OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
@@ -133,7 +151,7 @@ static void on_a_failing_device(void) {
       edge_report_result result;
       int accepted[16], count = 0, settled[32], settled_count = 0;
       snprintf(about, sizeof about, "call %ld fails, again %d", first, again);
-      OK(edge_report_courier_new_storage(&live_storage, &dead_storage, memory, sizeof memory, &config, 0, 0, &courier, NULL));
+      OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, &config, 0, 1, &courier, NULL));
       live.call = 0;
       live.fail_from = first;
       live.fail_count = first < 0 ? 0 : 1;
@@ -151,8 +169,8 @@ static void on_a_failing_device(void) {
       check_sum(courier);
       if (again) {
         /* As after a crash: nobody freed it. */
-        memset(memory, 0xa5, sizeof memory);
-        OK(edge_report_courier_new_storage(&live_storage, &dead_storage, memory, sizeof memory, &config, 0, 0, &courier, NULL));
+        memset(device_memory, 0xa5, sizeof device_memory);
+        OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, &config, 0, 1, &courier, NULL));
         check_sum(courier);
       }
       for (;;) {

@@ -331,13 +331,10 @@ pub(crate) unsafe fn read_event(
     event.retry_after_ms = (reply.has_retry_after != 0).then_some(reply.retry_after_ms);
     event.clock_skew_ms = (reply.has_clock_skew != 0).then_some(reply.clock_skew_ms);
     let words = match reply.error_msg.is_absent() {
-        true => reply.message,
-        false => reply.error_msg,
+        true => (reply.message, "message"),
+        false => (reply.error_msg, "error_msg"),
     };
-    for (text, name, is_code) in [
-        (reply.error_code, "error_code", true),
-        (words, "error_msg", false),
-    ] {
+    for (is_code, (text, name)) in [(true, (reply.error_code, "error_code")), (false, words)] {
         let text = unsafe { text.text(name) }?.unwrap_or_default();
         let mut len = 0;
         for c in Text::from_raw(text).chars() {

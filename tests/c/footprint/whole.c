@@ -22,7 +22,7 @@ static int answer(edge_report_courier *courier, uint32_t status, const char *tex
   edge_report_reply reply;
   if (CALL(edge_report_read_reply(status, none, none, text, edge_report_str_of(text).len, 1591104868201, &reply, &error))) return 4;
   edge_report_verdict verdict;
-  if (CALL(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, now, 42, &verdict, &error))) return 5;
+  if (CALL(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 42, &verdict, &error))) return 5;
   return verdict.kind == verdict_wanted ? 0 : 6;
 }
 
@@ -38,7 +38,7 @@ int work(void) {
   if (CALL(edge_report_courier_new_ram(memory, sizeof memory, &config, now, 7, &courier, &error))) return 11;
   /* Over and over: from some report on, older ones of the same job are dropped for it, and what is left is merged. */
   for (int i = 0; i < 40; i++) {
-    if (CALL(edge_report_courier_submit(courier, &sample, now, NULL, &error))) return 12;
+    if (CALL(edge_report_courier_submit(courier, &sample, now, 0, NULL, &error))) return 12;
   }
   if (answer(courier, 503, "", EDGE_REPORT_VERDICT_AGAIN)) return 13;
   if (answer(courier, 400, "{\"error_code\":\"DLI.0001\",\"error_msg\":\"no\"}", EDGE_REPORT_VERDICT_REFUSED)) return 14;
