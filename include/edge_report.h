@@ -1532,7 +1532,8 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
 edge_report_result edge_report_courier_config_init(struct edge_report_courier_config *config);
 
 /**
- * Makes a courier whose reports wait in the caller's memory: they are gone when that is. Needs no heap.
+ * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
+ * index of the jobs there, once the memory was full.
  *
  * `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do: the courier, room for one report of `report_bytes`, and for four
  * that wait or are dead letters. What is there beyond is room for more of them.
@@ -1554,7 +1555,8 @@ edge_report_result edge_report_courier_new_ram(void *memory,
                                                struct edge_report_error *error);
 
 /**
- * Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. Needs no heap.
+ * Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. The bare build needs no heap; the full one
+ * keeps indexes of reports, jobs and letters there.
  *
  * `EDGE_REPORT_COURIER_SIZE` bytes of the memory are for the courier, the rest is room for one report.
  *

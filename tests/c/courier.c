@@ -1,6 +1,8 @@
 /* The courier over memory, over callbacks, and over a spool. Also built for the bare library. */
 #include "device.h"
 
+#include <limits.h>
+
 static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
 /* For couriers over a device. */
 static uint64_t device_memory[(EDGE_REPORT_COURIER_SIZE + 512 + 7) / 8];
@@ -168,7 +170,11 @@ static void on_a_failing_device(void) {
       live.fail_count = 0;
       check_sum(courier);
       if (again) {
-        /* As after a crash: nobody freed it. */
+        /* As after a crash: nothing reaches the device any more. */
+        live.fail_from = dead.fail_from = 0;
+        live.fail_count = dead.fail_count = LONG_MAX;
+        edge_report_courier_free(courier);
+        live.fail_count = dead.fail_count = 0;
         memset(device_memory, 0xa5, sizeof device_memory);
         OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, &config, 0, 1, &courier, NULL));
         check_sum(courier);

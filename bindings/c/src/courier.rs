@@ -73,9 +73,14 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
         if usable.is_ok() {
             let _ = with_engine!(unsafe { &mut (*courier).engine }, c => c.flush().map_err(|_| ()));
         }
+        // What they have on the heap. The bare build has none.
         #[cfg(feature = "full")]
-        if let Engine::Spool(_) = unsafe { &(*courier).engine } {
-            drop(unsafe { std::boxed::Box::from_raw(courier) });
+        match unsafe { &mut (*courier).engine } {
+            Engine::Memory(engine) => unsafe {
+                let outbox: *mut AnyOutbox = core::ptr::read(&raw const **engine).into_outbox();
+                core::ptr::drop_in_place(outbox);
+            },
+            Engine::Spool(_) => drop(unsafe { std::boxed::Box::from_raw(courier) }),
         }
         Ok(())
     });

@@ -14,7 +14,8 @@ use crate::storage::{
 };
 use crate::types::{Output, edge_report_result};
 
-/// Makes a courier whose reports wait in the caller's memory: they are gone when that is. Needs no heap.
+/// Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
+/// index of the jobs there, once the memory was full.
 ///
 /// `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do: the courier, room for one report of `report_bytes`, and for four
 /// that wait or are dead letters. What is there beyond is room for more of them.
@@ -61,7 +62,8 @@ pub unsafe extern "C" fn edge_report_courier_new_ram(
     })
 }
 
-/// Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. Needs no heap.
+/// Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. The bare build needs no heap; the full one
+/// keeps indexes of reports, jobs and letters there.
 ///
 /// `EDGE_REPORT_COURIER_SIZE` bytes of the memory are for the courier, the rest is room for one report.
 ///
