@@ -1,14 +1,15 @@
 /* The same as whole.c over a storage behind callbacks, here slots of memory that are like flash: blank is 0xFF. */
 #include "footprint.h"
 
-enum { SLOTS = 5, SLOT = 1024 };
+enum { SLOTS = 9, SLOT = 2048 };
 
 struct slots {
   uint32_t ids[SLOTS]; /* 0: free */
   uint8_t bytes[SLOTS][SLOT];
 };
 
-static struct slots live_slots, dead_slots;
+/* Behind the memory that the board is kept to: it stands for flash. */
+static struct slots *const all_slots = (struct slots *)0x20100000;
 static uint64_t memory[(EDGE_REPORT_COURIER_SIZE + 512) / 8 + 1];
 
 static int find(const struct slots *slots, uint32_t id) {
@@ -77,8 +78,10 @@ static edge_report_result make_on_storage(edge_report_courier **courier) {
                                             .discard = discard};
   edge_report_storage live = slots, dead = slots;
   edge_report_error error;
-  live.user = &live_slots;
-  dead.user = &dead_slots;
+  for (int i = 0; i < 2; i++)
+    for (int k = 0; k < SLOTS; k++) all_slots[i].ids[k] = 0;
+  live.user = &all_slots[0];
+  dead.user = &all_slots[1];
   for (int i = 0; i < 2; i++) {
     if (CALL(edge_report_courier_new_storage(&live, &dead, memory, sizeof memory, NULL, 0, 7, courier, &error))) return error.code;
     for (int k = 0; i == 0 && k < 6; k++)
