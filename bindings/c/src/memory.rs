@@ -1,8 +1,9 @@
 //! Couriers in the caller's memory: how it is cut, and what they stand on.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
-use edge_report::courier::{Courier, LogOutbox, RamOutbox};
+use edge_report::courier::{Courier, Durability, LogOutbox, RamOutbox};
 use edge_report::{Code, MonoTime};
 
 use crate::courier::{AnyOutbox, Engine, MemoryCourier, edge_report_courier};
@@ -102,9 +103,9 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
         let Some(scratch) = scratch else {
             return Err(Failure::too_small(fixed.saturating_add(arena.skipped)));
         };
-        let outbox = arena
-            .place(Log::open(live, dead, config.durability(), entropy)?)
-            .map(|outbox| outbox as &mut AnyOutbox);
+        let outbox = arena.room().ok_or(Failure::new(Code::BufferTooSmall))?;
+        let outbox = open_log(outbox, live, dead, config.durability(), entropy)?;
+        let outbox = Some(outbox as &mut AnyOutbox);
         let handle = unsafe { place(&mut arena, outbox, scratch, &config, now_ms, entropy) }?;
         out.set(handle);
         Ok(())
@@ -159,6 +160,21 @@ const fn least_ram(report_bytes: usize) -> usize {
         .saturating_add(room_of::<Ram>())
         .saturating_add(ALIGN - 1)
         & !(ALIGN - 1)
+}
+
+/// Opens the log where it is to stay. The stack then has one of it, not three.
+#[inline(never)]
+fn open_log(
+    place: &'static mut MaybeUninit<Log>,
+    live: Callbacks,
+    dead: Callbacks,
+    durability: Durability,
+    entropy: u64,
+) -> Result<&'static mut Log, Failure> {
+    match Log::open(live, dead, durability, entropy) {
+        Ok(log) => Ok(place.write(log)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Puts the courier into the arena, which has the room.

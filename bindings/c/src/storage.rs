@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 use core::fmt;
-use core::mem::{align_of, size_of};
+use core::mem::{MaybeUninit, align_of, size_of};
 use core::ptr;
 
 use edge_report::Code;
@@ -295,11 +295,13 @@ impl Arena {
         Some(unsafe { core::slice::from_raw_parts_mut(at, len) })
     }
 
+    /// Room for a value.
+    pub(crate) fn room<T>(&mut self) -> Option<&'static mut MaybeUninit<T>> {
+        let at: *mut MaybeUninit<T> = self.bytes(room_of::<T>())?.as_mut_ptr().cast();
+        Some(unsafe { &mut *at })
+    }
+
     pub(crate) fn place<T>(&mut self, value: T) -> Option<&'static mut T> {
-        let at: *mut T = self.bytes(room_of::<T>())?.as_mut_ptr().cast();
-        unsafe {
-            at.write(value);
-            Some(&mut *at)
-        }
+        self.room().map(|room| room.write(value))
     }
 }
