@@ -1884,8 +1884,8 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
  *
  * @param lock  NULL: no other thread uses the courier.
  * @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
- * @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status. EDGE_REPORT_E_STORAGE and the like:
- *         the courier's storage failed; what is stored stays.
+ * @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
+ *         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
  */
 edge_report_result edge_report_client_deliver(struct edge_report_client *client,
                                               struct edge_report_courier *courier,

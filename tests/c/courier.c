@@ -139,7 +139,7 @@ static void in_memory(void) {
 }
 
 /* What was accepted before, while and after a device failed is delivered, in order, also by a courier that opens it anew. */
-static void on_a_failing_device(void) {
+static void on_a_failing_device(int dead_fails, size_t unit, long at_least) {
   edge_report_courier_config config = config_without_spread();
   long calls = 0;
   for (long first = -1; first < calls; first++) {
@@ -147,16 +147,18 @@ static void on_a_failing_device(void) {
       struct device live, dead;
       memset(&live, 0, sizeof live);
       memset(&dead, 0, sizeof dead);
+      live.unit = dead.unit = unit;
+      struct device *sick = dead_fails ? &dead : &live;
       edge_report_storage live_storage = device_storage(&live), dead_storage = device_storage(&dead);
       edge_report_courier *courier;
       edge_report_verdict verdict;
       edge_report_result result;
       int accepted[16], count = 0, settled[32], settled_count = 0;
-      snprintf(about, sizeof about, "call %ld fails, again %d", first, again);
+      snprintf(about, sizeof about, "call %ld of %s fails, unit %d, again %d", first, dead_fails ? "dead" : "live", (int)unit, again);
       OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, &config, 0, 1, &courier, NULL));
-      live.call = 0;
-      live.fail_from = first;
-      live.fail_count = first < 0 ? 0 : 1;
+      sick->call = 0;
+      sick->fail_from = first;
+      sick->fail_count = first < 0 ? 0 : 1;
       for (int i = 0; i < 12; i++) {
         result = submit(courier, i, EDGE_REPORT_STATUS_RUNNING, 7 + i);
         if (result == EDGE_REPORT_OK) accepted[count++] = i;
@@ -166,8 +168,8 @@ static void on_a_failing_device(void) {
           if (id >= 0 && result == EDGE_REPORT_OK) settled[settled_count++] = id;
         }
       }
-      if (first < 0) calls = live.call;
-      live.fail_count = 0;
+      if (first < 0) calls = sick->call;
+      sick->fail_count = 0;
       check_sum(courier);
       if (again) {
         /* As after a crash: nothing reaches the device any more. */
@@ -196,7 +198,7 @@ static void on_a_failing_device(void) {
     }
   }
   about[0] = 0;
-  CHECK(calls > 50);
+  CHECK(calls > at_least);
 }
 
 /* Letters: listed in the order of death, found, submitted again and forgotten, one by one and up to one. */
@@ -537,7 +539,9 @@ static void on_a_spool(const char *dir) {
 
 int main(int count, char **arguments) {
   in_memory();
-  on_a_failing_device();
+  on_a_failing_device(0, 8, 50);
+  on_a_failing_device(0, 32, 50);
+  on_a_failing_device(1, 16, 4);
   rules();
   in_two_segments();
 #ifndef EDGE_REPORT_BARE
