@@ -162,7 +162,7 @@ const fn least_ram(report_bytes: usize) -> usize {
         & !(ALIGN - 1)
 }
 
-/// Opens the log where it is to stay. The stack then has one of it, not three.
+/// Opens the log where it is to stay: one copy less of it on the stack.
 #[inline(never)]
 fn open_log(
     place: &'static mut MaybeUninit<Log>,
