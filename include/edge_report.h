@@ -203,14 +203,16 @@ enum {
   EDGE_REPORT_E_NOT_SENT = 140,
   /** may have arrived */
   EDGE_REPORT_E_MAY_HAVE_ARRIVED = 141,
+  /** a newer report of the same job was accepted */
+  EDGE_REPORT_E_OVERTAKEN = 142,
   /** the outbox is full */
   EDGE_REPORT_E_OUTBOX_FULL = 150,
   /** the report is larger than the outbox */
   EDGE_REPORT_E_OUTBOX_TOO_SMALL = 151,
   /** the storage failed */
   EDGE_REPORT_E_STORAGE = 152,
-  /** the outbox was written in a newer format */
-  EDGE_REPORT_E_NEWER_FORMAT = 153,
+  /** the outbox was written in another format */
+  EDGE_REPORT_E_OTHER_FORMAT = 153,
   /** the outbox has too many segments */
   EDGE_REPORT_E_TOO_MANY_SEGMENTS = 154,
   /** this ticket is not in flight */
@@ -218,7 +220,11 @@ enum {
   /** the spool is in use */
   EDGE_REPORT_E_SPOOL_IN_USE = 156,
   /** the limits of the spool do not fit together */
-  EDGE_REPORT_E_SPOOL_LIMITS = 157
+  EDGE_REPORT_E_SPOOL_LIMITS = 157,
+  /** the dead letters are full, and none may be dropped */
+  EDGE_REPORT_E_LETTERS_FULL = 158,
+  /** the spool's folder is not safe to use */
+  EDGE_REPORT_E_SPOOL_FOLDER = 159
 };
 
 /** What an answer means: the values of edge_report_outcome. */
@@ -276,6 +282,27 @@ enum {
 #define EDGE_REPORT_MAX_HEADERS 6
 
 /**
+ * All reports.
+ */
+#define EDGE_REPORT_BACKLOG_KEEP_ALL 0
+
+/**
+ * Those that say the newest of some job: what newer waiting reports supersede is dropped before it is sent, so that after an outage each job
+ * is current at once. A final status yields only to a final one.
+ */
+#define EDGE_REPORT_BACKLOG_LATEST_PER_JOB 1
+
+/**
+ * Drop the oldest letters, and count them.
+ */
+#define EDGE_REPORT_LETTERS_DROP_OLDEST 0
+
+/**
+ * Drop none: the report stays in the queue, unsent, until somebody made room.
+ */
+#define EDGE_REPORT_LETTERS_HOLD 1
+
+/**
  * Send the body, then call `edge_report_courier_settle`.
  */
 #define EDGE_REPORT_STEP_SEND 1
@@ -315,32 +342,56 @@ enum {
  */
 #define EDGE_REPORT_VERDICT_GAVE_UP 5
 
-#if defined(EDGE_REPORT_64_BIT)
+/**
+ * Room for an `error_code` with its NUL. Longer ones are cut.
+ */
+#define EDGE_REPORT_ERROR_CODE_SIZE 28
+
+/**
+ * Room for the text of a reason with its NUL. Longer ones are cut; the bare build keeps 40 bytes.
+ */
+#define EDGE_REPORT_REASON_TEXT_SIZE 124
+
+#if defined(EDGE_REPORT_FULL)
 /**
  * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 2304
+#define EDGE_REPORT_COURIER_SIZE 12288
 #endif
 
-#if defined(EDGE_REPORT_32_BIT)
+#if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_64_BIT))
 /**
  * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 1600
+#define EDGE_REPORT_COURIER_SIZE 5504
 #endif
 
-#if defined(EDGE_REPORT_64_BIT)
+#if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_32_BIT))
+/**
+ * How much memory a courier over callbacks takes at the most, beside its room for reports.
+ */
+#define EDGE_REPORT_COURIER_SIZE 4480
+#endif
+
+#if defined(EDGE_REPORT_FULL)
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 1024
+#define EDGE_REPORT_COURIER_RAM_SIZE 4736
 #endif
 
-#if defined(EDGE_REPORT_32_BIT)
+#if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_64_BIT))
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 960
+#define EDGE_REPORT_COURIER_RAM_SIZE 2304
+#endif
+
+#if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_32_BIT))
+/**
+ * How much memory a courier in memory takes at the most, beside five times the length of a report.
+ */
+#define EDGE_REPORT_COURIER_RAM_SIZE 2240
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -369,7 +420,11 @@ typedef struct edge_report_client edge_report_client;
 /**
  * Keeps reports and says what to do with them, until they are delivered. Opaque.
  *
- * At most one report is in flight. Order is by submission, waiting by monotonic time. Any order of calls leaves it valid.
+ * At most one report is in flight. Order is by submission for each job, waiting by monotonic time. Any order of calls leaves it valid.
+ *
+ * Answers that may be somebody else's (a proxy's, a firewall's, a portal's) refuse nothing: a report that gets them time and again steps aside
+ * while others go on, and is a dead letter only after `refuse_after` attempts, each followed by another report that was accepted. While
+ * nothing is accepted nothing is given up, but by `max_attempts` and `max_time_ms`.
  */
 typedef struct edge_report_courier edge_report_courier;
 
@@ -727,6 +782,16 @@ typedef struct edge_report_reply {
 } edge_report_reply;
 
 /**
+ * What is sent of a backlog: one of `EDGE_REPORT_BACKLOG_…`.
+ */
+typedef uint32_t edge_report_backlog;
+
+/**
+ * What to do when there is no room for another dead letter: one of `EDGE_REPORT_LETTERS_…`.
+ */
+typedef uint32_t edge_report_letters_full;
+
+/**
  * When to try again, when to stop, and when what is stored is durable. Begin with `edge_report_courier_config_init`.
  */
 typedef struct edge_report_courier_config {
@@ -763,7 +828,7 @@ typedef struct edge_report_courier_config {
    */
   uint64_t max_time_ms;
   /**
-   * How often one report is tried before it is given up. Default: 0, until it is delivered.
+   * How often one report is sent before it is given up, whatever comes back. Default: 0, until it is delivered.
    */
   uint32_t max_attempts;
   /**
@@ -778,6 +843,19 @@ typedef struct edge_report_courier_config {
    * or the first of them so long ago. A power cut may cost these.
    */
   uint32_t batch_ms;
+  /**
+   * A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
+   * each followed by another report that was accepted. 1 or more. Default: 8.
+   */
+  uint32_t refuse_after;
+  /**
+   * Default: EDGE_REPORT_BACKLOG_KEEP_ALL.
+   */
+  edge_report_backlog backlog;
+  /**
+   * Default: EDGE_REPORT_LETTERS_DROP_OLDEST.
+   */
+  edge_report_letters_full when_letters_full;
   /**
    * For a courier in memory alone: the most bytes of one report. Default: 1024.
    */
@@ -809,13 +887,32 @@ typedef struct edge_report_storage {
    */
   void *user;
   /**
-   * The length of a segment, unless a report needs a longer one: a multiple of 8, and no less than a 15th of `max_bytes`.
+   * The length of a segment, unless a report needs a longer one: a multiple of `length_unit`, and no less than a 15th of `max_bytes`.
    */
   size_t segment_bytes;
   /**
-   * What all segments together may have. While superseded reports are dropped, there is one more for a moment.
+   * What all segments together may have; two segments at the least, since what supersedes or forgets others is written before they can be
+   * removed. While segments are compacted, there is one more for a moment.
    */
   size_t max_bytes;
+  /**
+   * A segment that takes the place of others, or has a longer report, may have other lengths, by multiples of this: a block of a file system,
+   * or what a flash erases in one go. A multiple of `write_unit`. 0: `segment_bytes`.
+   */
+  size_t length_unit;
+  /**
+   * The length of the longest segment there can be; `segment_bytes` at the least. A report that would need a longer one is not taken.
+   * 0: `max_bytes`.
+   */
+  size_t longest_segment;
+  /**
+   * Everything is written at multiples of this, in multiples of it: 8, 16 or 32. 0: 8. It stays what it was when the first segment was made.
+   */
+  uint32_t write_unit;
+  /**
+   * What a byte reads as that was not written: 0x00 or 0xFF, which is what flash has.
+   */
+  uint32_t blank;
   /**
    * Gives the id and length of each segment there is to `each`, in any order.
    */
@@ -823,8 +920,8 @@ typedef struct edge_report_storage {
                   edge_report_storage_each each,
                   void *context);
   /**
-   * Makes a segment that reads as all 0x00 or all 0xFF. When this returns, it survives a power cut. An id is used only once.
-   * After an error it is either not there or all blank.
+   * Makes a segment that reads as all `blank`. When this returns, it survives a power cut. An id is used only once. After an error it
+   * is either not there or all blank.
    */
   int32_t (*create)(void *user,
                     uint32_t id,
@@ -838,8 +935,8 @@ typedef struct edge_report_storage {
                   uint8_t *buffer,
                   size_t len);
   /**
-   * Writes at `offset`. It and `len` are multiples of 8, and no byte is written twice. It may reach the device late, in parts
-   * and in any order, until `sync`.
+   * Writes at `offset`. It and `len` are multiples of `write_unit`, and no byte is written twice. The last bytes of a segment are written
+   * when it is made, the others from front to back. It may reach the device late, in parts and in any order, until `sync`.
    */
   int32_t (*write)(void *user,
                    uint32_t id,
@@ -852,7 +949,7 @@ typedef struct edge_report_storage {
   int32_t (*sync)(void *user,
                   uint32_t id);
   /**
-   * Removes a segment. When this returns, it stays removed after a power cut.
+   * Removes a segment, if it is there. When this returns, it stays removed after a power cut.
    */
   int32_t (*discard)(void *user,
                      uint32_t id);
@@ -899,6 +996,33 @@ typedef struct edge_report_step {
 typedef uint32_t edge_report_verdict_kind;
 
 /**
+ * Why a report was not delivered: plain data, to be copied at will. Texts are UTF-8 without control characters.
+ */
+typedef struct edge_report_reason {
+  /**
+   * What the response means; 0 if there was none.
+   */
+  edge_report_outcome outcome;
+  /**
+   * Why there was no response, such as EDGE_REPORT_E_NOT_SENT or EDGE_REPORT_E_TLS; or EDGE_REPORT_E_OVERTAKEN, since a newer report
+   * of the same job was accepted. 0 if there was one.
+   */
+  edge_report_result code;
+  /**
+   * The HTTP status of the response; 0 if there was none.
+   */
+  uint32_t status;
+  /**
+   * The response's `error_code`. Ends with NUL; may be empty.
+   */
+  char error_code[EDGE_REPORT_ERROR_CODE_SIZE];
+  /**
+   * The response's own words, or those of the system or of TLS. Ends with NUL; may be empty.
+   */
+  char text[EDGE_REPORT_REASON_TEXT_SIZE];
+} edge_report_reason;
+
+/**
  * What became of a report after an attempt, and why.
  */
 typedef struct edge_report_verdict {
@@ -907,17 +1031,9 @@ typedef struct edge_report_verdict {
    */
   edge_report_verdict_kind kind;
   /**
-   * The HTTP status that is the reason, or 0.
+   * Why; all zeros for DELIVERED.
    */
-  uint32_t status;
-  /**
-   * The failure that is the reason, or 0.
-   */
-  edge_report_result code;
-  /**
-   * 0.
-   */
-  uint32_t reserved;
+  struct edge_report_reason reason;
   /**
    * AGAIN, HELD: by the monotonic clock.
    */
@@ -941,7 +1057,7 @@ typedef struct edge_report_courier_state {
    */
   uint64_t refused;
   /**
-   * Dropped when the outbox was full, since newer reports say more.
+   * Dropped since newer reports of all their jobs waited: when the outbox was full, or by EDGE_REPORT_BACKLOG_LATEST_PER_JOB.
    */
   uint64_t superseded;
   /**
@@ -949,7 +1065,7 @@ typedef struct edge_report_courier_state {
    */
   uint64_t expired;
   /**
-   * Lost because the storage changed their bytes.
+   * Lost because the storage changed or lost their bytes.
    */
   uint64_t corrupt;
   /**
@@ -961,13 +1077,25 @@ typedef struct edge_report_courier_state {
    */
   uint64_t waiting;
   /**
+   * Dead letters there are now.
+   */
+  uint64_t letters;
+  /**
+   * Dead letters that are gone for good: dropped to make room for newer ones, or lost by the storage.
+   */
+  uint64_t letters_dropped;
+  /**
    * The ticket in flight, or 0.
    */
   uint64_t in_flight;
   /**
-   * When the next attempt may come, by the monotonic clock.
+   * Nothing is sent before then, by the monotonic clock.
    */
   uint64_t not_before_ms;
+  /**
+   * When something is sent next, as far as was known at the last call, if `has_next_attempt` is not 0.
+   */
+  uint64_t next_attempt_ms;
   /**
    * The correction of the wall clock in use.
    */
@@ -977,9 +1105,21 @@ typedef struct edge_report_courier_state {
    */
   uint64_t last_ticket;
   /**
-   * That verdict.
+   * The ticket of the last failure since something was accepted, or 0.
    */
-  struct edge_report_verdict last;
+  uint64_t failure_ticket;
+  /**
+   * Whether `next_attempt_ms` counts: not while something is in flight, or nothing waits.
+   */
+  uint32_t has_next_attempt;
+  /**
+   * The kind of the verdict given last, or 0.
+   */
+  edge_report_verdict_kind last_kind;
+  /**
+   * How many of those that wait stepped aside, since only they are answered badly, or cannot be made dead letters yet.
+   */
+  uint32_t parked;
   /**
    * Failures in a row.
    */
@@ -988,6 +1128,10 @@ typedef struct edge_report_courier_state {
    * 1 when so many failed in a row that the network or service counts as down, else 0.
    */
   uint32_t circuit_open;
+  /**
+   * Why the last failure was one, or why a report could not be made a dead letter; all zeros if `failure_ticket` is 0.
+   */
+  struct edge_report_reason failure;
 } edge_report_courier_state;
 
 /**
@@ -999,17 +1143,13 @@ typedef struct edge_report_letter {
    */
   uint64_t ticket;
   /**
-   * The HTTP status that is the reason, or 0.
-   */
-  uint32_t status;
-  /**
-   * The failure that is the reason, or 0.
-   */
-  edge_report_result code;
-  /**
    * Its bytes. Borrowed from the courier until the next call with it.
    */
   struct edge_report_str body;
+  /**
+   * Why.
+   */
+  struct edge_report_reason reason;
 } edge_report_letter;
 
 #if defined(EDGE_REPORT_FULL)
@@ -1031,7 +1171,8 @@ typedef struct edge_report_spool_limits {
    */
   uint64_t segment_bytes;
   /**
-   * The most bytes of dead letters; the oldest go first. Default: 4 MiB.
+   * The most bytes of dead letters; the oldest go first, or see `when_letters_full`. A report that would not fit is not taken. Default:
+   * 16 MiB, which holds the largest report there can be.
    */
   uint64_t dead_letter_bytes;
 } edge_report_spool_limits;
@@ -1391,7 +1532,8 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
 edge_report_result edge_report_courier_config_init(struct edge_report_courier_config *config);
 
 /**
- * Makes a courier whose reports wait in the caller's memory: they are gone when that is. Needs no heap.
+ * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
+ * index of the jobs there, once the memory was full.
  *
  * `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do: the courier, room for one report of `report_bytes`, and for four
  * that wait or are dead letters. What is there beyond is room for more of them.
@@ -1413,7 +1555,8 @@ edge_report_result edge_report_courier_new_ram(void *memory,
                                                struct edge_report_error *error);
 
 /**
- * Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. Needs no heap.
+ * Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. The bare build needs no heap; the full one
+ * keeps indexes of reports, jobs and letters there.
  *
  * `EDGE_REPORT_COURIER_SIZE` bytes of the memory are for the courier, the rest is room for one report.
  *
@@ -1424,10 +1567,10 @@ edge_report_result edge_report_courier_new_ram(void *memory,
  * @param dead    where dead letters are kept; segments of its own.
  * @param config  NULL: the defaults.
  * @param now_ms  the monotonic clock: milliseconds since any start.
- * @param entropy a random number.
+ * @param entropy a random number, best one of all 64 bits: it also names a new storage, so that segments of another are told apart.
  * @param courier gives the handle, which is in the memory.
- * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE with the device's number; EDGE_REPORT_E_NEWER_FORMAT, and nothing was touched;
- *         or what is wrong with the arguments.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE with the device's number; EDGE_REPORT_E_OTHER_FORMAT, and nothing was touched;
+ *         EDGE_REPORT_E_TOO_MANY_SEGMENTS; or what is wrong with the arguments: `path` names the member, such as `live.create`.
  */
 edge_report_result edge_report_courier_new_storage(const struct edge_report_storage *live,
                                                    const struct edge_report_storage *dead,
@@ -1451,14 +1594,16 @@ void edge_report_courier_free(struct edge_report_courier *courier);
  *
  * Borrows the report for the call. One thread at a time. Blocks as long as the storage does.
  *
- * @param ticket the report's name, counted from 1; may be NULL.
+ * @param unix_ms the wall clock, for the age of what waits (edge_report_courier_oldest); 0 if it is not known.
+ * @param ticket  the report's name, counted from 1; may be NULL.
  * @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
- *         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit; EDGE_REPORT_E_STORAGE: it may be
- *         stored all the same, so submit it again with the same message_id.
+ *         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
+ *         EDGE_REPORT_E_STORAGE: it may be stored all the same, so submit it again with the same message_id.
  */
 edge_report_result edge_report_courier_submit(struct edge_report_courier *courier,
                                               const struct edge_report_report *report,
                                               uint64_t now_ms,
+                                              int64_t unix_ms,
                                               uint64_t *ticket,
                                               struct edge_report_error *error);
 
@@ -1471,6 +1616,7 @@ edge_report_result edge_report_courier_submit_encoded(struct edge_report_courier
                                                       const void *body,
                                                       size_t body_len,
                                                       uint64_t now_ms,
+                                                      int64_t unix_ms,
                                                       uint64_t *ticket,
                                                       struct edge_report_error *error);
 
@@ -1491,12 +1637,18 @@ edge_report_result edge_report_courier_next(struct edge_report_courier *courier,
 /**
  * Tells what came back for the report in flight, and says what becomes of it.
  *
- * Borrows `reply` for the call. One thread at a time. Blocks as long as the storage does.
+ * Borrows `reply`, its texts and `failure` for the call, and copies of the texts what the reason keeps. One thread at a time. Blocks as
+ * long as the storage does.
+ *
+ * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `parked`
+ * and `failure` of edge_report_courier_state.
  *
  * @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: surely not sent.
  *                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
  *                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
- * @param reply   counts only with EDGE_REPORT_OK; else it may be NULL.
+ * @param reply   counts only with EDGE_REPORT_OK; else it may be NULL. Its texts count, too: they must hold, or be absent.
+ * @param failure counts only without a reply: what went wrong, as edge_report_client_send wrote it, or with a `detail` of your own. Nothing
+ *                else of it is read. May be NULL.
  * @param entropy a random number, new each time.
  * @param verdict may be NULL.
  * @return EDGE_REPORT_OK; EDGE_REPORT_E_STALE_TICKET if it is not in flight; EDGE_REPORT_E_STORAGE: settle again.
@@ -1505,6 +1657,7 @@ edge_report_result edge_report_courier_settle(struct edge_report_courier *courie
                                               uint64_t ticket,
                                               edge_report_result result,
                                               const struct edge_report_reply *reply,
+                                              const struct edge_report_error *failure,
                                               uint64_t now_ms,
                                               uint64_t entropy,
                                               struct edge_report_verdict *verdict,
@@ -1520,7 +1673,32 @@ edge_report_result edge_report_courier_status(const struct edge_report_courier *
                                               struct edge_report_error *error);
 
 /**
- * Lets the next attempt come at once: the network is back, or somebody changed the credentials.
+ * Tells of a report that became a dead letter by what became of another: no edge_report_courier_settle of its own says so. That is one that
+ * was answered badly, time and again, while others were accepted. Each is told once; the last few are kept.
+ *
+ * One thread at a time. Does not block.
+ *
+ * @param ticket its name; 0 if there is none.
+ * @param reason why; may be NULL, and is written only if there is one.
+ */
+edge_report_result edge_report_courier_take_buried(struct edge_report_courier *courier,
+                                                   uint64_t *ticket,
+                                                   struct edge_report_reason *reason,
+                                                   struct edge_report_error *error);
+
+/**
+ * Tells when the oldest report that waits was submitted.
+ *
+ * One thread at a time. Blocks as long as the storage does.
+ *
+ * @param unix_ms what its submit was given; 0 if that was nothing, or nothing waits.
+ */
+edge_report_result edge_report_courier_oldest(struct edge_report_courier *courier,
+                                              int64_t *unix_ms,
+                                              struct edge_report_error *error);
+
+/**
+ * Lets the next attempt come at once: the network is back, somebody changed the credentials, or made room for dead letters.
  *
  * One thread at a time. Does not block.
  */
@@ -1537,7 +1715,8 @@ edge_report_result edge_report_courier_flush(struct edge_report_courier *courier
                                              struct edge_report_error *error);
 
 /**
- * Gives the oldest dead letter behind the one with ticket `after`; with 0 the oldest of all. If there is none, its ticket is 0.
+ * Gives the dead letter that died next after the one with ticket `after`; with 0, or if that is not there any more, the first of all. If there
+ * is none, its ticket is 0.
  *
  * The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
  * does.
@@ -1548,30 +1727,56 @@ edge_report_result edge_report_courier_dead_letter(struct edge_report_courier *c
                                                    struct edge_report_error *error);
 
 /**
- * Submits the oldest dead letter again, as a new report with the same bytes, and forgets the letter.
+ * Gives the dead letter of this ticket. If there is none, its ticket is 0.
+ *
+ * The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
+ * does.
+ */
+edge_report_result edge_report_courier_find_dead_letter(struct edge_report_courier *courier,
+                                                        uint64_t ticket,
+                                                        struct edge_report_letter *letter,
+                                                        struct edge_report_error *error);
+
+/**
+ * Submits a dead letter again, as a new report with the same bytes, and forgets the letter.
  *
  * One thread at a time. Blocks as long as the storage does.
  *
- * @param ticket the name of the new report, or 0 if there was no dead letter; may be NULL.
+ * @param ticket  which; 0: the first of all.
+ * @param unix_ms as with edge_report_courier_submit.
+ * @param again   the name of the new report, or 0 if there was no such letter; may be NULL.
+ * @return what edge_report_courier_submit can give; unless it is EDGE_REPORT_OK the letter stays.
  */
 edge_report_result edge_report_courier_resubmit_dead_letter(struct edge_report_courier *courier,
+                                                            uint64_t ticket,
                                                             uint64_t now_ms,
-                                                            uint64_t *ticket,
+                                                            int64_t unix_ms,
+                                                            uint64_t *again,
                                                             struct edge_report_error *error);
 
 /**
- * Forgets the dead letters up to and with the one of this ticket.
+ * Forgets the dead letter of this ticket, if it is there.
+ *
+ * One thread at a time. Blocks as long as the storage does.
+ */
+edge_report_result edge_report_courier_forget_dead_letter(struct edge_report_courier *courier,
+                                                          uint64_t ticket,
+                                                          struct edge_report_error *error);
+
+/**
+ * Forgets the dead letter of this ticket, and all that died before it; nothing if it is not there.
  *
  * One thread at a time. Blocks as long as the storage does.
  */
 edge_report_result edge_report_courier_forget_dead_letters(struct edge_report_courier *courier,
-                                                           uint64_t ticket,
+                                                           uint64_t up_to,
                                                            struct edge_report_error *error);
 
 #if defined(EDGE_REPORT_FULL)
 /**
  * Makes a courier whose reports wait in a directory: they survive a restart, a kill and a power cut. The directory is made if its
- * parent is there; it is for its owner alone, and one process at a time has it open.
+ * parent is there; it is for its owner alone, and one process at a time has it open. One that others may use, that belongs to another
+ * user or is a symbolic link is refused; a process forked from the one that opened it gets errors, and does no harm.
  *
  * Borrows all arguments for the call. Any thread. Blocks as long as the file system does.
  *
@@ -1581,8 +1786,8 @@ edge_report_result edge_report_courier_forget_dead_letters(struct edge_report_co
  * @param now_ms  the monotonic clock: `edge_report_monotonic_ms()`.
  * @param entropy a random number: `edge_report_random()`.
  * @param courier gives the handle; free it with edge_report_courier_free.
- * @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_STORAGE with the system's error number;
- *         EDGE_REPORT_E_NEWER_FORMAT; EDGE_REPORT_E_SPOOL_LIMITS. What is stored stays as it is.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_SPOOL_FOLDER; EDGE_REPORT_E_STORAGE with the system's error number;
+ *         EDGE_REPORT_E_OTHER_FORMAT; EDGE_REPORT_E_TOO_MANY_SEGMENTS; EDGE_REPORT_E_SPOOL_LIMITS. What is stored stays as it is.
  */
 edge_report_result edge_report_courier_new_spool(struct edge_report_str dir,
                                                  const struct edge_report_spool_limits *limits,
@@ -1679,8 +1884,8 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
  *
  * @param lock  NULL: no other thread uses the courier.
  * @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
- * @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status. EDGE_REPORT_E_STORAGE and the like:
- *         the courier's storage failed; what is stored stays.
+ * @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
+ *         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
  */
 edge_report_result edge_report_client_deliver(struct edge_report_client *client,
                                               struct edge_report_courier *courier,

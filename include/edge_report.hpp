@@ -192,14 +192,14 @@ class courier {
     });
   }
 #endif
-  outcome<std::uint64_t> submit(const edge_report_report &report, std::uint64_t now_ms) {
+  outcome<std::uint64_t> submit(const edge_report_report &report, std::uint64_t now_ms, std::int64_t unix_ms = 0) {
     return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
-      return edge_report_courier_submit(get(), &report, now_ms, &ticket, error);
+      return edge_report_courier_submit(get(), &report, now_ms, unix_ms, &ticket, error);
     });
   }
-  outcome<std::uint64_t> submit_encoded(std::string_view body, std::uint64_t now_ms) {
+  outcome<std::uint64_t> submit_encoded(std::string_view body, std::uint64_t now_ms, std::int64_t unix_ms = 0) {
     return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
-      return edge_report_courier_submit_encoded(get(), body.data(), body.size(), now_ms, &ticket, error);
+      return edge_report_courier_submit_encoded(get(), body.data(), body.size(), now_ms, unix_ms, &ticket, error);
     });
   }
   outcome<edge_report_step> next(std::uint64_t now_ms) {
@@ -207,16 +207,29 @@ class courier {
       return edge_report_courier_next(get(), now_ms, &step, error);
     });
   }
-  /// `reply` counts only with EDGE_REPORT_OK.
+  /// `reply` counts only with EDGE_REPORT_OK, `failure` only with others.
   outcome<edge_report_verdict> settle(std::uint64_t ticket, edge_report_result result, const edge_report_reply *reply,
-                                      std::uint64_t now_ms, std::uint64_t entropy) {
+                                      std::uint64_t now_ms, std::uint64_t entropy,
+                                      const edge_report_error *failure = nullptr) {
     return detail::run(edge_report_verdict{}, [&](edge_report_verdict &verdict, edge_report_error *error) {
-      return edge_report_courier_settle(get(), ticket, result, reply, now_ms, entropy, &verdict, error);
+      return edge_report_courier_settle(get(), ticket, result, reply, failure, now_ms, entropy, &verdict, error);
+    });
+  }
+  /// A dead letter that no verdict told of: its ticket, which is 0 if there is none, and why.
+  outcome<std::pair<std::uint64_t, edge_report_reason>> take_buried() {
+    return detail::run(std::pair<std::uint64_t, edge_report_reason>(), [&](auto &buried, edge_report_error *error) {
+      return edge_report_courier_take_buried(get(), &buried.first, &buried.second, error);
     });
   }
   outcome<edge_report_courier_state> status() const {
     return detail::run(edge_report_courier_state{}, [&](edge_report_courier_state &state, edge_report_error *error) {
       return edge_report_courier_status(get(), &state, error);
+    });
+  }
+  /// When the oldest report that waits was submitted, or 0.
+  outcome<std::int64_t> oldest() {
+    return detail::run(std::int64_t(), [&](std::int64_t &unix_ms, edge_report_error *error) {
+      return edge_report_courier_oldest(get(), &unix_ms, error);
     });
   }
   outcome<done> wake(std::uint64_t now_ms) {
@@ -230,14 +243,25 @@ class courier {
       return edge_report_courier_dead_letter(get(), after, &letter, error);
     });
   }
-  outcome<std::uint64_t> resubmit_dead_letter(std::uint64_t now_ms) {
-    return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
-      return edge_report_courier_resubmit_dead_letter(get(), now_ms, &ticket, error);
+  outcome<edge_report_letter> find_dead_letter(std::uint64_t ticket) {
+    return detail::run(edge_report_letter{}, [&](edge_report_letter &letter, edge_report_error *error) {
+      return edge_report_courier_find_dead_letter(get(), ticket, &letter, error);
     });
   }
-  outcome<done> forget_dead_letters(std::uint64_t ticket) {
+  /// The first of all for the ticket 0.
+  outcome<std::uint64_t> resubmit_dead_letter(std::uint64_t ticket, std::uint64_t now_ms, std::int64_t unix_ms = 0) {
+    return detail::run(std::uint64_t(), [&](std::uint64_t &again, edge_report_error *error) {
+      return edge_report_courier_resubmit_dead_letter(get(), ticket, now_ms, unix_ms, &again, error);
+    });
+  }
+  outcome<done> forget_dead_letter(std::uint64_t ticket) {
     return detail::run(done(), [&](done &, edge_report_error *error) {
-      return edge_report_courier_forget_dead_letters(get(), ticket, error);
+      return edge_report_courier_forget_dead_letter(get(), ticket, error);
+    });
+  }
+  outcome<done> forget_dead_letters(std::uint64_t up_to) {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_courier_forget_dead_letters(get(), up_to, error);
     });
   }
   /// The handle, which stays owned here.

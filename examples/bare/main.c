@@ -71,9 +71,17 @@ static int deliver(edge_report_courier *courier) {
     edge_report_result result = transport(attempt++, &reply);
     measure();
     /* The random number spreads the attempts of many nodes; a board has a generator for it. */
-    if (edge_report_courier_settle(courier, step.ticket, result, &reply, clock_ms, 42, &verdict, &error)) return failed("settle", &error);
+    if (edge_report_courier_settle(courier, step.ticket, result, &reply, NULL, clock_ms, 42, &verdict, &error))
+      return failed("settle", &error);
     measure();
     board_print(verdicts[verdict.kind]);
+    /* Why: what failed or the error_code of the response, and its words. */
+    if (verdict.kind != EDGE_REPORT_VERDICT_DELIVERED) {
+      board_print(" ");
+      board_print(verdict.reason.code ? edge_report_result_text(verdict.reason.code) : verdict.reason.error_code);
+      board_print(" ");
+      board_print(verdict.reason.text);
+    }
     board_print("\n");
   }
 }
@@ -110,7 +118,7 @@ int main(void) {
   edge_report_courier *courier;
   if (edge_report_courier_new_ram(memory, sizeof memory, &config, clock_ms, 7, &courier, &error)) return failed("courier", &error);
   measure();
-  if (edge_report_courier_submit(courier, &report, clock_ms, NULL, &error)) return failed("submit", &error);
+  if (edge_report_courier_submit(courier, &report, clock_ms, start_ms + (int64_t)clock_ms, NULL, &error)) return failed("submit", &error);
   measure();
   if (deliver(courier)) return 1;
 

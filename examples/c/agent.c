@@ -48,7 +48,7 @@ int main(int count, char **arguments) {
         .job_id = 99270, .status = edge_report_str_of(states[i]), .create_time = edge_report_unix_ms()};
     edge_report_report report = {.jobs = &job, .jobs_len = 1, .message_id = edge_report_str_of(id)};
     /* On stable storage when this returns. */
-    if (edge_report_courier_submit(courier, &report, edge_report_monotonic_ms(), NULL, &error) != EDGE_REPORT_OK)
+    if (edge_report_courier_submit(courier, &report, edge_report_monotonic_ms(), edge_report_unix_ms(), NULL, &error) != EDGE_REPORT_OK)
       failed("submit", &error);
   }
 
@@ -58,6 +58,9 @@ int main(int count, char **arguments) {
   edge_report_courier_state state;
   edge_report_courier_status(courier, &state, NULL);
   printf("delivered %" PRIu64 ", refused %" PRIu64 ", waiting %" PRIu64 "\n", state.delivered, state.refused, state.waiting);
+  if (state.failure_ticket != 0)
+    fprintf(stderr, "last failure: %s %" PRIu32 " %s %s\n", edge_report_result_text(state.failure.code), state.failure.status,
+            state.failure.error_code, state.failure.text);
 
   edge_report_courier_free(courier);
   edge_report_client_free(client);

@@ -1,5 +1,4 @@
-/* A courier driven over an HTTP stack of your own, here libcurl: the library says what to send and what the answer means.
- * Usage: own_transport URL PROJECT-ID AK SK */
+/* A courier driven over an HTTP stack of your own, here libcurl. Usage: own_transport URL PROJECT-ID AK SK */
 #include <curl/curl.h>
 #include <edge_report.h>
 #include <stdio.h>
@@ -19,8 +18,8 @@ static edge_report_str header(CURL *curl, const char *name) {
   return edge_report_str_of(curl_easy_header(curl, name, 0, CURLH_HEADER, -1, &found) ? NULL : found->value);
 }
 
-/* Sends a report once. EDGE_REPORT_OK: an answer came. Else why there is none. */
-static edge_report_result send_once(CURL *curl, const edge_report_http_request *request, edge_report_reply *reply) {
+/* Sends a report once. EDGE_REPORT_OK: an answer came. Else why there is none, in `why` in curl's words. */
+static edge_report_result send_once(CURL *curl, const edge_report_http_request *request, edge_report_reply *reply, char *why) {
   struct curl_slist *headers = NULL;
   for (size_t i = 0; i < request->headers_len; i++) {
     char line[1024];
@@ -32,6 +31,7 @@ static edge_report_result send_once(CURL *curl, const edge_report_http_request *
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
   CURLcode done = curl_easy_perform(curl);
   curl_slist_free_all(headers);
+  snprintf(why, EDGE_REPORT_DETAIL_SIZE, "%s", curl_easy_strerror(done));
   if (done == CURLE_COULDNT_CONNECT || done == CURLE_COULDNT_RESOLVE_HOST) return EDGE_REPORT_E_NOT_SENT;
   if (done == CURLE_SSL_CONNECT_ERROR || done == CURLE_PEER_FAILED_VERIFICATION) return EDGE_REPORT_E_TLS;
   if (done != CURLE_OK) return EDGE_REPORT_E_MAY_HAVE_ARRIVED;
@@ -52,10 +52,9 @@ int main(int count, char **arguments) {
   edge_report_courier_config_init(&config);
   config.start_spread_ms = 0; /* one node alone need not spread its start */
   edge_report_courier *courier;
-  size_t len;
-  if (edge_report_url(base, project, url, sizeof url - 1, &len, NULL) ||
+  if (edge_report_url(base, project, url, sizeof url - 1, &(size_t){0}, NULL) ||
       edge_report_courier_new_ram(memory, sizeof memory, &config, 0, edge_report_random(), &courier, NULL) ||
-      edge_report_courier_submit(courier, &report, 0, NULL, NULL))
+      edge_report_courier_submit(courier, &report, 0, edge_report_unix_ms(), NULL, NULL))
     return 1;
   CURL *curl = curl_easy_init();
   curl_easy_setopt(curl, CURLOPT_URL, url);
@@ -66,14 +65,15 @@ int main(int count, char **arguments) {
     if (step.kind == EDGE_REPORT_STEP_WAIT && nanosleep(&pause, NULL) == 0) continue;
     edge_report_http_request request;
     edge_report_reply reply;
+    edge_report_error failure = {0};
     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, step.body.ptr);
     curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)step.body.len);
     edge_report_result result = edge_report_request(base, project, &keys, step.body.ptr, step.body.len,
-        edge_report_unix_ms() + step.clock_offset_ms, scratch, sizeof scratch, &request, NULL);
-    if (result == EDGE_REPORT_OK) result = send_once(curl, &request, &reply);
-    edge_report_courier_settle(courier, step.ticket, result, &reply, edge_report_monotonic_ms(), edge_report_random(),
-                               NULL, NULL);
-    puts(result == EDGE_REPORT_OK ? edge_report_outcome_name(reply.outcome) : edge_report_result_text(result));
+        edge_report_unix_ms() + step.clock_offset_ms, scratch, sizeof scratch, &request, &failure);
+    if (result == EDGE_REPORT_OK) result = send_once(curl, &request, &reply, failure.detail);
+    edge_report_courier_settle(courier, step.ticket, result, &reply, &failure, edge_report_monotonic_ms(),
+                               edge_report_random(), NULL, NULL);
+    puts(result == EDGE_REPORT_OK ? edge_report_outcome_name(reply.outcome) : failure.detail);
   }
   curl_easy_cleanup(curl);
   edge_report_courier_free(courier);

@@ -1,7 +1,11 @@
 /* The courier over memory, over callbacks, and over a spool. Also built for the bare library. */
 #include "device.h"
 
+#include <limits.h>
+
 static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
+/* For couriers over a device. */
+static uint64_t device_memory[(EDGE_REPORT_COURIER_SIZE + 512 + 7) / 8];
 static edge_report_error error;
 
 static edge_report_courier_config config_without_spread(void) {
@@ -19,7 +23,13 @@ static edge_report_result submit(edge_report_courier *courier, int id, const cha
   report.message_id = str(name);
   report_job.status = str(status);
   report_job.job_id = job_id;
-  return edge_report_courier_submit(courier, &report, 0, NULL, &error);
+  return edge_report_courier_submit(courier, &report, 0, id + 1, NULL, &error);
+}
+
+static int is_reason(const edge_report_reason *reason, edge_report_outcome outcome, edge_report_result code, uint32_t status,
+                     const char *error_code, const char *text) {
+  return reason->outcome == outcome && reason->code == code && reason->status == status &&
+         strcmp(reason->error_code, error_code) == 0 && strcmp(reason->text, text) == 0;
 }
 
 /* Settles the next report with a status; its number, or -1 when none is offered. */
@@ -34,9 +44,9 @@ static int settle_next(edge_report_courier *courier, uint32_t status, uint64_t n
   memcpy(body, step.body.ptr, step.body.len < 511 ? step.body.len : 511);
   const char *at = strstr(body, id);
   int number = at ? atoi(at + sizeof id - 1) : -1;
-  const char *answer = status == 200 ? "{\"is_success\":true}" : "{\"error_code\":\"DLI.0001\"}";
+  const char *answer = status == 200 ? "{\"is_success\":true}" : "{\"error_code\":\"DLI.0001\",\"error_msg\":\"no\\u0020such\\u0020job\"}";
   OK(edge_report_read_reply(status, str(NULL), str(NULL), answer, strlen(answer), 0, &reply, NULL));
-  *result = edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, now, 0, verdict, &error);
+  *result = edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 0, verdict, &error);
   return number;
 }
 
@@ -56,27 +66,37 @@ static void dead_letters(edge_report_courier *courier) {
   OK(submit(courier, 2, EDGE_REPORT_STATUS_RUNNING, 2));
   CHECK(settle_next(courier, 400, 0, &verdict, &result) == 1);
   OK(result);
-  CHECK(verdict.kind == EDGE_REPORT_VERDICT_REFUSED && verdict.status == 400 && verdict.code == 0);
+  CHECK(verdict.kind == EDGE_REPORT_VERDICT_REFUSED && is_reason(&verdict.reason, EDGE_REPORT_OUTCOME_REFUSED, 0, 400, "DLI.0001", "no such job"));
   OK(edge_report_courier_status(courier, &state, NULL));
   CHECK(state.refused == 1 && state.waiting == 1 && state.last_ticket == 1);
-  CHECK(state.last.kind == EDGE_REPORT_VERDICT_REFUSED);
+  CHECK(state.last_kind == EDGE_REPORT_VERDICT_REFUSED && state.letters == 1 && state.letters_dropped == 0);
+  CHECK(state.failure_ticket == 1 && memcmp(&state.failure, &verdict.reason, sizeof state.failure) == 0);
   OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
-  CHECK(letter.ticket == 1 && letter.status == 400 && letter.body.len > 50);
+  CHECK(letter.ticket == 1 && letter.body.len > 50);
+  CHECK(is_reason(&letter.reason, EDGE_REPORT_OUTCOME_REFUSED, 0, 400, "DLI.0001", "no such job"));
   OK(edge_report_check(letter.body.ptr, letter.body.len, NULL, 0, NULL, NULL));
   OK(edge_report_courier_dead_letter(courier, 1, &letter, NULL));
   CHECK(letter.ticket == 0);
-  OK(edge_report_courier_resubmit_dead_letter(courier, 0, &ticket, NULL));
+  OK(edge_report_courier_resubmit_dead_letter(courier, 0, 0, 9, &ticket, NULL));
   CHECK(ticket == 3);
   OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
   CHECK(letter.ticket == 0);
   CHECK(settle_next(courier, 503, 0, &verdict, &result) == 2);
   CHECK(verdict.kind == EDGE_REPORT_VERDICT_AGAIN && verdict.at_ms == 1000);
+  CHECK(is_reason(&verdict.reason, EDGE_REPORT_OUTCOME_TRY_AGAIN, 0, 503, "DLI.0001", "no such job"));
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.has_next_attempt && state.next_attempt_ms == 1000 && state.not_before_ms == 1000 && state.failures == 1);
   CHECK(settle_next(courier, 200, 999, &verdict, &result) == -1);
   OK(edge_report_courier_wake(courier, 999, NULL));
   CHECK(settle_next(courier, 401, 999, &verdict, &result) == 2);
-  CHECK(verdict.kind == EDGE_REPORT_VERDICT_HELD && verdict.status == 401 && verdict.at_ms == 300999);
+  CHECK(verdict.kind == EDGE_REPORT_VERDICT_HELD && verdict.reason.status == 401 && verdict.at_ms == 300999);
   CHECK(settle_next(courier, 200, 300999, &verdict, &result) == 2);
   CHECK(verdict.kind == EDGE_REPORT_VERDICT_DELIVERED);
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.failure_ticket == 0 && state.failure.outcome == 0 && state.failure.text[0] == 0);
+  int64_t oldest;
+  OK(edge_report_courier_oldest(courier, &oldest, NULL));
+  CHECK(oldest == 9);
   CHECK(settle_next(courier, 404, 300999, &verdict, &result) == 1);
   OK(edge_report_courier_forget_dead_letters(courier, 3, NULL));
   OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
@@ -119,7 +139,7 @@ static void in_memory(void) {
 }
 
 /* What was accepted before, while and after a device failed is delivered, in order, also by a courier that opens it anew. */
-static void on_a_failing_device(void) {
+static void on_a_failing_device(int dead_fails, size_t unit, long at_least) {
   edge_report_courier_config config = config_without_spread();
   long calls = 0;
   for (long first = -1; first < calls; first++) {
@@ -127,16 +147,18 @@ static void on_a_failing_device(void) {
       struct device live, dead;
       memset(&live, 0, sizeof live);
       memset(&dead, 0, sizeof dead);
+      live.unit = dead.unit = unit;
+      struct device *sick = dead_fails ? &dead : &live;
       edge_report_storage live_storage = device_storage(&live), dead_storage = device_storage(&dead);
       edge_report_courier *courier;
       edge_report_verdict verdict;
       edge_report_result result;
       int accepted[16], count = 0, settled[32], settled_count = 0;
-      snprintf(about, sizeof about, "call %ld fails, again %d", first, again);
-      OK(edge_report_courier_new_storage(&live_storage, &dead_storage, memory, sizeof memory, &config, 0, 0, &courier, NULL));
-      live.call = 0;
-      live.fail_from = first;
-      live.fail_count = first < 0 ? 0 : 1;
+      snprintf(about, sizeof about, "call %ld of %s fails, unit %d, again %d", first, dead_fails ? "dead" : "live", (int)unit, again);
+      OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, &config, 0, 1, &courier, NULL));
+      sick->call = 0;
+      sick->fail_from = first;
+      sick->fail_count = first < 0 ? 0 : 1;
       for (int i = 0; i < 12; i++) {
         result = submit(courier, i, EDGE_REPORT_STATUS_RUNNING, 7 + i);
         if (result == EDGE_REPORT_OK) accepted[count++] = i;
@@ -146,13 +168,17 @@ static void on_a_failing_device(void) {
           if (id >= 0 && result == EDGE_REPORT_OK) settled[settled_count++] = id;
         }
       }
-      if (first < 0) calls = live.call;
-      live.fail_count = 0;
+      if (first < 0) calls = sick->call;
+      sick->fail_count = 0;
       check_sum(courier);
       if (again) {
-        /* As after a crash: nobody freed it. */
-        memset(memory, 0xa5, sizeof memory);
-        OK(edge_report_courier_new_storage(&live_storage, &dead_storage, memory, sizeof memory, &config, 0, 0, &courier, NULL));
+        /* As after a crash: nothing reaches the device any more. */
+        live.fail_from = dead.fail_from = 0;
+        live.fail_count = dead.fail_count = LONG_MAX;
+        edge_report_courier_free(courier);
+        live.fail_count = dead.fail_count = 0;
+        memset(device_memory, 0xa5, sizeof device_memory);
+        OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, &config, 0, 1, &courier, NULL));
         check_sum(courier);
       }
       for (;;) {
@@ -172,7 +198,322 @@ static void on_a_failing_device(void) {
     }
   }
   about[0] = 0;
-  CHECK(calls > 50);
+  CHECK(calls > at_least);
+}
+
+/* Letters: listed in the order of death, found, submitted again and forgotten, one by one and up to one. */
+static void letters(edge_report_courier *courier) {
+  edge_report_verdict verdict;
+  edge_report_letter letter;
+  edge_report_courier_state state;
+  uint64_t ticket, order[8];
+  int count = 0;
+  for (int i = 1; i <= 5; i++) OK(submit(courier, i, EDGE_REPORT_STATUS_RUNNING, i));
+  /* The third dies first, since the first two were answered by somebody else and are tried later. */
+  uint64_t now = 0;
+  for (int died = 0; died < 5;) {
+    edge_report_step step;
+    OK(edge_report_courier_next(courier, now, &step, NULL));
+    if (step.kind == EDGE_REPORT_STEP_WAIT) {
+      now += step.wait_ms;
+      continue;
+    }
+    if (!CHECK(step.kind == EDGE_REPORT_STEP_SEND)) return;
+    edge_report_reply reply;
+    const char *no = "{\"error_code\":\"DLI.0001\",\"error_msg\":\"no\"}";
+    int is_doubtful = step.ticket <= 2 && died < 3;
+    OK(edge_report_read_reply(is_doubtful ? 500 : 422, str(NULL), str(NULL), no, is_doubtful ? 0 : strlen(no), 0, &reply, NULL));
+    OK(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 0, &verdict, NULL));
+    if (!is_doubtful) order[died++] = step.ticket;
+    if (++count > 200) break;
+  }
+  CHECK(order[0] == 3);
+  uint64_t after = 0;
+  for (int i = 0; i < 5; i++) {
+    OK(edge_report_courier_dead_letter(courier, after, &letter, NULL));
+    CHECK(letter.ticket == order[i] && letter.body.len > 50);
+    CHECK(is_reason(&letter.reason, EDGE_REPORT_OUTCOME_REFUSED, 0, 422, "DLI.0001", "no"));
+    after = letter.ticket;
+  }
+  OK(edge_report_courier_dead_letter(courier, after, &letter, NULL));
+  CHECK(letter.ticket == 0 && !letter.body.ptr && letter.reason.outcome == 0);
+  OK(edge_report_courier_find_dead_letter(courier, 4, &letter, NULL));
+  CHECK(letter.ticket == 4 && letter.reason.status == 422);
+  /* One in the middle goes again; it is not there any more, and another one with its name is not found. */
+  OK(edge_report_courier_resubmit_dead_letter(courier, 4, now, 0, &ticket, NULL));
+  CHECK(ticket == 6);
+  OK(edge_report_courier_find_dead_letter(courier, 4, &letter, NULL));
+  CHECK(letter.ticket == 0);
+  OK(edge_report_courier_resubmit_dead_letter(courier, 4, now, 0, &ticket, NULL));
+  CHECK(ticket == 0);
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.letters == 4 && state.waiting == 1 && state.letters_dropped == 0);
+  OK(edge_report_courier_forget_dead_letter(courier, order[1] == 4 ? order[2] : order[1], NULL));
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.letters == 3);
+  OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
+  CHECK(letter.ticket == order[0]);
+  OK(edge_report_courier_forget_dead_letters(courier, order[3], NULL));
+  OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
+  CHECK(letter.ticket == order[4]);
+  OK(edge_report_courier_dead_letter(courier, letter.ticket, &letter, NULL));
+  CHECK(letter.ticket == 0);
+  OK(edge_report_courier_forget_dead_letters(courier, 4, NULL));
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.letters == 1 && state.letters_dropped == 0);
+  check_sum(courier);
+}
+
+/* What a proxy says refuses nothing, and what was said is told. */
+static void middlebox(edge_report_courier *courier) {
+  static const char page[] = "<html><h1>Not Found</h1></html>";
+  edge_report_courier_state state;
+  edge_report_step step;
+  edge_report_reply reply;
+  edge_report_verdict verdict;
+  uint64_t now = 0, ticket;
+  int requests = 0;
+  for (int i = 0; i < 20; i++) OK(submit(courier, i, EDGE_REPORT_STATUS_RUNNING, i + 1));
+  OK(edge_report_read_reply(404, str(NULL), str(NULL), page, sizeof page - 1, 0, &reply, NULL));
+  CHECK(reply.outcome == EDGE_REPORT_OUTCOME_NOT_UNDERSTOOD);
+  while (now < 24 * 3600 * 1000ull) {
+    OK(edge_report_courier_next(courier, now, &step, NULL));
+    if (step.kind == EDGE_REPORT_STEP_WAIT) {
+      now += step.wait_ms;
+      continue;
+    }
+    if (!CHECK(step.kind == EDGE_REPORT_STEP_SEND)) return;
+    OK(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, UINT64_MAX, &verdict, NULL));
+    CHECK(verdict.kind == EDGE_REPORT_VERDICT_AGAIN);
+    CHECK(is_reason(&verdict.reason, EDGE_REPORT_OUTCOME_NOT_UNDERSTOOD, 0, 404, "", ""));
+    if (!CHECK(requests++ < 1000)) return;
+  }
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.waiting == 20 && state.refused == 0 && state.expired == 0 && state.letters == 0 && state.circuit_open);
+  CHECK(state.failure.status == 404 && state.failure_ticket != 0 && state.has_next_attempt && state.parked > 0);
+  /* The way is free: all is delivered, and nobody was buried. */
+  for (int delivered = 0; delivered < 20;) {
+    OK(edge_report_courier_next(courier, now, &step, NULL));
+    now += step.wait_ms;
+    if (step.kind == EDGE_REPORT_STEP_WAIT) continue;
+    if (!CHECK(step.kind == EDGE_REPORT_STEP_SEND)) return;
+    OK(edge_report_read_reply(200, str(NULL), str(NULL), "{\"is_success\":true}", 19, 0, &reply, NULL));
+    OK(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 0, &verdict, NULL));
+    delivered++;
+  }
+  OK(edge_report_courier_take_buried(courier, &ticket, NULL, NULL));
+  CHECK(ticket == 0);
+  check_sum(courier);
+}
+
+/* A report that only it is answered badly steps aside, and is buried when others were accepted right after it, often enough. */
+static void poison(edge_report_courier *courier) {
+  static const char busy[] = "{\"error_code\":\"APIG.0101\",\"error_msg\":\"backend\\u0020failed\"}";
+  edge_report_courier_state state;
+  edge_report_step step;
+  edge_report_reply reply;
+  edge_report_verdict verdict;
+  edge_report_reason reason;
+  edge_report_letter letter;
+  uint64_t now = 0, ticket = 0;
+  int attempts = 0, healthy = 0, was_parked = 0;
+  OK(submit(courier, 1, EDGE_REPORT_STATUS_RUNNING, 1));
+  for (int round = 0; round < 5000 && ticket == 0; round++) {
+    /* Something else always waits. */
+    OK(edge_report_courier_status(courier, &state, NULL));
+    if (state.waiting == 1) OK(submit(courier, 2 + round, EDGE_REPORT_STATUS_RUNNING, 2));
+    OK(edge_report_courier_next(courier, now, &step, NULL));
+    now += step.wait_ms + 100;
+    if (step.kind == EDGE_REPORT_STEP_WAIT) continue;
+    if (!CHECK(step.kind == EDGE_REPORT_STEP_SEND)) return;
+    int is_poison = step.ticket == 1;
+    const char *text = is_poison ? busy : "{\"is_success\":true}";
+    OK(edge_report_read_reply(is_poison ? 500 : 200, str(NULL), str(NULL), text, strlen(text), 0, &reply, NULL));
+    OK(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 0, &verdict, NULL));
+    attempts += is_poison;
+    healthy += !is_poison;
+    OK(edge_report_courier_status(courier, &state, NULL));
+    was_parked |= state.parked == 1;
+    OK(edge_report_courier_take_buried(courier, &ticket, &reason, NULL));
+  }
+  CHECK(ticket == 1 && attempts >= 3 && healthy >= 3 && was_parked);
+  CHECK(is_reason(&reason, EDGE_REPORT_OUTCOME_TRY_AGAIN, 0, 500, "APIG.0101", "backend failed"));
+  OK(edge_report_courier_find_dead_letter(courier, 1, &letter, NULL));
+  CHECK(letter.ticket == 1 && memcmp(&letter.reason, &reason, sizeof reason) == 0);
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.refused == 1 && state.letters == 1 && state.parked == 0);
+  check_sum(courier);
+}
+
+/* Only the newest of each job is sent. */
+static void latest(edge_report_courier *courier) {
+  edge_report_courier_state state;
+  edge_report_verdict verdict;
+  edge_report_result result;
+  OK(submit(courier, 1, EDGE_REPORT_STATUS_RUNNING, 1));
+  OK(submit(courier, 2, EDGE_REPORT_STATUS_RUNNING, 2));
+  OK(submit(courier, 3, EDGE_REPORT_STATUS_RUNNING, 1));
+  OK(submit(courier, 4, EDGE_REPORT_STATUS_FINISH, 2));
+  OK(submit(courier, 5, EDGE_REPORT_STATUS_RUNNING, 2));
+  CHECK(settle_next(courier, 200, 0, &verdict, &result) == 3);
+  CHECK(settle_next(courier, 200, 0, &verdict, &result) == 4);
+  CHECK(settle_next(courier, 200, 0, &verdict, &result) == 5);
+  CHECK(settle_next(courier, 200, 0, &verdict, &result) == -1);
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.superseded == 2 && state.delivered == 3 && state.waiting == 0);
+  check_sum(courier);
+}
+
+/* With no room for another letter the report stays, unsent, and that is said; with room it is buried. */
+static void hold(edge_report_courier *courier) {
+  edge_report_courier_state state;
+  edge_report_step step;
+  edge_report_reply reply;
+  edge_report_verdict verdict;
+  edge_report_letter letter;
+  uint64_t now = 0;
+  int id = 0;
+  static const char no[] = "{\"error_code\":\"DLI.0001\"}";
+  OK(edge_report_read_reply(400, str(NULL), str(NULL), no, sizeof no - 1, 0, &reply, NULL));
+  do {
+    id++;
+    OK(submit(courier, id, EDGE_REPORT_STATUS_RUNNING, id));
+    for (;;) {
+      OK(edge_report_courier_next(courier, now, &step, NULL));
+      if (step.kind != EDGE_REPORT_STEP_WAIT) break;
+      now += step.wait_ms;
+    }
+    if (!CHECK(step.kind == EDGE_REPORT_STEP_SEND)) return;
+    OK(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 0, &verdict, NULL));
+    CHECK(verdict.kind == EDGE_REPORT_VERDICT_REFUSED);
+    OK(edge_report_courier_status(courier, &state, NULL));
+  } while (state.parked == 0 && id < 200);
+  CHECK(state.parked == 1 && state.waiting == 1 && state.letters == state.refused && state.letters_dropped == 0);
+  CHECK(state.failure.code == EDGE_REPORT_E_LETTERS_FULL && state.failure_ticket == state.submitted);
+  OK(edge_report_courier_next(courier, now, &step, NULL));
+  CHECK(step.kind == EDGE_REPORT_STEP_WAIT);
+  /* Somebody made room. */
+  uint64_t held = state.submitted, letters = state.letters;
+  for (uint64_t i = 0; i < letters; i++) {
+    OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
+    CHECK(letter.ticket != 0);
+    OK(edge_report_courier_forget_dead_letter(courier, letter.ticket, NULL));
+  }
+  OK(edge_report_courier_wake(courier, now, NULL));
+  OK(edge_report_courier_next(courier, now, &step, NULL));
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.parked == 0 && state.waiting == 0 && state.letters == 1 && state.letters_dropped == 0);
+  OK(edge_report_courier_find_dead_letter(courier, held, &letter, NULL));
+  CHECK(letter.ticket == held && letter.reason.status == 400);
+  check_sum(courier);
+}
+
+/* Without a response, the words of the caller's error are kept, as far as they are text. */
+static void words(edge_report_courier *courier) {
+  edge_report_error failure;
+  edge_report_courier_state state;
+  edge_report_step step;
+  edge_report_verdict verdict;
+  OK(submit(courier, 1, EDGE_REPORT_STATUS_RUNNING, 1));
+  OK(edge_report_courier_next(courier, 0, &step, NULL));
+  memset(&failure, 'x', sizeof failure);
+  strcpy(failure.detail, "connect:\nrefused");
+  OK(edge_report_courier_settle(courier, 1, EDGE_REPORT_E_NOT_SENT, NULL, &failure, 0, 0, &verdict, NULL));
+  CHECK(verdict.kind == EDGE_REPORT_VERDICT_AGAIN && verdict.at_ms == 1000);
+  CHECK(is_reason(&verdict.reason, 0, EDGE_REPORT_E_NOT_SENT, 0, "", "connect: refused"));
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.failure_ticket == 1 && memcmp(&state.failure, &verdict.reason, sizeof verdict.reason) == 0);
+  OK(edge_report_courier_next(courier, 1000, &step, NULL));
+  strcpy(failure.detail, "no \xff text");
+  OK(edge_report_courier_settle(courier, 1, EDGE_REPORT_E_TLS, NULL, &failure, 1000, 0, &verdict, NULL));
+  CHECK(verdict.kind == EDGE_REPORT_VERDICT_HELD && is_reason(&verdict.reason, 0, EDGE_REPORT_E_TLS, 0, "", "no "));
+  OK(edge_report_courier_next(courier, verdict.at_ms, &step, NULL));
+  /* Never ended, and longer than what is kept. */
+  memset(&failure, 'y', sizeof failure);
+  OK(edge_report_courier_settle(courier, 1, EDGE_REPORT_E_MAY_HAVE_ARRIVED, NULL, &failure, verdict.at_ms, 0, &verdict, NULL));
+  size_t kept = strlen(verdict.reason.text);
+  CHECK(kept >= 40 && kept < EDGE_REPORT_REASON_TEXT_SIZE && verdict.reason.text[0] == 'y');
+  /* A text of a response is cut on a character, and what comes behind the cut is not put there. */
+  static const char wide[] = "{\"error_code\":\"DLI.\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9a\\u00e9b\"}";
+  edge_report_reply reply;
+  OK(edge_report_courier_next(courier, verdict.at_ms, &step, NULL));
+  CHECK(step.kind == EDGE_REPORT_STEP_SEND);
+  OK(edge_report_read_reply(503, str(NULL), str(NULL), wide, sizeof wide - 1, 0, &reply, NULL));
+  OK(edge_report_courier_settle(courier, 1, EDGE_REPORT_OK, &reply, NULL, verdict.at_ms, 0, &verdict, NULL));
+  if (!CHECK(strlen(verdict.reason.error_code) == 24)) fprintf(stderr, "  %s\n", verdict.reason.error_code);
+  OK(edge_report_courier_next(courier, verdict.at_ms, &step, NULL));
+  static const char cut[] = "{\"error_code\":\"DLI.4567890123456789012\\u20acab\"}";
+  OK(edge_report_read_reply(503, str(NULL), str(NULL), cut, sizeof cut - 1, 0, &reply, NULL));
+  OK(edge_report_courier_settle(courier, 1, EDGE_REPORT_OK, &reply, NULL, verdict.at_ms, 0, &verdict, NULL));
+  CHECK(strcmp(verdict.reason.error_code, "DLI.4567890123456789012") == 0);
+}
+
+/* Each of these in memory, and over a device of each write unit. */
+static void everywhere(void (*test)(edge_report_courier *), const edge_report_courier_config *config, int segments) {
+  static uint64_t large[(EDGE_REPORT_COURIER_RAM(512) + 16384) / 8];
+  edge_report_courier *courier;
+  snprintf(about, sizeof about, "in memory");
+  OK(edge_report_courier_new_ram(large, sizeof large, config, 0, 0, &courier, NULL));
+  test(courier);
+  edge_report_courier_free(courier);
+  for (size_t unit = 8; unit <= 32; unit *= 2) {
+    struct device live, dead;
+    memset(&live, 0, sizeof live);
+    memset(&dead, 0, sizeof dead);
+    live.unit = dead.unit = unit;
+    edge_report_storage live_storage = device_storage(&live), dead_storage = device_storage(&dead);
+    dead_storage.max_bytes = (size_t)segments * SEGMENT;
+    snprintf(about, sizeof about, "over a device, unit %d", (int)unit);
+    OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, config, 0, 1, &courier, NULL));
+    test(courier);
+    edge_report_courier_free(courier);
+    device_clear(&live);
+    device_clear(&dead);
+  }
+  about[0] = 0;
+}
+
+static void rules(void) {
+  edge_report_courier_config config = config_without_spread();
+  everywhere(letters, &config, 15);
+  everywhere(middlebox, &config, 15);
+  everywhere(poison, &config, 15);
+  everywhere(words, &config, 15);
+  config.refuse_after = 3;
+  everywhere(poison, &config, 15);
+  config.backlog = EDGE_REPORT_BACKLOG_LATEST_PER_JOB;
+  everywhere(latest, &config, 15);
+  config.backlog = EDGE_REPORT_BACKLOG_KEEP_ALL;
+  config.when_letters_full = EDGE_REPORT_LETTERS_HOLD;
+  everywhere(hold, &config, 2);
+}
+
+/* The least room there may be: newer reports take the place of older ones, and none is lost that nothing supersedes. */
+static void in_two_segments(void) {
+  edge_report_courier_config config = config_without_spread();
+  edge_report_courier *courier;
+  edge_report_courier_state state;
+  edge_report_verdict verdict;
+  edge_report_result result;
+  struct device live, dead;
+  memset(&live, 0, sizeof live);
+  memset(&dead, 0, sizeof dead);
+  edge_report_storage live_storage = device_storage(&live), dead_storage = device_storage(&dead);
+  live_storage.max_bytes = 2 * SEGMENT;
+  OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, &config, 0, 1, &courier, NULL));
+  int last = 0;
+  for (int i = 1; i <= 100; i++)
+    if (submit(courier, i, EDGE_REPORT_STATUS_RUNNING, 7) == EDGE_REPORT_OK) last = i;
+  CHECK(last == 100);
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.superseded > 50 && state.waiting > 0);
+  int got = -1, next;
+  while ((next = settle_next(courier, 200, 0, &verdict, &result)) >= 0) got = next;
+  CHECK(got == 100);
+  check_sum(courier);
+  edge_report_courier_free(courier);
+  device_clear(&live);
+  device_clear(&dead);
 }
 
 #ifndef EDGE_REPORT_BARE
@@ -198,7 +539,11 @@ static void on_a_spool(const char *dir) {
 
 int main(int count, char **arguments) {
   in_memory();
-  on_a_failing_device();
+  on_a_failing_device(0, 8, 50);
+  on_a_failing_device(0, 32, 50);
+  on_a_failing_device(1, 16, 4);
+  rules();
+  in_two_segments();
 #ifndef EDGE_REPORT_BARE
   if (count != 2) return 2;
   on_a_spool(arguments[1]);

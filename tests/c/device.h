@@ -14,6 +14,8 @@ struct device {
   } segments[SEGMENTS];
   /* Which calls fail, counted from 0. */
   long call, fail_from, fail_count;
+  /* Writes are multiples of so many bytes. 0: 8. */
+  size_t unit;
 };
 
 static inline int32_t device_call(struct device *device) {
@@ -62,7 +64,8 @@ static inline int32_t device_write(void *user, uint32_t id, size_t offset, const
   struct device *device = (struct device *)user;
   if (device_call(device)) return EIO_OF_DEVICE;
   uint8_t *to = device_find(device, id, offset, len);
-  CHECK(offset % 8 == 0 && len % 8 == 0);
+  size_t unit = device->unit ? device->unit : 8;
+  CHECK(offset % unit == 0 && len % unit == 0);
   for (size_t i = 0; i < len; i++) {
     /* As flash has it: no byte is written twice. */
     CHECK(to[i] == 0xff);
@@ -99,6 +102,8 @@ static inline edge_report_storage device_storage(struct device *device) {
   storage.user = device;
   storage.segment_bytes = SEGMENT;
   storage.max_bytes = (SEGMENTS - 1) * SEGMENT;
+  storage.write_unit = (uint32_t)device->unit;
+  storage.blank = 0xff;
   storage.list = device_list;
   storage.create = device_create;
   storage.read = device_read;

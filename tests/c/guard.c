@@ -21,10 +21,10 @@ int main(void) {
   OK(edge_report_courier_config_init(&config));
   config.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
-  OK(edge_report_courier_submit(courier, &report, 0, NULL, NULL));
+  OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
   GIVES(EDGE_REPORT_E_INTERNAL, edge_report_test_poison(courier, &error));
   CHECK(strcmp(error.detail, "a test of the poison") == 0);
-  GIVES(EDGE_REPORT_E_POISONED, edge_report_courier_submit(courier, &report, 0, NULL, &error));
+  GIVES(EDGE_REPORT_E_POISONED, edge_report_courier_submit(courier, &report, 0, 0, NULL, &error));
   CHECK(strcmp(error.path, "courier") == 0);
   GIVES(EDGE_REPORT_E_POISONED, edge_report_courier_next(courier, 0, &step, NULL));
   GIVES(EDGE_REPORT_E_POISONED, edge_report_courier_status(courier, &state, NULL));
@@ -33,7 +33,7 @@ int main(void) {
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_next(courier, 0, &step, NULL));
   /* Made anew, it serves again. */
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
-  OK(edge_report_courier_submit(courier, &report, 0, NULL, NULL));
+  OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
   edge_report_courier_free(courier);
   return done("guard", 20);
 }

@@ -4,7 +4,7 @@
 static char buffer[512];
 static size_t len;
 static edge_report_error error;
-static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
+static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + EDGE_REPORT_COURIER_SIZE + 7) / 8];
 
 /* The last call failed with this path. */
 #define AT(wanted_path) CHECK(strcmp(error.path, wanted_path) == 0)
@@ -68,7 +68,7 @@ static void texts(void) {
       AT(members[m].path);
       CHECK(error.offset == broken[b].offset && error.code == broken[b].result);
       GIVES(broken[b].result, edge_report_encoded_len(&report, &len, NULL));
-      GIVES(broken[b].result, edge_report_courier_submit(courier, &report, 0, NULL, NULL));
+      GIVES(broken[b].result, edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
     }
     *members[m].text = before;
     OK(encode(&report));
@@ -358,55 +358,97 @@ static void couriers(void) {
       size += error.needed > size + 400 ? 397 : 1;
     }
     CHECK(size == error.needed);
-    OK(edge_report_courier_submit(courier, &report, 0, &ticket, NULL));
+    OK(edge_report_courier_submit(courier, &report, 0, 0, &ticket, NULL));
     edge_report_courier_free(courier);
+  }
+  struct {
+    uint32_t *value;
+    uint32_t wrong;
+    const char *path;
+  } values[] = {
+      {&config.refuse_after, 0, "config.refuse_after"},
+      {&config.backlog, 2, "config.backlog"},
+      {&config.backlog, UINT32_MAX, "config.backlog"},
+      {&config.when_letters_full, 2, "config.when_letters_full"},
+  };
+  for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+    uint32_t before = *values[i].value;
+    *values[i].value = values[i].wrong;
+    GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, &error));
+    AT(values[i].path);
+    *values[i].value = before;
   }
   config.report_bytes = SIZE_MAX;
   GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
 
   courier = courier_in(memory, sizeof memory);
-  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit(NULL, &report, 0, NULL, NULL));
-  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit(courier, NULL, 0, NULL, NULL));
-  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit_encoded(courier, NULL, 5, 0, NULL, NULL));
-  GIVES(EDGE_REPORT_E_JSON_UNEXPECTED_END, edge_report_courier_submit_encoded(courier, "{", 1, 0, NULL, &error));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit(NULL, &report, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit(courier, NULL, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_submit_encoded(courier, NULL, 5, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_JSON_UNEXPECTED_END, edge_report_courier_submit_encoded(courier, "{", 1, 0, 0, NULL, &error));
   CHECK(error.offset == 1);
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_next(courier, 0, NULL, NULL));
   GIVES(EDGE_REPORT_E_STALE_TICKET,
-        edge_report_courier_settle(courier, 1, EDGE_REPORT_E_NOT_SENT, NULL, 0, 0, NULL, &error));
+        edge_report_courier_settle(courier, 1, EDGE_REPORT_E_NOT_SENT, NULL, NULL, 0, 0, NULL, &error));
   AT("ticket");
   char big[600];
   memset(big, 'm', sizeof big);
   report_job.metrics = view(big, sizeof big);
-  GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, edge_report_courier_submit(courier, &report, 0, NULL, &error));
+  GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, edge_report_courier_submit(courier, &report, 0, 0, NULL, &error));
   CHECK(error.needed > 600);
   report_job.metrics = str(NULL);
-  OK(edge_report_courier_submit(courier, &report, 0, &ticket, NULL));
+  OK(edge_report_courier_submit(courier, &report, 0, 0, &ticket, NULL));
   OK(edge_report_courier_next(courier, 0, &step, NULL));
   GIVES(EDGE_REPORT_E_STALE_TICKET,
-        edge_report_courier_settle(courier, ticket + 1, EDGE_REPORT_E_NOT_SENT, NULL, 0, 0, NULL, NULL));
-  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, NULL, 0, 0, NULL, &error));
+        edge_report_courier_settle(courier, ticket + 1, EDGE_REPORT_E_NOT_SENT, NULL, NULL, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, NULL, NULL, 0, 0, NULL, &error));
   AT("reply");
   edge_report_result unknown[] = {-1, 10, 9999, INT32_MIN, INT32_MAX};
   for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++)
-    GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, unknown[i], NULL, 0, 0, NULL, NULL));
+    GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, unknown[i], NULL, NULL, 0, 0, NULL, NULL));
   uint32_t outcomes[] = {0, 7, 256, UINT32_MAX};
   for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++) {
     reply.outcome = outcomes[i];
-    GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, 0, 0, NULL, &error));
+    GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, NULL, 0, 0, NULL, &error));
     AT("outcome");
     CHECK(strcmp(edge_report_outcome_name(outcomes[i]), "unknown") == 0);
   }
   reply.outcome = EDGE_REPORT_OUTCOME_ACCEPTED;
   reply.status = 65536;
-  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, NULL, 0, 0, NULL, NULL));
   reply.status = 200;
-  OK(edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, 0, 0, NULL, NULL));
-  GIVES(EDGE_REPORT_E_STALE_TICKET, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, 0, 0, NULL, NULL));
+  reply.error_code = view(NULL, 1);
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, NULL, 0, 0, NULL, &error));
+  AT("error_code");
+  reply.error_code = str(NULL);
+  reply.message = str("\xff");
+  GIVES(EDGE_REPORT_E_JSON_NOT_UTF8, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, NULL, 0, 0, NULL, &error));
+  AT("message");
+  reply.message = str(NULL);
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE,
+        edge_report_courier_settle(courier, ticket, EDGE_REPORT_E_NOT_SENT, NULL,
+                                   (const edge_report_error *)(const void *)((const char *)memory + 1), 0, 0, NULL, &error));
+  AT("failure");
+  OK(edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, NULL, 0, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_STALE_TICKET, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, &reply, NULL, 0, 0, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_status(courier, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_dead_letter(courier, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_find_dead_letter(courier, 1, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_take_buried(courier, NULL, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_oldest(courier, NULL, NULL));
+  int64_t oldest = 1;
+  OK(edge_report_courier_oldest(courier, &oldest, NULL));
+  CHECK(oldest == 0);
+  ticket = 1;
+  OK(edge_report_courier_take_buried(courier, &ticket, NULL, NULL));
+  CHECK(ticket == 0);
+  letter.ticket = 1;
+  OK(edge_report_courier_find_dead_letter(courier, UINT64_MAX, &letter, NULL));
+  CHECK(letter.ticket == 0);
+  OK(edge_report_courier_forget_dead_letter(courier, 7, NULL));
   OK(edge_report_courier_dead_letter(courier, 0, &letter, NULL));
   CHECK(letter.ticket == 0 && !letter.body.ptr);
-  OK(edge_report_courier_resubmit_dead_letter(courier, 0, &ticket, NULL));
+  OK(edge_report_courier_resubmit_dead_letter(courier, 0, 0, 0, &ticket, NULL));
   CHECK(ticket == 0);
   OK(edge_report_courier_forget_dead_letters(courier, UINT64_MAX, NULL));
   OK(edge_report_courier_wake(courier, UINT64_MAX, NULL));
@@ -415,11 +457,15 @@ static void couriers(void) {
   edge_report_courier_free(NULL);
   edge_report_courier_free(courier);
   edge_report_courier_free(courier);
-  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_submit(courier, &report, 0, NULL, &error));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_submit(courier, &report, 0, 0, NULL, &error));
   AT("courier");
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_next(courier, 0, &step, NULL));
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_status(courier, &state, NULL));
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_wake(courier, 0, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_take_buried(courier, &ticket, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_oldest(courier, &oldest, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_find_dead_letter(courier, 1, &letter, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_forget_dead_letter(courier, 1, NULL));
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_flush(courier, NULL));
   GIVES(EDGE_REPORT_E_OUT_OF_RANGE,
         edge_report_courier_flush((edge_report_courier *)(void *)((char *)memory + 1), NULL));
@@ -448,15 +494,28 @@ static int32_t never_write(void *user, uint32_t id, size_t offset, const uint8_t
   return 0;
 }
 
-static void storages(void) {
-  edge_report_storage good = {sizeof good, NULL,       512,         4096,     never_each,
-                              never_create, never_read, never_write, never_id, never_id};
-  edge_report_courier *courier;
-  OK(edge_report_courier_new_storage(&good, &good, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
-  edge_report_courier_free(courier);
-  for (int broken = 0; broken < 12; broken++) {
-    edge_report_storage bad = good;
-    edge_report_result wanted = EDGE_REPORT_E_NULL_POINTER;
+/* Each member that cannot be used is named, with its table. */
+static void storage_members(const edge_report_storage *good) {
+  struct {
+    const char *member;
+    edge_report_result result;
+  } cases[] = {
+      {"list", EDGE_REPORT_E_NULL_POINTER},          {"create", EDGE_REPORT_E_NULL_POINTER},
+      {"read", EDGE_REPORT_E_NULL_POINTER},          {"write", EDGE_REPORT_E_NULL_POINTER},
+      {"sync", EDGE_REPORT_E_NULL_POINTER},          {"discard", EDGE_REPORT_E_NULL_POINTER},
+      {"segment_bytes", EDGE_REPORT_E_OUT_OF_RANGE}, {"segment_bytes", EDGE_REPORT_E_OUT_OF_RANGE},
+      {"segment_bytes", EDGE_REPORT_E_OUT_OF_RANGE}, {"segment_bytes", EDGE_REPORT_E_OUT_OF_RANGE},
+      {"length_unit", EDGE_REPORT_E_OUT_OF_RANGE},   {"segment_bytes", EDGE_REPORT_E_OUT_OF_RANGE},
+      {"length_unit", EDGE_REPORT_E_OUT_OF_RANGE},   {"max_bytes", EDGE_REPORT_E_OUT_OF_RANGE},
+      {"max_bytes", EDGE_REPORT_E_OUT_OF_RANGE},     {"longest_segment", EDGE_REPORT_E_OUT_OF_RANGE},
+      {"write_unit", EDGE_REPORT_E_OUT_OF_RANGE},    {"write_unit", EDGE_REPORT_E_OUT_OF_RANGE},
+      {"write_unit", EDGE_REPORT_E_OUT_OF_RANGE},    {"blank", EDGE_REPORT_E_OUT_OF_RANGE},
+      {"blank", EDGE_REPORT_E_OUT_OF_RANGE},         {NULL, EDGE_REPORT_E_STRUCT_SIZE},
+      {NULL, EDGE_REPORT_E_STRUCT_SIZE},
+  };
+  for (size_t broken = 0; broken < sizeof cases / sizeof cases[0]; broken++) {
+    edge_report_storage bad = *good;
+    edge_report_courier *courier = NULL;
     switch (broken) {
       case 0: bad.list = NULL; break;
       case 1: bad.create = NULL; break;
@@ -465,17 +524,64 @@ static void storages(void) {
       case 4: bad.sync = NULL; break;
       case 5: bad.discard = NULL; break;
       case 6: bad.segment_bytes = 0; break;
-      case 7: bad.segment_bytes = 511; break;
-      case 8: bad.segment_bytes = 272; break;
-      case 9: bad.max_bytes = SIZE_MAX; break;
-      case 10: bad.struct_size = 0; break;
+      case 7: bad.segment_bytes = 272; break;
+      case 8: bad.max_bytes = SIZE_MAX; break;
+      case 9: bad.segment_bytes = 520, bad.length_unit = 512; break;
+      case 10: bad.segment_bytes = 511; break;
+      case 11: bad.length_unit = 1024; break;
+      case 12: bad.length_unit = 12; break;
+      case 13: bad.max_bytes = 1023; break;
+      case 14: bad.max_bytes = 0; break;
+      case 15: bad.longest_segment = 504; break;
+      case 16: bad.write_unit = 4; break;
+      case 17: bad.write_unit = 64; break;
+      case 18: bad.write_unit = UINT32_MAX; break;
+      case 19: bad.blank = 1; break;
+      case 20: bad.blank = 0xff00ff; break;
+      case 21: bad.struct_size = 0; break;
       default: bad.struct_size = SIZE_MAX; break;
     }
-    if (broken >= 6) wanted = EDGE_REPORT_E_OUT_OF_RANGE;
-    if (broken >= 10) wanted = EDGE_REPORT_E_STRUCT_SIZE;
-    GIVES(wanted, edge_report_courier_new_storage(&bad, &good, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
-    GIVES(wanted, edge_report_courier_new_storage(&good, &bad, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
+    for (int is_dead = 0; is_dead < 2; is_dead++) {
+      const char *table = is_dead ? "dead" : "live";
+      char path[32];
+      snprintf(path, sizeof path, "%s%s%s", table, cases[broken].member ? "." : "", cases[broken].member ? cases[broken].member : "");
+      snprintf(about, sizeof about, "%s, case %d", path, (int)broken);
+      GIVES(cases[broken].result, edge_report_courier_new_storage(is_dead ? good : &bad, is_dead ? &bad : good, memory, sizeof memory,
+                                                                  NULL, 0, 0, &courier, &error));
+      AT(path);
+#ifndef EDGE_REPORT_BARE
+      if (cases[broken].result == EDGE_REPORT_E_OUT_OF_RANGE) CHECK(error.detail[0] != '\0');
+#endif
+      CHECK(courier == NULL);
+    }
   }
+  about[0] = 0;
+}
+
+static void storages(void) {
+  edge_report_storage good;
+  edge_report_courier *courier;
+  memset(&good, 0, sizeof good);
+  good.struct_size = sizeof good;
+  good.segment_bytes = 512;
+  good.max_bytes = 4096;
+  good.list = never_each;
+  good.create = never_create;
+  good.read = never_read;
+  good.write = never_write;
+  good.sync = never_id;
+  good.discard = never_id;
+  OK(edge_report_courier_new_storage(&good, &good, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
+  edge_report_courier_free(courier);
+  edge_report_storage wide = good;
+  wide.write_unit = 32;
+  wide.length_unit = 256;
+  wide.longest_segment = 512;
+  wide.blank = 0xff;
+  wide.max_bytes = 1024;
+  OK(edge_report_courier_new_storage(&wide, &good, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
+  edge_report_courier_free(courier);
+  storage_members(&good);
   GIVES(EDGE_REPORT_E_NULL_POINTER,
         edge_report_courier_new_storage(NULL, &good, memory, sizeof memory, NULL, 0, 0, &courier, &error));
   AT("live");

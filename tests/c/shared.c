@@ -30,7 +30,7 @@ static void *submit_all(void *wrong) {
     report.message_id = str(id);
     report_job.job_id = i + 1;
     take(&mutex);
-    edge_report_result result = edge_report_courier_submit(courier, &report, edge_report_monotonic_ms(), NULL, NULL);
+    edge_report_result result = edge_report_courier_submit(courier, &report, edge_report_monotonic_ms(), edge_report_unix_ms(), NULL, NULL);
     give(&mutex);
     *(int *)wrong += result != EDGE_REPORT_OK;
   }

@@ -62,7 +62,7 @@ int main(void) {
   OK(edge_report_courier_config_init(&config));
   config.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
-  OK(edge_report_courier_submit(courier, &report, 0, NULL, NULL));
+  OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
   OK(edge_report_writer_init(&writer, buffer, sizeof buffer, str(NULL), str("1"), NULL));
   OK(edge_report_writer_job(&writer, &report_job, NULL));
   OK(edge_report_encode(&report, shared.canonical, sizeof shared.canonical, &shared.len, NULL));

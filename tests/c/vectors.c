@@ -176,10 +176,10 @@ static void encode_by_courier(const edge_report_report *report, edge_report_str 
   config.start_spread_ms = 0;
   config.report_bytes = canonical.len;
   OK(edge_report_courier_new_ram(memory, size, &config, 0, 0, &courier, NULL));
-  OK(edge_report_courier_submit(courier, report, 0, &ticket, NULL));
+  OK(edge_report_courier_submit(courier, report, 0, 0, &ticket, NULL));
   OK(edge_report_courier_next(courier, 0, &step, NULL));
   CHECK(step.kind == EDGE_REPORT_STEP_SEND && step.ticket == ticket && same(canonical, step.body.ptr, step.body.len));
-  OK(edge_report_courier_submit_encoded(courier, canonical.ptr, canonical.len, 0, &ticket, NULL));
+  OK(edge_report_courier_submit_encoded(courier, canonical.ptr, canonical.len, 0, 0, &ticket, NULL));
   CHECK(ticket == 2);
   edge_report_courier_free(courier);
   free(memory);
@@ -378,10 +378,10 @@ static void request(void) {
 enum { SUBMIT, NEXT, SETTLE, WAKE, DEAD_LETTER, RESUBMIT, FORGET, STATUS };
 
 /* As courier.json counts reasons: the HTTP status, or 1000 and a code. */
-static uint64_t reason(uint32_t status, edge_report_result failure) { return failure ? 1000 + (uint64_t)failure : status; }
+static uint64_t reason(const edge_report_reason *reason) { return reason->code ? 1000 + (uint64_t)reason->code : reason->status; }
 
 static void courier_step(edge_report_courier *courier) {
-  uint64_t what = number(), kind = number(), now = number(), ticket = number(), after = number(), send = number();
+  uint64_t what = number(), kind = number(), now = number(), ticket = number(), job_id = number(), after = number(), send = number();
   uint64_t wait = number(), offset = number(), entropy = number(), failure = number();
   edge_report_reply reply;
   memset(&reply, 0, sizeof reply);
@@ -393,6 +393,7 @@ static void courier_step(edge_report_courier *courier) {
   reply.clock_skew_ms = (int64_t)number();
   uint64_t verdict_kind = number(), error = number(), why = number(), at = number();
   uint64_t submitted = number(), delivered = number(), refused = number(), expired = number(), waiting = number();
+  uint64_t has_parked = number(), parked = number();
   SAMPLE_REPORT(report);
   edge_report_step step;
   edge_report_verdict verdict;
@@ -401,7 +402,8 @@ static void courier_step(edge_report_courier *courier) {
   uint64_t got = 0;
   switch (what) {
     case SUBMIT:
-      OK(edge_report_courier_submit(courier, &report, now, &got, NULL));
+      if (job_id) report_job.job_id = (int64_t)job_id;
+      OK(edge_report_courier_submit(courier, &report, now, 0, &got, NULL));
       CHECK(got == ticket);
       break;
     case NEXT:
@@ -412,17 +414,20 @@ static void courier_step(edge_report_courier *courier) {
     case SETTLE:
       memset(&verdict, 0, sizeof verdict);
       GIVES((edge_report_result)error, edge_report_courier_settle(courier, ticket, (edge_report_result)failure,
-                                                                  failure ? NULL : &reply, now, entropy, &verdict, NULL));
+                                                                  failure ? NULL : &reply, NULL, now, entropy, &verdict, NULL));
       CHECK(verdict.kind == verdict_kind && verdict.at_ms == at);
-      CHECK(reason(verdict.status, verdict.code) == why);
+      OK(edge_report_courier_status(courier, &state, NULL));
+      if (verdict_kind > EDGE_REPORT_VERDICT_DELIVERED)
+        CHECK(state.failure_ticket == ticket && memcmp(&state.failure, &verdict.reason, sizeof verdict.reason) == 0);
+      CHECK(reason(&verdict.reason) == why);
       break;
     case WAKE: OK(edge_report_courier_wake(courier, now, NULL)); break;
     case DEAD_LETTER:
       OK(edge_report_courier_dead_letter(courier, after, &letter, NULL));
-      CHECK(letter.ticket == ticket && reason(letter.status, letter.code) == why);
+      CHECK(letter.ticket == ticket && reason(&letter.reason) == why);
       break;
     case RESUBMIT:
-      OK(edge_report_courier_resubmit_dead_letter(courier, now, &got, NULL));
+      OK(edge_report_courier_resubmit_dead_letter(courier, 0, now, 0, &got, NULL));
       CHECK(got == ticket);
       break;
     case FORGET: OK(edge_report_courier_forget_dead_letters(courier, ticket, NULL)); break;
@@ -430,6 +435,7 @@ static void courier_step(edge_report_courier *courier) {
       OK(edge_report_courier_status(courier, &state, NULL));
       CHECK(state.submitted == submitted && state.delivered == delivered && state.refused == refused);
       CHECK(state.expired == expired && state.waiting == waiting);
+      if (has_parked) CHECK(state.parked == parked);
       break;
     default: CHECK(!"a known step");
   }
@@ -441,12 +447,13 @@ static void courier(void) {
   edge_report_courier *courier;
   OK(edge_report_courier_config_init(&config));
   uint64_t *times[] = {&config.min_backoff_ms, &config.max_backoff_ms, &config.hold_ms, &config.start_spread_ms};
-  for (size_t i = 0; i < 6; i++) {
+  for (size_t i = 0; i < 7; i++) {
     uint64_t given = number(), value = number();
     if (!given) continue;
     if (i < 4) *times[i] = value;
     else if (i == 4) config.max_attempts = (uint32_t)value;
-    else config.max_time_ms = value;
+    else if (i == 5) config.max_time_ms = value;
+    else config.refuse_after = (uint32_t)value;
   }
   config.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, 0, UINT64_MAX, &courier, NULL));
@@ -480,6 +487,6 @@ int main(void) {
   }
   about[0] = 0;
   CHECK(counts['N'] >= 69 && counts['O'] == 6 && counts['C'] >= 255 && counts['E'] >= 60);
-  CHECK(counts['R'] >= 460 && counts['S'] >= 140 && counts['B'] >= 8 && counts['A'] >= 17 && counts['P'] >= 9 && counts['V'] >= 34);
+  CHECK(counts['R'] >= 460 && counts['S'] >= 140 && counts['B'] >= 8 && counts['A'] >= 17 && counts['P'] >= 9 && counts['V'] >= 40);
   return done("vectors", 20000);
 }

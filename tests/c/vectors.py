@@ -184,7 +184,7 @@ def captures():
 
 def couriers():
     kinds = ["submit", "next", "settle", "wake", "dead_letter", "resubmit_dead_letter", "forget_dead_letters", "status"]
-    members = ["min_backoff_ms", "max_backoff_ms", "hold_ms", "start_spread_ms", "max_attempts", "max_time_ms"]
+    members = ["min_backoff_ms", "max_backoff_ms", "hold_ms", "start_spread_ms", "max_attempts", "max_time_ms", "refuse_after"]
     outcomes = {outcome["name"]: outcome["number"] for outcome in load("codes.json")["outcomes"]}
     verdicts = {"delivered": 1, "refused": 2, "again": 3, "held": 4, "gave_up": 5}
     for case in load("courier.json")["cases"]:
@@ -197,7 +197,7 @@ def couriers():
         for step in case["steps"]:
             number(kinds.index(step["do"]))
             number(1 if "send" in step else 2 if "wait" in step else 3)
-            for member in ("now", "ticket", "after", "send", "wait", "clock_offset_ms"):
+            for member in ("now", "ticket", "job_id", "after", "send", "wait", "clock_offset_ms"):
                 number(int(step.get(member, 0)))
             # The event.
             for member in ("entropy", "failure", "status"):
@@ -209,6 +209,8 @@ def couriers():
             number(verdicts.get(step.get("verdict"), 0))
             for member in ("error", "reason", "at_ms", "submitted", "delivered", "refused", "expired", "waiting"):
                 number(step.get(member, 0))
+            number("parked" in step)
+            number(step.get("parked", 0))
 
 
 codes()

@@ -56,7 +56,7 @@ int main() {
   auto made = edge_report::courier::in_memory(memory, sizeof memory, config, 0, 0);
   edge_report::courier courier = std::move(VALUE(made));
   CHECK(VALUE(made).get() == nullptr && courier.get() != nullptr);
-  auto ticket = courier.submit(report, 0);
+  auto ticket = courier.submit(report, 0, 1591104868201);
   CHECK(VALUE(ticket) == 1);
   auto second = courier.submit_encoded(body, 0);
   CHECK(VALUE(second) == 2);
@@ -69,16 +69,24 @@ int main() {
   CHECK(VALUE(other).outcome == EDGE_REPORT_OUTCOME_NOT_UNDERSTOOD);
   auto own = edge_report::read_reply(400, {}, {}, R"({"error_code":"EDGE.x"})", 0, codes, 1);
   CHECK(VALUE(own).outcome == EDGE_REPORT_OUTCOME_REFUSED);
+  auto oldest = courier.oldest();
+  CHECK(VALUE(oldest) == 1591104868201);
   auto verdict = courier.settle(VALUE(step).ticket, EDGE_REPORT_OK, &VALUE(reply), 0, 0);
   CHECK(VALUE(verdict).kind == EDGE_REPORT_VERDICT_REFUSED);
+  CHECK(std::string_view(VALUE(verdict).reason.error_code) == "DLI.0001");
+  auto buried = courier.take_buried();
+  CHECK(VALUE(buried).first == 0);
+  auto found = courier.find_dead_letter(1);
+  CHECK(VALUE(found).ticket == 1 && VALUE(found).reason.status == 400);
   auto letter = courier.dead_letter();
   CHECK(VALUE(letter).ticket == 1);
-  auto again = courier.resubmit_dead_letter(0);
+  auto again = courier.resubmit_dead_letter(1, 0);
   CHECK(VALUE(again) == 3);
+  auto one = courier.forget_dead_letter(1);
   auto forgotten = courier.forget_dead_letters(3);
   auto woken = courier.wake(0);
   auto flushed = courier.flush();
-  (void)forgotten, (void)woken, (void)flushed;
+  (void)one, (void)forgotten, (void)woken, (void)flushed;
   auto state = std::as_const(courier).status();
   CHECK(VALUE(state).waiting == 2 && VALUE(state).refused == 1);
   FAILS(EDGE_REPORT_E_STALE_TICKET, "ticket: this ticket is not in flight",

@@ -180,8 +180,8 @@ pub unsafe extern "C" fn edge_report_client_send_encoded(
 ///
 /// @param lock  NULL: no other thread uses the courier.
 /// @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
-/// @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status. EDGE_REPORT_E_STORAGE and the like:
-///         the courier's storage failed; what is stored stays.
+/// @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
+///         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_client_deliver(
     client: *mut edge_report_client,

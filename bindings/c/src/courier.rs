@@ -2,12 +2,12 @@
 
 use core::ffi::c_void;
 
-use edge_report::courier::{Courier, LogError, Outbox, Ticket};
+use edge_report::courier::{Courier, Outbox, Ticket};
 use edge_report::{Code, MonoTime};
 
 use crate::delivery::{
-    edge_report_courier_state, edge_report_letter, edge_report_step, edge_report_verdict,
-    letter_for_c, read_event, step_for_c, verdict_for_c,
+    edge_report_courier_state, edge_report_letter, edge_report_reason, edge_report_step,
+    edge_report_verdict, read_event, step_for_c, wall,
 };
 use crate::error::{Failure, edge_report_error};
 use crate::exchange::edge_report_reply;
@@ -18,14 +18,18 @@ use crate::types::{Output, bytes, edge_report_result, reference};
 
 /// Keeps reports and says what to do with them, until they are delivered. Opaque.
 ///
-/// At most one report is in flight. Order is by submission, waiting by monotonic time. Any order of calls leaves it valid.
+/// At most one report is in flight. Order is by submission for each job, waiting by monotonic time. Any order of calls leaves it valid.
+///
+/// Answers that may be somebody else's (a proxy's, a firewall's, a portal's) refuse nothing: a report that gets them time and again steps aside
+/// while others go on, and is a dead letter only after `refuse_after` attempts, each followed by another report that was accepted. While
+/// nothing is accepted nothing is given up, but by `max_attempts` and `max_time_ms`.
 pub struct edge_report_courier {
     state: State,
     engine: Engine,
 }
 
 /// Behind a table of functions: only the kinds of outbox that a program makes are linked into it.
-pub(crate) type AnyOutbox = dyn Outbox<Error = LogError<DeviceError>>;
+pub(crate) type AnyOutbox = dyn Outbox<Error = DeviceError>;
 
 pub(crate) type MemoryCourier = Courier<&'static mut AnyOutbox, &'static mut [u8]>;
 #[cfg(feature = "full")]
@@ -69,9 +73,14 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
         if usable.is_ok() {
             let _ = with_engine!(unsafe { &mut (*courier).engine }, c => c.flush().map_err(|_| ()));
         }
+        // What they have on the heap. The bare build has none.
         #[cfg(feature = "full")]
-        if let Engine::Spool(_) = unsafe { &(*courier).engine } {
-            drop(unsafe { std::boxed::Box::from_raw(courier) });
+        match unsafe { &mut (*courier).engine } {
+            Engine::Memory(engine) => unsafe {
+                let outbox: *mut AnyOutbox = core::ptr::read(&raw const **engine).into_outbox();
+                core::ptr::drop_in_place(outbox);
+            },
+            Engine::Spool(_) => drop(unsafe { std::boxed::Box::from_raw(courier) }),
         }
         Ok(())
     });
@@ -81,15 +90,17 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
 ///
 /// Borrows the report for the call. One thread at a time. Blocks as long as the storage does.
 ///
-/// @param ticket the report's name, counted from 1; may be NULL.
+/// @param unix_ms the wall clock, for the age of what waits (edge_report_courier_oldest); 0 if it is not known.
+/// @param ticket  the report's name, counted from 1; may be NULL.
 /// @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
-///         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit; EDGE_REPORT_E_STORAGE: it may be
-///         stored all the same, so submit it again with the same message_id.
+///         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
+///         EDGE_REPORT_E_STORAGE: it may be stored all the same, so submit it again with the same message_id.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_courier_submit(
     courier: *mut edge_report_courier,
     report: *const edge_report_report,
     now_ms: u64,
+    unix_ms: i64,
     ticket: *mut u64,
     error: *mut edge_report_error,
 ) -> edge_report_result {
@@ -98,7 +109,7 @@ pub unsafe extern "C" fn edge_report_courier_submit(
         let (state, engine) = unsafe { open(courier) }?;
         let source = unsafe { Source::new(report) }?;
         let ticket = state.run("courier", || {
-            Ok(with_engine!(engine, c => c.submit(&source.report(), MonoTime(now_ms))?))
+            Ok(with_engine!(engine, c => c.submit(&source.report(), MonoTime(now_ms), wall(unix_ms))?))
         })?;
         if let Some(out) = out {
             out.set(ticket.0);
@@ -116,6 +127,7 @@ pub unsafe extern "C" fn edge_report_courier_submit_encoded(
     body: *const c_void,
     body_len: usize,
     now_ms: u64,
+    unix_ms: i64,
     ticket: *mut u64,
     error: *mut edge_report_error,
 ) -> edge_report_result {
@@ -124,7 +136,7 @@ pub unsafe extern "C" fn edge_report_courier_submit_encoded(
         let (state, engine) = unsafe { open(courier) }?;
         let body = unsafe { bytes(body, body_len, "body") }?;
         let ticket = state.run("courier", || {
-            Ok(with_engine!(engine, c => c.submit_encoded(body, MonoTime(now_ms))?))
+            Ok(with_engine!(engine, c => c.submit_encoded(body, MonoTime(now_ms), wall(unix_ms))?))
         })?;
         if let Some(out) = out {
             out.set(ticket.0);
@@ -160,12 +172,18 @@ pub unsafe extern "C" fn edge_report_courier_next(
 
 /// Tells what came back for the report in flight, and says what becomes of it.
 ///
-/// Borrows `reply` for the call. One thread at a time. Blocks as long as the storage does.
+/// Borrows `reply`, its texts and `failure` for the call, and copies of the texts what the reason keeps. One thread at a time. Blocks as
+/// long as the storage does.
+///
+/// A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `parked`
+/// and `failure` of edge_report_courier_state.
 ///
 /// @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: surely not sent.
 ///                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
 ///                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
-/// @param reply   counts only with EDGE_REPORT_OK; else it may be NULL.
+/// @param reply   counts only with EDGE_REPORT_OK; else it may be NULL. Its texts count, too: they must hold, or be absent.
+/// @param failure counts only without a reply: what went wrong, as edge_report_client_send wrote it, or with a `detail` of your own. Nothing
+///                else of it is read. May be NULL.
 /// @param entropy a random number, new each time.
 /// @param verdict may be NULL.
 /// @return EDGE_REPORT_OK; EDGE_REPORT_E_STALE_TICKET if it is not in flight; EDGE_REPORT_E_STORAGE: settle again.
@@ -175,6 +193,7 @@ pub unsafe extern "C" fn edge_report_courier_settle(
     ticket: u64,
     result: edge_report_result,
     reply: *const edge_report_reply,
+    failure: *const edge_report_error,
     now_ms: u64,
     entropy: u64,
     verdict: *mut edge_report_verdict,
@@ -183,13 +202,13 @@ pub unsafe extern "C" fn edge_report_courier_settle(
     guard(error, || {
         let out = Output::optional(verdict, "verdict")?;
         let (state, engine) = unsafe { open(courier) }?;
-        let event = unsafe { read_event(result, reply) }?;
+        let event = unsafe { read_event(result, reply, failure) }?;
         let verdict = state.run("courier", || {
             let (ticket, now) = (Ticket(ticket), MonoTime(now_ms));
             Ok(with_engine!(engine, c => c.settle(ticket, event, now, entropy)?))
         })?;
         if let Some(out) = out {
-            out.set(verdict_for_c(verdict));
+            unsafe { out.zeroed() }.fill(&verdict);
         }
         Ok(())
     })
@@ -209,31 +228,59 @@ pub unsafe extern "C" fn edge_report_courier_status(
         let courier = unsafe { reference(courier, "courier") }?;
         courier.state.check("courier")?;
         let status = with_engine!(&courier.engine, c => c.status());
-        let ledger = status.ledger;
-        // In its place: what is made there takes no stack.
-        let out = unsafe { out.zeroed() };
-        out.submitted = ledger.submitted;
-        out.delivered = ledger.delivered;
-        out.refused = ledger.refused;
-        out.superseded = ledger.superseded;
-        out.expired = ledger.expired;
-        out.corrupt = ledger.corrupt;
-        out.torn = ledger.torn;
-        out.waiting = status.waiting;
-        out.in_flight = status.in_flight.map_or(0, |ticket| ticket.0);
-        out.not_before_ms = status.not_before.0;
-        out.clock_offset_ms = status.clock_offset_ms;
-        if let Some((ticket, verdict)) = status.last {
-            out.last_ticket = ticket.0;
-            out.last = verdict_for_c(verdict);
-        }
-        out.failures = status.failures;
-        out.circuit_open = u32::from(status.circuit_open);
+        unsafe { out.zeroed() }.fill(&status);
         Ok(())
     })
 }
 
-/// Lets the next attempt come at once: the network is back, or somebody changed the credentials.
+/// Tells of a report that became a dead letter by what became of another: no edge_report_courier_settle of its own says so. That is one that
+/// was answered badly, time and again, while others were accepted. Each is told once; the last few are kept.
+///
+/// One thread at a time. Does not block.
+///
+/// @param ticket its name; 0 if there is none.
+/// @param reason why; may be NULL, and is written only if there is one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_take_buried(
+    courier: *mut edge_report_courier,
+    ticket: *mut u64,
+    reason: *mut edge_report_reason,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(ticket, "ticket")?;
+        let reason = Output::optional(reason, "reason")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let buried = state.run("courier", || Ok(with_engine!(engine, c => c.take_buried())))?;
+        if let (Some((_, why)), Some(reason)) = (&buried, reason) {
+            unsafe { reason.zeroed() }.fill(why);
+        }
+        out.set(buried.map_or(0, |(ticket, _)| ticket.0));
+        Ok(())
+    })
+}
+
+/// Tells when the oldest report that waits was submitted.
+///
+/// One thread at a time. Blocks as long as the storage does.
+///
+/// @param unix_ms what its submit was given; 0 if that was nothing, or nothing waits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_oldest(
+    courier: *mut edge_report_courier,
+    unix_ms: *mut i64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::new(unix_ms, "unix_ms")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let oldest = state.run("courier", || Ok(with_engine!(engine, c => c.oldest()?)))?;
+        out.set(oldest.map_or(0, |at| at.unix_ms()));
+        Ok(())
+    })
+}
+
+/// Lets the next attempt come at once: the network is back, somebody changed the credentials, or made room for dead letters.
 ///
 /// One thread at a time. Does not block.
 #[unsafe(no_mangle)]
@@ -268,7 +315,8 @@ pub unsafe extern "C" fn edge_report_courier_flush(
     })
 }
 
-/// Gives the oldest dead letter behind the one with ticket `after`; with 0 the oldest of all. If there is none, its ticket is 0.
+/// Gives the dead letter that died next after the one with ticket `after`; with 0, or if that is not there any more, the first of all. If there
+/// is none, its ticket is 0.
 ///
 /// The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
 /// does.
@@ -282,45 +330,78 @@ pub unsafe extern "C" fn edge_report_courier_dead_letter(
     guard(error, || {
         let out = Output::new(letter, "letter")?;
         let (state, engine) = unsafe { open(courier) }?;
-        let letter = state.run("courier", || {
+        state.run("courier", || {
             let after = (after != 0).then_some(Ticket(after));
-            Ok(with_engine!(engine, c => letter_for_c(c.dead_letter(after)?)))
-        })?;
-        out.set(letter);
-        Ok(())
+            with_engine!(engine, c => {
+                let letter = c.dead_letter(after)?;
+                unsafe { out.zeroed() }.fill(letter);
+            });
+            Ok(())
+        })
     })
 }
 
-/// Submits the oldest dead letter again, as a new report with the same bytes, and forgets the letter.
+/// Gives the dead letter of this ticket. If there is none, its ticket is 0.
 ///
-/// One thread at a time. Blocks as long as the storage does.
-///
-/// @param ticket the name of the new report, or 0 if there was no dead letter; may be NULL.
+/// The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
+/// does.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn edge_report_courier_resubmit_dead_letter(
+pub unsafe extern "C" fn edge_report_courier_find_dead_letter(
     courier: *mut edge_report_courier,
-    now_ms: u64,
-    ticket: *mut u64,
+    ticket: u64,
+    letter: *mut edge_report_letter,
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::optional(ticket, "ticket")?;
+        let out = Output::new(letter, "letter")?;
         let (state, engine) = unsafe { open(courier) }?;
-        let ticket = state.run("courier", || {
-            Ok(with_engine!(engine, c => c.resubmit_dead_letter(MonoTime(now_ms))?))
+        state.run("courier", || {
+            with_engine!(engine, c => {
+                let letter = c.find_dead_letter(Ticket(ticket))?;
+                unsafe { out.zeroed() }.fill(letter);
+            });
+            Ok(())
+        })
+    })
+}
+
+/// Submits a dead letter again, as a new report with the same bytes, and forgets the letter.
+///
+/// One thread at a time. Blocks as long as the storage does.
+///
+/// @param ticket  which; 0: the first of all.
+/// @param unix_ms as with edge_report_courier_submit.
+/// @param again   the name of the new report, or 0 if there was no such letter; may be NULL.
+/// @return what edge_report_courier_submit can give; unless it is EDGE_REPORT_OK the letter stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_resubmit_dead_letter(
+    courier: *mut edge_report_courier,
+    ticket: u64,
+    now_ms: u64,
+    unix_ms: i64,
+    again: *mut u64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let out = Output::optional(again, "again")?;
+        let (state, engine) = unsafe { open(courier) }?;
+        let again = state.run("courier", || {
+            let ticket = (ticket != 0).then_some(Ticket(ticket));
+            let (now, wall) = (MonoTime(now_ms), wall(unix_ms));
+            Ok(with_engine!(engine, c => c.resubmit_dead_letter(ticket, now, wall)?))
         })?;
         if let Some(out) = out {
-            out.set(ticket.map_or(0, |ticket| ticket.0));
+            out.set(again.map_or(0, |ticket| ticket.0));
         }
         Ok(())
     })
 }
 
-/// Forgets the dead letters up to and with the one of this ticket.
+/// Forgets the dead letter of this ticket, if it is there.
 ///
 /// One thread at a time. Blocks as long as the storage does.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn edge_report_courier_forget_dead_letters(
+pub unsafe extern "C" fn edge_report_courier_forget_dead_letter(
     courier: *mut edge_report_courier,
     ticket: u64,
     error: *mut edge_report_error,
@@ -328,7 +409,25 @@ pub unsafe extern "C" fn edge_report_courier_forget_dead_letters(
     guard(error, || {
         let (state, engine) = unsafe { open(courier) }?;
         state.run("courier", || {
-            with_engine!(engine, c => c.forget_dead_letters(Ticket(ticket))?);
+            with_engine!(engine, c => c.forget_dead_letter(Ticket(ticket))?);
+            Ok(())
+        })
+    })
+}
+
+/// Forgets the dead letter of this ticket, and all that died before it; nothing if it is not there.
+///
+/// One thread at a time. Blocks as long as the storage does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_courier_forget_dead_letters(
+    courier: *mut edge_report_courier,
+    up_to: u64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, engine) = unsafe { open(courier) }?;
+        state.run("courier", || {
+            with_engine!(engine, c => c.forget_dead_letters(Ticket(up_to))?);
             Ok(())
         })
     })

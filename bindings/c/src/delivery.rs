@@ -1,13 +1,35 @@
 //! What a courier is told and what it says, as plain data.
 
-use edge_report::courier::{Durability, Event, Letter, Policy, Reason, Step, Verdict};
-use edge_report::{Code, MonoTime};
+use core::ffi::c_char;
+use core::fmt::Write;
 
-use crate::error::Failure;
-use crate::exchange::edge_report_reply;
+use edge_report::courier::{
+    Backlog, Cause, Durability, Event, Letter, MAX_ERROR_CODE, MAX_REASON_TEXT, Policy, Reason,
+    ShortText, Status, Step, Verdict, WhenLettersFull,
+};
+use edge_report::json::Text;
+use edge_report::{Code, WallTime};
+
+use crate::error::{Failure, Place, edge_report_error, write_text};
+use crate::exchange::{edge_report_outcome, edge_report_reply};
 use crate::guard::{guard, number};
-use crate::types::{OK, Output, edge_report_result, edge_report_str, reference, sized};
+use crate::types::{OK, Output, edge_report_result, edge_report_str, optional, reference, sized};
 use crate::version::{code_from, outcome_from};
+
+/// What is sent of a backlog: one of `EDGE_REPORT_BACKLOG_…`.
+pub type edge_report_backlog = u32;
+/// All reports.
+pub const EDGE_REPORT_BACKLOG_KEEP_ALL: u32 = 0;
+/// Those that say the newest of some job: what newer waiting reports supersede is dropped before it is sent, so that after an outage each job
+/// is current at once. A final status yields only to a final one.
+pub const EDGE_REPORT_BACKLOG_LATEST_PER_JOB: u32 = 1;
+
+/// What to do when there is no room for another dead letter: one of `EDGE_REPORT_LETTERS_…`.
+pub type edge_report_letters_full = u32;
+/// Drop the oldest letters, and count them.
+pub const EDGE_REPORT_LETTERS_DROP_OLDEST: u32 = 0;
+/// Drop none: the report stays in the queue, unsent, until somebody made room.
+pub const EDGE_REPORT_LETTERS_HOLD: u32 = 1;
 
 /// When to try again, when to stop, and when what is stored is durable. Begin with `edge_report_courier_config_init`.
 #[repr(C)]
@@ -29,7 +51,7 @@ pub struct edge_report_courier_config {
     pub max_clock_skew_ms: u64,
     /// How long one report is tried before it is given up. Default: 0, until it is delivered.
     pub max_time_ms: u64,
-    /// How often one report is tried before it is given up. Default: 0, until it is delivered.
+    /// How often one report is sent before it is given up, whatever comes back. Default: 0, until it is delivered.
     pub max_attempts: u32,
     /// After how many failures in a row the circuit counts as open. Default: 5.
     pub open_circuit_after: u32,
@@ -37,6 +59,13 @@ pub struct edge_report_courier_config {
     pub batch_reports: u32,
     /// or the first of them so long ago. A power cut may cost these.
     pub batch_ms: u32,
+    /// A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
+    /// each followed by another report that was accepted. 1 or more. Default: 8.
+    pub refuse_after: u32,
+    /// Default: EDGE_REPORT_BACKLOG_KEEP_ALL.
+    pub backlog: edge_report_backlog,
+    /// Default: EDGE_REPORT_LETTERS_DROP_OLDEST.
+    pub when_letters_full: edge_report_letters_full,
     /// For a courier in memory alone: the most bytes of one report. Default: 1024.
     pub report_bytes: usize,
 }
@@ -81,18 +110,38 @@ pub const EDGE_REPORT_VERDICT_HELD: u32 = 4;
 /// Its budget is spent: among the dead letters now.
 pub const EDGE_REPORT_VERDICT_GAVE_UP: u32 = 5;
 
+/// Room for an `error_code` with its NUL. Longer ones are cut.
+pub const EDGE_REPORT_ERROR_CODE_SIZE: usize = 28;
+/// Room for the text of a reason with its NUL. Longer ones are cut; the bare build keeps 40 bytes.
+pub const EDGE_REPORT_REASON_TEXT_SIZE: usize = 124;
+const _: () = assert!(MAX_ERROR_CODE < EDGE_REPORT_ERROR_CODE_SIZE);
+const _: () = assert!(MAX_REASON_TEXT < EDGE_REPORT_REASON_TEXT_SIZE);
+
+/// Why a report was not delivered: plain data, to be copied at will. Texts are UTF-8 without control characters.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_reason {
+    /// What the response means; 0 if there was none.
+    pub outcome: edge_report_outcome,
+    /// Why there was no response, such as EDGE_REPORT_E_NOT_SENT or EDGE_REPORT_E_TLS; or EDGE_REPORT_E_OVERTAKEN, since a newer report
+    /// of the same job was accepted. 0 if there was one.
+    pub code: edge_report_result,
+    /// The HTTP status of the response; 0 if there was none.
+    pub status: u32,
+    /// The response's `error_code`. Ends with NUL; may be empty.
+    pub error_code: [c_char; EDGE_REPORT_ERROR_CODE_SIZE],
+    /// The response's own words, or those of the system or of TLS. Ends with NUL; may be empty.
+    pub text: [c_char; EDGE_REPORT_REASON_TEXT_SIZE],
+}
+
 /// What became of a report after an attempt, and why.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_verdict {
     /// What.
     pub kind: edge_report_verdict_kind,
-    /// The HTTP status that is the reason, or 0.
-    pub status: u32,
-    /// The failure that is the reason, or 0.
-    pub code: edge_report_result,
-    /// 0.
-    pub reserved: u32,
+    /// Why; all zeros for DELIVERED.
+    pub reason: edge_report_reason,
     /// AGAIN, HELD: by the monotonic clock.
     pub at_ms: u64,
 }
@@ -107,30 +156,44 @@ pub struct edge_report_courier_state {
     pub delivered: u64,
     /// Refused by the service; among the dead letters.
     pub refused: u64,
-    /// Dropped when the outbox was full, since newer reports say more.
+    /// Dropped since newer reports of all their jobs waited: when the outbox was full, or by EDGE_REPORT_BACKLOG_LATEST_PER_JOB.
     pub superseded: u64,
     /// Given up; among the dead letters.
     pub expired: u64,
-    /// Lost because the storage changed their bytes.
+    /// Lost because the storage changed or lost their bytes.
     pub corrupt: u64,
     /// Not counted above: writes cut short by a crash, whose `submit` had not returned.
     pub torn: u64,
     /// How many wait.
     pub waiting: u64,
+    /// Dead letters there are now.
+    pub letters: u64,
+    /// Dead letters that are gone for good: dropped to make room for newer ones, or lost by the storage.
+    pub letters_dropped: u64,
     /// The ticket in flight, or 0.
     pub in_flight: u64,
-    /// When the next attempt may come, by the monotonic clock.
+    /// Nothing is sent before then, by the monotonic clock.
     pub not_before_ms: u64,
+    /// When something is sent next, as far as was known at the last call, if `has_next_attempt` is not 0.
+    pub next_attempt_ms: u64,
     /// The correction of the wall clock in use.
     pub clock_offset_ms: i64,
     /// The ticket of the verdict given last, or 0.
     pub last_ticket: u64,
-    /// That verdict.
-    pub last: edge_report_verdict,
+    /// The ticket of the last failure since something was accepted, or 0.
+    pub failure_ticket: u64,
+    /// Whether `next_attempt_ms` counts: not while something is in flight, or nothing waits.
+    pub has_next_attempt: u32,
+    /// The kind of the verdict given last, or 0.
+    pub last_kind: edge_report_verdict_kind,
+    /// How many of those that wait stepped aside, since only they are answered badly, or cannot be made dead letters yet.
+    pub parked: u32,
     /// Failures in a row.
     pub failures: u32,
     /// 1 when so many failed in a row that the network or service counts as down, else 0.
     pub circuit_open: u32,
+    /// Why the last failure was one, or why a report could not be made a dead letter; all zeros if `failure_ticket` is 0.
+    pub failure: edge_report_reason,
 }
 
 /// A report that will not be sent: it was refused or given up.
@@ -139,12 +202,10 @@ pub struct edge_report_courier_state {
 pub struct edge_report_letter {
     /// Its name; 0 if there is no such letter.
     pub ticket: u64,
-    /// The HTTP status that is the reason, or 0.
-    pub status: u32,
-    /// The failure that is the reason, or 0.
-    pub code: edge_report_result,
     /// Its bytes. Borrowed from the courier until the next call with it.
     pub body: edge_report_str,
+    /// Why.
+    pub reason: edge_report_reason,
 }
 
 /// Fills in the defaults, `struct_size` too.
@@ -165,9 +226,22 @@ pub unsafe extern "C" fn edge_report_courier_config_init(
 pub(crate) unsafe fn read_config(
     config: *const edge_report_courier_config,
 ) -> Result<edge_report_courier_config, Failure> {
-    Ok(unsafe { sized(config, "config") }?
+    let config = unsafe { sized(config, "config") }?
         .copied()
-        .unwrap_or(defaults()))
+        .unwrap_or(defaults());
+    let wrong = if config.refuse_after == 0 {
+        "refuse_after"
+    } else if config.backlog > EDGE_REPORT_BACKLOG_LATEST_PER_JOB {
+        "backlog"
+    } else if config.when_letters_full > EDGE_REPORT_LETTERS_HOLD {
+        "when_letters_full"
+    } else {
+        return Ok(config);
+    };
+    Err(Failure::at(
+        Code::OutOfRange,
+        Place::Member("config", wrong),
+    ))
 }
 
 fn defaults() -> edge_report_courier_config {
@@ -185,6 +259,9 @@ fn defaults() -> edge_report_courier_config {
         open_circuit_after: policy.open_circuit_after,
         batch_reports: 0,
         batch_ms: 0,
+        refuse_after: policy.refuse_after,
+        backlog: EDGE_REPORT_BACKLOG_KEEP_ALL,
+        when_letters_full: EDGE_REPORT_LETTERS_DROP_OLDEST,
         report_bytes: 1024,
     }
 }
@@ -199,6 +276,15 @@ impl edge_report_courier_config {
             open_circuit_after: self.open_circuit_after,
             max_attempts: (self.max_attempts != 0).then_some(self.max_attempts),
             max_time_ms: (self.max_time_ms != 0).then_some(self.max_time_ms),
+            refuse_after: self.refuse_after,
+            backlog: match self.backlog {
+                EDGE_REPORT_BACKLOG_KEEP_ALL => Backlog::KeepAll,
+                _ => Backlog::LatestPerJob,
+            },
+            when_letters_full: match self.when_letters_full {
+                EDGE_REPORT_LETTERS_DROP_OLDEST => WhenLettersFull::DropOldest,
+                _ => WhenLettersFull::Hold,
+            },
             start_spread_ms: self.start_spread_ms,
             max_clock_skew_ms: self.max_clock_skew_ms,
         }
@@ -215,29 +301,70 @@ impl edge_report_courier_config {
     }
 }
 
+/// A wall-clock time of C; 0 stands for none.
+pub(crate) fn wall(unix_ms: i64) -> Option<WallTime> {
+    (unix_ms != 0).then_some(WallTime::from_unix_ms(unix_ms))
+}
+
 /// # Safety
-/// `reply` is readable if it counts.
+/// `reply` is readable if it counts, with its texts; `failure` is readable unless NULL.
 pub(crate) unsafe fn read_event(
     result: edge_report_result,
     reply: *const edge_report_reply,
+    failure: *const edge_report_error,
 ) -> Result<Event, Failure> {
     if result != OK {
-        return match code_from(result) {
-            Some(Code::NotSent) => Ok(Event::NotSent),
-            Some(Code::MayHaveArrived) => Ok(Event::MayHaveArrived),
-            Some(code) => Ok(Event::Misconfigured(code)),
-            None => Err(Failure::at(Code::OutOfRange, "result")),
-        };
+        let code = code_from(result).ok_or(Failure::at(Code::OutOfRange, "result"))?;
+        let mut event = Event::failed(code);
+        if let Some(failure) = unsafe { optional(failure, "failure") }? {
+            event.reason.text = text_of(&failure.detail);
+        }
+        return Ok(event);
     }
     let reply = unsafe { reference(reply, "reply") }?;
     let outcome = outcome_from(reply.outcome);
     let status = u16::try_from(reply.status);
-    Ok(Event::Answered {
-        outcome: outcome.ok_or(Failure::at(Code::OutOfRange, "outcome"))?,
-        status: status.map_err(|_| Failure::at(Code::OutOfRange, "status"))?,
-        retry_after_ms: (reply.has_retry_after != 0).then_some(reply.retry_after_ms),
-        clock_skew_ms: (reply.has_clock_skew != 0).then_some(reply.clock_skew_ms),
-    })
+    let mut event = Event::answered(
+        outcome.ok_or(Failure::at(Code::OutOfRange, "outcome"))?,
+        status.map_err(|_| Failure::at(Code::OutOfRange, "status"))?,
+    );
+    event.retry_after_ms = (reply.has_retry_after != 0).then_some(reply.retry_after_ms);
+    event.clock_skew_ms = (reply.has_clock_skew != 0).then_some(reply.clock_skew_ms);
+    let words = match reply.error_msg.is_absent() {
+        true => (reply.message, "message"),
+        false => (reply.error_msg, "error_msg"),
+    };
+    for (is_code, (text, name)) in [(true, (reply.error_code, "error_code")), (false, words)] {
+        let text = unsafe { text.text(name) }?.unwrap_or_default();
+        let mut len = 0;
+        for c in Text::from_raw(text).chars() {
+            let mut utf8 = [0; 4];
+            let c: &str = c.encode_utf8(&mut utf8);
+            let reason = &mut event.reason;
+            // Never fails: what does not fit is left out.
+            let (_, written) = match is_code {
+                true => (reason.error_code.write_str(c), reason.error_code.as_str()),
+                false => (reason.text.write_str(c), reason.text.as_str()),
+            };
+            if written.len() == len {
+                // Nothing goes behind a cut.
+                break;
+            }
+            len = written.len();
+        }
+    }
+    Ok(event)
+}
+
+/// What stands before the NUL, as far as it is UTF-8.
+fn text_of<const N: usize>(text: &[c_char]) -> ShortText<N> {
+    let mut short = ShortText::EMPTY;
+    let bytes = unsafe { core::slice::from_raw_parts(text.as_ptr().cast::<u8>(), text.len()) };
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    if let Some(chunk) = bytes.utf8_chunks().next() {
+        let _ = short.write_str(chunk.valid());
+    }
+    short
 }
 
 pub(crate) fn step_for_c(step: Step<'_>) -> edge_report_step {
@@ -265,40 +392,88 @@ pub(crate) fn step_for_c(step: Step<'_>) -> edge_report_step {
     this
 }
 
-#[inline(never)] // once, not in each function
-pub(crate) fn verdict_for_c(verdict: Verdict) -> edge_report_verdict {
-    let (kind, reason, at) = match verdict {
-        Verdict::Delivered => (EDGE_REPORT_VERDICT_DELIVERED, None, MonoTime(0)),
-        Verdict::Refused(reason) => (EDGE_REPORT_VERDICT_REFUSED, Some(reason), MonoTime(0)),
-        Verdict::Again { at } => (EDGE_REPORT_VERDICT_AGAIN, None, at),
-        Verdict::Held { until, reason } => (EDGE_REPORT_VERDICT_HELD, Some(reason), until),
-        Verdict::GaveUp(reason) => (EDGE_REPORT_VERDICT_GAVE_UP, Some(reason), MonoTime(0)),
-    };
-    let (status, code) = reason.map_or((0, 0), reason_for_c);
-    edge_report_verdict {
-        kind,
-        status,
-        code,
-        reserved: 0,
-        at_ms: at.0,
+impl edge_report_reason {
+    /// Fills one in that is all zeros.
+    #[inline(never)] // once, not in each function
+    pub(crate) fn fill(&mut self, reason: &Reason) {
+        match reason.cause {
+            Cause::Answered(outcome) => self.outcome = u32::from(outcome.number()),
+            Cause::Failed(code) => self.code = number(code),
+        }
+        self.status = u32::from(reason.status);
+        write_text(reason.error_code.as_str(), &mut self.error_code);
+        write_text(reason.text.as_str(), &mut self.text);
     }
 }
 
-pub(crate) fn letter_for_c(letter: Option<Letter<'_>>) -> edge_report_letter {
-    let (status, code) = letter.map_or((0, 0), |letter| reason_for_c(letter.reason));
-    edge_report_letter {
-        ticket: letter.map_or(0, |letter| letter.ticket.0),
-        status,
-        code,
-        body: letter.map_or(edge_report_str::ABSENT, |letter| {
-            edge_report_str::from_bytes(letter.body)
-        }),
+const fn kind_of(verdict: &Verdict) -> edge_report_verdict_kind {
+    match verdict {
+        Verdict::Delivered => EDGE_REPORT_VERDICT_DELIVERED,
+        Verdict::Refused(_) => EDGE_REPORT_VERDICT_REFUSED,
+        Verdict::Again { .. } => EDGE_REPORT_VERDICT_AGAIN,
+        Verdict::Held { .. } => EDGE_REPORT_VERDICT_HELD,
+        Verdict::GaveUp(_) => EDGE_REPORT_VERDICT_GAVE_UP,
     }
 }
 
-fn reason_for_c(reason: Reason) -> (u32, edge_report_result) {
-    match reason {
-        Reason::Status(status) => (u32::from(status), OK),
-        Reason::Failed(code) => (0, number(code)),
+// In their places: what is made there takes no stack.
+
+impl edge_report_verdict {
+    /// Fills one in that is all zeros.
+    pub(crate) fn fill(&mut self, verdict: &Verdict) {
+        self.kind = kind_of(verdict);
+        if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = verdict {
+            self.at_ms = at.0;
+        }
+        if let Some(reason) = verdict.reason() {
+            self.reason.fill(reason);
+        }
+    }
+}
+
+impl edge_report_courier_state {
+    /// Fills one in that is all zeros.
+    pub(crate) fn fill(&mut self, status: &Status) {
+        let ledger = &status.ledger;
+        self.submitted = ledger.submitted;
+        self.delivered = ledger.delivered;
+        self.refused = ledger.refused;
+        self.superseded = ledger.superseded;
+        self.expired = ledger.expired;
+        self.corrupt = ledger.corrupt;
+        self.torn = ledger.torn;
+        self.waiting = status.waiting;
+        self.letters = ledger.letters;
+        self.letters_dropped = ledger.letters_dropped;
+        self.in_flight = status.in_flight.map_or(0, |ticket| ticket.0);
+        self.not_before_ms = status.not_before.0;
+        if let Some(at) = status.next_attempt {
+            self.next_attempt_ms = at.0;
+            self.has_next_attempt = 1;
+        }
+        self.clock_offset_ms = status.clock_offset_ms;
+        if let Some((ticket, verdict)) = &status.last {
+            self.last_ticket = ticket.0;
+            self.last_kind = kind_of(verdict);
+        }
+        self.parked = u32::try_from(status.parked).unwrap_or(u32::MAX);
+        self.failures = status.failures;
+        self.circuit_open = u32::from(status.circuit_open);
+        if let Some((ticket, reason)) = &status.last_failure {
+            self.failure_ticket = ticket.0;
+            self.failure.fill(reason);
+        }
+    }
+}
+
+impl edge_report_letter {
+    /// Fills one in that is all zeros.
+    #[inline(never)] // as above
+    pub(crate) fn fill(&mut self, letter: Option<Letter<'_>>) {
+        if let Some(letter) = letter {
+            self.ticket = letter.ticket.0;
+            self.body = edge_report_str::from_bytes(letter.body);
+            self.reason.fill(&letter.reason);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ffi::c_char;
 
-use edge_report::courier::{CourierError, LogError};
+use edge_report::courier::{CourierError, OutboxError};
 use edge_report::exchange::{EndpointError, RequestError};
 use edge_report::{Code, EncodeError, Finding, Path};
 
@@ -40,6 +40,8 @@ pub(crate) enum Place {
     Path(Path<'static>),
     /// A parameter or member.
     Name(&'static str),
+    /// A parameter, and which member of it.
+    Member(&'static str, &'static str),
 }
 
 /// Why a function fails.
@@ -73,6 +75,18 @@ impl Failure {
         }
     }
 
+    /// With words for people; the bare build has none.
+    #[cfg(feature = "full")]
+    pub(crate) fn with_detail(mut self, detail: &str) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    #[cfg(not(feature = "full"))]
+    pub(crate) const fn with_detail(self, _: &str) -> Self {
+        self
+    }
+
     pub(crate) const fn too_small(needed: usize) -> Self {
         let mut failure = Failure::new(Code::BufferTooSmall);
         failure.needed = needed;
@@ -97,11 +111,23 @@ impl Failure {
         error.offset = self.offset;
         match self.place {
             Place::Path(path) => write_path(&path, &mut error.path),
-            Place::Name(name) => Cut::over(&mut error.path).put(name),
+            Place::Name(name) => write_text(name, &mut error.path),
+            Place::Member(name, member) => {
+                let mut cut = Cut::over(&mut error.path);
+                for part in [name, ".", member] {
+                    cut.put(part);
+                }
+            }
         }
         #[cfg(feature = "full")]
-        Cut::over(&mut error.detail).put(&self.detail);
+        write_text(&self.detail, &mut error.detail);
     }
+}
+
+/// Writes as much of a text as there is room for. The slice is zeros, and its last byte stays zero.
+#[inline(never)] // once, not for each text
+pub(crate) fn write_text(text: &str, to: &mut [c_char]) {
+    Cut::over(to).put(text);
 }
 
 pub(crate) fn write_path(path: &Path<'_>, to: &mut [c_char]) {
@@ -182,10 +208,10 @@ impl From<EndpointError> for Failure {
     }
 }
 
-impl<E: Device> From<LogError<E>> for Failure {
-    fn from(error: LogError<E>) -> Self {
+impl<E: Device> From<OutboxError<E>> for Failure {
+    fn from(error: OutboxError<E>) -> Self {
         let mut failure = Failure::new(error.code());
-        if let LogError::Device(device) = &error {
+        if let OutboxError::Device(device) = &error {
             failure.device_error = device.number();
             #[cfg(feature = "full")]
             {
@@ -196,8 +222,8 @@ impl<E: Device> From<LogError<E>> for Failure {
     }
 }
 
-impl<E: Device> From<CourierError<LogError<E>>> for Failure {
-    fn from(error: CourierError<LogError<E>>) -> Self {
+impl<E: Device> From<CourierError<E>> for Failure {
+    fn from(error: CourierError<E>) -> Self {
         match error {
             CourierError::Invalid(error) => error.into(),
             CourierError::Outbox(error) => error.into(),

@@ -25,12 +25,14 @@ pub struct edge_report_spool_limits {
     /// The bytes of one segment: a 64th to a quarter of `max_bytes`, in steps of 4 KiB. Default: the 64th, but at least 64 KiB
     /// where that is less than the quarter.
     pub segment_bytes: u64,
-    /// The most bytes of dead letters; the oldest go first. Default: 4 MiB.
+    /// The most bytes of dead letters; the oldest go first, or see `when_letters_full`. A report that would not fit is not taken. Default:
+    /// 16 MiB, which holds the largest report there can be.
     pub dead_letter_bytes: u64,
 }
 
 /// Makes a courier whose reports wait in a directory: they survive a restart, a kill and a power cut. The directory is made if its
-/// parent is there; it is for its owner alone, and one process at a time has it open.
+/// parent is there; it is for its owner alone, and one process at a time has it open. One that others may use, that belongs to another
+/// user or is a symbolic link is refused; a process forked from the one that opened it gets errors, and does no harm.
 ///
 /// Borrows all arguments for the call. Any thread. Blocks as long as the file system does.
 ///
@@ -40,8 +42,8 @@ pub struct edge_report_spool_limits {
 /// @param now_ms  the monotonic clock: `edge_report_monotonic_ms()`.
 /// @param entropy a random number: `edge_report_random()`.
 /// @param courier gives the handle; free it with edge_report_courier_free.
-/// @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_STORAGE with the system's error number;
-///         EDGE_REPORT_E_NEWER_FORMAT; EDGE_REPORT_E_SPOOL_LIMITS. What is stored stays as it is.
+/// @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_SPOOL_FOLDER; EDGE_REPORT_E_STORAGE with the system's error number;
+///         EDGE_REPORT_E_OTHER_FORMAT; EDGE_REPORT_E_TOO_MANY_SEGMENTS; EDGE_REPORT_E_SPOOL_LIMITS. What is stored stays as it is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_courier_new_spool(
     dir: edge_report_str,

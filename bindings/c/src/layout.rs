@@ -24,12 +24,13 @@ sizes! {
     crate::exchange::edge_report_signable, 96, 48;
     crate::exchange::edge_report_signature, 32, 16;
     crate::exchange::edge_report_reply, 96, 64;
-    crate::storage::edge_report_storage, 80, 40;
-    crate::delivery::edge_report_courier_config, 88, 88;
+    crate::storage::edge_report_storage, 104, 56;
+    crate::delivery::edge_report_courier_config, 104, 96;
     crate::delivery::edge_report_step, 48, 40;
-    crate::delivery::edge_report_verdict, 24, 24;
-    crate::delivery::edge_report_courier_state, 128, 128;
-    crate::delivery::edge_report_letter, 32, 24;
+    crate::delivery::edge_report_reason, 164, 164;
+    crate::delivery::edge_report_verdict, 176, 176;
+    crate::delivery::edge_report_courier_state, 312, 312;
+    crate::delivery::edge_report_letter, 192, 184;
 }
 
 #[cfg(feature = "http")]

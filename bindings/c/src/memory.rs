@@ -1,8 +1,9 @@
 //! Couriers in the caller's memory: how it is cut, and what they stand on.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
-use edge_report::courier::{Courier, LogOutbox, RamOutbox};
+use edge_report::courier::{Courier, Durability, LogOutbox, RamOutbox};
 use edge_report::{Code, MonoTime};
 
 use crate::courier::{AnyOutbox, Engine, MemoryCourier, edge_report_courier};
@@ -14,7 +15,8 @@ use crate::storage::{
 };
 use crate::types::{Output, edge_report_result};
 
-/// Makes a courier whose reports wait in the caller's memory: they are gone when that is. Needs no heap.
+/// Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
+/// index of the jobs there, once the memory was full.
 ///
 /// `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do: the courier, room for one report of `report_bytes`, and for four
 /// that wait or are dead letters. What is there beyond is room for more of them.
@@ -61,7 +63,8 @@ pub unsafe extern "C" fn edge_report_courier_new_ram(
     })
 }
 
-/// Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. Needs no heap.
+/// Makes a courier whose reports wait on a device behind callbacks, whatever a crash has left there. The bare build needs no heap; the full one
+/// keeps indexes of reports, jobs and letters there.
 ///
 /// `EDGE_REPORT_COURIER_SIZE` bytes of the memory are for the courier, the rest is room for one report.
 ///
@@ -72,10 +75,10 @@ pub unsafe extern "C" fn edge_report_courier_new_ram(
 /// @param dead    where dead letters are kept; segments of its own.
 /// @param config  NULL: the defaults.
 /// @param now_ms  the monotonic clock: milliseconds since any start.
-/// @param entropy a random number.
+/// @param entropy a random number, best one of all 64 bits: it also names a new storage, so that segments of another are told apart.
 /// @param courier gives the handle, which is in the memory.
-/// @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE with the device's number; EDGE_REPORT_E_NEWER_FORMAT, and nothing was touched;
-///         or what is wrong with the arguments.
+/// @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE with the device's number; EDGE_REPORT_E_OTHER_FORMAT, and nothing was touched;
+///         EDGE_REPORT_E_TOO_MANY_SEGMENTS; or what is wrong with the arguments: `path` names the member, such as `live.create`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_courier_new_storage(
     live: *const edge_report_storage,
@@ -100,9 +103,9 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
         let Some(scratch) = scratch else {
             return Err(Failure::too_small(fixed.saturating_add(arena.skipped)));
         };
-        let outbox = arena
-            .place(Log::open(live, dead, config.durability())?)
-            .map(|outbox| outbox as &mut AnyOutbox);
+        let outbox = arena.room().ok_or(Failure::new(Code::BufferTooSmall))?;
+        let outbox = open_log(outbox, live, dead, config.durability(), entropy)?;
+        let outbox = Some(outbox as &mut AnyOutbox);
         let handle = unsafe { place(&mut arena, outbox, scratch, &config, now_ms, entropy) }?;
         out.set(handle);
         Ok(())
@@ -110,17 +113,23 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
 }
 
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
-#[cfg(target_pointer_width = "64")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 2304;
+#[cfg(feature = "full")]
+pub const EDGE_REPORT_COURIER_SIZE: usize = 12288;
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
-#[cfg(target_pointer_width = "32")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 1600;
+#[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
+pub const EDGE_REPORT_COURIER_SIZE: usize = 5504;
+/// How much memory a courier over callbacks takes at the most, beside its room for reports.
+#[cfg(all(not(feature = "full"), target_pointer_width = "32"))]
+pub const EDGE_REPORT_COURIER_SIZE: usize = 4480;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
-#[cfg(target_pointer_width = "64")]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 1024;
+#[cfg(feature = "full")]
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 4736;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
-#[cfg(target_pointer_width = "32")]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 960;
+#[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2304;
+/// How much memory a courier in memory takes at the most, beside five times the length of a report.
+#[cfg(all(not(feature = "full"), target_pointer_width = "32"))]
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2240;
 
 const _: () = {
     assert!(COURIER + room_of::<Log>() <= EDGE_REPORT_COURIER_SIZE);
@@ -137,9 +146,9 @@ const COURIER: usize = room_of::<edge_report_courier>() + room_of::<MemoryCourie
 /// So many reports of the greatest length: one in flight, one that waits, one to come, one dead letter.
 const REPORTS: usize = 4;
 
-/// What an outbox in memory has at the least. With 16 jobs, a report takes 158 bytes more than its own.
+/// What an outbox in memory has at the least. With 16 jobs, a report takes 166 bytes more than its own.
 const fn reports_of(report_bytes: usize) -> usize {
-    report_bytes.saturating_add(160).saturating_mul(REPORTS)
+    report_bytes.saturating_add(168).saturating_mul(REPORTS)
 }
 
 /// The least memory, if it is aligned.
@@ -151,6 +160,21 @@ const fn least_ram(report_bytes: usize) -> usize {
         .saturating_add(room_of::<Ram>())
         .saturating_add(ALIGN - 1)
         & !(ALIGN - 1)
+}
+
+/// Opens the log where it is to stay: one copy less of it on the stack.
+#[inline(never)]
+fn open_log(
+    place: &'static mut MaybeUninit<Log>,
+    live: Callbacks,
+    dead: Callbacks,
+    durability: Durability,
+    entropy: u64,
+) -> Result<&'static mut Log, Failure> {
+    match Log::open(live, dead, durability, entropy) {
+        Ok(log) => Ok(place.write(log)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Puts the courier into the arena, which has the room.

@@ -2,13 +2,13 @@
 
 use core::ffi::c_void;
 use core::fmt;
-use core::mem::{align_of, size_of};
+use core::mem::{MaybeUninit, align_of, size_of};
 use core::ptr;
 
 use edge_report::Code;
-use edge_report::courier::Storage;
+use edge_report::courier::{Storage, StorageLimits};
 
-use crate::error::Failure;
+use crate::error::{Failure, Place};
 use crate::types::sized;
 
 /// The most segments of one storage.
@@ -31,10 +31,21 @@ pub struct edge_report_storage {
     pub struct_size: usize,
     /// Passed to each function.
     pub user: *mut c_void,
-    /// The length of a segment, unless a report needs a longer one: a multiple of 8, and no less than a 15th of `max_bytes`.
+    /// The length of a segment, unless a report needs a longer one: a multiple of `length_unit`, and no less than a 15th of `max_bytes`.
     pub segment_bytes: usize,
-    /// What all segments together may have. While superseded reports are dropped, there is one more for a moment.
+    /// What all segments together may have; two segments at the least, since what supersedes or forgets others is written before they can be
+    /// removed. While segments are compacted, there is one more for a moment.
     pub max_bytes: usize,
+    /// A segment that takes the place of others, or has a longer report, may have other lengths, by multiples of this: a block of a file system,
+    /// or what a flash erases in one go. A multiple of `write_unit`. 0: `segment_bytes`.
+    pub length_unit: usize,
+    /// The length of the longest segment there can be; `segment_bytes` at the least. A report that would need a longer one is not taken.
+    /// 0: `max_bytes`.
+    pub longest_segment: usize,
+    /// Everything is written at multiples of this, in multiples of it: 8, 16 or 32. 0: 8. It stays what it was when the first segment was made.
+    pub write_unit: u32,
+    /// What a byte reads as that was not written: 0x00 or 0xFF, which is what flash has.
+    pub blank: u32,
     /// Gives the id and length of each segment there is to `each`, in any order.
     pub list: Option<
         unsafe extern "C" fn(
@@ -43,8 +54,8 @@ pub struct edge_report_storage {
             context: *mut c_void,
         ) -> i32,
     >,
-    /// Makes a segment that reads as all 0x00 or all 0xFF. When this returns, it survives a power cut. An id is used only once.
-    /// After an error it is either not there or all blank.
+    /// Makes a segment that reads as all `blank`. When this returns, it survives a power cut. An id is used only once. After an error it
+    /// is either not there or all blank.
     pub create: Option<unsafe extern "C" fn(user: *mut c_void, id: u32, len: usize) -> i32>,
     /// Fills `buffer` from `offset` on; never past the end.
     pub read: Option<
@@ -56,8 +67,8 @@ pub struct edge_report_storage {
             len: usize,
         ) -> i32,
     >,
-    /// Writes at `offset`. It and `len` are multiples of 8, and no byte is written twice. It may reach the device late, in parts
-    /// and in any order, until `sync`.
+    /// Writes at `offset`. It and `len` are multiples of `write_unit`, and no byte is written twice. The last bytes of a segment are written
+    /// when it is made, the others from front to back. It may reach the device late, in parts and in any order, until `sync`.
     pub write: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -69,7 +80,7 @@ pub struct edge_report_storage {
     >,
     /// Returns when all that was written to the segment survives a power cut.
     pub sync: Option<unsafe extern "C" fn(user: *mut c_void, id: u32) -> i32>,
-    /// Removes a segment. When this returns, it stays removed after a power cut.
+    /// Removes a segment, if it is there. When this returns, it stays removed after a power cut.
     pub discard: Option<unsafe extern "C" fn(user: *mut c_void, id: u32) -> i32>,
 }
 
@@ -113,25 +124,70 @@ impl Callbacks {
         table: *const edge_report_storage,
         name: &'static str,
     ) -> Result<Self, Failure> {
-        let null = Failure::at(Code::NullPointer, name);
         let Some(table) = (unsafe { sized(table, name) })? else {
-            return Err(null);
+            return Err(Failure::at(Code::NullPointer, name));
         };
-        let all = table.list.is_some()
-            && table.create.is_some()
-            && table.read.is_some()
-            && table.write.is_some()
-            && table.sync.is_some()
-            && table.discard.is_some();
-        if !all {
-            return Err(null);
+        let mut table = *table;
+        match table.complete() {
+            None => Ok(Callbacks(table)),
+            Some((code, member, why)) => {
+                let failure = Failure::at(code, Place::Member(name, member));
+                Err(failure.with_detail(why))
+            }
         }
+    }
+}
+
+impl edge_report_storage {
+    /// Puts the defaults where zeros stand for them. What cannot be used, if anything: the code, the member, and why.
+    fn complete(&mut self) -> Option<(Code, &'static str, &'static str)> {
+        for (is_null, member) in [
+            (self.list.is_none(), "list"),
+            (self.create.is_none(), "create"),
+            (self.read.is_none(), "read"),
+            (self.write.is_none(), "write"),
+            (self.sync.is_none(), "sync"),
+            (self.discard.is_none(), "discard"),
+        ] {
+            if is_null {
+                return Some((Code::NullPointer, member, ""));
+            }
+        }
+        if self.write_unit == 0 {
+            self.write_unit = 8;
+        }
+        if self.length_unit == 0 {
+            self.length_unit = self.segment_bytes;
+        }
+        if self.longest_segment == 0 {
+            self.longest_segment = self.max_bytes;
+        }
+        let is_multiple = |of: usize, unit: usize| of.checked_rem(unit) == Some(0);
         let most = MAX_SEGMENTS.saturating_sub(1);
-        let enough = table.segment_bytes.saturating_mul(most) >= table.max_bytes;
-        if !enough || table.segment_bytes == 0 || table.segment_bytes % 8 != 0 {
-            return Err(Failure::at(Code::OutOfRange, "segment_bytes"));
-        }
-        Ok(Callbacks(*table))
+        let (member, why) = if !matches!(self.write_unit, 8 | 16 | 32) {
+            ("write_unit", "8, 16 or 32")
+        } else if !matches!(self.blank, 0 | 0xff) {
+            ("blank", "0x00 or 0xFF")
+        } else if self.segment_bytes == 0
+            || self.segment_bytes.saturating_mul(most) < self.max_bytes
+        {
+            ("segment_bytes", "a 15th of max_bytes at the least")
+        } else if self.max_bytes.checked_div(2) < Some(self.segment_bytes) {
+            (
+                "max_bytes",
+                "two segments at the least: what supersedes or forgets others is written before they can be removed",
+            )
+        } else if self.length_unit == 0 || !is_multiple(self.length_unit, self.write_unit as usize)
+        {
+            ("length_unit", "a multiple of write_unit")
+        } else if !is_multiple(self.segment_bytes, self.length_unit) {
+            ("segment_bytes", "a multiple of length_unit")
+        } else if self.longest_segment < self.segment_bytes {
+            ("longest_segment", "segment_bytes at the least")
+        } else {
+            return None;
+        };
+        Some((Code::OutOfRange, member, why))
     }
 }
 
@@ -156,8 +212,15 @@ impl Storage for Callbacks {
         done((self.0.list).map(|f| unsafe { f(self.0.user, Some(forward), context) }))
     }
 
-    fn limits(&self) -> (usize, usize) {
-        (self.0.segment_bytes, self.0.max_bytes)
+    fn limits(&self) -> StorageLimits {
+        StorageLimits {
+            segment: self.0.segment_bytes,
+            length_unit: self.0.length_unit,
+            longest_segment: self.0.longest_segment,
+            total: self.0.max_bytes,
+            write_unit: self.0.write_unit as usize,
+            blank: self.0.blank as u8,
+        }
     }
 
     fn create(&mut self, id: u32, len: usize) -> Result<(), DeviceError> {
@@ -232,11 +295,13 @@ impl Arena {
         Some(unsafe { core::slice::from_raw_parts_mut(at, len) })
     }
 
+    /// Room for a value.
+    pub(crate) fn room<T>(&mut self) -> Option<&'static mut MaybeUninit<T>> {
+        let at: *mut MaybeUninit<T> = self.bytes(room_of::<T>())?.as_mut_ptr().cast();
+        Some(unsafe { &mut *at })
+    }
+
     pub(crate) fn place<T>(&mut self, value: T) -> Option<&'static mut T> {
-        let at: *mut T = self.bytes(room_of::<T>())?.as_mut_ptr().cast();
-        unsafe {
-            at.write(value);
-            Some(&mut *at)
-        }
+        self.room().map(|room| room.write(value))
     }
 }

@@ -1,0 +1,77 @@
+/* Why nothing is delivered is told by the courier: reasons CLOSED-URL TLS-URL FILE-OF-ANOTHER-CA */
+#include "test.h"
+
+static edge_report_courier *courier;
+static edge_report_error error;
+
+static edge_report_client *client_for(const char *url, const char *ca) {
+  edge_report_client *client = NULL;
+  edge_report_client_config config;
+  memset(&config, 0, sizeof config);
+  config.struct_size = sizeof config;
+  config.base_url = str(url);
+  config.project_id = str("p");
+  config.ca_certificate = str(ca);
+  GIVES(EDGE_REPORT_OK, edge_report_client_new(&config, &client, &error));
+  return client;
+}
+
+static void has(const char *text, const char *part) {
+  if (!CHECK(strstr(text, part) != NULL)) fprintf(stderr, "  \"%s\" has no \"%s\"\n", text, part);
+}
+
+/* Delivers for a moment; the state tells what went wrong, and when it goes on. */
+static void deliver(edge_report_client *client, edge_report_result code, const char *words) {
+  edge_report_courier_state state;
+  edge_report_pause pause = 0;
+  OK(edge_report_courier_wake(courier, edge_report_monotonic_ms(), NULL));
+  OK(edge_report_client_deliver(client, courier, NULL, 1500, &pause, &error));
+  CHECK(pause == EDGE_REPORT_PAUSE_TIME_UP);
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(state.waiting == 1 && state.failures > 0 && state.failure_ticket == 1);
+  CHECK(state.failure.code == code && state.failure.outcome == 0 && state.failure.status == 0);
+  CHECK(state.has_next_attempt && state.next_attempt_ms >= state.not_before_ms);
+  has(state.failure.text, words);
+}
+
+/* The same by hand: what send says is what settle keeps. */
+static void by_hand(edge_report_client *client, edge_report_result code, const char *words) {
+  edge_report_step step;
+  edge_report_reply reply;
+  edge_report_verdict verdict;
+  uint64_t now = edge_report_monotonic_ms();
+  OK(edge_report_courier_wake(courier, now, NULL));
+  OK(edge_report_courier_next(courier, now, &step, NULL));
+  CHECK(step.kind == EDGE_REPORT_STEP_SEND);
+  edge_report_result result = edge_report_client_send_encoded(client, step.body.ptr, step.body.len, &reply, &error);
+  GIVES(code, result);
+  OK(edge_report_courier_settle(courier, step.ticket, result, &reply, &error, now, 0, &verdict, &error));
+  CHECK(verdict.reason.code == code && verdict.at_ms > now);
+  has(verdict.reason.text, words);
+  CHECK(strncmp(verdict.reason.text, error.detail, strlen(verdict.reason.text)) == 0);
+}
+
+int main(int count, char **arguments) {
+  static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
+  static char ca[8192];
+  if (count != 4) return 2;
+  FILE *file = fopen(arguments[3], "r");
+  if (!file || fread(ca, 1, sizeof ca - 1, file) == 0) return 2;
+  fclose(file);
+  edge_report_courier_config config;
+  SAMPLE_REPORT(report);
+  OK(edge_report_courier_config_init(&config));
+  config.start_spread_ms = 0;
+  config.report_bytes = 512;
+  OK(edge_report_courier_new_ram(memory, sizeof memory, &config, edge_report_monotonic_ms(), 0, &courier, NULL));
+  OK(edge_report_courier_submit(courier, &report, edge_report_monotonic_ms(), 0, NULL, NULL));
+  edge_report_client *closed = client_for(arguments[1], NULL), *distrustful = client_for(arguments[2], ca);
+  deliver(closed, EDGE_REPORT_E_NOT_SENT, "refused");
+  by_hand(closed, EDGE_REPORT_E_NOT_SENT, "refused");
+  deliver(distrustful, EDGE_REPORT_E_TLS, "UnknownIssuer");
+  by_hand(distrustful, EDGE_REPORT_E_TLS, "UnknownIssuer");
+  edge_report_client_free(closed);
+  edge_report_client_free(distrustful);
+  edge_report_courier_free(courier);
+  return done("reasons", 30);
+}

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""A server whose certificate nobody trusts: prints a URL where nobody listens, its own URL, and a file with another CA. Ends with its input."""
+
+import pathlib
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+
+folder = pathlib.Path(sys.argv[1])
+for name in ("server", "other"):
+    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files], check=True, capture_output=True)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(folder / "server.pem", folder / "server.key")
+listener = socket.create_server(("127.0.0.1", 0))
+closed = socket.create_server(("127.0.0.1", 0))
+print(f"http://127.0.0.1:{closed.getsockname()[1]} https://127.0.0.1:{listener.getsockname()[1]} {folder / 'other.pem'}", flush=True)
+closed.close()
+
+
+def serve():
+    while True:
+        connection, _ = listener.accept()
+        try:
+            connection.settimeout(5)
+            context.wrap_socket(connection, server_side=True).close()
+        except OSError:
+            pass  # it is not trusted
+
+
+threading.Thread(target=serve, daemon=True).start()
+sys.stdin.read()
