@@ -9,6 +9,8 @@ const MAX_ANSWER = 64 * 1024 + 1;
 const LOOK_AGAIN_MS = 200;
 /** The longest that a timer can wait. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** Headers that no text of an error may repeat. */
+const SECRETS = ['Authorization', 'X-Auth-Token', 'X-Security-Token'];
 const NOTHING = new Uint8Array();
 
 const delivering = new WeakSet();
@@ -100,7 +102,7 @@ export class Client {
       return readReply(status, response.headers, answer, undefined, { serviceCodes: this.#serviceCodes });
     } catch (error) {
       signal?.throwIfAborted();
-      throw error instanceof EdgeReportError ? error : failure(error, limit.timedOut());
+      throw error instanceof EdgeReportError ? error : failure(error, limit.timedOut(), SECRETS.map((name) => headers[name]));
     } finally {
       limit.clear();
     }
@@ -128,9 +130,10 @@ async function readBody(response, signal) {
 }
 
 /** What an error of `fetch` means for the report. Only Node tells more than that it failed. */
-function failure(error, timedOut) {
+function failure(error, timedOut, secrets) {
   const cause = error?.cause ?? error ?? {};
-  const detail = timedOut ? 'time-out' : [cause.code, cause.message ?? error?.message].filter(Boolean).join(' ');
+  const said = timedOut ? 'time-out' : [cause.code, cause.message ?? error?.message].filter(Boolean).join(' ');
+  const detail = secrets.filter(Boolean).reduce((text, secret) => text.replaceAll(secret, '…'), said);
   if (isTls(cause)) return new EdgeReportError('Tls', { detail, cause: error });
   const offline = globalThis.navigator?.onLine === false;
   const code = offline || isBeforeSending(cause) ? 'NotSent' : 'MayHaveArrived';

@@ -1,9 +1,14 @@
 // The courier: keeps reports in the module's memory and says what to do with them.
 import { EdgeReportError, describe, unwrap } from './error.js';
+import { ms, wellFormed } from './exchange.js';
 import { call, instance } from './module.js';
 import { encode } from './report.js';
 
 const MIB = 1024 * 1024;
+/** What a policy's names are, for errors. */
+const NAMES = { backlog: "'all' or 'latest'", whenLettersFull: "'drop-oldest' or 'hold'" };
+/** Attempts that no report has. */
+const ENDLESS = 2 ** 32 - 1;
 
 export class Courier {
   #inner;
@@ -14,20 +19,18 @@ export class Courier {
   constructor({ capacity = 4 * MIB, policy = {}, clock = () => performance.now(), entropy = random } = {}) {
     this.#clock = clock;
     this.#entropy = entropy;
-    // Endless, or not set: as if it were not there.
-    const set = Object.entries(policy).filter(([, value]) => value !== undefined && value !== null && value !== Infinity);
-    const members = JSON.stringify(Object.fromEntries(set));
+    const members = JSON.stringify(Object.fromEntries(Object.entries(policy).map(plain)));
     const wrong = call((wasm) => wasm.wrong_in_policy(members));
-    if (wrong !== undefined) throw new EdgeReportError('OutOfRange', { detail: `policy.${wrong}` });
+    if (wrong !== undefined) throw new EdgeReportError('OutOfRange', { detail: `policy.${wrong}${NAMES[wrong] ? ` is ${NAMES[wrong]}` : ''}` });
     const given = [Number(capacity), members, this.#now(), this.#random()];
     this.#inner = call((wasm) => wasm.Courier.open(...given));
     if (!this.#inner) throw new EdgeReportError('OutOfRange', { detail: 'capacity is 16384 bytes or more' });
     this.#instance = instance();
   }
 
-  submit(report) {
-    const bytes = encode(report);
-    return this.#ask((inner, now) => inner.submit(bytes, now)).ticket;
+  submit(report, date) {
+    const [bytes, wall] = [encode(report), ms(date)];
+    return this.#ask((inner, now) => inner.submit(bytes, now, wall)).ticket;
   }
 
   next() {
@@ -37,16 +40,23 @@ export class Courier {
   }
 
   settle(ticket, event) {
-    const { outcome, status, retryAfterMs, clockSkewMs, number } = event ?? {};
+    const { outcome, status, retryAfterMs, clockSkewMs, errorCode, errorMsg, message, number, detail } = event ?? {};
     if (!outcome && number === undefined) throw new TypeError('event must be what Client.send gave, or the EdgeReportError it threw');
-    const what = JSON.stringify(outcome ? { outcome, status, retryAfterMs, clockSkewMs } : { code: number });
+    const what = JSON.stringify(outcome
+      ? { outcome, status, retryAfterMs, clockSkewMs, errorCode: wellFormed(errorCode), text: wellFormed(errorMsg ?? message) }
+      : { code: number, text: wellFormed(detail) });
     const [at, random] = [ticketOf(ticket), this.#random()];
     return withReason(this.#ask((inner, now) => inner.settle(at, what, now, random)));
   }
 
+  takeBuried() {
+    const buried = withReason(this.#ask((inner) => inner.take_buried()));
+    return buried.ticket === undefined ? undefined : buried;
+  }
+
   status() {
     const status = this.#ask((inner) => inner.status());
-    if (status.last) withReason(status.last);
+    for (const of of [status.last, status.lastFailure]) if (of) withReason(of);
     return status;
   }
 
@@ -54,21 +64,33 @@ export class Courier {
     this.#call((inner, now) => inner.wake(now));
   }
 
-  deadLetter(after = 0) {
-    const behind = ticketOf(after);
+  deadLetter(after) {
+    const behind = ticketIfAny(after);
     const letter = withReason(this.#ask((inner) => inner.dead_letter(behind)));
     if (letter.ticket === undefined) return undefined;
-    letter.body = this.#call((inner) => inner.dead_letter_body(behind));
+    letter.body = this.#call((inner) => inner.dead_letter_body(letter.ticket));
     return letter;
   }
 
-  resubmitDeadLetter() {
-    return this.#ask((inner, now) => inner.resubmit_dead_letter(now)).ticket;
+  deadLetters() {
+    const letters = [];
+    for (let letter = this.deadLetter(); letter; letter = this.deadLetter(letter.ticket)) letters.push(letter);
+    return letters;
   }
 
-  forgetDeadLetters(ticket) {
-    const last = ticketOf(ticket);
-    this.#ask((inner) => inner.forget_dead_letters(last));
+  resubmitDeadLetter(ticket, date) {
+    const [which, wall] = [ticketIfAny(ticket), ms(date)];
+    return this.#ask((inner, now) => inner.resubmit_dead_letter(which, now, wall)).ticket;
+  }
+
+  forgetDeadLetter(ticket) {
+    const which = ticketOf(ticket);
+    this.#ask((inner) => inner.forget_dead_letters(which, false));
+  }
+
+  forgetDeadLetters(upTo) {
+    const last = ticketOf(upTo);
+    this.#ask((inner) => inner.forget_dead_letters(last, true));
   }
 
   free() {
@@ -107,14 +129,27 @@ function ticketOf(ticket) {
   return ticket;
 }
 
+function ticketIfAny(ticket) {
+  return ticket === undefined ? undefined : ticketOf(ticket);
+}
+
 /** A verdict or letter whose reason has the name and text of its code. */
 function withReason(of) {
-  const { code } = of.reason ?? {};
+  const { code, ...said } = of.reason ?? {};
   if (code !== undefined) {
     const { name, text } = describe(code);
-    of.reason = { code: name, number: code, message: text };
+    of.reason = { code: name, number: code, message: text, ...said };
   }
   return of;
+}
+
+/** A policy's member, for the module: endless, or not set, it is as if it were not there. */
+function plain([name, value]) {
+  let given = value ?? undefined;
+  if (typeof value === 'string') given = wellFormed(value);
+  // This one has an end by default.
+  if (value === Infinity) given = name === 'refuseAfter' ? ENDLESS : undefined;
+  return [wellFormed(name), given];
 }
 
 function random() {

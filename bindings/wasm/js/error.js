@@ -18,7 +18,7 @@ export class EdgeReportError extends Error {
     super(message, cause === undefined ? undefined : { cause });
     this.code = name;
     this.number = number;
-    for (const [member, value] of Object.entries({ path, offset, line, column, findings })) {
+    for (const [member, value] of Object.entries({ path, offset, line, column, detail, findings })) {
       if (value !== undefined) this[member] = value;
     }
   }

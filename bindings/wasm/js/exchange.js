@@ -88,12 +88,17 @@ function list(texts) {
   return JSON.stringify(texts.map((value) => (value === undefined || value === null ? null : text(value))));
 }
 
+/** The same of a text that may be missing. */
+export function wellFormed(value) {
+  return value === undefined || value === null ? undefined : text(value);
+}
+
 /** As `fetch` and `URL` have it: half of a surrogate pair becomes U+FFFD. */
 function text(value) {
   return String(value).replace(/\p{Surrogate}/gu, '\ufffd');
 }
 
-function ms(date) {
+export function ms(date) {
   const time = Number(date ?? Date.now());
   if (Number.isNaN(time)) throw new EdgeReportError('TimeOutOfRange');
   return time;

@@ -5,17 +5,18 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 
 use edge_report::courier::{
-    Courier as Engine, CourierError, Event, LogError, Policy, RamOutbox, Reason, Step, Ticket,
-    Verdict,
+    Backlog, Cause, Courier as Engine, CourierError, Event, Letter, Policy, RamOutbox, Reason,
+    Step, Ticket, Verdict, WhenLettersFull,
 };
 use edge_report::json::Token;
 use edge_report::{Code, MonoTime, Outcome};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::answer::Answer;
+use crate::exchange::wall;
 use crate::request::{members, whole};
 
-type Error = CourierError<LogError<Infallible>>;
+type Error = CourierError<Infallible>;
 
 /// The least outbox.
 const LEAST: usize = 16 * 1024;
@@ -26,7 +27,7 @@ pub fn wrong_in_policy(policy: &str) -> Option<String> {
     read_policy(policy).err()
 }
 
-/// Keeps reports and says what to do with them. Times are monotonic milliseconds, entropy is a random number.
+/// Keeps reports and says what to do with them. `now_ms` is monotonic, `wall_ms` since 1970; `entropy` is a random number.
 #[wasm_bindgen]
 pub struct Courier(Engine<RamOutbox<Vec<u8>>, Vec<u8>>);
 
@@ -51,8 +52,11 @@ impl Courier {
     }
 
     /// Stores a report that is encoded: `{"ticket"}`.
-    pub fn submit(&mut self, report: &[u8], now_ms: f64) -> String {
-        match self.0.submit_encoded(report, mono(now_ms)) {
+    pub fn submit(&mut self, report: &[u8], now_ms: f64, wall_ms: f64) -> String {
+        let submitted = self
+            .0
+            .submit_encoded(report, mono(now_ms), Some(wall(wall_ms)));
+        match submitted {
             Ok(ticket) => ticket_only(ticket),
             Err(error) => failed(&error),
         }
@@ -85,7 +89,7 @@ impl Courier {
         }
     }
 
-    /// Tells what came back: an outcome's members, or `{"code"}` of an error. Gives the verdict.
+    /// Tells what came back: an outcome's members, or `{"code", "text"}` of an error. Gives the verdict.
     pub fn settle(&mut self, ticket: f64, event: &str, now_ms: f64, entropy: u64) -> String {
         let Some(event) = read_event(event) else {
             return Answer::error(Code::OutOfRange).end(b'}');
@@ -97,14 +101,23 @@ impl Courier {
             Err(error) => failed(&error),
             Ok(verdict) => {
                 let mut answer = Answer::begin(b'{');
-                put_verdict(&mut answer, verdict);
+                put_verdict(&mut answer, &verdict);
                 answer.end(b'}')
             }
         }
     }
 
+    /// A report that became a dead letter since another one was accepted: `{"ticket", "reason"}`, or `{}`.
+    pub fn take_buried(&mut self) -> String {
+        let mut answer = Answer::begin(b'{');
+        if let Some((ticket, reason)) = self.0.take_buried() {
+            put_ticket_and_reason(&mut answer, ticket, &reason);
+        }
+        answer.end(b'}')
+    }
+
     /// How things stand.
-    pub fn status(&self) -> String {
+    pub fn status(&mut self) -> String {
         let status = self.0.status();
         let mut answer = Answer::begin(b'{');
         for (name, count) in [
@@ -113,21 +126,35 @@ impl Courier {
             ("refused", status.ledger.refused),
             ("superseded", status.ledger.superseded),
             ("expired", status.ledger.expired),
+            ("letters", status.ledger.letters),
+            ("lettersDropped", status.ledger.letters_dropped),
             ("waiting", status.waiting),
             ("failures", u64::from(status.failures)),
             ("notBefore", status.not_before.0),
         ] {
             answer.number(name, count);
         }
+        answer.number("parked", status.parked);
         answer.number("clockOffsetMs", status.clock_offset_ms);
         answer.flag("circuitOpen", status.circuit_open);
+        if let Some(at) = status.next_attempt {
+            answer.number("nextAttempt", at.0);
+        }
+        if let Ok(Some(submitted_at)) = self.0.oldest() {
+            answer.number("oldest", submitted_at.unix_ms());
+        }
         if let Some(ticket) = status.in_flight {
             answer.number("inFlight", ticket.0);
         }
         if let Some((ticket, verdict)) = status.last {
             answer.open("last", b'{');
             answer.number("ticket", ticket.0);
-            put_verdict(&mut answer, verdict);
+            put_verdict(&mut answer, &verdict);
+            answer.close(b'}');
+        }
+        if let Some((ticket, reason)) = status.last_failure {
+            answer.open("lastFailure", b'{');
+            put_ticket_and_reason(&mut answer, ticket, &reason);
             answer.close(b'}');
         }
         answer.end(b'}')
@@ -138,38 +165,51 @@ impl Courier {
         self.0.wake(mono(now_ms));
     }
 
-    /// The oldest dead letter behind the ticket `after`, 0 for the oldest of all: `{"ticket", "reason"}`, or `{}`.
-    pub fn dead_letter(&mut self, after: f64) -> String {
+    /// The dead letter that died next after `after`, the first of all without: `{"ticket", "reason"}`, or `{}`.
+    pub fn dead_letter(&mut self, after: Option<f64>) -> String {
         let mut answer = Answer::begin(b'{');
-        match self.0.dead_letter(Some(Ticket(after as u64))) {
+        match self.0.dead_letter(after.map(|after| Ticket(after as u64))) {
             Err(error) => return failed(&error),
             Ok(None) => {}
-            Ok(Some(letter)) => {
-                answer.number("ticket", letter.ticket.0);
-                put_reason(&mut answer, letter.reason);
+            Ok(Some(Letter { ticket, reason, .. })) => {
+                put_ticket_and_reason(&mut answer, ticket, &reason);
             }
         }
         answer.end(b'}')
     }
 
-    /// The bytes of that dead letter.
-    pub fn dead_letter_body(&mut self, after: f64) -> Option<Vec<u8>> {
-        let letter = self.0.dead_letter(Some(Ticket(after as u64)));
+    /// The bytes of the dead letter of this ticket.
+    pub fn dead_letter_body(&mut self, ticket: f64) -> Option<Vec<u8>> {
+        let letter = self.0.find_dead_letter(Ticket(ticket as u64));
         letter.ok().flatten().map(|letter| letter.body.into())
     }
 
-    /// Submits the oldest dead letter again: `{"ticket"}`, or `{}` if there is none.
-    pub fn resubmit_dead_letter(&mut self, now_ms: f64) -> String {
-        match self.0.resubmit_dead_letter(mono(now_ms)) {
+    /// Submits the dead letter of this ticket again, the first of all without: `{"ticket"}`, or `{}` if it is not there.
+    pub fn resubmit_dead_letter(
+        &mut self,
+        ticket: Option<f64>,
+        now_ms: f64,
+        wall_ms: f64,
+    ) -> String {
+        let ticket = ticket.map(|ticket| Ticket(ticket as u64));
+        let submitted = self
+            .0
+            .resubmit_dead_letter(ticket, mono(now_ms), Some(wall(wall_ms)));
+        match submitted {
             Ok(Some(ticket)) => ticket_only(ticket),
             Ok(None) => "{}".into(),
             Err(error) => failed(&error),
         }
     }
 
-    /// Forgets the dead letters up to and with a ticket.
-    pub fn forget_dead_letters(&mut self, ticket: f64) -> String {
-        match self.0.forget_dead_letters(Ticket(ticket as u64)) {
+    /// Forgets the dead letter of this ticket, and all that died before it if `up_to`.
+    pub fn forget_dead_letters(&mut self, ticket: f64, up_to: bool) -> String {
+        let ticket = Ticket(ticket as u64);
+        let forgotten = match up_to {
+            true => self.0.forget_dead_letters(ticket),
+            false => self.0.forget_dead_letter(ticket),
+        };
+        match forgotten {
             Ok(()) => "{}".into(),
             Err(error) => failed(&error),
         }
@@ -188,6 +228,7 @@ fn read_policy(json: &str) -> Result<Policy, String> {
         let number = whole(value);
         let small = number.and_then(|n| u32::try_from(n).ok());
         let set = |slot: &mut u64| number.map(|n| *slot = n).is_some();
+        let is = |name: &str| matches!(value, Token::String(text) if text.is(name));
         let is_good = match key.raw() {
             "minBackoffMs" => set(&mut policy.min_backoff_ms),
             "maxBackoffMs" => set(&mut policy.max_backoff_ms),
@@ -198,6 +239,21 @@ fn read_policy(json: &str) -> Result<Policy, String> {
             "openCircuitAfter" => small.map(|n| policy.open_circuit_after = n).is_some(),
             "maxAttempts" => small.map(|n| policy.max_attempts = Some(n)).is_some(),
             "maxTimeMs" => number.map(|n| policy.max_time_ms = Some(n)).is_some(),
+            "refuseAfter" => small.map(|n| policy.refuse_after = n).is_some(),
+            "backlog" => {
+                policy.backlog = match is("latest") {
+                    true => Backlog::LatestPerJob,
+                    false => Backlog::KeepAll,
+                };
+                is("latest") || is("all")
+            }
+            "whenLettersFull" => {
+                policy.when_letters_full = match is("hold") {
+                    true => WhenLettersFull::Hold,
+                    false => WhenLettersFull::DropOldest,
+                };
+                is("hold") || is("drop-oldest")
+            }
             _ => false,
         };
         if !is_good && wrong.is_none() {
@@ -208,8 +264,10 @@ fn read_policy(json: &str) -> Result<Policy, String> {
 }
 
 fn read_event(json: &str) -> Option<Event> {
-    let (mut outcome, mut status, mut retry_after_ms, mut clock_skew_ms, mut code) =
-        (None, None, None, None, None);
+    let (mut outcome, mut status, mut code) = (None, None, None);
+    // Its reason comes at the end.
+    let mut event = Event::NOT_SENT;
+    let (mut error_code, mut text) = (String::new(), String::new());
     members(json, |key, value| match (key.raw(), value) {
         ("outcome", Token::String(name)) => {
             outcome = Outcome::ALL
@@ -219,29 +277,25 @@ fn read_event(json: &str) -> Option<Event> {
         ("status", value) => status = whole(value).and_then(|n| u16::try_from(n).ok()),
         ("retryAfterMs", Token::Number(number)) => {
             // Over 64 bits, or with an exponent: more than any policy honours.
-            retry_after_ms =
+            event.retry_after_ms =
                 Some(whole(value).unwrap_or(u64::MAX)).filter(|_| !number.raw().starts_with('-'));
         }
-        ("clockSkewMs", Token::Number(number)) => clock_skew_ms = number.to_i64(),
+        ("clockSkewMs", Token::Number(number)) => event.clock_skew_ms = number.to_i64(),
         ("code", value) => {
             code = whole(value)
                 .and_then(|n| u16::try_from(n).ok())
                 .and_then(Code::from_number);
         }
+        ("errorCode", Token::String(said)) => error_code = said.to_string(),
+        ("text", Token::String(said)) => text = said.to_string(),
         _ => {}
     });
-    match (outcome, status, code) {
-        (Some(outcome), Some(status), _) => Some(Event::Answered {
-            outcome,
-            status,
-            retry_after_ms,
-            clock_skew_ms,
-        }),
-        (None, _, Some(Code::NotSent)) => Some(Event::NotSent),
-        (None, _, Some(Code::MayHaveArrived)) => Some(Event::MayHaveArrived),
-        (None, _, Some(code)) => Some(Event::Misconfigured(code)),
-        _ => None,
-    }
+    event.reason = match (outcome, status, code) {
+        (Some(outcome), Some(status), _) => Reason::answered(outcome, status),
+        (None, _, Some(code)) => Reason::failed(code),
+        _ => return None,
+    };
+    Some(event.with_error_code(&error_code).with_text(&text))
 }
 
 fn ticket_only(ticket: Ticket) -> String {
@@ -250,42 +304,46 @@ fn ticket_only(ticket: Ticket) -> String {
     answer.end(b'}')
 }
 
-fn put_verdict(answer: &mut Answer, verdict: Verdict) {
-    let reason = match verdict {
-        Verdict::Delivered => {
-            answer.text("verdict", "delivered");
-            None
-        }
-        Verdict::Again { at } => {
-            answer.text("verdict", "again");
-            answer.number("at", at.0);
-            None
-        }
-        Verdict::Held { until, reason } => {
-            answer.text("verdict", "held");
-            answer.number("until", until.0);
-            Some(reason)
-        }
-        Verdict::Refused(reason) => {
-            answer.text("verdict", "refused");
-            Some(reason)
-        }
-        Verdict::GaveUp(reason) => {
-            answer.text("verdict", "gave_up");
-            Some(reason)
-        }
+fn put_verdict(answer: &mut Answer, verdict: &Verdict) {
+    let (name, time) = match verdict {
+        Verdict::Delivered => ("delivered", None),
+        Verdict::Again { at, .. } => ("again", Some(("at", at))),
+        Verdict::Held { until, .. } => ("held", Some(("until", until))),
+        Verdict::Refused(_) => ("refused", None),
+        Verdict::GaveUp(_) => ("gave_up", None),
     };
-    if let Some(reason) = reason {
+    answer.text("verdict", name);
+    if let Some((name, time)) = time {
+        answer.number(name, time.0);
+    }
+    if let Some(reason) = verdict.reason() {
         put_reason(answer, reason);
     }
 }
 
-/// `"reason": {"status"}` or `"reason": {"code"}`, the code as a number.
-fn put_reason(answer: &mut Answer, reason: Reason) {
+fn put_ticket_and_reason(answer: &mut Answer, ticket: Ticket, reason: &Reason) {
+    answer.number("ticket", ticket.0);
+    put_reason(answer, reason);
+}
+
+/// `"reason": {"outcome" or "code", "status", "errorCode", "text"}`, the code as a number; what there is of the others.
+fn put_reason(answer: &mut Answer, reason: &Reason) {
     answer.open("reason", b'{');
-    match reason {
-        Reason::Status(status) => answer.number("status", status),
-        Reason::Failed(code) => answer.number("code", code.number()),
+    match reason.cause {
+        Cause::Answered(outcome) => answer.text("outcome", outcome.name()),
+        Cause::Failed(code) => answer.number("code", code.number()),
+    }
+    if reason.status != 0 {
+        answer.number("status", reason.status);
+    }
+    let texts = [
+        ("errorCode", reason.error_code.as_str()),
+        ("text", reason.text.as_str()),
+    ];
+    for (name, text) in texts {
+        if !text.is_empty() {
+            answer.text(name, text);
+        }
     }
     answer.close(b'}');
 }

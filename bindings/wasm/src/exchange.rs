@@ -203,6 +203,6 @@ fn sized<T>(mut make: impl FnMut(&mut [u8]) -> Result<T, RequestError>) -> Resul
 }
 
 /// JavaScript counts milliseconds as floating point.
-fn wall(now_ms: f64) -> WallTime {
+pub(crate) fn wall(now_ms: f64) -> WallTime {
     WallTime::from_unix_ms(now_ms as i64)
 }

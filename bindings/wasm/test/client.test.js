@@ -1,7 +1,7 @@
 // The client over fetch against the receiver's faults: the verdicts of the Rust client's table (tests/client.rs).
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Client, Courier } from 'edge-report';
+import { Client, Courier, EdgeReportError } from 'edge-report';
 import { collector } from './collector.js';
 
 const KEYS = { accessKey: 'AK', secretKey: 'SK' };
@@ -106,6 +106,25 @@ test('a long body is not judged by its first part, nor a code by what is not set
   assert.equal(await outcomeOf(new Client(own), '1'), 'not_understood');
   for (const wrong of [[], [''], ['é'], Array(9).fill('x')]) {
     assert.throws(() => new Client({ ...own, serviceCodes: wrong }), (error) => error.code === 'ServiceCodes');
+  }
+});
+
+test('deliver tells the courier what the response or the error said, but no secret', async () => {
+  const blocked = async () => Response.json({ error_code: 'WAF.7', error_msg: 'blocked' }, { status: 403 });
+  const proxyWithLog = async (_, { headers }) => {
+    throw new TypeError('fetch failed', { cause: Object.assign(new Error(`no route for ${headers['X-Auth-Token']}`), { code: 'ECONNREFUSED', syscall: 'connect' }) });
+  };
+  const { message } = new EdgeReportError('NotSent');
+  for (const [fetch, reason] of [
+    [blocked, { outcome: 'not_understood', status: 403, errorCode: 'WAF.7', text: 'blocked' }],
+    [proxyWithLog, { code: 'NotSent', number: 140, message, text: 'ECONNREFUSED no route for …' }],
+  ]) {
+    const courier = new Courier({ policy: { startSpreadMs: 0 } });
+    const ticket = courier.submit(report('1'));
+    const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', credentials: { token: 'secret-token' }, fetch });
+    assert.equal(await client.deliver(courier, { timeoutMs: 50 }), 'time_up');
+    assert.deepEqual(courier.status().lastFailure, { ticket, reason });
+    courier.free();
   }
 });
 

@@ -92,6 +92,13 @@ test('a courier: each wrong option by its name', () => {
     [{ policy: { minBackoffMs: 1.5 } }, /policy\.minBackoffMs$/],
     [{ policy: { holdMs: 1, maxBackoff: 1 } }, /policy\.maxBackoff$/],
     [{ policy: { maxAttempts: 2 ** 33 } }, /policy\.maxAttempts$/],
+    [{ policy: { refuseAfter: -1 } }, /policy\.refuseAfter$/],
+    [{ policy: { refuseAfter: '8' } }, /policy\.refuseAfter$/],
+    [{ policy: { backlog: 'newest' } }, /policy\.backlog is 'all' or 'latest'$/],
+    [{ policy: { backlog: HALF } }, /policy\.backlog is 'all' or 'latest'$/],
+    [{ policy: { backlog: true } }, /policy\.backlog is/],
+    [{ policy: { whenLettersFull: 'drop' } }, /policy\.whenLettersFull is 'drop-oldest' or 'hold'$/],
+    [{ policy: { [HALF]: 1 } }, /policy\.\ufffd$/],
   ]) assert.throws(() => new Courier(options), code('OutOfRange', words));
   for (const wrong of [{ capacity: Symbol('x') }, { clock: 5 }, { clock: () => NaN }, { clock: () => -1 }, { entropy: () => 5 }, { entropy: () => undefined }]) {
     assert.throws(() => new Courier(wrong), TypeError);
@@ -108,10 +115,14 @@ test('a courier: wrong tickets and events leave the report in flight', () => {
   for (const wrong of [undefined, null, NaN, ticket + 0.5, String(ticket), BigInt(ticket), Symbol('x'), {}, -1]) {
     assert.throws(() => courier.settle(wrong, accepted), TypeError);
     assert.throws(() => courier.forgetDeadLetters(wrong), TypeError);
-    if (wrong !== undefined) assert.throws(() => courier.deadLetter(wrong), TypeError);
+    assert.throws(() => courier.forgetDeadLetter(wrong), TypeError);
+    if (wrong === undefined) continue;
+    assert.throws(() => courier.deadLetter(wrong), TypeError);
+    assert.throws(() => courier.resubmitDeadLetter(wrong), TypeError);
   }
   for (const wrong of [undefined, null, {}, new Error('x')]) assert.throws(() => courier.settle(ticket, wrong), TypeError);
   assert.throws(() => courier.settle(ticket, { outcome: 'accepted', status: 70_000 }), code('OutOfRange'));
+  assert.throws(() => courier.settle(ticket, { ...accepted, errorCode: Object.create(null) }), TypeError);
   now = fail;
   assert.throws(() => courier.settle(ticket, accepted), own);
   now = () => 1;

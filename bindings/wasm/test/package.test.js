@@ -110,7 +110,7 @@ test('after a trap: a new instance, couriers of the old one say that they are lo
 });
 
 test('types, as each way of finding modules sees them', () => {
-  const use = `import { Client, Courier, EdgeReportError, buildRequest, check, encode, parse, readReply, type Finding, type Outcome, type Report } from 'edge-report';
+  const use = `import { Client, Courier, EdgeReportError, buildRequest, check, encode, parse, readReply, type Finding, type Outcome, type Reason, type Report } from 'edge-report';
     import { initSync } from 'edge-report/slim';
     const report: Report = { jobs: [{ job_id: 1n, status: 'job_running', create_time: 1 }], message_id: '1' };
     const bytes: Uint8Array = encode(report);
@@ -130,6 +130,20 @@ test('types, as each way of finding modules sees them', () => {
       courier.settle(1, readReply(200, headers, undefined));
       courier.settle(1, new EdgeReportError('NotSent'));
     }
+    const options = { policy: { refuseAfter: 4, backlog: 'latest', whenLettersFull: 'hold' } } as const;
+    export function why(courier: Courier = new Courier(options)): string[] {
+      const verdict = courier.settle(1, new EdgeReportError('NotSent', { detail: 'no route' }));
+      if (verdict.verdict === 'again') console.log(verdict.at, words(verdict.reason));
+      const { lastFailure, oldest, nextAttempt = 0, parked, letters, lettersDropped } = courier.status();
+      console.log(oldest && new Date(oldest), nextAttempt + parked + letters + lettersDropped, lastFailure?.ticket, courier.takeBuried()?.reason);
+      const again: number | undefined = courier.resubmitDeadLetter(2) ?? courier.resubmitDeadLetter(undefined, new Date());
+      courier.forgetDeadLetter(courier.submit(report, Date.now()));
+      return courier.deadLetters().map(({ ticket, reason }) => again + ': ' + ticket + words(reason));
+    }
+    function words(reason: Reason): string {
+      const cause: string = reason.code === undefined ? reason.outcome : reason.message;
+      return [cause, reason.status, reason.errorCode, reason.text].join(' ');
+    }
     new Courier().submit({ jobs: [{ status: 'job_running', create_time: 1 }], message_id: '1' } as const);
     export const isOurs = (error: unknown) => error instanceof EdgeReportError && error.path;
     initSync(new Uint8Array());
@@ -137,6 +151,7 @@ test('types, as each way of finding modules sees them', () => {
   writeFileSync(join(work, 'use.mts'), use);
   writeFileSync(join(work, 'use.cts'), `import { encode } from 'edge-report'; export const bytes: Uint8Array = encode('{}');`);
   writeFileSync(join(work, 'wrong.mts'), `import { encode } from 'edge-report'; encode({ jobs: [{ status: 1 }] });`);
+  writeFileSync(join(work, 'wrong-policy.mts'), `import { Courier } from 'edge-report'; new Courier({ policy: { backlog: 'newest' } });`);
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const check = (module, resolution, ...files) =>
     spawnSync(process.execPath, [tsc, '--noEmit', '--strict', '--target', 'es2022', '--module', module, '--moduleResolution', resolution, '--ignoreConfig', ...files], { cwd: work });
@@ -149,6 +164,7 @@ test('types, as each way of finding modules sees them', () => {
     assert.equal(status, 0, `${resolution}: ${stdout}`);
   }
   assert.match(check('nodenext', 'nodenext', 'wrong.mts').stdout.toString(), /TS2322|TS2769|TS2741/);
+  assert.match(check('nodenext', 'nodenext', 'wrong-policy.mts').stdout.toString(), /TS2322/);
 });
 
 test('publint finds nothing', async () => {

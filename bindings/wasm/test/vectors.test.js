@@ -101,7 +101,8 @@ test('lines and columns', () => {
 });
 
 // From forward and back, in one line and in many: the work must grow with the text, not with its square.
-test('lines and columns of 100,000 findings', { timeout: 20_000 }, () => {
+test('lines and columns of 100,000 findings', () => {
+  const start = performance.now();
   for (const end of ['', '\n']) {
     const job = `{"漢":0,${end}"job_id":0}`;
     const report = `{"message_id":"1",${end}"jobs":[${`${job},${end}`.repeat(25_000)}${job}]}`;
@@ -113,6 +114,8 @@ test('lines and columns of 100,000 findings', { timeout: 20_000 }, () => {
       assert.deepEqual([line, column], [lines.length, [...lines.at(-1)].length + 1]);
     }
   }
+  // A time limit of the test itself stops nothing that runs without a pause.
+  assert.ok(performance.now() - start < 20_000);
 });
 
 test('codes.json', () => {

@@ -105,6 +105,8 @@ export class EdgeReportError extends Error {
   readonly line?: number;
   /** The column in characters, from 1. */
   readonly column?: number;
+  /** What else is known: the system's own words, the option that is meant. The message has it, too. */
+  readonly detail?: string;
   /** All that was found in a report that cannot be sent, warnings too. */
   readonly findings?: Finding[];
 }
@@ -297,16 +299,58 @@ export interface Policy {
   maxAttempts?: number;
   /** How long one report is tried, from its first attempt. Default: until it is delivered. */
   maxTimeMs?: number;
+  /**
+   * A report that gets responses which may be somebody else's (a firewall's 403, a proxy's 413, a crash of the service over this one) is
+   * refused after so many attempts, each followed by another report that was accepted. `Infinity`: never. Default: 8.
+   */
+  refuseAfter?: number;
+  /**
+   * What is sent of the reports that wait: all, or the latest of each job, so that after an outage each job is current at once. A final
+   * status yields only to a final one. Default: `all`.
+   */
+  backlog?: 'all' | 'latest';
+  /**
+   * Without room for another dead letter, drop the oldest ones, which are counted, or hold: the report waits, unsent, until
+   * {@link Courier.forgetDeadLetters} or {@link Courier.resubmitDeadLetter} makes room. Default: `drop-oldest`.
+   */
+  whenLettersFull?: 'drop-oldest' | 'hold';
 }
 
-/** Why a report is not delivered: the service's answer, or the error of the last attempt. */
-export type Reason = { status: number } | { code: Code; number: number; message: string };
+/** What was said when a report was not delivered. Long texts are cut. */
+export interface Said {
+  /** The `error_code` of the response. */
+  errorCode?: string;
+  /** The words of the response, or those of the system. */
+  text?: string;
+}
+
+/** A response came, and does not accept the report. */
+export interface AnsweredReason extends Said {
+  outcome: Exclude<Outcome['outcome'], 'accepted'>;
+  /** The HTTP status. */
+  status: number;
+  code?: undefined;
+}
+
+/** None came, or a newer report of the same job was accepted (`Overtaken`): then with what the last attempt got. */
+export interface FailedReason extends Said {
+  code: Code;
+  /** The number of the code. */
+  number: number;
+  /** The code for people, in English. */
+  message: string;
+  status?: number;
+  outcome?: undefined;
+}
+
+/** Why a report is not delivered. */
+export type Reason = AnsweredReason | FailedReason;
 
 /** What becomes of a report after an attempt. Times are of the courier's clock. */
 export type Verdict =
   | { verdict: 'delivered' }
   | { verdict: 'refused'; reason: Reason }
-  | { verdict: 'again'; at: number }
+  | { verdict: 'again'; at: number; reason: Reason }
   | { verdict: 'held'; until: number; reason: Reason }
   | { verdict: 'gave_up'; reason: Reason };
 
@@ -321,13 +365,25 @@ export interface Status {
   submitted: number;
   delivered: number;
   refused: number;
+  /** Dropped since newer reports of all their jobs waited. */
   superseded: number;
+  /** Given up, by `maxAttempts` or `maxTimeMs`. */
   expired: number;
   waiting: number;
+  /** How many of those that wait stepped aside: only they are answered badly, or there is no room for them as dead letters. */
+  parked: number;
+  /** Dead letters there are. */
+  letters: number;
+  /** Dead letters that made room for newer ones, and are gone. */
+  lettersDropped: number;
+  /** When the oldest report that waits was submitted: milliseconds since 1970-01-01 UTC. */
+  oldest?: number;
   /** Failures in a row. */
   failures: number;
   /** When the next attempt may come, by the courier's clock. */
   notBefore: number;
+  /** When it comes, as far as was known at the last call, by the same clock; not there while one is in flight or nothing waits. */
+  nextAttempt?: number;
   /** The correction of the wall clock in use. */
   clockOffsetMs: number;
   circuitOpen: boolean;
@@ -335,6 +391,8 @@ export interface Status {
   inFlight?: number;
   /** The verdict given last. */
   last?: Verdict & { ticket: number };
+  /** Why a report was not delivered, or cannot become a dead letter (`LettersFull`): the last such failure since one was accepted. */
+  lastFailure?: { ticket: number; reason: Reason };
 }
 
 /** A report that was refused or given up. */
@@ -366,22 +424,38 @@ export class Courier {
    *
    * When the outbox is full, reports whose every job has a newer entry are dropped first, but never a final status for one that is not.
    *
-   * @throws {@link EdgeReportError} as `encode`, and `OutboxFull`: nothing was stored or dropped.
+   * @param date now, for {@link Status.oldest}; default `Date.now()`
+   * @throws {@link EdgeReportError} as `encode`; `OutboxFull`: nothing was stored or dropped; `OutboxTooSmall`: it never fits.
    */
-  submit(report: ReportInput): number;
+  submit(report: ReportInput, date?: Date | number): number;
   /** What to do next. Calling it again changes nothing: the same report is offered until it is settled. */
   next(): Step;
   /** Tells what came back for the report in flight: what `Client.send` gave, or the error it threw. */
   settle(ticket: number, event: Outcome | EdgeReportError): Verdict;
+  /**
+   * A report that stepped aside and became a dead letter when another one was accepted: no verdict of its own says so. Each is told once,
+   * `undefined` when all are; of many, the last few.
+   */
+  takeBuried(): { ticket: number; reason: Reason } | undefined;
   status(): Status;
-  /** Lets the next attempt come at once: the network is back, or somebody changed the credentials. */
+  /** Lets the next attempt come at once: the network is back, somebody changed the credentials, or made room for dead letters. */
   wake(): void;
-  /** The oldest dead letter behind the ticket `after`; the oldest of all without. */
+  /** The dead letters in the order in which they died, with copies of their reports. */
+  deadLetters(): DeadLetter[];
+  /** The dead letter that died next after the one of ticket `after`; the first of all without, or if that one is gone. */
   deadLetter(after?: number): DeadLetter | undefined;
-  /** Submits the oldest dead letter again, as a new report. Gives its ticket, if there was one. */
-  resubmitDeadLetter(): number | undefined;
-  /** Forgets the dead letters up to and with this ticket. */
-  forgetDeadLetters(ticket: number): void;
+  /**
+   * Submits a dead letter again, as a new report, and forgets the letter; without a ticket the first. Gives the new ticket, or
+   * `undefined` if there is none such.
+   *
+   * @param date as of {@link submit}
+   * @throws {@link EdgeReportError} `OutboxFull`: the letter stays.
+   */
+  resubmitDeadLetter(ticket?: number, date?: Date | number): number | undefined;
+  /** Forgets a dead letter; one that is gone is no error. */
+  forgetDeadLetter(ticket: number): void;
+  /** Forgets a dead letter and all that died before it; none, if it is gone. */
+  forgetDeadLetters(upTo: number): void;
   /** Gives its memory back; what waits in it is gone. */
   free(): void;
   /** The same, at the end of `using`. There where the platform has `Symbol.dispose`. */
