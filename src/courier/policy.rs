@@ -73,6 +73,7 @@ impl Default for Policy {
 impl Policy {
     /// The wait after the `failures`-th failure in a row: at random from the least wait to twice, four times, eight times … it,
     /// up to the most (full jitter above a floor).
+    #[inline(never)] // large on 32-bit machines, and called from many places
     pub fn backoff_ms(&self, failures: u32, entropy: u64) -> u64 {
         let doubled = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
         let most = self

@@ -27,6 +27,23 @@ impl<const N: usize> ShortText<N> {
         this
     }
 
+    /// Appends characters up to the first that does not fit.
+    fn fill(&mut self, chars: impl Iterator<Item = char>) {
+        for c in chars {
+            let c = if c.is_control() { ' ' } else { c };
+            let end = usize::from(self.len).saturating_add(c.len_utf8());
+            let Some(room) = self.bytes.get_mut(usize::from(self.len)..end) else {
+                return;
+            };
+            let Ok(len) = u8::try_from(end) else { return };
+            let mut utf8 = [0; 4];
+            for (to, from) in room.iter_mut().zip(c.encode_utf8(&mut utf8).bytes()) {
+                *to = from;
+            }
+            self.len = len;
+        }
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
@@ -42,20 +59,7 @@ impl<const N: usize> ShortText<N> {
 impl<const N: usize> Write for ShortText<N> {
     /// Never fails: what does not fit is left out.
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            let c = if c.is_control() { ' ' } else { c };
-            let end = usize::from(self.len).saturating_add(c.len_utf8());
-            let Some(room) = self.bytes.get_mut(usize::from(self.len)..end) else {
-                // What comes after a cut must not be put behind it.
-                break;
-            };
-            let Ok(len) = u8::try_from(end) else { break };
-            let mut utf8 = [0; 4];
-            for (to, from) in room.iter_mut().zip(c.encode_utf8(&mut utf8).bytes()) {
-                *to = from;
-            }
-            self.len = len;
-        }
+        self.fill(text.chars());
         Ok(())
     }
 }
@@ -252,14 +256,10 @@ impl Event {
             (reply.error_msg.or(reply.message), false),
         ];
         for (text, is_code) in texts {
-            for c in text.iter().flat_map(|text| text.chars()) {
-                let mut utf8 = [0; 4];
-                let c: &str = c.encode_utf8(&mut utf8);
-                // Never fails.
-                let _ = match is_code {
-                    true => reason.error_code.write_str(c),
-                    false => reason.text.write_str(c),
-                };
+            let chars = text.iter().flat_map(|text| text.chars());
+            match is_code {
+                true => reason.error_code.fill(chars),
+                false => reason.text.fill(chars),
             }
         }
         Event {
@@ -276,6 +276,16 @@ mod tests {
 
     use super::*;
     use crate::exchange::{ReplyHeaders, read_reply};
+
+    #[test]
+    fn a_text_is_cut_on_a_character_and_nothing_follows_the_cut() {
+        let long = "a".repeat(MAX_REASON_TEXT - 1);
+        let body = std::format!(r#"{{"error_code":"DLI.0001","error_msg":"{long}中b"}}"#);
+        let reply = read_reply(400, ReplyHeaders::default(), body.as_bytes());
+        let event = Event::from_reply(&reply, WallTime::from_unix_ms(0));
+        assert_eq!(event.reason.text.as_str(), long);
+        assert_eq!(ShortText::<4>::new("a\nbéc").as_str(), "a b");
+    }
 
     #[test]
     fn a_date_outside_of_2020_to_2100_is_none() {

@@ -162,7 +162,7 @@ const fn least_ram(report_bytes: usize) -> usize {
         & !(ALIGN - 1)
 }
 
-/// Opens the log where it is to stay: one copy less of it on the stack.
+/// Opens the log where it is to stay: there is none of it on the stack.
 #[inline(never)]
 fn open_log(
     place: &'static mut MaybeUninit<Log>,
@@ -171,10 +171,23 @@ fn open_log(
     durability: Durability,
     entropy: u64,
 ) -> Result<&'static mut Log, Failure> {
-    match Log::open(live, dead, durability, entropy) {
-        Ok(log) => Ok(place.write(log)),
-        Err(error) => Err(error.into()),
+    #[inline(never)]
+    fn make(
+        place: &mut MaybeUninit<Log>,
+        live: Callbacks,
+        dead: Callbacks,
+        durability: Durability,
+    ) {
+        place.write(Log::unopened(live, dead, durability));
     }
+    make(place, live, dead, durability);
+    let log = unsafe { place.assume_init_mut() };
+    if let Err(error) = log.reopen(entropy) {
+        // What it has on the heap by now.
+        unsafe { core::ptr::drop_in_place(log) };
+        return Err(error.into());
+    }
+    Ok(log)
 }
 
 /// Puts the courier into the arena, which has the room.

@@ -67,9 +67,18 @@ impl Ahead {
             }
             whole.first = whole.first.min(other.first);
         }
-        let place = self.0.iter().position(|other| whole.first < other.first);
-        let place = place.unwrap_or(self.0.len());
-        self.0.insert(place, whole).is_ok()
+        if self.0.push(whole).is_err() {
+            return false;
+        }
+        // To its place. `insert` has a panic that the compiler does not see through.
+        let mut end = self.0.len();
+        while let Some([.., before, last]) = self.0.get_mut(..end)
+            && last.first < before.first
+        {
+            core::mem::swap(before, last);
+            end = end.saturating_sub(1);
+        }
+        true
     }
 
     /// Forgets what is settled anyway: all up to the cursor.

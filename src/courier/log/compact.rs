@@ -220,7 +220,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 self.discard(source.id, source.len);
             }
         }
-        if let Some(output) = output {
+        if let Some(output) = output
+            && window.first <= self.list.len()
+        {
             // As many were removed.
             let _ = self.list.insert(window.first, output);
         }

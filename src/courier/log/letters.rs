@@ -109,13 +109,11 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         while let Some((place, header)) = self.segments.next(at) {
             at = self.segments.after(place, &header);
             match header.kind {
-                Kind::Letter if header.count > newest => {
-                    // One that was cut is followed by another with the same number.
-                    if self.segments.is_whole(place, &header) {
-                        newest = header.count;
-                        self.state.raise(Counter::BURIED, header.count);
-                        self.index.insert(header.count, header.seq, place);
-                    }
+                // One that was cut is followed by another with the same number.
+                Kind::Letter if header.count > newest && self.segments.is_whole(place, &header) => {
+                    newest = header.count;
+                    self.state.raise(Counter::BURIED, header.count);
+                    self.index.insert(header.count, header.seq, place);
                 }
                 Kind::Forgotten => {
                     self.forget_in_memory(header.seq, header.detail == FORGET_UP_TO);

@@ -748,7 +748,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return;
         }
         let free = limits.total.saturating_sub(self.segments.total());
-        let left = self.segments.room_left() / size.max(1);
+        let left = self.segments.room_left().checked_div(size).unwrap_or(0);
         let steps = self.segments.list.len().saturating_mul(2);
         let is_enough = free.saturating_add(self.segments.reclaimable()) >= limits.segment;
         if left <= steps && is_enough {

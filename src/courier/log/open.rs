@@ -107,7 +107,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     this.discard(id, len);
                     return Ok(());
                 }
-                _ => this.from_records(&segment),
+                _ => this.read_headless(&segment),
             };
             match own.filter(|own| own.len <= this.longest()) {
                 Some(own) => {
@@ -144,7 +144,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// What a segment without a header is, by its records; `None` if it has none.
     ///
     /// One whose headers never became durable has nothing that counts: a segment is used only after a sync of it.
-    fn from_records(&mut self, segment: &Segment) -> Option<Segment> {
+    fn read_headless(&mut self, segment: &Segment) -> Option<Segment> {
         let mut numbers: Option<(u64, u64)> = None;
         let (mut found, mut copied) = (false, false);
         let mut offset = SEGMENT_HEADER;
@@ -248,7 +248,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         };
         let limits = self.storage.limits();
         let unit = limits.write_unit.max(1);
-        if last.stands_for_others() || last.len % unit != 0 || last.len < limits.segment {
+        if last.stands_for_others() || !last.len.is_multiple_of(unit) || last.len < limits.segment {
             return;
         }
         self.write_at = self.end_of_writing(&last);

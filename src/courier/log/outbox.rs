@@ -37,23 +37,34 @@ where
         durability: Durability,
         entropy: u64,
     ) -> Result<Self, OutboxError<L::Error>> {
-        let mut this = LogOutbox {
+        let mut this = Self::unopened(live, dead, durability);
+        this.reopen(entropy)?;
+        Ok(this)
+    }
+
+    /// Not open yet, for a place where it is to stay: [`reopen`](Self::reopen) there takes less stack than [`open`](Self::open).
+    pub fn unopened(live: L, dead: D, durability: Durability) -> Self {
+        LogOutbox {
             live: Live::new(live, durability),
             letters: Letters::new(dead),
             is_reserved: false,
-        };
+        }
+    }
+
+    /// Opens one that was made [`unopened`](Self::unopened), once, before anything else.
+    pub fn reopen(&mut self, entropy: u64) -> Result<(), OutboxError<L::Error>> {
+        let this = self;
         let mut votes = Votes::default();
         this.live.segments.survey(&mut votes)?;
-        match this.letters.segments.survey(&mut votes) {
-            Err(error @ OutboxError::OtherVersion(_)) => return Err(error),
-            // The letters are looked at again later.
-            Ok(()) | Err(_) => {}
+        // Otherwise the letters are looked at again later.
+        if let Err(error @ OutboxError::OtherVersion(_)) = this.letters.segments.survey(&mut votes)
+        {
+            return Err(error);
         }
         let spool = votes.winner().unwrap_or(entropy | 1);
         this.live.segments.load(spool)?;
-        match this.letters.load(spool) {
-            Err(error @ OutboxError::TooManySegments) => return Err(error),
-            Ok(()) | Err(_) => {}
+        if let Err(error @ OutboxError::TooManySegments) = this.letters.load(spool) {
+            return Err(error);
         }
         this.live.state.reserved = this.letters.state.reserved;
         let submitted = this.letters.state.get(Counter::SUBMITTED_BY_THEN);
@@ -66,7 +77,7 @@ where
             !this.live.is_clean() && this.live.state.next_seq < this.live.state.reserved;
         // If it cannot be made durable now, the next flush tries again.
         let _ = this.live.sync();
-        Ok(this)
+        Ok(())
     }
 
     /// A crash may have come after a letter was durable and before its report was settled: then the letter counts.

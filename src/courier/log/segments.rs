@@ -12,7 +12,7 @@ use crate::json::{Sink, SliceSink};
 pub(super) const CHUNK: usize = if cfg!(feature = "alloc") { 512 } else { 64 };
 /// What is written of a record in one go: its header and what stands before its body, and of its body what is left.
 const FRONT: usize = if cfg!(feature = "alloc") { 512 } else { 192 };
-const _: () = assert!(FRONT % MAX_UNIT == 0 && FRONT >= HEADER + MAX_PREFIX);
+const _: () = assert!(FRONT.is_multiple_of(MAX_UNIT) && FRONT >= HEADER + MAX_PREFIX);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
@@ -404,7 +404,7 @@ impl<S: Storage, const MAX: usize> Writer<'_, S, MAX> {
         while !part.is_empty() {
             // What is long goes as it is, from a unit's border on.
             let whole = if self.filled == 0 {
-                part.len() / FRONT * FRONT
+                part.len().saturating_sub(part.len() % FRONT)
             } else {
                 0
             };

@@ -43,7 +43,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             let Some((piece, more)) = rest.split_at_mut_checked(len) else {
                 return;
             };
-            let hopeless = self.unreadable >= PATIENCE && at % (8 * SECTOR) != 0;
+            let hopeless = self.unreadable >= PATIENCE && !at.is_multiple_of(8 * SECTOR);
             if !hopeless && self.read_at(id, at, piece).is_ok() {
                 self.unreadable = 0;
             } else {
