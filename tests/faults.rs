@@ -162,12 +162,8 @@ fn only() -> Option<(usize, Fault)> {
     Some((numbers[0] as usize, fault))
 }
 
-#[test]
-fn one_fault() {
-    let Some((setting, fault)) = only() else {
-        return;
-    };
-    let setting = SETTINGS[setting];
+/// Tries one fault, and cuts the power at every moment.
+fn try_one(setting: Setting, fault: Fault) {
     let power = setting.power();
     power.record();
     let mut run = Run::new(setting, power, Account::default(), setting.seed);
@@ -179,6 +175,9 @@ fn one_fault() {
 
 #[test]
 fn a_device_that_fails_loses_nothing_and_is_used_on() {
+    if let Some((setting, fault)) = only() {
+        return try_one(SETTINGS[setting], fault);
+    }
     let start = Instant::now();
     let failures = Failures::default();
     let (runs, states) = (AtomicUsize::new(0), AtomicUsize::new(0));
