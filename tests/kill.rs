@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use deliver_common::{Account, Ended, Tool, report, said};
 use edge_report::JobStatus::{Finish, Running};
-use edge_report::courier::{Courier, Policy, Reason};
+use edge_report::courier::{Courier, Policy};
 use edge_report::{Limits, MonoTime, Spool};
 use receiver::{Options, Receiver};
 use serde_json::Value;
@@ -353,7 +353,7 @@ impl History {
         let mut numbers = BTreeSet::new();
         let mut after = None;
         while let Some(letter) = courier.dead_letter(after).unwrap() {
-            assert_eq!(letter.reason, Reason::Status(422));
+            assert_eq!(letter.reason.status, 422);
             let report: Value = serde_json::from_slice(letter.body).unwrap();
             assert!(numbers.insert(number_of(report["message_id"].as_str().unwrap())));
             after = Some(letter.ticket);

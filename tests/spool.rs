@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use edge_report::courier::{
-    Courier, CourierError, Durability, Event, LogError, Outbox, Policy, Reason, Step,
+    Courier, CourierError, Durability, Event, OutboxError, Outbox, Policy, Reason, Step,
 };
 use edge_report::courier::{Ledger, Ticket};
 use edge_report::{Code, Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
@@ -72,7 +72,7 @@ fn refusal(dir: &Path) -> String {
 /// A report that nothing supersedes, since its job has no id.
 fn submit(node: &mut Node, message_id: &str) -> Result<Ticket, Failure> {
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
-    node.submit(&Report::new(message_id, &jobs), NOW)
+    node.submit(&Report::new(message_id, &jobs), NOW, None)
 }
 
 fn submit_all(node: &mut Node, message_ids: std::ops::Range<usize>) {
@@ -82,12 +82,7 @@ fn submit_all(node: &mut Node, message_ids: std::ops::Range<usize>) {
 }
 
 fn answered(outcome: Outcome, status: u16) -> Event {
-    Event::Answered {
-        outcome,
-        status,
-        retry_after_ms: None,
-        clock_skew_ms: None,
-    }
+    Event::answered(outcome, status)
 }
 
 fn message_id(body: &[u8]) -> String {
@@ -126,8 +121,8 @@ fn assert_adds_up(node: &Node) {
         refused,
         superseded,
         expired,
-        torn: _,
         corrupt,
+        ..
     } = status.ledger;
     assert_eq!(
         submitted,
@@ -397,7 +392,7 @@ fn what_vanished_is_no_acknowledgement() {
     let written = segments(&dir, "live-").pop().unwrap();
     fs::remove_file(&written).unwrap();
     let error = submit(&mut node, "3").unwrap_err();
-    let CourierError::Outbox(LogError::Device(io)) = &error else {
+    let CourierError::Outbox(OutboxError::Device(io)) = &error else {
         panic!("{error}");
     };
     assert!(io.is_missing(), "{error}");
@@ -475,18 +470,18 @@ fn all_of_it_is_there_after_a_restart() {
         );
         let letter = node.dead_letter(None).unwrap().unwrap();
         let first = letter.ticket;
-        assert_eq!((first, letter.reason), (Ticket(31), Reason::Status(400)));
+        assert_eq!((first, letter.reason), (Ticket(31), Reason::answered(Outcome::Refused, 400)));
         assert_eq!(message_id(letter.body), "30");
         let letter = node.dead_letter(Some(first)).unwrap().unwrap();
         let second = letter.ticket;
-        assert_eq!((second, letter.reason), (Ticket(32), Reason::Status(413)));
+        assert_eq!((second, letter.reason), (Ticket(32), Reason::answered(Outcome::Refused, 413)));
         assert_eq!(message_id(letter.body), "31");
         assert!(node.dead_letter(Some(second)).unwrap().is_none());
     }
 
     let mut node = open(&dir, SMALL);
     assert_eq!(submit(&mut node, "100").unwrap(), Ticket(101));
-    assert_eq!(node.resubmit_dead_letter(NOW).unwrap(), Some(Ticket(102)));
+    assert_eq!(node.resubmit_dead_letter(None, NOW, None).unwrap(), Some(Ticket(102)));
     drop(node);
     let mut node = open(&dir, SMALL);
     assert_eq!(drain(&mut node), numbers((32..101).chain([30])));
@@ -653,11 +648,11 @@ fn a_report_larger_than_a_segment_gets_a_larger_one() {
     let mut node = open(&dir, SMALL);
     let metrics = "m".repeat(20_000);
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
-    node.submit(&Report::new("large", &jobs), NOW).unwrap();
+    node.submit(&Report::new("large", &jobs), NOW, None).unwrap();
     submit_all(&mut node, 0..3);
     let metrics = "m".repeat(65_536);
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
-    let refused = node.submit(&Report::new("too large", &jobs), NOW);
+    let refused = node.submit(&Report::new("too large", &jobs), NOW, None);
     assert_eq!(
         refused.unwrap_err().to_string(),
         "the report is larger than the outbox"
@@ -912,7 +907,7 @@ fn a_full_disk_is_said_and_overcome() {
                     failures += 1;
                     let text = error.to_string();
                     assert!(
-                        matches!(error, CourierError::Outbox(LogError::Device(_))),
+                        matches!(error, CourierError::Outbox(OutboxError::Device(_))),
                         "{text}"
                     );
                     assert!(text.starts_with("cannot fill live-"), "{text}");
@@ -970,7 +965,7 @@ fn the_bound_is_kept() {
             job.with_job_id(i64::from(number % 5) + 1)
         }];
         let report = Report::new(&id, &jobs);
-        while let Err(error) = node.submit(&report, NOW) {
+        while let Err(error) = node.submit(&report, NOW, None) {
             assert_eq!(error.to_string(), "the outbox is full");
             full += 1;
             for _ in 0..number % 300 {
@@ -1027,7 +1022,7 @@ fn memory_at_start_does_not_grow_with_what_waits() {
     let peak = |backlog: usize| {
         let mut node = open(&dir, limits);
         while bytes_of(&segments(&dir, "live-")) < backlog as u64 {
-            node.submit(&Report::new("5f0c", &jobs), NOW).unwrap();
+            node.submit(&Report::new("5f0c", &jobs), NOW, None).unwrap();
         }
         drop(node);
         child("peak", &dir).parse::<usize>().unwrap()

@@ -314,7 +314,7 @@ mod tests {
             kind,
             watch: watch.clone(),
         };
-        let log = LogOutbox::open(watched(LIVE), watched(DEAD), durability).unwrap();
+        let log = LogOutbox::open(watched(LIVE), watched(DEAD), durability, 1).unwrap();
         let policy = Policy {
             start_spread_ms: 0,
             ..Policy::default()
@@ -325,7 +325,7 @@ mod tests {
     fn submit(node: &mut Node, message_id: &str) -> Result<Ticket, String> {
         let metrics = "m".repeat(400);
         let jobs = [Job::new(JobStatus::Running, 1).with_metrics(&metrics)];
-        node.submit(&Report::new(message_id, &jobs), NOW)
+        node.submit(&Report::new(message_id, &jobs), NOW, None)
             .map_err(|error| error.to_string())
     }
 
@@ -338,12 +338,7 @@ mod tests {
         };
         let report: serde_json::Value = serde_json::from_slice(body).unwrap();
         let id = report["message_id"].as_str().unwrap().to_string();
-        let event = Event::Answered {
-            outcome,
-            status,
-            retry_after_ms: None,
-            clock_skew_ms: None,
-        };
+        let event = Event::answered(outcome, status);
         node.settle(ticket, event, NOW, 0)
             .map_err(|error| error.to_string())?;
         Ok(Some(id))
@@ -399,7 +394,7 @@ mod tests {
             } else {
                 job.with_job_id(number % 7 + 1)
             }];
-            while node.submit(&Report::new(&id, &jobs), NOW).is_err() {
+            while node.submit(&Report::new(&id, &jobs), NOW, None).is_err() {
                 deliver(&mut node).unwrap();
             }
         }
@@ -453,8 +448,8 @@ mod tests {
             refused,
             superseded,
             expired,
-            torn: _,
             corrupt,
+            ..
         } = node.status().ledger;
         let sum = delivered + refused + superseded + expired + corrupt + node.status().waiting;
         assert_eq!(submitted, sum, "{at}: {:?}", node.status());
