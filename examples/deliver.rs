@@ -301,9 +301,7 @@ fn deliver_next(
             let failure = failure.filter(|failure| *failure != (ticket, reason));
             failure.map(|(_, why)| format!("{reason}; not yet a dead letter, and waits: {why}"))
         }
-        Verdict::Again { at, reason } => {
-            Some(format!("{reason}; again in {} ms", at.since(now)))
-        }
+        Verdict::Again { at, reason } => Some(format!("{reason}; again in {} ms", at.since(now))),
         Verdict::Held { until, reason } => {
             let ms = until.since(now);
             Some(format!("{reason}; nothing is sent for {ms} ms"))

@@ -286,7 +286,7 @@ fn planted_links_lead_nowhere() {
 
     for (name, link) in [
         ("live-00000099.seg", true),
-        ("dead-00000001.seg", false),
+        ("dead-00000099.seg", false),
         ("owner", true),
     ] {
         let path = dir.join(name);
@@ -454,6 +454,7 @@ fn all_of_it_is_there_after_a_restart() {
                 submitted: 100,
                 delivered: 30,
                 refused: 2,
+                letters: 2,
                 ..Ledger::default()
             },
             68
@@ -495,6 +496,7 @@ fn all_of_it_is_there_after_a_restart() {
             submitted: 102,
             delivered: 100,
             refused: 2,
+            letters: 1,
             ..Ledger::default()
         }
     );
@@ -517,6 +519,8 @@ fn limits_may_change_between_starts() {
             ..SMALL
         },
     );
+    assert_eq!(node.outbox().foreign_segments(), 0);
+    assert_eq!(node.status().waiting, 200);
     let first = segments(&dir, "live-");
     // The segment in use has 1 MiB.
     submit_all(&mut node, 200..300);
@@ -845,8 +849,33 @@ fn files_of_others_are_left_alone_and_leftovers_are_removed() {
     assert!(dir.join("backup").is_dir());
 }
 
+/// Bytes of a segment's header: it stands at the beginning and once more at the end.
+const HEADER: usize = 160;
+
+/// Makes both headers of a segment those of another version of the format.
+fn of_version(version: u16, bytes: &mut [u8]) {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    let last = bytes.len() - HEADER;
+    for at in [0, last] {
+        let header = &mut bytes[at..at + HEADER];
+        header[6..8].copy_from_slice(&version.to_le_bytes());
+        if version == 1 {
+            // It had 96 bytes.
+            let sum = crc.checksum(&header[..92]);
+            header[92..96].copy_from_slice(&sum.to_le_bytes());
+            continue;
+        }
+        // The checksum begins with which segment it is of which log.
+        let mut digest = crc.digest();
+        digest.update(&header[8..20]);
+        digest.update(&header[20..24]);
+        digest.update(&header[..HEADER - 4]);
+        header[HEADER - 4..].copy_from_slice(&digest.finalize().to_le_bytes());
+    }
+}
+
 #[test]
-fn a_newer_format_is_refused_and_not_touched() {
+fn another_format_is_refused_and_not_touched() {
     let (_parent, dir) = place();
     let mut node = open(&dir, SMALL);
     submit_all(&mut node, 0..100);
@@ -854,31 +883,32 @@ fn a_newer_format_is_refused_and_not_touched() {
     drop(node);
     fs::write(dir.join("live-00000099.seg.new"), "leftover").unwrap();
     let original = contents(&dir);
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
     for path in [segments(&dir, "live-0"), segments(&dir, "dead-")].concat() {
         if path.extension().unwrap() == "new" {
             continue;
         }
-        let mut bytes = fs::read(&path).unwrap();
-        for copy in bytes[..192].chunks_exact_mut(96) {
-            copy[6..8].copy_from_slice(&2u16.to_le_bytes());
-            let sum = crc.checksum(&copy[..92]);
-            copy[92..].copy_from_slice(&sum.to_le_bytes());
+        for other in [1, 3] {
+            let mut bytes = fs::read(&path).unwrap();
+            of_version(other, &mut bytes);
+            fs::write(&path, bytes).unwrap();
+            let before = contents(&dir);
+            let error = Spool::open(&dir, SMALL).map(drop).unwrap_err();
+            assert!(
+                matches!(&error, SpoolError::Version { version, .. } if *version == other),
+                "{path:?}: {error:?}"
+            );
+            let text = format!(
+                "the spool {} was written in another format ({other})",
+                dir.display()
+            );
+            assert_eq!(error.to_string(), text);
+            assert_eq!(contents(&dir), before);
+            fs::write(&path, &original[path.file_name().unwrap()]).unwrap();
         }
-        fs::write(&path, bytes).unwrap();
-        let before = contents(&dir);
-        let error = Spool::open(&dir, SMALL).unwrap_err();
-        assert!(
-            matches!(&error, SpoolError::Version { version: 2, .. }),
-            "{path:?}: {error:?}"
-        );
-        let text = format!(
-            "the spool {} was written in another format (2)",
-            dir.display()
-        );
-        assert_eq!(error.to_string(), text);
-        assert_eq!(contents(&dir), before);
-        fs::write(&path, &original[path.file_name().unwrap()]).unwrap();
+        // So it is the version that is refused.
+        let mut bytes = fs::read(&path).unwrap();
+        of_version(2, &mut bytes);
+        assert_eq!(bytes, original[path.file_name().unwrap()]);
     }
     assert_eq!(drain(&mut open(&dir, SMALL)), numbers(1..100));
 }

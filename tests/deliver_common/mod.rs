@@ -133,6 +133,10 @@ impl Tool {
         self.lines.try_iter().collect()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -191,6 +195,9 @@ pub struct Account {
     pub torn: u64,
     pub corrupt: u64,
     pub waiting: u64,
+    pub letters: u64,
+    pub letters_dropped: u64,
+    pub foreign: u64,
 }
 
 impl Account {
@@ -201,8 +208,8 @@ impl Account {
         let mut lines = ended.lines.iter();
         let mut next = |name: &str| {
             let value = lines.next().and_then(|line| line.strip_prefix(name));
-            let value = value.unwrap_or_else(|| panic!("no {name} in {:?}", ended.lines));
-            value.trim_start().parse().unwrap()
+            let value = value.and_then(|value| value.strip_prefix(' ')?.parse().ok());
+            value.unwrap_or_else(|| panic!("no {name} in {:?}", ended.lines))
         };
         Account {
             submitted: next("submitted"),
@@ -213,6 +220,9 @@ impl Account {
             torn: next("torn"),
             corrupt: next("corrupt"),
             waiting: next("waiting"),
+            letters: next("letters"),
+            letters_dropped: next("letters_dropped"),
+            foreign: next("foreign"),
         }
     }
 
