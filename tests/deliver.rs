@@ -20,7 +20,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deliver_common::{Account, Ended, PATIENCE, Tool, example, place, report, said};
+use deliver_common::{Account, Ended, PATIENCE, Tool, example, letters, place, report, said};
 use edge_report::JobStatus::{CancelSuccess, Running};
 use edge_report::exchange::Keys;
 use receiver::{Options, Receiver};
@@ -568,17 +568,6 @@ fn one_that_others_prove_bad_is_refused() {
         ended.errors
     );
     assert_eq!(letters(&spool)[0]["report"]["message_id"], "poison");
-}
-
-/// What `--letters` says.
-fn letters(spool: &Path) -> Vec<Value> {
-    let ended = Tool::start(&["--spool", spool.to_str().unwrap(), "--letters"]).finish();
-    assert_end(&ended, 0);
-    assert_eq!(ended.errors, "");
-    let lines = ended.lines.iter();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use edge_report::courier::{
-    Courier, CourierError, Durability, Event, OutboxError, Outbox, Policy, Reason, Step,
+    Courier, CourierError, Durability, Event, Outbox, OutboxError, Policy, Reason, Step,
 };
 use edge_report::courier::{Ledger, Ticket};
 use edge_report::{Code, Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
@@ -471,18 +471,27 @@ fn all_of_it_is_there_after_a_restart() {
         );
         let letter = node.dead_letter(None).unwrap().unwrap();
         let first = letter.ticket;
-        assert_eq!((first, letter.reason), (Ticket(31), Reason::answered(Outcome::Refused, 400)));
+        assert_eq!(
+            (first, letter.reason),
+            (Ticket(31), Reason::answered(Outcome::Refused, 400))
+        );
         assert_eq!(message_id(letter.body), "30");
         let letter = node.dead_letter(Some(first)).unwrap().unwrap();
         let second = letter.ticket;
-        assert_eq!((second, letter.reason), (Ticket(32), Reason::answered(Outcome::Refused, 413)));
+        assert_eq!(
+            (second, letter.reason),
+            (Ticket(32), Reason::answered(Outcome::Refused, 413))
+        );
         assert_eq!(message_id(letter.body), "31");
         assert!(node.dead_letter(Some(second)).unwrap().is_none());
     }
 
     let mut node = open(&dir, SMALL);
     assert_eq!(submit(&mut node, "100").unwrap(), Ticket(101));
-    assert_eq!(node.resubmit_dead_letter(None, NOW, None).unwrap(), Some(Ticket(102)));
+    assert_eq!(
+        node.resubmit_dead_letter(None, NOW, None).unwrap(),
+        Some(Ticket(102))
+    );
     drop(node);
     let mut node = open(&dir, SMALL);
     assert_eq!(drain(&mut node), numbers((32..101).chain([30])));
@@ -652,7 +661,8 @@ fn a_report_larger_than_a_segment_gets_a_larger_one() {
     let mut node = open(&dir, SMALL);
     let metrics = "m".repeat(20_000);
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
-    node.submit(&Report::new("large", &jobs), NOW, None).unwrap();
+    node.submit(&Report::new("large", &jobs), NOW, None)
+        .unwrap();
     submit_all(&mut node, 0..3);
     let metrics = "m".repeat(65_536);
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
@@ -970,6 +980,39 @@ fn a_full_disk_is_said_and_overcome() {
     println!("{next} reports through a disk of 256 KiB, filled three times");
 }
 
+/// What is delivered is noted also when the disk and the segment in use are full: a restart sends some of it again, not all.
+#[test]
+fn progress_on_a_full_disk_survives_a_kill() {
+    let Some(disk) = Mount::new("size=256k") else {
+        return;
+    };
+    let dir = disk.0.path().join("spool");
+    let mut node = open(&dir, LARGER);
+    let mut stored = 0;
+    while submit(&mut node, &stored.to_string()).is_ok() {
+        stored += 1;
+    }
+    drop(node);
+    let mut waits = stored;
+    for _ in 0..3 {
+        assert_eq!(child("deliver", &dir), "200 delivered");
+        let now = usize::try_from(open(&dir, LARGER).status().waiting).unwrap();
+        // As many as may be forgotten, and one more segment's worth.
+        assert!(
+            now + 100 <= waits,
+            "{now} wait of {waits}, and 200 more were delivered"
+        );
+        waits = now;
+    }
+}
+
+/// Larger than the small disk.
+const LARGER: Limits = Limits {
+    max_bytes: 1 << 20,
+    segment_bytes: Some(32 * 1024),
+    ..SMALL
+};
+
 #[test]
 fn the_bound_is_kept() {
     let (_parent, dir) = quick_place();
@@ -1124,6 +1167,8 @@ fn task_of_a_child() {
             max_bytes: 256 << 20,
             ..batched()
         }
+    } else if task == "deliver" {
+        LARGER
     } else {
         SMALL
     };
@@ -1138,6 +1183,11 @@ fn task_of_a_child() {
             node,
             &std::env::var_os("SPOOL_DIR").map(PathBuf::from).unwrap(),
         ),
+        "deliver" => {
+            (0..200).for_each(|_| assert!(deliver(&mut node).is_some()));
+            println!("says: 200 delivered");
+            std::process::abort();
+        }
         "abort" => {
             submit_all(&mut node, 0..3);
             println!("says: {} wait", node.status().waiting);
