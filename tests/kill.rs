@@ -85,7 +85,10 @@ fn killed_while_the_disk_is_full() {
 #[test]
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn killed_before_each_write() {
-    const REPORTS: usize = 40;
+    const REPORTS: usize = 30;
+    // So long that a record takes more than one write: a kill may cut it.
+    let id_of = |number: usize| format!("{number}-{}", "p".repeat(600));
+    let number_of = |id: &str| number_of(id).to_string();
     let dir = tempfile::tempdir().unwrap();
     let Some(library) = shim(dir.path()) else {
         return;
@@ -109,7 +112,7 @@ fn killed_before_each_write() {
         let mut input = tool.take_input();
         for number in 0..REPORTS {
             // Fails when it is killed.
-            let _ = writeln!(input, "{}", report(&number.to_string(), None, Running));
+            let _ = writeln!(input, "{}", report(&id_of(number), None, Running));
         }
         drop(input);
         let first = tool.finish();
@@ -123,22 +126,30 @@ fn killed_before_each_write() {
         account.assert_adds_up();
         let letters = letters(&spool);
         let of_letter =
-            |letter: &Value| letter["report"]["message_id"].as_str().unwrap().to_owned();
+            |letter: &Value| number_of(letter["report"]["message_id"].as_str().unwrap());
         let letters: Vec<String> = letters.iter().map(of_letter).collect();
         let accepted = receiver.accepted().into_iter();
-        let accepted: Vec<String> = accepted.map(|report| report.message_id).collect();
-        for id in said("stored", &first.lines) {
+        let accepted: Vec<String> = accepted
+            .map(|report| number_of(&report.message_id))
+            .collect();
+        for id in said("stored", &first.lines).into_iter().map(number_of) {
             // Both: accepted just before the kill, and the repeat was refused.
             let places = accepted.iter().chain(&letters);
-            let is_there = places.into_iter().any(|place| place == id);
-            assert!(is_there, "{at}: {id} is lost: {account:?}");
+            let is_there = places.into_iter().any(|place| *place == id);
+            assert!(
+                is_there,
+                "{at}: {id} is lost: {account:?}\n{letters:?}\n{accepted:?}"
+            );
         }
         for line in said("refused", &first.lines) {
-            let (id, _) = line.split_once(' ').unwrap();
-            assert!(letters.iter().any(|letter| letter == id), "{at}: {id}");
+            let id = number_of(line);
+            assert!(letters.iter().any(|letter| *letter == id), "{at}: {id}");
         }
-        for id in said("delivered", &first.lines) {
-            assert!(accepted.iter().any(|accepted| accepted == id), "{at}: {id}");
+        for id in said("delivered", &first.lines).into_iter().map(number_of) {
+            assert!(
+                accepted.iter().any(|accepted| *accepted == id),
+                "{at}: {id}"
+            );
         }
         let Account {
             waiting,

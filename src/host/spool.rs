@@ -561,13 +561,13 @@ mod tests {
                 let lost = lost(&accepted, &settled, &at);
                 // What was refused is a dead letter, if only after a while, or was sent again after a start.
                 let letters = letters(&mut node, &at);
-                // A second time, while its record could not be read.
-                let again_in_script = |id: &String| {
-                    reads_count && in_script.iter().filter(|settled| *settled == id).count() > 1
-                };
                 let is_letter = |id: &&String| letters.contains(*id);
-                let is_delivered =
-                    |id: &&String| again_in_script(id) || (again && delivered.contains(*id));
+                // Whose record could not be read when it was to be buried is sent again.
+                let twice = |id: &String| in_script.iter().filter(|other| *other == id).count() > 1;
+                let is_delivered = |id: &&String| {
+                    let is_again = again || reads_count;
+                    is_again && (delivered.contains(*id) || twice(id))
+                };
                 let both = |id: &&String| is_letter(id) && is_delivered(id);
                 assert_eq!(refused.iter().find(both), None, "{at}");
                 let neither = |id: &&String| !is_letter(id) && !is_delivered(id);
