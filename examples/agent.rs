@@ -84,7 +84,7 @@ fn run(
         move || deliver(&courier, client)
     });
     watch(|report| {
-        lock(&courier).submit(report, MonoTime::now())?;
+        lock(&courier).submit(report, MonoTime::now(), Some(WallTime::now()))?;
         delivery.thread().unpark();
         Ok(())
     })?;

@@ -6,68 +6,141 @@
 //!
 //!     stored MESSAGE_ID            on stable storage: whoever wrote it may forget it
 //!     delivered MESSAGE_ID         the service has it
-//!     refused MESSAGE_ID REASON    the service will never take it; kept among the dead letters
+//!     refused MESSAGE_ID REASON    it will not be sent any more; it is a dead letter, on stable storage, too
 //!     invalid LINE FINDING         the report on this line breaks the contract, and is not stored
+//!     omitted COUNT                so many lines `delivered` and `refused` did not come, since nobody read the others
 //!
 //! At the end of the input it goes on until nothing waits. Started again after a kill, it takes up what waits: the report
 //! that was under way is sent again, and the receiver drops the repeat by its `message_id`. When the spool or the disk is
-//! full, it stops reading until there is room. Trouble on the way stands on standard error.
+//! full, it stops reading until there is room. Trouble on the way stands on standard error: what failed, and when it is tried again.
 //!
-//! With `--status` it shows what became of all reports so far, and ends.
+//! Delivery waits for nobody who reads these lines. `stored` and `invalid` always come, so when they are not read, it reads no
+//! more lines itself.
+//!
+//! `--status`, `--letters` and `--resubmit` look at a spool that no other process has open, or change it, and end. `--help` says more.
 //!
 //! Ends 0: nothing waits. 1: spool or input failed. 2: usage, settings, or the spool is in use.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use edge_report::courier::{Courier, CourierError, Event, LogError, Policy, Step, Verdict};
+use edge_report::courier::{
+    Backlog, Cause, Courier, CourierError, Outbox, OutboxError, Policy, Reason, Step, Ticket,
+    Verdict, WhenLettersFull,
+};
 use edge_report::exchange::Keys;
 use edge_report::{Client, Credentials, Limits, MonoTime, ReportBuf, Spool, SpoolIoError};
 use edge_report::{WallTime, random};
+use serde_json::json;
 
-const USAGE: &str = "usage: deliver --spool DIR [--max-bytes N] --status
-       deliver --spool DIR [--max-bytes N] --url URL --project-id ID [--ak AK --sk SK [--security-token T] | --token T]
-               [--ca FILE] [--allow-plain-http] [--min-backoff MS] [--max-backoff MS] [--start-spread MS]";
+const USAGE: &str = "usage: deliver --spool DIR --url URL --project-id ID [OPTIONS]
+       deliver --spool DIR --status | --letters | --resubmit TICKET|all";
 
-/// How long to wait before trying again to store a report.
-const NO_ROOM: Duration = Duration::from_millis(50);
+/// An argument: its name, what follows it, and what it does.
+type Argument = (&'static str, &'static str, &'static str);
+
+#[rustfmt::skip]
+const ARGUMENTS: &[Argument] = &[
+    ("--spool", "DIR", "where reports wait; made if its parent is there, for its owner alone"),
+    ("--url", "URL", "the service's base URL"),
+    ("--project-id", "ID", "the project in the URL's path"),
+    ("--ak", "AK", "sign with this access key"),
+    ("--sk", "SK", "and this secret key"),
+    ("--security-token", "T", "of temporary keys"),
+    ("--token", "T", "send this token instead of a signature"),
+    ("--ca", "FILE", "trust this authority, too (PEM or DER)"),
+    ("--allow-plain-http", "", "http:// also to other machines"),
+    ("--service-code", "PREFIX", "how the service's own error codes begin, for another service than DLI; may be given 8 times"),
+    ("--max-bytes", "N", "the most bytes of reports that wait (64 MiB)"),
+    ("--min-backoff", "MS", "the least wait after a failure (1,000)"),
+    ("--max-backoff", "MS", "the most (300,000)"),
+    ("--hold", "MS", "how long nothing is sent when credentials or settings are wrong (300,000)"),
+    ("--start-spread", "MS", "the first attempt comes at random within this time (0)"),
+    ("--backlog", "latest|all", "latest: send only the newest report of each job that waits (all)"),
+    ("--when-letters-full", "drop|hold", "drop the oldest dead letter, or keep what is refused waiting (drop)"),
+    ("--status", "", "show what became of all reports so far, and end"),
+    ("--letters", "", "show the dead letters, a line of JSON each, and end"),
+    ("--resubmit", "TICKET|all", "let a dead letter wait as a new report, and end"),
+    ("--help", "", "show this, and end"),
+];
+
+/// How long to wait before trying again to store a report, unless one leaves the spool.
+const NO_ROOM: Duration = Duration::from_millis(500);
+/// Bytes of lines that nobody has read yet.
+const UNREAD: usize = 1 << 20;
 
 fn main() -> ExitCode {
-    let ready = Arguments::parse(std::env::args().skip(1)).and_then(|arguments| {
-        if arguments.status {
-            return show_status(&arguments).map(|()| None);
+    let console = Console::new();
+    let done = Arguments::parse(std::env::args().skip(1)).and_then(|given| run(&given, &console));
+    let code = match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, why)) => {
+            why.lines().for_each(|line| console.errors.say(line.into()));
+            ExitCode::from(code)
         }
-        let client = arguments.client()?;
-        let courier = arguments.courier()?;
-        Ok(Some((client, courier)))
-    });
-    let (code, why) = match ready {
-        Ok(None) => return ExitCode::SUCCESS,
-        Ok(Some((client, courier))) => match run(client, courier) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(why) => (1, why),
-        },
-        Err(why) => (2, why),
     };
-    complain(&why);
-    ExitCode::from(code)
+    // The spool is closed: somebody who does not read this keeps nobody else out.
+    console.end();
+    code
+}
+
+/// How it ends, and why.
+type Failure = (u8, String);
+
+/// Spool or input failed.
+fn failed(error: impl ToString) -> Failure {
+    (1, error.to_string())
+}
+
+/// Usage or settings are wrong, or the spool is in use.
+fn wrong(error: impl ToString) -> Failure {
+    (2, error.to_string())
+}
+
+fn run(given: &Arguments, console: &Console) -> Result<(), Failure> {
+    match given.task()? {
+        "--help" => {
+            let help = help();
+            help.lines().for_each(|line| console.lines.say(line.into()));
+            Ok(())
+        }
+        "--status" => show_status(given, console),
+        "--letters" => show_letters(given, console),
+        "--resubmit" => resubmit(given, console),
+        _ => {
+            let client = given.client()?;
+            let courier = given.courier()?;
+            deliver_input(client, courier, given.policy()?, console)
+        }
+    }
 }
 
 type Node = Courier<Spool, Vec<u8>>;
+type NodeError = CourierError<SpoolIoError>;
+
+// Deliver.
 
 /// What the thread that reads and the one that delivers share.
 struct Shared {
     state: Mutex<State>,
     /// A report came, or the end of the input.
     news: Condvar,
+    /// A report left.
+    room: Condvar,
+    lines: Arc<Lines>,
+    errors: Arc<Lines>,
 }
 
 struct State {
     courier: Node,
     input_ended: bool,
+    /// Reports that will not be sent, and may not be dead letters yet.
+    refused: Vec<(Ticket, Reason)>,
 }
 
 impl Shared {
@@ -76,14 +149,22 @@ impl Shared {
     }
 }
 
-fn run(mut client: Client, courier: Node) -> Result<(), String> {
-    let state = State {
-        courier,
-        input_ended: false,
-    };
+fn deliver_input(
+    mut client: Client,
+    courier: Node,
+    policy: Policy,
+    console: &Console,
+) -> Result<(), Failure> {
     let shared = Arc::new(Shared {
-        state: Mutex::new(state),
+        state: Mutex::new(State {
+            courier,
+            input_ended: false,
+            refused: Vec::new(),
+        }),
         news: Condvar::new(),
+        room: Condvar::new(),
+        lines: Arc::clone(&console.lines),
+        errors: Arc::clone(&console.errors),
     });
     let reader = thread::spawn({
         let shared = Arc::clone(&shared);
@@ -95,100 +176,171 @@ fn run(mut client: Client, courier: Node) -> Result<(), String> {
         }
     });
     // If this fails, the reader, who may wait for a line, ends with the process.
-    deliver(&shared, &mut client).map_err(|error| error.to_string())?;
-    let read = reader.join().map_err(|_| "the reader failed")?;
-    read.map_err(|error| format!("standard input: {error}"))
+    deliver(&shared, &mut client, &policy).map_err(failed)?;
+    reader.join().map_err(|_| failed("the reader failed"))?
 }
 
 /// Stores what comes from standard input.
-fn read(shared: &Shared) -> io::Result<()> {
-    let mut told = false;
+fn read(shared: &Shared) -> Result<(), Failure> {
+    let mut told = String::new();
     for (number, line) in (1u64..).zip(io::stdin().lock().split(b'\n')) {
-        let line = line?;
+        let line = line.map_err(|error| failed(format!("standard input: {error}")))?;
         let report = line.trim_ascii();
         if report.is_empty() {
             continue;
         }
-        loop {
-            let mut state = shared.lock();
-            match state.courier.submit_encoded(report, MonoTime::now()) {
-                Ok(_) => {
-                    // Before it can be delivered.
-                    say(&format!("stored {}", message_id(report)));
-                    shared.news.notify_one();
-                    break;
+        let stored = format!("stored {}", message_id(report));
+        // Here it waits until somebody reads, so that it need not with the courier under lock.
+        shared.lines.reserve(stored.len());
+        let mut state = shared.lock();
+        let answer = loop {
+            let now = (MonoTime::now(), Some(WallTime::now()));
+            let error = match state.courier.submit_encoded(report, now.0, now.1) {
+                Ok(_) => break stored,
+                Err(error) => error,
+            };
+            match error {
+                CourierError::Invalid(_) | CourierError::Outbox(OutboxError::TooLarge) => {
+                    break format!("invalid {number} {error}");
                 }
-                Err(
-                    error @ (CourierError::Invalid(_) | CourierError::Outbox(LogError::TooLarge)),
-                ) => {
-                    say(&format!("invalid {number} {error}"));
-                    break;
-                }
-                Err(error) => {
-                    drop(state);
-                    if !told {
-                        complain(&format!("line {number} waits to be stored: {error}"));
-                        told = true;
+                error if is_gone(&error) => return Err(failed(error)),
+                error => {
+                    let why = error.to_string();
+                    if told != why {
+                        let line = format!("line {number} waits to be stored: {why}");
+                        shared.errors.say_if_read(line);
+                        told = why;
                     }
-                    thread::sleep(NO_ROOM);
                 }
             }
-        }
+            let waited = shared.room.wait_timeout(state, NO_ROOM);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        // Before it can be delivered.
+        shared.lines.say(answer);
+        drop(state);
+        shared.news.notify_one();
     }
     Ok(())
 }
 
+/// Whether the spool was removed, so that trying again does not help.
+fn is_gone(error: &NodeError) -> bool {
+    matches!(error, CourierError::Outbox(OutboxError::Device(error)) if error.is_missing())
+}
+
 /// Delivers until the input has ended and nothing waits.
-fn deliver(
-    shared: &Shared,
-    client: &mut Client,
-) -> Result<(), CourierError<LogError<SpoolIoError>>> {
+fn deliver(shared: &Shared, client: &mut Client, policy: &Policy) -> Result<(), NodeError> {
     let mut body = Vec::new();
+    let mut failures = 0u32;
     loop {
-        // 1. What to do next.
-        let mut guard = shared.lock();
-        let state = &mut *guard;
-        let ticket = match state.courier.next(MonoTime::now())? {
-            Step::Send(parcel) => {
-                body.clear();
-                body.extend_from_slice(parcel.body);
-                client.set_clock_offset_ms(parcel.clock_offset_ms);
-                parcel.ticket
-            }
-            Step::Wait(ms) => {
-                drop(shared.news.wait_timeout(guard, Duration::from_millis(ms)));
-                continue;
-            }
-            Step::Idle if state.input_ended => return state.courier.flush(),
-            Step::Idle => {
-                drop(shared.news.wait(guard));
-                continue;
-            }
-        };
-        drop(guard);
-
-        // 2. Send it. Others may submit meanwhile.
-        let (event, answer) = match client.send_encoded(&body) {
-            Ok(reply) => (
-                Event::from_reply(&reply, WallTime::now()),
-                reply.to_string(),
-            ),
-            Err(error) => (Event::from(&error), error.to_string()),
-        };
-
-        // 3. What became of it.
-        let now = MonoTime::now();
-        let verdict = shared.lock().courier.settle(ticket, event, now, random())?;
-        let id = message_id(&body);
-        match verdict {
-            Verdict::Delivered => say(&format!("delivered {id}")),
-            Verdict::Refused(_) | Verdict::GaveUp(_) => say(&format!("refused {id} {answer}")),
-            Verdict::Again { at: then } | Verdict::Held { until: then, .. } => {
-                let ms = then.since(now);
-                complain(&format!("{id}: {answer}; again in {ms} ms"));
+        // A disk that fails may be well again later; what is stored stays.
+        match deliver_next(shared, client, &mut body) {
+            Ok(true) => failures = 0,
+            Ok(false) => return shared.lock().courier.flush(),
+            Err(error) if is_gone(&error) => return Err(error),
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                let ms = policy.backoff_ms(failures, random());
+                let line = format!("the spool: {error}; again in {ms} ms");
+                shared.errors.say_if_read(line);
+                thread::sleep(Duration::from_millis(ms));
             }
         }
     }
+}
+
+/// One attempt, or one wait; `false` if there is nothing more to do.
+fn deliver_next(
+    shared: &Shared,
+    client: &mut Client,
+    body: &mut Vec<u8>,
+) -> Result<bool, NodeError> {
+    // 1. What to do next.
+    let mut guard = shared.lock();
+    let state = &mut *guard;
+    let ticket = match state.courier.next(MonoTime::now())? {
+        Step::Send(parcel) => {
+            body.clear();
+            body.extend_from_slice(parcel.body);
+            client.set_clock_offset_ms(parcel.clock_offset_ms);
+            parcel.ticket
+        }
+        Step::Wait(ms) => {
+            tell_refused(state, &shared.lines)?;
+            drop(shared.news.wait_timeout(guard, Duration::from_millis(ms)));
+            return Ok(true);
+        }
+        Step::Idle => {
+            tell_refused(state, &shared.lines)?;
+            if state.input_ended {
+                return Ok(false);
+            }
+            drop(shared.news.wait(guard));
+            return Ok(true);
+        }
+    };
+    drop(guard);
+
+    // 2. Send it. Others may submit meanwhile.
+    let event = client.send_for_event(body);
+
+    // 3. What became of it.
+    let now = MonoTime::now();
+    let mut state = shared.lock();
+    let verdict = state.courier.settle(ticket, event, now, random())?;
+    let trouble = match verdict {
+        Verdict::Delivered => {
+            let line = format!("delivered {}", message_id(body));
+            shared.lines.say_if_read(line);
+            None
+        }
+        Verdict::Refused(reason) | Verdict::GaveUp(reason) => {
+            state.refused.push((ticket, reason));
+            let failure = state.courier.status().last_failure;
+            let failure = failure.filter(|failure| *failure != (ticket, reason));
+            failure.map(|(_, why)| format!("{reason}; not yet a dead letter, and waits: {why}"))
+        }
+        Verdict::Again { at, reason } => Some(format!("{reason}; again in {} ms", at.since(now))),
+        Verdict::Held { until, reason } => {
+            let ms = until.since(now);
+            Some(format!("{reason}; nothing is sent for {ms} ms"))
+        }
+    };
+    // Others may have been buried by what became of this one.
+    while let Some(buried) = state.courier.take_buried() {
+        state.refused.push(buried);
+    }
+    tell_refused(&mut state, &shared.lines)?;
+    drop(state);
+    shared.room.notify_one();
+    if let Some(trouble) = trouble {
+        let line = format!("{}: {trouble}", message_id(body));
+        shared.errors.say_if_read(line);
+    }
+    Ok(true)
+}
+
+/// Tells of those that are dead letters by now.
+fn tell_refused(state: &mut State, lines: &Lines) -> Result<(), NodeError> {
+    let mut index = 0;
+    let are_parked = state.courier.status().parked > 0;
+    while let Some(&(ticket, reason)) = state.refused.get(index) {
+        match state.courier.find_dead_letter(ticket)? {
+            Some(letter) => {
+                let id = message_id(letter.body);
+                lines.say_if_read(format!("refused {id} {reason}"));
+            }
+            None if are_parked => {
+                index = index.saturating_add(1);
+                continue;
+            }
+            // The storage lost it; the counters say so.
+            None => {}
+        }
+        state.refused.remove(index);
+    }
+    Ok(())
 }
 
 /// Of a report that was checked.
@@ -197,148 +349,401 @@ fn message_id(report: &[u8]) -> String {
     report.message_id
 }
 
-/// One line on standard output. That nobody listens there must not keep reports from being delivered.
-fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{}", line.replace(char::is_control, " "));
-    let _ = out.flush();
-}
+// Look, and end.
 
-/// On standard error, if there is one.
-fn complain(line: &str) {
-    // In one piece, so that no other line gets into it.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
-fn show_status(arguments: &Arguments) -> Result<(), String> {
-    let dir = arguments.spool()?;
-    if !std::path::Path::new(dir).exists() {
-        return Err(format!("there is no spool {dir}"));
-    }
-    let status = arguments.courier()?.status();
+fn show_status(given: &Arguments, console: &Console) -> Result<(), Failure> {
+    let mut courier = given.courier_of_existing()?;
+    let status = courier.status();
     let ledger = status.ledger;
+    let oldest = courier.oldest().map_err(failed)?;
+    let mut spool = courier.into_outbox();
+    // Of the reasons only those of dead letters outlive a process.
+    let mut last = None;
+    while let Some(letter) = spool
+        .dead_letter(last.as_ref().map(|(ticket, _)| *ticket))
+        .map_err(failed)?
+    {
+        last = Some((letter.ticket, letter.reason));
+    }
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".into());
+    let now = (MonoTime::now(), WallTime::now().unix_ms());
+    let next = status.next_attempt.map(|at| at.since(now.0).to_string());
+    let age = oldest.map(|time| now.1.saturating_sub(time.unix_ms()).to_string());
     for (name, value) in [
-        ("submitted", ledger.submitted),
-        ("delivered", ledger.delivered),
-        ("refused", ledger.refused),
-        ("superseded", ledger.superseded),
-        ("expired", ledger.expired),
-        ("torn", ledger.torn),
-        ("corrupt", ledger.corrupt),
-        ("waiting", status.waiting),
+        ("submitted", ledger.submitted.to_string()),
+        ("delivered", ledger.delivered.to_string()),
+        ("refused", ledger.refused.to_string()),
+        ("superseded", ledger.superseded.to_string()),
+        ("expired", ledger.expired.to_string()),
+        ("torn", ledger.torn.to_string()),
+        ("corrupt", ledger.corrupt.to_string()),
+        ("waiting", status.waiting.to_string()),
+        ("letters", ledger.letters.to_string()),
+        ("letters_dropped", ledger.letters_dropped.to_string()),
+        ("foreign", spool.foreign_segments().to_string()),
+        (
+            "last_reason",
+            or_none(last.map(|(_, reason)| reason.to_string())),
+        ),
+        ("next_attempt_ms", or_none(next)),
+        ("oldest_age_ms", or_none(age)),
     ] {
-        say(&format!("{name} {value}"));
+        console.lines.say(format!("{name} {value}"));
     }
     Ok(())
 }
 
-#[derive(Default)]
-struct Arguments {
-    spool: Option<String>,
-    max_bytes: Option<String>,
-    status: bool,
-    url: Option<String>,
-    project_id: Option<String>,
-    ak: Option<String>,
-    sk: Option<String>,
-    security_token: Option<String>,
-    token: Option<String>,
-    ca: Option<String>,
-    allow_plain_http: bool,
-    min_backoff: Option<String>,
-    max_backoff: Option<String>,
-    start_spread: Option<String>,
+fn show_letters(given: &Arguments, console: &Console) -> Result<(), Failure> {
+    let mut courier = given.courier_of_existing()?;
+    let mut after = None;
+    while let Some(letter) = courier.dead_letter(after).map_err(failed)? {
+        let Reason { cause, status, .. } = letter.reason;
+        let error_code = letter.reason.error_code.as_str();
+        let reason = match cause {
+            // The rest stands in members of its own.
+            Cause::Answered(outcome) => outcome.name(),
+            Cause::Failed(code) => code.text(),
+        };
+        let reason = match letter.reason.text.as_str() {
+            "" => reason.to_owned(),
+            text => format!("{reason}: {text}"),
+        };
+        let (reason, status, error_code) = (
+            json!(reason),
+            json!((status > 0).then_some(status)),
+            json!((!error_code.is_empty()).then_some(error_code)),
+        );
+        // The very bytes; line breaks can only stand between tokens.
+        let report = String::from_utf8_lossy(letter.body).replace(['\n', '\r'], " ");
+        let ticket = letter.ticket;
+        let line = format!(
+            r#"{{"ticket":{ticket},"reason":{reason},"status":{status},"error_code":{error_code},"report":{report}}}"#
+        );
+        console.lines.reserve(line.len());
+        console.lines.say(line);
+        after = Some(letter.ticket);
+    }
+    Ok(())
 }
 
+fn resubmit(given: &Arguments, console: &Console) -> Result<(), Failure> {
+    let which = given.get("--resubmit").unwrap_or_default();
+    let wanted: Option<u64> = match which {
+        "all" => None,
+        _ => Some(number("--resubmit", Some(which), 0)?),
+    };
+    let mut courier = given.courier_of_existing()?;
+    let mut tickets: Vec<Ticket> = wanted.map(Ticket).into_iter().collect();
+    if wanted.is_none() {
+        let mut spool = courier.into_outbox();
+        while let Some(letter) = spool.dead_letter(tickets.last().copied()).map_err(failed)? {
+            tickets.push(letter.ticket);
+        }
+        let policy = given.policy()?;
+        courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
+    }
+    for letter in tickets {
+        let now = (MonoTime::now(), Some(WallTime::now()));
+        let ticket = courier.resubmit_dead_letter(Some(letter), now.0, now.1);
+        match ticket.map_err(|error| failed(format!("dead letter {letter}: {error}")))? {
+            Some(ticket) => {
+                let line = format!("resubmitted {letter} as {ticket}");
+                console.lines.reserve(line.len());
+                console.lines.say(line);
+            }
+            None => return Err(failed(format!("there is no dead letter {letter}"))),
+        }
+    }
+    courier.flush().map_err(failed)
+}
+
+fn help() -> String {
+    let mut text = format!("{USAGE}\n\n");
+    for (name, value, what) in ARGUMENTS {
+        let argument = format!("{name} {value}");
+        text.push_str(&format!("  {argument:<29}  {what}\n"));
+    }
+    text.push_str(
+        "\nReports come on standard input, a line of JSON each; what became of each stands on standard output: stored, delivered,\n\
+         refused, invalid. In brackets: what is taken without the option.",
+    );
+    text
+}
+
+// Arguments.
+
+/// Those that were given, in order.
+struct Arguments(Vec<(&'static str, String)>);
+
 impl Arguments {
-    fn parse(mut given: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut all = Arguments::default();
+    fn parse(mut given: impl Iterator<Item = String>) -> Result<Self, Failure> {
+        let mut all = Arguments(Vec::new());
         while let Some(name) = given.next() {
-            let slot = match name.as_str() {
-                "--spool" => &mut all.spool,
-                "--max-bytes" => &mut all.max_bytes,
-                "--url" => &mut all.url,
-                "--project-id" => &mut all.project_id,
-                "--ak" => &mut all.ak,
-                "--sk" => &mut all.sk,
-                "--security-token" => &mut all.security_token,
-                "--token" => &mut all.token,
-                "--ca" => &mut all.ca,
-                "--min-backoff" => &mut all.min_backoff,
-                "--max-backoff" => &mut all.max_backoff,
-                "--start-spread" => &mut all.start_spread,
-                "--allow-plain-http" => {
-                    all.allow_plain_http = true;
-                    continue;
-                }
-                "--status" => {
-                    all.status = true;
-                    continue;
-                }
-                _ => return Err(format!("unknown argument {name}\n{USAGE}")),
+            let known = ARGUMENTS.iter().find(|(known, ..)| *known == name);
+            let Some(&(name, value, _)) = known else {
+                return Err(misused(format!("unknown argument {name}")));
             };
-            let value = given.next();
-            *slot = Some(value.ok_or(format!("{name} needs a value\n{USAGE}"))?);
+            if all.has(name) && name != "--service-code" {
+                return Err(misused(format!("{name} is given twice")));
+            }
+            let value = match value {
+                "" => String::new(),
+                _ => given
+                    .next()
+                    .ok_or_else(|| misused(format!("{name} needs a value")))?,
+            };
+            all.0.push((name, value));
         }
         Ok(all)
     }
 
-    fn spool(&self) -> Result<&str, String> {
-        required("--spool", self.spool.as_deref())
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let given = self.0.iter().filter(move |(given, _)| *given == name);
+        given.map(|(_, value)| value.as_str())
     }
 
-    fn client(&self) -> Result<Client, String> {
-        let url = required("--url", self.url.as_deref())?;
-        let project_id = required("--project-id", self.project_id.as_deref())?;
+    fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn required(&self, name: &str) -> Result<&str, Failure> {
+        self.get(name)
+            .ok_or_else(|| misused(format!("{name} is needed")))
+    }
+
+    /// What to do; empty: deliver.
+    fn task(&self) -> Result<&'static str, Failure> {
+        if self.has("--help") {
+            return Ok("--help");
+        }
+        let tasks = ["--status", "--letters", "--resubmit"];
+        let mut given = tasks.into_iter().filter(|task| self.has(task));
+        match (given.next(), given.next()) {
+            (Some(one), Some(other)) => Err(misused(format!("either {one} or {other}"))),
+            (task, _) => Ok(task.unwrap_or_default()),
+        }
+    }
+
+    fn client(&self) -> Result<Client, Failure> {
+        let url = self.required("--url")?;
+        let project_id = self.required("--project-id")?;
         let mut builder = Client::builder(url, project_id).credentials(self.credentials()?);
-        if let Some(file) = &self.ca {
-            let ca = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+        if let Some(file) = self.get("--ca") {
+            let ca = std::fs::read(file).map_err(|error| wrong(format!("{file}: {error}")))?;
             builder = builder.ca_certificate(&ca);
         }
-        if self.allow_plain_http {
+        if self.has("--allow-plain-http") {
             builder = builder.allow_plain_http();
         }
-        builder.build().map_err(|error| error.to_string())
+        if self.has("--service-code") {
+            builder = builder.service_codes(self.all("--service-code"));
+        }
+        builder.build().map_err(wrong)
     }
 
-    fn credentials(&self) -> Result<Credentials<'_>, String> {
-        match (&self.ak, &self.sk, &self.token) {
-            (Some(ak), Some(sk), None) => Ok(Credentials::Keys(match &self.security_token {
-                Some(token) => Keys::new(ak, sk).with_security_token(token),
-                None => Keys::new(ak, sk),
-            })),
-            (None, None, Some(token)) => Ok(Credentials::token(token)),
-            (None, None, None) => Ok(Credentials::None),
-            _ => Err(format!(
-                "either --ak with --sk, or --token, or none\n{USAGE}"
+    fn credentials(&self) -> Result<Credentials<'_>, Failure> {
+        let keys = (self.get("--ak"), self.get("--sk"), self.get("--token"));
+        match (keys, self.get("--security-token")) {
+            ((Some(ak), Some(sk), None), None) => Ok(Credentials::keys(ak, sk)),
+            ((Some(ak), Some(sk), None), Some(token)) => Ok(Credentials::Keys(
+                Keys::new(ak, sk).with_security_token(token),
+            )),
+            ((None, None, Some(token)), None) => Ok(Credentials::token(token)),
+            ((None, None, None), None) => Ok(Credentials::None),
+            _ => Err(misused(
+                "either --ak with --sk (and --security-token), or --token, or none",
             )),
         }
     }
 
-    fn courier(&self) -> Result<Node, String> {
+    fn policy(&self) -> Result<Policy, Failure> {
+        let default = Policy::default();
+        let ms = |name, default| number(name, self.get(name), default);
+        Ok(Policy {
+            min_backoff_ms: ms("--min-backoff", default.min_backoff_ms)?,
+            max_backoff_ms: ms("--max-backoff", default.max_backoff_ms)?,
+            hold_ms: ms("--hold", default.hold_ms)?,
+            start_spread_ms: ms("--start-spread", 0)?,
+            backlog: match self.get("--backlog") {
+                None | Some("all") => Backlog::KeepAll,
+                Some("latest") => Backlog::LatestPerJob,
+                Some(_) => return Err(misused("--backlog is latest or all")),
+            },
+            when_letters_full: match self.get("--when-letters-full") {
+                None | Some("drop") => WhenLettersFull::DropOldest,
+                Some("hold") => WhenLettersFull::Hold,
+                Some(_) => return Err(misused("--when-letters-full is drop or hold")),
+            },
+            ..default
+        })
+    }
+
+    fn courier(&self) -> Result<Node, Failure> {
         let mut limits = Limits::default();
-        limits.max_bytes = number("--max-bytes", &self.max_bytes, limits.max_bytes)?;
+        let max_bytes = self.get("--max-bytes");
+        limits.max_bytes = number("--max-bytes", max_bytes, limits.max_bytes)?;
         limits.dead_letter_bytes = limits.dead_letter_bytes.min(limits.max_bytes);
-        let mut policy = Policy::default();
-        let backoff = (policy.min_backoff_ms, policy.max_backoff_ms);
-        policy.min_backoff_ms = number("--min-backoff", &self.min_backoff, backoff.0)?;
-        policy.max_backoff_ms = number("--max-backoff", &self.max_backoff, backoff.1)?;
-        policy.start_spread_ms = number("--start-spread", &self.start_spread, 0)?;
-        let spool = Spool::open(self.spool()?, limits).map_err(|error| error.to_string())?;
+        let policy = self.policy()?;
+        let spool = Spool::open(self.required("--spool")?, limits).map_err(wrong)?;
         let now = MonoTime::now();
         Ok(Courier::new(spool, Vec::new(), policy, now, random()))
     }
+
+    /// Looking makes no spool.
+    fn courier_of_existing(&self) -> Result<Node, Failure> {
+        let dir = self.required("--spool")?;
+        match Path::new(dir).exists() {
+            true => self.courier(),
+            false => Err(wrong(format!("there is no spool {dir}"))),
+        }
+    }
 }
 
-fn required<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, String> {
-    value.ok_or(format!("{name} is needed\n{USAGE}"))
+fn misused(why: impl ToString) -> Failure {
+    wrong(format!("{}\n{USAGE}\n--help says more", why.to_string()))
 }
 
-fn number(name: &str, text: &Option<String>, default: u64) -> Result<u64, String> {
-    match text {
-        None => Ok(default),
-        Some(text) => text
-            .parse()
-            .map_err(|error| format!("{name} {text}: {error}")),
+fn number(name: &str, text: Option<&str>, default: u64) -> Result<u64, Failure> {
+    let parsed = text.map_or(Ok(default), str::parse);
+    parsed.map_err(|error| wrong(format!("{name} {}: {error}", text.unwrap_or_default())))
+}
+
+// Lines for whoever reads them.
+
+/// Standard output and standard error. Each is written by a thread of its own, so that nobody who has something to say waits for a
+/// reader.
+struct Console {
+    lines: Arc<Lines>,
+    errors: Arc<Lines>,
+    writers: [JoinHandle<()>; 2],
+}
+
+impl Console {
+    fn new() -> Self {
+        let (lines, errors) = (Arc::new(Lines::default()), Arc::new(Lines::default()));
+        let writer = |lines: &Arc<Lines>, out: fn(&[u8]) -> io::Result<()>| {
+            let lines = Arc::clone(lines);
+            thread::spawn(move || lines.write_all(out))
+        };
+        let writers = [
+            writer(&lines, |text| {
+                let mut out = io::stdout().lock();
+                out.write_all(text).and_then(|()| out.flush())
+            }),
+            writer(&errors, |text| io::stderr().write_all(text)),
+        ];
+        Console {
+            lines,
+            errors,
+            writers,
+        }
+    }
+
+    /// Waits until all is read, or nobody listens any more.
+    fn end(self) {
+        for lines in [&self.lines, &self.errors] {
+            lines.lock().ended = true;
+            lines.changed.notify_all();
+        }
+        for writer in self.writers {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Lines that wait to be read: [`UNREAD`] bytes, or one that is longer.
+#[derive(Default)]
+struct Lines {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: VecDeque<String>,
+    bytes: usize,
+    omitted: u64,
+    ended: bool,
+}
+
+impl Queue {
+    fn has_room(&self, len: usize) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(len) <= UNREAD
+    }
+
+    fn push(&mut self, line: String) {
+        if self.omitted > 0 {
+            let omitted = std::mem::take(&mut self.omitted);
+            self.push(format!("omitted {omitted}"));
+        }
+        self.bytes = self.bytes.saturating_add(line.len());
+        self.lines.push_back(line);
+    }
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is room for a line of one thread.
+    fn reserve(&self, len: usize) {
+        let mut queue = self.lock();
+        while !queue.has_room(len) {
+            let woken = self.changed.wait(queue);
+            queue = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Says a line; it never waits.
+    fn say(&self, line: String) {
+        self.lock().push(line);
+        self.changed.notify_all();
+    }
+
+    /// Says a line, if there is room for it.
+    fn say_if_read(&self, line: String) {
+        let mut queue = self.lock();
+        if queue.has_room(line.len()) {
+            queue.push(line);
+        } else {
+            queue.omitted = queue.omitted.saturating_add(1);
+        }
+        drop(queue);
+        self.changed.notify_all();
+    }
+
+    /// Writes until the end. When nobody listens any more, what comes is dropped: reports are delivered all the same.
+    fn write_all(&self, write: impl Fn(&[u8]) -> io::Result<()>) {
+        loop {
+            let mut queue = self.lock();
+            while queue.lines.is_empty() && !queue.ended {
+                let woken = self.changed.wait(queue);
+                queue = woken.unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.omitted > 0 {
+                let omitted = std::mem::take(&mut queue.omitted);
+                queue.push(format!("omitted {omitted}"));
+            }
+            let lines = std::mem::take(&mut queue.lines);
+            queue.bytes = 0;
+            let ended = queue.ended;
+            drop(queue);
+            self.changed.notify_all();
+            // In one piece, so that no other line gets into it.
+            let mut text = String::new();
+            for line in lines {
+                text.push_str(&line.replace(char::is_control, " "));
+                text.push('\n');
+            }
+            let _ = write(text.as_bytes());
+            if ended && self.lock().lines.is_empty() {
+                return;
+            }
+        }
     }
 }

@@ -12,12 +12,15 @@ mod receiver;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use edge_report::courier::{Courier, Policy, RamOutbox};
 use edge_report::exchange::Keys;
 use edge_report::{
-    Client, ClientBuilder, Code, Credentials, Job, JobStatus, Outcome, Report, SendError,
+    Client, ClientBuilder, Code, Credentials, Job, JobStatus, MonoTime, Outcome, Pause, Report,
+    SendError,
 };
 use receiver::{Options, Receiver};
 
@@ -447,6 +450,66 @@ fn through_a_proxy() {
     assert_eq!(refused, Class::Misconfigured(Code::Proxy));
     assert_eq!(send(&mut through("503 Busy"), "4"), Class::NotSent);
     assert_eq!(receiver.accepted().len(), 3);
+}
+
+fn courier(reports: usize) -> Courier<RamOutbox<Vec<u8>>, Vec<u8>> {
+    let policy = Policy {
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    let outbox = RamOutbox::new(Vec::new(), 1 << 16);
+    let mut courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
+    for number in 0..reports {
+        let id = number.to_string();
+        let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+        let report = Report::new(&id, &jobs);
+        courier.submit(&report, MonoTime::now(), None).unwrap();
+    }
+    courier
+}
+
+/// A report that is not sent must not be in flight: the courier's state would say so until somebody delivers again.
+#[test]
+fn with_the_time_up_nothing_is_put_in_flight() {
+    let receiver = receiver(&[]);
+    let mut client = builder(&receiver.url()).build().unwrap();
+    let mut courier = courier(1);
+    let pause = client.deliver(&mut courier, Instant::now());
+    assert_eq!(pause.unwrap(), Pause::TimeUp);
+    let status = courier.status();
+    assert_eq!((status.in_flight, status.waiting), (None, 1));
+    assert_eq!(receiver.requests(), 0);
+    let later = Instant::now() + Duration::from_secs(20);
+    let pause = client.deliver(&mut courier, later);
+    assert_eq!(pause.unwrap(), Pause::Idle);
+    assert_eq!(receiver.accepted().len(), 1);
+    let pause = client.deliver(&mut courier, Instant::now());
+    assert_eq!(pause.unwrap(), Pause::Idle);
+}
+
+/// The second one gets the same report, and its verdict is out already: that is no error.
+#[test]
+fn two_clients_over_one_courier() {
+    let receiver = receiver(&["delay=5"]);
+    let courier = Mutex::new(courier(20));
+    let until = Instant::now() + Duration::from_secs(60);
+    let deliver = || {
+        let mut client = builder(&receiver.url()).build().unwrap();
+        client.deliver_shared(&courier, until).unwrap()
+    };
+    thread::scope(|scope| {
+        let both = [scope.spawn(deliver), scope.spawn(deliver)];
+        for one in both {
+            assert_eq!(one.join().unwrap(), Pause::Idle);
+        }
+    });
+    let accepted = receiver.accepted();
+    let ids: Vec<_> = accepted.iter().map(|a| a.message_id.as_str()).collect();
+    let expected: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    assert_eq!(ids, expected);
+    assert!(receiver.repeats() > 0, "they did not meet");
+    let courier = courier.into_inner().unwrap();
+    assert_eq!(courier.status().ledger.delivered, 20);
 }
 
 /// A server that does to each connection what it is told. Gives its URL.

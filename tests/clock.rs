@@ -58,7 +58,7 @@ fn submit(courier: &mut Small, number: usize) {
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
     let id = format!("report-{number}");
     courier
-        .submit(&Report::new(&id, &jobs), MonoTime(0))
+        .submit(&Report::new(&id, &jobs), MonoTime(0), None)
         .unwrap();
 }
 
@@ -219,12 +219,7 @@ fn the_client_corrects_it_too() {
 #[test]
 fn a_monotonic_clock_that_jumps() {
     let start = MonoTime(TEN_YEARS as u64);
-    let failed = Event::Answered {
-        outcome: Outcome::TryAgain,
-        status: 503,
-        retry_after_ms: Some(60_000),
-        clock_skew_ms: None,
-    };
+    let failed = Event::answered(Outcome::TryAgain, 503).with_retry_after_ms(60_000);
     for (name, jumped, waits) in [
         ("back to zero", MonoTime(0), true),
         ("back by a second", MonoTime(start.0 - 1000), true),
@@ -247,12 +242,7 @@ fn a_monotonic_clock_that_jumps() {
         // One in flight stays the one in flight.
         let ticket = sent(&mut courier, now).expect(name);
         assert_eq!(sent(&mut courier, start), Some(ticket), "{name}");
-        let accepted = Event::Answered {
-            outcome: Outcome::Accepted,
-            status: 200,
-            retry_after_ms: None,
-            clock_skew_ms: None,
-        };
+        let accepted = Event::answered(Outcome::Accepted, 200);
         courier.settle(ticket, accepted, MonoTime(0), 0).unwrap();
         let next = sent(&mut courier, now).expect(name);
         assert!(next > ticket, "{name}");

@@ -285,7 +285,7 @@ fn script() {
     let metrics = "m".repeat(20_000);
     let job = Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics);
     let large = Report::new("large", std::slice::from_ref(&job));
-    trace.mark("submit", || node.submit(&large, NOW).unwrap());
+    trace.mark("submit", || node.submit(&large, NOW, None).unwrap());
     for _ in 0..10 {
         settle(&mut node, &mut trace, "refuse", Outcome::Refused, 400);
     }
@@ -304,7 +304,7 @@ fn script() {
         let jobs = [Job::new(JobStatus::Running, 1).with_job_id(number % 5 + 1)];
         let id = number.to_string();
         trace.mark("submit", || {
-            node.submit(&Report::new(&id, &jobs), NOW).unwrap()
+            node.submit(&Report::new(&id, &jobs), NOW, None).unwrap()
         });
     };
     (0..1500).for_each(&mut superseding);
@@ -327,7 +327,7 @@ fn submit_all(node: &mut Node, trace: &mut Trace, numbers: std::ops::Range<usize
         let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
         let id = number.to_string();
         trace.mark("submit", || {
-            node.submit(&Report::new(&id, &jobs), NOW).unwrap()
+            node.submit(&Report::new(&id, &jobs), NOW, None).unwrap()
         });
     }
 }
@@ -338,12 +338,7 @@ fn settle(node: &mut Node, trace: &mut Trace, call: &str, outcome: Outcome, stat
         return false;
     };
     let ticket = parcel.ticket;
-    let event = Event::Answered {
-        outcome,
-        status,
-        retry_after_ms: None,
-        clock_skew_ms: None,
-    };
+    let event = Event::answered(outcome, status);
     trace.mark(call, || node.settle(ticket, event, NOW, 0).unwrap());
     true
 }

@@ -22,9 +22,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deliver_common::{Account, Ended, Tool, report, said};
+use deliver_common::{Account, Ended, Tool, example, letters, place, report, said, shim};
 use edge_report::JobStatus::{Finish, Running};
-use edge_report::courier::{Courier, Policy, Reason};
+use edge_report::courier::{Courier, Policy};
 use edge_report::{Limits, MonoTime, Spool};
 use receiver::{Options, Receiver};
 use serde_json::Value;
@@ -78,6 +78,117 @@ fn killed_while_the_disk_is_full() {
         }
         None => println!("not run: no disk of its own can be mounted here"),
     }
+}
+
+/// SIGKILL right before each write to a file of the spool, while every third report is refused. Whatever the tool has said is stored is
+/// then accepted, or a whole dead letter, and counted once.
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn killed_before_each_write() {
+    const REPORTS: usize = 30;
+    // So long that a record takes more than one write: a kill may cut it.
+    let id_of = |number: usize| format!("{number}-{}", "p".repeat(600));
+    let number_of = |id: &str| number_of(id).to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let Some(library) = shim(dir.path()) else {
+        return;
+    };
+    // Segments of 4 KiB: they come and go.
+    let (mut kills, mut repeats, mut dead) = (0, 0, 0);
+    for write in 1.. {
+        let (_parent, spool) = place();
+        let receiver = Receiver::start(Options {
+            faults: vec!["status=400,code=DLI.0001@every 3".parse().unwrap()],
+            ..Options::default()
+        })
+        .unwrap();
+        let limit = ["--max-bytes", "16384", "--when-letters-full", "hold"];
+        let mut command = example("deliver");
+        command
+            .env("LD_PRELOAD", &library)
+            .env("SHIM_ROOT", &spool)
+            .env("SHIM_KILL_AT", write.to_string());
+        let mut tool = Tool::deliver_as(command, &spool, &receiver.url(), &limit);
+        let mut input = tool.take_input();
+        for number in 0..REPORTS {
+            // Fails when it is killed.
+            let _ = writeln!(input, "{}", report(&id_of(number), None, Running));
+        }
+        drop(input);
+        let first = tool.finish();
+        let was_killed = first.code.is_none();
+        assert!(was_killed || first.code == Some(0), "{}", first.errors);
+
+        let at = format!("killed before write {write}");
+        let second = Tool::deliver(&spool, &receiver.url(), &limit).finish();
+        assert_eq!(second.code, Some(0), "{at}: {}", second.errors);
+        let account = Account::of(&spool);
+        account.assert_adds_up();
+        let letters = letters(&spool);
+        let of_letter =
+            |letter: &Value| number_of(letter["report"]["message_id"].as_str().unwrap());
+        let letters: Vec<String> = letters.iter().map(of_letter).collect();
+        let accepted = receiver.accepted().into_iter();
+        let accepted: Vec<String> = accepted
+            .map(|report| number_of(&report.message_id))
+            .collect();
+        for id in said("stored", &first.lines).into_iter().map(number_of) {
+            // Both: accepted just before the kill, and the repeat was refused.
+            let places = accepted.iter().chain(&letters);
+            let is_there = places.into_iter().any(|place| *place == id);
+            assert!(
+                is_there,
+                "{at}: {id} is lost: {account:?}\n{letters:?}\n{accepted:?}"
+            );
+        }
+        for line in said("refused", &first.lines) {
+            let id = number_of(line);
+            assert!(letters.iter().any(|letter| *letter == id), "{at}: {id}");
+        }
+        for id in said("delivered", &first.lines).into_iter().map(number_of) {
+            assert!(
+                accepted.iter().any(|accepted| *accepted == id),
+                "{at}: {id}"
+            );
+        }
+        let Account {
+            waiting,
+            corrupt,
+            letters_dropped,
+            foreign,
+            expired,
+            superseded,
+            ..
+        } = account;
+        assert_eq!(
+            [
+                waiting,
+                corrupt,
+                letters_dropped,
+                foreign,
+                expired,
+                superseded
+            ],
+            [0; 6],
+            "{at}"
+        );
+        assert_eq!(
+            (account.letters, account.refused),
+            (letters.len() as u64, letters.len() as u64),
+            "{at}"
+        );
+        let both = letters.iter().filter(|id| accepted.contains(id)).count() as u64;
+        assert_eq!(account.delivered, accepted.len() as u64 - both, "{at}");
+        assert!(both <= 1, "{at}");
+        repeats += receiver.repeats();
+        dead += letters.len();
+        if !was_killed {
+            break;
+        }
+        kills += 1;
+    }
+    println!("{kills} kills, {dead} dead letters, {repeats} repeats");
+    assert!(kills >= 50, "{kills}");
 }
 
 fn while_full(mut history: History) -> Account {
@@ -324,25 +435,26 @@ impl History {
         account
     }
 
-    /// Numbers of the reports that were accepted, in this order. Asserts that each is as it was fed, comes once, and in order.
+    /// Numbers of the reports that were accepted. Asserts that each is as it was fed, comes once, and behind older ones of its job.
     fn record(&self) -> BTreeSet<usize> {
         let text = fs::read_to_string(record_file(self.elsewhere.path())).unwrap();
         let mut numbers = BTreeSet::new();
+        let mut newest = BTreeMap::new();
         for line in text.lines() {
             let entry: Value = serde_json::from_str(line).unwrap();
             let id = entry["message_id"].as_str().unwrap();
             let number = number_of(id);
-            let last = numbers.last().copied();
+            let fed: &Fed = &self.fed[number];
+            let last = fed.job.and_then(|job| newest.insert(job, number));
             assert!(
                 last.is_none_or(|last| last < number),
                 "{number} came behind {last:?}"
             );
-            let fed: &Fed = &self.fed[number];
             assert!(
                 line.contains(&format!("\"report\":{}}}", fed.line)),
                 "{line}"
             );
-            numbers.insert(number);
+            assert!(numbers.insert(number), "{number} came twice");
         }
         numbers
     }
@@ -353,7 +465,7 @@ impl History {
         let mut numbers = BTreeSet::new();
         let mut after = None;
         while let Some(letter) = courier.dead_letter(after).unwrap() {
-            assert_eq!(letter.reason, Reason::Status(422));
+            assert_eq!(letter.reason.status, 422);
             let report: Value = serde_json::from_slice(letter.body).unwrap();
             assert!(numbers.insert(number_of(report["message_id"].as_str().unwrap())));
             after = Some(letter.ticket);

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use edge_report::courier::{
-    Courier, CourierError, Durability, Event, LogError, Outbox, Policy, Reason, Step,
+    Courier, CourierError, Durability, Event, Outbox, OutboxError, Policy, Reason, Step,
 };
 use edge_report::courier::{Ledger, Ticket};
 use edge_report::{Code, Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
@@ -72,7 +72,7 @@ fn refusal(dir: &Path) -> String {
 /// A report that nothing supersedes, since its job has no id.
 fn submit(node: &mut Node, message_id: &str) -> Result<Ticket, Failure> {
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
-    node.submit(&Report::new(message_id, &jobs), NOW)
+    node.submit(&Report::new(message_id, &jobs), NOW, None)
 }
 
 fn submit_all(node: &mut Node, message_ids: std::ops::Range<usize>) {
@@ -82,12 +82,7 @@ fn submit_all(node: &mut Node, message_ids: std::ops::Range<usize>) {
 }
 
 fn answered(outcome: Outcome, status: u16) -> Event {
-    Event::Answered {
-        outcome,
-        status,
-        retry_after_ms: None,
-        clock_skew_ms: None,
-    }
+    Event::answered(outcome, status)
 }
 
 fn message_id(body: &[u8]) -> String {
@@ -126,8 +121,8 @@ fn assert_adds_up(node: &Node) {
         refused,
         superseded,
         expired,
-        torn: _,
         corrupt,
+        ..
     } = status.ledger;
     assert_eq!(
         submitted,
@@ -291,7 +286,7 @@ fn planted_links_lead_nowhere() {
 
     for (name, link) in [
         ("live-00000099.seg", true),
-        ("dead-00000001.seg", false),
+        ("dead-00000099.seg", false),
         ("owner", true),
     ] {
         let path = dir.join(name);
@@ -397,7 +392,7 @@ fn what_vanished_is_no_acknowledgement() {
     let written = segments(&dir, "live-").pop().unwrap();
     fs::remove_file(&written).unwrap();
     let error = submit(&mut node, "3").unwrap_err();
-    let CourierError::Outbox(LogError::Device(io)) = &error else {
+    let CourierError::Outbox(OutboxError::Device(io)) = &error else {
         panic!("{error}");
     };
     assert!(io.is_missing(), "{error}");
@@ -459,6 +454,7 @@ fn all_of_it_is_there_after_a_restart() {
                 submitted: 100,
                 delivered: 30,
                 refused: 2,
+                letters: 2,
                 ..Ledger::default()
             },
             68
@@ -475,18 +471,27 @@ fn all_of_it_is_there_after_a_restart() {
         );
         let letter = node.dead_letter(None).unwrap().unwrap();
         let first = letter.ticket;
-        assert_eq!((first, letter.reason), (Ticket(31), Reason::Status(400)));
+        assert_eq!(
+            (first, letter.reason),
+            (Ticket(31), Reason::answered(Outcome::Refused, 400))
+        );
         assert_eq!(message_id(letter.body), "30");
         let letter = node.dead_letter(Some(first)).unwrap().unwrap();
         let second = letter.ticket;
-        assert_eq!((second, letter.reason), (Ticket(32), Reason::Status(413)));
+        assert_eq!(
+            (second, letter.reason),
+            (Ticket(32), Reason::answered(Outcome::Refused, 413))
+        );
         assert_eq!(message_id(letter.body), "31");
         assert!(node.dead_letter(Some(second)).unwrap().is_none());
     }
 
     let mut node = open(&dir, SMALL);
     assert_eq!(submit(&mut node, "100").unwrap(), Ticket(101));
-    assert_eq!(node.resubmit_dead_letter(NOW).unwrap(), Some(Ticket(102)));
+    assert_eq!(
+        node.resubmit_dead_letter(None, NOW, None).unwrap(),
+        Some(Ticket(102))
+    );
     drop(node);
     let mut node = open(&dir, SMALL);
     assert_eq!(drain(&mut node), numbers((32..101).chain([30])));
@@ -500,6 +505,7 @@ fn all_of_it_is_there_after_a_restart() {
             submitted: 102,
             delivered: 100,
             refused: 2,
+            letters: 1,
             ..Ledger::default()
         }
     );
@@ -522,6 +528,8 @@ fn limits_may_change_between_starts() {
             ..SMALL
         },
     );
+    assert_eq!(node.outbox().foreign_segments(), 0);
+    assert_eq!(node.status().waiting, 200);
     let first = segments(&dir, "live-");
     // The segment in use has 1 MiB.
     submit_all(&mut node, 200..300);
@@ -653,11 +661,12 @@ fn a_report_larger_than_a_segment_gets_a_larger_one() {
     let mut node = open(&dir, SMALL);
     let metrics = "m".repeat(20_000);
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
-    node.submit(&Report::new("large", &jobs), NOW).unwrap();
+    node.submit(&Report::new("large", &jobs), NOW, None)
+        .unwrap();
     submit_all(&mut node, 0..3);
     let metrics = "m".repeat(65_536);
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
-    let refused = node.submit(&Report::new("too large", &jobs), NOW);
+    let refused = node.submit(&Report::new("too large", &jobs), NOW, None);
     assert_eq!(
         refused.unwrap_err().to_string(),
         "the report is larger than the outbox"
@@ -850,8 +859,33 @@ fn files_of_others_are_left_alone_and_leftovers_are_removed() {
     assert!(dir.join("backup").is_dir());
 }
 
+/// Bytes of a segment's header: it stands at the beginning and once more at the end.
+const HEADER: usize = 160;
+
+/// Makes both headers of a segment those of another version of the format.
+fn of_version(version: u16, bytes: &mut [u8]) {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    let last = bytes.len() - HEADER;
+    for at in [0, last] {
+        let header = &mut bytes[at..at + HEADER];
+        header[6..8].copy_from_slice(&version.to_le_bytes());
+        if version == 1 {
+            // It had 96 bytes.
+            let sum = crc.checksum(&header[..92]);
+            header[92..96].copy_from_slice(&sum.to_le_bytes());
+            continue;
+        }
+        // The checksum begins with which segment it is of which log.
+        let mut digest = crc.digest();
+        digest.update(&header[8..20]);
+        digest.update(&header[20..24]);
+        digest.update(&header[..HEADER - 4]);
+        header[HEADER - 4..].copy_from_slice(&digest.finalize().to_le_bytes());
+    }
+}
+
 #[test]
-fn a_newer_format_is_refused_and_not_touched() {
+fn another_format_is_refused_and_not_touched() {
     let (_parent, dir) = place();
     let mut node = open(&dir, SMALL);
     submit_all(&mut node, 0..100);
@@ -859,31 +893,32 @@ fn a_newer_format_is_refused_and_not_touched() {
     drop(node);
     fs::write(dir.join("live-00000099.seg.new"), "leftover").unwrap();
     let original = contents(&dir);
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
     for path in [segments(&dir, "live-0"), segments(&dir, "dead-")].concat() {
         if path.extension().unwrap() == "new" {
             continue;
         }
-        let mut bytes = fs::read(&path).unwrap();
-        for copy in bytes[..192].chunks_exact_mut(96) {
-            copy[6..8].copy_from_slice(&2u16.to_le_bytes());
-            let sum = crc.checksum(&copy[..92]);
-            copy[92..].copy_from_slice(&sum.to_le_bytes());
+        for other in [1, 3] {
+            let mut bytes = fs::read(&path).unwrap();
+            of_version(other, &mut bytes);
+            fs::write(&path, bytes).unwrap();
+            let before = contents(&dir);
+            let error = Spool::open(&dir, SMALL).map(drop).unwrap_err();
+            assert!(
+                matches!(&error, SpoolError::Version { version, .. } if *version == other),
+                "{path:?}: {error:?}"
+            );
+            let text = format!(
+                "the spool {} was written in another format ({other})",
+                dir.display()
+            );
+            assert_eq!(error.to_string(), text);
+            assert_eq!(contents(&dir), before);
+            fs::write(&path, &original[path.file_name().unwrap()]).unwrap();
         }
-        fs::write(&path, bytes).unwrap();
-        let before = contents(&dir);
-        let error = Spool::open(&dir, SMALL).unwrap_err();
-        assert!(
-            matches!(&error, SpoolError::Version { version: 2, .. }),
-            "{path:?}: {error:?}"
-        );
-        let text = format!(
-            "the spool {} was written in another format (2)",
-            dir.display()
-        );
-        assert_eq!(error.to_string(), text);
-        assert_eq!(contents(&dir), before);
-        fs::write(&path, &original[path.file_name().unwrap()]).unwrap();
+        // So it is the version that is refused.
+        let mut bytes = fs::read(&path).unwrap();
+        of_version(2, &mut bytes);
+        assert_eq!(bytes, original[path.file_name().unwrap()]);
     }
     assert_eq!(drain(&mut open(&dir, SMALL)), numbers(1..100));
 }
@@ -912,7 +947,7 @@ fn a_full_disk_is_said_and_overcome() {
                     failures += 1;
                     let text = error.to_string();
                     assert!(
-                        matches!(error, CourierError::Outbox(LogError::Device(_))),
+                        matches!(error, CourierError::Outbox(OutboxError::Device(_))),
                         "{text}"
                     );
                     assert!(text.starts_with("cannot fill live-"), "{text}");
@@ -945,6 +980,39 @@ fn a_full_disk_is_said_and_overcome() {
     println!("{next} reports through a disk of 256 KiB, filled three times");
 }
 
+/// What is delivered is noted also when the disk and the segment in use are full: a restart sends some of it again, not all.
+#[test]
+fn progress_on_a_full_disk_survives_a_kill() {
+    let Some(disk) = Mount::new("size=256k") else {
+        return;
+    };
+    let dir = disk.0.path().join("spool");
+    let mut node = open(&dir, LARGER);
+    let mut stored = 0;
+    while submit(&mut node, &stored.to_string()).is_ok() {
+        stored += 1;
+    }
+    drop(node);
+    let mut waits = stored;
+    for _ in 0..3 {
+        assert_eq!(child("deliver", &dir), "200 delivered");
+        let now = usize::try_from(open(&dir, LARGER).status().waiting).unwrap();
+        // As many as may be forgotten, and one more segment's worth.
+        assert!(
+            now + 100 <= waits,
+            "{now} wait of {waits}, and 200 more were delivered"
+        );
+        waits = now;
+    }
+}
+
+/// Larger than the small disk.
+const LARGER: Limits = Limits {
+    max_bytes: 1 << 20,
+    segment_bytes: Some(32 * 1024),
+    ..SMALL
+};
+
 #[test]
 fn the_bound_is_kept() {
     let (_parent, dir) = quick_place();
@@ -970,7 +1038,7 @@ fn the_bound_is_kept() {
             job.with_job_id(i64::from(number % 5) + 1)
         }];
         let report = Report::new(&id, &jobs);
-        while let Err(error) = node.submit(&report, NOW) {
+        while let Err(error) = node.submit(&report, NOW, None) {
             assert_eq!(error.to_string(), "the outbox is full");
             full += 1;
             for _ in 0..number % 300 {
@@ -1027,7 +1095,7 @@ fn memory_at_start_does_not_grow_with_what_waits() {
     let peak = |backlog: usize| {
         let mut node = open(&dir, limits);
         while bytes_of(&segments(&dir, "live-")) < backlog as u64 {
-            node.submit(&Report::new("5f0c", &jobs), NOW).unwrap();
+            node.submit(&Report::new("5f0c", &jobs), NOW, None).unwrap();
         }
         drop(node);
         child("peak", &dir).parse::<usize>().unwrap()
@@ -1099,6 +1167,8 @@ fn task_of_a_child() {
             max_bytes: 256 << 20,
             ..batched()
         }
+    } else if task == "deliver" {
+        LARGER
     } else {
         SMALL
     };
@@ -1113,6 +1183,11 @@ fn task_of_a_child() {
             node,
             &std::env::var_os("SPOOL_DIR").map(PathBuf::from).unwrap(),
         ),
+        "deliver" => {
+            (0..200).for_each(|_| assert!(deliver(&mut node).is_some()));
+            println!("says: 200 delivered");
+            std::process::abort();
+        }
         "abort" => {
             submit_all(&mut node, 0..3);
             println!("says: {} wait", node.status().waiting);

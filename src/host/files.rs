@@ -386,9 +386,11 @@ mod tests {
         let mut storage = live(dir.path());
         let limits = StorageLimits {
             segment: 4096,
+            length_unit: 4096,
             longest_segment: 65536,
             total: 65536,
             write_unit: 8,
+            blank: 0,
         };
         assert_eq!(storage.limits(), limits);
         for id in [7, 1, 123_456_789, u32::MAX] {

@@ -216,6 +216,8 @@ mod tests {
         reads_count: bool,
         failing: Range<usize>,
         failed: usize,
+        /// What the system says of it: EIO, ENOSPC.
+        error: i32,
         syncs: usize,
         writes: usize,
         bytes: BTreeMap<(&'static str, u32), usize>,
@@ -227,9 +229,10 @@ mod tests {
             let fails = self.failing.contains(&self.operations);
             self.operations += 1;
             self.failed += usize::from(fails);
-            // EIO
-            let error =
-                || SpoolIoError::at(action, Path::new("disk"))(io::Error::from_raw_os_error(5));
+            let error = || {
+                let error = io::Error::from_raw_os_error(self.error);
+                SpoolIoError::at(action, Path::new("disk"))(error)
+            };
             if fails { Err(error()) } else { Ok(()) }
         }
     }
@@ -314,7 +317,7 @@ mod tests {
             kind,
             watch: watch.clone(),
         };
-        let log = LogOutbox::open(watched(LIVE), watched(DEAD), durability).unwrap();
+        let log = LogOutbox::open(watched(LIVE), watched(DEAD), durability, 1).unwrap();
         let policy = Policy {
             start_spread_ms: 0,
             ..Policy::default()
@@ -325,7 +328,7 @@ mod tests {
     fn submit(node: &mut Node, message_id: &str) -> Result<Ticket, String> {
         let metrics = "m".repeat(400);
         let jobs = [Job::new(JobStatus::Running, 1).with_metrics(&metrics)];
-        node.submit(&Report::new(message_id, &jobs), NOW)
+        node.submit(&Report::new(message_id, &jobs), NOW, None)
             .map_err(|error| error.to_string())
     }
 
@@ -336,14 +339,8 @@ mod tests {
             Ok(_) => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
-        let report: serde_json::Value = serde_json::from_slice(body).unwrap();
-        let id = report["message_id"].as_str().unwrap().to_string();
-        let event = Event::Answered {
-            outcome,
-            status,
-            retry_after_ms: None,
-            clock_skew_ms: None,
-        };
+        let id = message_id(body);
+        let event = Event::answered(outcome, status);
         node.settle(ticket, event, NOW, 0)
             .map_err(|error| error.to_string())?;
         Ok(Some(id))
@@ -351,6 +348,44 @@ mod tests {
 
     fn deliver(node: &mut Node) -> Option<String> {
         settle(node, Outcome::Accepted, 200).unwrap()
+    }
+
+    /// Delivers all that waits, with nobody's help: time passes, and what was refused becomes a dead letter meanwhile.
+    fn drain(node: &mut Node, at: &str) -> Vec<String> {
+        let mut now = NOW;
+        let mut delivered = Vec::new();
+        for _ in 0..1000 {
+            let ticket = match node.next(now).expect(at) {
+                Step::Send(parcel) => {
+                    delivered.push(message_id(parcel.body));
+                    parcel.ticket
+                }
+                Step::Wait(ms) => {
+                    now = now.plus_ms(ms);
+                    continue;
+                }
+                Step::Idle => return delivered,
+            };
+            let accepted = Event::answered(Outcome::Accepted, 200);
+            node.settle(ticket, accepted, now, 0).expect(at);
+        }
+        panic!("{at}: it does not come to an end: {:?}", node.status());
+    }
+
+    fn message_id(report: &[u8]) -> String {
+        let report: serde_json::Value = serde_json::from_slice(report).unwrap();
+        report["message_id"].as_str().unwrap().to_string()
+    }
+
+    /// Names of the dead letters.
+    fn letters(node: &mut Node, at: &str) -> Vec<String> {
+        let mut ids = Vec::new();
+        let mut after = None;
+        while let Some(letter) = node.dead_letter(after).expect(at) {
+            after = Some(letter.ticket);
+            ids.push(message_id(letter.body));
+        }
+        ids
     }
 
     #[test]
@@ -399,7 +434,7 @@ mod tests {
             } else {
                 job.with_job_id(number % 7 + 1)
             }];
-            while node.submit(&Report::new(&id, &jobs), NOW).is_err() {
+            while node.submit(&Report::new(&id, &jobs), NOW, None).is_err() {
                 deliver(&mut node).unwrap();
             }
         }
@@ -408,12 +443,13 @@ mod tests {
         assert!((65536..=65536 + 4096).contains(&most), "{most}");
     }
 
-    /// Submits, delivers and refuses; notes what was accepted, and what was settled.
+    /// Submits, delivers and refuses; notes what was accepted, what was settled, and what of that was refused.
     fn script(
         node: &mut Node,
         may_stop: bool,
         accepted: &mut Vec<String>,
         settled: &mut Vec<String>,
+        refusals: &mut Vec<String>,
     ) {
         for number in 0..30u32 {
             let id = number.to_string();
@@ -428,22 +464,28 @@ mod tests {
                     (Outcome::Accepted, 200)
                 };
                 match settle(node, outcome, status) {
-                    Ok(id) => settled.extend(id),
+                    Ok(id) => {
+                        refusals.extend(id.clone().filter(|_| refused));
+                        settled.extend(id);
+                    }
                     Err(error) => assert!(may_stop, "{error}"),
                 }
             }
         }
     }
 
-    /// Whether `settled` has all of `accepted`, in order, and nothing but what was submitted.
-    fn assert_nothing_lost(accepted: &[String], settled: &[String], at: &str) {
+    /// Which of `accepted` are not in `settled`. Asserts that the others are in order.
+    fn lost<'a>(accepted: &'a [String], settled: &[String], at: &str) -> Vec<&'a str> {
         let mut rest = settled.iter();
-        for id in accepted {
+        let is_there = |id: &&String| settled.contains(*id);
+        for id in accepted.iter().filter(is_there) {
             assert!(
                 rest.any(|settled| settled == id),
-                "{at}: {id} is lost or late: {accepted:?} {settled:?}"
+                "{at}: {id} is late: {accepted:?} {settled:?}"
             );
         }
+        let lost = accepted.iter().filter(|id| !is_there(id));
+        lost.map(String::as_str).collect()
     }
 
     fn assert_adds_up(node: &Node, at: &str) {
@@ -453,40 +495,52 @@ mod tests {
             refused,
             superseded,
             expired,
-            torn: _,
             corrupt,
+            ..
         } = node.status().ledger;
         let sum = delivered + refused + superseded + expired + corrupt + node.status().waiting;
         assert_eq!(submitted, sum, "{at}: {:?}", node.status());
     }
 
     /// Reports are submitted and settled while the disk fails from some operation on; then it is well again.
-    fn disturb(reads_count: bool, cases: &[(usize, bool)]) {
+    fn disturb(error: i32, reads_count: bool, cases: &[(usize, bool)]) {
         let start = |failing| {
             let (dir, watch) = (temporary(), Rc::<RefCell<Watch>>::default());
             let node = open(dir.path(), &watch, 65536, Durability::Each);
             *watch.borrow_mut() = Watch {
                 reads_count,
                 failing,
+                error,
                 ..Watch::default()
             };
             (dir, watch, node)
         };
         let undisturbed = {
             let (_dir, watch, mut node) = start(0..0);
-            script(&mut node, false, &mut Vec::new(), &mut Vec::new());
+            let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+            script(&mut node, false, &mut a, &mut b, &mut c);
             watch.borrow().operations
         };
-        let mut errors = 0;
+        let (mut errors, mut lost_at_all) = (0, 0);
         for first in 0..undisturbed {
             for &(count, again) in cases {
                 let at =
                     std::format!("{count} errors from operation {first} on, opened again: {again}");
                 let (dir, watch, mut node) = start(first..first.saturating_add(count));
                 let (mut accepted, mut settled) = (Vec::new(), Vec::new());
-                script(&mut node, reads_count, &mut accepted, &mut settled);
+                let mut refused = Vec::new();
+                script(
+                    &mut node,
+                    reads_count,
+                    &mut accepted,
+                    &mut settled,
+                    &mut refused,
+                );
                 assert_adds_up(&node, &at);
                 errors += watch.borrow().failed;
+                let not_accepted = 30 - u32::try_from(accepted.len()).unwrap();
+
+                let in_script = settled.clone();
 
                 // The disk is well again.
                 watch.borrow_mut().failing = 0..0;
@@ -502,28 +556,95 @@ mod tests {
                     submit(&mut node, id).expect(&at);
                     accepted.push(id.to_string());
                 }
-                while let Some(id) = deliver(&mut node) {
-                    settled.push(id);
-                }
-                assert_nothing_lost(&accepted, &settled, &at);
+                let delivered = drain(&mut node, &at);
+                settled.extend(delivered.iter().cloned());
+                let lost = lost(&accepted, &settled, &at);
+                // What was refused is a dead letter, if only after a while, or was sent again after a start.
+                let letters = letters(&mut node, &at);
+                let is_letter = |id: &&String| letters.contains(*id);
+                // Whose record could not be read when it was to be buried is sent again.
+                let twice = |id: &String| in_script.iter().filter(|other| *other == id).count() > 1;
+                let is_delivered = |id: &&String| {
+                    let is_again = again || reads_count;
+                    is_again && (delivered.contains(*id) || twice(id))
+                };
+                let both = |id: &&String| is_letter(id) && is_delivered(id);
+                assert_eq!(refused.iter().find(both), None, "{at}");
+                let neither = |id: &&String| !is_letter(id) && !is_delivered(id);
+                let gone = refused.iter().filter(neither).count() + lost.len();
+                let gone = gone as u64;
                 assert_adds_up(&node, &at);
-                assert_eq!(node.status().ledger.corrupt, 0, "{at}");
+                let status = node.status();
+                assert_eq!((status.waiting, status.parked), (0, 0), "{at}");
+                let Ledger {
+                    corrupt,
+                    refused,
+                    letters_dropped,
+                    ..
+                } = status.ledger;
+                // What could not be read counts as gone; what was not acknowledged may be there in part.
+                let may_be_lost = if reads_count { corrupt } else { 0 };
+                assert!(gone <= may_be_lost, "{at}: {lost:?} {status:?}");
+                assert!(
+                    corrupt <= u64::from(not_accepted) + gone,
+                    "{at}: {status:?}"
+                );
+                lost_at_all += gone;
+                assert_eq!(letters_dropped, 0, "{at}");
+                assert_eq!(refused, letters.len() as u64, "{at}: {status:?}");
             }
         }
-        std::println!("{undisturbed} operations, {errors} errors");
-    }
-
-    #[test]
-    fn what_cannot_be_written_costs_no_report() {
-        disturb(
-            false,
-            &[(1, false), (1, true), (30, false), (usize::MAX, true)],
+        std::println!(
+            "{undisturbed} operations, {errors} errors, {lost_at_all} reports unreadable"
         );
     }
 
+    const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+
     #[test]
-    fn a_disk_that_stops_for_a_while_costs_no_report() {
+    fn what_cannot_be_written_costs_no_report() {
+        for error in [EIO, ENOSPC] {
+            disturb(
+                error,
+                false,
+                &[(1, false), (1, true), (30, false), (usize::MAX, true)],
+            );
+        }
+    }
+
+    /// Nothing can be read for a while: that says nothing of what waits.
+    #[test]
+    fn a_dead_disk_is_an_error_and_costs_nothing() {
+        for opened_again in [false, true] {
+            let (dir, watch) = (temporary(), Rc::<RefCell<Watch>>::default());
+            let mut node = open(dir.path(), &watch, 65536, Durability::Each);
+            for number in 0..10 {
+                submit(&mut node, &number.to_string()).unwrap();
+            }
+            *watch.borrow_mut() = Watch {
+                reads_count: true,
+                failing: 0..usize::MAX,
+                error: EIO,
+                ..Watch::default()
+            };
+            for _ in 0..3 {
+                assert!(node.next(NOW).is_err(), "{:?}", node.status());
+                assert_eq!(node.status().waiting, 10);
+            }
+            watch.borrow_mut().failing = 0..0;
+            if opened_again {
+                drop(node);
+                node = open(dir.path(), &watch, 65536, Durability::Each);
+            }
+            assert_eq!(drain(&mut node, "").len(), 10);
+        }
+    }
+
+    #[test]
+    fn a_disk_that_stops_for_a_while_costs_what_could_not_be_read() {
         disturb(
+            EIO,
             true,
             &[
                 (1, false),

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use edge_report::{Job, JobStatus, Report};
+use serde_json::Value;
 
 /// What a machine under load may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,7 +60,11 @@ pub struct Ended {
 
 impl Tool {
     pub fn start(args: &[&str]) -> Tool {
-        let mut command = example("deliver");
+        Tool::start_as(example("deliver"), args)
+    }
+
+    /// With an environment of its own, say.
+    pub fn start_as(mut command: Command, args: &[&str]) -> Tool {
         command
             .args(args)
             .stdin(Stdio::piped())
@@ -94,10 +99,14 @@ impl Tool {
 
     /// At work on `spool`, delivering to `url` without much waiting.
     pub fn deliver(spool: &Path, url: &str, more: &[&str]) -> Tool {
+        Tool::deliver_as(example("deliver"), spool, url, more)
+    }
+
+    pub fn deliver_as(command: Command, spool: &Path, url: &str, more: &[&str]) -> Tool {
         let spool = spool.to_str().unwrap();
         let usual = ["--spool", spool, "--url", url, "--project-id", "project"];
         let quick = ["--min-backoff", "1", "--max-backoff", "8"];
-        Tool::start(&[&usual[..], &quick, more].concat())
+        Tool::start_as(command, &[&usual[..], &quick, more].concat())
     }
 
     pub fn feed(&mut self, line: &str) {
@@ -131,6 +140,10 @@ impl Tool {
     /// The lines up to now.
     pub fn lines_so_far(&mut self) -> Vec<String> {
         self.lines.try_iter().collect()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -191,6 +204,9 @@ pub struct Account {
     pub torn: u64,
     pub corrupt: u64,
     pub waiting: u64,
+    pub letters: u64,
+    pub letters_dropped: u64,
+    pub foreign: u64,
 }
 
 impl Account {
@@ -201,8 +217,8 @@ impl Account {
         let mut lines = ended.lines.iter();
         let mut next = |name: &str| {
             let value = lines.next().and_then(|line| line.strip_prefix(name));
-            let value = value.unwrap_or_else(|| panic!("no {name} in {:?}", ended.lines));
-            value.trim_start().parse().unwrap()
+            let value = value.and_then(|value| value.strip_prefix(' ')?.parse().ok());
+            value.unwrap_or_else(|| panic!("no {name} in {:?}", ended.lines))
         };
         Account {
             submitted: next("submitted"),
@@ -213,6 +229,9 @@ impl Account {
             torn: next("torn"),
             corrupt: next("corrupt"),
             waiting: next("waiting"),
+            letters: next("letters"),
+            letters_dropped: next("letters_dropped"),
+            foreign: next("foreign"),
         }
     }
 
@@ -221,6 +240,35 @@ impl Account {
         let known = self.delivered + self.refused + self.superseded + self.expired + self.corrupt;
         assert_eq!(self.submitted, known + self.waiting, "{self:?}");
     }
+}
+
+/// What `--letters` says.
+pub fn letters(spool: &Path) -> Vec<Value> {
+    let ended = Tool::start(&["--spool", spool.to_str().unwrap(), "--letters"]).finish();
+    assert_eq!((ended.code, &*ended.errors), (Some(0), ""));
+    let lines = ended.lines.iter();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The library of tests/shim/record.c, which watches a process or kills it; `None` without a C compiler.
+pub fn shim(dir: &Path) -> Option<PathBuf> {
+    let library = dir.join("record.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/record.c");
+    let compiled = Command::new("cc")
+        .args([
+            "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o",
+        ])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status();
+    let Ok(status) = compiled else {
+        println!("not run: there is no C compiler");
+        return None;
+    };
+    assert!(status.success());
+    Some(library)
 }
 
 /// A spool that does not exist yet, in a directory that goes with it.

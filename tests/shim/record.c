@@ -5,13 +5,17 @@
  *     mkdir NAME | create NAME | write NAME | fsync NAME | fdatasync NAME | rename NAME NAME | unlink NAME | syncfs NAME
  *
  * Names are relative to the folder, which is called `.`; what is not below it is not written down.
+ *
+ * SHIM_KILL_AT=N kills the process right before its N-th write to a file below the folder.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,8 +105,16 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
-#define WRITE(name, parameters, ...)             \
+static void count_write(int fd) {
+  static atomic_long writes;
+  char buffer[PATH_MAX];
+  const char *kill_at = getenv("SHIM_KILL_AT");
+  if (kill_at && of_descriptor(fd, buffer) && atomic_fetch_add(&writes, 1) + 1 == atol(kill_at)) kill(getpid(), SIGKILL);
+}
+
+#define WRITE(name, parameters, ...)                   \
   ssize_t name parameters {                            \
+    count_write(fd);                                   \
     ssize_t done = NEXT(name)(__VA_ARGS__);            \
     if (done >= 0) note_descriptor("write", fd);       \
     return done;                                       \

@@ -1,6 +1,8 @@
 //! Compares the spool with plain appending and with other stores, in one run, and prints Markdown tables.
 
 mod device;
+mod full;
+mod outage;
 mod stores;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +21,9 @@ const HELP: &str = "edge-report-bench-spool [--dir DIR] [--counted DIR] [--round
   --dir DIR      where the stores are timed; default: the directory for temporary files
   --counted DIR  where the writes to the device are counted; best a file system that nobody else uses. Default: not counted
   --rounds N     default: 15
-  --quick        3 rounds, and a tenth of the rest, to see that it works";
+  --quick        3 rounds, and a tenth of the rest, to see that it works
+  --full         only: what a submit costs when the spool is full
+  --outage       only: how long what waited during an outage takes";
 
 struct Options {
     dir: PathBuf,
@@ -27,6 +31,8 @@ struct Options {
     rounds: usize,
     /// What is filled and counted is divided by this.
     part: usize,
+    /// This instead of the comparison.
+    only: Option<fn(&Path, usize) -> Result<()>>,
 }
 
 fn main() -> Result<()> {
@@ -35,10 +41,14 @@ fn main() -> Result<()> {
         println!("{name}: not built in (feature `{name}`), so not compared\n");
     }
     let dir = fresh(&options.dir, &format!("spool-bench-{}", std::process::id()))?;
-    let timed = timed(&dir, &options).and_then(|()| reopened(&dir, &options));
+    let timed = match options.only {
+        Some(run) => run(&dir, options.part),
+        None => timed(&dir, &options).and_then(|()| reopened(&dir, &options)),
+    };
     std::fs::remove_dir_all(&dir)?;
     timed?;
     match &options.counted {
+        _ if options.only.is_some() => Ok(()),
         Some(dir) => counted(dir, &options),
         None => {
             println!("Writes to the device: not counted, for want of --counted");
@@ -53,6 +63,7 @@ fn options() -> Result<Options> {
         counted: None,
         rounds: 15,
         part: 1,
+        only: None,
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -65,6 +76,8 @@ fn options() -> Result<Options> {
             "--counted" => options.counted = Some(value()?.into()),
             "--rounds" => options.rounds = value()?.parse()?,
             "--quick" => (options.rounds, options.part) = (3, 10),
+            "--full" => options.only = Some(full::run),
+            "--outage" => options.only = Some(outage::run),
             _ => return Err(HELP.into()),
         }
     }

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use edge_report::courier::{Durability, Fate, JobKey, JobKeys, Outbox};
+use edge_report::courier::{Durability, Fate, JobKey, JobKeys, Outbox, Ticket, WhenLettersFull};
 use edge_report::{Limits, MonoTime, Spool};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -164,13 +164,14 @@ impl OurSpool {
         }))
     }
 
-    fn read(&mut self) -> Result<Option<usize>> {
-        let Some(front) = self.spool.front()? else {
+    fn read(&mut self) -> Result<Option<(Ticket, usize)>> {
+        let Some(front) = self.spool.next(None)? else {
             return Ok(None);
         };
-        let whole = self.spool.read_front(&mut self.buffer[..front.len])?;
+        let buffer = &mut self.buffer[..front.len];
+        let whole = self.spool.read(front.ticket, buffer)?;
         whole
-            .then_some(Some(front.len))
+            .then_some(Some((front.ticket, front.len)))
             .ok_or_else(|| "damaged".into())
     }
 }
@@ -178,23 +179,25 @@ impl OurSpool {
 impl Store for OurSpool {
     fn append(&mut self, reports: &[&[u8]]) -> Result<()> {
         for report in reports {
-            self.spool.append(&self.keys, report, MonoTime(0))?;
+            self.spool.append(&self.keys, report, MonoTime(0), None)?;
         }
         Ok(())
     }
 
     fn drain(&mut self) -> Result<usize> {
         for count in 0..REMOVED_TOGETHER {
-            if self.read()?.is_none() {
+            let Some((ticket, _)) = self.read()? else {
                 return Ok(count);
-            }
-            self.spool.settle_front(Fate::Delivered, &[])?;
+            };
+            let when_full = WhenLettersFull::DropOldest;
+            self.spool.settle(ticket, Fate::Delivered, &[], when_full)?;
         }
         Ok(REMOVED_TOGETHER)
     }
 
     fn front(&mut self) -> Result<usize> {
-        self.read()?.ok_or_else(|| "empty".into())
+        let front = self.read()?;
+        front.map(|(_, len)| len).ok_or_else(|| "empty".into())
     }
 }
 
