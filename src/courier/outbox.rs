@@ -283,7 +283,9 @@ pub trait Outbox {
     fn flush(&mut self) -> Result<(), OutboxError<Self::Error>>;
 
     /// Makes durable all that is not yet, before a clean end: whoever opens it then knows that nothing is missing.
-    fn close(&mut self) -> Result<(), OutboxError<Self::Error>>;
+    fn close(&mut self) -> Result<(), OutboxError<Self::Error>> {
+        self.flush()
+    }
 
     /// Makes durable what waits for a time limit.
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<Self::Error>>;

@@ -765,10 +765,6 @@ impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), OutboxError<E>> {
-        Ok(())
-    }
-
     fn tick(&mut self, _: MonoTime) -> Result<(), OutboxError<E>> {
         Ok(())
     }

@@ -197,6 +197,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 output
             }
         };
+        // Nothing is given up for a disk that is only away.
+        self.check_alive()
+            .inspect_err(|_| self.discard(output.id, output.len))?;
         output.live = size;
         self.replace(window, Some(output));
         let mut offset = SEGMENT_HEADER;

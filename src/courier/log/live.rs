@@ -273,7 +273,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if self.waiting == 0 {
             return Ok(None);
         }
-        let Some((place, header)) = self.next_record(after.map(|ticket| ticket.0)) else {
+        let Some((place, header)) = self.next_record(after.map(|ticket| ticket.0))? else {
             if after.is_none() {
                 // None of them is there any more.
                 self.state.add(Counter::Corrupt, self.waiting);
@@ -296,27 +296,40 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }))
     }
 
-    fn next_record(&mut self, after: Option<u64>) -> Option<(Place, RecordHeader)> {
+    /// An error if that is not known, since nothing can be read at all.
+    #[allow(clippy::type_complexity)] // once
+    fn next_record(
+        &mut self,
+        after: Option<u64>,
+    ) -> Result<Option<(Place, RecordHeader)>, OutboxError<S::Error>> {
         let cursor = self.state.cursor;
         let mut after_seq = after.unwrap_or(cursor).max(cursor);
-        let mut at = match after {
-            Some(seq) if seq > cursor => self.start_after(seq)?,
-            _ => self.head,
+        let start = match after {
+            Some(seq) if seq > cursor => self.start_after(seq),
+            _ => Some(self.head),
         };
+        let mut at = start.unwrap_or(self.segments.start());
+        if self.segments.segment_of(at.id).is_none() {
+            at = self.segments.start();
+        }
         loop {
             // A whole range at once, if it is known where it ends.
             if let Some(range) = self.ahead.find(after_seq.saturating_add(1)).copied() {
                 after_seq = range.last;
                 at = range.end.unwrap_or(at);
             }
-            let (place, header) = self.segments.next(at)?;
+            let next = self.segments.next(at);
+            self.segments.check_alive()?;
+            let Some((place, header)) = next else {
+                return Ok(None);
+            };
             at = self.segments.after(place, &header);
             if header.kind != Kind::Report || header.seq <= after_seq {
                 continue;
             }
             if self.may_wait(header.seq) {
                 self.found(after_seq, &header, place);
-                return Some((place, header));
+                return Ok(Some((place, header)));
             }
         }
     }
@@ -462,10 +475,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if !self.may_wait(seq) || self.waiting == 0 || seq >= self.state.next_seq {
             return Ok(false);
         }
-        let front = self.next_record(None).map(|(_, header)| header.seq);
+        let front = self.next_record(None)?.map(|(_, header)| header.seq);
         let was_front = front.is_none_or(|front| front >= seq);
         let found = self.find(seq);
-        let next = self.next_record(Some(seq));
+        let next = self.next_record(Some(seq))?;
         let until = match &next {
             Some((_, header)) => header.seq.saturating_sub(1),
             None => self.state.next_seq.saturating_sub(1),

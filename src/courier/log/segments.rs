@@ -82,6 +82,8 @@ pub(super) struct Segments<S, const MAX: usize> {
     unsynced_from: Option<Place>,
     /// Pieces in a row that could not be read.
     pub(super) unreadable: u32,
+    /// Something could not be read since the last [`check_alive`](Self::check_alive).
+    pub(super) read_failed: bool,
 }
 
 impl<S, const MAX: usize> Segments<S, MAX> {
@@ -103,6 +105,7 @@ impl<S, const MAX: usize> Segments<S, MAX> {
             synced_to: 0,
             unsynced_from: None,
             unreadable: 0,
+            read_failed: false,
         }
     }
 

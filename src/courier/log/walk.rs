@@ -36,6 +36,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             self.unreadable = 0;
             return;
         }
+        self.read_failed = true;
         let mut at = offset;
         let mut rest = buffer;
         while !rest.is_empty() {
@@ -273,12 +274,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             return Ok(false);
         };
         let read = self.read(place, 0, prefix);
-        if let Err(error) = read.and_then(|()| self.read(place, prefix.len(), body)) {
-            return if self.is_alive() {
-                Ok(false)
-            } else {
-                Err(error)
-            };
+        if read
+            .and_then(|()| self.read(place, prefix.len(), body))
+            .is_err()
+        {
+            return self.read_anything().map(|()| false);
         }
         let mut checksum = Checksum::new();
         checksum.add(prefix);
@@ -286,20 +286,30 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         Ok(checksum.finish() == header.crc)
     }
 
-    /// Whether anything of this storage can be read: a bad sector costs what is in it, a dead disk is an error.
-    fn is_alive(&mut self) -> bool {
+    /// If something could not be read lately: whether anything of this storage can be. A bad sector costs what is in it, a dead disk is an
+    /// error, and says nothing of what is on it.
+    pub(super) fn check_alive(&mut self) -> Result<(), OutboxError<S::Error>> {
+        match core::mem::take(&mut self.read_failed) {
+            true => self.read_anything(),
+            false => Ok(()),
+        }
+    }
+
+    fn read_anything(&mut self) -> Result<(), OutboxError<S::Error>> {
+        let mut result = Ok(());
         for index in 0..self.list.len() {
             let Some(segment) = self.list.get(index).copied() else {
                 break;
             };
             let end = segment.len.saturating_sub(SEGMENT_HEADER);
             for offset in [0, end] {
-                if self.read_at(segment.id, offset, &mut [0; MIN_UNIT]).is_ok() {
-                    return true;
+                result = self.read_at(segment.id, offset, &mut [0; MIN_UNIT]);
+                if result.is_ok() {
+                    return Ok(());
                 }
             }
         }
-        false
+        result
     }
 
     /// Whether the record at this very place is there and whole.
