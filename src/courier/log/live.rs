@@ -538,12 +538,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if settlement.counter == Counter::Superseded && settlement.was_front {
             return;
         }
-        if !was_noted {
-            let size = self.segments.record_len(self.note().len());
-            if self.segments.has_room(size) && self.write_note(0) {
-                self.is_noted = true;
-                return;
-            }
+        if !was_noted && self.has_room_beside_reserve() && self.write_note(0) {
+            self.is_noted = true;
+            return;
         }
         let size = self.segments.record_len(0);
         if !self.segments.has_room(size.saturating_add(self.reserve())) {
@@ -575,7 +572,13 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }
     }
 
-    /// Left at the end of each segment for a checkpoint, so that a full log can say what is settled.
+    /// Whether a checkpoint has room without what is set aside for the one that lets a segment go.
+    fn has_room_beside_reserve(&self) -> bool {
+        let size = self.segments.record_len(self.note().len());
+        self.segments.has_room(size.saturating_add(self.reserve()))
+    }
+
+    /// Left at the end of each segment for a checkpoint, so that a full log can let go of a segment. Nothing else may use it up.
     fn reserve(&self) -> usize {
         let ranges = self.ahead.len().saturating_add(2).saturating_mul(RANGE);
         self.segments.record_len(CHECKPOINT.saturating_add(ranges))
@@ -643,10 +646,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Makes durable all that is not yet.
     pub(super) fn flush(&mut self) -> Result<(), OutboxError<S::Error>> {
         self.segments.discard_pending();
-        match self.is_clean() {
-            true => self.sync(),
-            false => self.note_durably(),
-        }
+        // A full log or disk has no room for that: a restart then sends some reports again.
+        self.is_noted |= self.has_room_beside_reserve() && self.write_note(0);
+        self.sync()
     }
 
     /// Whether what is written last says that nothing comes after it.
@@ -660,9 +662,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if self.is_clean() || self.segments.list.is_empty() {
             return self.sync();
         }
-        self.note_durably()?;
-        let size = self.segments.record_len(self.note().len());
-        if self.segments.has_room(size) && self.write_note(CLEAN) {
+        self.flush()?;
+        if self.is_noted && self.has_room_beside_reserve() && self.write_note(CLEAN) {
             self.sync()?;
             self.clean_at = Some(self.segments.end_of_log());
         }

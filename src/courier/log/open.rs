@@ -103,13 +103,15 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     last,
                     ..segment
                 }),
-                Ok(_) if this.is_blank(id, len) => {
+                Ok(_) if len <= this.longest() && this.is_blank(id, len) => {
                     this.discard(id, len);
                     return Ok(());
                 }
+                // One that is longer than any could be is not looked through.
+                _ if len > this.longest() => None,
                 _ => this.read_headless(&segment),
             };
-            match own.filter(|own| own.len <= this.longest()) {
+            match own {
                 Some(own) => {
                     let key = |s: &Segment| (s.first, s.id);
                     let place = this.list.iter().position(|s| key(s) > key(&own));
@@ -167,7 +169,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         })
     }
 
-    /// No segment of this log is longer: what is, is not looked through.
+    /// No segment of this log is longer.
     fn longest(&self) -> usize {
         let limits = self.storage.limits();
         // The limits may have been greater once.
