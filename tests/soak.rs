@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 
 use deliver_common::example;
 use edge_report::courier::{Courier, Durability, Policy};
-use edge_report::{Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, WallTime, random};
+use edge_report::{
+    Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, WallTime, random,
+};
 
 /// In percent; 30 together. None that refuses a report, for that is not a failure.
 const FAULTS: [(&str, f64); 22] = [
@@ -95,7 +97,11 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
             .with_job_id(i64::try_from(number % 7 + 1).unwrap())
             .with_metrics(&metrics)];
         courier
-            .submit(&Report::new(&id, &jobs), MonoTime::now(), Some(WallTime::now()))
+            .submit(
+                &Report::new(&id, &jobs),
+                MonoTime::now(),
+                Some(WallTime::now()),
+            )
             .unwrap();
         if courier.status().waiting >= BACKLOG || number + 1 == count {
             let in_time = Instant::now() + Duration::from_secs(600);
