@@ -493,7 +493,8 @@ fn what_others_answer_burns_nothing() {
         let ended = tool.finish();
         assert_end(&ended, 0);
         let mut arrived = accepted(&service);
-        arrived.sort_unstable_by_key(|id| id[2..].parse::<usize>().unwrap());
+        let number = |id: &String| id.strip_prefix("m-").unwrap().parse::<usize>().unwrap();
+        arrived.sort_unstable_by_key(number);
         assert_eq!(arrived, ids(0..20), "{answer}");
         let status = answer.split([',', '=']).nth(1).unwrap();
         assert!(

@@ -143,13 +143,10 @@ fn killed_before_each_write() {
         }
         for line in said("refused", &first.lines) {
             let id = number_of(line);
-            assert!(letters.iter().any(|letter| *letter == id), "{at}: {id}");
+            assert!(letters.contains(&id), "{at}: {id}");
         }
         for id in said("delivered", &first.lines).into_iter().map(number_of) {
-            assert!(
-                accepted.iter().any(|accepted| *accepted == id),
-                "{at}: {id}"
-            );
+            assert!(accepted.contains(&id), "{at}: {id}");
         }
         let Account {
             waiting,
