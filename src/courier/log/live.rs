@@ -21,6 +21,8 @@ use crate::time::{MonoTime, WallTime};
 
 /// How many settled reports may be forgotten by a power cut, and so be sent again.
 const SETTLED_UNSYNCED: u32 = 64;
+/// For so many bytes of a segment one checkpoint is set aside at its end; at least one, and 8 at the most.
+const NOTE_EVERY: usize = 4096;
 /// How many tickets are reserved at a time.
 pub(super) const RESERVED: u64 = 4096;
 /// In `detail` of a checkpoint: nothing was written after it.
@@ -67,6 +69,8 @@ pub(super) struct Live<S, const MAX: usize> {
     /// A report left whose jobs could not be read: they must be counted anew.
     is_lost: bool,
     settled_unsynced: u32,
+    /// How many reports were settled without room to say so.
+    unnoted: u32,
     unsynced: u32,
     unsynced_since: MonoTime,
 }
@@ -89,6 +93,7 @@ impl<S, const MAX: usize> Live<S, MAX> {
             has_cut: false,
             is_lost: false,
             settled_unsynced: 0,
+            unnoted: 0,
             unsynced: 0,
             unsynced_since: MonoTime(0),
         }
@@ -544,9 +549,22 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }
         let size = self.segments.record_len(0);
         if !self.segments.has_room(size.saturating_add(self.reserve())) {
-            // Its header says it all.
-            if self.segments.unsynced_from().is_none() {
-                let _ = self.roll(0);
+            // The header of a new segment says it all. If there can be none, at least now and then it is said with what is set aside, so that a
+            // full disk and many kills do not send the same for ever.
+            let rolled = self.segments.unsynced_from().is_none() && self.roll(0).is_ok();
+            self.unnoted = if rolled {
+                0
+            } else {
+                self.unnoted.saturating_add(1)
+            };
+            let note = self.segments.record_len(self.note().len());
+            if self.unnoted >= SETTLED_UNSYNCED
+                && self.segments.has_room(note.saturating_mul(2))
+                && self.write_note(0)
+            {
+                (self.unnoted, self.is_noted) = (0, true);
+                // A failure is reported by the next submit or flush.
+                let _ = self.segments.sync();
             }
             return;
         }
@@ -581,7 +599,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Left at the end of each segment for a checkpoint, so that a full log can let go of a segment. Nothing else may use it up.
     fn reserve(&self) -> usize {
         let ranges = self.ahead.len().saturating_add(2).saturating_mul(RANGE);
-        self.segments.record_len(CHECKPOINT.saturating_add(ranges))
+        let note = self.segments.record_len(CHECKPOINT.saturating_add(ranges));
+        let notes = self.segments.storage.limits().segment / NOTE_EVERY;
+        note.saturating_mul(notes.clamp(1, 8))
     }
 
     /// Opens a new segment, whose header says how things stand.

@@ -157,7 +157,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         // Whoever goes on after that reserves tickets first.
         let is_clean = !is_torn && closed == Some(self.state.reserved);
         if let Some(last) = last {
-            let is_whole = is_clean || self.segments.is_whole(last.place, &last.header);
+            let is_whole = self.segments.is_whole(last.place, &last.header);
+            // One that was closed after it counts what it knew.
+            let is_whole =
+                is_whole || (is_clean && last.header.count <= self.state.get(Counter::Submitted));
             let next = last.header.count.saturating_add(u64::from(is_whole));
             self.report_before(&last, next);
             is_torn |= !is_whole;
