@@ -1,30 +1,40 @@
 //! The reference: what was accepted and is not settled, in order, with its bytes; the dead letters; the ledger.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use edge_report::courier::{Durability, Fate, JobKeys, Ledger, Reason, Status};
+use edge_report::courier::{
+    Cause, Durability, Fate, JobKeys, Ledger, Outbox, Reason, ShortText, Status, WhenLettersFull,
+};
+use edge_report::{Code, WallTime};
 
 use crate::courier_common::{Sample, says_more};
-use crate::ground::{Found, FoundLetter};
+use crate::ground::{End, Found, FoundLetter, Shared};
 use crate::{Tally, ensure};
 
 type Check = Result<(), String>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub(crate) ticket: u64,
-    pub(crate) bytes: Arc<[u8]>,
-    keys: JobKeys,
+    pub(crate) sample: Sample,
+    pub(crate) wall: WallTime,
     /// Whether a power cut must leave it.
     durable: bool,
-    /// Whether there was a moment at which a full outbox was allowed to drop it.
-    droppable: bool,
     /// Whether it had its verdict before, which a power cut took.
     repeated: bool,
+    /// What it is to be buried as.
+    pub(crate) doomed: Option<Doom>,
+    /// Newer reports that waited when it was dropped.
+    newer: Vec<(u64, JobKeys)>,
 }
 
-/// One that has its verdict.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doom {
+    fate: Fate,
+    /// Of more than a few the reason is not told.
+    is_told: bool,
+}
+
+/// One that left the queue.
 #[derive(Debug)]
 struct Settled {
     entry: Entry,
@@ -37,137 +47,305 @@ struct Settled {
 pub(crate) struct Letter {
     pub(crate) ticket: u64,
     reason: Reason,
-    bytes: Arc<[u8]>,
-    keys: JobKeys,
+    pub(crate) entry: Entry,
 }
 
 impl Letter {
     fn is(&self, (ticket, reason, bytes): &FoundLetter) -> bool {
-        (self.ticket, self.reason, &*self.bytes) == (*ticket, *reason, &**bytes)
+        (self.ticket, self.reason, &*self.entry.sample.bytes) == (*ticket, *reason, &**bytes)
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Account {
     durability: Durability,
-    pub(crate) waiting: VecDeque<Entry>,
-    pub(crate) letters: VecDeque<Letter>,
+    when_full: WhenLettersFull,
+    is_memory: bool,
+    pub(crate) waiting: BTreeMap<u64, Entry>,
+    /// In the order of death.
+    pub(crate) letters: Vec<Letter>,
     /// Those that a power cut may bring back.
     settled: BTreeMap<u64, Settled>,
-    /// As it must be, but for the counts of what the outbox decides: superseded, torn, corrupt.
     pub(crate) ledger: Ledger,
-    last_letter: u64,
-    /// How many of `waiting` are dropped already; which of them shows when they are passed over.
-    dropped: u64,
-    /// Reports that a power cut took, not yet counted as corrupt.
-    holes: u64,
+    /// The last ticket given out, and whether the next one is the one after it.
+    last: u64,
+    is_next_known: bool,
     /// For the tally.
-    pushed_out: u64,
-    resubmitted: u64,
-    lost: u64,
-    repeats: u64,
+    told: [u64; TOLD],
 }
 
+/// What is counted for the tally.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told {
+    PushedOut,
+    Resubmitted,
+    Lost,
+    Repeats,
+    BuriedLate,
+    Overtaken,
+    AtFault,
+    Jumps,
+    CleanEnds,
+    Held,
+}
+const TOLD: usize = 10;
+
 impl Account {
-    pub(crate) fn new(durability: Durability) -> Self {
+    pub(crate) fn new(durability: Durability, when_full: WhenLettersFull, is_memory: bool) -> Self {
         Account {
             durability,
-            waiting: VecDeque::new(),
-            letters: VecDeque::new(),
+            when_full,
+            is_memory,
+            waiting: BTreeMap::new(),
+            letters: Vec::new(),
             settled: BTreeMap::new(),
             ledger: Ledger::default(),
-            last_letter: 0,
-            dropped: 0,
-            holes: 0,
-            pushed_out: 0,
-            resubmitted: 0,
-            lost: 0,
-            repeats: 0,
+            last: 0,
+            is_next_known: true,
+            told: [0; TOLD],
         }
     }
 
-    /// What `status` must say of the outbox after each call.
-    pub(crate) fn check(&mut self, status: &Status) -> Check {
-        let Ledger {
-            superseded,
-            torn,
-            corrupt,
-            ..
-        } = status.ledger;
-        let more_lost = corrupt.checked_sub(self.ledger.corrupt);
-        self.holes = more_lost
-            .and_then(|lost| self.holes.checked_sub(lost))
-            .ok_or_else(|| format!("corrupt: {:?} -> {:?}", self.ledger, status.ledger))?;
+    pub(crate) fn count(&mut self, what: Told, more: u64) {
+        self.told[what as usize] += more;
+    }
+
+    /// What must hold after each call. What the outbox and the engine did by themselves, they are asked for: what was dropped since newer
+    /// reports say more, and what was buried.
+    pub(crate) fn check<O: Outbox>(
+        &mut self,
+        status: &Status,
+        outbox: &Shared<O>,
+        in_flight: Option<u64>,
+    ) -> Check {
+        let (old, new) = (self.ledger, status.ledger);
         let expected = Ledger {
-            superseded,
-            torn: self.ledger.torn,
-            corrupt,
-            ..self.ledger
+            submitted: old.submitted,
+            delivered: old.delivered,
+            torn: old.torn,
+            corrupt: old.corrupt,
+            ..new
         };
         ensure!(
-            status.ledger == expected,
-            "the ledger is {:?}, must be {expected:?}",
-            status.ledger
+            new == expected,
+            "the ledger is {new:?}, must be {expected:?}"
         );
-        ensure!(superseded >= self.ledger.superseded, "fewer are superseded");
-        self.dropped += superseded - self.ledger.superseded;
-        self.ledger = Ledger { torn, ..expected };
-        let droppable = self.waiting.iter().filter(|entry| entry.droppable).count();
+        let more = |new: u64, old: u64| {
+            let more = new.checked_sub(old);
+            more.ok_or_else(|| format!("less than before: {old} -> {new}"))
+        };
+        let superseded = more(new.superseded, old.superseded)?;
+        let refused = more(new.refused, old.refused)?;
+        let expired = more(new.expired, old.expired)?;
+        let dropped = more(new.letters_dropped, old.letters_dropped)?;
+        let mut at_once_dropped = 0;
+        if refused + expired + dropped > 0 || new.letters != self.letters.len() as u64 {
+            let found = outbox.letters().map_err(|error| error.to_string())?;
+            at_once_dropped = self.buried(&found, [refused, expired], dropped)?;
+        }
+        if superseded + at_once_dropped > 0 {
+            self.find_gone(outbox, superseded, at_once_dropped, in_flight)?;
+        }
+        self.ledger = new;
         ensure!(
-            self.dropped <= droppable as u64,
-            "{} are dropped, {droppable} may be",
-            self.dropped
+            new.letters == self.letters.len() as u64,
+            "{} letters, must be {}",
+            new.letters,
+            self.letters.len()
         );
-        let waiting = self.waiting.len() as u64 + self.holes - self.dropped;
+        let waiting = self.waiting.len() as u64;
         ensure!(
             status.waiting == waiting,
             "{} wait, must be {waiting}",
             status.waiting
         );
-        let Ledger {
-            submitted,
-            delivered,
-            refused,
-            superseded,
-            expired,
-            torn: _,
-            corrupt,
-        } = status.ledger;
-        let sum = delivered + refused + superseded + expired + corrupt + status.waiting;
-        ensure!(submitted == sum, "it does not add up: {status:?}");
+        let doomed = self.waiting.values().filter(|e| e.doomed.is_some()).count();
+        ensure!(
+            doomed <= status.parked,
+            "{doomed} are to be buried, {} are known",
+            status.parked
+        );
+        adds_up(status)
+    }
+
+    /// New letters, all of them of what was to be buried. Gives how many were dropped at once for the next.
+    fn buried(
+        &mut self,
+        found: &[FoundLetter],
+        [refused, expired]: [u64; 2],
+        dropped: u64,
+    ) -> Result<u64, String> {
+        let first = found.first().map(|(ticket, ..)| *ticket);
+        let known = self.letters.iter().position(|l| Some(l.ticket) == first);
+        let known = known.unwrap_or(self.letters.len());
+        let stay = self.letters.len() - known;
+        ensure!(found.len() >= stay, "dead letters are gone from the middle");
+        let (old, new) = found.split_at(stay);
+        let pairs = self.letters[known..].iter().zip(old);
+        for (letter, found) in pairs {
+            ensure!(letter.is(found), "{letter:?} is now {found:?}");
+        }
+        let buried = refused + expired;
+        let at_once = buried.checked_sub(new.len() as u64);
+        let at_once =
+            at_once.ok_or_else(|| format!("{} new letters, {buried} buried", new.len()))?;
+        ensure!(
+            known as u64 + at_once == dropped,
+            "{known} letters are gone, {dropped} count as dropped"
+        );
+        ensure!(
+            dropped == 0 || self.when_full == WhenLettersFull::DropOldest,
+            "{dropped} letters are dropped, and none may be"
+        );
+        self.count(Told::PushedOut, dropped);
+        self.letters.drain(..known);
+        let mut counts = [0; 2];
+        for (ticket, reason, bytes) in new {
+            let entry = self.waiting.remove(ticket);
+            let entry = entry.ok_or_else(|| format!("{ticket} is buried, and does not wait"))?;
+            let doom = entry.doomed;
+            let doom = doom.ok_or_else(|| format!("{ticket} is buried, and nobody said so"))?;
+            let (counter, wanted) = match doom.fate {
+                Fate::Refused(reason) => (0, reason),
+                Fate::Expired(reason) => (1, reason),
+                _ => return Err(format!("{ticket} is a letter, {doom:?}")),
+            };
+            counts[counter] += 1;
+            let cut = Reason {
+                text: ShortText::EMPTY,
+                ..wanted
+            };
+            let cut_short = Reason {
+                error_code: ShortText::EMPTY,
+                ..cut
+            };
+            let is_right = *reason == wanted
+                || !doom.is_told && reason.cause == wanted.cause
+                || self.is_memory && (*reason == cut || *reason == cut_short);
+            ensure!(is_right, "{ticket}: {reason:?}, must be {wanted:?}");
+            ensure!(
+                **bytes == *entry.sample.bytes,
+                "letter {ticket}: wrong bytes"
+            );
+            self.letters.push(Letter {
+                ticket: *ticket,
+                reason: *reason,
+                entry: entry.clone(),
+            });
+            self.leave(*ticket, entry, doom.fate);
+        }
+        ensure!(
+            counts[0] <= refused && counts[1] <= expired,
+            "{refused} count as refused, {expired} as given up: {counts:?}"
+        );
+        Ok(at_once)
+    }
+
+    fn leave(&mut self, ticket: u64, mut entry: Entry, fate: Fate) {
+        entry.doomed = None;
+        let settled = Settled {
+            entry,
+            fate,
+            written: false,
+        };
+        self.settled.insert(ticket, settled);
+    }
+
+    /// Some left without a trace: dropped as superseded, or buried and dropped as letters at once.
+    fn find_gone<O: Outbox>(
+        &mut self,
+        outbox: &Shared<O>,
+        mut superseded: u64,
+        mut buried: u64,
+        in_flight: Option<u64>,
+    ) -> Check {
+        let there = outbox.waiting_tickets().map_err(|e| e.to_string())?;
+        let known = &self.waiting;
+        let unknown = there.iter().find(|ticket| !known.contains_key(ticket));
+        ensure!(unknown.is_none(), "{unknown:?} waits, and is not known");
+        let gone: Vec<u64> = (known.keys().copied())
+            .filter(|ticket| !there.contains(ticket))
+            .collect();
+        ensure!(
+            gone.len() as u64 == superseded + buried,
+            "{gone:?} are gone, {superseded} count as superseded, {buried} as buried"
+        );
+        // Nothing that came after them is gone yet.
+        for ticket in gone {
+            let Some(mut entry) = self.waiting.remove(&ticket) else {
+                continue;
+            };
+            let newer = self.waiting.range(ticket + 1..);
+            entry.newer = newer.map(|(t, e)| (*t, e.sample.keys.clone())).collect();
+            let is_covered = covers(&entry, |_| true);
+            let doom = entry.doomed.map(|doom| doom.fate);
+            let fate = match doom {
+                Some(fate) if buried > 0 => {
+                    buried -= 1;
+                    fate
+                }
+                _ => {
+                    ensure!(
+                        is_covered && superseded > 0 && in_flight != Some(ticket),
+                        "report {ticket} is gone"
+                    );
+                    superseded -= 1;
+                    Fate::Superseded
+                }
+            };
+            self.leave(ticket, entry, fate);
+        }
         Ok(())
     }
 
-    /// The outbox made room, or tried to.
-    pub(crate) fn may_have_dropped(&mut self, superseded_now: u64) {
-        if superseded_now > self.ledger.superseded {
-            let all: Vec<Entry> = self.waiting.iter().cloned().collect();
-            // The oldest may be in flight.
-            for (index, entry) in self.waiting.iter_mut().enumerate().skip(1) {
-                entry.droppable |= is_covered(entry, all[index + 1..].iter());
-            }
-        }
+    /// All that waits, in full.
+    pub(crate) fn check_found(&self, found: &Found) -> Check {
+        let waiting = found.waiting.iter().map(|(t, bytes)| (*t, &bytes[..]));
+        let mine = self.waiting.iter().map(|(t, e)| (*t, &*e.sample.bytes));
+        ensure!(
+            waiting.eq(mine),
+            "{:?} wait, must be {:?}",
+            found.waiting.iter().map(|(t, _)| t).collect::<Vec<_>>(),
+            self.waiting.keys().collect::<Vec<_>>()
+        );
+        self.check_letters(&found.letters)
     }
 
-    pub(crate) fn next_ticket(&self) -> u64 {
-        self.ledger.submitted + 1
+    pub(crate) fn check_letters(&self, found: &[FoundLetter]) -> Check {
+        let mut pairs = self.letters.iter().zip(found);
+        ensure!(
+            self.letters.len() == found.len() && pairs.all(|(letter, found)| letter.is(found)),
+            "the dead letters are {:?}, must be {:?}",
+            found.iter().map(|(t, ..)| t).collect::<Vec<_>>(),
+            self.letters.iter().map(|l| l.ticket).collect::<Vec<_>>()
+        );
+        Ok(())
     }
 
-    pub(crate) fn submitted(&mut self, sample: &Sample) {
+    pub(crate) fn submitted(&mut self, ticket: u64, sample: &Sample, wall: WallTime) -> Check {
+        let next = self.last + 1;
+        ensure!(
+            ticket == next || ticket > next && !self.is_next_known,
+            "ticket {ticket}, must be {next}"
+        );
+        self.count(Told::Jumps, u64::from(ticket > next));
+        (self.last, self.is_next_known) = (ticket, true);
         self.ledger.submitted += 1;
-        self.waiting.push_back(Entry {
-            ticket: self.ledger.submitted,
-            bytes: sample.bytes.clone(),
-            keys: sample.keys.clone(),
+        let entry = Entry {
+            sample: sample.clone(),
+            wall,
             durable: self.durability == Durability::Each,
-            droppable: false,
             repeated: false,
-        });
+            doomed: None,
+            newer: Vec::new(),
+        };
+        self.waiting.insert(ticket, entry);
+        Ok(())
     }
 
     /// No more may be lost than agreed.
     pub(crate) fn check_batch(&self) -> Check {
-        let unsynced = self.waiting.iter().filter(|entry| !entry.durable).count();
+        let unsynced = self.waiting.values().filter(|e| !e.durable).count();
         let most = match self.durability {
             Durability::Each => 1,
             Durability::Batch { reports, .. } => reports as usize,
@@ -176,57 +354,58 @@ impl Account {
         Ok(())
     }
 
-    /// A report is offered: those before it must have been dropped, and rightly.
-    pub(crate) fn offered(&mut self, ticket: u64, bytes: &[u8]) -> Check {
-        while let Some(front) = self.waiting.pop_front() {
-            if front.ticket == ticket {
-                ensure!(*front.bytes == *bytes, "report {ticket}: wrong bytes");
-                self.waiting.push_front(front);
-                return Ok(());
-            }
-            ensure!(
-                front.droppable && self.dropped > 0,
-                "report {} is passed over for {ticket}",
-                front.ticket
-            );
-            self.dropped -= 1;
-        }
-        Err(format!("report {ticket} is offered, and does not wait"))
+    /// Older reports that wait, share a job with this one, and are not to be buried.
+    pub(crate) fn elders(&self, ticket: u64) -> Vec<u64> {
+        let Some(entry) = self.waiting.get(&ticket) else {
+            return Vec::new();
+        };
+        let shares = |other: &Entry| {
+            let mut keys = other.sample.keys.iter();
+            keys.any(|key| {
+                let mut own = entry.sample.keys.iter();
+                own.any(|own| own.job_id == key.job_id)
+            })
+        };
+        let older = self.waiting.range(..ticket);
+        let older = older.filter(|(_, e)| e.doomed.is_none() && shares(e));
+        older.map(|(ticket, _)| *ticket).collect()
     }
 
-    /// The report at the front has its verdict.
-    pub(crate) fn settled(&mut self, fate: Fate) {
-        let Some(entry) = self.waiting.pop_front() else {
-            return;
-        };
-        match fate {
-            Fate::Delivered => self.ledger.delivered += 1,
-            Fate::Refused(_) => self.ledger.refused += 1,
-            Fate::Expired(_) => self.ledger.expired += 1,
+    /// A report is offered.
+    pub(crate) fn offered(&self, ticket: u64, bytes: &[u8]) -> Check {
+        let entry = self.waiting.get(&ticket);
+        let entry = entry.ok_or_else(|| format!("{ticket} is offered, and does not wait"))?;
+        ensure!(*entry.sample.bytes == *bytes, "{ticket}: wrong bytes");
+        ensure!(entry.doomed.is_none(), "{ticket} is sent, and to be buried");
+        Ok(())
+    }
+
+    pub(crate) fn delivered(&mut self, ticket: u64) {
+        if let Some(entry) = self.waiting.remove(&ticket) {
+            self.ledger.delivered += 1;
+            self.leave(ticket, entry, Fate::Delivered);
         }
-        if let Fate::Refused(reason) | Fate::Expired(reason) = fate {
-            // Of one that is settled again the letter is there, or forgotten.
-            if !(entry.repeated && entry.ticket <= self.last_letter) {
-                self.last_letter = entry.ticket;
-                self.letters.push_back(Letter {
-                    ticket: entry.ticket,
-                    reason,
-                    bytes: entry.bytes.clone(),
-                    keys: entry.keys.clone(),
-                });
-            }
-        }
-        let settled = Settled {
-            entry,
-            fate,
-            written: false,
-        };
-        self.settled.insert(settled.entry.ticket, settled);
+    }
+
+    /// A report is to be buried, or is by now.
+    pub(crate) fn doomed(&mut self, ticket: u64, fate: Fate, is_told: bool) -> Check {
+        let entry = self.waiting.get_mut(&ticket);
+        let entry = entry.ok_or_else(|| format!("{ticket} is buried, and does not wait"))?;
+        ensure!(
+            entry.doomed.is_none(),
+            "{ticket} is {fate:?}, was {:?}",
+            entry.doomed
+        );
+        entry.doomed = Some(Doom { fate, is_told });
+        Ok(())
     }
 
     /// Something was written: what is settled stands there.
     pub(crate) fn written(&mut self) {
-        self.settled.values_mut().for_each(|s| s.written = true);
+        for settled in self.settled.values_mut() {
+            // That is said by the next checkpoint.
+            settled.written |= settled.fate != Fate::Superseded;
+        }
     }
 
     /// All that was written would survive a power cut.
@@ -235,123 +414,121 @@ impl Account {
         self.settled
             .values_mut()
             .for_each(|s| s.entry.durable = true);
-        self.waiting.iter_mut().for_each(|e| e.durable = true);
+        self.waiting.values_mut().for_each(|e| e.durable = true);
+        self.letters.iter_mut().for_each(|l| l.entry.durable = true);
     }
 
-    /// The oldest dead letter, as it is submitted again.
-    pub(crate) fn oldest_letter(&self) -> Option<Sample> {
-        self.letters.front().map(|letter| Sample {
-            bytes: letter.bytes.clone(),
-            keys: letter.keys.clone(),
-        })
-    }
-
-    pub(crate) fn resubmit_letter(&mut self) {
-        self.letters.pop_front();
-        self.resubmitted += 1;
+    /// Everything is written and synced.
+    pub(crate) fn flushed(&mut self) {
+        self.settled.clear();
+        self.synced();
     }
 
     pub(crate) fn tell(&self, tally: &Tally) {
         Tally::add(&tally.superseded, self.ledger.superseded);
         Tally::add(&tally.expired, self.ledger.expired);
-        Tally::add(&tally.letters_pushed_out, self.pushed_out);
-        Tally::add(&tally.resubmitted, self.resubmitted);
-        Tally::add(&tally.lost_unsynced, self.lost);
-        Tally::add(&tally.settled_again, self.repeats);
-    }
-
-    pub(crate) fn tickets_come_again(&self) -> bool {
-        self.last_letter > self.ledger.submitted
-    }
-
-    pub(crate) fn forget_letters(&mut self, until: u64) {
-        self.letters.retain(|letter| letter.ticket > until);
-    }
-
-    /// The dead letters are these: all, or after one more was put there, the newest of them.
-    pub(crate) fn check_letters(&mut self, found: &[FoundLetter], may_lose_oldest: bool) -> Check {
-        let gone = self.letters.len().checked_sub(found.len());
-        let gone = gone.ok_or_else(|| format!("too many dead letters: {}", found.len()))?;
-        ensure!(
-            gone == 0 || may_lose_oldest && !found.is_empty(),
-            "{gone} dead letters of {:?} are gone",
-            self.letters.iter().map(|l| l.ticket).collect::<Vec<_>>()
-        );
-        self.letters.drain(..gone);
-        self.pushed_out += gone as u64;
-        let mut pairs = self.letters.iter().zip(found);
-        ensure!(
-            pairs.all(|(letter, found)| letter.is(found)),
-            "wrong dead letters: {:?} are {:?}",
-            self.letters.iter().map(|l| l.ticket).collect::<Vec<_>>(),
-            found.iter().map(|(t, ..)| t).collect::<Vec<_>>()
-        );
-        Ok(())
+        for (counter, what) in [
+            (&tally.letters_pushed_out, Told::PushedOut),
+            (&tally.resubmitted, Told::Resubmitted),
+            (&tally.lost_unsynced, Told::Lost),
+            (&tally.settled_again, Told::Repeats),
+            (&tally.buried_late, Told::BuriedLate),
+            (&tally.overtaken, Told::Overtaken),
+            (&tally.at_fault, Told::AtFault),
+            (&tally.jumps, Told::Jumps),
+            (&tally.clean_ends, Told::CleanEnds),
+            (&tally.held, Told::Held),
+        ] {
+            Tally::add(counter, self.told[what as usize]);
+        }
     }
 
     /// After a restart: what is there must be, what is not there must not.
-    pub(crate) fn restarted(&mut self, found: &Found, status: &Status) -> Check {
-        let mut waiting = VecDeque::<Entry>::new();
+    pub(crate) fn restarted(&mut self, found: &Found, status: &Status, end: End) -> Check {
+        let mut waiting = BTreeMap::<u64, Entry>::new();
         for (ticket, bytes) in &found.waiting {
-            ensure!(
-                waiting.back().is_none_or(|last| last.ticket < *ticket),
-                "report {ticket} is out of order"
-            );
-            let known = self.waiting.iter().find(|entry| entry.ticket == *ticket);
+            let last = waiting.keys().next_back();
+            ensure!(last < Some(ticket), "report {ticket} is out of order");
+            let known = self.waiting.get(ticket);
             let repeated = || self.settled.get(ticket).map(|settled| &settled.entry);
             let entry = known.or_else(repeated);
             let entry =
                 entry.ok_or_else(|| format!("report {ticket} is invented or comes again"))?;
-            ensure!(*entry.bytes == **bytes, "report {ticket}: wrong bytes");
-            waiting.push_back(Entry {
+            ensure!(
+                *entry.sample.bytes == **bytes,
+                "report {ticket}: wrong bytes"
+            );
+            let entry = Entry {
                 durable: true,
-                droppable: false,
                 repeated: known.is_none() || entry.repeated,
+                doomed: None,
                 ..entry.clone()
-            });
+            };
+            waiting.insert(*ticket, entry);
         }
-        let is_there = |ticket| waiting.iter().any(|entry| entry.ticket == ticket);
-        let mut unsynced = self.settled.values().filter(|s| !s.entry.durable).count() as u64;
-        let mut missing = 0;
-        for entry in self.waiting.iter().filter(|entry| !is_there(entry.ticket)) {
-            if !entry.durable {
-                unsynced += 1;
+        let mut unsynced = 0;
+        for (ticket, entry) in &self.waiting {
+            unsynced += u64::from(!entry.durable);
+            ensure!(
+                waiting.contains_key(ticket) || !entry.durable,
+                "report {ticket} is lost"
+            );
+        }
+        for (ticket, settled) in &self.settled {
+            unsynced += u64::from(!settled.entry.durable);
+            if settled.fate != Fate::Superseded
+                || !settled.entry.durable
+                || waiting.contains_key(ticket)
+            {
                 continue;
             }
-            missing += 1;
-            let settled = self.settled.values().map(|settled| &settled.entry);
+            // What said more of its jobs is not lost either.
+            let is_lost = |newer| {
+                let entry = self.waiting.get(&newer);
+                entry.is_some_and(|e| !e.durable) && !waiting.contains_key(&newer)
+            };
             ensure!(
-                entry.droppable && is_covered(entry, waiting.iter().chain(settled)),
-                "report {} is lost",
-                entry.ticket
+                covers(&settled.entry, |newer| !is_lost(newer)),
+                "superseded report {ticket} is lost, and so is what supersedes it"
             );
         }
-        ensure!(
-            missing <= self.dropped,
-            "{missing} are gone, {} were dropped",
-            self.dropped
+        self.check_letters(&found.letters)?;
+        self.check_ledger_after(status, unsynced)?;
+        if end == End::Closed {
+            self.count(Told::CleanEnds, 1);
+            ensure!(
+                status.ledger == self.ledger,
+                "closed, and {:?} is {:?}",
+                self.ledger,
+                status.ledger
+            );
+            ensure!(
+                waiting.keys().eq(self.waiting.keys()),
+                "closed, and something else waits"
+            );
+        }
+        let repeats = waiting.values().filter(|entry| entry.repeated).count();
+        self.count(
+            Told::Lost,
+            self.ledger
+                .submitted
+                .saturating_sub(status.ledger.submitted),
         );
-        for settled in self.settled.values().filter(|s| s.entry.durable) {
-            let ticket = settled.entry.ticket;
-            let is_letter = self.letters.iter().any(|letter| letter.ticket == ticket);
-            let found_letter = found.letters.iter().any(|letter| letter.0 == ticket);
-            ensure!(
-                is_there(ticket) || !is_letter || found_letter,
-                "refused report {ticket} is lost"
-            );
-        }
-        self.check_ledger_after(found, status, unsynced)?;
-        self.lost += self.ledger.submitted - status.ledger.submitted;
-        self.repeats += waiting.iter().filter(|entry| entry.repeated).count() as u64;
+        self.count(Told::Repeats, repeats as u64);
+        self.is_next_known = false;
         self.waiting = waiting;
         self.settled.clear();
         self.ledger = status.ledger;
-        (self.dropped, self.holes) = (0, found.holes);
-        self.check_letters(&found.letters, false)
+        adds_up(status)
+    }
+
+    /// Of a restart that leaves the outbox as it is.
+    pub(crate) fn forget_verdicts(&mut self) {
+        self.waiting.values_mut().for_each(|e| e.doomed = None);
     }
 
     /// Counters may go back by what was not synced, and by no more.
-    fn check_ledger_after(&self, found: &Found, status: &Status, unsynced: u64) -> Check {
+    fn check_ledger_after(&self, status: &Status, unsynced: u64) -> Check {
         let (old, new) = (&self.ledger, &status.ledger);
         let unmarked = |wanted: fn(Fate) -> bool| {
             self.settled.values().filter(|s| wanted(s.fate)).count() as u64
@@ -376,18 +553,25 @@ impl Account {
                 new.expired,
                 unmarked(|fate| matches!(fate, Fate::Expired(_))),
             ),
-            ("superseded", old.superseded, new.superseded, 0),
+            (
+                "superseded",
+                old.superseded,
+                new.superseded,
+                unmarked(|fate| fate == Fate::Superseded),
+            ),
         ] {
             ensure!(
                 new <= old && old - new <= most,
                 "{name} was {old}, is {new}, {most} were not synced"
             );
         }
-        // What is missing is counted as it is passed over; of a crash before that was noted it is missing again.
-        let (was_lost, is_lost) = (old.corrupt + self.holes, new.corrupt + found.holes);
+        // What is missing counts as never submitted, or as corrupt.
         ensure!(
-            is_lost <= was_lost + unsynced && is_lost + (old.submitted - new.submitted) >= was_lost,
-            "corrupt was {was_lost}, is {is_lost}, {unsynced} were not synced"
+            new.corrupt <= old.corrupt + unsynced
+                && new.corrupt + (old.submitted - new.submitted) >= old.corrupt,
+            "corrupt was {}, is {}, {unsynced} were not synced",
+            old.corrupt,
+            new.corrupt
         );
         ensure!(
             new.torn >= old.torn && new.torn <= old.torn + 1,
@@ -396,19 +580,43 @@ impl Account {
             new.torn
         );
         ensure!(
-            status.waiting == found.waiting.len() as u64 + found.holes,
-            "{} wait, {} and {} holes are there",
-            status.waiting,
-            found.waiting.len(),
-            found.holes
+            new.letters == old.letters && new.letters_dropped == old.letters_dropped,
+            "the letters were {old:?}, are {new:?}"
         );
         Ok(())
     }
 }
 
-/// Whether newer reports say more of each of its jobs.
-fn is_covered<'a>(entry: &Entry, others: impl Iterator<Item = &'a Entry> + Clone) -> bool {
-    let newer = others.filter(|other| other.ticket > entry.ticket);
-    let covered = |key| newer.clone().any(|other| says_more(&other.keys, key));
-    !entry.keys.is_empty() && entry.keys.iter().all(covered)
+/// Whether newer reports say more of each job of one that was dropped.
+fn covers(entry: &Entry, counts: impl Fn(u64) -> bool) -> bool {
+    let newer = entry.newer.iter().filter(|(ticket, _)| counts(*ticket));
+    let covered = |key| newer.clone().any(|(_, keys)| says_more(keys, key));
+    !entry.sample.keys.is_empty() && entry.sample.keys.iter().all(covered)
+}
+
+fn adds_up(status: &Status) -> Check {
+    let Ledger {
+        submitted,
+        delivered,
+        refused,
+        superseded,
+        expired,
+        torn: _,
+        corrupt,
+        letters: _,
+        letters_dropped: _,
+    } = status.ledger;
+    let sum = delivered + refused + superseded + expired + corrupt + status.waiting;
+    ensure!(submitted == sum, "it does not add up: {status:?}");
+    Ok(())
+}
+
+/// Whether a reason says that a newer report of the job was accepted.
+pub(crate) fn is_overtaken(reason: &Reason) -> bool {
+    reason.cause == Cause::Failed(Code::Overtaken)
+}
+
+/// When the report of this number was submitted.
+pub(crate) fn wall_of(number: u64) -> WallTime {
+    WallTime::from_unix_ms(1_600_000_000_000 + number as i64 * 1_000)
 }

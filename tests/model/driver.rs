@@ -1,31 +1,45 @@
 //! Calls a courier, and compares what it says with the model.
 
-use edge_report::MonoTime;
-use edge_report::courier::{
-    Courier, CourierError, Durability, Event, Fate, LogError, Policy, Reason, Status, Step, Ticket,
-    Verdict,
-};
+use std::collections::BTreeSet;
 
-use crate::account::Account;
+use edge_report::courier::{
+    Courier, CourierError, Durability, Event, Fate, OutboxError, Policy, Reason, Status, Step,
+    Ticket, Verdict,
+};
+use edge_report::{Code, MonoTime, Outcome, WallTime};
+
+use crate::account::{Account, Told, is_overtaken, wall_of};
 use crate::courier_common::{Sample, sample, with_report};
-use crate::ground::{End, FoundLetter, Ground};
+use crate::ground::{End, FoundLetter, Ground, Shared};
 use crate::pace::{Clock, Pace};
 use crate::{Content, Op, Tally, ensure};
 
 type Check = Result<(), String>;
+type Model<G> = Courier<Shared<<G as Ground>::Outbox>, <G as Ground>::Memory>;
+type Fault<G> = CourierError<<G as Ground>::Fault>;
 
-/// To note that some dead letters are forgotten takes room too, which the oldest ones make.
-const FORGETTING_PUSHES_OUT: bool = true;
+/// How many buried suspects are told of at once.
+const BURIED: usize = 5;
+/// How long ago the failure of an older report may be when a newer one of its job is sent.
+const ROUND_MS: u64 = 60_000;
+
+struct InFlight {
+    ticket: u64,
+    bytes: Vec<u8>,
+    /// Older reports of its jobs that wait.
+    elders: Vec<u64>,
+}
 
 pub(crate) struct Driver<G: Ground> {
     ground: G,
     policy: Policy,
+    outbox: Shared<G::Outbox>,
     /// `None` only while it is opened again.
-    courier: Option<Courier<G::Outbox, G::Memory>>,
+    courier: Option<Model<G>>,
     account: Account,
     pace: Pace,
     clock: Clock,
-    in_flight: Option<(u64, Vec<u8>)>,
+    in_flight: Option<InFlight>,
     last: Option<(Ticket, Verdict)>,
     /// Names reports.
     number: u64,
@@ -33,17 +47,21 @@ pub(crate) struct Driver<G: Ground> {
     unsynced_since: Option<MonoTime>,
     writes: u64,
     full: u64,
+    clock_corrected: u64,
 }
 
 impl<G: Ground> Driver<G> {
     pub(crate) fn new(ground: G, policy: Policy) -> Result<Self, String> {
         let clock = Clock::new();
-        let courier = Courier::new(ground.open()?, ground.memory(), policy, clock.now, 1);
+        let outbox = ground.open()?;
+        let courier = Courier::new(outbox.clone(), ground.memory(), policy, clock.now, 1);
         let pace = Pace::start(policy, courier.status().not_before, &clock)?;
+        let (durability, is_memory) = (ground.durability(), ground.is_memory());
         Ok(Driver {
-            account: Account::new(ground.durability()),
+            account: Account::new(durability, policy.when_letters_full, is_memory),
             ground,
             policy,
+            outbox,
             courier: Some(courier),
             pace,
             clock,
@@ -53,6 +71,7 @@ impl<G: Ground> Driver<G> {
             unsynced_since: None,
             writes: 0,
             full: 0,
+            clock_corrected: 0,
         })
     }
 
@@ -61,7 +80,7 @@ impl<G: Ground> Driver<G> {
         let result = self.run_all(ops);
         self.account.tell(tally);
         Tally::add(&tally.full, self.full);
-        Tally::add(&tally.clock_corrected, u64::from(self.pace.offset != 0));
+        Tally::add(&tally.clock_corrected, self.clock_corrected);
         result
     }
 
@@ -69,20 +88,20 @@ impl<G: Ground> Driver<G> {
         for (index, op) in ops.iter().enumerate() {
             let result = self.step(op).and_then(|()| self.compare());
             result.map_err(|why| format!("at step {index}, {op:?}: {why}"))?;
-            if self.account.tickets_come_again() {
-                return Ok(());
-            }
         }
-        let accepted = Event::Answered {
-            outcome: edge_report::Outcome::Accepted,
-            status: 200,
-            retry_after_ms: None,
-            clock_skew_ms: None,
-        };
+        self.deliver_all()
+            .map_err(|why| format!("when all is delivered: {why}"))
+    }
+
+    /// Everything is accepted now, and there is room for dead letters.
+    fn deliver_all(&mut self) -> Check {
+        let mut left = 4 * self.account.waiting.len() + 20;
         while !self.account.waiting.is_empty() {
-            let result = self.step(&Op::Attempt(accepted, 0));
-            let result = result.and_then(|()| self.compare());
-            result.map_err(|why| format!("when all is delivered: {why}"))?;
+            left = left.checked_sub(1).ok_or("it does not come to an end")?;
+            self.forget(usize::MAX, true)?;
+            self.compare()?;
+            self.attempt(Event::answered(Outcome::Accepted, 200), 0)?;
+            self.compare()?;
         }
         self.next().and_then(|()| self.compare())?;
         let status = self.courier().status();
@@ -90,7 +109,7 @@ impl<G: Ground> Driver<G> {
         Ok(())
     }
 
-    fn courier(&mut self) -> &mut Courier<G::Outbox, G::Memory> {
+    fn courier(&mut self) -> &mut Model<G> {
         self.courier.as_mut().expect("it is open")
     }
 
@@ -102,34 +121,40 @@ impl<G: Ground> Driver<G> {
                 let mut sample = sample(self.number, &content.jobs, content.padding);
                 // Bytes that the library would not write: they are sent as they are.
                 sample.bytes = [b" ", &*sample.bytes].concat().into();
-                let now = self.clock.now;
-                let result = self.courier().submit_encoded(&sample.bytes, now);
-                self.submitted(result, &sample)
+                let (now, wall) = (self.clock.now, wall_of(self.number));
+                self.ground.was_synced();
+                let result = (self.courier()).submit_encoded(&sample.bytes, now, Some(wall));
+                self.submitted(result, &sample, wall)
             }
             Op::SubmitInvalid => self.unchanged(|courier, now| {
-                let result = courier.submit_encoded(b"{\"jobs\":[{}]}", now);
+                let result = courier.submit_encoded(b"{\"jobs\":[{}]}", now, None);
                 matches!(result, Err(CourierError::Invalid(_)))
             }),
             Op::Next => self.next(),
             Op::Settle(event, entropy) => self.settle(*event, *entropy),
-            Op::Attempt(event, entropy) => {
-                self.wake();
-                self.next()?;
-                self.settle(*event, *entropy)
+            Op::Attempt(event, entropy) => self.attempt(*event, *entropy),
+            Op::Serve {
+                bad,
+                bad_event,
+                outage,
+                count,
+                entropy,
+            } => {
+                for index in 0..*count {
+                    self.serve(*bad, *bad_event, index < *outage, *entropy)?;
+                    self.compare()?;
+                }
+                Ok(())
             }
             Op::SettleStale(away) => {
-                let near = self.in_flight.as_ref().map(|(ticket, _)| *ticket);
-                let near = near.unwrap_or(self.account.ledger.submitted);
-                let ticket = Ticket(near.saturating_add_signed(*away));
-                if self
-                    .in_flight
-                    .as_ref()
-                    .is_some_and(|(flying, _)| *flying == ticket.0)
-                {
+                let flying = self.in_flight.as_ref().map(|flying| flying.ticket);
+                let last = self.last.map_or(1, |(ticket, _)| ticket.0);
+                let ticket = flying.unwrap_or(last).saturating_add_signed(*away);
+                if flying == Some(ticket) {
                     return Ok(());
                 }
                 self.unchanged(|courier, now| {
-                    let result = courier.settle(ticket, Event::NotSent, now, 0);
+                    let result = courier.settle(Ticket(ticket), Event::NOT_SENT, now, 0);
                     matches!(result, Err(CourierError::StaleTicket))
                 })
             }
@@ -148,46 +173,35 @@ impl<G: Ground> Driver<G> {
             Op::Flush => {
                 self.courier().flush().map_err(|error| error.to_string())?;
                 ensure!(self.ground.is_synced(), "flushed, and not synced");
+                self.account.flushed();
                 Ok(())
             }
-            Op::ReadLetters => self.check_letters(false),
-            Op::Resubmit => self.resubmit(),
-            Op::Forget(count) => {
-                let Some(index) = count.checked_sub(1) else {
-                    return Ok(());
-                };
-                let until = self
-                    .account
-                    .letters
-                    .get(index)
-                    .or(self.account.letters.back());
-                let until = until.map_or(u64::MAX, |letter| letter.ticket);
-                let forgotten = self.courier().forget_dead_letters(Ticket(until));
-                forgotten.map_err(|error| error.to_string())?;
-                self.account.forget_letters(until);
-                self.check_letters(FORGETTING_PUSHES_OUT)
-            }
+            Op::Close => self.close(),
+            Op::Look => self.look(),
+            Op::Resubmit(nth) => self.resubmit(*nth),
+            Op::Forget { nth, up_to } => self.forget(*nth, *up_to),
             Op::Restart(end, entropy) => self.restart(*end, *entropy),
         }
     }
 
     /// What must hold after each step.
     fn compare(&mut self) -> Check {
-        self.see_device();
         let status = self.courier().status();
-        self.account.check(&status)?;
-        let pace = &self.pace;
-        let expected = Status {
-            ledger: status.ledger,
-            waiting: status.waiting,
-            not_before: status.not_before,
-            in_flight: self.in_flight.as_ref().map(|(ticket, _)| Ticket(*ticket)),
-            failures: pace.failures,
-            circuit_open: pace.is_open(),
-            clock_offset_ms: pace.offset,
-            last: self.last,
-        };
-        ensure!(status == expected, "{status:?}, must be {expected:?}");
+        let in_flight = self.in_flight.as_ref().map(|flying| flying.ticket);
+        self.account.check(&status, &self.outbox, in_flight)?;
+        self.see_device();
+        self.pace.check(&status)?;
+        ensure!(
+            status.in_flight == in_flight.map(Ticket) && status.last == self.last,
+            "{status:?}, must be {in_flight:?}, {:?}",
+            self.last
+        );
+        let has_next = status.waiting > 0 && in_flight.is_none();
+        ensure!(
+            status.next_attempt.is_some() == has_next,
+            "{:?} is next",
+            status.next_attempt
+        );
         Ok(())
     }
 
@@ -205,10 +219,7 @@ impl<G: Ground> Driver<G> {
     }
 
     /// A call that must be refused, and change nothing.
-    fn unchanged(
-        &mut self,
-        call: impl FnOnce(&mut Courier<G::Outbox, G::Memory>, MonoTime) -> bool,
-    ) -> Check {
+    fn unchanged(&mut self, call: impl FnOnce(&mut Model<G>, MonoTime) -> bool) -> Check {
         let now = self.clock.now;
         let before = self.courier().status();
         ensure!(call(self.courier(), now), "it is not refused");
@@ -221,32 +232,34 @@ impl<G: Ground> Driver<G> {
         self.number += 1;
         let sample = sample(self.number, &content.jobs, content.padding);
         let (now, number) = (self.clock.now, self.number);
+        let wall = wall_of(number);
+        self.ground.was_synced();
         let courier = self.courier();
         let result = with_report(number, &content.jobs, content.padding, |report| {
-            courier.submit(report, now)
+            courier.submit(report, now, Some(wall))
         });
-        self.submitted(result, &sample)
+        self.submitted(result, &sample, wall)
     }
 
     fn submitted(
         &mut self,
-        result: Result<Ticket, CourierError<LogError<G::Fault>>>,
+        result: Result<Ticket, Fault<G>>,
         sample: &Sample,
+        wall: WallTime,
     ) -> Check {
-        let superseded = self.courier().status().ledger.superseded;
         match result {
             Ok(ticket) => {
-                let expected = self.account.next_ticket();
-                ensure!(ticket.0 == expected, "ticket {ticket}, must be {expected}");
-                self.account.submitted(sample);
-                self.account.may_have_dropped(superseded);
+                if self.ground.was_synced() {
+                    // Before what is new was written, perhaps to make room for it.
+                    self.account.synced();
+                }
+                self.account.submitted(ticket.0, sample, wall)?;
                 self.unsynced_since.get_or_insert(self.clock.now);
-                self.see_device();
+                self.compare()?;
                 self.account.check_batch()
             }
-            Err(CourierError::Outbox(LogError::Full)) => {
+            Err(CourierError::Outbox(OutboxError::Full)) => {
                 ensure!(!self.account.waiting.is_empty(), "full, and empty");
-                self.account.may_have_dropped(superseded);
                 self.full += 1;
                 Ok(())
             }
@@ -273,6 +286,7 @@ impl<G: Ground> Driver<G> {
             );
         }
         ensure!(said[0] == said[1], "next says {said:?}");
+        let said = said.pop().flatten();
         if let (Durability::Batch { ms, .. }, Some(since)) =
             (self.ground.durability(), self.unsynced_since)
         {
@@ -280,8 +294,15 @@ impl<G: Ground> Driver<G> {
             let late = self.clock.never_went_back() && now.since(since) >= ms;
             ensure!(!late || self.ground.is_synced(), "too long not synced");
         }
+        // Some may have been buried or dropped on the way.
+        let status = self.courier().status();
+        let flying = self.in_flight.as_ref().map(|flying| flying.ticket);
+        let before = self.account.waiting.len();
+        self.account.check(&status, &self.outbox, flying)?;
+        let buried = before - self.account.waiting.len();
+        self.account.count(Told::BuriedLate, buried as u64);
         self.see_device();
-        match said.pop().flatten() {
+        match said {
             None => ensure!(self.account.waiting.is_empty(), "idle, but something waits"),
             Some(Err(ms)) => {
                 ensure!(self.in_flight.is_none(), "waits with one in flight");
@@ -289,51 +310,181 @@ impl<G: Ground> Driver<G> {
                     !self.account.waiting.is_empty(),
                     "waits, but nothing is there"
                 );
-                self.pace.told_to_wait(ms, &self.clock)?;
+                ensure!(
+                    status.next_attempt == Some(now.plus_ms(ms)),
+                    "waits {ms}, and {:?} is next",
+                    status.next_attempt
+                );
+                self.pace.told_to_wait(ms, status.parked, &self.clock)?;
             }
             Some(Ok((ticket, bytes, offset))) => {
                 ensure!(offset == self.pace.offset, "a clock offset of {offset}");
                 self.account.offered(ticket, &bytes)?;
                 match &self.in_flight {
                     Some(flying) => ensure!(
-                        *flying == (ticket, bytes),
+                        (flying.ticket, &flying.bytes) == (ticket, &bytes),
                         "{ticket} is sent while {} is in flight",
-                        flying.0
+                        flying.ticket
                     ),
-                    None => {
-                        self.pace.told_to_send(ticket, &self.clock)?;
-                        self.in_flight = Some((ticket, bytes));
-                    }
+                    None => self.sent(ticket, bytes)?,
                 }
             }
         }
         Ok(())
     }
 
-    fn settle(&mut self, event: Event, entropy: u64) -> Check {
-        let Some((ticket, _)) = self.in_flight.take() else {
-            return Ok(());
-        };
-        let now = self.clock.now;
-        let verdict = self.courier().settle(Ticket(ticket), event, now, entropy);
-        let verdict = verdict.map_err(|error| error.to_string())?;
-        self.last = Some((Ticket(ticket), verdict));
-        let status = self.courier().status();
-        let (failures, not_before) = (status.failures, status.not_before);
-        self.pace
-            .settled(event, verdict, &self.clock, failures, not_before)?;
-        match verdict {
-            Verdict::Delivered => self.account.settled(Fate::Delivered),
-            Verdict::Refused(reason) => self.buried(Fate::Refused(reason))?,
-            Verdict::GaveUp(reason) => self.buried(Fate::Expired(reason))?,
-            Verdict::Again { .. } | Verdict::Held { .. } => {}
+    /// Whose turn it is, for the first time.
+    fn sent(&mut self, ticket: u64, bytes: Vec<u8>) -> Check {
+        self.pace.told_to_send(ticket, &self.clock)?;
+        let elders = self.account.elders(ticket);
+        // The suspect was tried as often as would bury it, and like those that followed it in the round it failed right before.
+        let mut most = 0;
+        for elder in &elders {
+            let tries = self.pace.tries(*elder);
+            let tries = tries.ok_or_else(|| format!("{ticket} is sent before {elder}"))?;
+            most = most.max(tries.count);
+            let (failed, _) = tries
+                .failed
+                .ok_or_else(|| format!("{ticket} is sent before {elder} failed"))?;
+            let ago = self.clock.since(&failed);
+            ensure!(
+                ago <= ROUND_MS || !self.clock.is_steady(&failed),
+                "{ticket} is sent {ago} ms after {elder} failed"
+            );
         }
+        ensure!(
+            elders.is_empty() || most >= self.policy.refuse_after,
+            "{ticket} is sent after {most} attempts of {elders:?}"
+        );
+        self.in_flight = Some(InFlight {
+            ticket,
+            bytes,
+            elders,
+        });
         Ok(())
     }
 
-    fn buried(&mut self, fate: Fate) -> Check {
-        self.account.settled(fate);
-        self.check_letters(true)
+    fn attempt(&mut self, event: Event, entropy: u64) -> Check {
+        self.wake();
+        self.next()?;
+        self.settle(event, entropy)
+    }
+
+    /// As a service does that accepts all but the reports on bad jobs, or nothing in an outage.
+    fn serve(&mut self, bad: i64, bad_event: Event, outage: bool, entropy: u64) -> Check {
+        self.next()?;
+        let Some(flying) = &self.in_flight else {
+            let at = self.courier().status().next_attempt;
+            let wait = at.map_or(0, |at| at.since(self.clock.now));
+            self.clock.pass(wait.min(10_000_000));
+            return Ok(());
+        };
+        let entry = self.account.waiting.get(&flying.ticket);
+        let mut keys = entry.iter().flat_map(|entry| &entry.sample.keys);
+        let event = match keys.any(|key| key.job_id == bad) {
+            _ if outage => Event::answered(Outcome::TryAgain, 503),
+            true => bad_event,
+            false => Event::answered(Outcome::Accepted, 200),
+        };
+        self.settle(event, entropy)
+    }
+
+    fn settle(&mut self, event: Event, entropy: u64) -> Check {
+        let Some(flying) = self.in_flight.take() else {
+            return Ok(());
+        };
+        let (ticket, now) = (flying.ticket, self.clock.now);
+        let verdict = self.courier().settle(Ticket(ticket), event, now, entropy);
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            // What it overtakes has no place to wait for its burial.
+            Err(CourierError::Outbox(OutboxError::LettersFull))
+                if !flying.elders.is_empty()
+                    && event.reason.cause
+                        == Event::answered(Outcome::Accepted, 200).reason.cause =>
+            {
+                self.in_flight = Some(flying);
+                return self.see_buried(true).map(|_| ());
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        self.last = Some((Ticket(ticket), verdict));
+        let status = self.courier().status();
+        let offset = self.pace.offset;
+        let is_ahead = !flying.elders.is_empty();
+        self.pace
+            .settled(ticket, is_ahead, &event, verdict, &self.clock, &status)?;
+        self.clock_corrected += u64::from(self.pace.offset != offset);
+        let told = self.see_buried(verdict == Verdict::Delivered)?;
+        match verdict {
+            Verdict::Delivered => {
+                // Nothing older of its jobs is ever sent now.
+                for elder in self.account.elders(ticket) {
+                    ensure!(
+                        told >= BURIED && flying.elders.contains(&elder),
+                        "{ticket} is accepted before {elder}"
+                    );
+                    let reason = Reason::failed(Code::Overtaken);
+                    self.account.doomed(elder, Fate::Refused(reason), false)?;
+                }
+                self.account.delivered(ticket);
+            }
+            Verdict::Refused(reason) => {
+                self.account.doomed(ticket, Fate::Refused(reason), true)?;
+            }
+            Verdict::GaveUp(reason) => {
+                self.account.doomed(ticket, Fate::Expired(reason), true)?;
+            }
+            Verdict::Again { .. } | Verdict::Held { .. } => {}
+        }
+        self.compare()?;
+        self.check_last_failure(ticket, verdict, &status)?;
+        let waiting = self.account.waiting.values();
+        let held = waiting.filter(|entry| entry.doomed.is_some()).count();
+        self.account.count(Told::Held, held as u64);
+        Ok(())
+    }
+
+    fn check_last_failure(&self, ticket: u64, verdict: Verdict, status: &Status) -> Check {
+        let failed = status.last_failure;
+        let is_burial =
+            failed.is_some_and(|(_, reason)| reason == Reason::failed(Code::LettersFull));
+        let expected = verdict.reason().map(|reason| (Ticket(ticket), *reason));
+        ensure!(
+            is_burial || failed == expected,
+            "the last failure is {failed:?}, must be {expected:?}"
+        );
+        Ok(())
+    }
+
+    /// The suspects that were buried since another report was accepted; gives how many.
+    fn see_buried(&mut self, is_accepted: bool) -> Result<usize, String> {
+        let mut told = BTreeSet::new();
+        while let Some((ticket, reason)) = self.courier().take_buried() {
+            let Ticket(ticket) = ticket;
+            ensure!(is_accepted, "{ticket} is buried, and nothing was accepted");
+            ensure!(told.insert(ticket), "{ticket} is buried twice");
+            let tries = self.pace.tries(ticket);
+            let tries = tries.ok_or_else(|| format!("{ticket} is buried untried"))?;
+            let is_right = match (is_overtaken(&reason), tries.failed) {
+                (_, None) => false,
+                (false, Some((_, last))) => {
+                    self.account.count(Told::AtFault, 1);
+                    last == reason && tries.count >= self.policy.refuse_after.max(1)
+                }
+                (true, Some((_, last))) => {
+                    self.account.count(Told::Overtaken, 1);
+                    let with_words = Reason {
+                        cause: reason.cause,
+                        ..last
+                    };
+                    reason == with_words || reason == Reason::failed(Code::Overtaken)
+                }
+            };
+            ensure!(is_right, "{ticket} is buried: {reason:?} after {tries:?}");
+            self.account.doomed(ticket, Fate::Refused(reason), true)?;
+        }
+        Ok(told.len())
     }
 
     fn wake(&mut self) {
@@ -342,12 +493,31 @@ impl<G: Ground> Driver<G> {
         self.pace.wake(&self.clock);
     }
 
-    fn check_letters(&mut self, may_lose_oldest: bool) -> Check {
+    /// All there is, by the outbox and by the courier.
+    fn look(&mut self) -> Check {
+        let found = self.outbox.look().map_err(|error| error.to_string())?;
+        self.account.check_found(&found)?;
         let letters = self.letters().map_err(|error| error.to_string())?;
-        self.account.check_letters(&letters, may_lose_oldest)
+        self.account.check_letters(&letters)?;
+        for (ticket, ..) in letters {
+            let letter = self.courier().find_dead_letter(Ticket(ticket));
+            let letter = letter.map_err(|error| error.to_string())?;
+            ensure!(
+                letter.is_some_and(|letter| letter.ticket.0 == ticket),
+                "letter {ticket} is listed, and not found"
+            );
+        }
+        let front = self.account.waiting.values().next();
+        let expected = front.map(|entry| entry.wall);
+        let oldest = self.courier().oldest().map_err(|error| error.to_string())?;
+        ensure!(
+            oldest == expected,
+            "{oldest:?} is the oldest, not {expected:?}"
+        );
+        Ok(())
     }
 
-    fn letters(&mut self) -> Result<Vec<FoundLetter>, CourierError<LogError<G::Fault>>> {
+    fn letters(&mut self) -> Result<Vec<FoundLetter>, Fault<G>> {
         let mut letters = Vec::<(u64, Reason, Vec<u8>)>::new();
         let mut last = None;
         while let Some(letter) = self.courier().dead_letter(last)? {
@@ -357,24 +527,61 @@ impl<G: Ground> Driver<G> {
         Ok(letters)
     }
 
-    fn resubmit(&mut self) -> Check {
-        let now = self.clock.now;
-        let oldest = self.account.oldest_letter();
-        let result = match (self.courier().resubmit_dead_letter(now), oldest) {
+    fn resubmit(&mut self, nth: Option<usize>) -> Check {
+        let count = self.account.letters.len();
+        let place = nth.map_or(0, |nth| nth % count.max(1));
+        let letter = self.account.letters.get(place).cloned();
+        let ticket = nth.map(|_| Ticket(letter.as_ref().map_or(u64::MAX, |l| l.ticket)));
+        self.number += 1;
+        let (now, wall) = (self.clock.now, wall_of(self.number));
+        self.ground.was_synced();
+        let courier = self.courier();
+        match (
+            courier.resubmit_dead_letter(ticket, now, Some(wall)),
+            letter,
+        ) {
             (Ok(None), None) => Ok(()),
-            (Ok(Some(ticket)), Some(sample)) => {
-                self.account.resubmit_letter();
-                self.submitted(Ok(ticket), &sample)
+            (Ok(Some(ticket)), Some(letter)) => {
+                self.account.letters.retain(|l| l.ticket != letter.ticket);
+                self.account.count(Told::Resubmitted, 1);
+                self.submitted(Ok(ticket), &letter.entry.sample, wall)
             }
-            (Err(error), Some(sample)) => self.submitted(Err(error), &sample),
-            (result, oldest) => Err(format!("{result:?} with the oldest {oldest:?}")),
+            (Err(error), Some(letter)) => self.submitted(Err(error), &letter.entry.sample, wall),
+            (result, letter) => Err(format!("{result:?} of {letter:?}")),
+        }
+    }
+
+    fn forget(&mut self, nth: usize, up_to: bool) -> Check {
+        let letters = &self.account.letters;
+        let last = letters.len().saturating_sub(1);
+        let place = nth.min(last);
+        let ticket = letters.get(place).map_or(u64::MAX, |letter| letter.ticket);
+        let result = match up_to {
+            true => self.courier().forget_dead_letters(Ticket(ticket)),
+            false => self.courier().forget_dead_letter(Ticket(ticket)),
         };
-        result.and_then(|()| self.check_letters(FORGETTING_PUSHES_OUT))
+        result.map_err(|error| format!("{error} when {place} of {last} is forgotten"))?;
+        if !self.account.letters.is_empty() {
+            let gone = if up_to { 0..=place } else { place..=place };
+            self.account.letters.drain(gone);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Check {
+        self.courier().close().map_err(|error| error.to_string())?;
+        ensure!(self.ground.is_synced(), "closed, and not synced");
+        self.account.flushed();
+        Ok(())
     }
 
     fn restart(&mut self, end: End, entropy: u64) -> Check {
-        let courier = self.courier.take().ok_or("it is not open")?;
-        let (outbox, found) = self.ground.restart(courier.into_outbox(), end)?;
+        if end == End::Closed {
+            self.close()?;
+        }
+        self.courier = None;
+        let (outbox, found) = self.ground.restart(&self.outbox, end)?;
+        self.outbox = outbox.clone();
         let (memory, now) = (self.ground.memory(), self.clock.now);
         let courier = self
             .courier
@@ -383,10 +590,12 @@ impl<G: Ground> Driver<G> {
         self.pace = Pace::start(self.policy, status.not_before, &self.clock)?;
         (self.in_flight, self.last, self.unsynced_since) = (None, None, None);
         self.writes = self.ground.writes();
-        if let Some(found) = found {
-            self.account.restarted(&found, &status)?;
-            ensure!(self.ground.is_synced(), "opened, and not synced");
+        if self.ground.is_memory() {
+            self.account.forget_verdicts();
+            return self.account.check_found(&found);
         }
+        self.account.restarted(&found, &status, end)?;
+        ensure!(self.ground.is_synced(), "opened, and not synced");
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ mod pace;
 
 use std::cell::Cell;
 
-use edge_report::courier::{Durability, Event, Policy};
+use edge_report::courier::{Backlog, Durability, Event, Policy, StorageLimits, WhenLettersFull};
 use edge_report::{Code, JobStatus, Outcome};
 use proptest::collection::vec;
 use proptest::option;
@@ -31,15 +31,7 @@ use proptest::test_runner::{RngSeed, TestCaseError, TestRunner};
 use driver::Driver;
 use ground::{Board, End, Ram};
 
-/// Fails the case with a text.
-#[macro_export]
-macro_rules! ensure {
-    ($condition:expr, $($text:tt)*) => {
-        if !$condition {
-            return Err(format!($($text)*));
-        }
-    };
-}
+pub(crate) use courier_common::ensure;
 
 /// What a report says: job and status of each entry, and how much it is padded.
 #[derive(Clone, Debug)]
@@ -66,10 +58,24 @@ pub(crate) enum Op {
     StepBack(u64),
     Wake,
     Flush,
-    ReadLetters,
-    Resubmit,
-    /// The oldest so many dead letters.
-    Forget(usize),
+    Close,
+    /// At all there is.
+    Look,
+    /// One of the dead letters, or the first.
+    Resubmit(Option<usize>),
+    /// One of the dead letters, or all up to it.
+    Forget {
+        nth: usize,
+        up_to: bool,
+    },
+    /// So many attempts, with the waits between them, of which the first are in an outage. Reports of a bad job get `bad_event`.
+    Serve {
+        bad: i64,
+        bad_event: Event,
+        outage: u32,
+        count: u32,
+        entropy: u64,
+    },
     Restart(End, u64),
 }
 
@@ -84,6 +90,12 @@ pub(crate) struct Tally {
     pub(crate) lost_unsynced: Cell<u64>,
     pub(crate) settled_again: Cell<u64>,
     pub(crate) clock_corrected: Cell<u64>,
+    pub(crate) buried_late: Cell<u64>,
+    pub(crate) overtaken: Cell<u64>,
+    pub(crate) at_fault: Cell<u64>,
+    pub(crate) jumps: Cell<u64>,
+    pub(crate) clean_ends: Cell<u64>,
+    pub(crate) held: Cell<u64>,
 }
 
 impl Tally {
@@ -101,6 +113,12 @@ impl Tally {
             lost_unsynced,
             settled_again,
             clock_corrected,
+            buried_late,
+            overtaken,
+            at_fault,
+            jumps,
+            clean_ends,
+            held,
         } = self;
         [
             full,
@@ -111,6 +129,12 @@ impl Tally {
             lost_unsynced,
             settled_again,
             clock_corrected,
+            buried_late,
+            overtaken,
+            at_fault,
+            jumps,
+            clean_ends,
+            held,
         ]
         .iter()
         .all(|count| count.get() > 0)
@@ -122,8 +146,7 @@ impl Tally {
 enum Setting {
     Ram(usize),
     Log {
-        blank: u8,
-        limits: [(usize, usize); 2],
+        limits: [StorageLimits; 2],
         durability: Durability,
     },
 }
@@ -133,27 +156,54 @@ const BATCH: Durability = Durability::Batch {
     ms: 3_000,
 };
 
-const SETTINGS: [Setting; 6] = [
-    Setting::Ram(1_500),
+/// Segments of so many bytes, all of them of so many, in multiples of a unit, written in multiples of another.
+const fn limits(segment: usize, total: usize, units: (usize, usize), blank: u8) -> StorageLimits {
+    StorageLimits {
+        segment,
+        length_unit: units.0,
+        longest_segment: total,
+        total,
+        write_unit: units.1,
+        blank,
+    }
+}
+
+const SETTINGS: [Setting; 7] = [
+    Setting::Ram(2_000),
     Setting::Ram(6_000),
     Setting::Log {
-        blank: 0,
-        limits: [(1024, 4 * 1024), (1024, 2 * 1024)],
+        limits: [
+            limits(2048, 6 * 2048, (256, 8), 0),
+            limits(2048, 3 * 2048, (256, 8), 0),
+        ],
         durability: Durability::Each,
     },
     Setting::Log {
-        blank: 0xff,
-        limits: [(2048, 3 * 2048), (1024, 3 * 1024)],
+        limits: [
+            limits(4096, 3 * 4096, (4096, 32), 0xff),
+            limits(4096, 2 * 4096, (4096, 32), 0xff),
+        ],
         durability: Durability::Each,
     },
     Setting::Log {
-        blank: 0,
-        limits: [(1024, 4 * 1024), (1024, 2 * 1024)],
+        limits: [
+            limits(1024, 6 * 1024, (1024, 8), 0),
+            limits(2048, 2 * 2048, (1024, 8), 0),
+        ],
+        durability: Durability::Each,
+    },
+    Setting::Log {
+        limits: [
+            limits(2048, 5 * 2048, (2048, 8), 0),
+            limits(2048, 2 * 2048, (2048, 8), 0),
+        ],
         durability: BATCH,
     },
     Setting::Log {
-        blank: 0xff,
-        limits: [(4096, 2 * 4096), (2048, 2 * 2048)],
+        limits: [
+            limits(4096, 4 * 4096, (512, 16), 0xff),
+            limits(2048, 4 * 2048, (512, 16), 0xff),
+        ],
         durability: BATCH,
     },
 ];
@@ -196,28 +246,38 @@ fn event() -> impl Strategy<Value = Event> {
         prop_oneof![0..20_000u64, select(&[3_600_000, u64::MAX][..])],
     );
     let answered = |outcome: BoxedStrategy<(Outcome, u16)>| {
-        (outcome, retry_after.clone(), skew.clone()).prop_map(|(answer, retry_after, skew)| {
-            Event::Answered {
-                outcome: answer.0,
-                status: answer.1,
-                retry_after_ms: retry_after,
-                clock_skew_ms: skew,
-            }
+        (outcome, retry_after.clone(), skew.clone()).prop_map(|(answer, retry_after, skew)| Event {
+            retry_after_ms: retry_after,
+            clock_skew_ms: skew,
+            ..Event::answered(answer.0, answer.1)
         })
     };
     prop_oneof![
         6 => answered(Just((Outcome::Accepted, 200)).boxed()),
-        5 => answered(Just((Outcome::Refused, 400)).boxed()),
+        5 => answered(Just((Outcome::Refused, 400)).boxed())
+            .prop_map(|event| event.with_error_code("DLI.0001").with_text("no such job")),
         6 => answered(select(&[
             (Outcome::TryAgain, 503),
             (Outcome::NotUnderstood, 200),
             (Outcome::Credentials, 401),
             (Outcome::Misconfigured, 302),
         ][..]).boxed()),
-        2 => Just(Event::NotSent),
-        2 => Just(Event::MayHaveArrived),
-        1 => Just(Event::Misconfigured(Code::Tls)),
+        2 => Just(Event::NOT_SENT.with_text("connection refused")),
+        2 => Just(Event::MAY_HAVE_ARRIVED),
+        1 => Just(Event::failed(Code::Tls)),
     ]
+}
+
+/// What others than the service say of one report.
+fn bad_event() -> impl Strategy<Value = Event> {
+    select(vec![
+        Event::answered(Outcome::NotUnderstood, 403),
+        Event::answered(Outcome::TryAgain, 500),
+        Event::answered(Outcome::Credentials, 401),
+        Event::MAY_HAVE_ARRIVED,
+        Event::answered(Outcome::TryAgain, 503).with_retry_after_ms(1_500),
+        Event::answered(Outcome::Refused, 400),
+    ])
 }
 
 fn entropy() -> impl Strategy<Value = u64> {
@@ -232,6 +292,7 @@ fn op(submissions: u32, attempts: u32) -> impl Strategy<Value = Op> {
         1 => select(&[3_960_000, 1 << 40, 1 << 50][..]),
     ];
     let end = prop_oneof![
+        Just(End::Closed),
         Just(End::Drop),
         Just(End::PowerLosesAll),
         any::<u64>().prop_map(End::PowerLosesSome),
@@ -248,9 +309,18 @@ fn op(submissions: u32, attempts: u32) -> impl Strategy<Value = Op> {
         1 => pass.prop_map(Op::StepBack),
         2 => Just(Op::Wake),
         2 => Just(Op::Flush),
-        2 => Just(Op::ReadLetters),
-        2 => Just(Op::Resubmit),
-        1 => (0..4usize).prop_map(Op::Forget),
+        1 => Just(Op::Close),
+        2 => Just(Op::Look),
+        2 => option::of(0..8usize).prop_map(Op::Resubmit),
+        2 => (0..8usize, any::<bool>()).prop_map(|(nth, up_to)| Op::Forget { nth, up_to }),
+        3 => (1..4i64, bad_event(), prop_oneof![2 => Just(0), 1 => 0..12u32], 1..40u32, entropy())
+            .prop_map(|(bad, bad_event, outage, count, entropy)| Op::Serve {
+                bad,
+                bad_event,
+                outage,
+                count,
+                entropy,
+            }),
         3 => (end, entropy()).prop_map(|(end, entropy)| Op::Restart(end, entropy)),
     ]
 }
@@ -266,39 +336,54 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    (
+    let waits = (
         select(&[0, 100, 1_000][..]),
         select(&[50, 1_000, 300_000][..]),
         select(&[0, 5_000, 3_600_000][..]),
         select(&[1_000, 300_000][..]),
         0..6u32,
+    );
+    let given = (
+        waits,
         option::weighted(0.3, 1..4u32),
         option::weighted(0.3, select(&[0, 1, 60_000][..])),
         select(&[0, 0, 30_000][..]),
+        select(&[1, 2, 3, 8][..]),
+        select(&[Backlog::KeepAll, Backlog::LatestPerJob][..]),
+        select(&[WhenLettersFull::DropOldest, WhenLettersFull::Hold][..]),
+    );
+    given.prop_map(
+        |(
+            (min, max, most_asked, hold, open),
+            max_attempts,
+            max_time_ms,
+            spread,
+            refuse_after,
+            backlog,
+            when_letters_full,
+        )| Policy {
+            min_backoff_ms: min,
+            max_backoff_ms: max,
+            max_retry_after_ms: most_asked,
+            hold_ms: hold,
+            open_circuit_after: open,
+            max_attempts,
+            max_time_ms,
+            start_spread_ms: spread,
+            max_clock_skew_ms: 60_000,
+            refuse_after,
+            backlog,
+            when_letters_full,
+        },
     )
-        .prop_map(
-            |(min, max, most_asked, hold, open, max_attempts, max_time_ms, spread)| Policy {
-                min_backoff_ms: min,
-                max_backoff_ms: max,
-                max_retry_after_ms: most_asked,
-                hold_ms: hold,
-                open_circuit_after: open,
-                max_attempts,
-                max_time_ms,
-                start_spread_ms: spread,
-                max_clock_skew_ms: 60_000,
-            },
-        )
 }
 
 fn run(setting: Setting, policy: Policy, ops: &[Op], tally: &Tally) -> Result<(), String> {
     match setting {
         Setting::Ram(capacity) => Driver::new(Ram(capacity), policy)?.run(ops, tally),
-        Setting::Log {
-            blank,
-            limits,
-            durability,
-        } => Driver::new(Board::new(blank, limits, durability), policy)?.run(ops, tally),
+        Setting::Log { limits, durability } => {
+            Driver::new(Board::new(limits, durability), policy)?.run(ops, tally)
+        }
     }
 }
 

@@ -1,11 +1,21 @@
 //! The reference for time: which verdict an attempt gets, and how long nothing is sent.
+//!
+//! Verdicts, the correction of the clock and the budgets are exact. Of waits there are bounds only: whether a suspect's own back-off counts
+//! or that of the node, and whether a canary follows at once, is up to the engine. What it promises whatever it decides: nothing is sent
+//! before `not_before`, that honours what the server asks, a failure without a canary waits as long as the verdict says, and a
+//! suspect is not tried again before its own time unless something else failed since then.
 
-use edge_report::courier::{Event, Policy, Reason, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+
+use edge_report::courier::{Cause, Event, Policy, Reason, Status, Verdict};
 use edge_report::{Code, MonoTime, Outcome};
 
 use crate::ensure;
 
 type Check = Result<(), String>;
+
+/// So many reports that were tried are remembered for sure.
+const REMEMBERED: usize = 8;
 
 /// Monotonic time, as far as it went forward.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +44,7 @@ impl Clock {
         self.steps_back += u32::from(ms > 0);
     }
 
-    fn since(&self, earlier: &Clock) -> u64 {
+    pub(crate) fn since(&self, earlier: &Clock) -> u64 {
         self.forward - earlier.forward
     }
 
@@ -43,40 +53,63 @@ impl Clock {
     }
 
     /// Whether it did not go back since.
-    fn is_steady(&self, earlier: &Clock) -> bool {
+    pub(crate) fn is_steady(&self, earlier: &Clock) -> bool {
         self.steps_back == earlier.steps_back
     }
 }
 
 /// The attempts of one report since the start.
 #[derive(Clone, Copy, Debug)]
-struct Tries {
-    ticket: u64,
-    count: u32,
-    first: Clock,
-    /// When the first that counts began.
-    first_counted: Clock,
+pub(crate) struct Tries {
+    /// How often it went out.
+    pub(crate) count: u32,
+    /// How often anything came of it.
+    events: u32,
+    first: MonoTime,
+    /// When it failed last, and why.
+    pub(crate) failed: Option<(Clock, Reason)>,
+    /// Not again before so long after that, as long as nothing else fails.
+    own_wait: Option<u64>,
+}
+
+/// Whose fault an event may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Service,
+    Doubtful,
+    Denied,
+    Hold,
+    Network,
+}
+
+fn kind(event: &Event) -> Kind {
+    match event.reason.cause {
+        Cause::Answered(Outcome::Accepted | Outcome::Refused) => Kind::Service,
+        Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood) => Kind::Doubtful,
+        Cause::Answered(Outcome::Credentials) => Kind::Denied,
+        Cause::Answered(Outcome::Misconfigured) => Kind::Hold,
+        Cause::Failed(Code::MayHaveArrived) => Kind::Doubtful,
+        Cause::Failed(Code::NotSent) => Kind::Network,
+        Cause::Failed(_) => Kind::Hold,
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Pace {
     policy: Policy,
-    pub(crate) failures: u32,
-    /// Whether the circuit was open since the last time without a failure.
+    failures: u32,
+    /// Refusals since something was accepted.
+    refusals: u32,
+    /// Whether the circuit may have been open since the last time without a failure.
     was_open: bool,
     pub(crate) offset: i64,
     corrected: bool,
-    tries: Option<Tries>,
+    tries: BTreeMap<u64, Tries>,
+    /// Every report that failed since the start.
+    failed: BTreeSet<u64>,
     /// Nothing is sent for so long after then.
     wait: u64,
     armed: Clock,
-}
-
-/// What a verdict must be.
-enum Expected {
-    Exactly(Verdict),
-    Held(Reason),
-    Again(Reason, [u64; 2]),
 }
 
 impl Pace {
@@ -88,10 +121,12 @@ impl Pace {
         let mut pace = Pace {
             policy,
             failures: 0,
+            refusals: 0,
             was_open: false,
             offset: 0,
             corrected: false,
-            tries: None,
+            tries: BTreeMap::new(),
+            failed: BTreeSet::new(),
             wait: 0,
             armed: *clock,
         };
@@ -112,25 +147,46 @@ impl Pace {
 
     pub(crate) fn wake(&mut self, clock: &Clock) {
         (self.wait, self.armed) = (0, *clock);
+        self.forget_own_waits();
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.failures >= self.policy.open_circuit_after
+    fn forget_own_waits(&mut self) {
+        self.tries.values_mut().for_each(|t| t.own_wait = None);
+    }
+
+    pub(crate) fn check(&self, status: &Status) -> Check {
+        ensure!(
+            status.failures == self.failures
+                && status.circuit_open == (self.failures >= self.policy.open_circuit_after)
+                && status.clock_offset_ms == self.offset,
+            "{status:?}, must be {self:?}"
+        );
+        Ok(())
+    }
+
+    pub(crate) fn tries(&self, ticket: u64) -> Option<&Tries> {
+        self.tries.get(&ticket)
     }
 
     /// `next` says to wait.
-    pub(crate) fn told_to_wait(&self, ms: u64, clock: &Clock) -> Check {
-        let passed = clock.since(&self.armed);
-        let (least, most) = match clock.is_steady(&self.armed) {
-            true => (
-                self.wait.saturating_sub(passed),
-                self.wait.saturating_sub(passed),
-            ),
-            false => (1, self.wait),
+    pub(crate) fn told_to_wait(&self, ms: u64, parked: usize, clock: &Clock) -> Check {
+        let left = self.wait.saturating_sub(clock.since(&self.armed));
+        let tenth_more = |ms: u64| ms.saturating_add(ms / 10);
+        let longest = [
+            self.policy.max_backoff_ms,
+            tenth_more(self.policy.max_retry_after_ms),
+            tenth_more(self.policy.hold_ms),
+        ];
+        let longest = longest.into_iter().fold(1, u64::max);
+        let (least, most) = match (clock.is_steady(&self.armed), left) {
+            // For somebody's own time.
+            (true, 0) if parked > 0 => (1, longest),
+            (true, left) => (left, left),
+            (false, _) => (1, longest.max(self.wait)),
         };
         ensure!(
             ms > 0 && (least..=most).contains(&ms),
-            "told to wait {ms}, must be {least} to {most}"
+            "told to wait {ms}, must be {least} to {most}, {parked} are parked"
         );
         Ok(())
     }
@@ -143,169 +199,180 @@ impl Pace {
             "sent after {passed}, must wait {}",
             self.wait
         );
-        let same = self.tries.filter(|tries| tries.ticket == ticket);
-        let mut tries = same.unwrap_or(Tries {
-            ticket,
+        let tries = self.tries.entry(ticket).or_insert(Tries {
             count: 0,
-            first: *clock,
-            first_counted: *clock,
+            events: 0,
+            first: clock.now,
+            failed: None,
+            own_wait: None,
         });
-        if tries.count == 0 {
-            tries.first_counted = *clock;
+        if let (Some((failed, _)), Some(wait)) = (&tries.failed, tries.own_wait) {
+            let passed = clock.since(failed);
+            ensure!(
+                passed >= wait || !clock.is_steady(failed),
+                "{ticket} is sent {passed} after it failed, must wait {wait}"
+            );
         }
-        self.tries = Some(tries);
         Ok(())
     }
 
+    /// `is_ahead`: an older report of its jobs waits.
     pub(crate) fn settled(
         &mut self,
-        event: Event,
+        ticket: u64,
+        is_ahead: bool,
+        event: &Event,
         verdict: Verdict,
         clock: &Clock,
-        failures_now: u32,
-        not_before: MonoTime,
+        status: &Status,
     ) -> Check {
-        let mut tries = self.tries.ok_or("nothing is in flight")?;
-        let unanswered = matches!(event, Event::NotSent | Event::MayHaveArrived);
-        if !(self.is_open() && unanswered) {
-            tries.count += 1;
+        let kind = kind(event);
+        let tries = self.tries.get_mut(&ticket).ok_or("nothing is in flight")?;
+        tries.events += 1;
+        tries.count += u32::from(kind != Kind::Network);
+        if kind == Kind::Service {
+            return self.answered(event, verdict, clock, status);
         }
-        self.tries = Some(tries);
-        let is_answer = matches!(
-            event,
-            Event::Answered {
-                outcome: Outcome::Accepted | Outcome::Refused,
-                ..
-            }
+        tries.failed = Some((*clock, event.reason));
+        let tries = *tries;
+        self.failed.insert(ticket);
+        let counts = self.failures + 1;
+        ensure!(
+            status.failures == counts
+                || matches!(kind, Kind::Doubtful | Kind::Denied)
+                    && status.failures == self.failures,
+            "{} failures, were {}",
+            status.failures,
+            self.failures
         );
-        if !is_answer {
-            self.failures += 1;
-            self.was_open |= self.is_open();
+        self.failures = status.failures;
+        self.was_open |= self.failures >= self.policy.open_circuit_after;
+        self.forget_own_waits();
+
+        let is_spent = self.is_spent(&tries, clock.now);
+        // What is forgotten of a report may only give it more.
+        let is_known = self.failed.len() <= REMEMBERED;
+        let not_before = status.not_before;
+        let gave_up = matches!(verdict, Verdict::GaveUp(_));
+        ensure!(
+            verdict.reason() == Some(&event.reason),
+            "{verdict:?}: another reason"
+        );
+        ensure!(
+            gave_up == is_spent || is_spent && !is_known,
+            "{verdict:?} after {tries:?}"
+        );
+        if gave_up {
+            let bounds = self.backoff(self.failures);
+            return self.arm(not_before, bounds, clock);
         }
-        match self.expected(event, clock.now) {
-            Expected::Exactly(expected) => {
-                ensure!(verdict == expected, "{verdict:?}, must be {expected:?}");
-                match is_answer {
-                    true => self.answered(failures_now, not_before, clock)?,
-                    // The clock is corrected.
-                    false => self.arm(not_before, [0, 0], clock)?,
-                }
-            }
-            Expected::Held(expected) => {
-                let most = self.policy.hold_ms + self.policy.hold_ms / 10;
-                let Verdict::Held { until, reason } = verdict else {
-                    return Err(format!("{verdict:?}, must be held"));
+        if kind == Kind::Denied
+            && !self.corrected
+            && let Some(skew) = event.clock_skew_ms
+            && self.is_wrong_by(skew)
+        {
+            (self.corrected, self.offset) = (true, skew);
+            let at = clock.now;
+            ensure!(
+                matches!(verdict, Verdict::Again { at: told, .. } if told == at),
+                "{verdict:?}, must be tried again at once"
+            );
+            return self.arm(not_before, [0, 0], clock);
+        }
+        let asked = event.retry_after_ms.unwrap_or(0);
+        let asked = asked.min(self.policy.max_retry_after_ms);
+        let asked = [asked, asked + asked / 10];
+        let at = match (kind, verdict) {
+            (Kind::Doubtful | Kind::Network, Verdict::Again { at, .. }) => {
+                let failures = match kind {
+                    Kind::Network => self.failures,
+                    // Those of the node, or its own.
+                    _ => self.failures.max(tries.events),
                 };
-                ensure!(reason == expected && until == not_before, "{verdict:?}");
-                self.corrected = false;
-                self.arm(until, [self.policy.hold_ms, most], clock)?;
+                let [least, most] = self.backoff(failures);
+                let bounds = [least.max(asked[0]), most.max(asked[1])];
+                self.arm(at, bounds, clock)?;
+                at
             }
-            Expected::Again(reason, bounds) => {
-                self.again(verdict, reason, bounds, not_before, clock)?
+            (Kind::Denied | Kind::Hold, Verdict::Held { until, .. }) => {
+                if kind == Kind::Denied {
+                    (self.corrected, self.offset) = (false, 0);
+                }
+                let hold = self.policy.hold_ms;
+                self.arm(until, [hold, hold + hold / 10], clock)?;
+                until
             }
+            _ => return Err(format!("{verdict:?} after {event:?}")),
+        };
+        if not_before == at {
+            // It may not be the node that waits, but then it waits all the same.
+        } else if matches!(kind, Kind::Doubtful | Kind::Denied) {
+            // A canary follows.
+            self.arm(not_before, asked, clock)?;
+        } else {
+            return Err(format!("{not_before:?} is not {at:?}"));
+        }
+        if !is_ahead && let Some(tries) = self.tries.get_mut(&ticket) {
+            tries.own_wait = Some(at.since(clock.now));
         }
         Ok(())
     }
 
     /// The network and the service are up: after an open circuit the pace may pick up step by step, else at once.
-    fn answered(&mut self, failures_now: u32, not_before: MonoTime, clock: &Clock) -> Check {
+    fn answered(
+        &mut self,
+        event: &Event,
+        verdict: Verdict,
+        clock: &Clock,
+        status: &Status,
+    ) -> Check {
         let most = match self.was_open {
             true => self.failures.saturating_sub(1),
             false => 0,
         };
+        let failures = status.failures;
         ensure!(
-            failures_now <= most,
-            "{failures_now} failures after an answer, {most} at the most"
+            failures <= most,
+            "{failures} failures after an answer, {most} at the most"
         );
-        self.failures = failures_now;
-        self.was_open &= failures_now > 0;
+        self.failures = failures;
+        self.was_open &= failures > 0;
         self.corrected = false;
-        let bounds = match failures_now {
+        let mut bounds = match failures {
             0 => [0, 0],
-            _ => self.backoff(),
+            _ => self.backoff(failures),
         };
-        self.arm(not_before, bounds, clock)
+        if event.reason.cause == Cause::Answered(Outcome::Accepted) {
+            ensure!(verdict == Verdict::Delivered, "{verdict:?} when accepted");
+            self.refusals = 0;
+        } else {
+            ensure!(
+                verdict == Verdict::Refused(event.reason),
+                "{verdict:?} when refused"
+            );
+            self.refusals += 1;
+            if self.refusals > 1 {
+                let [least, most] = self.backoff(self.refusals - 1);
+                bounds = [bounds[0].max(least), bounds[1].max(most)];
+            }
+        }
+        self.arm(status.not_before, bounds, clock)
     }
 
-    fn again(
-        &mut self,
-        verdict: Verdict,
-        reason: Reason,
-        bounds: [u64; 2],
-        not_before: MonoTime,
-        clock: &Clock,
-    ) -> Check {
-        let tries = self.tries.ok_or("nothing is in flight")?;
-        let spent = |most: Option<u64>, used: u64| most.is_some_and(|most| used >= most);
-        let attempts_spent = spent(
-            self.policy.max_attempts.map(u64::from),
-            u64::from(tries.count),
-        );
-        // An attempt that does not count begins no time, either; on a clock that went back less of it may have passed.
-        let may_be_spent = spent(self.policy.max_time_ms, clock.since(&tries.first));
-        let is_spent = clock.is_steady(&tries.first_counted)
-            && spent(self.policy.max_time_ms, clock.since(&tries.first_counted));
-        match verdict {
-            Verdict::GaveUp(why) => {
-                ensure!(
-                    why == reason && (attempts_spent || may_be_spent),
-                    "{verdict:?} with budget left: {tries:?}"
-                );
-                self.arm(not_before, self.backoff(), clock)
-            }
-            Verdict::Again { at } => {
-                ensure!(
-                    at == not_before && !attempts_spent && !is_spent,
-                    "{verdict:?} with the budget spent: {tries:?}"
-                );
-                self.arm(at, bounds, clock)
-            }
-            _ => Err(format!("{verdict:?}, must be tried again or given up")),
-        }
+    fn is_spent(&self, tries: &Tries, now: MonoTime) -> bool {
+        let policy = &self.policy;
+        policy.max_attempts.is_some_and(|most| tries.count >= most)
+            || policy
+                .max_time_ms
+                .is_some_and(|most| now.since(tries.first) >= most)
     }
 
     /// Doubled at each failure, from the least to the most.
-    fn backoff(&self) -> [u64; 2] {
-        let doubled = (0..self.failures.min(63))
-            .fold(self.policy.min_backoff_ms, |ms, _| ms.saturating_mul(2));
+    fn backoff(&self, failures: u32) -> [u64; 2] {
+        let doubled =
+            (0..failures.min(63)).fold(self.policy.min_backoff_ms, |ms, _| ms.saturating_mul(2));
         let most = doubled.min(self.policy.max_backoff_ms);
         [self.policy.min_backoff_ms.min(most), most]
-    }
-
-    fn expected(&mut self, event: Event, now: MonoTime) -> Expected {
-        use Expected::{Again, Exactly, Held};
-        let failed = |code| Again(Reason::Failed(code), self.backoff());
-        match event {
-            Event::NotSent => failed(Code::NotSent),
-            Event::MayHaveArrived => failed(Code::MayHaveArrived),
-            Event::Misconfigured(code) => Held(Reason::Failed(code)),
-            Event::Answered {
-                outcome,
-                status,
-                retry_after_ms,
-                clock_skew_ms,
-            } => {
-                let reason = Reason::Status(status);
-                match outcome {
-                    Outcome::Accepted => Exactly(Verdict::Delivered),
-                    Outcome::Refused => Exactly(Verdict::Refused(reason)),
-                    Outcome::Misconfigured => Held(reason),
-                    Outcome::Credentials => match clock_skew_ms {
-                        Some(skew) if !self.corrected && self.is_wrong_by(skew) => {
-                            (self.corrected, self.offset) = (true, skew);
-                            Exactly(Verdict::Again { at: now })
-                        }
-                        _ => Held(reason),
-                    },
-                    Outcome::TryAgain | Outcome::NotUnderstood => {
-                        let [least, most] = self.backoff();
-                        let asked =
-                            retry_after_ms.map_or(0, |ms| ms.min(self.policy.max_retry_after_ms));
-                        Again(reason, [least.max(asked), most.max(asked + asked / 10)])
-                    }
-                }
-            }
-        }
     }
 
     fn is_wrong_by(&self, skew: i64) -> bool {
