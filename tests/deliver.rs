@@ -700,7 +700,7 @@ fn letters_that_are_full_are_dropped_or_waited_for() {
     let dropped = Account::of(&spool);
     dropped.assert_adds_up();
     assert_eq!((dropped.waiting, dropped.refused), (0, dropped.submitted));
-    assert!(dropped.letters_dropped > 0);
+    assert!(dropped.letters_dropped > 0, "{held:?} {dropped:?}");
     assert_eq!(dropped.letters + dropped.letters_dropped, dropped.refused);
 }
 

@@ -21,6 +21,8 @@ pub struct LogOutbox<L, D, const MAX: usize> {
     letters: Letters<D, MAX>,
     /// Tickets below `live.state.reserved` may be given out.
     is_reserved: bool,
+    /// Something was written since it was opened. Who only looks leaves things as they are.
+    is_touched: bool,
 }
 
 impl<L, D, const MAX: usize> LogOutbox<L, D, MAX>
@@ -48,6 +50,7 @@ where
             live: Live::new(live, durability),
             letters: Letters::new(dead),
             is_reserved: false,
+            is_touched: false,
         }
     }
 
@@ -165,6 +168,7 @@ where
         if !self.letters.could_hold(report.len()) {
             return Err(OutboxError::TooLarge);
         }
+        self.is_touched = true;
         self.reserve()?;
         self.live.append(jobs, report, now, wall)
     }
@@ -192,6 +196,7 @@ where
         report: &[u8],
         when_full: WhenLettersFull,
     ) -> Result<(), OutboxError<L::Error>> {
+        self.is_touched = true;
         let (counter, reason) = match fate {
             Fate::Delivered => (Counter::Delivered, None),
             Fate::Superseded => (Counter::Superseded, None),
@@ -240,6 +245,9 @@ where
     }
 
     fn close(&mut self) -> Result<(), OutboxError<L::Error>> {
+        if !self.is_touched {
+            return Ok(());
+        }
         let was_clean = self.live.is_clean();
         self.live.close()?;
         self.is_reserved = false;
@@ -289,6 +297,7 @@ where
     }
 
     fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<L::Error>> {
+        self.is_touched = true;
         self.letters.load(self.live.segments.spool)?;
         self.letters.forget(which)
     }
