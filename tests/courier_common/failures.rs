@@ -72,8 +72,12 @@ pub(crate) fn dump(images: &Images) -> String {
             let n = |o: usize| u32::from_le_bytes(bytes[o..o + 4].try_into().unwrap());
             let long = |o: usize| u64::from_le_bytes(bytes[o..o + 8].try_into().unwrap());
             let head = if &bytes[..6] == b"EDGLOG" {
-                let checkpoint: Vec<_> = (40..128).step_by(8).map(long).collect();
-                format!("{}..{} {checkpoint:?}", long(24), long(32))
+                let checkpoint: Vec<_> = (48..136).step_by(8).map(long).collect();
+                format!(
+                    "{} of {:?} {checkpoint:?}",
+                    long(24),
+                    [n(32), n(36), n(40), n(44)]
+                )
             } else {
                 "no header".into()
             };

@@ -12,7 +12,7 @@
 
 use super::super::outbox::OutboxError;
 use super::record::{
-    CHECKPOINT, Checkpoint, HEADER, Kind, RecordHeader, SEGMENT_HEADER, SegmentHeader,
+    CHECKPOINT, Checkpoint, HEADER, Kind, RecordHeader, SEGMENT_HEADER, SOURCES, SegmentHeader,
 };
 use super::segments::{CHUNK, Place, Segment, Segments, header_of, with_payload};
 use super::storage::Storage;
@@ -83,7 +83,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         if limits.length_unit < limits.segment {
             2
         } else {
-            4
+            SOURCES
         }
     }
 
@@ -149,24 +149,17 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         note: Note<'_>,
         keeper: &mut dyn Keeper<S, MAX>,
     ) -> Result<(), OutboxError<S::Error>> {
-        let end = window.first.saturating_add(window.count);
-        let (Some(oldest), Some(latest)) = (
-            self.list.get(window.first).copied(),
-            end.checked_sub(1)
-                .and_then(|last| self.list.get(last))
-                .copied(),
-        ) else {
+        let Some(oldest) = self.list.get(window.first).copied() else {
             return Ok(());
         };
-        let last = match self.list.get(end) {
-            Some(next) => next.first.saturating_sub(1),
-            None => note.checkpoint.next_seq.saturating_sub(1),
-        };
+        let mut sources = [0; SOURCES];
+        for (place, source) in sources.iter_mut().zip(self.window(window)) {
+            *place = source.id;
+        }
         let header = SegmentHeader {
             identity: self.identity(0),
             first: oldest.first,
-            // One that has no ticket at all must still be told from one that stands for itself.
-            last: last.max(oldest.first).max(latest.last).max(1),
+            sources,
             checkpoint: note.checkpoint,
         };
         let mut size = 0usize;
@@ -177,7 +170,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let len = self.output_len(size, note.payload.len());
         let mut output = None;
         if let Some(partial) = self.partial.take() {
-            let same = (partial.first, partial.last) == (header.first, header.last);
+            let same = partial.sources == header.sources;
             let resumed = same && partial.len >= len;
             let resumed = resumed
                 && self
@@ -219,7 +212,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         for _ in 0..window.count {
             if window.first < self.list.len() {
                 let source = self.list.remove(window.first);
-                self.drop_partial(source.first);
+                self.drop_partial(source.id);
                 self.discard(source.id, source.len);
             }
         }

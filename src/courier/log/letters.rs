@@ -13,7 +13,8 @@ use super::compact::{Keeper, Note, Window};
 use super::index::Index;
 use super::record::{
     CHECKPOINT, Checkpoint, Counter, FORGET_UP_TO, Kind, LETTER_EXPIRED, MAX_LETTER_PREFIX, Meta,
-    RecordHeader, SEGMENT_HEADER, SegmentFront, SegmentHeader, Store, letter_from, letter_prefix,
+    RecordHeader, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader, Store, letter_from,
+    letter_prefix,
 };
 use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
@@ -64,6 +65,10 @@ impl<S, const MAX: usize> Letters<S, MAX> {
     /// How many are gone for good, but for those that were forgotten.
     pub(super) fn dropped(&self) -> u64 {
         self.state.get(Counter::DROPPED)
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.is_loaded
     }
 
     fn is_forgotten(&self, number: u64) -> bool {
@@ -407,13 +412,24 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let detail = if up_to { FORGET_UP_TO } else { 0 };
         let header = header_of(Kind::Forgotten, detail, number, total);
         let size = self.record_len(0);
-        if !self.segments.has_room(size) {
-            self.make_room(self.reserve(), WhenLettersFull::Hold)?;
+        let full = !self.segments.has_room(size)
+            && self
+                .make_room(self.reserve(), WhenLettersFull::Hold)
+                .is_err();
+        if !full {
+            self.segments.append(header, &[], &[])?;
+            self.segments.sync()?;
         }
-        self.segments.append(header, &[], &[])?;
-        self.segments.sync()?;
+        let before = self.state.get(Counter::FORGOTTEN);
         self.state.set(Counter::FORGOTTEN, total);
         self.forget_in_memory(number, up_to);
+        if full && let Err(error) = self.leave_out(found.place.id, up_to) {
+            self.state.set(Counter::FORGOTTEN, before);
+            if !up_to {
+                self.index.insert(number, ticket.0, found.place);
+            }
+            return Err(error);
+        }
         self.count = self.count.saturating_sub(forgotten);
         for (id, bytes) in freed {
             let place = Place { id, offset: 0 };
@@ -421,6 +437,17 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         }
         self.reclaim();
         Ok(())
+    }
+
+    /// Without room to say that letters are forgotten, they are left out of their segment, or what is written anew says it.
+    fn leave_out(&mut self, id: u32, up_to: bool) -> Result<(), OutboxError<S::Error>> {
+        let last = self.segments.list.len().saturating_sub(1);
+        let own = self.segments.list.iter().position(|s| s.id == id);
+        let first = if up_to { last } else { own.unwrap_or(last) };
+        if !self.segments.may_replace() {
+            return Err(OutboxError::LettersFull);
+        }
+        self.compact(Window { first, count: 1 })
     }
 
     fn forget_in_memory(&mut self, number: u64, up_to: bool) {
@@ -509,7 +536,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let header = SegmentHeader {
             identity: self.segments.identity(0),
             first: self.state.get(Counter::BURIED).saturating_add(1),
-            last: 0,
+            sources: [0; SOURCES],
             checkpoint: self.state,
         };
         self.segments.roll(header, records)

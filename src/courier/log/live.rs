@@ -13,7 +13,7 @@ use super::compact::{Keeper, Note, Window};
 use super::places::Places;
 use super::record::{
     CHECKPOINT, Checkpoint, Counter, KEY, Kind, MAX_PREFIX, META, Meta, RecordHeader,
-    SEGMENT_HEADER, SegmentHeader, Settlement, Store, keys_from, report_prefix,
+    SEGMENT_HEADER, SOURCES, SegmentHeader, Settlement, Store, keys_from, report_prefix,
 };
 use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
@@ -433,7 +433,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 continue;
             }
             // A damaged report supersedes nothing.
-            self.settle(newest, Counter::Corrupt)?;
+            // Without room to note that, it is found out again.
+            let _ = self.settle(newest, Counter::Corrupt);
             return Ok(false);
         }
         Ok(true)
@@ -610,7 +611,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let header = SegmentHeader {
             identity: self.segments.identity(0),
             first: self.state.next_seq,
-            last: 0,
+            sources: [0; SOURCES],
             checkpoint: self.state,
         };
         let with_note = match self.ahead.is_empty() {
@@ -710,7 +711,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return Ok(());
         };
         self.segments.discard_pending();
-        if self.segments.total_but_partial() > self.segments.storage.limits().total {
+        if !self.segments.may_replace() {
             return Err(OutboxError::Full);
         }
         let window = Window {
@@ -769,7 +770,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             }
             // What a crash left takes room, too.
             match self.segments.partial {
-                Some(partial) => self.segments.drop_partial(partial.first),
+                Some(partial) => self
+                    .segments
+                    .drop_partial(partial.sources.first().copied().unwrap_or(0)),
                 None => return Err(OutboxError::Full),
             }
         }
@@ -797,7 +800,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let Some(window) = self.segments.best_window() else {
             return Ok(false);
         };
-        if self.segments.total_but_partial() > self.segments.storage.limits().total {
+        if !self.segments.may_replace() {
             return Ok(false);
         }
         let before = self.segments.total();

@@ -11,7 +11,7 @@
 //! | anything else | left alone, and counted as foreign |
 
 use super::super::outbox::OutboxError;
-use super::record::{Kind, SEGMENT_HEADER, SegmentFront, SegmentHeader};
+use super::record::{Kind, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader};
 use super::segments::{Segment, Segments};
 use super::storage::Storage;
 
@@ -77,6 +77,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         // What is neither blank nor of anybody.
         let mut torn = heapless::Vec::<(u32, usize), TORN>::new();
         self.each_found(&mut |this, id, len| {
+            this.read_failed = false;
             let front = this.read_front(id, len);
             // No id is used twice. One from the other end of numbers is nobody's.
             if id < u32::MAX / 2 {
@@ -86,33 +87,37 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 id,
                 len,
                 first: 0,
-                last: 0,
+                sources: [0; SOURCES],
+                is_copy: false,
                 live: 0,
                 is_headless: false,
                 is_unsynced: false,
             };
-            let is_unknown = !matches!(front, Ok(SegmentFront::Header(_)));
+            let is_unknown = matches!(front, Ok(SegmentFront::Unknown));
             let own = match front {
                 Ok(SegmentFront::Header(SegmentHeader {
                     identity,
                     first,
-                    last,
+                    sources,
                     ..
                 })) => (identity == this.identity(id)).then_some(Segment {
                     first,
-                    last,
+                    sources,
+                    is_copy: sources != [0; SOURCES],
                     ..segment
                 }),
                 Ok(_) if len <= this.longest() && this.is_blank(id, len) => {
                     this.discard(id, len);
                     return Ok(());
                 }
-                // One that is longer than any could be is not looked through.
+                // One that is longer than any could be is not looked through, and one that cannot be read now is left alone.
+                Err(_) => None,
                 _ if len > this.longest() => None,
                 _ => this.read_headless(&segment),
             };
             match own {
                 Some(own) => {
+                    this.next_id = this.next_id.max(id.saturating_add(1));
                     let key = |s: &Segment| (s.first, s.id);
                     let place = this.list.iter().position(|s| key(s) > key(&own));
                     let place = place.unwrap_or(this.list.len());
@@ -121,7 +126,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 }
                 None => {
                     this.foreign = this.foreign.saturating_add(1);
-                    if is_unknown {
+                    // What cannot be read now may have anything in it.
+                    if is_unknown && !core::mem::take(&mut this.read_failed) {
                         // Of more than these the others stay.
                         let _ = torn.push((id, len));
                     }
@@ -137,6 +143,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
         }
         self.settle_compactions();
+        self.total_at_open = self.total();
         for segment in &mut self.list {
             segment.is_unsynced = true;
         }
@@ -147,23 +154,22 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ///
     /// One whose headers never became durable has nothing that counts: a segment is used only after a sync of it.
     fn read_headless(&mut self, segment: &Segment) -> Option<Segment> {
-        let mut numbers: Option<(u64, u64)> = None;
+        let mut number = None;
         let (mut found, mut copied) = (false, false);
         let mut offset = SEGMENT_HEADER;
         while let Some((place, header)) = self.next_in(segment, offset) {
             offset = self.after(place, &header).offset;
             (found, copied) = (true, copied || header.copied);
-            let number = match header.kind {
-                Kind::Report => header.seq,
-                Kind::Letter => header.count,
-                _ => continue,
-            };
-            numbers = Some((numbers.map_or(number, |(first, _)| first), number));
+            match header.kind {
+                Kind::Report => _ = number.get_or_insert(header.seq),
+                Kind::Letter => _ = number.get_or_insert(header.count),
+                _ => {}
+            }
         }
-        let (first, last) = numbers.unwrap_or_default();
+        let first = number.unwrap_or(0);
         found.then_some(Segment {
             first,
-            last: if copied { last.max(1) } else { 0 },
+            is_copy: copied,
             is_headless: true,
             ..*segment
         })
@@ -182,8 +188,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let mut done = 0;
         while let Some(output) = self.next_output(done) {
             done = output.id;
-            let is_source =
-                |s: &Segment| s.id < output.id && output.first <= s.first && s.first <= output.last;
+            let is_source = |s: &Segment| output.sources.contains(&s.id);
             if output.is_headless {
                 if output.first == 0 || self.is_elsewhere(&output) {
                     self.list.retain(|s| s.id != output.id);

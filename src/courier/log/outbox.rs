@@ -59,20 +59,21 @@ where
         let this = self;
         let mut votes = Votes::default();
         this.live.segments.survey(&mut votes)?;
-        // Otherwise the letters are looked at again later.
-        if let Err(error @ OutboxError::OtherVersion(_)) = this.letters.segments.survey(&mut votes)
-        {
+        // Letters that cannot be read now are looked at again later.
+        let surveyed = this.letters.segments.survey(&mut votes);
+        if let Err(error @ OutboxError::OtherVersion(_)) = surveyed {
             return Err(error);
         }
         let spool = votes.winner().unwrap_or(entropy | 1);
         this.live.segments.load(spool)?;
-        if let Err(error @ OutboxError::TooManySegments) = this.letters.load(spool) {
+        let loaded = surveyed.and_then(|()| this.letters.load(spool));
+        if let Err(error @ OutboxError::TooManySegments) = loaded {
             return Err(error);
         }
         this.live.state.reserved = this.letters.state.reserved;
         let submitted = this.letters.state.get(Counter::SUBMITTED_BY_THEN);
         this.live.state.raise(Counter::Submitted, submitted);
-        this.live.recover();
+        this.live.recover(loaded.is_ok());
         // What a killed process wrote may not be durable yet, and then it settles nothing.
         let are_durable = this.letters.make_durable().is_ok();
         this.finish_burials(are_durable);
@@ -126,15 +127,16 @@ where
 
     /// Sees to it that the next ticket is one that was not given out before, whatever becomes of the segments of what waits.
     fn reserve(&mut self) -> Result<(), OutboxError<L::Error>> {
-        let state = &mut self.live.state;
-        if self.is_reserved && state.next_seq < state.reserved {
+        if self.is_reserved && self.live.state.next_seq < self.live.state.reserved {
             return Ok(());
         }
+        // If that fails, the other log must do.
+        let _ = self.load_letters();
+        let state = &mut self.live.state;
         let before = state.reserved;
         // More than ever before: whoever opens it sees that tickets were given out after it was closed.
         state.reserved = state.next_seq.max(before).saturating_add(RESERVED);
         let (reserved, submitted) = (state.reserved, state.get(Counter::Submitted));
-        self.load_letters();
         if self.letters.note_tickets(reserved, submitted).is_err() {
             // The other log is as good, as long as it is there.
             self.live.note_reserved().inspect_err(|_| {
@@ -145,9 +147,20 @@ where
         Ok(())
     }
 
-    fn load_letters(&mut self) {
-        // If that fails again, so does what is to be written.
-        let _ = self.letters.load(self.live.segments.spool);
+    /// Letters that could not be read when it was opened are read now.
+    fn load_letters(&mut self) -> Result<(), OutboxError<L::Error>> {
+        if self.letters.is_loaded() {
+            return Ok(());
+        }
+        self.letters.load(self.live.segments.spool)?;
+        let (state, letters) = (&mut self.live.state, &self.letters.state);
+        if state.reserved < letters.reserved {
+            // They know of tickets that were given out.
+            state.next_seq = state.next_seq.max(letters.reserved);
+            state.reserved = letters.reserved;
+            self.is_reserved = false;
+        }
+        Ok(())
     }
 }
 
@@ -208,7 +221,7 @@ where
             let Some((place, _)) = self.live.find(ticket.0) else {
                 return Ok(());
             };
-            self.letters.load(self.live.segments.spool)?;
+            self.load_letters()?;
             let meta = self.meta(place);
             let expired = counter == Counter::Expired;
             self.letters
@@ -267,7 +280,7 @@ where
         &mut self,
         after: Option<Ticket>,
     ) -> Result<Option<DeadLetter>, OutboxError<L::Error>> {
-        self.letters.load(self.live.segments.spool)?;
+        self.load_letters()?;
         let mut after = after;
         while let Some(found) = self.letters.next(after) {
             if let Some(letter) = self.letters.describe(&found) {
@@ -282,7 +295,7 @@ where
         &mut self,
         ticket: Ticket,
     ) -> Result<Option<DeadLetter>, OutboxError<L::Error>> {
-        self.letters.load(self.live.segments.spool)?;
+        self.load_letters()?;
         let found = self.letters.find(ticket);
         Ok(found.and_then(|found| self.letters.describe(&found)))
     }
@@ -292,13 +305,13 @@ where
         ticket: Ticket,
         buffer: &mut [u8],
     ) -> Result<bool, OutboxError<L::Error>> {
-        self.letters.load(self.live.segments.spool)?;
+        self.load_letters()?;
         self.letters.read(ticket, buffer)
     }
 
     fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<L::Error>> {
         self.is_touched = true;
-        self.letters.load(self.live.segments.spool)?;
+        self.load_letters()?;
         self.letters.forget(which)
     }
 }

@@ -493,14 +493,16 @@ pub(super) const VERSION: u16 = 2;
 const SEGMENT_MAGIC: [u8; 6] = *b"EDGLOG";
 /// A segment has its header at its beginning and once more at its end: in different sectors, if it has more than one.
 pub(super) const SEGMENT_HEADER: usize = 160;
+/// How many segments one can stand for.
+pub(super) const SOURCES: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub(super) identity: Identity,
     /// No ticket in it is before this,
     pub(super) first: u64,
-    /// and if it stands for others none is after that; else 0.
-    pub(super) last: u64,
+    /// Which segments it stands for; zeros if for none but itself. Named one by one, since neighbours may begin with the same number.
+    pub(super) sources: [u32; SOURCES],
     pub(super) checkpoint: Checkpoint,
 }
 
@@ -522,7 +524,9 @@ impl SegmentHeader {
         fields.put(self.identity.segment.to_le_bytes());
         fields.put([self.identity.store as u8, 0, 0, 0]);
         fields.put(self.first.to_le_bytes());
-        fields.put(self.last.to_le_bytes());
+        for source in self.sources {
+            fields.put(source.to_le_bytes());
+        }
         fields.put(self.checkpoint.encode());
         self.identity.seal(&mut out);
         out
@@ -554,7 +558,13 @@ impl SegmentHeader {
             Some(SegmentHeader {
                 identity,
                 first: u64::from_le_bytes(fields.take()?),
-                last: u64::from_le_bytes(fields.take()?),
+                sources: {
+                    let mut sources = [0; SOURCES];
+                    for source in &mut sources {
+                        *source = u32::from_le_bytes(fields.take()?);
+                    }
+                    sources
+                },
                 checkpoint: Checkpoint::decode(&fields.take()?)?,
             })
         };

@@ -26,7 +26,8 @@ struct Last {
 
 impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Takes up what the segments say.
-    pub(super) fn recover(&mut self) {
+    /// `knows_letters`: they may know of tickets that were given out.
+    pub(super) fn recover(&mut self, knows_letters: bool) {
         self.segments.reopen();
         // Some of what is found may stand in segments that go before the last one.
         self.set_unnoted();
@@ -42,7 +43,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             }
         }
         let (is_clean, is_torn) = self.read_records();
-        if is_clean {
+        if is_clean && knows_letters {
             self.clean_at = Some(self.segments.end_of_log());
         } else {
             self.state.next_seq = self.state.next_seq.max(self.state.reserved);

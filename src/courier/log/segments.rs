@@ -3,7 +3,7 @@
 use super::super::outbox::OutboxError;
 use super::record::{
     Checksum, HEADER, Identity, Kind, MAX_PREFIX, MAX_UNIT, MIN_UNIT, RecordHeader, SEGMENT_HEADER,
-    SegmentHeader, Store,
+    SOURCES, SegmentHeader, Store,
 };
 use super::storage::Storage;
 use crate::json::{Sink, SliceSink};
@@ -20,8 +20,10 @@ pub(super) struct Segment {
     pub(super) len: usize,
     /// No ticket in it is before this,
     pub(super) first: u64,
-    /// and if it stands for others none is after that; else 0.
-    pub(super) last: u64,
+    /// Which segments it stands for; zeros if for none but itself.
+    pub(super) sources: [u32; SOURCES],
+    /// It has copies of what stood elsewhere.
+    pub(super) is_copy: bool,
     /// How many bytes its records have that must be kept.
     pub(super) live: usize,
     /// Neither of its headers can be read.
@@ -32,7 +34,7 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) fn stands_for_others(&self) -> bool {
-        self.last != 0
+        self.is_copy
     }
 }
 
@@ -66,6 +68,8 @@ pub(super) struct Segments<S, const MAX: usize> {
     spare: usize,
     /// By rising ticket.
     pub(super) list: heapless::Vec<Segment, MAX>,
+    /// What there was when it was opened: the limits may have been greater before.
+    pub(super) total_at_open: usize,
     /// To be discarded: the storage would not, so far. Each with its length.
     pending_discard: heapless::Vec<(u32, usize), MAX>,
     /// What a crash left of a segment that was to stand for others.
@@ -95,6 +99,7 @@ impl<S, const MAX: usize> Segments<S, MAX> {
             store,
             spare,
             list: heapless::Vec::new(),
+            total_at_open: 0,
             pending_discard: heapless::Vec::new(),
             partial: None,
             foreign: 0,
@@ -152,6 +157,15 @@ impl<S, const MAX: usize> Segments<S, MAX> {
         let listed = self.list.iter().map(|s| s.len);
         let pending = self.pending_discard.iter().map(|(_, len)| *len);
         listed.chain(pending).fold(0, usize::saturating_add)
+    }
+
+    /// Whether one segment more may be made for a while, to put it in the place of others.
+    pub(super) fn may_replace(&self) -> bool
+    where
+        S: Storage,
+    {
+        let limit = self.storage.limits().total.max(self.total_at_open);
+        self.total_but_partial() <= limit
     }
 
     pub(super) fn segment_of(&mut self, id: u32) -> Option<&mut Segment> {
@@ -232,7 +246,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             return Err(OutboxError::Full);
         }
         self.sync()?;
-        header.last = 0;
+        header.sources = [0; SOURCES];
         let segment = self.create(len, &header)?;
         let _ = self.list.push(segment);
         self.is_open = true;
@@ -257,7 +271,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             id,
             len,
             first: header.first,
-            last: header.last,
+            sources: header.sources,
+            is_copy: header.sources != [0; SOURCES],
             live: 0,
             is_headless: false,
             is_unsynced: false,
@@ -269,8 +284,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
         .encode();
         let end = len.saturating_sub(SEGMENT_HEADER);
-        let made = self.storage.create(id, len);
-        let made = made.and_then(|()| self.storage.write(id, 0, &bytes));
+        // If this fails there is nothing, or something blank that the next start discards; or what has the name is somebody else's.
+        self.storage.create(id, len).map_err(OutboxError::Device)?;
+        let made = self.storage.write(id, 0, &bytes);
         let made = made.and_then(|()| self.storage.write(id, end, &bytes));
         if made.is_err() {
             self.discard(id, len);
@@ -317,8 +333,21 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
 
     /// Makes durable what was written since the last try.
     pub(super) fn sync(&mut self) -> Result<(), OutboxError<S::Error>> {
-        for segment in self.list.iter_mut().filter(|segment| segment.is_unsynced) {
-            self.storage.sync(segment.id).map_err(OutboxError::Device)?;
+        for index in 0..self.list.len() {
+            let Some(segment) = self.list.get_mut(index).filter(|s| s.is_unsynced) else {
+                continue;
+            };
+            let id = segment.id;
+            if let Err(error) = self.storage.sync(id) {
+                // What a second sync says of the last one would prove nothing.
+                if self.list.last().is_some_and(|last| last.id == id) {
+                    self.unsynced_from.get_or_insert(Place {
+                        id,
+                        offset: SEGMENT_HEADER,
+                    });
+                }
+                return Err(OutboxError::Device(error));
+            }
             segment.is_unsynced = false;
         }
         if let (true, Some(last)) = (self.dirty, self.list.last()) {
@@ -358,7 +387,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let Some(segment) = self.segment_of(id).copied() else {
             return;
         };
-        self.drop_partial(segment.first);
+        self.drop_partial(segment.id);
         if self.list.last() == Some(&segment) {
             self.close();
         }
@@ -369,7 +398,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// Takes the first segment off the list, for somebody who discards it later.
     pub(super) fn take_first(&mut self) {
         if let Some(first) = self.list.first().copied() {
-            self.drop_partial(first.first);
+            self.drop_partial(first.id);
             if self.list.len() == 1 {
                 self.close();
             }
@@ -378,10 +407,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     }
 
     /// A half-made segment whose sources change is of no use.
-    pub(super) fn drop_partial(&mut self, first: u64) {
+    pub(super) fn drop_partial(&mut self, source: u32) {
         if let Some(partial) = self.partial
-            && partial.first <= first
-            && first <= partial.last
+            && partial.sources.contains(&source)
         {
             self.partial = None;
             self.discard(partial.id, partial.len);
