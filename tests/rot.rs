@@ -16,12 +16,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use courier_common::account::{Account, EACH, Found, Setting, check, reason_of, settled};
+use courier_common::account::{Account, EACH, Found, Log, Setting, check, reason_of, settled};
 use courier_common::device::{DeviceError, Images, Side, keep_unsynced};
 use courier_common::failures::{Failures, dump, guarded, in_threads};
 use courier_common::run::{Kind, Run, unless_full};
 use courier_common::{ensure, sample};
-use edge_report::courier::{Fate, Outbox, OutboxError, WhenLettersFull};
+use edge_report::courier::{Fate, Outbox, OutboxError, Waiting, WhenLettersFull};
 use edge_report::{JobStatus, MonoTime};
 
 /// Some segments: what waits, what is settled, dead letters; and the run that made them.
@@ -69,6 +69,17 @@ fn compacted(fulls: usize) -> Run {
         }
     }
     run
+}
+
+/// The front; what cannot be read is asked for a few times.
+fn front(log: &mut Log) -> Result<Option<Waiting>, String> {
+    for _ in 0..4 {
+        match log.next(None) {
+            Err(OutboxError::Unreadable) => {}
+            front => return front.map_err(|error| error.to_string()),
+        }
+    }
+    Err("it stays unreadable".to_owned())
 }
 
 /// What damage may cost.
@@ -121,7 +132,7 @@ fn check_rot(
         "{waiting} wait, {ledger:?}"
     );
     let mut seen = BTreeSet::new();
-    while let Some(front) = log.next(None).map_err(error)? {
+    while let Some(front) = front(&mut log)? {
         if log
             .read(front.ticket, &mut buffer[..front.len])
             .map_err(error)?
@@ -187,7 +198,7 @@ fn check_rot(
         ledger.submitted == settled(&ledger) + log.waiting(),
         "opened again: {ledger:?}"
     );
-    while let Some(front) = log.next(None).map_err(error)? {
+    while let Some(front) = front(&mut log)? {
         if log
             .read(front.ticket, &mut buffer[..front.len])
             .map_err(error)?

@@ -136,6 +136,8 @@ pub enum OutboxError<E> {
     TooLarge,
     /// The storage failed. After a failed `submit` the report may be stored anyway: submit it again with the same `message_id`.
     Device(E),
+    /// A part of the storage cannot be read now. After a few such errors in a row it is given up: what is in it counts as corrupt.
+    Unreadable,
     /// The log was written in another format, with this number. It was not touched.
     OtherVersion(u16),
     /// There are more segments than this log can keep track of.
@@ -149,7 +151,7 @@ impl<E> OutboxError<E> {
             OutboxError::Full => Code::OutboxFull,
             OutboxError::LettersFull => Code::LettersFull,
             OutboxError::TooLarge => Code::OutboxTooSmall,
-            OutboxError::Device(_) => Code::Storage,
+            OutboxError::Device(_) | OutboxError::Unreadable => Code::Storage,
             OutboxError::OtherVersion(_) => Code::OtherFormat,
             OutboxError::TooManySegments => Code::TooManySegments,
         }

@@ -63,9 +63,18 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         rest.get(..window.count).unwrap_or_default()
     }
 
+    /// These are not compacted any more.
+    pub(super) fn spare(&mut self, window: Window) {
+        let some = self.list.iter_mut().skip(window.first).take(window.count);
+        some.for_each(|segment| segment.is_spared = true);
+    }
+
     /// What compacting these segments would free.
     fn gain(&self, window: Window) -> usize {
         let segments = self.window(window);
+        if segments.iter().any(|segment| segment.is_spared) {
+            return 0;
+        }
         let sum =
             |of: fn(&Segment) -> usize| segments.iter().map(of).fold(0, usize::saturating_add);
         let (len, live) = (sum(|s| s.len), sum(|s| s.live));

@@ -23,6 +23,8 @@ use crate::time::{MonoTime, WallTime};
 const SETTLED_UNSYNCED: u32 = 64;
 /// For so many bytes of a segment one checkpoint is set aside at its end; at least one, and 8 at the most.
 const NOTE_EVERY: usize = 4096;
+/// After so many errors in a row what cannot be read is passed over.
+const PATIENCE: u32 = 4;
 /// How many tickets are reserved at a time.
 pub(super) const RESERVED: u64 = 4096;
 /// In `detail` of a checkpoint: nothing was written after it.
@@ -66,6 +68,8 @@ pub(super) struct Live<S, const MAX: usize> {
     pinned: u64,
     /// The last write was cut before the start: that no report has its ticket must be written before the next one.
     pub(super) has_cut: bool,
+    /// How often in a row a part could not be read.
+    unreadable: u32,
     /// A report left whose jobs could not be read: they must be counted anew.
     is_lost: bool,
     settled_unsynced: u32,
@@ -91,6 +95,7 @@ impl<S, const MAX: usize> Live<S, MAX> {
             settled: 0,
             pinned: 0,
             has_cut: false,
+            unreadable: 0,
             is_lost: false,
             settled_unsynced: 0,
             unnoted: 0,
@@ -323,8 +328,17 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 after_seq = range.last;
                 at = range.end.unwrap_or(at);
             }
+            self.segments.read_failed = false;
             let next = self.segments.next(at);
-            self.segments.check_alive()?;
+            if self.segments.read_failed {
+                self.segments.check_alive()?;
+                // Some errors go away. What is passed over does not come back.
+                self.unreadable = self.unreadable.saturating_add(1);
+                if self.unreadable < PATIENCE {
+                    return Err(OutboxError::Unreadable);
+                }
+            }
+            self.unreadable = 0;
             let Some((place, header)) = next else {
                 return Ok(None);
             };
@@ -481,20 +495,25 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if !self.may_wait(seq) || self.waiting == 0 || seq >= self.state.next_seq {
             return Ok(false);
         }
-        let front = self.next_record(None)?.map(|(_, header)| header.seq);
-        let was_front = front.is_none_or(|front| front >= seq);
+        // What cannot be read now is not passed over for this.
+        let front = self.next_record(None);
+        let was_front = front.is_ok_and(|front| front.is_none_or(|(_, front)| front.seq >= seq));
         let found = self.find(seq);
-        let next = self.next_record(Some(seq))?;
+        let next = self.next_record(Some(seq));
+        let is_known = next.is_ok();
+        let next = next.unwrap_or(None);
         let until = match &next {
             Some((_, header)) => header.seq.saturating_sub(1),
-            None => self.state.next_seq.saturating_sub(1),
+            None if is_known => self.state.next_seq.saturating_sub(1),
+            None => seq,
         };
         if was_front {
             self.pass_to(until);
-            self.head = match next {
-                Some((place, _)) => place,
-                None => self.segments.end_of_log(),
-            };
+            match next {
+                Some((place, _)) => self.head = place,
+                None if is_known => self.head = self.segments.end_of_log(),
+                None => {}
+            }
         } else {
             let range = Range {
                 first: seq,
@@ -805,7 +824,11 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }
         let before = self.segments.total();
         let count = self.segments.list.len();
-        self.compact(window, true)?;
+        match self.compact(window, true) {
+            // These are left as they are; others may do.
+            Err(OutboxError::Unreadable) => return Ok(true),
+            compacted => compacted?,
+        }
         Ok(self.segments.total() < before || self.segments.list.len() < count)
     }
 
@@ -818,6 +841,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if drops_superseded {
             self.sync()?;
         }
+        self.segments.read_failed = false;
         let mut keeper = WaitingKeeper {
             cursor: self.state.cursor,
             ahead: &self.ahead,
@@ -838,6 +862,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         };
         let head = self.head.id;
         let moves_head = self.segments.window(window).iter().any(|s| s.id == head);
+        if self.segments.read_failed && drops_superseded {
+            self.segments.spare(window);
+            return Err(OutboxError::Unreadable);
+        }
         if drops_superseded && !self.segments.keeps_any(window, &mut keeper) {
             self.drop_window(window, dropped)?;
         } else {

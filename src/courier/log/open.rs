@@ -92,6 +92,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 live: 0,
                 is_headless: false,
                 is_unsynced: false,
+                is_spared: false,
             };
             let is_unknown = matches!(front, Ok(SegmentFront::Unknown));
             let own = match front {

@@ -30,6 +30,8 @@ pub(super) struct Segment {
     pub(super) is_headless: bool,
     /// A process that was killed may have left it readable, and not durable.
     pub(super) is_unsynced: bool,
+    /// Some of it could not be read when it was to be compacted: it stays until what is in it is settled.
+    pub(super) is_spared: bool,
 }
 
 impl Segment {
@@ -276,6 +278,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             live: 0,
             is_headless: false,
             is_unsynced: false,
+            is_spared: false,
         };
         let identity = self.identity(id);
         let bytes = SegmentHeader {
