@@ -142,6 +142,12 @@ impl Memory {
         self.tried.iter_mut().find(is_it)
     }
 
+    /// Whether it failed the last time.
+    pub(super) fn has_failed(&self, ticket: Ticket) -> bool {
+        let mut tried = self.tried.iter().flatten();
+        tried.any(|t| t.ticket == ticket && (t.doubtful > 0 || t.denied > 0))
+    }
+
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<Tried> {
         self.slot(ticket)?.take()
     }

@@ -53,6 +53,13 @@
 //! a suspect. At once 3 is sent as canary, and accepted: one attempt counts. 4 to 9 follow at full speed. When its own back-off is over, 2 is sent and
 //! gets 403, the next that waits is the canary, and so on; after the 8th that counts, 2 is a dead letter with the firewall's words as its
 //! reason. Had the answer been 403 to everything, 3 had been an outage's proof, and 2 would still be the first when it ends.
+//!
+//! # An outbox without room
+//!
+//! An outbox may note only so many reports as settled ahead of others ([`Outbox::room_ahead`]). When few of these places are left, ordinary reports
+//! go ahead and canaries are chosen only where that needs none, right beside one that is settled. If nobody stands there, the canary's
+//! acceptance still counts against the suspect, but the canary stays in the queue and is sent again ([`Code::OutboxFull`]): twice is better
+//! than never. Each burial makes room, or brings it nearer.
 
 use core::fmt;
 
@@ -503,12 +510,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             may_correct_clock: !self.clock_corrected,
             clock_offset_ms: self.clock_offset_ms,
         };
-        let verdict = decide(&event, &attempt, now, entropy, &self.policy);
+        let mut verdict = decide(&event, &attempt, now, entropy, &self.policy);
         if let Some(reason) = verdict.reason() {
             self.last_failure = Some((ticket, *reason));
         }
         match verdict {
-            Verdict::Delivered => self.accepted(&current, now, entropy)?,
+            Verdict::Delivered => {
+                if !self.accepted(&current, now, entropy)? {
+                    let reason = Reason::failed(Code::OutboxFull);
+                    let at = self.not_before;
+                    verdict = Verdict::Again { at, reason };
+                    self.last_failure = Some((ticket, reason));
+                }
+            }
             Verdict::Refused(reason) => self.refused(&current, reason, now, entropy),
             Verdict::GaveUp(reason) => {
                 self.on_trial = None;
@@ -700,9 +714,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         let suspects = self.asides.suspects().count();
         let stopped = suspects >= SUSPECTS
-            || (suspects > 0 && (self.outage || self.outbox.room_ahead() <= KEPT_FOR_CANARIES))
+            || (suspects > 0 && self.outage)
             || !self.asides.has_room();
-        if !stopped && let Some(waiting) = self.ordinary()? {
+        let kept = if suspects > 0 { KEPT_FOR_CANARIES } else { 0 };
+        let is_short = self.outbox.room_ahead() <= kept;
+        if !stopped
+            && let Some(waiting) = self.ordinary()?
+            && (!is_short || self.needs_no_room(waiting.ticket)?)
+        {
             return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
         }
         let suspect = match self.outage {
@@ -866,7 +885,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.on_trial = None;
             return Ok(None);
         };
-        if !self.asides.has_room() || self.outbox.room_ahead() == 0 {
+        if !self.asides.has_room() {
             return Ok(None);
         }
         // An older report is lost if a newer one of its jobs is accepted, so it must have had its chances, the last of them right now.
@@ -888,8 +907,45 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let Some(first) = first else {
             return Ok(None);
         };
-        let found = self.pass_over(first)?;
+        let is_short = self.outbox.room_ahead() <= KEPT_FOR_CANARIES;
+        let found = match is_short && self.passes == 0 {
+            true => self.without_room(first)?,
+            false => None,
+        };
+        let found = match found {
+            Some(found) => found,
+            None => self.pass_over(first)?,
+        };
         Ok(Some(self.chosen(found, Role::Canary, now)))
+    }
+
+    /// The first that may be a canary, needs no room in the outbox, and did not fail lately.
+    #[inline(never)]
+    fn without_room(&mut self, first: Waiting) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let mut walk = self.walk;
+        let mut found = Some(first);
+        while let Some(waiting) = found {
+            let ticket = waiting.ticket;
+            if !self.tried.has_failed(ticket) && self.needs_no_room(ticket)? {
+                return Ok(Some(waiting));
+            }
+            self.pass(&mut walk, ticket)?;
+            found = self.next_on(&mut walk, None)?;
+        }
+        Ok(None)
+    }
+
+    /// Whether it is the oldest, or stands right beside one that is settled.
+    fn needs_no_room(&mut self, ticket: Ticket) -> Result<bool, CourierError<O::Error>> {
+        let Some(before) = ticket.0.checked_sub(2).map(Ticket) else {
+            return Ok(true);
+        };
+        let is_it = |found: Option<Waiting>| found.is_none_or(|found| found.ticket >= ticket);
+        if is_it(self.outbox.next(None)?) || is_it(self.outbox.next(Some(before))?) {
+            return Ok(true);
+        }
+        let next = self.outbox.next(Some(ticket))?;
+        Ok(next.is_some_and(|next| next.ticket.0 > ticket.0.saturating_add(1)))
     }
 
     /// From the first report that may be a canary on to the one whose turn it is.
@@ -972,21 +1028,28 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         rounds.checked_div(each).unwrap_or(0)
     }
 
-    /// Buries those that must not be sent any more, takes it out of the queue, and counts the suspect's attempt.
+    /// Takes a report out of the queue that was accepted; `false` if the outbox has no room to note that.
+    fn deliver(&mut self, ticket: Ticket) -> Result<bool, CourierError<O::Error>> {
+        let when_full = self.policy.when_letters_full;
+        match self.outbox.settle(ticket, Fate::Delivered, &[], when_full) {
+            Err(OutboxError::Full) => Ok(false),
+            done => Ok(done.map(|()| true)?),
+        }
+    }
+
+    /// Buries those that must not be sent any more, takes it out of the queue, and counts the suspect's attempt. `false` if it had to stay in the
+    /// queue.
     fn accepted(
         &mut self,
         current: &InFlight,
         now: MonoTime,
         entropy: u64,
-    ) -> Result<(), CourierError<O::Error>> {
+    ) -> Result<bool, CourierError<O::Error>> {
         let ticket = current.tried.ticket;
         if current.role == Role::OwnCanary {
             self.bury_overtaken(ticket, now)?;
         }
-        let when_full = self.policy.when_letters_full;
-        self.outbox
-            .settle(ticket, Fate::Delivered, &[], when_full)?;
-        self.leave(current);
+        let mut is_noted = self.deliver(ticket)?;
         self.last_failure = None;
         self.clock_corrected = false;
         self.outage = false;
@@ -1004,7 +1067,24 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
             Role::Ordinary | Role::Suspect => (self.passes, self.passes_from) = (0, 0),
         }
-        Ok(())
+        // A burial may have made room.
+        is_noted = is_noted || matches!(self.deliver(ticket), Ok(true));
+        if is_noted {
+            self.leave(current);
+            return Ok(true);
+        }
+        // It says all the same that the others are at fault, and is sent again later.
+        let wait = self.policy.backoff_ms(u32::MAX, entropy);
+        let at = now.plus_ms(wait);
+        if current.role == Role::Ordinary {
+            self.arm(now, at);
+        }
+        let tried = Tried::new(ticket, now);
+        match self.asides.get_mut(ticket) {
+            Some(aside) => (aside.tried, aside.due) = (tried, at),
+            None => self.tried.put(tried),
+        }
+        Ok(false)
     }
 
     fn count_against(&mut self, suspect: Ticket, now: MonoTime) {
