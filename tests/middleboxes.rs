@@ -631,3 +631,32 @@ fn the_first_hold_tries_the_systems_own_clock_again() {
     assert_eq!(offsets, [0, 40 * 24 * 3_600_000, 0]);
     assert_eq!(sim.courier.outbox().waiting(), 0);
 }
+
+#[test]
+fn a_hold_for_one_report_holds_nobody_else_for_good() {
+    for event in [
+        answer(302, None, ""),
+        answer(407, None, ""),
+        answer(404, None, r#"{"error_code":"APIG.0101"}"#),
+        Event::failed(Code::Tls),
+    ] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 3);
+        for n in 0..100 {
+            sim.submit(n);
+        }
+        for minute in 1..180 {
+            sim.run(minute * 60_000, |sent| match sent.ticket.0 {
+                1 => event,
+                _ => accepted(sent),
+            });
+            sim.now = minute * 60_000;
+            sim.submit(1_000);
+        }
+        let ledger = sim.courier.status().ledger;
+        assert_eq!((ledger.delivered, ledger.refused), (277, 1), "{event:?}");
+        let (_, when) = sim.accepted[98];
+        assert!(when < HOUR / 2, "{event:?}: {when}");
+        let expected = (Ticket(1), event.reason);
+        assert_eq!(sim.buried, [expected], "{event:?}");
+    }
+}

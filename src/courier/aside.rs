@@ -20,7 +20,7 @@ pub(super) struct Tried {
     pub(super) attempts: u32,
     /// Answers in a row that may be somebody else's, or none.
     pub(super) doubtful: u32,
-    /// Answers in a row that find fault with the credentials.
+    /// Answers in a row that find fault with the credentials or a setting.
     pub(super) denied: u32,
     /// When it was tried first.
     pub(super) first: MonoTime,

@@ -8,7 +8,7 @@
 //!
 //! - *service*: accepted, or refused in the service's own words. It knows this report.
 //! - *doubtful*: it went out, and what came back may be somebody else's (503, 403 of a firewall, 413 of a proxy, a portal's page, nothing).
-//! - *hold*: the credentials or the settings are wrong, so nobody can be served.
+//! - *hold*: the credentials or the settings are wrong, so nobody can be served. Or somebody else says so of this report alone, as a canary shows.
 //! - *network*: it never went out.
 //!
 //! A doubtful answer says nothing until another report was tried right after it, the *canary*. Is the canary accepted, then the way is free,
@@ -18,7 +18,7 @@
 //! # The states of a report
 //!
 //! ```text
-//!            3 doubtful answers, or credentials denied again after a hold
+//!            3 doubtful answers, or another hold after a hold
 //!  waiting ────────────────────────────────────────────► suspect ── accepted ──► delivered
 //!     │                                                     │
 //!     │ accepted                     8 of its attempts count, or a newer one of its job was accepted
@@ -77,7 +77,8 @@ use crate::time::{MonoTime, WallTime};
 
 /// After so many doubtful answers in a row a report is a suspect: one or two happen to any of them.
 const DOUBTFUL: u32 = 3;
-/// After so many answers in a row that deny the credentials: the first holds everything, and only the one after the hold says more.
+/// After so many answers in a row that deny the credentials or fault a setting: the first holds everything, and only the one after the hold
+/// says more.
 const DENIED: u32 = 2;
 /// In an outage one wait of so many has a canary, or requests would double.
 const CANARY_EVERY: u32 = 4;
@@ -713,9 +714,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.gone(suspect);
         }
         let suspects = self.asides.suspects().count();
-        let stopped = suspects >= SUSPECTS
-            || (suspects > 0 && self.outage)
-            || !self.asides.has_room();
+        let stopped =
+            suspects >= SUSPECTS || (suspects > 0 && self.outage) || !self.asides.has_room();
         let kept = if suspects > 0 { KEPT_FOR_CANARIES } else { 0 };
         let is_short = self.outbox.room_ahead() <= kept;
         if !stopped
@@ -1000,12 +1000,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Kind::Doubtful => {
                 (tried.doubtful, tried.denied) = (tried.doubtful.saturating_add(1), 0)
             }
-            Kind::Denied => tried.denied = tried.denied.saturating_add(1),
+            Kind::Denied | Kind::Hold => tried.denied = tried.denied.saturating_add(1),
             _ => {}
         }
         let is_at_fault = match kind {
             Kind::Doubtful => current.role == Role::Suspect || tried.doubtful >= DOUBTFUL,
-            Kind::Denied => tried.denied >= DENIED,
+            Kind::Denied | Kind::Hold => tried.denied >= DENIED,
             _ => false,
         };
         let may_be_suspect = match current.role {
@@ -1174,7 +1174,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         reason: Reason,
         now: MonoTime,
     ) {
-        let doubtful = matches!(kind, Kind::Doubtful | Kind::Denied);
+        let doubtful = kind != Kind::Network;
         match current.role {
             Role::Ordinary | Role::Suspect if canary_follows => {
                 self.on_trial = Some(Trial {
