@@ -660,3 +660,31 @@ fn a_hold_for_one_report_holds_nobody_else_for_good() {
         assert_eq!(sim.buried, [expected], "{event:?}");
     }
 }
+
+#[test]
+fn what_is_given_up_leaves_its_wait_behind() {
+    for (most, event, least) in [
+        (1, answer(401, None, ""), 300_000),
+        (1, answer(302, None, ""), 300_000),
+        (1, answer(429, Some("3600"), ""), 3_600_000),
+        (2, answer(429, Some("3600"), ""), 3_600_000),
+    ] {
+        let limited = Policy {
+            max_attempts: Some(most),
+            ..Policy::default()
+        };
+        let mut sim = Sim::new(limited, outbox(), 3);
+        for n in 0..100 {
+            sim.submit(n);
+        }
+        let mut times = Vec::new();
+        sim.run(9 * HOUR, |sent| {
+            times.push(sent.now);
+            event
+        });
+        assert!(times.len() > 5);
+        for pair in times.windows(2) {
+            assert!(pair[1] - pair[0] >= least, "{event:?}: {times:?}");
+        }
+    }
+}

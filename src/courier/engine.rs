@@ -67,7 +67,7 @@ use super::aside::{Aside, Asides, Memory, SUSPECTS, Tried, Waits, Walk, share};
 use super::outbox::{
     DeadLetter, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
 };
-use super::policy::{Attempt, Backlog, Policy, Verdict, asked_ms, decide, within};
+use super::policy::{Attempt, Backlog, Policy, Verdict, asked_ms, decide, wait_after, within};
 use super::reason::{Cause, Event, Reason};
 use crate::code::{Code, Severity};
 use crate::exchange::Outcome;
@@ -529,14 +529,26 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.on_trial = None;
                 self.outage |=
                     kind == Kind::Doubtful && current.role != Role::Ordinary && !canary_follows;
-                let wait = self.policy.backoff_ms(self.failures, entropy);
-                self.arm(now, now.plus_ms(wait));
+                // What it asked for holds for those that follow.
+                let others = Attempt {
+                    failures: self.failures,
+                    ..attempt
+                };
+                match wait_after(&event, &others, now, entropy, &self.policy) {
+                    Verdict::Again { at, .. } if kind == Kind::Denied => {
+                        self.correct_clock(&event);
+                        self.arm(now, at);
+                    }
+                    Verdict::Again { at, .. } | Verdict::Held { until: at, .. } => {
+                        self.arm(now, at);
+                    }
+                    _ => {}
+                }
                 self.bury(tried, Waits::Expiry, reason, now);
             }
             Verdict::Again { at, reason } if kind == Kind::Denied => {
                 // The clock differs: once more, at once.
-                self.clock_offset_ms = event.clock_skew_ms.unwrap_or(self.clock_offset_ms);
-                self.clock_corrected = true;
+                self.correct_clock(&event);
                 current.tried.denied = current.tried.denied.saturating_sub(1);
                 self.arm(now, at);
                 self.keep(&current, at, reason, 0);
@@ -556,6 +568,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.next_attempt = self.not_before;
         self.last = Some((ticket, verdict));
         Ok(verdict)
+    }
+
+    fn correct_clock(&mut self, event: &Event) {
+        self.clock_offset_ms = event.clock_skew_ms.unwrap_or(self.clock_offset_ms);
+        self.clock_corrected = true;
     }
 
     /// A suspect that became a dead letter since another report was accepted, and why: none of its own [`settle`](Self::settle) says so.
