@@ -336,6 +336,10 @@ fn poison_among_healthy_ones_is_buried_and_stops_nobody() {
 fn fifty_in_front_stop_nobody_for_good() {
     for (name, event, _) in poisons() {
         for jobs in [1000, 60, 7] {
+            if jobs == 7 && name == "credentials" {
+                // Several in a row of one job: see below.
+                continue;
+            }
             let mut sim = Sim::new(Policy::default(), outbox(), 3);
             for n in 0..300 {
                 sim.submit(1 + n % jobs);
@@ -368,6 +372,10 @@ fn fifty_in_front_stop_nobody_for_good() {
 fn where_only_its_own_jobs_wait_the_older_one_goes_when_the_newer_is_accepted() {
     for (name, event, _) in poisons() {
         for bad in [1, 2, 7, 12] {
+            if bad > 1 && name == "credentials" {
+                // A few checks that fail in a row lock the key pair, so one canary follows and no more.
+                continue;
+            }
             let mut sim = Sim::new(Policy::default(), outbox(), 4);
             for _ in 0..30 {
                 sim.submit(1);
@@ -685,6 +693,34 @@ fn what_is_given_up_leaves_its_wait_behind() {
         assert!(times.len() > 5);
         for pair in times.windows(2) {
             assert!(pair[1] - pair[0] >= least, "{event:?}: {times:?}");
+        }
+    }
+}
+
+#[test]
+fn few_requests_come_at_once_however_long_nothing_is_accepted() {
+    for (event, most) in [
+        (answer(401, None, ""), 2),
+        (answer(401, None, "").with_clock_skew_ms(9_000_000), 3),
+        (answer(302, None, ""), 2),
+        (answer(503, None, ""), 14),
+    ] {
+        for jobs in [1, 2, 10] {
+            let mut sim = Sim::new(Policy::default(), outbox(), 3);
+            for n in 0..300 {
+                sim.submit(n % jobs);
+            }
+            let mut times = Vec::new();
+            sim.run(40 * 24 * HOUR, |sent| {
+                times.push(sent.now);
+                event
+            });
+            // The first few follow each other within seconds, too.
+            let times: Vec<_> = times.into_iter().filter(|&at| at > HOUR).collect();
+            for window in times.windows(most + 1) {
+                let took = window[most] - window[0];
+                assert!(took > 500, "{event:?}, {jobs} jobs: {window:?}");
+            }
         }
     }
 }

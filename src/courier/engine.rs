@@ -38,7 +38,8 @@
 //! of an outage, since those that may go ahead may all be bad. If that one is accepted the older can never be sent any more: it is a dead letter at
 //! once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
 //! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; after each
-//! [`Policy::refuse_after`] rounds they may be one longer, and come that much more seldom.
+//! [`Policy::refuse_after`] rounds they may be one longer, up to [`DEPTH`] more, and come that much more seldom. There are no
+//! rounds while credentials or settings are found wrong: checks that fail in a row lock a key pair, so one canary goes out, and no more.
 //!
 //! # The state of the node
 //!
@@ -87,6 +88,9 @@ const CANARY_EVERY: u32 = 4;
 const RIGHT_BEFORE_MS: u64 = 2_000;
 /// The same for those that follow in a round.
 const ROUND_MS: u64 = 60_000;
+/// How many may follow the first in a round. With time between them the service may come back amid a round, and a healthy report be lost; so they
+/// go out at once, and must not be many.
+const DEPTH: u32 = 12;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 /// How many buried suspects are kept for [`Courier::take_buried`].
@@ -491,9 +495,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         let kind = Kind::of(event.reason.cause);
         let canary_follows = self.note(&mut current, kind);
-        let round_goes_on = current.role == Role::OwnCanary
-            && matches!(kind, Kind::Doubtful | Kind::Denied)
-            && self.round.left > 0;
+        let round_goes_on =
+            current.role == Role::OwnCanary && kind == Kind::Doubtful && self.round.left > 0;
         // One that fails with a canary to follow, or in the middle of a round, is no failure of the node yet.
         if kind != Kind::Service && !canary_follows && !round_goes_on {
             self.failures = self.failures.saturating_add(1);
@@ -554,7 +557,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.keep(&current, at, reason, 0);
             }
             Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
-                if kind == Kind::Denied {
+                // A canary is sent with the same clock as its suspect, and corrects it no more: once for each hold.
+                if kind == Kind::Denied && !canary_follows {
                     // By then the system's clock may be right, or the correction may have been a middlebox's.
                     self.clock_offset_ms = 0;
                     self.clock_corrected = false;
@@ -1042,7 +1046,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     fn depth(&self, suspect: Ticket) -> u32 {
         let rounds = self.asides.get(suspect).map_or(0, |aside| aside.rounds);
         let each = self.policy.refuse_after.max(1);
-        rounds.checked_div(each).unwrap_or(0)
+        rounds.checked_div(each).unwrap_or(0).min(DEPTH)
     }
 
     /// Takes a report out of the queue that was accepted; `false` if the outbox has no room to note that.
@@ -1202,7 +1206,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.waits = 0;
                 self.round = Round {
                     canaries: 0,
-                    left: self.depth(current.tried.ticket),
+                    left: match kind {
+                        Kind::Doubtful => self.depth(current.tried.ticket),
+                        _ => 0,
+                    },
                     after: None,
                 };
                 // At once, unless the server asked everybody to wait.
@@ -1225,7 +1232,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 {
                     aside.rounds = aside.rounds.saturating_add(1);
                 }
-                if current.role == Role::OwnCanary && self.round.left > 0 {
+                let goes_on = kind == Kind::Doubtful && self.round.left > 0;
+                if current.role == Role::OwnCanary && goes_on {
                     self.round.left = self.round.left.saturating_sub(1);
                     self.round.after = Some(current.tried.ticket);
                     self.arm(now, asked);
