@@ -9,7 +9,8 @@ mod courier_common;
 
 use courier_common::device::{Device, Image, Power};
 use edge_report::courier::{
-    Cause, Courier, Durability, Event, LogOutbox, Policy, Step, StorageLimits, Ticket, Verdict,
+    Cause, Courier, Durability, Event, LogOutbox, Policy, RamOutbox, Step, StorageLimits, Ticket,
+    Verdict,
 };
 use edge_report::{Code, Job, JobStatus, MonoTime, Outcome, Report};
 
@@ -87,5 +88,45 @@ fn a_log_without_room_delivers_all_the_same() {
     for (step, total) in [(2, 20), (3, 40), (2, 200), (5, 300)] {
         let (hours, twice) = hours(step, total);
         println!("each {step}th of {total} is bad: {hours} h, {twice} sent again");
+    }
+}
+
+/// The first report of the only job is bad, and the host calls so seldom.
+fn alone(event: Event, poll: u64) -> u64 {
+    let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
+    let mut courier = Courier::new(outbox, [0; 1024], Policy::default(), MonoTime(0), 0);
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(1)];
+    for _ in 0..30 {
+        let report = Report::new("m", &jobs);
+        courier.submit(&report, MonoTime(0), None).unwrap();
+    }
+    let (mut now, mut sent) = (0, 0u64);
+    while courier.status().waiting > 0 && now < 100 * HOUR {
+        let ticket = match courier.next(MonoTime(now)).unwrap() {
+            Step::Idle => break,
+            Step::Wait(ms) => {
+                now += ms.max(poll);
+                continue;
+            }
+            Step::Send(parcel) => parcel.ticket,
+        };
+        sent += 1;
+        let event = match ticket.0 {
+            1 => event,
+            _ => Event::answered(Outcome::Accepted, 200),
+        };
+        let entropy = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let settled = courier.settle(ticket, event, MonoTime(now), entropy);
+        settled.unwrap();
+        now += poll;
+    }
+    courier.status().ledger.delivered
+}
+
+#[test]
+fn one_bad_report_of_the_only_job_does_not_stop_a_host_that_calls_seldom() {
+    let busy = Event::answered(Outcome::TryAgain, 503);
+    for poll in [1_000, 3_000, 10_000, 55_000] {
+        assert_eq!(alone(busy, poll), 29, "{poll}");
     }
 }

@@ -910,12 +910,20 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(None);
         }
         // An older report is lost if a newer one of its jobs is accepted, so it must have had its chances, the last of them right now.
+        // A host that always calls a little later never comes right then; after twice the attempts that may be enough.
+        let is_patient = attempts >= self.policy.refuse_after.saturating_mul(2);
         let most = match self.round.after {
+            None if !is_patient => RIGHT_BEFORE_MS,
+            None => ROUND_MS,
+            Some(_) => ROUND_MS,
+        };
+        let asked = match self.round.after {
             None => RIGHT_BEFORE_MS,
             Some(_) => ROUND_MS,
         };
         let may_be_overtaken = !trial.is_late
             && attempts >= self.policy.refuse_after
+            && self.not_before.since(trial.failed_at) <= asked
             && now.since(trial.failed_at) <= most;
         let first = self.ordinary()?;
         let own_is_next = self.own_is_next || self.round.after.is_some();
