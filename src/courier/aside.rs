@@ -20,7 +20,7 @@ pub(super) struct Tried {
     pub(super) attempts: u32,
     /// Answers in a row that may be somebody else's, or none.
     pub(super) doubtful: u32,
-    /// Answers in a row that find fault with the credentials.
+    /// Answers in a row that find fault with the credentials or a setting.
     pub(super) denied: u32,
     /// When it was tried first.
     pub(super) first: MonoTime,
@@ -140,6 +140,12 @@ impl Memory {
     fn slot(&mut self, ticket: Ticket) -> Option<&mut Option<Tried>> {
         let is_it = |slot: &&mut Option<Tried>| slot.is_some_and(|tried| tried.ticket == ticket);
         self.tried.iter_mut().find(is_it)
+    }
+
+    /// Whether it failed the last time.
+    pub(super) fn has_failed(&self, ticket: Ticket) -> bool {
+        let mut tried = self.tried.iter().flatten();
+        tried.any(|t| t.ticket == ticket && (t.doubtful > 0 || t.denied > 0))
     }
 
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<Tried> {

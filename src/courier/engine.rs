@@ -8,7 +8,7 @@
 //!
 //! - *service*: accepted, or refused in the service's own words. It knows this report.
 //! - *doubtful*: it went out, and what came back may be somebody else's (503, 403 of a firewall, 413 of a proxy, a portal's page, nothing).
-//! - *hold*: the credentials or the settings are wrong, so nobody can be served.
+//! - *hold*: the credentials or the settings are wrong, so nobody can be served. Or somebody else says so of this report alone, as a canary shows.
 //! - *network*: it never went out.
 //!
 //! A doubtful answer says nothing until another report was tried right after it, the *canary*. Is the canary accepted, then the way is free,
@@ -18,7 +18,7 @@
 //! # The states of a report
 //!
 //! ```text
-//!            3 doubtful answers, or credentials denied again after a hold
+//!            3 doubtful answers, or another hold after a hold
 //!  waiting ────────────────────────────────────────────► suspect ── accepted ──► delivered
 //!     │                                                     │
 //!     │ accepted                     8 of its attempts count, or a newer one of its job was accepted
@@ -38,7 +38,8 @@
 //! of an outage, since those that may go ahead may all be bad. If that one is accepted the older can never be sent any more: it is a dead letter at
 //! once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
 //! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; after each
-//! [`Policy::refuse_after`] rounds they may be one longer, and come that much more seldom.
+//! [`Policy::refuse_after`] rounds they may be one longer, up to [`DEPTH`] more, and come that much more seldom. There are no
+//! rounds while credentials or settings are found wrong: checks that fail in a row lock a key pair, so one canary goes out, and no more.
 //!
 //! # The state of the node
 //!
@@ -53,6 +54,13 @@
 //! a suspect. At once 3 is sent as canary, and accepted: one attempt counts. 4 to 9 follow at full speed. When its own back-off is over, 2 is sent and
 //! gets 403, the next that waits is the canary, and so on; after the 8th that counts, 2 is a dead letter with the firewall's words as its
 //! reason. Had the answer been 403 to everything, 3 had been an outage's proof, and 2 would still be the first when it ends.
+//!
+//! # An outbox without room
+//!
+//! An outbox may note only so many reports as settled ahead of others ([`Outbox::room_ahead`]). When few of these places are left, ordinary reports
+//! go ahead and canaries are chosen only where that needs none, right beside one that is settled. If nobody stands there, the canary's
+//! acceptance still counts against the suspect, but the canary stays in the queue and is sent again ([`Code::OutboxFull`]): twice is better
+//! than never. Each burial makes room, or brings it nearer.
 
 use core::fmt;
 
@@ -60,7 +68,7 @@ use super::aside::{Aside, Asides, Memory, SUSPECTS, Tried, Waits, Walk, share};
 use super::outbox::{
     DeadLetter, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
 };
-use super::policy::{Attempt, Backlog, Policy, Verdict, asked_ms, decide, within};
+use super::policy::{Attempt, Backlog, Policy, Verdict, asked_ms, decide, wait_after, within};
 use super::reason::{Cause, Event, Reason};
 use crate::code::{Code, Severity};
 use crate::exchange::Outcome;
@@ -70,7 +78,8 @@ use crate::time::{MonoTime, WallTime};
 
 /// After so many doubtful answers in a row a report is a suspect: one or two happen to any of them.
 const DOUBTFUL: u32 = 3;
-/// After so many answers in a row that deny the credentials: the first holds everything, and only the one after the hold says more.
+/// After so many answers in a row that deny the credentials or fault a setting: the first holds everything, and only the one after the hold
+/// says more.
 const DENIED: u32 = 2;
 /// In an outage one wait of so many has a canary, or requests would double.
 const CANARY_EVERY: u32 = 4;
@@ -79,6 +88,9 @@ const CANARY_EVERY: u32 = 4;
 const RIGHT_BEFORE_MS: u64 = 2_000;
 /// The same for those that follow in a round.
 const ROUND_MS: u64 = 60_000;
+/// How many may follow the first in a round. With time between them the service may come back amid a round, and a healthy report be lost; so they
+/// go out at once, and must not be many.
+const DEPTH: u32 = 12;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 /// How many buried suspects are kept for [`Courier::take_buried`].
@@ -483,9 +495,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         let kind = Kind::of(event.reason.cause);
         let canary_follows = self.note(&mut current, kind);
-        let round_goes_on = current.role == Role::OwnCanary
-            && matches!(kind, Kind::Doubtful | Kind::Denied)
-            && self.round.left > 0;
+        let round_goes_on =
+            current.role == Role::OwnCanary && kind == Kind::Doubtful && self.round.left > 0;
         // One that fails with a canary to follow, or in the middle of a round, is no failure of the node yet.
         if kind != Kind::Service && !canary_follows && !round_goes_on {
             self.failures = self.failures.saturating_add(1);
@@ -503,31 +514,51 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             may_correct_clock: !self.clock_corrected,
             clock_offset_ms: self.clock_offset_ms,
         };
-        let verdict = decide(&event, &attempt, now, entropy, &self.policy);
+        let mut verdict = decide(&event, &attempt, now, entropy, &self.policy);
         if let Some(reason) = verdict.reason() {
             self.last_failure = Some((ticket, *reason));
         }
         match verdict {
-            Verdict::Delivered => self.accepted(&current, now, entropy)?,
+            Verdict::Delivered => {
+                if !self.accepted(&current, now, entropy)? {
+                    let reason = Reason::failed(Code::OutboxFull);
+                    let at = self.not_before;
+                    verdict = Verdict::Again { at, reason };
+                    self.last_failure = Some((ticket, reason));
+                }
+            }
             Verdict::Refused(reason) => self.refused(&current, reason, now, entropy),
             Verdict::GaveUp(reason) => {
                 self.on_trial = None;
                 self.outage |=
                     kind == Kind::Doubtful && current.role != Role::Ordinary && !canary_follows;
-                let wait = self.policy.backoff_ms(self.failures, entropy);
-                self.arm(now, now.plus_ms(wait));
+                // What it asked for holds for those that follow.
+                let others = Attempt {
+                    failures: self.failures,
+                    ..attempt
+                };
+                match wait_after(&event, &others, now, entropy, &self.policy) {
+                    Verdict::Again { at, .. } if kind == Kind::Denied => {
+                        self.correct_clock(&event);
+                        self.arm(now, at);
+                    }
+                    Verdict::Again { at, .. } | Verdict::Held { until: at, .. } => {
+                        self.arm(now, at);
+                    }
+                    _ => {}
+                }
                 self.bury(tried, Waits::Expiry, reason, now);
             }
             Verdict::Again { at, reason } if kind == Kind::Denied => {
                 // The clock differs: once more, at once.
-                self.clock_offset_ms = event.clock_skew_ms.unwrap_or(self.clock_offset_ms);
-                self.clock_corrected = true;
+                self.correct_clock(&event);
                 current.tried.denied = current.tried.denied.saturating_sub(1);
                 self.arm(now, at);
                 self.keep(&current, at, reason, 0);
             }
             Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
-                if kind == Kind::Denied {
+                // A canary is sent with the same clock as its suspect, and corrects it no more: once for each hold.
+                if kind == Kind::Denied && !canary_follows {
                     // By then the system's clock may be right, or the correction may have been a middlebox's.
                     self.clock_offset_ms = 0;
                     self.clock_corrected = false;
@@ -541,6 +572,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.next_attempt = self.not_before;
         self.last = Some((ticket, verdict));
         Ok(verdict)
+    }
+
+    fn correct_clock(&mut self, event: &Event) {
+        self.clock_offset_ms = event.clock_skew_ms.unwrap_or(self.clock_offset_ms);
+        self.clock_corrected = true;
     }
 
     /// A suspect that became a dead letter since another report was accepted, and why: none of its own [`settle`](Self::settle) says so.
@@ -699,10 +735,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.gone(suspect);
         }
         let suspects = self.asides.suspects().count();
-        let stopped = suspects >= SUSPECTS
-            || (suspects > 0 && (self.outage || self.outbox.room_ahead() <= KEPT_FOR_CANARIES))
-            || !self.asides.has_room();
-        if !stopped && let Some(waiting) = self.ordinary()? {
+        let stopped =
+            suspects >= SUSPECTS || (suspects > 0 && self.outage) || !self.asides.has_room();
+        let kept = if suspects > 0 { KEPT_FOR_CANARIES } else { 0 };
+        let is_short = self.outbox.room_ahead() <= kept;
+        if !stopped
+            && let Some(waiting) = self.ordinary()?
+            && (!is_short || self.needs_no_room(waiting.ticket)?)
+        {
             return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
         }
         let suspect = match self.outage {
@@ -866,16 +906,24 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.on_trial = None;
             return Ok(None);
         };
-        if !self.asides.has_room() || self.outbox.room_ahead() == 0 {
+        if !self.asides.has_room() {
             return Ok(None);
         }
         // An older report is lost if a newer one of its jobs is accepted, so it must have had its chances, the last of them right now.
+        // A host that always calls a little later never comes right then; after twice the attempts that may be enough.
+        let is_patient = attempts >= self.policy.refuse_after.saturating_mul(2);
         let most = match self.round.after {
+            None if !is_patient => RIGHT_BEFORE_MS,
+            None => ROUND_MS,
+            Some(_) => ROUND_MS,
+        };
+        let asked = match self.round.after {
             None => RIGHT_BEFORE_MS,
             Some(_) => ROUND_MS,
         };
         let may_be_overtaken = !trial.is_late
             && attempts >= self.policy.refuse_after
+            && self.not_before.since(trial.failed_at) <= asked
             && now.since(trial.failed_at) <= most;
         let first = self.ordinary()?;
         let own_is_next = self.own_is_next || self.round.after.is_some();
@@ -888,8 +936,45 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let Some(first) = first else {
             return Ok(None);
         };
-        let found = self.pass_over(first)?;
+        let is_short = self.outbox.room_ahead() <= KEPT_FOR_CANARIES;
+        let found = match is_short && self.passes == 0 {
+            true => self.without_room(first)?,
+            false => None,
+        };
+        let found = match found {
+            Some(found) => found,
+            None => self.pass_over(first)?,
+        };
         Ok(Some(self.chosen(found, Role::Canary, now)))
+    }
+
+    /// The first that may be a canary, needs no room in the outbox, and did not fail lately.
+    #[inline(never)]
+    fn without_room(&mut self, first: Waiting) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let mut walk = self.walk;
+        let mut found = Some(first);
+        while let Some(waiting) = found {
+            let ticket = waiting.ticket;
+            if !self.tried.has_failed(ticket) && self.needs_no_room(ticket)? {
+                return Ok(Some(waiting));
+            }
+            self.pass(&mut walk, ticket)?;
+            found = self.next_on(&mut walk, None)?;
+        }
+        Ok(None)
+    }
+
+    /// Whether it is the oldest, or stands right beside one that is settled.
+    fn needs_no_room(&mut self, ticket: Ticket) -> Result<bool, CourierError<O::Error>> {
+        let Some(before) = ticket.0.checked_sub(2).map(Ticket) else {
+            return Ok(true);
+        };
+        let is_it = |found: Option<Waiting>| found.is_none_or(|found| found.ticket >= ticket);
+        if is_it(self.outbox.next(None)?) || is_it(self.outbox.next(Some(before))?) {
+            return Ok(true);
+        }
+        let next = self.outbox.next(Some(ticket))?;
+        Ok(next.is_some_and(|next| next.ticket.0 > ticket.0.saturating_add(1)))
     }
 
     /// From the first report that may be a canary on to the one whose turn it is.
@@ -944,12 +1029,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Kind::Doubtful => {
                 (tried.doubtful, tried.denied) = (tried.doubtful.saturating_add(1), 0)
             }
-            Kind::Denied => tried.denied = tried.denied.saturating_add(1),
+            Kind::Denied | Kind::Hold => tried.denied = tried.denied.saturating_add(1),
             _ => {}
         }
         let is_at_fault = match kind {
             Kind::Doubtful => current.role == Role::Suspect || tried.doubtful >= DOUBTFUL,
-            Kind::Denied => tried.denied >= DENIED,
+            Kind::Denied | Kind::Hold => tried.denied >= DENIED,
             _ => false,
         };
         let may_be_suspect = match current.role {
@@ -969,24 +1054,31 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     fn depth(&self, suspect: Ticket) -> u32 {
         let rounds = self.asides.get(suspect).map_or(0, |aside| aside.rounds);
         let each = self.policy.refuse_after.max(1);
-        rounds.checked_div(each).unwrap_or(0)
+        rounds.checked_div(each).unwrap_or(0).min(DEPTH)
     }
 
-    /// Buries those that must not be sent any more, takes it out of the queue, and counts the suspect's attempt.
+    /// Takes a report out of the queue that was accepted; `false` if the outbox has no room to note that.
+    fn deliver(&mut self, ticket: Ticket) -> Result<bool, CourierError<O::Error>> {
+        let when_full = self.policy.when_letters_full;
+        match self.outbox.settle(ticket, Fate::Delivered, &[], when_full) {
+            Err(OutboxError::Full) => Ok(false),
+            done => Ok(done.map(|()| true)?),
+        }
+    }
+
+    /// Buries those that must not be sent any more, takes it out of the queue, and counts the suspect's attempt. `false` if it had to stay in the
+    /// queue.
     fn accepted(
         &mut self,
         current: &InFlight,
         now: MonoTime,
         entropy: u64,
-    ) -> Result<(), CourierError<O::Error>> {
+    ) -> Result<bool, CourierError<O::Error>> {
         let ticket = current.tried.ticket;
         if current.role == Role::OwnCanary {
             self.bury_overtaken(ticket, now)?;
         }
-        let when_full = self.policy.when_letters_full;
-        self.outbox
-            .settle(ticket, Fate::Delivered, &[], when_full)?;
-        self.leave(current);
+        let mut is_noted = self.deliver(ticket)?;
         self.last_failure = None;
         self.clock_corrected = false;
         self.outage = false;
@@ -1004,7 +1096,24 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
             Role::Ordinary | Role::Suspect => (self.passes, self.passes_from) = (0, 0),
         }
-        Ok(())
+        // A burial may have made room.
+        is_noted = is_noted || matches!(self.deliver(ticket), Ok(true));
+        if is_noted {
+            self.leave(current);
+            return Ok(true);
+        }
+        // It says all the same that the others are at fault, and is sent again later.
+        let wait = self.policy.backoff_ms(u32::MAX, entropy);
+        let at = now.plus_ms(wait);
+        if current.role == Role::Ordinary {
+            self.arm(now, at);
+        }
+        let tried = Tried::new(ticket, now);
+        match self.asides.get_mut(ticket) {
+            Some(aside) => (aside.tried, aside.due) = (tried, at),
+            None => self.tried.put(tried),
+        }
+        Ok(false)
     }
 
     fn count_against(&mut self, suspect: Ticket, now: MonoTime) {
@@ -1094,7 +1203,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         reason: Reason,
         now: MonoTime,
     ) {
-        let doubtful = matches!(kind, Kind::Doubtful | Kind::Denied);
+        let doubtful = kind != Kind::Network;
         match current.role {
             Role::Ordinary | Role::Suspect if canary_follows => {
                 self.on_trial = Some(Trial {
@@ -1105,7 +1214,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.waits = 0;
                 self.round = Round {
                     canaries: 0,
-                    left: self.depth(current.tried.ticket),
+                    left: match kind {
+                        Kind::Doubtful => self.depth(current.tried.ticket),
+                        _ => 0,
+                    },
                     after: None,
                 };
                 // At once, unless the server asked everybody to wait.
@@ -1128,7 +1240,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 {
                     aside.rounds = aside.rounds.saturating_add(1);
                 }
-                if current.role == Role::OwnCanary && self.round.left > 0 {
+                let goes_on = kind == Kind::Doubtful && self.round.left > 0;
+                if current.role == Role::OwnCanary && goes_on {
                     self.round.left = self.round.left.saturating_sub(1);
                     self.round.after = Some(current.tried.ticket);
                     self.arm(now, asked);

@@ -193,6 +193,18 @@ pub fn decide(
     if attempts_spent || time_spent {
         return Verdict::GaveUp(reason);
     }
+    wait_after(event, attempt, now, entropy, policy)
+}
+
+/// The rest of the table: what a failure asks for, whatever the budget of its report.
+pub(super) fn wait_after(
+    event: &Event,
+    attempt: &Attempt,
+    now: MonoTime,
+    entropy: u64,
+    policy: &Policy,
+) -> Verdict {
+    let reason = event.reason;
     if reason.cause == Cause::Answered(Outcome::Credentials)
         && attempt.may_correct_clock
         && differs(event.clock_skew_ms, attempt, policy)

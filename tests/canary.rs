@@ -1,0 +1,132 @@
+//! Canaries over a log, which has room for only so many reports that are settled ahead of others.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+
+mod courier_common;
+
+use courier_common::device::{Device, Image, Power};
+use edge_report::courier::{
+    Cause, Courier, Durability, Event, LogOutbox, Policy, RamOutbox, Step, StorageLimits, Ticket,
+    Verdict,
+};
+use edge_report::{Code, Job, JobStatus, MonoTime, Outcome, Report};
+
+const HOUR: u64 = 3_600_000;
+
+fn log() -> LogOutbox<Device, Device, 300> {
+    let limits = StorageLimits {
+        segment: 4096,
+        length_unit: 512,
+        longest_segment: 1 << 20,
+        total: 1 << 20,
+        write_unit: 8,
+        blank: 0,
+    };
+    let power = Power::on([Image::new(0), Image::new(0)], [limits, limits]);
+    let (live, dead) = power.devices();
+    LogOutbox::open(live, dead, Durability::Each, 7).unwrap()
+}
+
+/// Each `step`th of so many is bad, all of other jobs, and a good one comes each hour. After how many hours all of the first are settled, and
+/// how many were sent again though they had been accepted.
+fn hours(step: u64, total: u64) -> (u64, usize) {
+    let policy = Policy {
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    let mut courier = Courier::new(log(), [0; 1024], policy, MonoTime(0), 0);
+    let job = Job::new(JobStatus::Running, 1_591_104_868_201);
+    let submit = |courier: &mut Courier<_, _>, n: u64, now| {
+        let jobs = [job.with_job_id(1 + i64::try_from(n).unwrap())];
+        let report = Report::new("m", &jobs);
+        courier.submit(&report, MonoTime(now), None).unwrap()
+    };
+    for n in 0..total {
+        submit(&mut courier, n, 0);
+    }
+    let is_bad = |ticket: Ticket| ticket.0 <= total && ticket.0 % step == 1;
+    let (mut now, mut hour, mut sent, mut twice) = (0, 0, 0u64, 0);
+    while courier.status().waiting > 0 {
+        assert!(hour < 60 * 24, "stopped: {:?}", courier.status());
+        if now / HOUR > hour {
+            hour = now / HOUR;
+            submit(&mut courier, total + hour, now);
+        }
+        let ticket = match courier.next(MonoTime(now)).unwrap() {
+            Step::Idle => break,
+            Step::Wait(ms) => {
+                now += ms.min(HOUR);
+                continue;
+            }
+            Step::Send(parcel) => parcel.ticket,
+        };
+        sent += 1;
+        let event = match is_bad(ticket) {
+            true => Event::answered(Outcome::NotUnderstood, 403),
+            false => Event::answered(Outcome::Accepted, 200),
+        };
+        let entropy = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let verdict = courier.settle(ticket, event, MonoTime(now), entropy);
+        if let Verdict::Again { reason, .. } = verdict.unwrap()
+            && !is_bad(ticket)
+        {
+            assert_eq!(reason.cause, Cause::Failed(Code::OutboxFull));
+            twice += 1;
+        }
+    }
+    let ledger = courier.status().ledger;
+    assert_eq!(ledger.refused, total.div_ceil(step));
+    assert_eq!(ledger.delivered, total + hour - ledger.refused);
+    (hour, twice)
+}
+
+#[test]
+fn a_log_without_room_delivers_all_the_same() {
+    for (step, total) in [(2, 20), (3, 40), (2, 200), (5, 300)] {
+        let (hours, twice) = hours(step, total);
+        println!("each {step}th of {total} is bad: {hours} h, {twice} sent again");
+    }
+}
+
+/// The first report of the only job is bad, and the host calls so seldom.
+fn alone(event: Event, poll: u64) -> u64 {
+    let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
+    let mut courier = Courier::new(outbox, [0; 1024], Policy::default(), MonoTime(0), 0);
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(1)];
+    for _ in 0..30 {
+        let report = Report::new("m", &jobs);
+        courier.submit(&report, MonoTime(0), None).unwrap();
+    }
+    let (mut now, mut sent) = (0, 0u64);
+    while courier.status().waiting > 0 && now < 100 * HOUR {
+        let ticket = match courier.next(MonoTime(now)).unwrap() {
+            Step::Idle => break,
+            Step::Wait(ms) => {
+                now += ms.max(poll);
+                continue;
+            }
+            Step::Send(parcel) => parcel.ticket,
+        };
+        sent += 1;
+        let event = match ticket.0 {
+            1 => event,
+            _ => Event::answered(Outcome::Accepted, 200),
+        };
+        let entropy = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let settled = courier.settle(ticket, event, MonoTime(now), entropy);
+        settled.unwrap();
+        now += poll;
+    }
+    courier.status().ledger.delivered
+}
+
+#[test]
+fn one_bad_report_of_the_only_job_does_not_stop_a_host_that_calls_seldom() {
+    let busy = Event::answered(Outcome::TryAgain, 503);
+    for poll in [1_000, 3_000, 10_000, 55_000] {
+        assert_eq!(alone(busy, poll), 29, "{poll}");
+    }
+}
