@@ -1,14 +1,9 @@
 //! Canaries over a log, which has room for only so many reports that are settled ahead of others.
 #![allow(
-#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a panic is how a test fails"
-)]
-    clippy::unwrap_used,
     clippy::arithmetic_side_effects,
     reason = "a panic is how a test fails"
 )]
