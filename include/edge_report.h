@@ -356,21 +356,21 @@ enum {
 /**
  * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 12288
+#define EDGE_REPORT_COURIER_SIZE 14336
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_64_BIT))
 /**
  * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 5504
+#define EDGE_REPORT_COURIER_SIZE 7168
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_32_BIT))
 /**
  * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 4480
+#define EDGE_REPORT_COURIER_SIZE 6144
 #endif
 
 #if defined(EDGE_REPORT_FULL)

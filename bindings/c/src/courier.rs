@@ -71,7 +71,7 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
         }
         state.end();
         if usable.is_ok() {
-            let _ = with_engine!(unsafe { &mut (*courier).engine }, c => c.flush().map_err(|_| ()));
+            let _ = with_engine!(unsafe { &mut (*courier).engine }, c => c.close().map_err(|_| ()));
         }
         // What they have on the heap. The bare build has none.
         #[cfg(feature = "full")]

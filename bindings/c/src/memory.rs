@@ -114,13 +114,13 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
 
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
 #[cfg(feature = "full")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 12288;
+pub const EDGE_REPORT_COURIER_SIZE: usize = 14336;
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
 #[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 5504;
+pub const EDGE_REPORT_COURIER_SIZE: usize = 7168;
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
 #[cfg(all(not(feature = "full"), target_pointer_width = "32"))]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 4480;
+pub const EDGE_REPORT_COURIER_SIZE: usize = 6144;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(feature = "full")]
 pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 4736;
