@@ -239,7 +239,7 @@ impl Pace {
         let counts = self.failures + 1;
         ensure!(
             status.failures == counts
-                || matches!(kind, Kind::Doubtful | Kind::Denied)
+                || matches!(kind, Kind::Doubtful | Kind::Denied | Kind::Hold)
                     && status.failures == self.failures,
             "{} failures, were {}",
             status.failures,
@@ -263,8 +263,25 @@ impl Pace {
             "{verdict:?} after {tries:?}"
         );
         if gave_up {
-            let bounds = self.backoff(self.failures);
-            return self.arm(not_before, bounds, clock);
+            // It leaves the wait that was asked for, or the hold, to the others.
+            if kind == Kind::Denied {
+                let offset = status.clock_offset_ms;
+                let known = [Some(self.offset), Some(0), event.clock_skew_ms];
+                ensure!(known.contains(&Some(offset)), "a clock of {offset}");
+                self.corrected |= offset != self.offset && offset != 0;
+                self.offset = offset;
+            }
+            let [least, most] = self.backoff(self.failures);
+            let least = if self.corrected { 0 } else { least };
+            let asked = event.retry_after_ms.unwrap_or(0);
+            let asked = asked
+                .min(self.policy.max_retry_after_ms)
+                .max(self.policy.hold_ms);
+            return self.arm(
+                not_before,
+                [least.min(asked), most.max(asked + asked / 10)],
+                clock,
+            );
         }
         if kind == Kind::Denied
             && !self.corrected
@@ -295,8 +312,11 @@ impl Pace {
                 at
             }
             (Kind::Denied | Kind::Hold, Verdict::Held { until, .. }) => {
+                // The canary keeps the clock of its suspect.
                 if kind == Kind::Denied {
-                    (self.corrected, self.offset) = (false, 0);
+                    let offset = status.clock_offset_ms;
+                    ensure!([self.offset, 0].contains(&offset), "a clock of {offset}");
+                    (self.corrected, self.offset) = (self.corrected && offset != 0, offset);
                 }
                 let hold = self.policy.hold_ms;
                 self.arm(until, [hold, hold + hold / 10], clock)?;
@@ -306,9 +326,10 @@ impl Pace {
         };
         if not_before == at {
             // It may not be the node that waits, but then it waits all the same.
-        } else if matches!(kind, Kind::Doubtful | Kind::Denied) {
-            // A canary follows.
-            self.arm(not_before, asked, clock)?;
+        } else if matches!(kind, Kind::Doubtful | Kind::Denied | Kind::Hold) {
+            // A canary follows, or the node waits less than the report.
+            let most = asked[1].max(at.since(clock.now));
+            self.arm(not_before, [asked[0].min(at.since(clock.now)), most], clock)?;
         } else {
             return Err(format!("{not_before:?} is not {at:?}"));
         }

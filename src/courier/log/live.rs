@@ -703,6 +703,16 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return self.sync();
         }
         self.flush()?;
+        if !self.is_noted {
+            // Now what is set aside may be used. If that fails, too, some reports are sent again.
+            let size = self.segments.record_len(self.note().len());
+            if self.segments.has_room(size) && self.write_note(0) {
+                self.is_noted = true;
+            } else {
+                let _ = self.rewrite_last();
+            }
+            self.sync()?;
+        }
         if self.is_noted && self.has_room_beside_reserve() && self.write_note(CLEAN) {
             self.sync()?;
             self.clean_at = Some(self.segments.end_of_log());

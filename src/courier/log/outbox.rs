@@ -312,6 +312,8 @@ where
     fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<L::Error>> {
         self.is_touched = true;
         self.load_letters()?;
+        // That its report is settled must not hang on the letter alone.
+        self.live.flush()?;
         self.letters.forget(which)
     }
 }
