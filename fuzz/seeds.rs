@@ -69,12 +69,14 @@ fn main() {
 }
 
 /// Logs by calls: s and S submit a short and a long report on one of three jobs, f one that ends its job, o one on no job;
-/// d delivers, r refuses, F forgets the oldest dead letter, c crashes.
-const LOGS: [(&str, &str); 8] = [
+/// d delivers the oldest, a the third; r refuses the oldest, x gives up the second; F forgets the second dead letter, U all up to it;
+/// c crashes, C closes.
+const LOGS: [(&str, &str); 10] = [
     ("short", "ss"),
     ("settled", "sssddss"),
-    ("refused", "sosrrs"),
-    ("forgotten", "ssssrrrFs"),
+    ("ahead", "sssssaass"),
+    ("refused", "sosrrxs"),
+    ("forgotten", "ssssrrrFrUs"),
     ("rolled", "SSsSdds"),
     ("merged", "ofsssssssssssssssssssssssssssssssss"),
     (
@@ -82,6 +84,7 @@ const LOGS: [(&str, &str); 8] = [
         "osssfssssssssssssssssssssssssssssssssdddssssSSSsssssssssss",
     ),
     ("crashed", "sssdcsrcSSdcs"),
+    ("closed", "sssdCsrCSSdCs"),
 ];
 
 fn cases(vectors: &Path, file: &str, list: &str) -> Vec<Value> {

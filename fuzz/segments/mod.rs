@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crc::{CRC_32_ISCSI, Crc};
-use edge_report::MonoTime;
 use edge_report::courier::{
-    Durability, Fate, JobKey, JobKeys, LogError, LogOutbox, Outbox, Reason, Storage, Ticket,
+    Durability, Fate, Forget, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
+    StorageLimits, Ticket, WhenLettersFull,
 };
+use edge_report::{MonoTime, Outcome, WallTime};
 
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
@@ -19,46 +20,102 @@ pub type Images = [Image; 2];
 
 pub const SEGMENT: usize = 1024;
 /// How much all segments of a side may have.
-pub const ROOM: usize = 4 * SEGMENT;
-const SEGMENT_COPY: usize = 96;
-pub const SEGMENT_HEADER: usize = 2 * SEGMENT_COPY;
-pub const HEADER: usize = 24;
-const KEY: usize = 16;
+pub const ROOM: usize = 5 * SEGMENT;
+/// How many segments a side may have.
+pub const MAX: usize = 8;
+/// A segment has its header at its beginning and at its end.
+pub const SEGMENT_HEADER: usize = 160;
+pub const HEADER: usize = 32;
+const META: usize = 8;
+const KEY: usize = 8;
+const CHECKPOINT: usize = 88;
 const REASON: usize = 8;
-const MAGIC: [u8; 2] = [0x1e, 0x01];
+const MAGIC: [u8; 2] = [0x1e, 0x02];
+const VERSION: u16 = 2;
+const COPIED: u8 = 0x40;
+
+/// The spool that an input has, unless it says another.
+const SPOOL: u64 = 0x5001;
+
+/// The kinds of records.
+pub mod kind {
+    pub const REPORT: u8 = 1;
+    pub const CHECKPOINT: u8 = 2;
+    pub const SETTLED: u8 = 3;
+    pub const LETTER: u8 = 4;
+    pub const FORGOTTEN: u8 = 5;
+    pub const COMMIT: u8 = 6;
+}
 
 /// What an input is made of, by the first byte of each piece.
 pub mod piece {
     /// Length, then bytes.
     pub const RAW: u8 = 0;
-    /// Side and id, length in 16 bytes, what it is blank with.
+    /// Side and id, length in 16 bytes, whose it is.
     pub const SEGMENT: u8 = 1;
-    /// Version, first and last segment, and eight numbers.
+    /// At which ends, version, and 13 numbers: first, last, and a checkpoint.
     pub const FRONT: u8 = 2;
-    /// Kind, keys, number, length (two bytes), then the payload.
+    /// Kind, detail, ticket, count, what stands for the checksum of what settles, length (two bytes), then the payload.
     pub const RECORD: u8 = 3;
     /// The same with a payload that does not fit its checksum.
     pub const DAMAGED: u8 = 4;
+    /// A checkpoint of 11 numbers, and of two ranges that were settled ahead.
+    pub const NOTE: u8 = 5;
     /// A gap of so many times 8 bytes.
-    pub const GAP: u8 = 5;
-    pub const COUNT: u8 = 6;
+    pub const GAP: u8 = 6;
+    pub const COUNT: u8 = 7;
 }
 
 /// Counters and numbers beyond this come to the end of counting.
 const MOST: u64 = 1 << 40;
 
+/// Which segment a record is of: all checksums of headers begin with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    spool: u64,
+    store: u8,
+    segment: u32,
+}
+
+impl Identity {
+    fn of(side: usize, id: u32) -> Self {
+        Identity {
+            spool: SPOOL,
+            store: side as u8 + 1,
+            segment: id,
+        }
+    }
+
+    fn checksum(&self, bytes: &[u8]) -> u32 {
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&self.spool.to_le_bytes());
+        seed[8..12].copy_from_slice(&self.segment.to_le_bytes());
+        seed[12] = self.store;
+        let mut digest = CRC.digest();
+        digest.update(&seed);
+        digest.update(bytes);
+        digest.finalize()
+    }
+
+    fn seal(&self, bytes: &mut Vec<u8>) {
+        let crc = self.checksum(bytes);
+        bytes.extend(crc.to_le_bytes());
+    }
+
+    fn unseal<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let (body, crc) = bytes.split_last_chunk()?;
+        (self.checksum(body) == u32::from_le_bytes(*crc)).then_some(body)
+    }
+}
+
 /// Reads an input piece by piece; behind its end come zeros.
 pub struct Pieces<'a> {
     input: &'a [u8],
-    is_sane: bool,
 }
 
 impl<'a> Pieces<'a> {
     pub fn new(input: &'a [u8]) -> Self {
-        Pieces {
-            input,
-            is_sane: true,
-        }
+        Pieces { input }
     }
 
     pub fn byte(&mut self) -> u8 {
@@ -75,20 +132,14 @@ impl<'a> Pieces<'a> {
 
     /// Mostly a small one.
     fn number(&mut self) -> u64 {
-        let number = match self.byte() {
+        match self.byte() {
+            RESERVED => 4097,
             252 => u64::from(u32::MAX),
             253 => 1 << 40,
             254 => u64::MAX - 1,
             255 => u64::MAX,
             small => u64::from(small),
-        };
-        self.is_sane &= number <= MOST;
-        number
-    }
-
-    /// Whether no number is so large that counting ends.
-    pub fn is_sane(&self) -> bool {
-        self.is_sane
+        }
     }
 
     /// What a log wrote by the calls up to a zero, with damage done to it.
@@ -118,98 +169,172 @@ impl<'a> Pieces<'a> {
     /// Segments made of any bytes and any records.
     pub fn images(&mut self) -> Images {
         let mut images = Images::default();
-        let mut current: Option<(usize, u32)> = None;
+        let mut current: Option<(usize, u32, Identity)> = None;
         let mut at = 0;
         while !self.input.is_empty() {
             let piece = self.byte() % piece::COUNT;
             if piece == piece::SEGMENT {
-                let (name, len, blank) = (self.byte(), self.byte(), self.byte());
+                let (name, len, whose) = (self.byte(), self.byte(), self.byte());
                 let (side, id) = (usize::from(name >> 7), u32::from(name & 0x7f));
-                let blank = if blank & 1 == 0 { 0 } else { 0xff };
-                images[side].insert(id, vec![blank; usize::from(len) * 16]);
-                current = Some((side, id));
+                images[side].insert(id, vec![0; usize::from(len) * 16]);
+                let mut identity = Identity::of(side, id);
+                match whose {
+                    1 => identity.spool += 1,
+                    2 => identity.store ^= 3,
+                    3 => identity.segment += 1,
+                    _ => {}
+                }
+                current = Some((side, id, identity));
                 at = 0;
                 continue;
             }
+            let (side, id, identity) = current.unwrap_or((0, 0, Identity::of(0, 0)));
+            let mut at_end = Vec::new();
             let bytes = match piece {
                 piece::RAW => {
                     let len = usize::from(self.byte());
                     self.bytes(len).to_vec()
                 }
-                piece::FRONT => self.front(),
+                piece::FRONT => {
+                    let ends = self.byte() % 3;
+                    let front = self.front(&identity);
+                    if ends != 1 {
+                        at_end.clone_from(&front);
+                    }
+                    if ends == 2 { Vec::new() } else { front }
+                }
+                piece::NOTE => {
+                    let numbers = (0..15).map(|_| self.number().to_le_bytes());
+                    let payload = numbers.collect::<Vec<_>>().concat();
+                    record(
+                        &identity,
+                        [kind::CHECKPOINT, 0],
+                        [0, 0],
+                        crc(&payload),
+                        &payload,
+                    )
+                }
                 piece::GAP => {
                     at += usize::from(self.byte()) * 8;
                     continue;
                 }
-                _ => self.record(piece == piece::DAMAGED),
+                _ => self.record(&identity, piece == piece::DAMAGED),
             };
-            let segment = current.and_then(|(side, id)| images[side].get_mut(&id));
-            let Some(segment) = segment else { continue };
-            // Cut off at the end.
-            let room = segment.get_mut(at..).unwrap_or_default();
-            room.iter_mut()
-                .zip(&bytes)
-                .for_each(|(to, from)| *to = *from);
+            let Some(segment) = images[side].get_mut(&id) else {
+                continue;
+            };
+            let end = segment.len().saturating_sub(SEGMENT_HEADER);
+            put(segment, end, &at_end);
+            put(segment, at, &bytes);
             at += bytes.len();
         }
         images
     }
 
-    fn front(&mut self) -> Vec<u8> {
+    fn front(&mut self, identity: &Identity) -> Vec<u8> {
         let version = match self.byte() {
-            255 => 2u16,
-            _ => 1,
+            255 => VERSION + 1,
+            _ => VERSION,
         };
-        let [from, to] = [self.byte(), self.byte()].map(u32::from);
-        let mut copy = Vec::new();
-        copy.extend(b"EDGLOG");
-        copy.extend(version.to_le_bytes());
-        copy.extend(from.to_le_bytes());
-        copy.extend(to.to_le_bytes());
-        for _ in 0..8 {
-            copy.extend(self.number().to_le_bytes());
+        let mut front = Vec::new();
+        front.extend(b"EDGLOG");
+        front.extend(version.to_le_bytes());
+        front.extend(identity.spool.to_le_bytes());
+        front.extend(identity.segment.to_le_bytes());
+        front.extend([identity.store, 0, 0, 0]);
+        for _ in 0..13 {
+            front.extend(self.number().to_le_bytes());
         }
         // Up to the checksum.
-        copy.resize(SEGMENT_COPY - 4, 0);
-        seal(&mut copy);
-        copy.repeat(2)
+        front.resize(SEGMENT_HEADER - 4, 0);
+        identity.seal(&mut front);
+        front
     }
 
-    fn record(&mut self, damaged: bool) -> Vec<u8> {
-        let (kind, keys) = (self.byte() % 7, self.byte() % 17);
-        let seq = self.number();
+    fn record(&mut self, identity: &Identity, damaged: bool) -> Vec<u8> {
+        let (first, detail) = (self.byte(), self.byte());
+        // The kinds there are, one that is skipped, one that is not known; or a copy of it.
+        let number = match first % 8 {
+            7 => 0x80,
+            known => known,
+        };
+        let kind = number | if first & 0x80 == 0 { 0 } else { COPIED };
+        let numbers = [self.number(), self.number()];
+        let settled = self.number() as u32;
         let len = usize::from(self.byte()) + usize::from(self.byte() % 4) * 256;
         let mut payload = self.bytes(len).to_vec();
         payload.resize(len, 0);
-        let crc = CRC.checksum(&payload).wrapping_add(u32::from(damaged));
-        let mut record = Vec::new();
-        record.extend(MAGIC);
-        record.extend([kind, keys]);
-        record.extend((len as u32).to_le_bytes());
-        record.extend(seq.to_le_bytes());
-        record.extend(crc.to_le_bytes());
-        seal(&mut record);
-        record.extend(payload);
-        record.resize(record.len().next_multiple_of(8), 0);
-        record
+        let crc = match number {
+            kind::SETTLED => settled,
+            _ => crc(&payload).wrapping_add(u32::from(damaged)),
+        };
+        record(identity, [kind, detail], numbers, crc, &payload)
     }
 }
 
-fn seal(bytes: &mut Vec<u8>) {
-    let crc = CRC.checksum(bytes);
-    bytes.extend(crc.to_le_bytes());
+/// What stands in an input for the first number that is reserved.
+const RESERVED: u8 = 251;
+
+/// As much as there is room for.
+fn put(segment: &mut [u8], at: usize, bytes: &[u8]) {
+    let room = segment.get_mut(at..).unwrap_or_default();
+    room.iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = *from);
 }
 
-fn sealed(bytes: &[u8]) -> Option<&[u8]> {
-    let (body, crc) = bytes.split_last_chunk()?;
-    (CRC.checksum(body) == u32::from_le_bytes(*crc)).then_some(body)
+fn crc(payload: &[u8]) -> u32 {
+    CRC.checksum(payload)
 }
 
-/// The headers of a segment that are whole.
-fn fronts(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let copies = segment.get(..SEGMENT_HEADER).unwrap_or_default();
-    let bodies = copies.chunks_exact(SEGMENT_COPY).filter_map(sealed);
-    bodies.filter(|body| body.starts_with(b"EDGLOG"))
+fn record(
+    identity: &Identity,
+    kind: [u8; 2],
+    numbers: [u64; 2],
+    crc: u32,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut record = Vec::new();
+    record.extend(MAGIC);
+    record.extend(kind);
+    record.extend((payload.len() as u32).to_le_bytes());
+    record.extend(numbers.map(u64::to_le_bytes).concat());
+    record.extend(crc.to_le_bytes());
+    identity.seal(&mut record);
+    record.extend(payload);
+    record.resize(record.len().next_multiple_of(8), 0);
+    record
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    let bytes = bytes[at..at + 8].try_into();
+    u64::from_le_bytes(bytes.expect("8 bytes"))
+}
+
+/// A whole header of a segment: its version, who says it is, and the numbers.
+struct Front {
+    version: u16,
+    identity: Identity,
+    numbers: Vec<u64>,
+}
+
+fn fronts(segment: &[u8]) -> impl Iterator<Item = Front> {
+    let end = segment.len().checked_sub(SEGMENT_HEADER);
+    let places = [end.map(|_| 0), end].into_iter().flatten();
+    places.filter_map(|at| {
+        let bytes = &segment[at..at + SEGMENT_HEADER];
+        let identity = Identity {
+            spool: long(bytes, 8),
+            segment: long(bytes, 16) as u32,
+            store: bytes[20],
+        };
+        let body = identity.unseal(bytes)?;
+        body.starts_with(b"EDGLOG").then(|| Front {
+            version: u16::from_le_bytes([body[6], body[7]]),
+            identity,
+            numbers: (24..128).step_by(8).map(|at| long(body, at)).collect(),
+        })
+    })
 }
 
 pub fn has_front(segment: &[u8]) -> bool {
@@ -218,54 +343,92 @@ pub fn has_front(segment: &[u8]) -> bool {
 
 /// Whether a segment says that it is of another version.
 pub fn is_newer(segment: &[u8]) -> bool {
-    fronts(segment).any(|front| front[6..8] != [1, 0])
+    fronts(segment).any(|front| front.version != VERSION)
 }
 
 /// A record with a whole header.
 struct Record<'a> {
     kind: u8,
-    keys: usize,
+    detail: u8,
     seq: u64,
+    count: u64,
+    crc: u32,
     payload: &'a [u8],
     is_whole: bool,
 }
 
-fn record_at(segment: &[u8], at: usize) -> Option<Record<'_>> {
+fn record_at<'s>(segment: &'s [u8], at: usize, identity: &Identity) -> Option<Record<'s>> {
     let rest = segment.get(at..)?;
-    let header = sealed(rest.get(..HEADER)?)?;
+    let header = identity.unseal(rest.get(..HEADER)?)?;
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
     let payload = rest.get(HEADER..)?.get(..word(4) as usize)?;
     (header[..2] == MAGIC).then_some(Record {
-        kind: header[2],
-        keys: usize::from(header[3]),
-        seq: u64::from(word(8)) | u64::from(word(12)) << 32,
+        kind: header[2] & !COPIED,
+        detail: header[3],
+        seq: long(header, 8),
+        count: long(header, 16),
+        crc: word(24),
         payload,
-        is_whole: CRC.checksum(payload) == word(16),
+        is_whole: crc(payload) == word(24),
     })
 }
 
-/// All whole records, those too that stand within others.
-fn records(segment: &[u8]) -> impl Iterator<Item = Record<'_>> {
+/// All records of a segment, those too that stand within others.
+fn records<'s>(segment: &'s [u8], identity: Identity) -> impl Iterator<Item = Record<'s>> {
     let places = (0..segment.len()).step_by(8);
-    let found = places.filter_map(|at| record_at(segment, at));
-    found.filter(|record| record.is_whole)
+    places.filter_map(move |at| record_at(segment, at, &identity))
 }
 
-pub fn reports_in(image: &Image) -> BTreeSet<(u64, Vec<u8>)> {
-    let records = image.values().flat_map(|segment| records(segment));
-    let reports = records.filter(|record| record.kind == 1);
+/// All whole records of one side, whatever spool they are of.
+fn whole_records(images: &Images, side: usize) -> impl Iterator<Item = Record<'_>> {
+    let all = images.iter().flat_map(BTreeMap::values);
+    let spools: BTreeSet<u64> = all
+        .flat_map(|s| fronts(s))
+        .map(|f| f.identity.spool)
+        .collect();
+    images[side].iter().flat_map(move |(id, segment)| {
+        let identities = spools.clone().into_iter().map(move |spool| Identity {
+            spool,
+            ..Identity::of(side, *id)
+        });
+        let records = identities.flat_map(|identity| records(segment, identity));
+        records.filter(|record| record.is_whole || record.kind == kind::SETTLED)
+    })
+}
+
+/// Whether no number is so large that counting ends.
+pub fn is_sane(images: &Images) -> bool {
+    let all = images.iter().flat_map(BTreeMap::values);
+    let in_fronts = all.flat_map(|s| fronts(s)).flat_map(|front| front.numbers);
+    let in_records = [0, 1].into_iter().flat_map(|side| {
+        whole_records(images, side).flat_map(|record| {
+            let is_note = matches!(record.kind, kind::CHECKPOINT | kind::COMMIT);
+            let (longs, _) = record.payload.as_chunks::<8>();
+            let longs = longs.iter().map(|long| u64::from_le_bytes(*long));
+            let longs: Vec<u64> = longs.filter(|_| is_note).collect();
+            longs.into_iter().chain([record.seq, record.count])
+        })
+    });
+    in_fronts.chain(in_records).all(|number| number <= MOST)
+}
+
+pub fn reports_in(images: &Images) -> BTreeSet<(u64, Vec<u8>)> {
+    let reports = whole_records(images, 0).filter(|record| record.kind == kind::REPORT);
     reports
-        .filter_map(|r| Some((r.seq, r.payload.get(r.keys * KEY..)?.to_vec())))
+        .filter_map(|r| {
+            let prefix = META + usize::from(r.detail) * KEY;
+            Some((r.seq, r.payload.get(prefix..)?.to_vec()))
+        })
         .collect()
 }
 
-pub fn letters_in(image: &Image) -> BTreeSet<(u64, u16, Vec<u8>)> {
-    let records = image.values().flat_map(|segment| records(segment));
-    let letters = records.filter(|record| record.kind == 4);
+pub fn letters_in(images: &Images) -> BTreeSet<(u64, Vec<u8>)> {
+    let letters = whole_records(images, 1).filter(|record| record.kind == kind::LETTER);
     letters
         .filter_map(|r| {
-            let reason = u16::from_le_bytes(*r.payload.first_chunk()?);
-            Some((r.seq, reason, r.payload.get(REASON..)?.to_vec()))
+            let lens = r.payload.get(META + 4..META + 6)?;
+            let texts: usize = lens.iter().map(|len| usize::from(*len)).sum();
+            Some((r.seq, r.payload.get(META + REASON + texts..)?.to_vec()))
         })
         .collect()
 }
@@ -278,7 +441,7 @@ pub fn pieces_of(images: &Images, by_record: bool) -> Vec<u8> {
             let name = (side as u8) << 7 | *id as u8 & 0x7f;
             out.extend([piece::SEGMENT, name, (segment.len() / 16) as u8, 0]);
             match by_record {
-                true => by_records(segment, &mut out),
+                true => by_records(segment, Identity::of(side, *id), &mut out),
                 false => raw(segment, &mut out),
             }
         }
@@ -298,73 +461,26 @@ fn raw(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn by_records(segment: &[u8], out: &mut Vec<u8>) {
-    // From and to, then the low bytes of eight numbers.
-    out.extend([piece::FRONT, 1, segment[8], segment[12]]);
-    out.extend((16..80).step_by(8).map(|at| segment[at]));
-    for record in records(segment) {
+fn by_records(segment: &[u8], identity: Identity, out: &mut Vec<u8>) {
+    let short = |number: u64| number.min(u64::from(RESERVED)) as u8;
+    if let Some(front) = fronts(segment).next() {
+        out.extend([piece::FRONT, 0, 0]);
+        out.extend(front.numbers.iter().map(|number| short(*number)));
+    }
+    for record in records(segment, identity) {
+        let (longs, _) = record.payload.as_chunks::<8>();
+        if record.kind == kind::CHECKPOINT && record.payload.len() == CHECKPOINT {
+            let numbers = longs.iter().map(|long| short(u64::from_le_bytes(*long)));
+            out.push(piece::NOTE);
+            out.extend(numbers.chain([0; 4]));
+            continue;
+        }
         let len = record.payload.len();
-        let [kind, keys, seq] = [record.kind, record.keys as u8, record.seq as u8];
-        out.extend([
-            piece::RECORD,
-            kind,
-            keys,
-            seq,
-            (len % 256) as u8,
-            (len / 256) as u8,
-        ]);
+        out.extend([piece::RECORD, record.kind, record.detail]);
+        out.extend([record.seq, record.count, u64::from(record.crc)].map(short));
+        out.extend([(len % 256) as u8, (len / 256) as u8]);
         out.extend(record.payload);
     }
-}
-
-/// Whether what waits could have come about by writing, crashing and damage. (Merged segments are left to logs that did.)
-pub fn is_orderly(image: &Image) -> bool {
-    let mut next = 1;
-    // A report cut short gives its number to the next.
-    let mut cut_short = false;
-    for (id, segment) in image {
-        if let Some(front) = fronts(segment).next() {
-            let word = |at: usize| u32::from_le_bytes(front[at..at + 4].try_into().expect("4"));
-            let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-            let (given, cursor) = (long(16), long(24));
-            let alone = word(8) == *id && word(12) == *id;
-            if given > MOST || !alone || given < next - u64::from(cut_short) || cursor >= given {
-                return false;
-            }
-            (next, cut_short) = (given, false);
-        }
-        let mut at = SEGMENT_HEADER;
-        while at + HEADER <= segment.len() {
-            let Some(record) = record_at(segment, at) else {
-                at += 8;
-                continue;
-            };
-            at += HEADER + record.payload.len().next_multiple_of(8);
-            if record.seq > MOST {
-                return false;
-            }
-            match record.kind {
-                1 if record.seq >= next - u64::from(cut_short) => {
-                    (next, cut_short) = (record.seq + 1, !record.is_whole);
-                }
-                2 if !record.is_whole || record.payload.len() != 56 => {}
-                2 => {
-                    let (counters, _) = record.payload.as_chunks::<8>();
-                    if counters.iter().any(|c| u64::from_le_bytes(*c) > MOST) {
-                        return false;
-                    }
-                    let given = *record.payload.last_chunk().expect("it has 56");
-                    let given = u64::from_le_bytes(given);
-                    if given < next - u64::from(cut_short) || record.seq >= given {
-                        return false;
-                    }
-                    (next, cut_short) = (given, false);
-                }
-                _ => return false,
-            }
-        }
-    }
-    true
 }
 
 /// A log as it comes about by calls.
@@ -372,24 +488,43 @@ pub fn log_of(calls: &[u8]) -> Images {
     let disks = [Disk::new(Image::new()), Disk::new(Image::new())];
     let open = || {
         let [live, dead] = disks.clone();
-        LogOutbox::<_, _, 8>::open(live, dead, Durability::Each).expect("it was written so")
+        let log = LogOutbox::<_, _, MAX>::open(live, dead, Durability::Each, SPOOL);
+        log.expect("it was written so")
     };
     let mut log = open();
     for (number, call) in calls.iter().enumerate() {
-        let mut settle = |fate| {
-            if let Some(front) = log.front().expect("the disk is well") {
-                let mut bytes = vec![0; front.len];
-                assert_eq!(log.read_front(&mut bytes), Ok(true));
-                log.settle_front(fate, &bytes).expect("the disk is well");
+        let mut settle = |fate, passes: usize| {
+            let mut found = None;
+            for _ in 0..=passes {
+                let next = log.next(found).expect("the disk is well");
+                found = next.map(|waiting| waiting.ticket).or(found);
+            }
+            if let Some(ticket) = found {
+                let before = Some(Ticket(ticket.0 - 1));
+                let waiting = log.next(before).expect("the disk is well");
+                let mut bytes = vec![0; waiting.expect("it was there").len];
+                assert_eq!(log.read(ticket, &mut bytes), Ok(true));
+                log.settle(ticket, fate, &bytes, WhenLettersFull::DropOldest)
+                    .expect("the disk is well");
             }
         };
+        let forget = |log: &mut LogOutbox<_, _, MAX>, which: fn(Ticket) -> Forget| {
+            let oldest = log.dead_letter(None).expect("the disk is well");
+            let second = oldest.and_then(|l| log.dead_letter(Some(l.ticket)).ok().flatten());
+            let ticket = second.or(oldest).map_or(Ticket(0), |letter| letter.ticket);
+            // Without room for what says so they stay.
+            let _ = log.forget_dead_letters(which(ticket));
+        };
         match *call {
-            b'd' => settle(Fate::Delivered),
-            b'r' => settle(Fate::Refused(Reason::Status(400))),
-            b'F' => {
-                let oldest = log.dead_letter(None).expect("the disk is well");
-                let oldest = oldest.map_or(Ticket(0), |letter| letter.ticket);
-                log.forget_dead_letters(oldest).expect("the disk is well");
+            b'd' => settle(Fate::Delivered, 0),
+            b'a' => settle(Fate::Delivered, 2),
+            b'r' => settle(Fate::Refused(refusal()), 0),
+            b'x' => settle(Fate::Expired(refusal()), 1),
+            b'F' => forget(&mut log, Forget::One),
+            b'U' => forget(&mut log, Forget::UpTo),
+            b'C' => {
+                let _ = log.close();
+                log = open();
             }
             b'c' => log = open(),
             call => {
@@ -402,14 +537,21 @@ pub fn log_of(calls: &[u8]) -> Images {
                     jobs.push(key).expect("it is the first");
                 }
                 let bytes = vec![call; if call == b'S' { 500 } else { 40 }];
-                match log.append(&jobs, &bytes, MonoTime(0)) {
-                    Ok(_) | Err(LogError::Full) => {}
+                let wall = WallTime::from_unix_ms(1_591_104_868_201);
+                match log.append(&jobs, &bytes, MonoTime(0), Some(wall)) {
+                    Ok(_) | Err(OutboxError::Full) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
         }
     }
     disks.map(|disk| disk.image())
+}
+
+pub fn refusal() -> Reason {
+    Reason::answered(Outcome::Refused, 400)
+        .with_error_code("DLI.0001")
+        .with_text("no")
 }
 
 /// A disk that does what it is told, and holds the log to its word.
@@ -437,12 +579,19 @@ impl Storage for Disk {
         Ok(())
     }
 
-    fn limits(&self) -> (usize, usize) {
-        (SEGMENT, ROOM)
+    fn limits(&self) -> StorageLimits {
+        StorageLimits {
+            segment: SEGMENT,
+            length_unit: 256,
+            longest_segment: ROOM,
+            total: ROOM,
+            write_unit: 8,
+            blank: 0,
+        }
     }
 
     fn create(&mut self, id: u32, len: usize) -> Result<(), Self::Error> {
-        assert!(len >= SEGMENT && len.is_multiple_of(8) && len < 16 * SEGMENT);
+        assert!(len.is_multiple_of(8) && len <= ROOM, "a segment of {len}");
         let old = self.0.borrow_mut().insert(id, vec![0; len]);
         assert!(old.is_none(), "segment {id} is there");
         Ok(())
@@ -462,8 +611,7 @@ impl Storage for Disk {
         let segment = image.get_mut(&id).ok_or(MISSING)?;
         let part = segment.get_mut(offset..offset + bytes.len());
         let part = part.expect("writes past the end");
-        let is_blank = part.iter().all(|b| *b == 0) || part.iter().all(|b| *b == 0xff);
-        assert!(is_blank, "writes over something");
+        assert!(part.iter().all(|b| *b == 0), "writes over something");
         part.copy_from_slice(bytes);
         Ok(())
     }
@@ -475,4 +623,13 @@ impl Storage for Disk {
     fn discard(&mut self, id: u32) -> Result<(), Self::Error> {
         self.0.borrow_mut().remove(&id).map(|_| ()).ok_or(MISSING)
     }
+}
+
+pub fn dump(image: &Image, id: u32, segment: &[u8]) -> String {
+    let mut out = String::new();
+    for side in 0..2 { let _ = image;
+        for at in (0..segment.len()).step_by(8) { if let Some(r) = record_at(segment, at, &Identity::of(side, id)) { out += &format!("\nD   side {side} at {at} kind {} detail {} seq {} count {} len {} whole {} ", r.kind, r.detail, r.seq, r.count, r.payload.len(), r.is_whole); if r.kind == 2 || r.kind == 6 { out += &format!("{:?}", r.payload.as_chunks::<8>().0.iter().map(|l| u64::from_le_bytes(*l)).collect::<Vec<_>>()); } } }
+    }
+    for f in fronts(segment) { out += &format!("\nD   front {:?} {:?}", f.identity, f.numbers); }
+    out
 }

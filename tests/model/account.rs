@@ -41,6 +41,8 @@ struct Settled {
     fate: Fate,
     /// Whether the outbox wrote that down.
     written: bool,
+    /// Only the next checkpoint says it: it was dropped, or a restart knows it by its letter.
+    unnoted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -247,6 +249,7 @@ impl Account {
             entry,
             fate,
             written: false,
+            unnoted: fate == Fate::Superseded,
         };
         self.settled.insert(ticket, settled);
     }
@@ -403,18 +406,22 @@ impl Account {
     /// Something was written: what is settled stands there.
     pub(crate) fn written(&mut self) {
         for settled in self.settled.values_mut() {
-            // That is said by the next checkpoint.
-            settled.written |= settled.fate != Fate::Superseded;
+            settled.written |= !settled.unnoted;
         }
+    }
+
+    /// Every report would survive a power cut.
+    pub(crate) fn reports_synced(&mut self) {
+        self.settled
+            .values_mut()
+            .for_each(|s| s.entry.durable = true);
+        self.waiting.values_mut().for_each(|e| e.durable = true);
     }
 
     /// All that was written would survive a power cut.
     pub(crate) fn synced(&mut self) {
         self.settled.retain(|_, settled| !settled.written);
-        self.settled
-            .values_mut()
-            .for_each(|s| s.entry.durable = true);
-        self.waiting.values_mut().for_each(|e| e.durable = true);
+        self.reports_synced();
         self.letters.iter_mut().for_each(|l| l.entry.durable = true);
     }
 
@@ -516,8 +523,13 @@ impl Account {
         );
         self.count(Told::Repeats, repeats as u64);
         self.is_next_known = false;
+        self.settled.retain(|ticket, settled| {
+            (settled.unnoted, settled.written) = (true, false);
+            settled.entry.durable = true;
+            let mut letters = found.letters.iter();
+            end != End::Closed && !waiting.contains_key(ticket) && letters.any(|l| l.0 == *ticket)
+        });
         self.waiting = waiting;
-        self.settled.clear();
         self.ledger = status.ledger;
         adds_up(status)
     }
@@ -530,38 +542,22 @@ impl Account {
     /// Counters may go back by what was not synced, and by no more.
     fn check_ledger_after(&self, status: &Status, unsynced: u64) -> Check {
         let (old, new) = (&self.ledger, &status.ledger);
-        let unmarked = |wanted: fn(Fate) -> bool| {
-            self.settled.values().filter(|s| wanted(s.fate)).count() as u64
-        };
-        for (name, old, new, most) in [
-            ("submitted", old.submitted, new.submitted, unsynced),
-            (
-                "delivered",
-                old.delivered,
-                new.delivered,
-                unmarked(|fate| fate == Fate::Delivered),
-            ),
-            (
-                "refused",
-                old.refused,
-                new.refused,
-                unmarked(|fate| matches!(fate, Fate::Refused(_))),
-            ),
-            (
-                "expired",
-                old.expired,
-                new.expired,
-                unmarked(|fate| matches!(fate, Fate::Expired(_))),
-            ),
-            (
-                "superseded",
-                old.superseded,
-                new.superseded,
-                unmarked(|fate| fate == Fate::Superseded),
-            ),
+        ensure!(
+            new.submitted <= old.submitted && old.submitted - new.submitted <= unsynced,
+            "submitted was {}, is {}, {unsynced} were not synced",
+            old.submitted,
+            new.submitted
+        );
+        // Of what was settled and not synced it may be known how many there were, and not what became of each.
+        let most = self.settled.len() as u64;
+        for (name, old, new) in [
+            ("delivered", old.delivered, new.delivered),
+            ("refused", old.refused, new.refused),
+            ("expired", old.expired, new.expired),
+            ("superseded", old.superseded, new.superseded),
         ] {
             ensure!(
-                new <= old && old - new <= most,
+                old.abs_diff(new) <= most,
                 "{name} was {old}, is {new}, {most} were not synced"
             );
         }

@@ -212,6 +212,11 @@ impl<G: Ground> Driver<G> {
             self.writes = writes;
             self.account.written();
         }
+        if self.ground.was_synced() {
+            // In the middle of a call, perhaps: then what it settled is not.
+            self.account.reports_synced();
+            self.unsynced_since = None;
+        }
         if self.ground.is_synced() {
             self.account.synced();
             self.unsynced_since = None;
@@ -252,9 +257,12 @@ impl<G: Ground> Driver<G> {
                 if self.ground.was_synced() {
                     // Before what is new was written, perhaps to make room for it.
                     self.account.synced();
+                    self.unsynced_since = None;
                 }
                 self.account.submitted(ticket.0, sample, wall)?;
-                self.unsynced_since.get_or_insert(self.clock.now);
+                if !self.ground.is_synced() {
+                    self.unsynced_since.get_or_insert(self.clock.now);
+                }
                 self.compare()?;
                 self.account.check_batch()
             }
@@ -287,12 +295,13 @@ impl<G: Ground> Driver<G> {
         }
         ensure!(said[0] == said[1], "next says {said:?}");
         let said = said.pop().flatten();
+        self.see_device();
         if let (Durability::Batch { ms, .. }, Some(since)) =
             (self.ground.durability(), self.unsynced_since)
         {
             // On a clock that went back nobody knows how late it is.
             let late = self.clock.never_went_back() && now.since(since) >= ms;
-            ensure!(!late || self.ground.is_synced(), "too long not synced");
+            ensure!(!late, "too long not synced");
         }
         // Some may have been buried or dropped on the way.
         let status = self.courier().status();
