@@ -548,8 +548,8 @@ impl Account {
             old.submitted,
             new.submitted
         );
-        // Of what was settled and not synced it may be known how many there were, and not what became of each.
-        let most = self.settled.len() as u64;
+        // Of what was settled or submitted and not synced it may be known how many there were, and not what became of each.
+        let most = self.settled.len() as u64 + unsynced;
         for (name, old, new) in [
             ("delivered", old.delivered, new.delivered),
             ("refused", old.refused, new.refused),

@@ -97,7 +97,10 @@ impl<G: Ground> Driver<G> {
     fn deliver_all(&mut self) -> Check {
         let mut left = 4 * self.account.waiting.len() + 20;
         while !self.account.waiting.is_empty() {
-            left = left.checked_sub(1).ok_or("it does not come to an end")?;
+            left = left.checked_sub(1).ok_or_else(|| {
+                let status = self.courier().status();
+                format!("it does not come to an end: {status:?}")
+            })?;
             self.forget(usize::MAX, true)?;
             self.compare()?;
             self.attempt(Event::answered(Outcome::Accepted, 200), 0)?;
