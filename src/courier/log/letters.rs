@@ -121,6 +121,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                     self.index.insert(header.count, header.seq, place);
                 }
                 Kind::Forgotten => {
+                    // It was there, even if it cannot be read any more.
+                    self.state.raise(Counter::BURIED, header.seq);
                     self.forget_in_memory(header.seq, header.detail == FORGET_UP_TO);
                     self.state.raise(Counter::FORGOTTEN, header.count);
                 }

@@ -559,6 +559,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     fn write_settled(&mut self, seq: u64, settlement: Settlement) {
         let was_noted = self.is_noted;
         self.is_noted = false;
+        self.clean_at = None;
         // Dropped by the thousand, perhaps: what is written next says it.
         if settlement.counter == Counter::Superseded && settlement.was_front {
             return;

@@ -268,8 +268,14 @@ where
             return self.letters.make_durable();
         }
         let state = &self.live.state;
-        self.letters
-            .note_tickets(state.reserved, state.get(Counter::Submitted))
+        let noted = self
+            .letters
+            .note_tickets(state.reserved, state.get(Counter::Submitted));
+        match noted {
+            // The other log says it.
+            Err(OutboxError::LettersFull) => self.letters.make_durable(),
+            noted => noted,
+        }
     }
 
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<L::Error>> {
