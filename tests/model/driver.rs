@@ -46,6 +46,8 @@ pub(crate) struct Driver<G: Ground> {
     /// When the first report since the last sync was submitted.
     unsynced_since: Option<MonoTime>,
     writes: u64,
+    /// Whether what is written next may say what is settled: of a full log not each settling does.
+    may_settle: bool,
     full: u64,
     clock_corrected: u64,
 }
@@ -70,6 +72,7 @@ impl<G: Ground> Driver<G> {
             number: 0,
             unsynced_since: None,
             writes: 0,
+            may_settle: false,
             full: 0,
             clock_corrected: 0,
         })
@@ -175,9 +178,7 @@ impl<G: Ground> Driver<G> {
             }
             Op::Flush => {
                 self.courier().flush().map_err(|error| error.to_string())?;
-                ensure!(self.ground.is_synced(), "flushed, and not synced");
-                self.account.flushed();
-                Ok(())
+                self.flushed()
             }
             Op::Close => self.close(),
             Op::Look => self.look(),
@@ -193,6 +194,7 @@ impl<G: Ground> Driver<G> {
         let in_flight = self.in_flight.as_ref().map(|flying| flying.ticket);
         self.account.check(&status, &self.outbox, in_flight)?;
         self.see_device();
+        self.may_settle = false;
         self.pace.check(&status)?;
         ensure!(
             status.in_flight == in_flight.map(Ticket) && status.last == self.last,
@@ -213,7 +215,9 @@ impl<G: Ground> Driver<G> {
         let writes = self.ground.writes();
         if writes != self.writes {
             self.writes = writes;
-            self.account.written();
+            if std::mem::take(&mut self.may_settle) {
+                self.account.written();
+            }
         }
         if self.ground.was_synced() {
             // In the middle of a call, perhaps: then what it settled is not.
@@ -281,6 +285,7 @@ impl<G: Ground> Driver<G> {
     /// Twice: the second time must say the same.
     fn next(&mut self) -> Check {
         let now = self.clock.now;
+        self.may_settle = true;
         let mut said = Vec::new();
         for _ in 0..2 {
             let courier = self.courier.as_mut().expect("it is open");
@@ -406,6 +411,7 @@ impl<G: Ground> Driver<G> {
             return Ok(());
         };
         let (ticket, now) = (flying.ticket, self.clock.now);
+        self.may_settle = true;
         let verdict = self.courier().settle(Ticket(ticket), event, now, entropy);
         let verdict = match verdict {
             Ok(verdict) => verdict,
@@ -582,8 +588,15 @@ impl<G: Ground> Driver<G> {
 
     fn close(&mut self) -> Check {
         self.courier().close().map_err(|error| error.to_string())?;
-        ensure!(self.ground.is_synced(), "closed, and not synced");
-        self.account.flushed();
+        self.flushed()
+    }
+
+    fn flushed(&mut self) -> Check {
+        ensure!(self.ground.is_synced(), "not synced");
+        // A full log has no room to say what is settled.
+        if self.ground.writes() != self.writes {
+            self.account.flushed();
+        }
         Ok(())
     }
 

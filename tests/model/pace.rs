@@ -238,9 +238,7 @@ impl Pace {
         self.failed.insert(ticket);
         let counts = self.failures + 1;
         ensure!(
-            status.failures == counts
-                || matches!(kind, Kind::Doubtful | Kind::Denied)
-                    && status.failures == self.failures,
+            status.failures == counts || kind != Kind::Network && status.failures == self.failures,
             "{} failures, were {}",
             status.failures,
             self.failures
@@ -262,10 +260,6 @@ impl Pace {
             gave_up == is_spent || is_spent && !is_known,
             "{verdict:?} after {tries:?}"
         );
-        if gave_up {
-            let bounds = self.backoff(self.failures);
-            return self.arm(not_before, bounds, clock);
-        }
         if kind == Kind::Denied
             && !self.corrected
             && let Some(skew) = event.clock_skew_ms
@@ -274,7 +268,7 @@ impl Pace {
             (self.corrected, self.offset) = (true, skew);
             let at = clock.now;
             ensure!(
-                matches!(verdict, Verdict::Again { at: told, .. } if told == at),
+                gave_up || matches!(verdict, Verdict::Again { at: told, .. } if told == at),
                 "{verdict:?}, must be tried again at once"
             );
             return self.arm(not_before, [0, 0], clock);
@@ -282,31 +276,38 @@ impl Pace {
         let asked = event.retry_after_ms.unwrap_or(0);
         let asked = asked.min(self.policy.max_retry_after_ms);
         let asked = [asked, asked + asked / 10];
-        let at = match (kind, verdict) {
-            (Kind::Doubtful | Kind::Network, Verdict::Again { at, .. }) => {
+        let bounds = match kind {
+            Kind::Denied | Kind::Hold => {
+                let hold = self.policy.hold_ms;
+                [hold, hold + hold / 10]
+            }
+            _ => {
                 let failures = match kind {
-                    Kind::Network => self.failures,
                     // Those of the node, or its own.
-                    _ => self.failures.max(tries.events),
+                    Kind::Doubtful if !gave_up => self.failures.max(tries.events),
+                    _ => self.failures,
                 };
                 let [least, most] = self.backoff(failures);
-                let bounds = [least.max(asked[0]), most.max(asked[1])];
-                self.arm(at, bounds, clock)?;
-                at
+                [least.max(asked[0]), most.max(asked[1])]
             }
-            (Kind::Denied | Kind::Hold, Verdict::Held { until, .. }) => {
-                if kind == Kind::Denied {
-                    (self.corrected, self.offset) = (false, 0);
-                }
-                let hold = self.policy.hold_ms;
-                self.arm(until, [hold, hold + hold / 10], clock)?;
-                until
-            }
+        };
+        let at = match (kind, verdict) {
+            (_, Verdict::GaveUp(_)) => return self.arm(not_before, bounds, clock),
+            (Kind::Doubtful | Kind::Network, Verdict::Again { at, .. }) => at,
+            (Kind::Denied | Kind::Hold, Verdict::Held { until, .. }) => until,
             _ => return Err(format!("{verdict:?} after {event:?}")),
         };
+        self.arm(at, bounds, clock)?;
+        if kind == Kind::Denied && not_before == at {
+            // Unless a canary follows just then, since the server asks for that.
+            let follows = event.retry_after_ms.is_some() && status.clock_offset_ms == self.offset;
+            if !follows {
+                (self.corrected, self.offset) = (false, 0);
+            }
+        }
         if not_before == at {
             // It may not be the node that waits, but then it waits all the same.
-        } else if matches!(kind, Kind::Doubtful | Kind::Denied) {
+        } else if kind != Kind::Network {
             // A canary follows.
             self.arm(not_before, asked, clock)?;
         } else {
