@@ -151,6 +151,7 @@ impl Run {
             refused: now.refused,
             superseded: now.superseded,
             expired: now.expired,
+            corrupt: now.corrupt,
             ..before
         };
         assert_eq!(now, expected, "was {before:?}");
