@@ -11,7 +11,7 @@
 
 mod courier_common;
 
-use courier_common::account::{EACH, Failure, Log};
+use courier_common::account::{EACH, Failure, Log, Setting};
 use courier_common::device::{Images, Power, Side};
 use courier_common::sample;
 use edge_report::courier::{
@@ -208,4 +208,51 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
     courier.settle(canary, accepted, now, 0).unwrap();
     assert_eq!(courier.take_buried(), None);
     assert_eq!(courier.status().ledger.refused, 0);
+}
+
+#[test]
+fn when_all_letters_are_forgotten_there_is_room_for_another() {
+    let two = Setting {
+        limits: [(2048, 6 * 2048), (2048, 2 * 2048)],
+        units: (1024, 8),
+        ..EACH
+    };
+    for (setting, ends) in [EACH, two]
+        .into_iter()
+        .flat_map(|s| (0..6).map(move |n| (s, n)))
+    {
+        let mut log = setting.open(&setting.power()).unwrap();
+        let mut number = 0;
+        for round in 0..12 {
+            let held = fill_letters(&mut log, &mut number);
+            for _ in 0..ends {
+                let _ = log.close();
+                number += 1;
+                let ticket = append(&mut log, number, 1);
+                settle(&mut log, ticket, Fate::Delivered).unwrap();
+            }
+            // Some one by one, and the others at once.
+            let mut last = None;
+            for _ in 0..round {
+                if let Some(letter) = log.dead_letter(None).unwrap() {
+                    let forgotten = log.forget_dead_letters(Forget::One(letter.ticket));
+                    assert_eq!(forgotten, Ok(()));
+                }
+            }
+            while let Some(letter) = log.dead_letter(last).unwrap() {
+                last = Some(letter.ticket);
+            }
+            if let Some(last) = last {
+                log.forget_dead_letters(Forget::UpTo(last)).unwrap();
+            }
+            assert_eq!(log.ledger().letters, 0);
+            let buried = settle(&mut log, held, REFUSED);
+            assert_eq!(
+                buried,
+                Ok(()),
+                "{}, {ends} ends, round {round}",
+                setting.name
+            );
+        }
+    }
 }
