@@ -521,6 +521,31 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                     continue;
                 }
             }
+            // The open one has no room either, and with those before it perhaps little that is kept.
+            let end = self.segments.list.len();
+            let mut windows = (1..=end.min(SOURCES)).map(|count| Window {
+                first: end.saturating_sub(count),
+                count,
+            });
+            let frees = |window: &Window| {
+                let segments = self.segments.window(*window);
+                let len = segments
+                    .iter()
+                    .map(|s| s.len)
+                    .fold(0, usize::saturating_add);
+                let live = segments
+                    .iter()
+                    .map(|s| s.live)
+                    .fold(0, usize::saturating_add);
+                self.segments.output_len(live, CHECKPOINT) < len
+            };
+            if self.segments.is_open
+                && self.segments.may_replace()
+                && let Some(window) = windows.find(frees)
+            {
+                self.compact(window)?;
+                continue;
+            }
             match when_full {
                 WhenLettersFull::DropOldest if self.drop_oldest(&mut dropped) => {}
                 _ => return Err(OutboxError::LettersFull),
