@@ -12,11 +12,11 @@
 mod courier_common;
 
 use courier_common::account::{EACH, Failure, Log, Setting};
-use courier_common::device::{Images, Power, Side};
+use courier_common::device::{Images, Power, Side, lose_some};
 use courier_common::sample;
 use edge_report::courier::{
-    Courier, Event, Fate, Forget, Outbox, OutboxError, Policy, RamOutbox, Reason, Step, Ticket,
-    WhenLettersFull,
+    Courier, Durability, Event, Fate, Forget, Outbox, OutboxError, Policy, RamOutbox, Reason, Step,
+    Ticket, WhenLettersFull,
 };
 use edge_report::{JobStatus, MonoTime, Outcome};
 
@@ -254,5 +254,33 @@ fn when_all_letters_are_forgotten_there_is_room_for_another() {
                 setting.name
             );
         }
+    }
+}
+
+#[test]
+fn a_durable_report_is_not_dropped_for_one_that_is_not() {
+    let setting = Setting {
+        durability: Durability::Batch {
+            reports: 5,
+            ms: 3_000,
+        },
+        ..EACH
+    };
+    for seed in 0..64 {
+        let power = setting.power();
+        let mut log = setting.open(&power).unwrap();
+        append(&mut log, 1, 1);
+        let old = append(&mut log, 2, 2);
+        log.flush().unwrap();
+        let newer = sample(3, &[(2, JobStatus::Running)], 700);
+        let newer = log.append(&newer.keys, &newer.bytes, MonoTime(0), None);
+        assert!(log.is_superseded(old).unwrap());
+        settle(&mut log, old, Fate::Superseded).unwrap();
+        drop(log);
+        let power = setting.power_on(lose_some(&power.images(), seed));
+        let mut log = setting.open(&power).unwrap();
+        let last = log.next(Some(Ticket(old.0 - 1))).unwrap();
+        let last = last.map(|waiting| waiting.ticket);
+        assert!(last == Some(old) || last == newer.ok(), "{last:?} is left");
     }
 }
