@@ -684,6 +684,14 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         Ok(())
     }
 
+    /// Makes durable the reports that are not yet.
+    pub(super) fn sync_reports(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if self.unsynced > 0 {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
     /// Makes durable all that is not yet.
     pub(super) fn flush(&mut self) -> Result<(), OutboxError<S::Error>> {
         self.segments.discard_pending();
