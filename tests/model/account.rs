@@ -560,7 +560,7 @@ impl Account {
         }
         // What is missing counts as never submitted, or as corrupt.
         ensure!(
-            new.corrupt <= old.corrupt + unsynced
+            new.corrupt <= old.corrupt + most
                 && new.corrupt + (old.submitted - new.submitted) >= old.corrupt,
             "corrupt was {}, is {}, {unsynced} were not synced",
             old.corrupt,

@@ -607,6 +607,8 @@ impl<G: Ground> Driver<G> {
         self.courier = None;
         let (outbox, found) = self.ground.restart(&self.outbox, end)?;
         self.outbox = outbox.clone();
+        // What a power cut left without its bytes is found out, and counted as corrupt, when it is read.
+        outbox.look().map_err(|error| error.to_string())?;
         let (memory, now) = (self.ground.memory(), self.clock.now);
         let courier = self
             .courier
