@@ -30,6 +30,7 @@ const META: usize = 8;
 const KEY: usize = 8;
 const CHECKPOINT: usize = 88;
 const REASON: usize = 8;
+const SOURCES: usize = 4;
 const MAGIC: [u8; 2] = [0x1e, 0x02];
 const VERSION: u16 = 2;
 const COPIED: u8 = 0x40;
@@ -53,7 +54,7 @@ pub mod piece {
     pub const RAW: u8 = 0;
     /// Side and id, length in 16 bytes, whose it is.
     pub const SEGMENT: u8 = 1;
-    /// At which ends, version, and 13 numbers: first, last, and a checkpoint.
+    /// At which ends, version, the first number, which four segments it stands for, and the 11 numbers of a checkpoint.
     pub const FRONT: u8 = 2;
     /// Kind, detail, ticket, count, what stands for the checksum of what settles, length (two bytes), then the payload.
     pub const RECORD: u8 = 3;
@@ -242,7 +243,11 @@ impl<'a> Pieces<'a> {
         front.extend(identity.spool.to_le_bytes());
         front.extend(identity.segment.to_le_bytes());
         front.extend([identity.store, 0, 0, 0]);
-        for _ in 0..13 {
+        front.extend(self.number().to_le_bytes());
+        for _ in 0..SOURCES {
+            front.extend(u32::from(self.byte()).to_le_bytes());
+        }
+        for _ in 0..CHECKPOINT / 8 {
             front.extend(self.number().to_le_bytes());
         }
         // Up to the checksum.
@@ -311,11 +316,13 @@ fn long(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes.expect("8 bytes"))
 }
 
-/// A whole header of a segment: its version, who says it is, and the numbers.
+/// A whole header of a segment: its version, whose it is, the first number, what it stands for, and a checkpoint.
 struct Front {
     version: u16,
     identity: Identity,
-    numbers: Vec<u64>,
+    first: u64,
+    sources: Vec<u8>,
+    checkpoint: Vec<u64>,
 }
 
 fn fronts(segment: &[u8]) -> impl Iterator<Item = Front> {
@@ -332,7 +339,9 @@ fn fronts(segment: &[u8]) -> impl Iterator<Item = Front> {
         body.starts_with(b"EDGLOG").then(|| Front {
             version: u16::from_le_bytes([body[6], body[7]]),
             identity,
-            numbers: (24..128).step_by(8).map(|at| long(body, at)).collect(),
+            first: long(body, 24),
+            sources: body[32..48].iter().step_by(4).copied().collect(),
+            checkpoint: (48..136).step_by(8).map(|at| long(body, at)).collect(),
         })
     })
 }
@@ -399,7 +408,8 @@ fn whole_records(images: &Images, side: usize) -> impl Iterator<Item = Record<'_
 /// Whether no number is so large that counting ends.
 pub fn is_sane(images: &Images) -> bool {
     let all = images.iter().flat_map(BTreeMap::values);
-    let in_fronts = all.flat_map(|s| fronts(s)).flat_map(|front| front.numbers);
+    let in_fronts = all.flat_map(|s| fronts(s));
+    let in_fronts = in_fronts.flat_map(|front| [vec![front.first], front.checkpoint].concat());
     let in_records = [0, 1].into_iter().flat_map(|side| {
         whole_records(images, side).flat_map(|record| {
             let is_note = matches!(record.kind, kind::CHECKPOINT | kind::COMMIT);
@@ -465,7 +475,9 @@ fn by_records(segment: &[u8], identity: Identity, out: &mut Vec<u8>) {
     let short = |number: u64| number.min(u64::from(RESERVED)) as u8;
     if let Some(front) = fronts(segment).next() {
         out.extend([piece::FRONT, 0, 0]);
-        out.extend(front.numbers.iter().map(|number| short(*number)));
+        out.push(short(front.first));
+        out.extend(front.sources);
+        out.extend(front.checkpoint.iter().map(|number| short(*number)));
     }
     for record in records(segment, identity) {
         let (longs, _) = record.payload.as_chunks::<8>();
@@ -623,13 +635,4 @@ impl Storage for Disk {
     fn discard(&mut self, id: u32) -> Result<(), Self::Error> {
         self.0.borrow_mut().remove(&id).map(|_| ()).ok_or(MISSING)
     }
-}
-
-pub fn dump(image: &Image, id: u32, segment: &[u8]) -> String {
-    let mut out = String::new();
-    for side in 0..2 { let _ = image;
-        for at in (0..segment.len()).step_by(8) { if let Some(r) = record_at(segment, at, &Identity::of(side, id)) { out += &format!("\nD   side {side} at {at} kind {} detail {} seq {} count {} len {} whole {} ", r.kind, r.detail, r.seq, r.count, r.payload.len(), r.is_whole); if r.kind == 2 || r.kind == 6 { out += &format!("{:?}", r.payload.as_chunks::<8>().0.iter().map(|l| u64::from_le_bytes(*l)).collect::<Vec<_>>()); } } }
-    }
-    for f in fronts(segment) { out += &format!("\nD   front {:?} {:?}", f.identity, f.numbers); }
-    out
 }

@@ -1129,8 +1129,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             ..
         } = *aside;
         if waits == Waits::Attempt && counted >= self.policy.refuse_after {
-            self.tell_buried(suspect, reason);
-            self.bury(tried, Waits::Refusal, reason, now);
+            // It may have been dropped as superseded meanwhile.
+            if self.bury(tried, Waits::Refusal, reason, now) {
+                self.tell_buried(suspect, reason);
+            }
         }
     }
 
@@ -1308,16 +1310,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     // Burials.
 
-    /// Makes a dead letter of a report, now or later.
-    fn bury(&mut self, tried: Tried, waits: Waits, reason: Reason, now: MonoTime) {
+    /// Makes a dead letter of a report, now or later; `false` if it does not wait any more.
+    fn bury(&mut self, tried: Tried, waits: Waits, reason: Reason, now: MonoTime) -> bool {
         let ticket = tried.ticket;
         let fate = match waits {
             Waits::Expiry => Fate::Expired(reason),
             Waits::Refusal | Waits::Attempt => Fate::Refused(reason),
         };
-        let Err(error) = self.bury_now(ticket, fate) else {
-            self.gone(ticket);
-            return;
+        let error = match self.bury_now(ticket, fate) {
+            Ok(was_there) => {
+                self.gone(ticket);
+                return was_there;
+            }
+            Err(error) => error,
         };
         let failures = match self.asides.get(ticket) {
             Some(aside) if aside.waits == waits => aside.failures.saturating_add(1),
@@ -1336,26 +1341,28 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         // Its jobs are free.
         self.walk = Walk::START;
         self.last_failure = Some((ticket, Reason::failed(error.code())));
+        true
     }
 
-    fn bury_now(&mut self, ticket: Ticket, fate: Fate) -> Result<(), CourierError<O::Error>> {
+    /// `false` if it does not wait.
+    fn bury_now(&mut self, ticket: Ticket, fate: Fate) -> Result<bool, CourierError<O::Error>> {
         let before = ticket.0.checked_sub(1).map(Ticket);
         let found = self.outbox.next(before)?;
         let Some(Waiting { len, .. }) = found.filter(|found| found.ticket == ticket) else {
-            return Ok(());
+            return Ok(false);
         };
         if !self.load(ticket, len)? {
-            return Ok(());
+            return Ok(false);
         }
         let bytes = read_part(&mut self.buffer, len);
-        Ok(self
-            .outbox
-            .settle(ticket, fate, bytes, self.policy.when_letters_full)?)
+        let when_full = self.policy.when_letters_full;
+        self.outbox.settle(ticket, fate, bytes, when_full)?;
+        Ok(true)
     }
 
     /// Tries the burials again whose time has come.
     fn bury_again(&mut self, now: MonoTime) {
-        for _ in 0..SUSPECTS {
+        for _ in 0..=SUSPECTS {
             let due = |aside: &&Aside| aside.waits != Waits::Attempt && aside.due <= now;
             let Some(aside) = self.asides.iter().find(due).copied() else {
                 break;

@@ -121,6 +121,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                     self.index.insert(header.count, header.seq, place);
                 }
                 Kind::Forgotten => {
+                    // It was there, even if it cannot be read any more.
+                    self.state.raise(Counter::BURIED, header.seq);
                     self.forget_in_memory(header.seq, header.detail == FORGET_UP_TO);
                     self.state.raise(Counter::FORGOTTEN, header.count);
                 }
@@ -518,6 +520,31 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                 if (self.segments.total(), self.segments.list.len()) != before {
                     continue;
                 }
+            }
+            // The open one has no room either, and with those before it perhaps little that is kept.
+            let end = self.segments.list.len();
+            let mut windows = (1..=end.min(SOURCES)).map(|count| Window {
+                first: end.saturating_sub(count),
+                count,
+            });
+            let frees = |window: &Window| {
+                let segments = self.segments.window(*window);
+                let len = segments
+                    .iter()
+                    .map(|s| s.len)
+                    .fold(0, usize::saturating_add);
+                let live = segments
+                    .iter()
+                    .map(|s| s.live)
+                    .fold(0, usize::saturating_add);
+                self.segments.output_len(live, CHECKPOINT) < len
+            };
+            if self.segments.is_open
+                && self.segments.may_replace()
+                && let Some(window) = windows.find(frees)
+            {
+                self.compact(window)?;
+                continue;
             }
             match when_full {
                 WhenLettersFull::DropOldest if self.drop_oldest(&mut dropped) => {}

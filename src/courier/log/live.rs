@@ -559,6 +559,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     fn write_settled(&mut self, seq: u64, settlement: Settlement) {
         let was_noted = self.is_noted;
         self.is_noted = false;
+        self.clean_at = None;
         // Dropped by the thousand, perhaps: what is written next says it.
         if settlement.counter == Counter::Superseded && settlement.was_front {
             return;
@@ -680,6 +681,14 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         self.rewrite_unsynced()?;
         self.segments.sync()?;
         (self.unsynced, self.settled_unsynced) = (0, 0);
+        Ok(())
+    }
+
+    /// Makes durable the reports that are not yet.
+    pub(super) fn sync_reports(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if self.unsynced > 0 {
+            self.sync()?;
+        }
         Ok(())
     }
 

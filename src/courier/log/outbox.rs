@@ -212,7 +212,11 @@ where
         self.is_touched = true;
         let (counter, reason) = match fate {
             Fate::Delivered => (Counter::Delivered, None),
-            Fate::Superseded => (Counter::Superseded, None),
+            Fate::Superseded => {
+                // What supersedes it must last as long as it would have.
+                self.live.sync_reports()?;
+                (Counter::Superseded, None)
+            }
             Fate::Corrupt => (Counter::Corrupt, None),
             Fate::Refused(reason) => (Counter::Refused, Some(reason)),
             Fate::Expired(reason) => (Counter::Expired, Some(reason)),
@@ -268,8 +272,14 @@ where
             return self.letters.make_durable();
         }
         let state = &self.live.state;
-        self.letters
-            .note_tickets(state.reserved, state.get(Counter::Submitted))
+        let noted = self
+            .letters
+            .note_tickets(state.reserved, state.get(Counter::Submitted));
+        match noted {
+            // The other log says it.
+            Err(OutboxError::LettersFull) => self.letters.make_durable(),
+            noted => noted,
+        }
     }
 
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<L::Error>> {

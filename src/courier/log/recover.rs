@@ -163,8 +163,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             let is_whole =
                 is_whole || (is_clean && last.header.count <= self.state.get(Counter::Submitted));
             let next = last.header.count.saturating_add(u64::from(is_whole));
+            // Once noted it does not count again.
+            is_torn |= !is_whole && self.may_wait(last.header.seq);
             self.report_before(&last, next);
-            is_torn |= !is_whole;
         }
         (is_clean, is_torn)
     }

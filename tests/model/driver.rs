@@ -1,0 +1,628 @@
+//! Calls a courier, and compares what it says with the model.
+
+use std::collections::BTreeSet;
+
+use edge_report::courier::{
+    Courier, CourierError, Durability, Event, Fate, OutboxError, Policy, Reason, Status, Step,
+    Ticket, Verdict,
+};
+use edge_report::{Code, MonoTime, Outcome, WallTime};
+
+use crate::account::{Account, Told, is_overtaken, wall_of};
+use crate::courier_common::{Sample, sample, with_report};
+use crate::ground::{End, FoundLetter, Ground, Shared};
+use crate::pace::{Clock, Pace};
+use crate::{Content, Op, Tally, ensure};
+
+type Check = Result<(), String>;
+type Model<G> = Courier<Shared<<G as Ground>::Outbox>, <G as Ground>::Memory>;
+type Fault<G> = CourierError<<G as Ground>::Fault>;
+
+/// How many buried suspects are told of at once.
+const BURIED: usize = 5;
+/// How long ago the failure of an older report may be when a newer one of its job is sent.
+const ROUND_MS: u64 = 60_000;
+
+struct InFlight {
+    ticket: u64,
+    bytes: Vec<u8>,
+    /// Older reports of its jobs that wait.
+    elders: Vec<u64>,
+}
+
+pub(crate) struct Driver<G: Ground> {
+    ground: G,
+    policy: Policy,
+    outbox: Shared<G::Outbox>,
+    /// `None` only while it is opened again.
+    courier: Option<Model<G>>,
+    account: Account,
+    pace: Pace,
+    clock: Clock,
+    in_flight: Option<InFlight>,
+    last: Option<(Ticket, Verdict)>,
+    /// Names reports.
+    number: u64,
+    /// When the first report since the last sync was submitted.
+    unsynced_since: Option<MonoTime>,
+    writes: u64,
+    /// Whether what is written next may say what is settled: of a full log not each settling does.
+    may_settle: bool,
+    full: u64,
+    clock_corrected: u64,
+}
+
+impl<G: Ground> Driver<G> {
+    pub(crate) fn new(ground: G, policy: Policy) -> Result<Self, String> {
+        let clock = Clock::new();
+        let outbox = ground.open()?;
+        let courier = Courier::new(outbox.clone(), ground.memory(), policy, clock.now, 1);
+        let pace = Pace::start(policy, courier.status().not_before, &clock)?;
+        let (durability, is_memory) = (ground.durability(), ground.is_memory());
+        Ok(Driver {
+            account: Account::new(durability, policy.when_letters_full, is_memory),
+            ground,
+            policy,
+            outbox,
+            courier: Some(courier),
+            pace,
+            clock,
+            in_flight: None,
+            last: None,
+            number: 0,
+            unsynced_since: None,
+            writes: 0,
+            may_settle: false,
+            full: 0,
+            clock_corrected: 0,
+        })
+    }
+
+    /// All of `ops`, then delivers what waits: nothing of it may be missing.
+    pub(crate) fn run(mut self, ops: &[Op], tally: &Tally) -> Check {
+        let result = self.run_all(ops);
+        self.account.tell(tally);
+        Tally::add(&tally.full, self.full);
+        Tally::add(&tally.clock_corrected, self.clock_corrected);
+        result
+    }
+
+    fn run_all(&mut self, ops: &[Op]) -> Check {
+        for (index, op) in ops.iter().enumerate() {
+            let result = self.step(op).and_then(|()| self.compare());
+            result.map_err(|why| format!("at step {index}, {op:?}: {why}"))?;
+        }
+        self.deliver_all()
+            .map_err(|why| format!("when all is delivered: {why}"))
+    }
+
+    /// Everything is accepted now, and there is room for dead letters.
+    fn deliver_all(&mut self) -> Check {
+        let mut left = 4 * self.account.waiting.len() + 20;
+        while !self.account.waiting.is_empty() {
+            left = left.checked_sub(1).ok_or_else(|| {
+                let status = self.courier().status();
+                format!("it does not come to an end: {status:?}")
+            })?;
+            self.forget(usize::MAX, true)?;
+            self.compare()?;
+            self.attempt(Event::answered(Outcome::Accepted, 200), 0)?;
+            self.compare()?;
+        }
+        self.next().and_then(|()| self.compare())?;
+        let status = self.courier().status();
+        ensure!(status.waiting == 0, "in the end {} wait", status.waiting);
+        Ok(())
+    }
+
+    fn courier(&mut self) -> &mut Model<G> {
+        self.courier.as_mut().expect("it is open")
+    }
+
+    fn step(&mut self, op: &Op) -> Check {
+        match op {
+            Op::Submit(content) => self.submit(content),
+            Op::SubmitEncoded(content) => {
+                self.number += 1;
+                let mut sample = sample(self.number, &content.jobs, content.padding);
+                // Bytes that the library would not write: they are sent as they are.
+                sample.bytes = [b" ", &*sample.bytes].concat().into();
+                let (now, wall) = (self.clock.now, wall_of(self.number));
+                self.ground.was_synced();
+                let result = (self.courier()).submit_encoded(&sample.bytes, now, Some(wall));
+                self.submitted(result, &sample, wall)
+            }
+            Op::SubmitInvalid => self.unchanged(|courier, now| {
+                let result = courier.submit_encoded(b"{\"jobs\":[{}]}", now, None);
+                matches!(result, Err(CourierError::Invalid(_)))
+            }),
+            Op::Next => self.next(),
+            Op::Settle(event, entropy) => self.settle(*event, *entropy),
+            Op::Attempt(event, entropy) => self.attempt(*event, *entropy),
+            Op::Serve {
+                bad,
+                bad_event,
+                outage,
+                count,
+                entropy,
+            } => {
+                for index in 0..*count {
+                    self.serve(*bad, *bad_event, index < *outage, *entropy)?;
+                    self.compare()?;
+                }
+                Ok(())
+            }
+            Op::SettleStale(away) => {
+                let flying = self.in_flight.as_ref().map(|flying| flying.ticket);
+                let last = self.last.map_or(1, |(ticket, _)| ticket.0);
+                let ticket = flying.unwrap_or(last).saturating_add_signed(*away);
+                if flying == Some(ticket) {
+                    return Ok(());
+                }
+                self.unchanged(|courier, now| {
+                    let result = courier.settle(Ticket(ticket), Event::NOT_SENT, now, 0);
+                    matches!(result, Err(CourierError::StaleTicket))
+                })
+            }
+            Op::Pass(ms) => {
+                self.clock.pass(*ms);
+                Ok(())
+            }
+            Op::StepBack(ms) => {
+                self.clock.step_back(*ms);
+                Ok(())
+            }
+            Op::Wake => {
+                self.wake();
+                Ok(())
+            }
+            Op::Flush => {
+                self.courier().flush().map_err(|error| error.to_string())?;
+                self.flushed()
+            }
+            Op::Close => self.close(),
+            Op::Look => self.look(),
+            Op::Resubmit(nth) => self.resubmit(*nth),
+            Op::Forget { nth, up_to } => self.forget(*nth, *up_to),
+            Op::Restart(end, entropy) => self.restart(*end, *entropy),
+        }
+    }
+
+    /// What must hold after each step.
+    fn compare(&mut self) -> Check {
+        let status = self.courier().status();
+        let in_flight = self.in_flight.as_ref().map(|flying| flying.ticket);
+        self.account.check(&status, &self.outbox, in_flight)?;
+        self.see_device();
+        self.may_settle = false;
+        self.pace.check(&status)?;
+        ensure!(
+            status.in_flight == in_flight.map(Ticket) && status.last == self.last,
+            "{status:?}, must be {in_flight:?}, {:?}",
+            self.last
+        );
+        let has_next = status.waiting > 0 && in_flight.is_none();
+        ensure!(
+            status.next_attempt.is_some() == has_next,
+            "{:?} is next",
+            status.next_attempt
+        );
+        Ok(())
+    }
+
+    /// What is written, and what of it would survive a power cut.
+    fn see_device(&mut self) {
+        let writes = self.ground.writes();
+        if writes != self.writes {
+            self.writes = writes;
+            if std::mem::take(&mut self.may_settle) {
+                self.account.written();
+            }
+        }
+        if self.ground.was_synced() {
+            // In the middle of a call, perhaps: then what it settled is not.
+            self.account.reports_synced();
+            self.unsynced_since = None;
+        }
+        if self.ground.is_synced() {
+            self.account.synced();
+            self.unsynced_since = None;
+        }
+    }
+
+    /// A call that must be refused, and change nothing.
+    fn unchanged(&mut self, call: impl FnOnce(&mut Model<G>, MonoTime) -> bool) -> Check {
+        let now = self.clock.now;
+        let before = self.courier().status();
+        ensure!(call(self.courier(), now), "it is not refused");
+        let after = self.courier().status();
+        ensure!(before == after, "refused, but {before:?} is now {after:?}");
+        Ok(())
+    }
+
+    fn submit(&mut self, content: &Content) -> Check {
+        self.number += 1;
+        let sample = sample(self.number, &content.jobs, content.padding);
+        let (now, number) = (self.clock.now, self.number);
+        let wall = wall_of(number);
+        self.ground.was_synced();
+        let courier = self.courier();
+        let result = with_report(number, &content.jobs, content.padding, |report| {
+            courier.submit(report, now, Some(wall))
+        });
+        self.submitted(result, &sample, wall)
+    }
+
+    fn submitted(
+        &mut self,
+        result: Result<Ticket, Fault<G>>,
+        sample: &Sample,
+        wall: WallTime,
+    ) -> Check {
+        match result {
+            Ok(ticket) => {
+                if self.ground.was_synced() {
+                    // Before what is new was written, perhaps to make room for it.
+                    self.account.synced();
+                    self.unsynced_since = None;
+                }
+                self.account.submitted(ticket.0, sample, wall)?;
+                if !self.ground.is_synced() {
+                    self.unsynced_since.get_or_insert(self.clock.now);
+                }
+                self.compare()?;
+                self.account.check_batch()
+            }
+            Err(CourierError::Outbox(OutboxError::Full)) => {
+                ensure!(!self.account.waiting.is_empty(), "full, and empty");
+                self.full += 1;
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Twice: the second time must say the same.
+    fn next(&mut self) -> Check {
+        let now = self.clock.now;
+        self.may_settle = true;
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            let courier = self.courier.as_mut().expect("it is open");
+            said.push(
+                match courier.next(now).map_err(|error| error.to_string())? {
+                    Step::Send(parcel) => Some(Ok((
+                        parcel.ticket.0,
+                        parcel.body.to_vec(),
+                        parcel.clock_offset_ms,
+                    ))),
+                    Step::Wait(ms) => Some(Err(ms)),
+                    Step::Idle => None,
+                },
+            );
+        }
+        ensure!(said[0] == said[1], "next says {said:?}");
+        let said = said.pop().flatten();
+        self.see_device();
+        if let (Durability::Batch { ms, .. }, Some(since)) =
+            (self.ground.durability(), self.unsynced_since)
+        {
+            // On a clock that went back nobody knows how late it is.
+            let late = self.clock.never_went_back() && now.since(since) >= ms;
+            ensure!(!late, "too long not synced");
+        }
+        // Some may have been buried or dropped on the way.
+        let status = self.courier().status();
+        let flying = self.in_flight.as_ref().map(|flying| flying.ticket);
+        let before = self.account.waiting.len();
+        self.account.check(&status, &self.outbox, flying)?;
+        let buried = before - self.account.waiting.len();
+        self.account.count(Told::BuriedLate, buried as u64);
+        self.see_device();
+        match said {
+            None => ensure!(self.account.waiting.is_empty(), "idle, but something waits"),
+            Some(Err(ms)) => {
+                ensure!(self.in_flight.is_none(), "waits with one in flight");
+                ensure!(
+                    !self.account.waiting.is_empty(),
+                    "waits, but nothing is there"
+                );
+                ensure!(
+                    status.next_attempt == Some(now.plus_ms(ms)),
+                    "waits {ms}, and {:?} is next",
+                    status.next_attempt
+                );
+                self.pace.told_to_wait(ms, status.parked, &self.clock)?;
+            }
+            Some(Ok((ticket, bytes, offset))) => {
+                ensure!(offset == self.pace.offset, "a clock offset of {offset}");
+                self.account.offered(ticket, &bytes)?;
+                match &self.in_flight {
+                    Some(flying) => ensure!(
+                        (flying.ticket, &flying.bytes) == (ticket, &bytes),
+                        "{ticket} is sent while {} is in flight",
+                        flying.ticket
+                    ),
+                    None => self.sent(ticket, bytes)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose turn it is, for the first time.
+    fn sent(&mut self, ticket: u64, bytes: Vec<u8>) -> Check {
+        self.pace.told_to_send(ticket, &self.clock)?;
+        let elders = self.account.elders(ticket);
+        // The suspect was tried as often as would bury it, and like those that followed it in the round it failed right before.
+        let mut most = 0;
+        for elder in &elders {
+            let tries = self.pace.tries(*elder);
+            let tries = tries.ok_or_else(|| format!("{ticket} is sent before {elder}"))?;
+            most = most.max(tries.count);
+            let (failed, _) = tries
+                .failed
+                .ok_or_else(|| format!("{ticket} is sent before {elder} failed"))?;
+            let ago = self.clock.since(&failed);
+            ensure!(
+                ago <= ROUND_MS || !self.clock.is_steady(&failed),
+                "{ticket} is sent {ago} ms after {elder} failed"
+            );
+        }
+        ensure!(
+            elders.is_empty() || most >= self.policy.refuse_after,
+            "{ticket} is sent after {most} attempts of {elders:?}"
+        );
+        self.in_flight = Some(InFlight {
+            ticket,
+            bytes,
+            elders,
+        });
+        Ok(())
+    }
+
+    fn attempt(&mut self, event: Event, entropy: u64) -> Check {
+        self.wake();
+        self.next()?;
+        self.settle(event, entropy)
+    }
+
+    /// As a service does that accepts all but the reports on bad jobs, or nothing in an outage.
+    fn serve(&mut self, bad: i64, bad_event: Event, outage: bool, entropy: u64) -> Check {
+        self.next()?;
+        let Some(flying) = &self.in_flight else {
+            let at = self.courier().status().next_attempt;
+            let wait = at.map_or(0, |at| at.since(self.clock.now));
+            self.clock.pass(wait.min(10_000_000));
+            return Ok(());
+        };
+        let entry = self.account.waiting.get(&flying.ticket);
+        let mut keys = entry.iter().flat_map(|entry| &entry.sample.keys);
+        let event = match keys.any(|key| key.job_id == bad) {
+            _ if outage => Event::answered(Outcome::TryAgain, 503),
+            true => bad_event,
+            false => Event::answered(Outcome::Accepted, 200),
+        };
+        self.settle(event, entropy)
+    }
+
+    fn settle(&mut self, event: Event, entropy: u64) -> Check {
+        let Some(flying) = self.in_flight.take() else {
+            return Ok(());
+        };
+        let (ticket, now) = (flying.ticket, self.clock.now);
+        self.may_settle = true;
+        let verdict = self.courier().settle(Ticket(ticket), event, now, entropy);
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            // What it overtakes has no place to wait for its burial.
+            Err(CourierError::Outbox(OutboxError::LettersFull))
+                if !flying.elders.is_empty()
+                    && event.reason.cause
+                        == Event::answered(Outcome::Accepted, 200).reason.cause =>
+            {
+                self.in_flight = Some(flying);
+                return self.see_buried(true).map(|_| ());
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        self.last = Some((Ticket(ticket), verdict));
+        let status = self.courier().status();
+        let offset = self.pace.offset;
+        let is_ahead = !flying.elders.is_empty();
+        self.pace
+            .settled(ticket, is_ahead, &event, verdict, &self.clock, &status)?;
+        self.clock_corrected += u64::from(self.pace.offset != offset);
+        let told = self.see_buried(verdict == Verdict::Delivered)?;
+        match verdict {
+            Verdict::Delivered => {
+                // Nothing older of its jobs is ever sent now.
+                for elder in self.account.elders(ticket) {
+                    ensure!(
+                        told >= BURIED && flying.elders.contains(&elder),
+                        "{ticket} is accepted before {elder}"
+                    );
+                    let reason = Reason::failed(Code::Overtaken);
+                    self.account.doomed(elder, Fate::Refused(reason), false)?;
+                }
+                self.account.delivered(ticket);
+            }
+            Verdict::Refused(reason) => {
+                self.account.doomed(ticket, Fate::Refused(reason), true)?;
+            }
+            Verdict::GaveUp(reason) => {
+                self.account.doomed(ticket, Fate::Expired(reason), true)?;
+            }
+            Verdict::Again { .. } | Verdict::Held { .. } => {}
+        }
+        self.compare()?;
+        self.check_last_failure(ticket, verdict, &status)?;
+        let waiting = self.account.waiting.values();
+        let held = waiting.filter(|entry| entry.doomed.is_some()).count();
+        self.account.count(Told::Held, held as u64);
+        Ok(())
+    }
+
+    fn check_last_failure(&self, ticket: u64, verdict: Verdict, status: &Status) -> Check {
+        let failed = status.last_failure;
+        let is_burial =
+            failed.is_some_and(|(_, reason)| reason == Reason::failed(Code::LettersFull));
+        let expected = verdict.reason().map(|reason| (Ticket(ticket), *reason));
+        ensure!(
+            is_burial || failed == expected,
+            "the last failure is {failed:?}, must be {expected:?}"
+        );
+        Ok(())
+    }
+
+    /// The suspects that were buried since another report was accepted; gives how many.
+    fn see_buried(&mut self, is_accepted: bool) -> Result<usize, String> {
+        let mut told = BTreeSet::new();
+        while let Some((ticket, reason)) = self.courier().take_buried() {
+            let Ticket(ticket) = ticket;
+            ensure!(is_accepted, "{ticket} is buried, and nothing was accepted");
+            ensure!(told.insert(ticket), "{ticket} is buried twice");
+            let tries = self.pace.tries(ticket);
+            let tries = tries.ok_or_else(|| format!("{ticket} is buried untried"))?;
+            let is_right = match (is_overtaken(&reason), tries.failed) {
+                (_, None) => false,
+                (false, Some((_, last))) => {
+                    self.account.count(Told::AtFault, 1);
+                    last == reason && tries.count >= self.policy.refuse_after.max(1)
+                }
+                (true, Some((_, last))) => {
+                    self.account.count(Told::Overtaken, 1);
+                    let with_words = Reason {
+                        cause: reason.cause,
+                        ..last
+                    };
+                    reason == with_words || reason == Reason::failed(Code::Overtaken)
+                }
+            };
+            ensure!(is_right, "{ticket} is buried: {reason:?} after {tries:?}");
+            self.account.doomed(ticket, Fate::Refused(reason), true)?;
+        }
+        Ok(told.len())
+    }
+
+    fn wake(&mut self) {
+        let now = self.clock.now;
+        self.courier().wake(now);
+        self.pace.wake(&self.clock);
+    }
+
+    /// All there is, by the outbox and by the courier.
+    fn look(&mut self) -> Check {
+        let found = self.outbox.look().map_err(|error| error.to_string())?;
+        self.account.check_found(&found)?;
+        let letters = self.letters().map_err(|error| error.to_string())?;
+        self.account.check_letters(&letters)?;
+        for (ticket, ..) in letters {
+            let letter = self.courier().find_dead_letter(Ticket(ticket));
+            let letter = letter.map_err(|error| error.to_string())?;
+            ensure!(
+                letter.is_some_and(|letter| letter.ticket.0 == ticket),
+                "letter {ticket} is listed, and not found"
+            );
+        }
+        let front = self.account.waiting.values().next();
+        let expected = front.map(|entry| entry.wall);
+        let oldest = self.courier().oldest().map_err(|error| error.to_string())?;
+        ensure!(
+            oldest == expected,
+            "{oldest:?} is the oldest, not {expected:?}"
+        );
+        Ok(())
+    }
+
+    fn letters(&mut self) -> Result<Vec<FoundLetter>, Fault<G>> {
+        let mut letters = Vec::<(u64, Reason, Vec<u8>)>::new();
+        let mut last = None;
+        while let Some(letter) = self.courier().dead_letter(last)? {
+            last = Some(letter.ticket);
+            letters.push((letter.ticket.0, letter.reason, letter.body.to_vec()));
+        }
+        Ok(letters)
+    }
+
+    fn resubmit(&mut self, nth: Option<usize>) -> Check {
+        let count = self.account.letters.len();
+        let place = nth.map_or(0, |nth| nth % count.max(1));
+        let letter = self.account.letters.get(place).cloned();
+        let ticket = nth.map(|_| Ticket(letter.as_ref().map_or(u64::MAX, |l| l.ticket)));
+        self.number += 1;
+        let (now, wall) = (self.clock.now, wall_of(self.number));
+        self.ground.was_synced();
+        let courier = self.courier();
+        match (
+            courier.resubmit_dead_letter(ticket, now, Some(wall)),
+            letter,
+        ) {
+            (Ok(None), None) => Ok(()),
+            (Ok(Some(ticket)), Some(letter)) => {
+                self.account.letters.retain(|l| l.ticket != letter.ticket);
+                self.account.count(Told::Resubmitted, 1);
+                self.submitted(Ok(ticket), &letter.entry.sample, wall)
+            }
+            (Err(error), Some(letter)) => self.submitted(Err(error), &letter.entry.sample, wall),
+            (result, letter) => Err(format!("{result:?} of {letter:?}")),
+        }
+    }
+
+    fn forget(&mut self, nth: usize, up_to: bool) -> Check {
+        let letters = &self.account.letters;
+        let last = letters.len().saturating_sub(1);
+        let place = nth.min(last);
+        let ticket = letters.get(place).map_or(u64::MAX, |letter| letter.ticket);
+        let result = match up_to {
+            true => self.courier().forget_dead_letters(Ticket(ticket)),
+            false => self.courier().forget_dead_letter(Ticket(ticket)),
+        };
+        result.map_err(|error| format!("{error} when {place} of {last} is forgotten"))?;
+        if !self.account.letters.is_empty() {
+            let gone = if up_to { 0..=place } else { place..=place };
+            self.account.letters.drain(gone);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Check {
+        self.courier().close().map_err(|error| error.to_string())?;
+        self.flushed()
+    }
+
+    fn flushed(&mut self) -> Check {
+        ensure!(self.ground.is_synced(), "not synced");
+        // A full log has no room to say what is settled.
+        if self.ground.writes() != self.writes {
+            self.account.flushed();
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, end: End, entropy: u64) -> Check {
+        if end == End::Closed {
+            self.close()?;
+        }
+        self.courier = None;
+        let (outbox, found) = self.ground.restart(&self.outbox, end)?;
+        self.outbox = outbox.clone();
+        // What a power cut left without its bytes is found out, and counted as corrupt, when it is read.
+        outbox.look().map_err(|error| error.to_string())?;
+        let (memory, now) = (self.ground.memory(), self.clock.now);
+        let courier = self
+            .courier
+            .insert(Courier::new(outbox, memory, self.policy, now, entropy));
+        let status = courier.status();
+        self.pace = Pace::start(self.policy, status.not_before, &self.clock)?;
+        (self.in_flight, self.last, self.unsynced_since) = (None, None, None);
+        self.writes = self.ground.writes();
+        if self.ground.is_memory() {
+            self.account.forget_verdicts();
+            return self.account.check_found(&found);
+        }
+        self.account.restarted(&found, &status, end)?;
+        ensure!(self.ground.is_synced(), "opened, and not synced");
+        Ok(())
+    }
+}

@@ -1,0 +1,383 @@
+//! The reference for time: which verdict an attempt gets, and how long nothing is sent.
+//!
+//! Verdicts, the correction of the clock and the budgets are exact. Of waits there are bounds only: whether a suspect's own back-off counts
+//! or that of the node, and whether a canary follows at once, is up to the engine. What it promises whatever it decides: nothing is sent
+//! before `not_before`, that honours what the server asks, a failure without a canary waits as long as the verdict says, and a
+//! suspect is not tried again before its own time unless something else failed since then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edge_report::courier::{Cause, Event, Policy, Reason, Status, Verdict};
+use edge_report::{Code, MonoTime, Outcome};
+
+use crate::ensure;
+
+type Check = Result<(), String>;
+
+/// So many reports that were tried are remembered for sure.
+const REMEMBERED: usize = 8;
+
+/// Monotonic time, as far as it went forward.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) now: MonoTime,
+    forward: u64,
+    steps_back: u32,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Clock {
+            now: MonoTime(1 << 51),
+            forward: 0,
+            steps_back: 0,
+        }
+    }
+
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        self.forward += ms;
+    }
+
+    pub(crate) fn step_back(&mut self, ms: u64) {
+        self.now = MonoTime(self.now.0.saturating_sub(ms));
+        self.steps_back += u32::from(ms > 0);
+    }
+
+    pub(crate) fn since(&self, earlier: &Clock) -> u64 {
+        self.forward - earlier.forward
+    }
+
+    pub(crate) fn never_went_back(&self) -> bool {
+        self.steps_back == 0
+    }
+
+    /// Whether it did not go back since.
+    pub(crate) fn is_steady(&self, earlier: &Clock) -> bool {
+        self.steps_back == earlier.steps_back
+    }
+}
+
+/// The attempts of one report since the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tries {
+    /// How often it went out.
+    pub(crate) count: u32,
+    /// How often anything came of it.
+    events: u32,
+    first: MonoTime,
+    /// When it failed last, and why.
+    pub(crate) failed: Option<(Clock, Reason)>,
+    /// Not again before so long after that, as long as nothing else fails.
+    own_wait: Option<u64>,
+}
+
+/// Whose fault an event may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Service,
+    Doubtful,
+    Denied,
+    Hold,
+    Network,
+}
+
+fn kind(event: &Event) -> Kind {
+    match event.reason.cause {
+        Cause::Answered(Outcome::Accepted | Outcome::Refused) => Kind::Service,
+        Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood) => Kind::Doubtful,
+        Cause::Answered(Outcome::Credentials) => Kind::Denied,
+        Cause::Answered(Outcome::Misconfigured) => Kind::Hold,
+        Cause::Failed(Code::MayHaveArrived) => Kind::Doubtful,
+        Cause::Failed(Code::NotSent) => Kind::Network,
+        Cause::Failed(_) => Kind::Hold,
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pace {
+    policy: Policy,
+    failures: u32,
+    /// Refusals since something was accepted.
+    refusals: u32,
+    /// Whether the circuit may have been open since the last time without a failure.
+    was_open: bool,
+    pub(crate) offset: i64,
+    corrected: bool,
+    tries: BTreeMap<u64, Tries>,
+    /// Every report that failed since the start.
+    failed: BTreeSet<u64>,
+    /// Nothing is sent for so long after then.
+    wait: u64,
+    armed: Clock,
+}
+
+impl Pace {
+    pub(crate) fn start(
+        policy: Policy,
+        not_before: MonoTime,
+        clock: &Clock,
+    ) -> Result<Self, String> {
+        let mut pace = Pace {
+            policy,
+            failures: 0,
+            refusals: 0,
+            was_open: false,
+            offset: 0,
+            corrected: false,
+            tries: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            wait: 0,
+            armed: *clock,
+        };
+        pace.arm(not_before, [0, policy.start_spread_ms], clock)?;
+        Ok(pace)
+    }
+
+    fn arm(&mut self, at: MonoTime, [least, most]: [u64; 2], clock: &Clock) -> Check {
+        self.wait = at.since(clock.now);
+        self.armed = *clock;
+        ensure!(
+            at >= clock.now && (least..=most).contains(&self.wait),
+            "a wait of {}, must be {least} to {most}",
+            self.wait
+        );
+        Ok(())
+    }
+
+    pub(crate) fn wake(&mut self, clock: &Clock) {
+        (self.wait, self.armed) = (0, *clock);
+        self.forget_own_waits();
+    }
+
+    fn forget_own_waits(&mut self) {
+        self.tries.values_mut().for_each(|t| t.own_wait = None);
+    }
+
+    pub(crate) fn check(&self, status: &Status) -> Check {
+        ensure!(
+            status.failures == self.failures
+                && status.circuit_open == (self.failures >= self.policy.open_circuit_after)
+                && status.clock_offset_ms == self.offset,
+            "{status:?}, must be {self:?}"
+        );
+        Ok(())
+    }
+
+    pub(crate) fn tries(&self, ticket: u64) -> Option<&Tries> {
+        self.tries.get(&ticket)
+    }
+
+    /// `next` says to wait.
+    pub(crate) fn told_to_wait(&self, ms: u64, parked: usize, clock: &Clock) -> Check {
+        let left = self.wait.saturating_sub(clock.since(&self.armed));
+        let tenth_more = |ms: u64| ms.saturating_add(ms / 10);
+        let longest = [
+            self.policy.max_backoff_ms,
+            tenth_more(self.policy.max_retry_after_ms),
+            tenth_more(self.policy.hold_ms),
+        ];
+        let longest = longest.into_iter().fold(1, u64::max);
+        let (least, most) = match (clock.is_steady(&self.armed), left) {
+            // For somebody's own time.
+            (true, 0) if parked > 0 => (1, longest),
+            (true, left) => (left, left),
+            (false, _) => (1, longest.max(self.wait)),
+        };
+        ensure!(
+            ms > 0 && (least..=most).contains(&ms),
+            "told to wait {ms}, must be {least} to {most}, {parked} are parked"
+        );
+        Ok(())
+    }
+
+    /// `next` says to send, for the first time since the last verdict.
+    pub(crate) fn told_to_send(&mut self, ticket: u64, clock: &Clock) -> Check {
+        let passed = clock.since(&self.armed);
+        ensure!(
+            passed >= self.wait,
+            "sent after {passed}, must wait {}",
+            self.wait
+        );
+        let tries = self.tries.entry(ticket).or_insert(Tries {
+            count: 0,
+            events: 0,
+            first: clock.now,
+            failed: None,
+            own_wait: None,
+        });
+        if let (Some((failed, _)), Some(wait)) = (&tries.failed, tries.own_wait) {
+            let passed = clock.since(failed);
+            ensure!(
+                passed >= wait || !clock.is_steady(failed),
+                "{ticket} is sent {passed} after it failed, must wait {wait}"
+            );
+        }
+        Ok(())
+    }
+
+    /// `is_ahead`: an older report of its jobs waits.
+    pub(crate) fn settled(
+        &mut self,
+        ticket: u64,
+        is_ahead: bool,
+        event: &Event,
+        verdict: Verdict,
+        clock: &Clock,
+        status: &Status,
+    ) -> Check {
+        let kind = kind(event);
+        let tries = self.tries.get_mut(&ticket).ok_or("nothing is in flight")?;
+        tries.events += 1;
+        tries.count += u32::from(kind != Kind::Network);
+        if kind == Kind::Service {
+            return self.answered(event, verdict, clock, status);
+        }
+        tries.failed = Some((*clock, event.reason));
+        let tries = *tries;
+        self.failed.insert(ticket);
+        let counts = self.failures + 1;
+        ensure!(
+            status.failures == counts || kind != Kind::Network && status.failures == self.failures,
+            "{} failures, were {}",
+            status.failures,
+            self.failures
+        );
+        self.failures = status.failures;
+        self.was_open |= self.failures >= self.policy.open_circuit_after;
+        self.forget_own_waits();
+
+        let is_spent = self.is_spent(&tries, clock.now);
+        // What is forgotten of a report may only give it more.
+        let is_known = self.failed.len() <= REMEMBERED;
+        let not_before = status.not_before;
+        let gave_up = matches!(verdict, Verdict::GaveUp(_));
+        ensure!(
+            verdict.reason() == Some(&event.reason),
+            "{verdict:?}: another reason"
+        );
+        ensure!(
+            gave_up == is_spent || is_spent && !is_known,
+            "{verdict:?} after {tries:?}"
+        );
+        if kind == Kind::Denied
+            && !self.corrected
+            && let Some(skew) = event.clock_skew_ms
+            && self.is_wrong_by(skew)
+        {
+            (self.corrected, self.offset) = (true, skew);
+            let at = clock.now;
+            ensure!(
+                gave_up || matches!(verdict, Verdict::Again { at: told, .. } if told == at),
+                "{verdict:?}, must be tried again at once"
+            );
+            return self.arm(not_before, [0, 0], clock);
+        }
+        let asked = event.retry_after_ms.unwrap_or(0);
+        let asked = asked.min(self.policy.max_retry_after_ms);
+        let asked = [asked, asked + asked / 10];
+        let bounds = match kind {
+            Kind::Denied | Kind::Hold => {
+                let hold = self.policy.hold_ms;
+                [hold, hold + hold / 10]
+            }
+            _ => {
+                let failures = match kind {
+                    // Those of the node, or its own.
+                    Kind::Doubtful if !gave_up => self.failures.max(tries.events),
+                    _ => self.failures,
+                };
+                let [least, most] = self.backoff(failures);
+                [least.max(asked[0]), most.max(asked[1])]
+            }
+        };
+        let at = match (kind, verdict) {
+            (_, Verdict::GaveUp(_)) => return self.arm(not_before, bounds, clock),
+            (Kind::Doubtful | Kind::Network, Verdict::Again { at, .. }) => at,
+            (Kind::Denied | Kind::Hold, Verdict::Held { until, .. }) => until,
+            _ => return Err(format!("{verdict:?} after {event:?}")),
+        };
+        self.arm(at, bounds, clock)?;
+        if kind == Kind::Denied && not_before == at {
+            // Unless a canary follows just then, since the server asks for that.
+            let follows = event.retry_after_ms.is_some() && status.clock_offset_ms == self.offset;
+            if !follows {
+                (self.corrected, self.offset) = (false, 0);
+            }
+        }
+        if not_before == at {
+            // It may not be the node that waits, but then it waits all the same.
+        } else if kind != Kind::Network {
+            // A canary follows.
+            self.arm(not_before, asked, clock)?;
+        } else {
+            return Err(format!("{not_before:?} is not {at:?}"));
+        }
+        if !is_ahead && let Some(tries) = self.tries.get_mut(&ticket) {
+            tries.own_wait = Some(at.since(clock.now));
+        }
+        Ok(())
+    }
+
+    /// The network and the service are up: after an open circuit the pace may pick up step by step, else at once.
+    fn answered(
+        &mut self,
+        event: &Event,
+        verdict: Verdict,
+        clock: &Clock,
+        status: &Status,
+    ) -> Check {
+        let most = match self.was_open {
+            true => self.failures.saturating_sub(1),
+            false => 0,
+        };
+        let failures = status.failures;
+        ensure!(
+            failures <= most,
+            "{failures} failures after an answer, {most} at the most"
+        );
+        self.failures = failures;
+        self.was_open &= failures > 0;
+        self.corrected = false;
+        let mut bounds = match failures {
+            0 => [0, 0],
+            _ => self.backoff(failures),
+        };
+        if event.reason.cause == Cause::Answered(Outcome::Accepted) {
+            ensure!(verdict == Verdict::Delivered, "{verdict:?} when accepted");
+            self.refusals = 0;
+        } else {
+            ensure!(
+                verdict == Verdict::Refused(event.reason),
+                "{verdict:?} when refused"
+            );
+            self.refusals += 1;
+            if self.refusals > 1 {
+                let [least, most] = self.backoff(self.refusals - 1);
+                bounds = [bounds[0].max(least), bounds[1].max(most)];
+            }
+        }
+        self.arm(status.not_before, bounds, clock)
+    }
+
+    fn is_spent(&self, tries: &Tries, now: MonoTime) -> bool {
+        let policy = &self.policy;
+        policy.max_attempts.is_some_and(|most| tries.count >= most)
+            || policy
+                .max_time_ms
+                .is_some_and(|most| now.since(tries.first) >= most)
+    }
+
+    /// Doubled at each failure, from the least to the most.
+    fn backoff(&self, failures: u32) -> [u64; 2] {
+        let doubled =
+            (0..failures.min(63)).fold(self.policy.min_backoff_ms, |ms, _| ms.saturating_mul(2));
+        let most = doubled.min(self.policy.max_backoff_ms);
+        [self.policy.min_backoff_ms.min(most), most]
+    }
+
+    fn is_wrong_by(&self, skew: i64) -> bool {
+        let error = i128::from(skew) - i128::from(self.offset);
+        error.unsigned_abs() > u128::from(self.policy.max_clock_skew_ms)
+    }
+}
