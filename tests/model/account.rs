@@ -566,8 +566,9 @@ impl Account {
             old.corrupt,
             new.corrupt
         );
+        // What was cut may itself not have been durable, and is then gone with its count.
         ensure!(
-            new.torn >= old.torn && new.torn <= old.torn + 1,
+            new.torn + 1 >= old.torn && new.torn <= old.torn + 1,
             "torn was {}, is {}",
             old.torn,
             new.torn
