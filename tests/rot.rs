@@ -73,7 +73,7 @@ fn compacted(fulls: usize) -> Run {
 
 /// The front; what cannot be read is asked for a few times.
 fn front(log: &mut Log) -> Result<Option<Waiting>, String> {
-    for _ in 0..64 {
+    for _ in 0..4 {
         match log.next(None) {
             Err(OutboxError::Unreadable) => {}
             front => return front.map_err(|error| error.to_string()),

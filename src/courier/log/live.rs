@@ -322,24 +322,15 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if self.segments.segment_of(at.id).is_none() {
             at = self.segments.start();
         }
+        self.segments.read_failed = false;
         loop {
             // A whole range at once, if it is known where it ends.
             if let Some(range) = self.ahead.find(after_seq.saturating_add(1)).copied() {
                 after_seq = range.last;
                 at = range.end.unwrap_or(at);
             }
-            self.segments.read_failed = false;
-            let next = self.segments.next(at);
-            if self.segments.read_failed {
-                self.segments.check_alive()?;
-                // Some errors go away. What is passed over does not come back.
-                self.unreadable = self.unreadable.saturating_add(1);
-                if self.unreadable < PATIENCE {
-                    return Err(OutboxError::Unreadable);
-                }
-            }
-            self.unreadable = 0;
-            let Some((place, header)) = next else {
+            let Some((place, header)) = self.segments.next(at) else {
+                self.check_walk()?;
                 return Ok(None);
             };
             at = self.segments.after(place, &header);
@@ -347,10 +338,26 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 continue;
             }
             if self.may_wait(header.seq) {
+                self.check_walk()?;
                 self.found(after_seq, &header, place);
                 return Ok(Some((place, header)));
             }
         }
+    }
+
+    /// Whether a walk may count. Some read errors go away, and what is passed over does not come back: so a walk that met one counts only after
+    /// a few of them in a row. The whole walk counts as one, however many bad sectors are on its way.
+    fn check_walk(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if !self.segments.read_failed {
+            self.unreadable = 0;
+            return Ok(());
+        }
+        self.segments.check_alive()?;
+        self.unreadable = self.unreadable.saturating_add(1);
+        if self.unreadable < PATIENCE {
+            return Err(OutboxError::Unreadable);
+        }
+        Ok(())
     }
 
     /// Remembers where the way to the next report led.
