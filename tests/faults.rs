@@ -113,8 +113,9 @@ fn cut(
     place: &str,
 ) -> usize {
     let mut states = 0;
+    let every = every();
     for (number, cut) in run.power.cuts().iter().enumerate() {
-        if seed.is_some_and(|seed| !(number + seed).is_multiple_of(EVERY)) {
+        if seed.is_some_and(|seed| !(number + seed).is_multiple_of(every)) {
             continue;
         }
         let (before, after) = (&run.accounts[cut.step], &run.accounts[cut.step + 1]);
@@ -139,8 +140,10 @@ fn cut(
     states
 }
 
-/// Of the moments of a run so many are skipped.
-const EVERY: usize = 47;
+/// The power is cut at one of so many moments of a run. `EDGE_REPORT_EVERY=1` cuts at each.
+fn every() -> usize {
+    std::env::var("EDGE_REPORT_EVERY").map_or(47, |n| n.parse().unwrap())
+}
 
 /// `EDGE_REPORT_FAULT=0,12,1,2,101` tries one: of which setting, the first call that fails, how many (0: all from there on), the part,
 /// the kinds of calls.

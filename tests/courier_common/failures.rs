@@ -53,8 +53,12 @@ pub(crate) fn in_threads<T: Sync>(items: &[T], each: impl Fn(usize, &T) + Sync) 
     thread::scope(|scope| {
         for _ in 0..cores() {
             scope.spawn(|| {
-                while let Some(item) = items.get(taken.fetch_add(1, Ordering::Relaxed)) {
-                    each(taken.load(Ordering::Relaxed), item);
+                loop {
+                    let index = taken.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else {
+                        break;
+                    };
+                    each(index, item);
                 }
             });
         }
