@@ -18,7 +18,7 @@ use edge_report::courier::{
     Courier, Durability, Event, Fate, Forget, Outbox, OutboxError, Policy, RamOutbox, Reason, Step,
     Ticket, WhenLettersFull,
 };
-use edge_report::{JobStatus, MonoTime, Outcome};
+use edge_report::{JobStatus, MonoTime, Outcome, WallTime};
 
 const REFUSED: Fate = Fate::Refused(Reason::answered(Outcome::Refused, 400));
 
@@ -283,4 +283,52 @@ fn a_durable_report_is_not_dropped_for_one_that_is_not() {
         let last = last.map(|waiting| waiting.ticket);
         assert!(last == Some(old) || last == newer.ok(), "{last:?} is left");
     }
+}
+
+#[test]
+fn what_cannot_be_read_now_is_not_said_to_be_gone() {
+    let power = EACH.power();
+    let mut log = EACH.open(&power).unwrap();
+    let first = append(&mut log, 1, 1);
+    let second = append(&mut log, 2, 2);
+    settle(&mut log, first, REFUSED).unwrap();
+
+    power.make_unreadable(Side::Dead, true);
+    let unreadable = Err(OutboxError::Unreadable);
+    assert_eq!(log.forget_dead_letters(Forget::One(first)), unreadable);
+    assert_eq!(log.forget_dead_letters(Forget::UpTo(first)), unreadable);
+    assert!(log.find_dead_letter(first).is_err());
+    assert!(log.read_dead_letter(first, &mut [0; 4096]).is_err());
+    power.make_unreadable(Side::Dead, false);
+    assert!(log.find_dead_letter(first).unwrap().is_some());
+    log.forget_dead_letters(Forget::One(first)).unwrap();
+    assert!(log.find_dead_letter(first).unwrap().is_none());
+
+    // A refused one becomes a dead letter though its log cannot be read any more.
+    let bytes = sample(2, &[(2, JobStatus::Running)], 0).bytes;
+    power.make_unreadable(Side::Live, true);
+    log.settle(second, REFUSED, &bytes, WhenLettersFull::Hold)
+        .unwrap();
+    power.make_unreadable(Side::Live, false);
+    assert_eq!(log.waiting(), 0);
+    drop(log);
+    let mut log = EACH.open(&power).unwrap();
+    let mut found = vec![0; bytes.len()];
+    assert!(log.read_dead_letter(second, &mut found).unwrap());
+    assert_eq!((found, log.waiting()), (bytes.to_vec(), 0));
+}
+
+#[test]
+fn a_time_that_is_known_survives_a_clean_end() {
+    let power = EACH.power();
+    let mut log = EACH.open(&power).unwrap();
+    append(&mut log, 1, 1);
+    log.close().unwrap();
+    drop(log);
+    let mut log = EACH.open(&power).unwrap();
+    let time = WallTime::from_unix_ms(1_700_000_000_000);
+    log.note_trusted_time(time);
+    log.close().unwrap();
+    drop(log);
+    assert_eq!(EACH.open(&power).unwrap().trusted_time(), Some(time));
 }

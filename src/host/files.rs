@@ -1,5 +1,6 @@
 //! Segments as files in one folder.
 
+use std::fmt;
 use std::format;
 use std::fs::File;
 use std::io;
@@ -28,7 +29,6 @@ const WRITE_UNIT: usize = 8;
 const LONGEST: u64 = 1 << 30;
 
 /// The segments are the files `PREFIX-00000001.seg` and so on; all others are left alone.
-#[derive(Debug)]
 pub(super) struct FileStorage {
     folder: Arc<Folder>,
     prefix: &'static str,
@@ -39,8 +39,18 @@ pub(super) struct FileStorage {
     ahead: Ahead,
 }
 
+/// Without the bytes of reports that were read: they have no place in somebody's log.
+impl fmt::Debug for FileStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileStorage")
+            .field("folder", &self.folder)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A log is read in small pieces, one behind the other: what follows the one read last is kept.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Ahead {
     id: u32,
     offset: usize,

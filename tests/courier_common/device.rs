@@ -530,6 +530,17 @@ impl Power {
         self.0.borrow_mut().cuts = Some(Vec::new());
     }
 
+    /// Nothing of a device can be read, or all of it again.
+    pub(crate) fn make_unreadable(&self, side: Side, is_unreadable: bool) {
+        let image = &mut self.0.borrow_mut().images[side as usize];
+        image.bad.clear();
+        for (id, len) in image.lens() {
+            if is_unreadable {
+                image.spoil(id, 0..len);
+            }
+        }
+    }
+
     /// What cannot be read fails so often, and then not any more.
     pub(crate) fn heals_after(&self, reads: Option<u32>) {
         self.0.borrow_mut().bad_reads = reads;

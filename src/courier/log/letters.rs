@@ -345,6 +345,19 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         }
     }
 
+    /// The same, but that it cannot be read now is an error.
+    pub(super) fn look_up(
+        &mut self,
+        ticket: Ticket,
+    ) -> Result<Option<Found>, OutboxError<S::Error>> {
+        self.segments.read_failed = false;
+        let found = self.find(ticket);
+        if found.is_none() && self.segments.read_failed {
+            return Err(OutboxError::Unreadable);
+        }
+        Ok(found)
+    }
+
     /// What a letter says.
     pub(super) fn describe(&mut self, found: &Found) -> Option<DeadLetter> {
         let mut bytes = [0; MAX_LETTER_PREFIX];
@@ -364,7 +377,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         ticket: Ticket,
         buffer: &mut [u8],
     ) -> Result<bool, OutboxError<S::Error>> {
-        let Some(found) = self.find(ticket) else {
+        let Some(found) = self.look_up(ticket)? else {
             return Ok(false);
         };
         let Some(letter) = self.describe(&found) else {
@@ -384,7 +397,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             Forget::One(ticket) => (ticket, false),
             Forget::UpTo(ticket) => (ticket, true),
         };
-        let Some(found) = self.find(ticket) else {
+        let Some(found) = self.look_up(ticket)? else {
             return Ok(());
         };
         let number = found.header.count;

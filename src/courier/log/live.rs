@@ -108,6 +108,11 @@ impl<S, const MAX: usize> Live<S, MAX> {
         self.pinned = seq;
     }
 
+    /// Whether it was submitted, and nothing says that it is settled.
+    pub(super) fn waits(&self, seq: u64) -> bool {
+        self.waiting > 0 && seq < self.state.next_seq && self.may_wait(seq)
+    }
+
     /// Whether nothing says that it is settled.
     pub(super) fn may_wait(&self, seq: u64) -> bool {
         seq > self.state.cursor && self.ahead.find(seq).is_none()
@@ -116,6 +121,7 @@ impl<S, const MAX: usize> Live<S, MAX> {
     /// Not everything is written that is to be said.
     pub(super) fn set_unnoted(&mut self) {
         self.is_noted = false;
+        self.clean_at = None;
     }
 
     /// A checkpoint with its ranges.
@@ -499,7 +505,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         seq: u64,
         counter: Counter,
     ) -> Result<bool, OutboxError<S::Error>> {
-        if !self.may_wait(seq) || self.waiting == 0 || seq >= self.state.next_seq {
+        if !self.waits(seq) {
             return Ok(false);
         }
         // What cannot be read now is not passed over for this.

@@ -120,6 +120,7 @@ where
     pub fn note_trusted_time(&mut self, time: WallTime) {
         let ms = u64::try_from(time.unix_ms()).unwrap_or(0);
         if ms > self.live.state.trusted_ms {
+            self.is_touched = true;
             self.live.state.trusted_ms = ms;
             self.live.set_unnoted();
         }
@@ -222,11 +223,13 @@ where
             Fate::Expired(reason) => (Counter::Expired, Some(reason)),
         };
         if let Some(reason) = reason {
-            let Some((place, _)) = self.live.find(ticket.0) else {
+            if !self.live.waits(ticket.0) {
                 return Ok(());
-            };
+            }
             self.load_letters()?;
-            let meta = self.meta(place);
+            // Its bytes are here, even if the log cannot read them any more.
+            let found = self.live.find(ticket.0);
+            let meta = found.map_or(Meta::default(), |(place, _)| self.meta(place));
             let expired = counter == Counter::Expired;
             self.letters
                 .bury(ticket.0, expired, &reason, &meta, report, when_full)?;
@@ -306,7 +309,7 @@ where
         ticket: Ticket,
     ) -> Result<Option<DeadLetter>, OutboxError<L::Error>> {
         self.load_letters()?;
-        let found = self.letters.find(ticket);
+        let found = self.letters.look_up(ticket)?;
         Ok(found.and_then(|found| self.letters.describe(&found)))
     }
 
