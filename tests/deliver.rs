@@ -657,18 +657,19 @@ fn letters_that_are_full_are_dropped_or_waited_for() {
         &refusing.url(),
         &[&small[..], &["--when-letters-full", "hold"]].concat(),
     );
-    let mut fed = 0;
-    // The spool fills up once nothing leaves it any more.
-    while said("stored", &tool.lines_so_far()).len() + 1 > 0 && fed < 250 {
-        tool.feed(&plain(&format!("m-{fed}")));
-        fed += 1;
-        thread::sleep(Duration::from_millis(2));
-    }
-    thread::sleep(Duration::from_millis(300));
+    // The letters fill up first, and then the spool: no more is read.
+    let mut input = tool.take_input();
+    let feeder = thread::spawn(move || {
+        (0..250).all(|fed| {
+            thread::sleep(Duration::from_millis(2));
+            let line = plain(&format!("m-{fed}"));
+            input.write_all(format!("{line}\n").as_bytes()).is_ok()
+        })
+    });
+    tool.wait_for_error("not yet a dead letter, and waits: ");
     assert!(!tool.has_ended());
     let ended = tool.kill();
-    let why = "not yet a dead letter, and waits: ";
-    assert!(ended.errors.contains(why), "{}", ended.errors);
+    let _ = feeder.join();
     let held = Account::of(&spool);
     held.assert_adds_up();
     assert!(

@@ -8,7 +8,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,9 @@ pub struct Tool {
     child: Child,
     input: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
-    errors: Option<JoinHandle<String>>,
+    errors: Option<JoinHandle<()>>,
+    /// What it wrote to its standard error up to now.
+    errors_so_far: Arc<Mutex<Vec<u8>>>,
 }
 
 /// The tool when it has ended.
@@ -84,16 +86,20 @@ impl Tool {
             }
         });
         let mut err = child.stderr.take().unwrap();
+        let errors_so_far = Arc::new(Mutex::new(Vec::new()));
+        let all = errors_so_far.clone();
         let errors = thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = err.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
+            let mut some = [0; 4096];
+            while let Ok(len @ 1..) = err.read(&mut some) {
+                all.lock().unwrap().extend_from_slice(&some[..len]);
+            }
         });
         Tool {
             input: child.stdin.take(),
             child,
             lines,
             errors: Some(errors),
+            errors_so_far,
         }
     }
 
@@ -131,8 +137,7 @@ impl Tool {
             Ok(line) => line,
             Err(_) => {
                 let _ = self.child.kill();
-                let errors = self.errors.take().map(|errors| errors.join().unwrap());
-                panic!("it says nothing more: {}", errors.unwrap_or_default());
+                panic!("it says nothing more: {}", self.all_errors());
             }
         }
     }
@@ -175,7 +180,27 @@ impl Tool {
         Ended {
             code,
             lines: self.lines.iter().collect(),
-            errors: self.errors.take().unwrap().join().unwrap(),
+            errors: self.all_errors(),
+        }
+    }
+
+    fn errors_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.errors_so_far.lock().unwrap()).into_owned()
+    }
+
+    /// When it has ended.
+    fn all_errors(&mut self) -> String {
+        self.errors.take().unwrap().join().unwrap();
+        self.errors_so_far()
+    }
+
+    /// Waits until it has said this on its standard error.
+    #[track_caller]
+    pub fn wait_for_error(&self, text: &str) {
+        let begin = Instant::now();
+        while !self.errors_so_far().contains(text) {
+            assert!(begin.elapsed() < PATIENCE, "{}", self.errors_so_far());
+            thread::sleep(Duration::from_millis(5));
         }
     }
 }
