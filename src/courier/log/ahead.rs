@@ -45,6 +45,18 @@ impl Ahead {
         self.0.iter().find(|r| r.first <= seq && seq <= r.last)
     }
 
+    /// How many tickets between these two are in a range.
+    pub(super) fn count_between(&self, one: u64, other: u64) -> u64 {
+        let inside = |range: &Range| {
+            let (first, last) = (
+                range.first.max(one.saturating_add(1)),
+                range.last.min(other.saturating_sub(1)),
+            );
+            last.saturating_add(1).saturating_sub(first)
+        };
+        self.0.iter().map(inside).fold(0, u64::saturating_add)
+    }
+
     /// Nothing waits between the range that ends with `last` and the report `next`, which stands there.
     pub(super) fn ends_at(&mut self, last: u64, next: u64, place: Place) {
         if let Some(range) = self.0.iter_mut().find(|range| range.last == last) {

@@ -44,6 +44,8 @@ pub(super) struct Note<'a> {
     pub(super) checkpoint: Checkpoint,
     /// The payload of the commit: the same, and what else must outlast the sources.
     pub(super) payload: &'a [u8],
+    /// What cannot be read is given up: it is copied as zeros, and found out by its checksum. Else it is an error.
+    pub(super) is_lossy: bool,
 }
 
 impl<S: Storage, const MAX: usize> Segments<S, MAX> {
@@ -63,6 +65,36 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         rest.get(..window.count).unwrap_or_default()
     }
 
+    /// Whether something must stand for these, even if nothing is kept of them: with the last segment, and with what stands for one that is
+    /// still there, goes what says that it counts no more.
+    pub(super) fn must_stand_for(&self, window: Window) -> bool {
+        let has_last = window.first.saturating_add(window.count) >= self.list.len();
+        let mut segments = self.window(window).iter();
+        has_last || segments.any(|segment| segment.sources.iter().any(|id| self.is_pending(*id)))
+    }
+
+    /// What stands for these stands for them and for those of their sources that could not be discarded yet. `None` if these are too many.
+    fn sources_of(&self, window: Window) -> Option<[u32; SOURCES]> {
+        let mut sources = heapless::Vec::<u32, SOURCES>::new();
+        for segment in self.window(window) {
+            sources.push(segment.id).ok()?;
+            for id in segment.sources {
+                if self.is_pending(id) {
+                    sources.push(id).ok()?;
+                }
+            }
+        }
+        sources.resize(SOURCES, 0).ok()?;
+        sources.into_array().ok()
+    }
+
+    /// The segment that is open, and what compacting it would free, if that is anything.
+    pub(super) fn open_window(&self) -> Option<(Window, usize)> {
+        let first = self.list.len().checked_sub(1).filter(|_| self.is_open)?;
+        let window = Window { first, count: 1 };
+        Some((window, self.gain(window))).filter(|(_, gain)| *gain > 0)
+    }
+
     /// These are not compacted any more.
     pub(super) fn spare(&mut self, window: Window) {
         let some = self.list.iter_mut().skip(window.first).take(window.count);
@@ -78,7 +110,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let sum =
             |of: fn(&Segment) -> usize| segments.iter().map(of).fold(0, usize::saturating_add);
         let (len, live) = (sum(|s| s.len), sum(|s| s.live));
-        let kept = if live == 0 {
+        if self.sources_of(window).is_none() {
+            return 0;
+        }
+        let kept = if live == 0 && !self.must_stand_for(window) {
             0
         } else {
             self.output_len(live, CHECKPOINT)
@@ -161,10 +196,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let Some(oldest) = self.list.get(window.first).copied() else {
             return Ok(());
         };
-        let mut sources = [0; SOURCES];
-        for (place, source) in sources.iter_mut().zip(self.window(window)) {
-            *place = source.id;
-        }
+        let sources = self.sources_of(window).ok_or(OutboxError::Full)?;
+        self.read_failed = false;
         let header = SegmentHeader {
             identity: self.identity(0),
             first: oldest.first,
@@ -195,12 +228,23 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             None => {
                 let output = self.create(len, &header)?;
                 let filled = self.fill(window, &output, false, note, keeper);
+                // What could be read the one time and not the other does not fit.
+                let filled = match filled {
+                    Err(OutboxError::Full) if self.read_failed => Err(OutboxError::Unreadable),
+                    filled => filled,
+                };
                 filled.inspect_err(|_| self.discard(output.id, output.len))?;
                 output
             }
         };
-        // Nothing is given up for a disk that is only away.
-        self.check_alive()
+        // Nothing is given up for a disk that is only away, or for an error that goes away.
+        let alive = self.check_alive();
+        let read = match self.read_failed && !note.is_lossy {
+            true => Err(OutboxError::Unreadable),
+            false => Ok(()),
+        };
+        alive
+            .and(read)
             .inspect_err(|_| self.discard(output.id, output.len))?;
         output.live = size;
         self.replace(window, Some(output));
@@ -368,7 +412,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 .min(header.len.saturating_sub(done));
             let end = filled.saturating_add(len);
             let part = chunk.get_mut(filled..end).unwrap_or_default();
-            // What cannot be read is copied as zeros, and found out by its checksum.
             if self.read(from, done, part).is_err() {
                 chunk.get_mut(filled..end).unwrap_or_default().fill(0);
             }

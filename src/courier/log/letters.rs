@@ -18,6 +18,7 @@ use super::record::{
 };
 use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
+use super::walk::Patience;
 
 /// Left at the end of each segment for what forgets its letters, and for a checkpoint.
 const FORGETS: usize = 8;
@@ -33,8 +34,13 @@ pub(super) struct Letters<S, const MAX: usize> {
     forgotten: Ahead,
     /// How many there are.
     pub(super) count: u64,
-    /// Reports whose letter could not be made durable: they wait.
-    half_buried: heapless::Vec<u64, HALF_BURIED>,
+    /// Reports whose letter could not be made durable, and its number: they wait.
+    half_buried: heapless::Vec<(u64, u64), HALF_BURIED>,
+    /// `state` is written, but for what the records say.
+    is_noted: bool,
+    /// The newest number that a checkpoint counts.
+    noted: u64,
+    copy_patience: Patience,
     /// The one listed last, and where it stands.
     listed: Option<(Ticket, Place)>,
     /// They were read. If that failed it is tried again when one is to be written.
@@ -57,6 +63,9 @@ impl<S, const MAX: usize> Letters<S, MAX> {
             forgotten: Ahead::new(),
             count: 0,
             half_buried: heapless::Vec::new(),
+            is_noted: true,
+            noted: 0,
+            copy_patience: Patience(0),
             listed: None,
             is_loaded: false,
         }
@@ -95,17 +104,67 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             if let Ok(SegmentFront::Header(header)) =
                 self.segments.read_front(segment.id, segment.len)
             {
-                self.state.join(&header.checkpoint);
+                self.join(&header.checkpoint);
             }
         }
         self.read_records();
         self.is_loaded = true;
-        let known = [Counter::FORGOTTEN, Counter::DROPPED].map(|c| self.state.get(c));
-        let found = known.into_iter().fold(self.count, u64::saturating_add);
-        let lost = self.state.get(Counter::BURIED).saturating_sub(found);
-        self.state.add(Counter::DROPPED, lost);
         self.segments.skip_unit();
         Ok(())
+    }
+
+    fn join(&mut self, checkpoint: &Checkpoint) {
+        self.state.join(checkpoint);
+        self.noted = self.noted.max(checkpoint.get(Counter::BURIED));
+    }
+
+    /// How many letters there were ever.
+    pub(super) fn buried(&self) -> u64 {
+        let skipped = self.state.get(Counter::SKIPPED);
+        self.state.get(Counter::BURIED).saturating_sub(skipped)
+    }
+
+    /// So many reports became letters: what is neither there nor forgotten was dropped or lost.
+    pub(super) fn balance(&mut self, reports: u64) {
+        let skipped = self.state.get(Counter::SKIPPED);
+        let numbers = reports.saturating_add(skipped);
+        self.state.raise(Counter::BURIED, numbers);
+        let known = self
+            .count
+            .saturating_add(self.state.get(Counter::FORGOTTEN));
+        self.state
+            .set(Counter::DROPPED, self.buried().saturating_sub(known));
+    }
+
+    /// The letter that a crash cut while it was written, before any checkpoint counted its number.
+    pub(super) fn skip_cut(&mut self, number: u64) {
+        if number > self.noted {
+            self.skip();
+        }
+    }
+
+    /// No letter has one of the numbers.
+    fn skip(&mut self) {
+        self.state.add(Counter::SKIPPED, 1);
+        self.is_noted = false;
+    }
+
+    /// The next letter at this place or after it that was not forgotten, and whether it is whole.
+    pub(super) fn next_written(&mut self, mut at: Place) -> Option<(Found, bool)> {
+        while let Some((place, header)) = self.segments.next(at) {
+            at = self.segments.after(place, &header);
+            if header.kind != Kind::Letter
+                || header.count <= self.state.cursor
+                || self.forgotten.find(header.count).is_some()
+            {
+                continue;
+            }
+            let is_whole = self.is_kept(place, &header) && self.segments.is_whole(place, &header);
+            if is_whole || self.index.place(header.count).is_none() {
+                return Some((Found { place, header }, is_whole));
+            }
+        }
+        None
     }
 
     fn read_records(&mut self) {
@@ -114,11 +173,12 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         while let Some((place, header)) = self.segments.next(at) {
             at = self.segments.after(place, &header);
             match header.kind {
-                // One that was cut is followed by another with the same number.
-                Kind::Letter if header.count > newest && self.segments.is_whole(place, &header) => {
-                    newest = header.count;
+                Kind::Letter => {
                     self.state.raise(Counter::BURIED, header.count);
-                    self.index.insert(header.count, header.seq, place);
+                    if header.count > newest && self.segments.is_whole(place, &header) {
+                        newest = header.count;
+                        self.index.insert(header.count, header.seq, place);
+                    }
                 }
                 Kind::Forgotten => {
                     // It was there, even if it cannot be read any more.
@@ -131,12 +191,17 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                     let read = self.segments.read(place, 0, &mut state).is_ok();
                     if read && header.len >= CHECKPOINT && self.segments.is_whole(place, &header) {
                         let state = Checkpoint::decode(&state);
-                        state.iter().for_each(|state| self.state.join(state));
+                        state.iter().for_each(|state| self.join(state));
                     }
                 }
                 _ => {}
             }
         }
+        self.count_letters();
+    }
+
+    fn count_letters(&mut self) {
+        self.segments.list.iter_mut().for_each(|s| s.live = 0);
         self.count = 0;
         let mut at = self.segments.start();
         while let Some(found) = self.next_from(at) {
@@ -145,6 +210,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             let size = self.segments.record_len(found.header.len);
             self.segments.count_live(found.place, size, true);
         }
+    }
+
+    /// Some were given up.
+    fn count_again(&mut self) {
+        let before = self.count;
+        self.count_letters();
+        let lost = before.saturating_sub(self.count);
+        self.state.add(Counter::DROPPED, lost);
     }
 
     /// The next whole letter at this place or after it.
@@ -169,12 +242,15 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
 
     /// Whether a report of this length could ever be kept.
     pub(super) fn could_hold(&self, report: usize) -> bool {
-        let limits = self.segments.storage.limits();
         let record = self.record_len(MAX_LETTER_PREFIX.saturating_add(report));
-        let needed = self
-            .segments
-            .segment_len(record.saturating_add(self.reserve()));
-        needed <= limits.longest_segment && needed <= limits.total
+        let needed = record.saturating_add(self.reserve());
+        self.is_possible(self.segments.segment_len(needed))
+    }
+
+    /// Whether there can be a segment of this length: the last one makes way for it, too.
+    fn is_possible(&self, len: usize) -> bool {
+        let limits = self.segments.storage.limits();
+        len <= limits.longest_segment && len <= limits.total
     }
 
     fn record_len(&self, payload: usize) -> usize {
@@ -200,14 +276,23 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         if self.find(Ticket(seq)).is_some() {
             // A crash or an error came between this and what settles the report.
             self.segments.sync()?;
-            self.half_buried.retain(|other| *other != seq);
+            self.half_buried.retain(|(other, _)| *other != seq);
             return Ok(());
         }
+        // One whose write failed may be there after all.
+        self.unearth(seq);
         let prefix = letter_prefix(meta, reason);
         let size = self.record_len(prefix.len().saturating_add(report.len()));
         let with_reserve = size.saturating_add(self.reserve());
-        if !self.segments.has_room(with_reserve) {
+        let note = match self.is_noted {
+            true => 0,
+            false => self.record_len(CHECKPOINT),
+        };
+        if !self.segments.has_room(with_reserve.saturating_add(note)) {
             self.make_room(with_reserve, when_full)?;
+        }
+        if !self.is_noted {
+            self.write_note()?;
         }
         let number = self.state.get(Counter::BURIED).saturating_add(1);
         let detail = if expired { LETTER_EXPIRED } else { 0 };
@@ -218,38 +303,57 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             Ok(_) => self.segments.sync(),
             Err(error) => Err(error),
         };
-        // After an error it may be there or not.
+        // After an error it may be there or not. Its number is used up.
+        self.state.set(Counter::BURIED, number);
         if durable.is_ok() || self.segments.is_there(place) {
-            self.state.set(Counter::BURIED, number);
             self.index.insert(number, seq, place);
             self.count = self.count.saturating_add(1);
             self.segments.count_live(place, size, true);
+        } else {
+            self.skip();
         }
         if durable.is_err() {
-            self.note_half_buried(seq);
+            self.note_half_buried(seq, number);
         }
         durable
     }
 
     /// It is not known whether the letter of this report is durable, so the report waits.
-    pub(super) fn note_half_buried(&mut self, seq: u64) {
-        if !self.half_buried.contains(&seq) {
+    pub(super) fn note_half_buried(&mut self, seq: u64, number: u64) {
+        if self.half_buried.iter().all(|(other, _)| *other != seq) {
             // Of more than these the letter stays, whatever becomes of the report.
-            let _ = self.half_buried.push(seq);
+            let _ = self.half_buried.push((seq, number));
         }
     }
 
     /// What became of a report whose letter could not be made durable is something else: it is no dead letter.
     pub(super) fn unearth(&mut self, seq: u64) {
-        if self.half_buried.contains(&seq) {
-            self.half_buried.retain(|other| *other != seq);
-            if self.forget(Forget::One(Ticket(seq))).is_err()
-                && let Some(found) = self.find(Ticket(seq))
-            {
-                // A restart may find it again.
-                self.forget_in_memory(found.header.count, false);
-                self.count = self.count.saturating_sub(1);
-            }
+        let mut half_buried = self.half_buried.iter();
+        let Some((_, number)) = half_buried.find(|(other, _)| *other == seq).copied() else {
+            return;
+        };
+        self.half_buried.retain(|(other, _)| *other != seq);
+        if let Some(found) = self.find(Ticket(seq))
+            && found.header.count == number
+        {
+            self.count = self.count.saturating_sub(1);
+            let size = self.record_len(found.header.len);
+            self.segments.count_live(found.place, size, false);
+            self.skip();
+        }
+        self.forget_in_memory(number, false);
+        // If that cannot be written a restart may find it again.
+        let total = self.state.get(Counter::FORGOTTEN);
+        let header = header_of(Kind::Forgotten, 0, number, total);
+        let size = self
+            .record_len(0)
+            .saturating_add(self.record_len(CHECKPOINT));
+        let has_room = self.segments.has_room(size)
+            || self
+                .make_room(self.reserve(), WhenLettersFull::Hold)
+                .is_ok();
+        if has_room && self.segments.append(header, &[], &[]).is_ok() {
+            let _ = self.note();
         }
     }
 
@@ -265,7 +369,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         if self.segments.unsynced_from().is_some() {
             self.segments.discard_pending();
             if let Some(first) = self.segments.list.len().checked_sub(1) {
-                self.compact(Window { first, count: 1 })?;
+                let is_lossy = self.copy_patience.is_spent();
+                let compacted = self.compact(Window { first, count: 1 }, is_lossy);
+                self.copy_patience
+                    .note(matches!(compacted, Err(OutboxError::Unreadable)));
+                compacted?;
+                if is_lossy && self.segments.read_failed {
+                    self.count_again();
+                }
             }
             self.segments.trust();
         }
@@ -286,16 +397,20 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
 
     /// Writes how things stand, durably. Drops no letter for that.
     fn note(&mut self) -> Result<(), OutboxError<S::Error>> {
-        let payload = self.state.encode();
-        let size = self.record_len(payload.len());
-        if self.segments.has_room(size) {
-            let header = header_of(Kind::Checkpoint, 0, 0, 0);
-            self.segments.append(header, &payload, &[])?;
+        if self.segments.has_room(self.record_len(CHECKPOINT)) {
+            self.write_note()?;
         } else {
             // The header of a new segment says it.
             self.make_room(self.reserve(), WhenLettersFull::Hold)?;
         }
         self.segments.sync()
+    }
+
+    fn write_note(&mut self) -> Result<(), OutboxError<S::Error>> {
+        let header = header_of(Kind::Checkpoint, 0, 0, 0);
+        self.segments.append(header, &self.state.encode(), &[])?;
+        self.is_noted = true;
+        Ok(())
     }
 
     /// A letter, and its place in the listing: the one after `after`; the first without, or if `after` is not there.
@@ -462,7 +577,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         if !self.segments.may_replace() {
             return Err(OutboxError::LettersFull);
         }
-        self.compact(Window { first, count: 1 })
+        self.compact(Window { first, count: 1 }, false)
     }
 
     fn forget_in_memory(&mut self, number: u64, up_to: bool) {
@@ -508,7 +623,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     ) -> Result<(), OutboxError<S::Error>> {
         let limits = self.segments.storage.limits();
         let needed = self.segments.segment_len(records);
-        if needed > limits.longest_segment || needed > limits.total {
+        if !self.is_possible(needed) {
             return Err(OutboxError::TooLarge);
         }
         self.reclaim();
@@ -529,7 +644,9 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             let is_enough = free.saturating_add(self.segments.reclaimable()) >= needed;
             if let Some(window) = self.segments.best_window().filter(|_| is_enough) {
                 let before = (self.segments.total(), self.segments.list.len());
-                self.compact(window)?;
+                if !self.compact_or_spare(window)? {
+                    continue;
+                }
                 if (self.segments.total(), self.segments.list.len()) != before {
                     continue;
                 }
@@ -550,18 +667,22 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                     .iter()
                     .map(|s| s.live)
                     .fold(0, usize::saturating_add);
-                self.segments.output_len(live, CHECKPOINT) < len
+                let is_spared = segments.iter().any(|s| s.is_spared);
+                !is_spared && self.segments.output_len(live, CHECKPOINT) < len
             };
             if self.segments.is_open
                 && self.segments.may_replace()
                 && let Some(window) = windows.find(frees)
             {
-                self.compact(window)?;
+                self.compact_or_spare(window)?;
                 continue;
             }
-            match when_full {
-                WhenLettersFull::DropOldest if self.drop_oldest(&mut dropped) => {}
-                _ => return Err(OutboxError::LettersFull),
+            // Nothing is lost with one whose letters are all forgotten.
+            let first = self.segments.list.first();
+            let is_empty = first.is_some_and(|first| first.live == 0);
+            let may_drop = is_empty || when_full == WhenLettersFull::DropOldest;
+            if !may_drop || !self.drop_oldest(&mut dropped) {
+                return Err(OutboxError::LettersFull);
             }
         }
         if !dropped.is_empty() {
@@ -579,7 +700,9 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             sources: [0; SOURCES],
             checkpoint: self.state,
         };
-        self.segments.roll(header, records)
+        self.segments.roll(header, records)?;
+        self.is_noted = true;
+        Ok(())
     }
 
     /// Takes the oldest segment off the list, and counts its letters as dropped; `false` if there is none.
@@ -615,11 +738,23 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         }
     }
 
-    fn compact(&mut self, window: Window) -> Result<(), OutboxError<S::Error>> {
+    /// `false` if these cannot be read, and stay as they are.
+    fn compact_or_spare(&mut self, window: Window) -> Result<bool, OutboxError<S::Error>> {
+        match self.compact(window, false) {
+            Err(OutboxError::Unreadable) => {
+                self.segments.spare(window);
+                Ok(false)
+            }
+            compacted => compacted.map(|()| true),
+        }
+    }
+
+    fn compact(&mut self, window: Window, is_lossy: bool) -> Result<(), OutboxError<S::Error>> {
         let payload = self.state.encode();
         let note = Note {
             checkpoint: self.state,
             payload: &payload,
+            is_lossy,
         };
         self.listed = None;
         let oldest = self.segments.list.first().map_or(0, |first| first.first);

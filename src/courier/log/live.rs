@@ -17,14 +17,13 @@ use super::record::{
 };
 use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
+use super::walk::Patience;
 use crate::time::{MonoTime, WallTime};
 
 /// How many settled reports may be forgotten by a power cut, and so be sent again.
 const SETTLED_UNSYNCED: u32 = 64;
 /// For so many bytes of a segment one checkpoint is set aside at its end; at least one, and 8 at the most.
 const NOTE_EVERY: usize = 4096;
-/// After so many errors in a row what cannot be read is passed over.
-const PATIENCE: u32 = 4;
 /// How many tickets are reserved at a time.
 pub(super) const RESERVED: u64 = 4096;
 /// In `detail` of a checkpoint: nothing was written after it.
@@ -45,6 +44,15 @@ pub enum Durability {
         /// How long, in milliseconds.
         ms: u64,
     },
+}
+
+/// What a walk over all reports found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waits {
+    /// How many wait.
+    pub(super) count: u64,
+    /// How many should wait, and are not there, but for those that are superseded: the counts of those around have a gap.
+    pub(super) lost: u64,
 }
 
 #[derive(Debug)]
@@ -68,8 +76,9 @@ pub(super) struct Live<S, const MAX: usize> {
     pinned: u64,
     /// The last write was cut before the start: that no report has its ticket must be written before the next one.
     pub(super) has_cut: bool,
-    /// How often in a row a part could not be read.
-    unreadable: u32,
+    walk_patience: Patience,
+    read_patience: Patience,
+    copy_patience: Patience,
     /// A report left whose jobs could not be read: they must be counted anew.
     is_lost: bool,
     settled_unsynced: u32,
@@ -95,7 +104,9 @@ impl<S, const MAX: usize> Live<S, MAX> {
             known: 0,
             pinned: 0,
             has_cut: false,
-            unreadable: 0,
+            walk_patience: Patience(0),
+            read_patience: Patience(0),
+            copy_patience: Patience(0),
             is_lost: false,
             settled_unsynced: 0,
             unnoted: 0,
@@ -106,6 +117,10 @@ impl<S, const MAX: usize> Live<S, MAX> {
 
     pub(super) fn pin(&mut self, seq: u64) {
         self.pinned = seq;
+    }
+
+    pub(super) fn is_pinned(&self, seq: u64) -> bool {
+        self.pinned == seq
     }
 
     /// Whether it was submitted, and nothing says that it is settled.
@@ -156,10 +171,12 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             .record_len(prefix.len().saturating_add(report.len()));
         self.rewrite_unsynced()?;
         let with_reserve = size.saturating_add(self.reserve());
+        if self.segments.has_room(with_reserve) {
+            self.compact_early(size);
+        }
+        // To compact may seal the open segment.
         if !self.segments.has_room(with_reserve) {
             self.make_room(with_reserve)?;
-        } else {
-            self.compact_early(size);
         }
         if self.has_cut {
             self.has_cut = false;
@@ -214,7 +231,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
 
     /// No report has this ticket; `false` if there is no room to note that.
     fn burn(&mut self, seq: u64) -> bool {
-        if self.waiting == 0 {
+        if seq == self.state.cursor.saturating_add(1) {
             self.pass_to(seq);
             return true;
         }
@@ -351,19 +368,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }
     }
 
-    /// Whether a walk may count. Some read errors go away, and what is passed over does not come back: so a walk that met one counts only after
-    /// a few of them in a row. The whole walk counts as one, however many bad sectors are on its way.
+    /// Whether a walk may count. The whole walk counts as one, however many bad sectors are on its way.
     fn check_walk(&mut self) -> Result<(), OutboxError<S::Error>> {
-        if !self.segments.read_failed {
-            self.unreadable = 0;
-            return Ok(());
-        }
-        self.segments.check_alive()?;
-        self.unreadable = self.unreadable.saturating_add(1);
-        if self.unreadable < PATIENCE {
-            return Err(OutboxError::Unreadable);
-        }
-        Ok(())
+        self.segments.check_patience(&mut self.walk_patience)
     }
 
     /// Remembers where the way to the next report led.
@@ -438,9 +445,12 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         };
         let mut prefix = [0; MAX_PREFIX];
         let prefix = prefix.get_mut(..header.prefix()).unwrap_or_default();
+        self.segments.read_failed = false;
         if self.segments.read_body(place, &header, prefix, buffer)? {
+            self.read_patience.note(false);
             return Ok(true);
         }
+        self.segments.check_patience(&mut self.read_patience)?;
         self.settle(seq, Counter::Corrupt)?;
         Ok(false)
     }
@@ -454,11 +464,13 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }
         for key in &keys {
             let newest = self.jobs.newest(*key);
+            self.segments.read_failed = false;
             if let Some((place, header)) = self.find(newest)
                 && self.segments.is_whole(place, &header)
             {
                 continue;
             }
+            self.segments.check_patience(&mut self.read_patience)?;
             // A damaged report supersedes nothing.
             // Without room to note that, it is found out again.
             let _ = self.settle(newest, Counter::Corrupt);
@@ -473,30 +485,51 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return;
         }
         self.is_lost = false;
-        self.jobs.clear();
-        self.places.clear();
-        self.segments.list.iter_mut().for_each(|s| s.live = 0);
         self.count_waiting();
     }
 
     /// Walks over all that may wait, and counts them: the reports, their bytes, their jobs.
-    pub(super) fn count_waiting(&mut self) -> u64 {
-        let mut last = self.state.cursor;
-        let mut count = 0u64;
+    pub(super) fn count_waiting(&mut self) -> Waits {
+        self.jobs.clear();
+        self.places.clear();
+        self.segments.list.iter_mut().for_each(|s| s.live = 0);
+        let mut waits = Waits::default();
+        // The last report that was read.
+        let (mut last, mut last_count) = (0, None);
         let mut at = self.segments.start();
         while let Some((place, header)) = self.segments.next(at) {
             at = self.segments.after(place, &header);
-            if header.kind != Kind::Report || header.seq <= last || !self.may_wait(header.seq) {
+            if header.kind != Kind::Report || header.seq <= last {
                 continue;
             }
-            last = header.seq;
-            count = count.saturating_add(1);
+            let gap = self.gap((last, last_count), (header.seq, header.count));
+            waits.lost = waits.lost.saturating_add(gap);
+            (last, last_count) = (header.seq, Some(header.count));
+            if !self.may_wait(header.seq) {
+                continue;
+            }
+            waits.count = waits.count.saturating_add(1);
             let keys = self.keys_at(place, &header);
             let size = self.segments.record_len(header.len);
             self.segments.count_live(place, size, true);
             self.note_jobs(header.seq, place, size, &keys);
         }
-        count
+        let submitted = self.state.get(Counter::Submitted);
+        let end = (self.state.next_seq, submitted.saturating_add(1));
+        waits.lost = waits.lost.saturating_add(self.gap((last, last_count), end));
+        waits
+    }
+
+    /// How many reports between these two, each by its ticket and its count, should wait and are not there.
+    fn gap(&self, (seq, count): (u64, Option<u64>), (next_seq, next_count): (u64, u64)) -> u64 {
+        let Some(count) = count else {
+            return 0;
+        };
+        let between = next_count.saturating_sub(count).saturating_sub(1);
+        let first = seq.max(self.state.cursor);
+        let tickets = next_seq.saturating_sub(first).saturating_sub(1);
+        let settled = self.ahead.count_between(first, next_seq);
+        between.min(tickets).saturating_sub(settled)
     }
 
     /// A report that waits is settled; `false` if it does not wait.
@@ -769,7 +802,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             first: last,
             count: 1,
         };
-        self.compact(window, false)?;
+        let compacted = self.compact(window, false);
+        self.copy_patience
+            .note(matches!(compacted, Err(OutboxError::Unreadable)));
+        compacted?;
         self.segments.trust();
         self.is_noted = true;
         (self.unsynced, self.settled_unsynced) = (0, 0);
@@ -804,7 +840,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     fn make_room(&mut self, records: usize) -> Result<(), OutboxError<S::Error>> {
         let limits = self.segments.storage.limits();
         let needed = self.segments.segment_len(records);
-        if needed > limits.longest_segment || needed > limits.total {
+        if !self.segments.could_have(needed) {
             return Err(OutboxError::TooLarge);
         }
         self.reclaim();
@@ -815,8 +851,17 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             }
             self.mend_jobs();
             let free = limits.total.saturating_sub(self.segments.total());
-            let is_enough = free.saturating_add(self.segments.reclaimable()) >= needed;
-            if is_enough && self.compact_once()? {
+            let open = self.segments.open_window();
+            let sealed = free.saturating_add(self.segments.reclaimable());
+            if sealed >= needed && self.compact_once()? {
+                continue;
+            }
+            // The open one has little that waits, perhaps, and is long.
+            if let Some((window, gain)) = open
+                && sealed.saturating_add(gain) >= needed
+                && self.segments.may_replace()
+            {
+                self.compact(window, true)?;
                 continue;
             }
             // What a crash left takes room, too.
@@ -858,7 +903,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let count = self.segments.list.len();
         match self.compact(window, true) {
             // These are left as they are; others may do.
-            Err(OutboxError::Unreadable) => return Ok(true),
+            Err(OutboxError::Unreadable) => {
+                self.segments.spare(window);
+                return Ok(true);
+            }
             compacted => compacted?,
         }
         Ok(self.segments.total() < before || self.segments.list.len() < count)
@@ -891,14 +939,18 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let note = Note {
             checkpoint: state,
             payload: &payload,
+            is_lossy: !drops_superseded && self.copy_patience.is_spent(),
         };
         let head = self.head.id;
         let moves_head = self.segments.window(window).iter().any(|s| s.id == head);
         if self.segments.read_failed && drops_superseded {
-            self.segments.spare(window);
             return Err(OutboxError::Unreadable);
         }
-        if drops_superseded && !self.segments.keeps_any(window, &mut keeper) {
+        // How things stand is said by the last one, or by what stands for it.
+        if drops_superseded
+            && !self.segments.must_stand_for(window)
+            && !self.segments.keeps_any(window, &mut keeper)
+        {
             self.drop_window(window, dropped)?;
         } else {
             self.segments.compact(window, note, &mut keeper)?;
@@ -928,7 +980,21 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             (self.state, self.waiting) = before;
             return Err(error);
         }
+        let segments = self.segments.window(window).iter();
+        let ids: heapless::Vec<u32, SOURCES> = segments.map(|segment| segment.id).collect();
+        let first = self.segments.list.get(window.first).map_or(0, |s| s.first);
         self.segments.replace(window, None);
+        if ids.iter().any(|id| self.segments.is_pending(*id)) {
+            // What was dropped would wait again after a restart.
+            let next = self.segments.list.get(window.first).map_or(0, |s| s.first);
+            let range = Range {
+                first,
+                last: next.saturating_sub(1),
+                end: None,
+            };
+            self.is_noted &= !self.ahead.insert(range);
+            let _ = self.note_durably();
+        }
         Ok(())
     }
 }

@@ -7,11 +7,12 @@
 //! | no header, and nothing between its ends | discarded: it was being made |
 //! | no header, no whole record, and an id right after the newest | discarded: its first record was being written |
 //! | stands for others that are there, without a valid commit | kept aside, to go on with it |
+//! | stands for others of which one is gone, without a valid commit | it counts: it had one, and was damaged later; they stay |
 //! | stands for others that are there, with a valid commit | it counts, and they are discarded |
 //! | anything else | left alone, and counted as foreign |
 
 use super::super::outbox::OutboxError;
-use super::record::{Kind, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader};
+use super::record::{Kind, RecordHeader, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader};
 use super::segments::{Segment, Segments};
 use super::storage::Storage;
 
@@ -41,6 +42,15 @@ impl Votes {
             .iter()
             .max_by_key(|(id, count)| (*count, u64::MAX.wrapping_sub(*id)));
         first.map(|(id, _)| *id)
+    }
+}
+
+/// Of a report its ticket, of a letter its number.
+const fn number_of(header: &RecordHeader) -> Option<u64> {
+    match header.kind {
+        Kind::Report => Some(header.seq),
+        Kind::Letter => Some(header.count),
+        _ => None,
     }
 }
 
@@ -208,6 +218,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 }
                 continue;
             }
+            // They are discarded only behind a commit: so with one of them gone there was one, and it is damaged.
+            let is_gone = |id: &u32| *id != 0 && self.list.iter().all(|s| s.id != *id);
+            if output.sources.iter().any(is_gone) && self.has_records_of_its_own(&output) {
+                continue;
+            }
             self.list.retain(|s| s.id != output.id);
             if let Some(other) = self.partial.replace(output) {
                 self.discard(other.id, other.len);
@@ -224,17 +239,39 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             if other.id >= output.id || other.first > output.first {
                 continue;
             }
-            let mut offset = SEGMENT_HEADER;
-            while let Some((place, header)) = self.next_in(&other, offset) {
-                offset = self.after(place, &header).offset;
-                let number = match header.kind {
-                    Kind::Report => header.seq,
-                    Kind::Letter => header.count,
-                    _ => continue,
-                };
-                if number == output.first {
-                    return true;
-                }
+            if self.has_number(&other, output.first) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether this segment has a report or letter that stands in none of its sources that are there.
+    fn has_records_of_its_own(&mut self, output: &Segment) -> bool {
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.next_in(output, offset) {
+            offset = self.after(place, &header).offset;
+            let Some(number) = number_of(&header) else {
+                continue;
+            };
+            let is_there = output.sources.into_iter().any(|id| {
+                let source = self.segment_of(id).copied();
+                source.is_some_and(|source| self.has_number(&source, number))
+            });
+            if !is_there {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether the report or letter of this number stands in this segment.
+    fn has_number(&mut self, segment: &Segment, number: u64) -> bool {
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.next_in(segment, offset) {
+            offset = self.after(place, &header).offset;
+            if number_of(&header) == Some(number) {
+                return true;
             }
         }
         false

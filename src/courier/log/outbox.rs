@@ -77,6 +77,7 @@ where
         // What a killed process wrote may not be durable yet, and then it settles nothing.
         let are_durable = this.letters.make_durable().is_ok();
         this.finish_burials(are_durable);
+        this.balance_letters();
         this.is_reserved =
             !this.live.is_clean() && this.live.state.next_seq < this.live.state.reserved;
         // If it cannot be made durable now, the next flush tries again.
@@ -87,21 +88,57 @@ where
     /// A crash may have come after a letter was durable and before its report was settled: then the letter counts.
     fn finish_burials(&mut self, are_durable: bool) {
         let mut expired = 0u64;
-        let mut after = None;
-        while let Some(found) = self.letters.next(after) {
+        let mut at = self.letters.segments.start();
+        while let Some((found, is_whole)) = self.letters.next_written(at) {
             let header = found.header;
-            after = Some(Ticket(header.seq));
+            at = self.letters.segments.after(found.place, &header);
             if !self.live.may_wait(header.seq) {
                 continue;
             }
-            if !are_durable {
-                self.letters.note_half_buried(header.seq);
+            if !is_whole {
+                self.letters.skip_cut(header.count);
+            } else if !are_durable {
+                self.letters.note_half_buried(header.seq, header.count);
             } else if self.live.finish_burial(header.seq) {
                 expired = expired.saturating_add(u64::from(header.detail == LETTER_EXPIRED));
             }
         }
-        let buried = self.letters.state.get(Counter::BURIED);
-        self.live.balance(buried, expired);
+        self.live.balance(self.letters.buried(), expired);
+    }
+
+    /// The same for letters that could not be read when it was opened. What is in flight goes on as it is.
+    fn finish_burials_late(&mut self) {
+        let are_durable = self.letters.make_durable().is_ok();
+        let mut at = self.letters.segments.start();
+        while let Some((found, is_whole)) = self.letters.next_written(at) {
+            let header = found.header;
+            at = self.letters.segments.after(found.place, &header);
+            if !self.live.waits(header.seq) {
+                continue;
+            }
+            if !is_whole {
+                self.letters.skip_cut(header.count);
+                continue;
+            }
+            let counter = match header.detail {
+                LETTER_EXPIRED => Counter::Expired,
+                _ => Counter::Refused,
+            };
+            let may_settle = are_durable && !self.live.is_pinned(header.seq);
+            if !may_settle || self.live.settle(header.seq, counter).is_err() {
+                self.letters.note_half_buried(header.seq, header.count);
+            }
+        }
+    }
+
+    /// Counts the letters that are lost: as many reports became letters as were refused or expired.
+    fn balance_letters(&mut self) {
+        if self.letters.is_loaded() {
+            let state = &self.live.state;
+            let refused = state.get(Counter::Refused);
+            self.letters
+                .balance(refused.saturating_add(state.get(Counter::Expired)));
+        }
     }
 
     /// How many segments were found at the start that are not of this spool, or cannot be read. They were left alone.
@@ -161,6 +198,8 @@ where
             state.reserved = letters.reserved;
             self.is_reserved = false;
         }
+        self.finish_burials_late();
+        self.balance_letters();
         Ok(())
     }
 }
@@ -188,6 +227,10 @@ where
     }
 
     fn next(&mut self, after: Option<Ticket>) -> Result<Option<Waiting>, OutboxError<L::Error>> {
+        if after.is_none() {
+            // They may say that the front is a dead letter. While they cannot be read, what waits goes on.
+            let _ = self.load_letters();
+        }
         self.live.next(after)
     }
 

@@ -135,8 +135,8 @@ pub(super) struct RecordHeader {
     pub(super) len: usize,
     /// The ticket.
     pub(super) seq: u64,
-    /// Of a report how many were submitted, it included; of what settles or forgets the counter of that; of a letter how many there
-    /// were, it included; of a commit how many records stand before it.
+    /// Of a report how many were submitted, it included; of what settles or forgets the counter of that; of a letter its
+    /// number; of a commit how many records stand before it.
     pub(super) count: u64,
     /// Of the payload; of what settles the low half of [`Checkpoint::known`], it included.
     pub(super) crc: u32,
@@ -257,9 +257,11 @@ impl Counter {
         Counter::Expired,
         Counter::Corrupt,
     ];
-    /// How many letters there were ever.
+    /// The number of the newest letter. Each number is given out once.
     pub(super) const BURIED: Counter = Counter::Submitted;
-    /// How many of them were forgotten,
+    /// How many numbers no letter has: its write failed, or its report became something else after all.
+    pub(super) const SKIPPED: Counter = Counter::Expired;
+    /// How many letters were forgotten,
     pub(super) const FORGOTTEN: Counter = Counter::Delivered;
     /// or lost: dropped for room, or damaged.
     pub(super) const DROPPED: Counter = Counter::Refused;

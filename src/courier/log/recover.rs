@@ -16,6 +16,7 @@ use super::record::{
 };
 use super::segments::Place;
 use super::storage::Storage;
+use super::walk::TRIES;
 
 /// A report of which it is not known yet whether its write was cut.
 #[derive(Clone, Copy)]
@@ -42,7 +43,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 self.state.join(&header.checkpoint);
             }
         }
-        let (is_clean, is_torn) = self.read_records();
+        let (is_clean, is_torn) = self.until_read(Self::read_records);
         if is_clean && knows_letters {
             self.clean_at = Some(self.segments.end_of_log());
         } else {
@@ -71,8 +72,18 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// those before it not. What they said is known anyway: `buried` is how many letters there were ever, so many were refused or
     /// expired (`expired` of those whose burial was finished now); the others were delivered.
     pub(super) fn balance(&mut self, buried: u64, expired: u64) {
-        self.waiting = self.count_waiting();
+        let waits = self.until_read(Self::count_waiting);
+        self.waiting = waits.count;
         let expected = self.state.get(Counter::Submitted);
+        // So many at the least: what was superseded is not there either.
+        let lost = waits
+            .lost
+            .saturating_sub(self.state.get(Counter::Superseded));
+        // One that waits again, since what said that it is settled is lost, stands for one that is lost.
+        let again = lost.saturating_sub(self.missing());
+        let again = again.min(self.state.get(Counter::Delivered));
+        let delivered = self.state.get(Counter::Delivered).saturating_sub(again);
+        self.state.set(Counter::Delivered, delivered);
         let mut missing = self.missing();
         let known = self
             .state
@@ -87,7 +98,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             self.state.add(counter, more);
             missing = missing.saturating_sub(more);
         }
-        let delivered = self.known.saturating_sub(self.state.known()).min(missing);
+        let passed = missing.saturating_sub(lost);
+        let delivered = self.known.saturating_sub(self.state.known()).min(passed);
         self.state.add(Counter::Delivered, delivered);
         self.state
             .add(Counter::Corrupt, missing.saturating_sub(delivered));
@@ -102,6 +114,19 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             excess = excess.saturating_sub(less);
         }
         self.state.add(Counter::Submitted, excess);
+    }
+
+    /// Some read errors go away: until none is met, or a few times.
+    fn until_read<T>(&mut self, read: fn(&mut Self) -> T) -> T {
+        let mut tries = 1;
+        loop {
+            self.segments.read_failed = false;
+            let found = read(self);
+            if !self.segments.read_failed || tries >= TRIES {
+                return found;
+            }
+            tries = tries.saturating_add(1);
+        }
     }
 
     /// How many reports neither wait nor are counted as settled.

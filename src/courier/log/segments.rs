@@ -2,8 +2,8 @@
 
 use super::super::outbox::OutboxError;
 use super::record::{
-    Checksum, HEADER, Identity, Kind, MAX_PREFIX, MAX_UNIT, MIN_UNIT, RecordHeader, SEGMENT_HEADER,
-    SOURCES, SegmentHeader, Store,
+    CHECKPOINT, Checksum, HEADER, Identity, Kind, MAX_PREFIX, MAX_UNIT, MIN_UNIT, RecordHeader,
+    SEGMENT_HEADER, SOURCES, SegmentHeader, Store,
 };
 use super::storage::Storage;
 use crate::json::{Sink, SliceSink};
@@ -206,6 +206,13 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         needed.max(limits.segment)
     }
 
+    /// Whether a segment of this length can ever be made beside one that has nothing but how things stand.
+    pub(super) fn could_have(&self, len: usize) -> bool {
+        let limits = self.storage.limits();
+        let least = self.output_len(0, CHECKPOINT);
+        len <= limits.longest_segment && len.saturating_add(least) <= limits.total
+    }
+
     /// Whether a segment of this length could be made now.
     pub(super) fn can_create(&self, len: usize) -> bool {
         let is_full = self.count().saturating_add(self.spare) >= MAX;
@@ -306,6 +313,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<Place, OutboxError<S::Error>> {
         let place = self.end_of_log();
         let header = with_payload(header, prefix, body);
+        if !self.has_room(self.record_len(header.len)) {
+            return Err(OutboxError::Full);
+        }
         // After an error part of it may be there: that place is not written again.
         self.write_at = self.write_at.saturating_add(self.record_len(header.len));
         self.dirty = true;
@@ -375,6 +385,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             // There is room: `create` saw to it.
             let _ = self.pending_discard.push((id, len));
         }
+    }
+
+    /// Whether it was to be discarded, and is still there.
+    pub(super) fn is_pending(&self, id: u32) -> bool {
+        self.pending_discard.iter().any(|(other, _)| *other == id)
     }
 
     /// Discards what could not be discarded before; `false` if something is left.

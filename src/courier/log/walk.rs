@@ -17,6 +17,24 @@ const SECTOR: usize = 512;
 /// After so many unreadable sectors in a row only each eighth is tried: a dead disk takes its time for each.
 const PATIENCE: u32 = 64;
 
+/// After so many errors in a row what cannot be read is given up.
+pub(super) const TRIES: u32 = 4;
+
+/// Some read errors go away, and what is given up does not come back: so a few of them in a row are told as such first.
+#[derive(Debug)]
+pub(super) struct Patience(pub(super) u32);
+
+impl Patience {
+    pub(super) fn note(&mut self, failed: bool) {
+        self.0 = if failed { self.0.saturating_add(1) } else { 0 };
+    }
+
+    /// Whether the next error is the last that is told.
+    pub(super) const fn is_spent(&self) -> bool {
+        self.0.saturating_add(1) >= TRIES
+    }
+}
+
 impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// Reads, if need be a second time: some errors are there only once.
     pub(super) fn read_at(
@@ -27,6 +45,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<(), OutboxError<S::Error>> {
         let read = self.storage.read(id, offset, buffer);
         let read = read.or_else(|_| self.storage.read(id, offset, buffer));
+        self.read_failed |= read.is_err();
         read.map_err(OutboxError::Device)
     }
 
@@ -289,10 +308,24 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// If something could not be read lately: whether anything of this storage can be. A bad sector costs what is in it, a dead disk is an
     /// error, and says nothing of what is on it.
     pub(super) fn check_alive(&mut self) -> Result<(), OutboxError<S::Error>> {
-        match core::mem::take(&mut self.read_failed) {
+        match self.read_failed {
             true => self.read_anything(),
             false => Ok(()),
         }
+    }
+
+    /// Whether what was read since `read_failed` was reset may count: nothing failed, or too often in a row.
+    pub(super) fn check_patience(
+        &mut self,
+        patience: &mut Patience,
+    ) -> Result<(), OutboxError<S::Error>> {
+        self.check_alive()?;
+        let is_spent = patience.is_spent();
+        patience.note(self.read_failed);
+        if self.read_failed && !is_spent {
+            return Err(OutboxError::Unreadable);
+        }
+        Ok(())
     }
 
     fn read_anything(&mut self) -> Result<(), OutboxError<S::Error>> {
