@@ -233,7 +233,9 @@ fn is_loopback_v4(host: &str) -> bool {
 }
 
 fn is_octet(text: &str) -> bool {
-    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    // With a zero in front it is octal to some, and a name to others.
+    let digits =
+        text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with("0"));
     digits && text.parse::<u8>().is_ok()
 }
 
