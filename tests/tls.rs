@@ -131,10 +131,12 @@ fn tls(receiver: &Receiver, leaf: &Leaf, clients: Option<&Ca>) -> String {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
+                socket.set_nodelay(true).unwrap();
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     if let Ok(mut client) = acceptor.accept(socket).await {
                         let mut server = tokio::net::TcpStream::connect(target).await.unwrap();
+                        server.set_nodelay(true).unwrap();
                         let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                     }
                 });
