@@ -16,8 +16,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "client")]
+use edge_report::WallTime;
 use edge_report::{
-    Client, ClientBuilder, Code, Job, JobStatus, Outcome, Report, SendError, TlsSettings, WallTime,
+    Client, ClientBuilder, Code, Job, JobStatus, Outcome, Report, SendError, TlsSettings,
 };
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use receiver::{Options, Receiver};
@@ -359,15 +361,14 @@ fn raw_tls(leaf: &Leaf, answers: Vec<Vec<u8>>, gap: Duration) -> (String, mpsc::
     (url, told)
 }
 
+/// An answer with this body, padded to a length with its head.
 fn answer(body: &str, whole: usize) -> Vec<u8> {
-    for pad in 0.. {
-        let body_len = body.len() + pad;
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {body_len}\r\n\r\n");
-        if head.len() + body_len >= whole {
-            return (head + body + &" ".repeat(pad)).into_bytes();
-        }
-    }
-    unreachable!()
+    let padded = (0..).find_map(|pad| {
+        let len = body.len() + pad;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {len}\r\n\r\n");
+        (head.len() + len >= whole).then(|| head + body + &" ".repeat(pad))
+    });
+    padded.unwrap().into_bytes()
 }
 
 /// A second answer, which nobody asked for, is never the answer to the next report: at each alignment of buffers and records, whole
@@ -382,9 +383,11 @@ fn leftovers_are_no_answer() {
         .unwrap()
         .replace("200", "400")
         .into_bytes();
-    let sizes = [0, 4096, 16_384, 32_768, 49_152, 65_536];
+    let sizes = [16_384, 0, 4096, 32_768, 49_152, 65_536];
+    // The system's TLS reads its roots anew for each client.
+    let sizes = &sizes[..if cfg!(feature = "client") { 6 } else { 1 }];
     let around = |size: usize| (size.saturating_sub(3)..size + 4).chain([size + 10, size + 22]);
-    for whole in sizes.into_iter().flat_map(around) {
+    for whole in sizes.iter().copied().flat_map(around) {
         let first = answer(accepted, whole);
         for (number, (parts, gap)) in [
             (vec![[&first[..], &second].concat()], 0),

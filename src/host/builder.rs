@@ -166,7 +166,8 @@ impl ClientBuilder {
     }
 
     /// How long a connection that is not used is kept; zero: not at all. Default: 90 s, so that a report a minute needs no new
-    /// handshake, which costs more bytes than the report. One that the other side closed meanwhile is replaced at once.
+    /// handshake, which costs more bytes than the report. One that the other side closed meanwhile is replaced at once; where
+    /// a firewall forgets connections and says nothing, set less than its limit.
     pub fn max_idle(mut self, time: Duration) -> Self {
         self.max_idle = time;
         self

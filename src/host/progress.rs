@@ -111,6 +111,7 @@ impl Progress {
         let mut state = self.state();
         state.phase = phase;
         state.phase_began = Instant::now();
+        state.late = false;
         match phase {
             Phase::Lookup => {}
             Phase::Connect => state.fresh = true,

@@ -66,7 +66,7 @@ impl Socket {
             }
             let left = progress.left();
             let share = match addresses.peek() {
-                Some(_) => left / 2,
+                Some(_) => left.checked_div(2).unwrap_or(left),
                 None => left,
             };
             if share.is_zero() {
@@ -231,9 +231,7 @@ impl Transport for Socket {
         if !self.ahead.is_empty() || !self.buffers.input().is_empty() {
             return false;
         }
-        match (&self.stream).read(&mut [0]) {
-            Ok(_) => false,
-            Err(error) => error.kind() == ErrorKind::WouldBlock,
-        }
+        let looked = self.stream.peek(&mut [0]);
+        looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::vec::Vec;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
@@ -25,7 +26,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport,
 };
 use ureq::{Error, Timeout};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::send_error::{BuildError, unusable};
 use super::socket::LOOK;
@@ -82,10 +83,13 @@ fn root_store(own: &[CertificateDer<'static>]) -> Result<RootCertStore, BuildErr
 
 /// A key with its chain, which belong together.
 fn certified_key(identity: Identity<'_>) -> Result<CertifiedKey, String> {
-    let mut der = PrivateKeyDer::from_pem_slice(identity.key_pem)
-        .map_err(|error| format!("no usable private key in the PEM text: {error}"))?;
-    let key = ring::sign::any_supported_type(&der);
-    der.zeroize();
+    let (kind, der) = private_key(identity.key_pem).ok_or("broken PEM text of the private key")?;
+    let der = &der[..];
+    let key = ring::sign::any_supported_type(&match kind {
+        KeyKind::Pkcs8 => PrivateKeyDer::Pkcs8(der.into()),
+        KeyKind::Pkcs1 => PrivateKeyDer::Pkcs1(der.into()),
+        KeyKind::Sec1 => PrivateKeyDer::Sec1(der.into()),
+    });
     let key = key.map_err(|error| format!("no usable private key: {error}"))?;
     let certified = CertifiedKey::new(identity.chain, key);
     match certified.keys_match() {
@@ -98,6 +102,38 @@ fn certified_key(identity: Identity<'_>) -> Result<CertifiedKey, String> {
             certificate_trouble(&error)
         )),
     }
+}
+
+enum KeyKind {
+    Pkcs8,
+    Pkcs1,
+    Sec1,
+}
+
+/// The first private key of a PEM text. Readers of PEM leave copies of it in memory that was freed.
+fn private_key(pem: &[u8]) -> Option<(KeyKind, Zeroizing<Vec<u8>>)> {
+    let pem = core::str::from_utf8(pem).ok()?;
+    let (at, label, kind) = [
+        ("PRIVATE KEY", KeyKind::Pkcs8),
+        ("RSA PRIVATE KEY", KeyKind::Pkcs1),
+        ("EC PRIVATE KEY", KeyKind::Sec1),
+    ]
+    .into_iter()
+    .filter_map(|(label, kind)| {
+        let begin = format!("-----BEGIN {label}-----");
+        let at = pem.find(&begin)?.checked_add(begin.len())?;
+        Some((at, label, kind))
+    })
+    .min_by_key(|(at, ..)| *at)?;
+    let (body, _) = pem
+        .get(at..)?
+        .split_once(&format!("-----END {label}-----"))?;
+    let mut text = Zeroizing::new(Vec::with_capacity(body.len()));
+    text.extend(body.bytes().filter(|b| !b.is_ascii_whitespace()));
+    let mut der = Zeroizing::new(std::vec![0; text.len()]);
+    let len = BASE64_STANDARD.decode_slice(&text[..], &mut der).ok()?;
+    der.truncate(len);
+    Some((kind, der))
 }
 
 /// In words that fit a certificate of ours: rustls speaks of the peer's.
