@@ -11,7 +11,7 @@
 mod receiver;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -693,4 +693,48 @@ fn deliver_with_this_clock() -> String {
         Ok(Outcome::Accepted) => "accepted".to_string(),
         other => format!("{other:?}"),
     }
+}
+
+/// A proxy that answers CONNECT, and passes bytes on.
+fn proxy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let target = head.split(' ').nth(1).unwrap();
+            let server = TcpStream::connect(target).unwrap();
+            write!(client, "HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                to.set_nodelay(true).unwrap();
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn through_a_proxy() {
+    let receiver = receiver();
+    let ca = Ca::new();
+    let url = tls(&receiver, &ca.leaf("localhost", |_| {}), None);
+    let through = || builder(&url).proxy(&proxy());
+    let result = send(through().ca_certificate(&ca.der));
+    assert_eq!(result, Ok(Outcome::Accepted));
+    assert_eq!(receiver.connections(), 1);
+    assert_untrusted(send(through()), "UnknownIssuer", "roots");
+    // The name that counts is the server's.
+    let other = tls(&receiver, &ca.leaf("127.0.0.1", |_| {}), None);
+    let wrong = builder(&other).proxy(&proxy()).ca_certificate(&ca.der);
+    assert_untrusted(send(wrong), "not valid for name", "1 own CA");
 }
