@@ -283,14 +283,12 @@ fn settings_that_cannot_work() {
         build(base().ca_certificate(b"-----BEGIN CERTIFICATE-----\nx")),
         Code::CaCertificate
     );
-    if cfg!(feature = "client") {
-        assert_eq!(build(pair(&one.pem, &two.key_pem)), Code::ClientCertificate);
-        assert_eq!(
-            build(base().ca_certificate(b"garbage")),
-            Code::CaCertificate
-        );
-        assert_eq!(build(base().ca_certificate(b"")), Code::CaCertificate);
-    }
+    assert_eq!(build(pair(&one.pem, &two.key_pem)), Code::ClientCertificate);
+    assert_eq!(
+        build(base().ca_certificate(b"garbage")),
+        Code::CaCertificate
+    );
+    assert_eq!(build(base().ca_certificate(b"")), Code::CaCertificate);
 }
 
 #[test]

@@ -375,16 +375,22 @@ pub(super) fn scratch_for(
 }
 
 fn parse_proxy(url: &str) -> Result<Proxy, BuildError> {
+    // The URL may hold a password, so it is not shown.
     let wrong = |detail: &str| BuildError::new(Code::Proxy, detail.to_string());
+    let schemes = "only http:// and https:// proxies";
     // ureq takes any port, and goes to another one then.
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    Endpoint::new(&format!("{scheme}://{authority}"), "proxy")
-        .map_err(|error| wrong(&error.code.to_string()))?;
-    // The URL may hold a password, so it is not shown.
+    Endpoint::new(&format!("{scheme}://{authority}"), "proxy").map_err(|error| {
+        match error.code {
+            Code::UrlScheme => wrong(schemes),
+            Code::UrlPort => wrong(error.code.text()),
+            _ => wrong("its host cannot be used"),
+        }
+    })?;
     let proxy = Proxy::new(url).map_err(|error| wrong(&error.to_string()))?;
     match proxy.protocol() {
         ProxyProtocol::Http | ProxyProtocol::Https => Ok(proxy),
-        _ => Err(wrong("only http:// and https:// proxies")),
+        _ => Err(wrong(schemes)),
     }
 }

@@ -5,7 +5,6 @@ use std::format;
 use std::io::{self, Read};
 use std::string::{String, ToString};
 use std::sync::Arc;
-
 use std::vec::Vec;
 
 use bytes::Bytes;

@@ -109,13 +109,11 @@ impl TlsSettings {
         };
         let wrong = |detail: String| BuildError::new(Code::ClientCertificate, detail);
         let chain = pem_certificates(chain_pem).map_err(wrong)?;
-        let text = String::from_utf8_lossy(key_pem);
-        let text = Zeroizing::new(text.into_owned());
-        if text.contains("ENCRYPTED") {
+        if contains(key_pem, "ENCRYPTED") {
             let text = "the private key is encrypted: give it decrypted, as `openssl pkey` does";
             return Err(wrong(text.to_string()));
         }
-        if !text.contains("PRIVATE KEY-----") {
+        if !contains(key_pem, "PRIVATE KEY-----") {
             let text = if is_pem(key_pem) {
                 "the PEM text of the key has no PRIVATE KEY in it"
             } else {
@@ -147,7 +145,12 @@ pub(super) struct Identity<'a> {
 }
 
 fn is_pem(bytes: &[u8]) -> bool {
-    bytes.windows(10).any(|window| window == b"-----BEGIN")
+    contains(bytes, "-----BEGIN")
+}
+
+fn contains(bytes: &[u8], what: &str) -> bool {
+    let mut windows = bytes.windows(what.len());
+    windows.any(|window| window == what.as_bytes())
 }
 
 /// One or more.
