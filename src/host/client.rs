@@ -427,4 +427,81 @@ mod tests {
         let error = client(&lookup).send_encoded(b"{}").unwrap_err();
         assert!(matches!(error, SendError::NotSent { .. }), "{error}");
     }
+
+    /// A name service that says what it is told, and from the second time on nothing for as long as it may.
+    #[derive(Debug)]
+    struct Slow {
+        addresses: vec::Vec<SocketAddr>,
+        asked: AtomicU32,
+    }
+
+    impl Resolver for Slow {
+        fn resolve(
+            &self,
+            _: &Uri,
+            _: &Config,
+            timeout: NextTimeout,
+        ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+            if self.asked.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::thread::sleep(*timeout.after);
+                return Err(ureq::Error::Timeout(timeout.reason));
+            }
+            let mut found = self.empty();
+            self.addresses
+                .iter()
+                .for_each(|address| found.push(*address));
+            Ok(found)
+        }
+    }
+
+    fn localhost_at(addresses: vec::Vec<SocketAddr>) -> Client {
+        let port = addresses.last().unwrap().port();
+        let builder = Client::builder(&format!("http://localhost:{port}"), "p");
+        let asked = AtomicU32::new(0);
+        builder.build_with(Slow { addresses, asked }).unwrap()
+    }
+
+    /// Somebody may have written another address for `localhost` into a hosts file or a name service.
+    #[test]
+    fn plain_http_goes_to_connected_loopback_addresses_alone() {
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 80));
+        let mut client = localhost_at(vec![elsewhere]);
+        let error = client.send_encoded(b"{}").unwrap_err();
+        assert_eq!(error.code(), Code::PlainHttp);
+        assert!(
+            error.to_string().contains("localhost is 192.0.2.1"),
+            "{error}"
+        );
+        let mut both = localhost_at(vec![elsewhere, server(1)]);
+        assert!(both.send_encoded(b"{}").is_ok());
+        let mapped = SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1], server(1).port()));
+        assert!(localhost_at(vec![mapped]).send_encoded(b"{}").is_ok());
+    }
+
+    #[test]
+    fn a_slow_name_service_holds_up_nobody_for_long() {
+        let mut client = localhost_at(vec![server(10)]);
+        assert!(client.send_encoded(b"{}").is_ok());
+        client.resolver.doubt();
+        let begin = std::time::Instant::now();
+        assert!(client.send_encoded(b"{}").is_ok());
+        assert!(begin.elapsed().as_millis() < 3000);
+    }
+
+    #[test]
+    fn a_silent_name_service_is_a_time_out_of_its_own() {
+        let slow = Slow {
+            addresses: vec![],
+            asked: AtomicU32::new(1),
+        };
+        let builder = Client::builder("https://gateway.invalid", "p");
+        let builder = builder.connect_timeout(std::time::Duration::from_millis(200));
+        let mut client = builder.build_with(slow).unwrap();
+        let error = client.send_encoded(b"{}").unwrap_err();
+        assert_eq!(error.code(), Code::NotSent);
+        assert!(
+            error.to_string().contains("no address from the name"),
+            "{error}"
+        );
+    }
 }

@@ -124,7 +124,7 @@ impl Running {
         self.thread.is_finished()
     }
 
-    fn begin(name: String) -> io::Result<Self> {
+    fn begin(name: String, stack: usize) -> io::Result<Self> {
         let (tell, answer) = sync_channel(1);
         let asked = name.clone();
         let look_up = move || {
@@ -136,7 +136,7 @@ impl Running {
         };
         let thread = thread::Builder::new()
             .name("name look-up".to_string())
-            .stack_size(STACK);
+            .stack_size(stack);
         match thread.spawn(look_up) {
             Ok(thread) => Ok(Running {
                 name,
@@ -163,7 +163,7 @@ impl Resolver for System {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = match running.take() {
             Some(begun) if begun.name == name && !begun.is_over() => begun,
-            _ => Running::begin(name)?,
+            _ => Running::begin(name, STACK)?,
         };
         let found = match begun.answer.recv_timeout(*timeout.after) {
             Ok(found) => found?,
@@ -197,4 +197,32 @@ fn literal_address(uri: &Uri) -> Option<SocketAddr> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let address: IpAddr = bare.unwrap_or(host).parse().ok()?;
     Some(SocketAddr::new(address, port(uri)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_cannot_be_made_is_an_error() {
+        let error = Running::begin("localhost:1".to_string(), 1 << 60).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("no thread for the name look-up: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_system_knows_this_machine() {
+        let uri = Uri::from_static("http://localhost:7");
+        let timeout = NextTimeout {
+            after: time::Duration::from_secs(10),
+            ..NextTimeout::default()
+        };
+        let config = ureq::Agent::config_builder().build();
+        let found = System::default().resolve(&uri, &config, timeout).unwrap();
+        assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 7));
+    }
 }
