@@ -1,4 +1,4 @@
-//! Reports over slow, long and broken links, made in user space (tests/link). All is 20 times faster than in the field: rates,
+//! Reports over slow, long and broken links, made in user space (tests/link). All is 10 times faster than in the field: rates,
 //! delays, and the client's time-outs.
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use edge_report::{Client, ClientBuilder, Code, Outcome, SendError};
 use link::{Link, link};
 use raw::{raw_server, read_until};
 
-const FASTER: u32 = 20;
+const FASTER: u32 = 10;
 
 fn in_field(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds) / FASTER

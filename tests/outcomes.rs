@@ -242,14 +242,18 @@ fn each_time_out_says_what_it_met() {
             "no response within 2.1 s",
         ),
     ] {
-        let mut client = set(builder(url)).build().unwrap();
-        let begin = Instant::now();
-        let error = outcome(&mut client, body).unwrap_err();
-        let took = begin.elapsed();
-        assert_eq!(error.code(), code, "{error}");
-        assert!(error.to_string().contains(says), "{error}");
-        // The kernel's own time-outs of sockets come 40 to 200 ms late here.
-        assert!(took >= ms(at) && took < ms(at + 30), "{says}: {took:?}");
+        // A busy machine may be late by itself; the kernel's own time-outs of sockets come 40 to 200 ms late each time.
+        let in_time = (0..4).any(|_| {
+            let mut client = set(builder(url)).build().unwrap();
+            let begin = Instant::now();
+            let error = outcome(&mut client, body).unwrap_err();
+            let took = begin.elapsed();
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(took >= ms(at), "{says}: {took:?}");
+            took < ms(at + 30)
+        });
+        assert!(in_time, "{says}");
     }
 }
 
