@@ -34,7 +34,9 @@ use edge_report::courier::{
     Verdict, WhenLettersFull,
 };
 use edge_report::exchange::Keys;
-use edge_report::{Client, Credentials, Limits, MonoTime, ReportBuf, Spool, SpoolIoError};
+use edge_report::{
+    Client, ClientBuilder, Credentials, Limits, MonoTime, ReportBuf, Spool, SpoolIoError,
+};
 use edge_report::{WallTime, random};
 use serde_json::json;
 
@@ -55,6 +57,13 @@ const ARGUMENTS: &[Argument] = &[
     ("--token", "T", "send this token instead of a signature"),
     ("--ca", "FILE", "trust this authority, too (PEM or DER)"),
     ("--allow-plain-http", "", "http:// also to other machines"),
+    ("--connect-timeout", "MS", "the most a look-up, and then a connection, may take (10,000)"),
+    ("--tls-timeout", "MS", "the most a TLS handshake may take (30,000)"),
+    ("--send-timeout", "MS", "the most sending may take, and what a report's length takes at --min-rate (15,000)"),
+    ("--response-timeout", "MS", "the most a response may take, and the same (15,000)"),
+    ("--total-timeout", "MS", "the most an attempt may take in all, and the same (60,000)"),
+    ("--min-rate", "N", "the slowest link that long reports must get through, in bytes a second (1,000)"),
+    ("--max-idle", "MS", "how long a connection that is not used is kept (90,000)"),
     ("--service-code", "PREFIX", "how the service's own error codes begin, for another service than DLI; may be given 8 times"),
     ("--max-bytes", "N", "the most bytes of reports that wait (64 MiB)"),
     ("--min-backoff", "MS", "the least wait after a failure (1,000)"),
@@ -538,6 +547,25 @@ impl Arguments {
         }
         if self.has("--allow-plain-http") {
             builder = builder.allow_plain_http();
+        }
+        type Set = fn(ClientBuilder, Duration) -> ClientBuilder;
+        let times: [(&str, Set); 6] = [
+            ("--connect-timeout", ClientBuilder::connect_timeout),
+            ("--tls-timeout", ClientBuilder::tls_timeout),
+            ("--send-timeout", ClientBuilder::send_timeout),
+            ("--response-timeout", ClientBuilder::response_timeout),
+            ("--total-timeout", ClientBuilder::total_timeout),
+            ("--max-idle", ClientBuilder::max_idle),
+        ];
+        for (name, set) in times {
+            if let Some(ms) = self.get(name) {
+                let ms = number(name, Some(ms), 0)?;
+                builder = set(builder, Duration::from_millis(ms));
+            }
+        }
+        if let Some(rate) = self.get("--min-rate") {
+            let rate = number("--min-rate", Some(rate), 0)?;
+            builder = builder.min_rate(u32::try_from(rate).unwrap_or(u32::MAX));
         }
         if self.has("--service-code") {
             builder = builder.service_codes(self.all("--service-code"));

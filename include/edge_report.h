@@ -16,7 +16,7 @@
  * (edge_report_courier, edge_report_client) are given, and each has its `_free`; nothing is ever to be given to free(3).
  *
  * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each
- * time. There is no global state, no thread of its own, no thread-local.
+ * time. No state is shared by handles. A client makes a thread while a name is looked up; nothing else does.
  *
  * The library reads no environment and prints nothing. Only the client touches the network, only a spool touches files. It
  * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
@@ -165,7 +165,7 @@ enum {
   EDGE_REPORT_E_URL_USER_INFO = 104,
   /** the base URL must have no query and no fragment */
   EDGE_REPORT_E_URL_QUERY = 105,
-  /** the project id is empty, `.`, `..`, begins or ends with a space, or has a control character */
+  /** the project id is empty, `.`, `..`, begins or ends with a space, or has a slash, backslash or control character */
   EDGE_REPORT_E_PROJECT_ID = 106,
   /** this cannot be a header name */
   EDGE_REPORT_E_HEADER_NAME = 107,
@@ -175,7 +175,7 @@ enum {
   EDGE_REPORT_E_HEADER_TWICE = 109,
   /** the access key is empty or has a character that cannot stand in a header */
   EDGE_REPORT_E_ACCESS_KEY = 110,
-  /** the secret key is empty */
+  /** the secret key is empty, or has white space around it */
   EDGE_REPORT_E_SECRET_KEY = 111,
   /** the token is empty or has a character that cannot stand in a header */
   EDGE_REPORT_E_TOKEN = 112,
@@ -712,7 +712,8 @@ typedef struct edge_report_signable {
    */
   size_t query_len;
   /**
-   * Further headers; 16 at most. With an `X-Sdk-Date` among them, that date is signed.
+   * Further headers; 16 at most. With an `X-Sdk-Date` among them, that date is signed; with an `X-Sdk-Content-Sha256`, its value in the
+   * place of the body's hash, be it a hash or `UNSIGNED-PAYLOAD`.
    */
   const struct edge_report_header *headers;
   /**
@@ -1217,7 +1218,7 @@ typedef struct edge_report_client_config {
    */
   struct edge_report_str client_certificate;
   /**
-   * The key to it: PEM.
+   * The key to it: PEM, not encrypted. The copy is wiped; what the TLS library keeps of the key is its own.
    */
   struct edge_report_str client_key;
   /**
@@ -1229,21 +1230,44 @@ typedef struct edge_report_client_config {
    */
   struct edge_report_str user_agent;
   /**
-   * The most a look-up, and then a connection with its TLS handshake, may take. Default: 10 s.
+   * The most a look-up, and then a connection, through a proxy where there is one, may take. Default: 10 s. Like all time-outs, a day
+   * at the most.
    */
   uint32_t connect_timeout_ms;
   /**
-   * The most that sending, waiting for the answer, and reading it may take each. Default: 15 s.
+   * The most a TLS handshake may take. Default: 30 s.
    */
-  uint32_t read_timeout_ms;
+  uint32_t tls_timeout_ms;
   /**
-   * The most one send may take. Default: 30 s.
+   * The most that sending may take, and what the report's length takes at `min_rate`. Default: 15 s.
+   */
+  uint32_t send_timeout_ms;
+  /**
+   * The most that the response may take once the system has the report, and what the report's length takes at `min_rate`. Default: 15 s.
+   */
+  uint32_t response_timeout_ms;
+  /**
+   * The most one send may take in all, and what the report's length takes at `min_rate`. Default: 60 s.
    */
   uint32_t total_timeout_ms;
   /**
-   * 1 allows `http://` to hosts other than loopback: tokens and reports go out in the clear.
+   * The slowest link that a long report must get through, in bytes a second: 64 KB may take 66 s more than an empty one. Default: 1000.
+   */
+  uint32_t min_rate;
+  /**
+   * How long a connection that is not used is kept, a day at the most. Default: 90 s, so that a report a minute needs no new handshake.
+   * Where a firewall forgets connections and says nothing, set less than its limit.
+   */
+  uint32_t max_idle_ms;
+  /**
+   * 1 allows `http://` to hosts other than loopback, and through a proxy: tokens and reports go out in the clear. Without it a name such
+   * as `localhost` is believed only when the address that it leads to is a loopback one.
    */
   uint32_t allow_plain_http;
+  /**
+   * See edge_report_client_set_known_time. Default: the release date of this library.
+   */
+  int64_t known_time_ms;
 } edge_report_client_config;
 #endif
 
@@ -1272,6 +1296,32 @@ typedef struct edge_report_lock {
  * Why delivery paused: one of `EDGE_REPORT_PAUSE_…`.
  */
 typedef uint32_t edge_report_pause;
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
+ *
+ * Not checked is whether a certificate was revoked: no CRL and no OCSP answer is asked for or read.
+ */
+typedef struct edge_report_tls {
+  /**
+   * `sizeof(edge_report_tls)`.
+   */
+  size_t struct_size;
+  /**
+   * CA certificates, PEM (one or more) or DER: these are trusted, and no others.
+   */
+  struct edge_report_str ca_certificate;
+  /**
+   * Shown to servers that ask for a certificate: PEM. Together with its key.
+   */
+  struct edge_report_str client_certificate;
+  /**
+   * The key to it: PEM, not encrypted.
+   */
+  struct edge_report_str client_key;
+} edge_report_tls;
 #endif
 
 #ifdef __cplusplus
@@ -1835,7 +1885,7 @@ edge_report_result edge_report_client_new(const struct edge_report_client_config
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Frees a client; its secrets are wiped. The handle is not usable after it. NULL is fine.
+ * Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is not usable after it. NULL is fine.
  *
  * Takes the client. One thread at a time. Does not block.
  */
@@ -1847,7 +1897,8 @@ void edge_report_client_free(struct edge_report_client *client);
  * Checks a report, encodes it, sends it once and reads the answer.
  *
  * Borrows the report for the call; the texts of the reply borrow from the client until the next call with it. One thread at a
- * time. Blocks for `total_timeout_ms` at the most.
+ * time. Blocks for `total_timeout_ms`, and what the
+ * report's length takes at `min_rate`, at the most.
  *
  * @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: surely not sent, try
  *         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
@@ -1864,7 +1915,8 @@ edge_report_result edge_report_client_send(struct edge_report_client *client,
  * Like `edge_report_client_send`, for a report that is encoded: these very bytes are signed and sent, unchecked.
  *
  * Borrows the bytes for the call; the texts of the reply borrow from the client until the next call with it. One thread at a time.
- * Blocks for `total_timeout_ms` at the most.
+ * Blocks for `total_timeout_ms`, and what the
+ * report's length takes at `min_rate`, at the most.
  */
 edge_report_result edge_report_client_send_encoded(struct edge_report_client *client,
                                                    const void *body,
@@ -1904,6 +1956,31 @@ edge_report_result edge_report_client_deliver(struct edge_report_client *client,
 edge_report_result edge_report_client_set_credentials(struct edge_report_client *client,
                                                       const struct edge_report_credentials *credentials,
                                                       struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Trusts others, or shows another certificate, from the next report on: certificates expire. The old connection is closed; no report
+ * fails for it. After an error all stays as it was.
+ *
+ * Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
+                                              const struct edge_report_tls *tls,
+                                              struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * It is this late at least: certificates are verified at the latest of this, the release date of this library, and the system's clock,
+ * so that a node that boots in 1970 can deliver. From a source that can be trusted: an RTC, GNSS, what was known before the restart.
+ * The system's TLS knows its own clock alone.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_known_time(struct edge_report_client *client,
+                                                     int64_t unix_ms,
+                                                     struct edge_report_error *error);
 #endif
 
 #if defined(EDGE_REPORT_FULL)

@@ -306,6 +306,18 @@ class client {
       return edge_report_client_set_credentials(get(), &credentials, error);
     });
   }
+  /// `struct_size` is filled in.
+  outcome<done> set_tls(edge_report_tls tls) {
+    tls.struct_size = sizeof tls;
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_client_set_tls(get(), &tls, error);
+    });
+  }
+  outcome<done> set_known_time(std::int64_t unix_ms) {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_client_set_known_time(get(), unix_ms, error);
+    });
+  }
   edge_report_client *get() const noexcept { return handle_.get(); }
 
  private:

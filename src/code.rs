@@ -158,12 +158,12 @@ table! {
     103 UrlPath Error "the path of the base URL has a character that cannot stand there";
     104 UrlUserInfo Error "a user name or password in the base URL is not supported";
     105 UrlQuery Error "the base URL must have no query and no fragment";
-    106 ProjectId Error "the project id is empty, `.`, `..`, begins or ends with a space, or has a control character";
+    106 ProjectId Error "the project id is empty, `.`, `..`, begins or ends with a space, or has a slash, backslash or control character";
     107 HeaderName Error "this cannot be a header name";
     108 HeaderValue Error "a header value must be without control characters";
     109 HeaderTwice Error "this header stands there twice";
     110 AccessKey Error "the access key is empty or has a character that cannot stand in a header";
-    111 SecretKey Error "the secret key is empty";
+    111 SecretKey Error "the secret key is empty, or has white space around it";
     112 Token Error "the token is empty or has a character that cannot stand in a header";
     113 SignatureDate Error "X-Sdk-Date is not of the form YYYYMMDDThhmmssZ";
     114 PlainHttp Error "http:// is only for loopback addresses unless plain HTTP is allowed by name";

@@ -849,6 +849,13 @@ fn help_names_every_option() {
         "token",
         "ca",
         "allow-plain-http",
+        "connect-timeout",
+        "tls-timeout",
+        "send-timeout",
+        "response-timeout",
+        "total-timeout",
+        "min-rate",
+        "max-idle",
         "service-code",
         "max-bytes",
         "min-backoff",
@@ -994,6 +1001,22 @@ fn what_cannot_work_is_said() {
         (
             &[&to(spool)[..], &["--min-backoff", "-1"]].concat(),
             &["--min-backoff -1: invalid digit"],
+        ),
+        (
+            &[&to(spool)[..], &["--send-timeout", "0"]].concat(),
+            &["send_timeout: 1 ms to 1 day, and not 0ns"],
+        ),
+        (
+            &[&to(spool)[..], &["--tls-timeout", "86400001"]].concat(),
+            &["tls_timeout: 1 ms to 1 day"],
+        ),
+        (
+            &[&to(spool)[..], &["--connect-timeout", "1s"]].concat(),
+            &["--connect-timeout 1s: invalid digit"],
+        ),
+        (
+            &[&to(spool)[..], &["--min-rate", "0"]].concat(),
+            &["min_rate: 1 byte a second, or more"],
         ),
         (&to(&inside), &["cannot ", "file"]),
         (&to(&far), &["cannot create there in ", "No such file"]),

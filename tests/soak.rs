@@ -83,7 +83,8 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     let time_out = Duration::from_secs(2);
     let mut client = Client::builder(&collector.url, "project")
         .connect_timeout(time_out)
-        .read_timeout(time_out)
+        .send_timeout(time_out)
+        .response_timeout(time_out)
         .total_timeout(time_out)
         .build()
         .unwrap();

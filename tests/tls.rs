@@ -10,17 +10,23 @@
 #[path = "../examples/receiver/mod.rs"]
 mod receiver;
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edge_report::{Client, ClientBuilder, Code, Job, JobStatus, Outcome, Report, SendError};
+#[cfg(feature = "client")]
+use edge_report::WallTime;
+use edge_report::{
+    Client, ClientBuilder, Code, Job, JobStatus, Outcome, Report, SendError, TlsSettings,
+};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use receiver::{Options, Receiver};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::time_provider::TimeProvider;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, ServerConnection, Stream};
 
 /// A CA of our own.
 struct Ca {
@@ -74,14 +80,19 @@ impl Ca {
     }
 }
 
-/// TLS in front of a receiver; with a CA for clients, they must show a certificate of it. Gives the URL.
-fn tls(receiver: &Receiver, leaf: &Leaf, clients: Option<&Ca>) -> String {
-    let target: SocketAddr = receiver
-        .url()
-        .strip_prefix("http://")
-        .unwrap()
-        .parse()
-        .unwrap();
+/// The system's may be before 1970, over which rustls panics.
+#[derive(Debug)]
+struct SomeTime;
+
+impl TimeProvider for SomeTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let time = Duration::from_secs(1_800_000_000);
+        Some(UnixTime::since_unix_epoch(time))
+    }
+}
+
+/// With a CA for clients, they must show a certificate of it.
+fn server_config(leaf: &Leaf, clients: Option<&Ca>) -> Arc<ServerConfig> {
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -95,10 +106,21 @@ fn tls(receiver: &Receiver, leaf: &Leaf, clients: Option<&Ca>) -> String {
             config.with_client_cert_verifier(verifier.build().unwrap())
         }
     };
-    let config = config
-        .with_single_cert(vec![leaf.der.clone()], leaf.key.clone_key())
+    let config = config.with_single_cert(vec![leaf.der.clone()], leaf.key.clone_key());
+    let mut config = config.unwrap();
+    config.time_provider = Arc::new(SomeTime);
+    Arc::new(config)
+}
+
+/// TLS in front of a receiver; with a CA for clients, they must show a certificate of it. Gives the URL.
+fn tls(receiver: &Receiver, leaf: &Leaf, clients: Option<&Ca>) -> String {
+    let target: SocketAddr = receiver
+        .url()
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
         .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let acceptor = tokio_rustls::TlsAcceptor::from(server_config(leaf, clients));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -111,10 +133,12 @@ fn tls(receiver: &Receiver, leaf: &Leaf, clients: Option<&Ca>) -> String {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
+                socket.set_nodelay(true).unwrap();
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     if let Ok(mut client) = acceptor.accept(socket).await {
                         let mut server = tokio::net::TcpStream::connect(target).await.unwrap();
+                        server.set_nodelay(true).unwrap();
                         let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                     }
                 });
@@ -131,7 +155,8 @@ fn receiver() -> Receiver {
 fn builder(url: &str) -> ClientBuilder {
     Client::builder(url, "project")
         .connect_timeout(Duration::from_secs(2))
-        .read_timeout(Duration::from_secs(2))
+        .send_timeout(Duration::from_secs(2))
+        .response_timeout(Duration::from_secs(2))
 }
 
 fn send(builder: ClientBuilder) -> Result<Outcome, SendError> {
@@ -258,14 +283,12 @@ fn settings_that_cannot_work() {
         build(base().ca_certificate(b"-----BEGIN CERTIFICATE-----\nx")),
         Code::CaCertificate
     );
-    if cfg!(feature = "client") {
-        assert_eq!(build(pair(&one.pem, &two.key_pem)), Code::ClientCertificate);
-        assert_eq!(
-            build(base().ca_certificate(b"garbage")),
-            Code::CaCertificate
-        );
-        assert_eq!(build(base().ca_certificate(b"")), Code::CaCertificate);
-    }
+    assert_eq!(build(pair(&one.pem, &two.key_pem)), Code::ClientCertificate);
+    assert_eq!(
+        build(base().ca_certificate(b"garbage")),
+        Code::CaCertificate
+    );
+    assert_eq!(build(base().ca_certificate(b"")), Code::CaCertificate);
 }
 
 #[test]
@@ -288,10 +311,428 @@ fn a_handshake_that_never_ends_is_surely_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
-    let builder = builder(&url).connect_timeout(Duration::from_millis(300));
+    let builder = builder(&url).tls_timeout(Duration::from_millis(300));
     let mut client = builder.build().unwrap();
     let begin = Instant::now();
     let error = client.send(&Report::new("1", &jobs)).unwrap_err();
     assert_eq!(error.code(), Code::NotSent, "{error}");
     assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
+/// A server that writes on each connection what `answers` says, after the first request: parts, with gaps between them. Then it reads
+/// what comes, and counts the requests.
+fn raw_tls(leaf: &Leaf, answers: Vec<Vec<u8>>, gap: Duration) -> (String, mpsc::Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
+    let config = server_config(leaf, None);
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for (number, socket) in listener.incoming().enumerate() {
+            let (config, answers, tell) = (config.clone(), answers.clone(), tell.clone());
+            thread::spawn(move || {
+                let mut socket = socket.unwrap();
+                socket.set_nodelay(true).unwrap();
+                let mut connection = ServerConnection::new(config).unwrap();
+                let mut stream = Stream::new(&mut connection, &mut socket);
+                let mut all = Vec::new();
+                let mut part = [0; 4096];
+                let mut answered = false;
+                while let Ok(n @ 1..) = stream.read(&mut part) {
+                    all.extend_from_slice(&part[..n]);
+                    if all.ends_with(b"}") {
+                        all.clear();
+                        for answer in answers.iter().filter(|_| !answered) {
+                            let _ = stream.write_all(answer);
+                            let _ = stream.flush();
+                            thread::sleep(gap);
+                        }
+                        answered = true;
+                        tell.send(number).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (url, told)
+}
+
+/// An answer with this body, padded to a length with its head.
+fn answer(body: &str, whole: usize) -> Vec<u8> {
+    let padded = (0..).find_map(|pad| {
+        let len = body.len() + pad;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {len}\r\n\r\n");
+        (head.len() + len >= whole).then(|| head + body + &" ".repeat(pad))
+    });
+    padded.unwrap().into_bytes()
+}
+
+/// A second answer, which nobody asked for, is never the answer to the next report: at each alignment of buffers and records, whole
+/// or in part, at once or after the first.
+#[test]
+fn leftovers_are_no_answer() {
+    let ca = Ca::new();
+    let leaf = ca.leaf("localhost", |_| {});
+    let accepted = r#"{"is_success":true}"#;
+    let second = answer(r#"{"error_code":"DLI.0001"}"#, 0);
+    let second = String::from_utf8(second)
+        .unwrap()
+        .replace("200", "400")
+        .into_bytes();
+    let sizes = [16_384, 0, 4096, 32_768, 49_152, 65_536];
+    // The system's TLS reads its roots anew for each client.
+    let sizes = &sizes[..if cfg!(feature = "client") { 6 } else { 1 }];
+    let around = |size: usize| (size.saturating_sub(3)..size + 4).chain([size + 10, size + 22]);
+    for whole in sizes.iter().copied().flat_map(around) {
+        let first = answer(accepted, whole);
+        for (number, (parts, gap)) in [
+            (vec![[&first[..], &second].concat()], 0),
+            (vec![first.clone(), second.clone()], 0),
+            (vec![first.clone(), second.clone()], 10),
+            (vec![first.clone(), second[..20].to_vec()], 0),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (url, told) = raw_tls(&leaf, parts, Duration::from_millis(gap));
+            let mut client = builder(&url)
+                .ca_certificate(&ca.der)
+                .response_timeout(Duration::from_secs(5))
+                .build()
+                .unwrap();
+            let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+            let mut connections = Vec::new();
+            for id in ["1", "2"] {
+                let reply = client.send(&Report::new(id, &jobs));
+                let outcome = reply.map(|reply| reply.outcome);
+                assert_eq!(outcome, Ok(Outcome::Accepted), "{id} {whole} {number}");
+                // All is on its way, that is, here.
+                connections.push(told.recv().unwrap());
+            }
+            assert_eq!(connections, [0, 1], "{whole} {number}");
+        }
+    }
+}
+
+/// A large report to a server that refuses it early: the answer is read from under TLS, too.
+#[test]
+#[cfg(feature = "client")]
+fn an_early_413_over_tls() {
+    let ca = Ca::new();
+    let config = server_config(&ca.leaf("localhost", |_| {}), None);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            // Else a reset may overtake the answer.
+            socket.set_nodelay(true).unwrap();
+            let mut connection = ServerConnection::new(config.clone()).unwrap();
+            let mut stream = Stream::new(&mut connection, &mut socket);
+            let _ = stream.read(&mut [0; 1024]);
+            let body = r#"{"error_code":"DLI.0001"}"#;
+            let _ = write!(stream, "HTTP/1.1 413 x\r\ncontent-length: 25\r\n\r\n{body}");
+            let _ = stream.flush();
+        }
+    });
+    for _ in 0..5 {
+        let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
+        let large = vec![b' '; 8 * 1024 * 1024];
+        let reply = client.send_encoded(&large).unwrap();
+        assert_eq!((reply.status, reply.outcome), (413, Outcome::Refused));
+    }
+}
+
+/// A thousand new certificates, each needed from the next report on: no report fails, and the old one is not shown again.
+#[test]
+fn certificates_are_replaced_between_two_reports() {
+    let receiver = receiver();
+    let ca = Ca::new();
+    let url = tls(&receiver, &ca.leaf("localhost", |_| {}), Some(&ca));
+    let tls_of = |leaf: &Leaf| {
+        TlsSettings::new()
+            .ca_certificate(&ca.der)
+            .client_certificate(leaf.pem.as_bytes(), leaf.key_pem.as_bytes())
+    };
+    let leaves: Vec<_> = (0..8)
+        .map(|n| ca.leaf(&format!("node{n}"), |_| {}))
+        .collect();
+    let mut client = builder(&url).tls(tls_of(&leaves[0])).build().unwrap();
+    let rotations = if cfg!(feature = "client") { 1000 } else { 100 };
+    for n in 0..rotations {
+        client.set_tls(&tls_of(&leaves[n % 8])).unwrap();
+        for part in ["a", "b"] {
+            let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+            let id = format!("{n}{part}");
+            let reply = client.send(&Report::new(&id, &jobs)).unwrap();
+            assert_eq!(reply.outcome, Outcome::Accepted);
+        }
+    }
+    assert_eq!(receiver.accepted().len(), 2 * rotations);
+    // Each pair went over a connection of its own.
+    assert_eq!(receiver.connections(), rotations as u64);
+
+    // Roots as well; and settings that cannot work change nothing.
+    let other = Ca::new();
+    let wrong = TlsSettings::new().client_certificate(b"x", b"y");
+    assert_eq!(
+        client.set_tls(&wrong).unwrap_err().code,
+        Code::ClientCertificate
+    );
+    let reply = client.send_encoded(b"{}");
+    assert!(reply.is_ok(), "{reply:?}");
+    client
+        .set_tls(&tls_of(&leaves[0]).ca_certificate(&other.der))
+        .unwrap();
+    assert!(client.send_encoded(b"{}").is_ok());
+    client
+        .set_tls(&TlsSettings::new().ca_certificate(&other.der))
+        .unwrap();
+    assert_eq!(client.send_encoded(b"{}").unwrap_err().code(), Code::Tls);
+}
+
+/// A self-signed certificate of X.509 version 1, as old tools make them, with its key.
+#[cfg(feature = "client")]
+const VERSION_1: (&str, &str) = (
+    "-----BEGIN CERTIFICATE-----\n\
+     MIIBGTCBwQIUDNuTyiF6xTR1oFGLKv+ZmQHTOfYwCgYIKoZIzj0EAwIwDzENMAsG\n\
+     A1UEAwwEbm9kZTAgFw0yNjExMjcxMzA1MzFaGA8yMTI2MTEwMzEzMDUzMVowDzEN\n\
+     MAsGA1UEAwwEbm9kZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABKpNvTHAY/Li\n\
+     ajqSDjuf38XuymxJ6EPgkSowx1GOSg3BPUG+fB8ySJyft0foD4OOi5K3uXMMw9iZ\n\
+     pcpsUPfKKl0wCgYIKoZIzj0EAwIDRwAwRAIgTMe12lT1tmFjBenVzmrFR1QngNNt\n\
+     I8Z05wd493UXpf8CIGZYsrqIbDHPeKZjaEH0q2rZ5q3uCkYWTbQLkVSgGbF3\n\
+     -----END CERTIFICATE-----",
+    "-----BEGIN PRIVATE KEY-----\n\
+     MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgq5/XOoeR3MiRR7Vg\n\
+     rhndLolP8xglbHE01Xi3VlJavmShRANCAASqTb0xwGPy4mo6kg47n9/F7spsSehD\n\
+     4JEqMMdRjkoNwT1BvnwfMkicn7dH6A+DjouSt7lzDMPYmaXKbFD3yipd\n\
+     -----END PRIVATE KEY-----",
+);
+
+/// What the text says must be what is wrong with the file.
+#[test]
+#[cfg(feature = "client")]
+fn errors_name_what_is_wrong_with_a_file() {
+    let ca = Ca::new();
+    let (one, two) = (ca.leaf("one", |_| {}), ca.leaf("two", |_| {}));
+    let base = || Client::builder("https://gateway.example", "project");
+    let ca_error = |bytes: &[u8]| base().ca_certificate(bytes).build().unwrap_err();
+    let pair = |chain: &str, key: &str| {
+        let built = base().client_certificate(chain.as_bytes(), key.as_bytes());
+        built.build().unwrap_err()
+    };
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let legacy = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIB\n-----END RSA PRIVATE KEY-----\n";
+    for (error, says) in [
+        (
+            ca_error(b"/etc/ssl/certs/own.pem"),
+            "the file's content is wanted, not its name",
+        ),
+        (ca_error(b""), "the file's content is wanted, not its name"),
+        (
+            ca_error(b"\x30\x03\x02\x01\x00"),
+            "not a CA certificate: it is no X.509 certificate of version 3",
+        ),
+        (
+            ca_error(one.key_pem.as_bytes()),
+            "the PEM text has no CERTIFICATE in it",
+        ),
+        (
+            ca_error(b"-----BEGIN CERTIFICATE-----\nx"),
+            "broken PEM text",
+        ),
+        (
+            pair(&one.pem, "/etc/node.key"),
+            "the file's content is wanted, not its name",
+        ),
+        (
+            pair("/etc/node.pem", &one.key_pem),
+            "the file's content is wanted, not its name",
+        ),
+        (
+            pair(&one.pem, &one.pem),
+            "the PEM text of the key has no PRIVATE KEY in it",
+        ),
+        (pair(&one.pem, encrypted), "the private key is encrypted"),
+        (pair(&one.pem, legacy), "the private key is encrypted"),
+        (
+            pair(&one.pem, &two.key_pem),
+            "the private key does not belong to the certificate",
+        ),
+        (pair(VERSION_1.0, VERSION_1.1), "X.509 version 1"),
+    ] {
+        assert!(error.to_string().contains(says), "{error}: {says}");
+        assert!(!error.to_string().contains("peer"), "{error}");
+    }
+}
+
+/// Certificates that are valid at another time than this: the known time decides, and is never before this release.
+#[test]
+#[cfg(feature = "client")]
+fn certificates_are_verified_at_the_known_time() {
+    const DAY: i64 = 86_400_000;
+    let receiver = receiver();
+    let ca = Ca::new();
+    let url = |from: i32, to: i32| {
+        let leaf = ca.leaf("localhost", |params| {
+            params.not_before = rcgen::date_time_ymd(from, 1, 1);
+            params.not_after = rcgen::date_time_ymd(to, 1, 1);
+        });
+        tls(&receiver, &leaf, None)
+    };
+    let year = |year: i64| WallTime::from_unix_ms((year - 1970) * 365 * DAY + 20 * DAY);
+    let with = |url: &str, time: Option<WallTime>| {
+        let builder = builder(url).ca_certificate(&ca.der);
+        send(match time {
+            Some(time) => builder.known_time(time),
+            None => builder,
+        })
+    };
+    let (now, later, before) = (url(2020, 2090), url(2091, 2095), url(2000, 2002));
+    let accepted = Ok(Outcome::Accepted);
+    assert_eq!(with(&now, None), accepted);
+    assert_untrusted(
+        with(&later, None),
+        "not valid before 2091-01-01 00:00:00",
+        "1 own",
+    );
+    assert_eq!(with(&later, Some(year(2093))), accepted);
+    // A known time that lies behind changes nothing.
+    assert_eq!(with(&now, Some(year(1971))), accepted);
+    assert_untrusted(
+        with(&before, Some(year(2001))),
+        "expired at 2002-01-01 00:00:00",
+        "1 own",
+    );
+    // One that is wrong stops nobody whose clock is right.
+    assert_eq!(with(&now, Some(year(2099))), accepted);
+    assert_eq!(with(&now, Some(WallTime::from_unix_ms(i64::MAX))), accepted);
+    assert_untrusted(
+        with(&later, Some(year(2099))),
+        "expired at 2095-01-01 00:00:00",
+        "1 own",
+    );
+
+    let mut client = builder(&later).ca_certificate(&ca.der).build().unwrap();
+    assert_eq!(client.send_encoded(b"{}").unwrap_err().code(), Code::Tls);
+    client.set_known_time(year(2092));
+    assert!(client.send_encoded(b"{}").is_ok());
+}
+
+/// In a process of its own whose clock is wrong.
+#[test]
+#[cfg(all(feature = "client", target_os = "linux"))]
+fn a_node_with_a_wrong_clock() {
+    use std::process::Command;
+    const SELF: &str = "a_node_with_a_wrong_clock";
+    if std::env::var_os("SHIM_CLOCK").is_some() {
+        return println!("says {}", deliver_with_this_clock());
+    }
+    let place = tempfile::tempdir().unwrap();
+    let library = place.path().join("clock.so");
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/clock.c");
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source]);
+    if !compiler.status().is_ok_and(|status| status.success()) {
+        return eprintln!("left out: no C compiler");
+    }
+    for (clock, says) in [
+        // 1970, 1900, 2020: before this release.
+        ("30", "says accepted"),
+        ("-2208988800", "says accepted"),
+        ("1580000000", "says accepted"),
+        ("1900000000", "says accepted"),
+        // 2099, 9999.
+        (
+            "4080000000",
+            "certificate expired at 2090-01-01 00:00:00; verified at 2099-",
+        ),
+        (
+            "253402200000",
+            "certificate expired at 2090-01-01 00:00:00; verified at 9999-",
+        ),
+    ] {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", SELF, "--nocapture", "--test-threads=1"]);
+        child.env("LD_PRELOAD", &library).env("SHIM_CLOCK", clock);
+        let output = child.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(says), "{clock}: {output:?}");
+    }
+}
+
+#[cfg(all(feature = "client", target_os = "linux"))]
+fn deliver_with_this_clock() -> String {
+    let ca = Ca::new();
+    // The receiver cannot say what time it is before 1970.
+    let send = |until: i32| {
+        let leaf = ca.leaf("localhost", |params| {
+            params.not_before = rcgen::date_time_ymd(2021, 1, 1);
+            params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        });
+        let accepted = answer(r#"{"is_success":true}"#, 0);
+        let (url, _told) = raw_tls(&leaf, vec![accepted], Duration::ZERO);
+        let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
+        client.send_encoded(b"{}").map(|reply| reply.outcome)
+    };
+    // Expired for this release already.
+    let error = send(2022).unwrap_err().to_string();
+    let is_unset = WallTime::now() < WallTime::from_unix_ms(1_790_000_000_000);
+    assert_eq!(error.contains("the system's clock"), is_unset, "{error}");
+    match send(2090) {
+        Ok(Outcome::Accepted) => "accepted".to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A proxy that answers CONNECT, and passes bytes on.
+fn proxy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let target = head.split(' ').nth(1).unwrap();
+            let server = TcpStream::connect(target).unwrap();
+            write!(client, "HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                to.set_nodelay(true).unwrap();
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn through_a_proxy() {
+    let receiver = receiver();
+    let ca = Ca::new();
+    let url = tls(&receiver, &ca.leaf("localhost", |_| {}), None);
+    let through = || builder(&url).proxy(&proxy());
+    let result = send(through().ca_certificate(&ca.der));
+    assert_eq!(result, Ok(Outcome::Accepted));
+    assert_eq!(receiver.connections(), 1);
+    assert_untrusted(send(through()), "UnknownIssuer", "roots");
+    // The name that counts is the server's.
+    let other = tls(&receiver, &ca.leaf("127.0.0.1", |_| {}), None);
+    let wrong = builder(&other).proxy(&proxy()).ca_certificate(&ca.der);
+    assert_untrusted(send(wrong), "not valid for name", "1 own CA");
 }

@@ -11,7 +11,7 @@
  * (edge_report_courier, edge_report_client) are given, and each has its `_free`; nothing is ever to be given to free(3).
  *
  * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each
- * time. There is no global state, no thread of its own, no thread-local.
+ * time. No state is shared by handles. A client makes a thread while a name is looked up; nothing else does.
  *
  * The library reads no environment and prints nothing. Only the client touches the network, only a spool touches files. It
  * blocks only where a function says so. No panic crosses this border: should one happen, the function returns

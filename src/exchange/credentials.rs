@@ -95,7 +95,9 @@ impl<'a> Keys<'a> {
         if access_key.bytes().any(|b| matches!(b, b',' | b' ')) {
             return Err(Code::AccessKey);
         }
-        if self.secret_key().is_empty() {
+        // A line break at the end of a file is no part of a key.
+        let secret_key = self.secret_key();
+        if secret_key.is_empty() || secret_key.trim_ascii() != secret_key {
             return Err(Code::SecretKey);
         }
         self.security_token()

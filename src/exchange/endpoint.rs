@@ -47,7 +47,9 @@ impl core::error::Error for EndpointError {}
 
 impl<'a> Endpoint<'a> {
     /// Reads a base URL: `http://` or `https://`, host, optional port, optional path prefix.
-    /// The project id may have any characters but control characters; what needs it is percent-encoded.
+    /// What of a project id needs it is percent-encoded; control characters, `/` and `\`, also percent-encoded already, are refused in
+    /// it, and so are `.` and `..`. In the prefix, `\`, `%2F`, `%5C`, `.` and `..` are refused: servers, proxies and the signature would
+    /// each see another path.
     pub fn new(base_url: &'a str, project_id: &'a str) -> Result<Self, EndpointError> {
         let (is_https, rest) = if let Some(rest) = strip_ignoring_case(base_url, "https://") {
             (true, rest)
@@ -233,7 +235,9 @@ fn is_loopback_v4(host: &str) -> bool {
 }
 
 fn is_octet(text: &str) -> bool {
-    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    // With a zero in front it is octal to some, and a name to others.
+    let digits =
+        text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with("0"));
     digits && text.parse::<u8>().is_ok()
 }
 
@@ -270,6 +274,9 @@ fn is_host(host: &str) -> bool {
 
 /// A path of RFC 3986 without `.` and `..`, which servers and signatures see differently.
 fn first_wrong_in_path(path: &str) -> Option<usize> {
+    if let Some(at) = encoded_separator(path) {
+        return Some(at);
+    }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&b);
     let mut rest = path.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -299,7 +306,15 @@ fn first_wrong_in_project_id(id: &str) -> Option<usize> {
     if matches!(id, "" | "." | "..") || id.trim_ascii() != id {
         return Some(0);
     }
-    id.bytes().position(|b| b.is_ascii_control())
+    let wrong = |b: u8| b.is_ascii_control() || matches!(b, b'/' | b'\\');
+    id.bytes().position(wrong).or_else(|| encoded_separator(id))
+}
+
+/// The place of a `/` or `\` that is percent-encoded: what decodes it twice, or before it splits, sees other segments.
+fn encoded_separator(text: &str) -> Option<usize> {
+    text.as_bytes()
+        .windows(3)
+        .position(|w| w.eq_ignore_ascii_case(b"%2f") || w.eq_ignore_ascii_case(b"%5c"))
 }
 
 #[cfg(test)]

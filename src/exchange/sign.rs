@@ -16,6 +16,7 @@ use crate::time::{Stamp, WallTime};
 const ALGORITHM: &[u8] = b"SDK-HMAC-SHA256";
 const DATE: &str = "X-Sdk-Date";
 const SECURITY_TOKEN: &str = "X-Security-Token";
+const CONTENT_HASH: &str = "X-Sdk-Content-Sha256";
 
 /// A header. `Debug` hides the values that are secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,8 @@ pub struct Signable<'a> {
     pub path: &'a str,
     /// The pairs of the query, not encoded, in any order.
     pub query: &'a [(&'a str, &'a str)],
-    /// Further headers. With an `X-Sdk-Date` among them, that date is signed.
+    /// Further headers. With an `X-Sdk-Date` among them, that date is signed; with an `X-Sdk-Content-Sha256`, its value in the place of
+    /// the body's hash, be it a hash or `UNSIGNED-PAYLOAD`.
     pub headers: &'a [Header<'a>],
     /// The very bytes that are sent.
     pub body: &'a [u8],
@@ -147,6 +149,8 @@ pub fn canonical_request<S: Sink + ?Sized>(
 struct Plan<'r> {
     request: &'r Signable<'r>,
     security_token: Option<&'r str>,
+    /// What stands for the hash of the body.
+    content_hash: Option<&'r str>,
     date: Stamp<16>,
 }
 
@@ -160,6 +164,7 @@ impl<'r> Plan<'r> {
             return Err(Code::HeaderValue);
         }
         let mut given = None;
+        let mut content_hash = None;
         let mut security_token = keys.security_token();
         for (index, header) in request.headers.iter().enumerate() {
             if !is_header_name(header.name) {
@@ -186,6 +191,9 @@ impl<'r> Plan<'r> {
             if header.name.eq_ignore_ascii_case(SECURITY_TOKEN) {
                 security_token = None;
             }
+            if header.name.eq_ignore_ascii_case(CONTENT_HASH) {
+                content_hash = Some(header.value.trim_ascii());
+            }
         }
         let date = match given {
             None => now.to_sdk_date().ok_or(Code::TimeOutOfRange)?,
@@ -196,6 +204,7 @@ impl<'r> Plan<'r> {
         Ok(Plan {
             request,
             security_token,
+            content_hash,
             date,
         })
     }
@@ -316,7 +325,10 @@ fn write_canonical<S: Sink + ?Sized>(
     out.put(b"\n")?;
     plan.write_signed_names(out)?;
     out.put(b"\n")?;
-    put_hex(body_hash, out)
+    match plan.content_hash {
+        Some(given) => out.put(given.as_bytes()),
+        None => put_hex(body_hash, out),
+    }
 }
 
 /// Percent-decodes the path once, encodes each segment, and ends it with `/`.

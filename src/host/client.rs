@@ -1,37 +1,31 @@
-//! The blocking HTTP client: one ureq agent, made once, with settings fit for a node that runs for years.
+//! The blocking HTTP client: one ureq agent, with settings fit for a node that runs for years.
 
 use std::fmt;
 use std::format;
 use std::io::{self, Read};
 use std::string::{String, ToString};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::vec;
 use std::vec::Vec;
 
+use bytes::Bytes;
+use ureq::Agent;
 use ureq::http::{HeaderMap, HeaderValue, Uri};
-use ureq::unversioned::resolver::{DefaultResolver, Resolver};
-use ureq::{Agent, Proxy, ProxyProtocol};
+use zeroize::Zeroizing;
 
-use super::connection::{Trace, Watching};
+use super::builder::{AgentParts, ClientBuilder, TimeOuts, scratch_for, service_codes};
+use super::progress::{Plan, Progress};
 use super::resolver::Remembering;
-use super::tls::TlsSettings;
+use super::send_error::{BuildError, SendError, is_unusable};
+use super::tls::{Clock, TlsSettings};
 use crate::code::Code;
 use crate::exchange::{
-    Credentials, Endpoint, EndpointError, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request,
-    RequestError, ServiceCodes, read_reply_with,
+    Credentials, Endpoint, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request, read_reply_with,
 };
-use crate::report::{Encode, EncodeError, MAX_REPORT_BYTES};
+use crate::report::{Encode, MAX_REPORT_BYTES};
 use crate::time::WallTime;
 
 /// A byte more than what can be an answer of the service, so that a longer one is not judged by its start.
 const LONGEST_ANSWER: u64 = MAX_REPLY_BYTES as u64 + 1;
-const MAX_ANSWER_HEADER: usize = 8 * 1024;
-const INPUT_BUFFER: usize = 16 * 1024;
-/// Nearly all bodies go out in one write, behind one for the head.
-const OUTPUT_BUFFER: usize = 64 * 1024;
-/// Below the idle limits of common servers and firewalls.
-const MAX_IDLE: Duration = Duration::from_secs(12);
 
 /// Sends reports, one at a time, over one connection that is kept.
 ///
@@ -47,21 +41,23 @@ const MAX_IDLE: Duration = Duration::from_secs(12);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Client {
-    agent: Agent,
-    trace: Arc<Trace>,
-    resolver: Remembering,
-    url: Uri,
-    base_url: String,
-    project_id: String,
-    credentials: Credentials<'static>,
-    service_codes: Vec<String>,
-    /// Says what roots were in use, for TLS errors.
-    roots: String,
-    total_timeout: Duration,
-    clock_offset_ms: i64,
-    scratch: Vec<u8>,
-    body: Vec<u8>,
-    answer: Vec<u8>,
+    pub(super) agent: Agent,
+    /// To make another agent.
+    pub(super) parts: AgentParts,
+    pub(super) roots: String,
+    pub(super) clock: Arc<Clock>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) resolver: Remembering,
+    pub(super) url: Uri,
+    pub(super) base_url: String,
+    pub(super) project_id: String,
+    pub(super) credentials: Credentials<'static>,
+    pub(super) service_codes: Vec<String>,
+    pub(super) time_outs: TimeOuts,
+    pub(super) clock_offset_ms: i64,
+    pub(super) scratch: Zeroizing<Vec<u8>>,
+    pub(super) body: Vec<u8>,
+    pub(super) answer: Vec<u8>,
 }
 
 impl fmt::Debug for Client {
@@ -77,28 +73,13 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client for an endpoint: a base URL with optional port and path prefix, and a project id.
     pub fn builder(base_url: &str, project_id: &str) -> ClientBuilder {
-        ClientBuilder {
-            base_url: base_url.to_string(),
-            project_id: project_id.to_string(),
-            credentials: Credentials::None,
-            service_codes: ServiceCodes::default()
-                .prefixes()
-                .map(ToString::to_string)
-                .collect(),
-            tls: TlsSettings::default(),
-            proxy: None,
-            connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(15),
-            total_timeout: Duration::from_secs(30),
-            user_agent: concat!("edge-report/", env!("CARGO_PKG_VERSION")).to_string(),
-            allow_plain_http: false,
-        }
+        ClientBuilder::new(base_url, project_id)
     }
 
     /// Checks a report, encodes it, sends it once and reads the answer.
     ///
     /// When a connection kept from before turns out to be closed, it is sent once more on a new one at once:
-    /// a receiver drops a repeat by its `message_id`.
+    /// a receiver drops a repeat by its `message_id`. [`SendError::NotSent`] speaks of both.
     pub fn send(&mut self, report: &impl Encode) -> Result<Reply<'_>, SendError> {
         let mut body = self.take_body();
         body.clear();
@@ -129,6 +110,23 @@ impl Client {
         Ok(())
     }
 
+    /// Trusts others, or shows another certificate, from the next report on: certificates expire. The old connection is closed; no
+    /// report fails for it. After an error all stays as it was.
+    pub fn set_tls(&mut self, tls: &TlsSettings) -> Result<(), BuildError> {
+        let tls = tls.build(&self.clock)?;
+        self.roots.clone_from(&tls.roots);
+        self.agent = self.parts.agent(tls, &self.progress, &self.resolver);
+        Ok(())
+    }
+
+    /// It is this late at least: certificates are verified at the latest of this, the release date of this library, and the
+    /// system's clock, so that a node that boots in 1970 can deliver. Should a certificate have expired by then, the system's clock
+    /// is tried as well. From a source that can be trusted, such as an RTC, GNSS, or what was known before the restart.
+    /// The system's TLS knows its own clock alone.
+    pub fn set_known_time(&mut self, time: WallTime) {
+        self.clock.set_known(time);
+    }
+
     /// The client's own buffer, to be given back.
     pub(super) fn take_body(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.body)
@@ -155,19 +153,20 @@ impl Client {
                 detail: format!("{} bytes", body.len()),
             });
         }
-        let begin = Instant::now();
-        match self.attempt(body, self.total_timeout) {
-            Err(error) if self.trace.stale_connection() && is_disconnect(&error) => {
-                let left = self.total_timeout.saturating_sub(begin.elapsed());
-                self.attempt(body, left).map_err(|error| self.judge(error))
+        let plan = self.time_outs.plan(body.len());
+        match self.attempt(body, plan) {
+            Err(failure) if self.progress.is_stale_connection() && is_disconnect(&failure) => {
+                let went_out = self.progress.went_anything_out();
+                self.attempt(body, plan)
+                    .map_err(|failure| self.judge(failure, went_out))
             }
-            result => result.map_err(|error| self.judge(error)),
+            result => result.map_err(|failure| self.judge(failure, false)),
         }
     }
 
     /// One request and the bytes of its answer.
-    fn attempt(&mut self, body: &[u8], timeout: Duration) -> Result<Head, Failure> {
-        self.trace.begin(body.len());
+    fn attempt(&mut self, body: &[u8], plan: Plan) -> Result<Head, Failure> {
+        self.progress.begin(body.len(), plan);
         let now = WallTime::now().plus_ms(self.clock_offset_ms);
         let endpoint = Endpoint::new(&self.base_url, &self.project_id)
             .map_err(|error| Failure::Unusable(error.code))?;
@@ -177,17 +176,15 @@ impl Client {
             Err(error) => return Err(Failure::Unusable(error.code())),
         };
         let mut call = self.agent.post(self.url.clone());
-        if timeout < self.total_timeout {
-            call = call.config().timeout_global(Some(timeout)).build();
-        }
         for header in &request.headers {
-            let mut value = HeaderValue::from_bytes(header.value.as_bytes())
-                .map_err(|_| Failure::Unusable(Code::HeaderValue))?;
-            // Keeps it out of ureq's log.
-            value.set_sensitive(header.is_secret());
+            let value = header_value(header.value, header.is_secret())
+                .ok_or(Failure::Unusable(Code::HeaderValue))?;
             call = call.header(header.name, value);
         }
         let (head, body) = call.send(request.body)?.into_parts();
+        if self.progress.is_unsent() && head.status.is_success() {
+            return Err(Failure::Early(head.status.as_u16()));
+        }
         // A body not read to its end costs the connection; one that is too long is worth that.
         let mut reader = body
             .into_with_config()
@@ -209,22 +206,30 @@ impl Client {
         })
     }
 
-    /// What an error means for the report.
-    fn judge(&self, failure: Failure) -> SendError {
+    /// What a failure means for the report, which may have gone out before this attempt.
+    fn judge(&self, failure: Failure, went_out_before: bool) -> SendError {
+        let misconfigured = |code, detail| SendError::Misconfigured { code, detail };
         let error = match failure {
-            Failure::Unusable(code) => {
-                return SendError::Misconfigured {
-                    code,
-                    detail: String::new(),
-                };
+            Failure::Unusable(code) => return misconfigured(code, String::new()),
+            Failure::Early(status) => {
+                let detail = format!("{status} came before the report was sent");
+                return SendError::MayHaveArrived { detail };
             }
             Failure::Http(error) => error,
         };
         self.resolver.doubt();
-        let misconfigured = |code, detail| SendError::Misconfigured { code, detail };
-        if let Some(reason) = tls_reason(&error) {
-            return misconfigured(Code::Tls, format!("{reason}; trusted are {}", self.roots));
+        if let Some((code, detail)) = is_unusable(&error) {
+            let detail = match code {
+                Code::Tls => self.tls_detail(detail),
+                _ => detail.to_string(),
+            };
+            return misconfigured(code, detail);
         }
+        let detail = if self.progress.is_late() {
+            self.progress.describe_time_out()
+        } else {
+            describe(&error)
+        };
         match &error {
             ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
                 misconfigured(Code::Proxy, "the proxy asks for credentials".to_string())
@@ -233,13 +238,19 @@ impl Client {
             | ureq::Error::BadUri(_)
             | ureq::Error::Http(_)
             | ureq::Error::TlsRequired => misconfigured(Code::UrlHost, error.to_string()),
-            _ if self.trace.wrote() => SendError::MayHaveArrived {
-                detail: describe(&error),
-            },
-            _ => SendError::NotSent {
-                detail: describe(&error),
-            },
+            _ if went_out_before || self.progress.went_anything_out() => {
+                SendError::MayHaveArrived { detail }
+            }
+            _ => SendError::NotSent { detail },
         }
+    }
+
+    /// Says what was trusted, and what may be wrong with the clock.
+    fn tls_detail(&self, reason: &str) -> String {
+        let about_time = reason.contains("not valid before") || reason.contains("expired");
+        let advice = about_time.then(|| self.clock.advice()).flatten();
+        let advice = advice.unwrap_or_default();
+        format!("{reason}{advice}; trusted are {}", self.roots)
     }
 }
 
@@ -254,8 +265,21 @@ fn header(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     headers.get(name).cloned()
 }
 
+/// A value that is wiped with the request when it is secret, and kept out of ureq's log.
+fn header_value(text: &str, is_secret: bool) -> Option<HeaderValue> {
+    if !is_secret {
+        return HeaderValue::from_str(text).ok();
+    }
+    let owned = Zeroizing::new(text.as_bytes().to_vec());
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(owned)).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 enum Failure {
     Unusable(Code),
+    /// A success, before the request was out.
+    Early(u16),
     Http(ureq::Error),
 }
 
@@ -279,323 +303,11 @@ fn is_disconnect(failure: &Failure) -> bool {
     }
 }
 
-/// The reason when the TLS layer itself is what failed.
-fn tls_reason(error: &ureq::Error) -> Option<String> {
-    match error {
-        #[cfg(feature = "client")]
-        ureq::Error::Rustls(error) => Some(error.to_string()),
-        #[cfg(feature = "client")]
-        ureq::Error::Io(error) => {
-            let inner = error.get_ref()?;
-            inner
-                .downcast_ref::<rustls::Error>()
-                .map(|error| error.to_string())
-        }
-        #[cfg(feature = "native-tls")]
-        ureq::Error::NativeTls(error) => Some(error.to_string()),
-        #[cfg(feature = "native-tls")]
-        ureq::Error::Der(error) => Some(error.to_string()),
-        ureq::Error::Tls(reason) => Some(reason.to_string()),
-        ureq::Error::Pem(error) => Some(format!("{error:?}")),
-        _ => None,
-    }
-}
-
 fn describe(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Timeout(which) => format!("time-out: {which}"),
+        // Without "io: " in front.
         ureq::Error::Io(error) => error.to_string(),
         error => error.to_string(),
-    }
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The report breaks the contract; nothing was sent.
-    Invalid(EncodeError),
-    /// No byte of the report left this machine. Try again later.
-    NotSent {
-        /// For people.
-        detail: String,
-    },
-    /// The report went out, wholly or in part, and no whole answer came back. Send it again with the same `message_id`.
-    MayHaveArrived {
-        /// For people.
-        detail: String,
-    },
-    /// It will not work before somebody changes a setting, here or on the server. Keep the report.
-    Misconfigured {
-        /// What is wrong.
-        code: Code,
-        /// For people.
-        detail: String,
-    },
-}
-
-impl SendError {
-    /// The stable code.
-    pub const fn code(&self) -> Code {
-        match self {
-            SendError::Invalid(error) => error.code(),
-            SendError::NotSent { .. } => Code::NotSent,
-            SendError::MayHaveArrived { .. } => Code::MayHaveArrived,
-            SendError::Misconfigured { code, .. } => *code,
-        }
-    }
-}
-
-impl fmt::Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let detail = match self {
-            SendError::Invalid(error) => return error.fmt(f),
-            SendError::NotSent { detail }
-            | SendError::MayHaveArrived { detail }
-            | SendError::Misconfigured { detail, .. } => detail,
-        };
-        write_with_detail(f, self.code(), detail)
-    }
-}
-
-impl core::error::Error for SendError {}
-
-impl From<EncodeError> for SendError {
-    fn from(error: EncodeError) -> Self {
-        SendError::Invalid(error)
-    }
-}
-
-fn write_with_detail(f: &mut fmt::Formatter<'_>, code: Code, detail: &str) -> fmt::Result {
-    match detail {
-        "" => write!(f, "{code}"),
-        detail => write!(f, "{code}: {detail}"),
-    }
-}
-
-/// Why a client cannot be made as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildError {
-    /// What is wrong.
-    pub code: Code,
-    /// For people; may be empty.
-    pub detail: String,
-}
-
-impl BuildError {
-    pub(super) fn new(code: Code, detail: String) -> Self {
-        BuildError { code, detail }
-    }
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_with_detail(f, self.code, &self.detail)
-    }
-}
-
-impl core::error::Error for BuildError {}
-
-impl From<Code> for BuildError {
-    fn from(code: Code) -> Self {
-        BuildError::new(code, String::new())
-    }
-}
-
-impl From<EndpointError> for BuildError {
-    fn from(error: EndpointError) -> Self {
-        let what = if error.code == Code::ProjectId {
-            "project id"
-        } else {
-            "base URL"
-        };
-        BuildError::new(error.code, format!("byte {} of the {what}", error.offset))
-    }
-}
-
-fn service_codes(prefixes: &[String]) -> Result<ServiceCodes<'_>, Code> {
-    ServiceCodes::new(prefixes.iter().map(String::as_str))
-}
-
-/// Room for path and signature, whose lengths stay the same from request to request.
-fn scratch_for(
-    endpoint: &Endpoint<'_>,
-    credentials: &Credentials<'_>,
-) -> Result<Vec<u8>, BuildError> {
-    let any_time = WallTime::from_unix_ms(0);
-    match Request::new(endpoint, credentials, b"", any_time, &mut []) {
-        Err(RequestError::TooSmall { needed }) => Ok(vec![0; needed]),
-        Err(RequestError::Unusable(code)) => Err(code.into()),
-        Ok(_) => Ok(Vec::new()),
-    }
-}
-
-fn parse_proxy(url: &str) -> Result<Proxy, BuildError> {
-    let wrong = |detail: &str| BuildError::new(Code::Proxy, detail.to_string());
-    // The URL may hold a password, so it is not shown.
-    let proxy = Proxy::new(url).map_err(|error| wrong(&error.to_string()))?;
-    match proxy.protocol() {
-        ProxyProtocol::Http | ProxyProtocol::Https => Ok(proxy),
-        _ => Err(wrong("only http:// and https:// proxies")),
-    }
-}
-
-/// The settings of a [`Client`]. Nothing is read from the environment.
-#[must_use]
-#[derive(Clone)]
-pub struct ClientBuilder {
-    base_url: String,
-    project_id: String,
-    credentials: Credentials<'static>,
-    service_codes: Vec<String>,
-    tls: TlsSettings,
-    proxy: Option<String>,
-    connect_timeout: Duration,
-    read_timeout: Duration,
-    total_timeout: Duration,
-    user_agent: String,
-    allow_plain_http: bool,
-}
-
-impl ClientBuilder {
-    /// Who asks. Default: nobody. Copied, and wiped when the client is dropped.
-    pub fn credentials(mut self, credentials: Credentials<'_>) -> Self {
-        self.credentials = credentials.to_owned();
-        self
-    }
-
-    /// The prefixes by which the service's own error codes are known, 1 to 8: see [`ServiceCodes`]. Default: `DLI.`
-    pub fn service_codes(mut self, prefixes: impl IntoIterator<Item: AsRef<str>>) -> Self {
-        let owned = |prefix: &str| prefix.to_string();
-        self.service_codes = prefixes.into_iter().map(|p| owned(p.as_ref())).collect();
-        self
-    }
-
-    /// Trusts these CA certificates, PEM (one or more) or DER, and no others. May be called again for more.
-    /// Default: the bundled Mozilla roots with rustls, the system's roots with the system's TLS.
-    pub fn ca_certificate(mut self, pem_or_der: &[u8]) -> Self {
-        self.tls.ca.push(pem_or_der.to_vec());
-        self
-    }
-
-    /// Shows this certificate to servers that ask for one: chain and key as PEM (key: PKCS#8, PKCS#1 or SEC1; the system's TLS
-    /// takes PKCS#8).
-    pub fn client_certificate(mut self, chain_pem: &[u8], key_pem: &[u8]) -> Self {
-        self.tls.client = Some((chain_pem.to_vec(), key_pem.to_vec().into()));
-        self
-    }
-
-    /// Uses the system's TLS also where rustls is built in.
-    #[cfg(feature = "native-tls")]
-    pub fn system_tls(mut self) -> Self {
-        self.tls.system = true;
-        self
-    }
-
-    /// Goes through an HTTP proxy: `http://user:password@host:port`. Default: none.
-    pub fn proxy(mut self, url: &str) -> Self {
-        self.proxy = Some(url.to_string());
-        self
-    }
-
-    /// The most a look-up, and then a connection with its TLS handshake, may take. Default: 10 s.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// The most that sending the body, waiting for the answer, and reading its body may take each. Default: 15 s.
-    pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.read_timeout = timeout;
-        self
-    }
-
-    /// The most one `send` may take. Default: 30 s.
-    pub fn total_timeout(mut self, timeout: Duration) -> Self {
-        self.total_timeout = timeout;
-        self
-    }
-
-    /// The `User-Agent` header. Default: `edge-report/` and the version.
-    pub fn user_agent(mut self, text: &str) -> Self {
-        self.user_agent = text.to_string();
-        self
-    }
-
-    /// Allows `http://` to hosts other than loopback: tokens and reports go out in the clear.
-    pub fn allow_plain_http(mut self) -> Self {
-        self.allow_plain_http = true;
-        self
-    }
-
-    /// Checks all settings and makes the client. Touches no network.
-    pub fn build(self) -> Result<Client, BuildError> {
-        self.build_with(DefaultResolver::default())
-    }
-
-    fn build_with(self, lookup: impl Resolver) -> Result<Client, BuildError> {
-        let endpoint = Endpoint::new(&self.base_url, &self.project_id)?;
-        let is_https = endpoint.is_https();
-        if !is_https && !self.allow_plain_http && !endpoint.is_loopback() {
-            return Err(Code::PlainHttp.into());
-        }
-        if !self
-            .user_agent
-            .bytes()
-            .all(|b| b.is_ascii_graphic() || b == b' ')
-        {
-            return Err(Code::UserAgent.into());
-        }
-        service_codes(&self.service_codes)?;
-        let mut url = Vec::new();
-        let _ = endpoint.write_url(&mut url);
-        let url = Uri::try_from(url)
-            .map_err(|error| BuildError::new(Code::UrlHost, error.to_string()))?;
-        let scratch = scratch_for(&endpoint, &self.credentials)?;
-        let tls = self.tls.build()?;
-        let proxy = self.proxy.as_deref().map(parse_proxy).transpose()?;
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .https_only(is_https)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(proxy)
-            .tls_config(tls.config)
-            .timeout_resolve(Some(self.connect_timeout))
-            .timeout_connect(Some(self.connect_timeout))
-            .timeout_send_body(Some(self.read_timeout))
-            .timeout_recv_response(Some(self.read_timeout))
-            .timeout_recv_body(Some(self.read_timeout))
-            .timeout_global(Some(self.total_timeout))
-            .max_response_header_size(MAX_ANSWER_HEADER)
-            .input_buffer_size(INPUT_BUFFER)
-            .output_buffer_size(OUTPUT_BUFFER)
-            .max_idle_connections(1)
-            .max_idle_connections_per_host(1)
-            .max_idle_age(MAX_IDLE)
-            .user_agent(self.user_agent)
-            .accept("application/json")
-            .accept_encoding("identity")
-            .build();
-        let trace = Arc::new(Trace::default());
-        let resolver = Remembering::new(lookup);
-        let agent = Agent::with_parts(config, Watching::new(trace.clone()), resolver.clone());
-        Ok(Client {
-            agent,
-            trace,
-            resolver,
-            url,
-            credentials: self.credentials,
-            service_codes: self.service_codes,
-            roots: tls.roots,
-            total_timeout: self.total_timeout,
-            clock_offset_ms: 0,
-            scratch,
-            body: Vec::new(),
-            answer: Vec::new(),
-            base_url: self.base_url,
-            project_id: self.project_id,
-        })
     }
 }
 
@@ -604,9 +316,10 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::{SocketAddr, TcpListener};
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::vec;
 
     use ureq::config::Config;
-    use ureq::unversioned::resolver::ResolvedSocketAddrs;
+    use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
     use ureq::unversioned::transport::NextTimeout;
 
     use super::*;
@@ -713,5 +426,82 @@ mod tests {
         let lookup = dying(0, 1);
         let error = client(&lookup).send_encoded(b"{}").unwrap_err();
         assert!(matches!(error, SendError::NotSent { .. }), "{error}");
+    }
+
+    /// A name service that says what it is told, and from the second time on nothing for as long as it may.
+    #[derive(Debug)]
+    struct Slow {
+        addresses: vec::Vec<SocketAddr>,
+        asked: AtomicU32,
+    }
+
+    impl Resolver for Slow {
+        fn resolve(
+            &self,
+            _: &Uri,
+            _: &Config,
+            timeout: NextTimeout,
+        ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+            if self.asked.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::thread::sleep(*timeout.after);
+                return Err(ureq::Error::Timeout(timeout.reason));
+            }
+            let mut found = self.empty();
+            self.addresses
+                .iter()
+                .for_each(|address| found.push(*address));
+            Ok(found)
+        }
+    }
+
+    fn localhost_at(addresses: vec::Vec<SocketAddr>) -> Client {
+        let port = addresses.last().unwrap().port();
+        let builder = Client::builder(&format!("http://localhost:{port}"), "p");
+        let asked = AtomicU32::new(0);
+        builder.build_with(Slow { addresses, asked }).unwrap()
+    }
+
+    /// Somebody may have written another address for `localhost` into a hosts file or a name service.
+    #[test]
+    fn plain_http_goes_to_connected_loopback_addresses_alone() {
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 80));
+        let mut client = localhost_at(vec![elsewhere]);
+        let error = client.send_encoded(b"{}").unwrap_err();
+        assert_eq!(error.code(), Code::PlainHttp);
+        assert!(
+            error.to_string().contains("localhost is 192.0.2.1"),
+            "{error}"
+        );
+        let mut both = localhost_at(vec![elsewhere, server(1)]);
+        assert!(both.send_encoded(b"{}").is_ok());
+        let mapped = SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1], server(1).port()));
+        assert!(localhost_at(vec![mapped]).send_encoded(b"{}").is_ok());
+    }
+
+    #[test]
+    fn a_slow_name_service_holds_up_nobody_for_long() {
+        let mut client = localhost_at(vec![server(10)]);
+        assert!(client.send_encoded(b"{}").is_ok());
+        client.resolver.doubt();
+        let begin = std::time::Instant::now();
+        assert!(client.send_encoded(b"{}").is_ok());
+        assert!(begin.elapsed().as_millis() < 3000);
+    }
+
+    #[test]
+    fn a_silent_name_service_is_a_time_out_of_its_own() {
+        let slow = Slow {
+            addresses: vec![],
+            asked: AtomicU32::new(1),
+        };
+        let builder = Client::builder("https://gateway.invalid", "p");
+        let builder = builder.connect_timeout(std::time::Duration::from_millis(200));
+        let mut client = builder.build_with(slow).unwrap();
+        let error = client.send_encoded(b"{}").unwrap_err();
+        assert_eq!(error.code(), Code::NotSent);
+        assert!(
+            error.to_string().contains("no address from the name"),
+            "{error}"
+        );
     }
 }

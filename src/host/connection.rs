@@ -1,107 +1,136 @@
-//! Watches what happens on connections, so that an error can say whether the report may have arrived; and spares system calls.
+//! Makes connections, and watches what happens on them, so that an error can say whether the report may have arrived.
 
 use std::boxed::Box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration as StdDuration;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::vec::Vec;
 
 use ureq::Error;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport, time::Duration,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, Transport,
 };
+use zeroize::{Zeroize, Zeroizing};
 
-/// What one call has done so far.
-#[derive(Debug, Default)]
-pub(super) struct Trace {
-    connected: AtomicBool,
-    wrote: AtomicBool,
-    answered: AtomicBool,
-    body_len: AtomicUsize,
-}
+use super::builder::MAX_ANSWER_HEADER;
+use super::progress::{Phase, Progress};
+use super::socket::{LOOK, Socket};
+use super::tls::Tls;
 
-impl Trace {
-    /// Before a call with a body of so many bytes.
-    pub(super) fn begin(&self, body_len: usize) {
-        self.body_len.store(body_len, Ordering::Relaxed);
-        self.reset();
-    }
-
-    fn reset(&self) {
-        self.connected.store(false, Ordering::Relaxed);
-        self.wrote.store(false, Ordering::Relaxed);
-        self.answered.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether any byte of the request went out.
-    pub(super) fn wrote(&self) -> bool {
-        self.wrote.load(Ordering::Relaxed)
-    }
-
-    /// Whether the request went out on a connection kept from before, and no byte came back.
-    pub(super) fn stale_connection(&self) -> bool {
-        self.wrote()
-            && !self.connected.load(Ordering::Relaxed)
-            && !self.answered.load(Ordering::Relaxed)
-    }
-}
-
-/// ureq's own connections, watched.
+/// Connections by TCP, through a proxy where one is set, with TLS where the URL asks for it.
 #[derive(Debug)]
 pub(super) struct Watching {
-    inner: DefaultConnector,
-    trace: Arc<Trace>,
+    progress: Arc<Progress>,
+    tls: Tls,
+    /// Whether plain HTTP may go to loopback addresses alone.
+    loopback_only: bool,
+    /// Whether the connection being made is that to the proxy.
+    to_proxy: AtomicBool,
 }
 
 impl Watching {
-    pub(super) fn new(trace: Arc<Trace>) -> Self {
+    pub(super) fn new(progress: Arc<Progress>, tls: Tls, loopback_only: bool) -> Self {
         Watching {
-            inner: DefaultConnector::new(),
-            trace,
+            progress,
+            tls,
+            loopback_only,
+            to_proxy: AtomicBool::new(false),
         }
+    }
+
+    /// ureq's CONNECT, which comes back here for the connection to the proxy.
+    fn through_proxy(&self, details: &ConnectionDetails<'_>) -> Result<Box<dyn Transport>, Error> {
+        self.to_proxy.store(true, Ordering::Relaxed);
+        let tunnel = ConnectProxyConnector::default().connect(details, None::<()>);
+        self.to_proxy.store(false, Ordering::Relaxed);
+        match tunnel? {
+            Some(tunnel) => Ok(tunnel.boxed()),
+            None => Err(Error::ConnectionFailed),
+        }
+    }
+
+    fn secured(
+        &self,
+        details: &ConnectionDetails<'_>,
+        inner: Box<dyn Transport>,
+    ) -> Result<Box<dyn Transport>, Error> {
+        if !details.needs_tls() {
+            return Ok(inner);
+        }
+        self.tls.connect(details, inner, &self.progress)
     }
 }
 
 impl Connector<()> for Watching {
-    type Out = Watched;
+    type Out = Box<dyn Transport>;
 
     fn connect(
         &self,
-        details: &ConnectionDetails,
-        chained: Option<()>,
-    ) -> Result<Option<Watched>, Error> {
-        let result = self.inner.connect(details, chained);
-        // A proxy's CONNECT went through here as well: that was not the report.
-        self.trace.reset();
-        self.trace.connected.store(true, Ordering::Relaxed);
-        Ok(result?.map(|inner| Watched {
-            inner,
-            trace: self.trace.clone(),
-            held: Vec::new(),
+        details: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<Self::Out>, Error> {
+        if self.to_proxy.load(Ordering::Relaxed) {
+            // Again: its name was looked up meanwhile.
+            self.progress.enter(Phase::Connect);
+            let socket = Socket::connect(details, false, &self.progress)?;
+            return self.secured(details, socket).map(Some);
+        }
+        self.progress.enter(Phase::Connect);
+        let inner = match details.config.proxy() {
+            Some(_) => self.through_proxy(details)?,
+            None => {
+                let loopback_only = self.loopback_only && !details.needs_tls();
+                Socket::connect(details, loopback_only, &self.progress)?
+            }
+        };
+        if details.needs_tls() {
+            self.progress.enter(Phase::Tls);
+        }
+        Ok(Some(Box::new(Watched {
+            inner: self.secured(details, inner)?,
+            progress: self.progress.clone(),
+            looks_while_sending: self.tls.can_look() || !details.needs_tls(),
+            held: Zeroizing::default(),
+            shown: false,
+            answered: false,
+            spoilt: false,
             just_read: false,
-        }))
+        })))
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Watched {
+struct Watched {
     inner: Box<dyn Transport>,
-    trace: Arc<Trace>,
+    progress: Arc<Progress>,
+    /// Whether looking for an answer between two parts of a body harms nothing.
+    looks_while_sending: bool,
     /// The head of a request, until its body comes: both go out in one write.
-    held: Vec<u8>,
+    held: Zeroizing<Vec<u8>>,
+    /// Whether what came while sending was handed on.
+    shown: bool,
+    /// Whether the head of the final answer has begun.
+    answered: bool,
+    /// Whether the other side may wait for the rest of a body.
+    spoilt: bool,
     /// Whether the last thing done was to read.
     just_read: bool,
 }
 
 impl Watched {
-    /// Whether these are a head whose body fits behind it.
-    fn is_to_be_held(&mut self, amount: usize) -> bool {
-        let body_len = self.trace.body_len.load(Ordering::Relaxed);
-        let room = self.inner.buffers().output().len();
-        self.held.is_empty()
-            && !self.trace.wrote()
-            && body_len > 0
-            && amount.saturating_add(body_len) <= room
+    /// Begins with a head: keeps it if its body fits behind it.
+    fn begin(&mut self, amount: usize) -> bool {
+        self.progress.enter(Phase::Send);
+        self.shown = false;
+        self.answered = false;
+        let body_len = self.progress.body_len();
+        let output = self.inner.buffers().output();
+        let fits = amount.saturating_add(body_len) <= output.len();
+        if fits && body_len > 0 {
+            let head = output.get_mut(..amount).unwrap_or_default();
+            self.held.extend_from_slice(head);
+            head.zeroize();
+        }
+        !self.held.is_empty()
     }
 
     /// Puts what was held in front of the `amount` bytes that are to go out, and says how many these are then.
@@ -114,8 +143,93 @@ impl Watched {
                 front.copy_from_slice(&self.held);
             }
         }
-        self.held.clear();
+        self.held.zeroize();
         whole
+    }
+
+    /// Whether a final answer has begun to come: nobody reads the rest of the body then.
+    fn is_answered(&mut self) -> bool {
+        while !self.pass_over_interim() {
+            if !matches!(self.read(LOOK), Ok(true)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn read(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let before = self.inner.buffers().input().len();
+        let some = self.inner.await_input(timeout)?;
+        let after = self.inner.buffers().input().len();
+        self.progress.came_back(after.saturating_sub(before));
+        Ok(some && after > before)
+    }
+
+    /// Takes away answers in front of the answer, such as `100 Continue`; ureq takes some for errors. Says whether the final one has
+    /// begun to come.
+    fn pass_over_interim(&mut self) -> bool {
+        while !self.answered {
+            let buffers = self.inner.buffers();
+            match what_came(buffers.input()) {
+                Came::Interim(len) => buffers.input_consume(len),
+                Came::Part if buffers.input().len() <= MAX_ANSWER_HEADER => return false,
+                // One without end is ureq's to refuse.
+                Came::Part | Came::Final => self.answered = true,
+            }
+        }
+        true
+    }
+
+    /// Hands a part of the body, or head and body, to the connection.
+    fn transmit(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        if self.progress.is_unsent() {
+            return Ok(());
+        }
+        let is_first = !self.progress.went_anything_out();
+        if self.looks_while_sending && !is_first && self.is_answered() {
+            self.leave_unsent();
+            return Ok(());
+        }
+        let result = self.inner.transmit_output(amount, timeout);
+        // 413, say, from a server that does not read on.
+        if result.is_err()
+            && self.looks_while_sending
+            && self.progress.went_anything_out()
+            && self.is_answered()
+        {
+            self.leave_unsent();
+            return Ok(());
+        }
+        result
+    }
+
+    fn leave_unsent(&mut self) {
+        self.spoilt = true;
+        self.progress.set_unsent();
+    }
+}
+
+/// What stands at the start of an input.
+enum Came {
+    /// A whole answer in front of the answer, of this length.
+    Interim(usize),
+    /// Not enough to tell.
+    Part,
+    Final,
+}
+
+fn what_came(input: &[u8]) -> Came {
+    const START: &[u8] = b"HTTP/1.1 1";
+    let is_like = |&(at, (&a, &b)): &(usize, (&u8, &u8))| a == b || at == b"HTTP/1.".len();
+    let alike = input.iter().zip(START).enumerate().take_while(is_like);
+    match alike.count() {
+        // Nobody asked for 101, so it ends nothing.
+        len if len == START.len() => {
+            let end = input.windows(4).position(|end| end == b"\r\n\r\n");
+            end.map_or(Came::Part, |at| Came::Interim(at.saturating_add(4)))
+        }
+        len if len == input.len() => Came::Part,
+        _ => Came::Final,
     }
 }
 
@@ -126,49 +240,44 @@ impl Transport for Watched {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.just_read = false;
-        if amount > 0 && self.is_to_be_held(amount) {
-            let output = self.inner.buffers().output();
-            self.held
-                .extend_from_slice(output.get(..amount).unwrap_or_default());
+        if amount == 0 && self.held.is_empty() {
+            return Ok(());
+        }
+        if self.progress.phase() != Phase::Send && self.begin(amount) {
             return Ok(());
         }
         let amount = self.with_held(amount);
-        if amount > 0 {
-            self.trace.wrote.store(true, Ordering::Relaxed);
-        }
-        self.inner.transmit_output(amount, rounded(timeout))
+        self.transmit(amount, timeout)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         if !self.held.is_empty() {
             self.transmit_output(0, timeout)?;
         }
-        let some = self.inner.await_input(rounded(timeout))?;
-        if some {
-            self.trace.answered.store(true, Ordering::Relaxed);
+        if self.progress.phase() != Phase::Response {
+            self.progress.enter(Phase::Response);
+        }
+        // What came while sending was seen by nobody yet.
+        if !std::mem::replace(&mut self.shown, true) && self.answered {
+            return Ok(true);
         }
         self.just_read = true;
-        Ok(some)
+        loop {
+            if !self.read(timeout)? {
+                return Ok(false);
+            }
+            if self.pass_over_interim() {
+                return Ok(true);
+            }
+        }
     }
 
-    /// Asked after each answer and before each request. Looking costs three system calls, so it is done for the latter.
+    /// Asked after each answer and before each request. Looking costs a system call, so it is done for the latter.
     fn is_open(&mut self) -> bool {
-        std::mem::take(&mut self.just_read) || self.inner.is_open()
+        !self.spoilt && (std::mem::take(&mut self.just_read) || self.inner.is_open())
     }
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
     }
-}
-
-/// A time-out that is the same from one call to the next, so that the socket need not be told: longer by less than a sixteenth.
-fn rounded(mut timeout: NextTimeout) -> NextTimeout {
-    if let Duration::Exact(after) = timeout.after {
-        let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        if let Some(step) = (ms / 16).checked_ilog2().map(|log| 1u64 << log) {
-            let ms = ms.div_ceil(step).saturating_mul(step);
-            timeout.after = Duration::Exact(StdDuration::from_millis(ms));
-        }
-    }
-    timeout
 }

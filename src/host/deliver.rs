@@ -4,8 +4,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, SendError};
+use super::client::Client;
 use super::random::random;
+use super::send_error::SendError;
 use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step, Ticket};
 use crate::time::{MonoTime, WallTime};
 

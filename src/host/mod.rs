@@ -1,6 +1,8 @@
 //! What touches sockets, files and clocks. Needs `std`.
 
 #[cfg(feature = "http")]
+mod builder;
+#[cfg(feature = "http")]
 mod client;
 #[cfg(feature = "http")]
 mod connection;
@@ -11,18 +13,34 @@ mod folder;
 mod lock;
 #[cfg(unix)]
 mod owner;
+#[cfg(feature = "http")]
+mod progress;
 mod random;
 #[cfg(feature = "http")]
 mod resolver;
+#[cfg(feature = "http")]
+mod send_error;
+#[cfg(feature = "http")]
+mod socket;
 mod spool;
 mod spool_error;
 #[cfg(feature = "http")]
 mod tls;
+#[cfg(feature = "client")]
+mod tls_rustls;
+#[cfg(feature = "native-tls")]
+mod tls_system;
 
 #[cfg(feature = "http")]
-pub use client::{BuildError, Client, ClientBuilder, SendError};
+pub use builder::ClientBuilder;
+#[cfg(feature = "http")]
+pub use client::Client;
 #[cfg(feature = "http")]
 pub use deliver::{Access, Pause};
 pub use random::random;
+#[cfg(feature = "http")]
+pub use send_error::{BuildError, SendError};
 pub use spool::{Limits, Spool};
 pub use spool_error::{SpoolError, SpoolIoError};
+#[cfg(feature = "http")]
+pub use tls::TlsSettings;

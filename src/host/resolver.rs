@@ -4,16 +4,31 @@
 //! with the name service dead, reports go on.
 
 use std::boxed::Box;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::string::{String, ToString};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 use std::vec::Vec;
+use std::{format, thread};
 
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::{NextTimeout, time};
+use ureq::{Error, Timeout};
+
+use super::progress::{Phase, Progress};
+
+/// The longest that a new look-up may hold up a call for which an address is known.
+const LONGEST_DOUBT: Duration = Duration::from_secs(2);
+/// Of the thread that looks up. Stated, since std would ask the environment.
+const STACK: usize = 512 * 1024;
+/// As many as ureq keeps.
+const MOST_ADDRESSES: usize = 16;
 
 /// Remembers the addresses of each host: the endpoint and, at most, a proxy. Clones share what they know.
 #[derive(Clone, Debug)]
@@ -22,14 +37,16 @@ pub(super) struct Remembering(Arc<Memory>);
 #[derive(Debug)]
 struct Memory {
     lookup: Box<dyn Resolver>,
+    progress: Arc<Progress>,
     known: Mutex<Vec<(String, ResolvedSocketAddrs)>>,
     doubted: AtomicBool,
 }
 
 impl Remembering {
-    pub(super) fn new(lookup: impl Resolver) -> Self {
+    pub(super) fn new(lookup: impl Resolver, progress: Arc<Progress>) -> Self {
         Remembering(Arc::new(Memory {
             lookup: Box::new(lookup),
+            progress,
             known: Mutex::default(),
             doubted: AtomicBool::new(false),
         }))
@@ -46,8 +63,8 @@ impl Resolver for Remembering {
         &self,
         uri: &Uri,
         config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
         let key = uri.authority().map(|a| a.as_str()).unwrap_or_default();
         if let Some(address) = literal_address(uri) {
             let mut addresses = self.empty();
@@ -62,6 +79,15 @@ impl Resolver for Remembering {
         {
             return Ok(addresses.clone());
         }
+        self.0.progress.enter(Phase::Lookup);
+        let longest = match remembered {
+            Some(_) => LONGEST_DOUBT,
+            None => Duration::MAX,
+        };
+        let timeout = NextTimeout {
+            after: time::Duration::Exact(self.0.progress.left().min(longest)),
+            ..NextTimeout::default()
+        };
         match self.0.lookup.resolve(uri, config, timeout) {
             Ok(addresses) => {
                 known.retain(|(name, _)| name != key);
@@ -69,9 +95,100 @@ impl Resolver for Remembering {
                 self.0.doubted.store(false, Ordering::Relaxed);
                 Ok(addresses)
             }
-            Err(error) => remembered.ok_or(error),
+            Err(error) => match (remembered, error) {
+                (Some(addresses), _) => Ok(addresses),
+                (None, Error::Timeout(_)) => Err(self.0.progress.time_out()),
+                (None, error) => Err(error),
+            },
         }
     }
+}
+
+/// The system's look-up, which knows no time-out: so it has a thread, and who asks waits as long as he wants. A look-up that takes
+/// longer is not begun anew by the next who asks.
+#[derive(Debug, Default)]
+pub(super) struct System {
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    name: String,
+    answer: Receiver<io::Result<Vec<SocketAddr>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// What it found meanwhile may be old.
+    fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    fn begin(name: String, stack: usize) -> io::Result<Self> {
+        let (tell, answer) = sync_channel(1);
+        let asked = name.clone();
+        let look_up = move || {
+            let found = asked
+                .to_socket_addrs()
+                .map(|all| all.take(MOST_ADDRESSES).collect());
+            // Nobody may wait any more.
+            let _ = tell.send(found);
+        };
+        let thread = thread::Builder::new()
+            .name("name look-up".to_string())
+            .stack_size(stack);
+        match thread.spawn(look_up) {
+            Ok(thread) => Ok(Running {
+                name,
+                answer,
+                thread,
+            }),
+            Err(error) => Err(io::Error::new(
+                error.kind(),
+                format!("no thread for the name look-up: {error}"),
+            )),
+        }
+    }
+}
+
+impl Resolver for System {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let host = uri.host().unwrap_or_default();
+        let name = format!("{host}:{}", port(uri));
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = match running.take() {
+            Some(begun) if begun.name == name && !begun.is_over() => begun,
+            _ => Running::begin(name, STACK)?,
+        };
+        let found = match begun.answer.recv_timeout(*timeout.after) {
+            Ok(found) => found?,
+            Err(RecvTimeoutError::Timeout) => {
+                *running = Some(begun);
+                return Err(Error::Timeout(Timeout::Resolve));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::HostNotFound),
+        };
+        let mut addresses = self.empty();
+        for address in found {
+            addresses.push(address);
+        }
+        if addresses.is_empty() {
+            return Err(Error::HostNotFound);
+        }
+        Ok(addresses)
+    }
+}
+
+fn port(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    })
 }
 
 /// A host that is an address needs no look-up.
@@ -79,12 +196,33 @@ fn literal_address(uri: &Uri) -> Option<SocketAddr> {
     let host = uri.host()?;
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let address: IpAddr = bare.unwrap_or(host).parse().ok()?;
-    let default_port = match uri.scheme_str()? {
-        "https" => 443,
-        _ => 80,
-    };
-    Some(SocketAddr::new(
-        address,
-        uri.port_u16().unwrap_or(default_port),
-    ))
+    Some(SocketAddr::new(address, port(uri)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_cannot_be_made_is_an_error() {
+        let error = Running::begin("localhost:1".to_string(), 1 << 60).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("no thread for the name look-up: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_system_knows_this_machine() {
+        let uri = Uri::from_static("http://localhost:7");
+        let timeout = NextTimeout {
+            after: time::Duration::from_secs(10),
+            ..NextTimeout::default()
+        };
+        let config = ureq::Agent::config_builder().build();
+        let found = System::default().resolve(&uri, &config, timeout).unwrap();
+        assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 7));
+    }
 }

@@ -1,159 +1,293 @@
-//! TLS settings, checked before ureq sees them: over some of these it would panic.
+//! TLS settings, and what is made of them. Everything in them is checked before a connection is tried.
 
+use std::boxed::Box;
+use std::format;
 use std::string::{String, ToString};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::vec::Vec;
-use std::{format, vec};
 
-use ureq::tls::{
-    Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, TlsProvider, parse_pem,
-};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use ureq::Error;
+use ureq::unversioned::transport::{ConnectionDetails, Transport};
+use zeroize::Zeroizing;
 
-use super::client::BuildError;
+use super::progress::Progress;
+use super::send_error::BuildError;
+#[cfg(feature = "client")]
+use super::tls_rustls as built_in;
+#[cfg(feature = "native-tls")]
+use super::tls_system as of_system;
 use crate::code::Code;
+use crate::time::WallTime;
 
-/// What the builder was given.
+/// When this release was made: what is verified is never verified at an earlier time.
+const RELEASED: WallTime = WallTime::from_unix_ms(1_795_737_600_000); // 2026-11-27
+
+/// Whom to trust, and who we are. For [`ClientBuilder::tls`](super::ClientBuilder::tls), and for
+/// [`Client::set_tls`](super::Client::set_tls), which replaces it while the client is in use.
+///
+/// Not checked is whether a certificate was revoked: no CRL and no OCSP answer is asked for or read. Short-lived certificates, or
+/// CA certificates of your own that you replace, are the cure.
+#[must_use]
 #[derive(Clone, Default)]
-pub(super) struct TlsSettings {
-    pub(super) ca: Vec<Vec<u8>>,
+pub struct TlsSettings {
+    ca: Vec<Vec<u8>>,
     /// Certificate chain and key, both PEM.
-    pub(super) client: Option<(Vec<u8>, zeroize::Zeroizing<Vec<u8>>)>,
-    pub(super) system: bool,
-}
-
-/// The settings for ureq, and what to say of the roots in an error.
-pub(super) struct Tls {
-    pub(super) config: TlsConfig,
-    pub(super) roots: String,
+    client: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+    system: bool,
 }
 
 impl TlsSettings {
-    pub(super) fn build(&self) -> Result<Tls, BuildError> {
-        let use_system = self.system || !cfg!(feature = "client");
-        let (provider, name) = if use_system {
-            (TlsProvider::NativeTls, "the system's TLS")
-        } else {
-            (TlsProvider::Rustls, "rustls")
-        };
-        let own = self.own_roots(use_system)?;
-        let (roots, described) = match (own.len(), use_system) {
-            (0, true) => (
-                RootCerts::PlatformVerifier,
-                format!("the system's roots, by {name}"),
-            ),
-            (0, false) => (
-                RootCerts::WebPki,
-                format!("the bundled Mozilla roots, by {name}"),
-            ),
-            (count, _) => (
-                RootCerts::new_with_certs(&own),
-                format!("{count} own CA certificate(s) and no others, by {name}"),
-            ),
-        };
-        let builder = TlsConfig::builder()
-            .provider(provider)
-            .root_certs(roots)
-            .client_cert(self.client_cert(use_system)?);
-        #[cfg(feature = "client")]
-        let builder = builder.unversioned_rustls_crypto_provider(std::sync::Arc::new(
-            // Not the process's default, which somebody else may have set.
-            rustls::crypto::ring::default_provider(),
-        ));
-        Ok(Tls {
-            config: builder.build(),
-            roots: described,
-        })
+    /// The bundled Mozilla roots with rustls, the system's roots with the system's TLS; no certificate of our own.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    fn own_roots(&self, use_system: bool) -> Result<Vec<Certificate<'static>>, BuildError> {
+    /// Trusts these CA certificates, PEM (one or more) or DER, and no others. May be called again for more.
+    pub fn ca_certificate(mut self, pem_or_der: &[u8]) -> Self {
+        self.ca.push(pem_or_der.to_vec());
+        self
+    }
+
+    /// Shows this certificate to servers that ask for one: chain and key as PEM (key: PKCS#8, PKCS#1 or SEC1, not encrypted; the
+    /// system's TLS takes PKCS#8). The copies made here are wiped; what the TLS library keeps of the key is its own.
+    pub fn client_certificate(mut self, chain_pem: &[u8], key_pem: &[u8]) -> Self {
+        self.client = Some((chain_pem.to_vec(), key_pem.to_vec().into()));
+        self
+    }
+
+    /// Uses the system's TLS also where rustls is built in. See [`ClientBuilder::system_tls`](super::ClientBuilder::system_tls).
+    #[cfg(feature = "native-tls")]
+    pub fn system_tls(mut self) -> Self {
+        self.system = true;
+        self
+    }
+
+    pub(super) fn is_system(&self) -> bool {
+        self.system || !cfg!(feature = "client")
+    }
+
+    pub(super) fn build(&self, clock: &Arc<Clock>) -> Result<Tls, BuildError> {
+        let own = self.own_roots()?;
+        let client = self.client_certificate_parts()?;
+        let use_system = self.is_system();
+        let name = if use_system {
+            "the system's TLS"
+        } else {
+            "rustls"
+        };
+        let roots = match (own.len(), use_system) {
+            (0, true) => format!("the system's roots, by {name}"),
+            (0, false) => format!("the bundled Mozilla roots, by {name}"),
+            (count, _) => format!("{count} own CA certificate(s) and no others, by {name}"),
+        };
+        let engine = Engine::build(use_system, &own, client, clock)?;
+        Ok(Tls { engine, roots })
+    }
+
+    fn own_roots(&self) -> Result<Vec<CertificateDer<'static>>, BuildError> {
         let wrong = |detail: String| BuildError::new(Code::CaCertificate, detail);
         let mut roots = Vec::new();
         for bytes in &self.ca {
-            let found = if is_pem(bytes) {
-                pem_certificates(bytes).map_err(wrong)?
+            if is_pem(bytes) {
+                roots.extend(pem_certificates(bytes).map_err(wrong)?);
+            } else if bytes.first() == Some(&DER_SEQUENCE) {
+                roots.push(CertificateDer::from(bytes.clone()));
             } else {
-                vec![Certificate::from_der(bytes).to_owned()]
-            };
-            if found.is_empty() {
-                return Err(wrong("the PEM text has no CERTIFICATE in it".to_string()));
+                let text = "neither PEM nor DER: the file's content is wanted, not its name";
+                return Err(wrong(text.to_string()));
             }
-            roots.extend(found);
-        }
-        if !use_system {
-            check_roots(&roots).map_err(wrong)?;
         }
         Ok(roots)
     }
 
-    fn client_cert(&self, use_system: bool) -> Result<Option<ClientCert>, BuildError> {
-        let Some((chain, key_pem)) = &self.client else {
+    fn client_certificate_parts(&self) -> Result<Option<Identity<'_>>, BuildError> {
+        let Some((chain_pem, key_pem)) = &self.client else {
             return Ok(None);
         };
         let wrong = |detail: String| BuildError::new(Code::ClientCertificate, detail);
-        let chain = pem_certificates(chain).map_err(wrong)?;
-        if chain.is_empty() {
-            return Err(wrong("the PEM text has no CERTIFICATE in it".to_string()));
+        let chain = pem_certificates(chain_pem).map_err(wrong)?;
+        if contains(key_pem, "ENCRYPTED") {
+            let text = "the private key is encrypted: give it decrypted, as `openssl pkey` does";
+            return Err(wrong(text.to_string()));
         }
-        if !use_system {
-            check_pair(&chain, key_pem).map_err(wrong)?;
+        if !contains(key_pem, "PRIVATE KEY-----") {
+            let text = if is_pem(key_pem) {
+                "the PEM text of the key has no PRIVATE KEY in it"
+            } else {
+                "the key is no PEM text: the file's content is wanted, not its name"
+            };
+            return Err(wrong(text.to_string()));
         }
-        let key = PrivateKey::from_pem(key_pem)
-            .map_err(|error| wrong(format!("no usable private key in the PEM text: {error}")))?;
-        Ok(Some(ClientCert::new_with_certs(&chain, key)))
+        Ok(Some(Identity {
+            chain,
+            chain_pem,
+            key_pem,
+        }))
     }
+}
+
+/// What every certificate in DER begins with.
+const DER_SEQUENCE: u8 = 0x30;
+
+/// Who we are: in both forms, since one library takes the one and the other the other.
+#[cfg_attr(not(feature = "client"), allow(dead_code, reason = "the chain as DER"))]
+#[cfg_attr(
+    not(feature = "native-tls"),
+    allow(dead_code, reason = "the chain as PEM")
+)]
+pub(super) struct Identity<'a> {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) chain_pem: &'a [u8],
+    pub(super) key_pem: &'a [u8],
 }
 
 fn is_pem(bytes: &[u8]) -> bool {
-    bytes.windows(10).any(|window| window == b"-----BEGIN")
+    contains(bytes, "-----BEGIN")
 }
 
-fn pem_certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
-    let mut found = Vec::new();
-    for item in parse_pem(pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(format!("broken PEM text: {error}")),
+fn contains(bytes: &[u8], what: &str) -> bool {
+    let mut windows = bytes.windows(what.len());
+    windows.any(|window| window == what.as_bytes())
+}
+
+/// One or more.
+fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| format!("broken PEM text: {error}"))?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let text = if is_pem(pem) {
+        "the PEM text has no CERTIFICATE in it"
+    } else {
+        "no PEM text: the file's content is wanted, not its name"
+    };
+    Err(text.to_string())
+}
+
+/// Settings that were checked, ready for connections.
+#[derive(Clone, Debug)]
+pub(super) struct Tls {
+    engine: Engine,
+    /// Says what roots are in use, for errors.
+    pub(super) roots: String,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    #[cfg(feature = "client")]
+    BuiltIn(built_in::Config),
+    #[cfg(feature = "native-tls")]
+    System(of_system::Config),
+}
+
+impl Engine {
+    #[cfg_attr(not(feature = "client"), allow(unused_variables, reason = "the clock"))]
+    fn build(
+        use_system: bool,
+        roots: &[CertificateDer<'static>],
+        client: Option<Identity<'_>>,
+        clock: &Arc<Clock>,
+    ) -> Result<Self, BuildError> {
+        #[cfg(feature = "native-tls")]
+        if use_system {
+            return of_system::build(roots, client).map(Engine::System);
+        }
+        #[cfg(feature = "client")]
+        if !use_system {
+            return built_in::build(roots, client, clock).map(Engine::BuiltIn);
+        }
+        Err(Code::TlsSetup.into())
+    }
+}
+
+impl Tls {
+    /// Whether one may look for input without harm where none is.
+    pub(super) fn can_look(&self) -> bool {
+        match self.engine {
+            #[cfg(feature = "client")]
+            Engine::BuiltIn(_) => true,
+            #[cfg(feature = "native-tls")]
+            Engine::System(_) => false,
         }
     }
-    Ok(found)
-}
 
-/// ureq drops unreadable roots without a word.
-#[cfg(feature = "client")]
-fn check_roots(roots: &[Certificate<'_>]) -> Result<(), String> {
-    let mut store = rustls::RootCertStore::empty();
-    for root in roots {
-        let der = rustls::pki_types::CertificateDer::from(root.der());
-        store
-            .add(der.into_owned())
-            .map_err(|error| format!("not a CA certificate: {error}"))?;
+    /// TLS with the host of the URL over a connection.
+    #[cfg_attr(
+        not(feature = "native-tls"),
+        allow(unused_variables, reason = "progress")
+    )]
+    pub(super) fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        inner: Box<dyn Transport>,
+        progress: &Arc<Progress>,
+    ) -> Result<Box<dyn Transport>, Error> {
+        match &self.engine {
+            #[cfg(feature = "client")]
+            Engine::BuiltIn(config) => built_in::connect(config, details, inner),
+            #[cfg(feature = "native-tls")]
+            Engine::System(config) => of_system::connect(config, details, inner, progress),
+        }
     }
-    Ok(())
 }
 
-/// A key of another certificate makes ureq panic.
-#[cfg(feature = "client")]
-fn check_pair(chain: &[Certificate<'_>], key_pem: &[u8]) -> Result<(), String> {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-
-    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| format!("{error}"))?;
-    let chain = chain
-        .iter()
-        .map(|c| CertificateDer::from(c.der()).into_owned())
-        .collect();
-    let provider = rustls::crypto::ring::default_provider();
-    rustls::sign::CertifiedKey::from_der(chain, key, &provider)
-        .map(|_| ())
-        .map_err(|error| format!("{error}"))
+/// The host of the URL, an IPv6 address without its brackets.
+pub(super) fn host<'d>(details: &ConnectionDetails<'d>) -> &'d str {
+    let host = details.uri.host().unwrap_or_default();
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    bare.unwrap_or(host)
 }
 
-#[cfg(not(feature = "client"))]
-fn check_roots(_: &[Certificate<'_>]) -> Result<(), String> {
-    Ok(())
+/// What time it is at least: certificates are verified at the latest of the system's time, this release's, and what is known.
+#[derive(Debug)]
+pub(super) struct Clock {
+    known_ms: AtomicI64,
 }
 
-#[cfg(not(feature = "client"))]
-fn check_pair(_: &[Certificate<'_>], _: &[u8]) -> Result<(), String> {
-    Ok(())
+impl Clock {
+    pub(super) fn new() -> Self {
+        Clock {
+            known_ms: AtomicI64::new(RELEASED.unix_ms()),
+        }
+    }
+
+    /// It is this late at least.
+    pub(super) fn set_known(&self, time: WallTime) {
+        let at_least = time.max(RELEASED).unix_ms();
+        self.known_ms.store(at_least, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "client")]
+    pub(super) fn latest(&self) -> WallTime {
+        WallTime::from_unix_ms(self.known_ms.load(Ordering::Relaxed)).max(WallTime::now())
+    }
+
+    /// What to add to an error about a certificate's time.
+    pub(super) fn advice(&self) -> Option<String> {
+        let now = WallTime::now();
+        if now >= RELEASED {
+            return None;
+        }
+        let says = match now.to_error_time() {
+            Some(now) => format!("says {}", now.as_str()),
+            None => "is unset".to_string(),
+        };
+        Some(format!(
+            "; the system's clock {says}, before this release: set it, or give the client a known time"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_never_runs_behind_what_is_known() {
+        assert!(WallTime::now() > RELEASED.plus_ms(-2 * 86_400_000));
+    }
 }

@@ -629,7 +629,36 @@ static void hosts(void) {
   config.proxy = str("no URL");
   GIVES(EDGE_REPORT_E_PROXY, edge_report_client_new(&config, &client, NULL));
   config.proxy = str(NULL);
+  uint32_t *times[] = {&config.connect_timeout_ms, &config.tls_timeout_ms,   &config.send_timeout_ms,
+                       &config.response_timeout_ms, &config.total_timeout_ms, &config.max_idle_ms};
+  const char *names[] = {"connect_timeout", "tls_timeout", "send_timeout", "response_timeout", "total_timeout", "max_idle"};
+  for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+    *times[i] = 86400001;
+    GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_client_new(&config, &client, &error));
+    CHECK(strstr(error.detail, names[i]) == error.detail);
+    *times[i] = 86400000;
+  }
+  config.proxy = str("http://127.0.0.1:99999");
+  GIVES(EDGE_REPORT_E_PROXY, edge_report_client_new(&config, &client, NULL));
+  config.proxy = str(NULL);
+  config.min_rate = UINT32_MAX;
+  config.known_time_ms = INT64_MIN;
   OK(edge_report_client_new(&config, &client, NULL));
+  edge_report_tls tls;
+  memset(&tls, 0, sizeof tls);
+  GIVES(EDGE_REPORT_E_STRUCT_SIZE, edge_report_client_set_tls(client, &tls, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_set_tls(client, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_set_tls(NULL, &tls, NULL));
+  tls.struct_size = sizeof tls;
+  OK(edge_report_client_set_tls(client, &tls, NULL));
+  tls.ca_certificate = str("/etc/ssl/own.pem");
+  GIVES(EDGE_REPORT_E_CA_CERTIFICATE, edge_report_client_set_tls(client, &tls, &error));
+  CHECK(strstr(error.detail, "the file's content is wanted"));
+  tls.ca_certificate = str(NULL);
+  tls.client_certificate = str("no key with it");
+  GIVES(EDGE_REPORT_E_CLIENT_CERTIFICATE, edge_report_client_set_tls(client, &tls, NULL));
+  OK(edge_report_client_set_known_time(client, INT64_MAX, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_set_known_time(NULL, 0, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send(client, NULL, &reply, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(client, NULL, 1, &reply, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(client, "{}", 2, NULL, NULL));

@@ -1,4 +1,5 @@
-/* Why nothing is delivered is told by the courier: reasons CLOSED-URL TLS-URL FILE-OF-ANOTHER-CA */
+/* Why nothing is delivered is told by the courier: reasons CLOSED-URL TLS-URL FILE-OF-ANOTHER-CA
+ * SILENT-PORT. Each time-out is the one that was set. */
 #include "test.h"
 
 static edge_report_courier *courier;
@@ -51,10 +52,52 @@ static void by_hand(edge_report_client *client, edge_report_result code, const c
   CHECK(strncmp(verdict.reason.text, error.detail, strlen(verdict.reason.text)) == 0);
 }
 
+/* Against one who takes connections and says nothing: which time-out it was, and that it came in time. */
+static void times_out(const char *scheme, const char *port, edge_report_client_config config, uint64_t after_ms, edge_report_result code,
+                      const char *words) {
+  static char body[4 << 20];
+  char url[100];
+  edge_report_client *client = NULL;
+  edge_report_reply reply;
+  snprintf(url, sizeof url, "%s://127.0.0.1:%s", scheme, port);
+  config.struct_size = sizeof config;
+  config.base_url = str(url);
+  config.project_id = str("p");
+  OK(edge_report_client_new(&config, &client, &error));
+  uint64_t begin = edge_report_monotonic_ms();
+  GIVES(code, edge_report_client_send_encoded(client, body, config.send_timeout_ms ? sizeof body : 2, &reply, &error));
+  uint64_t took = edge_report_monotonic_ms() - begin;
+  CHECK(took >= after_ms && took < after_ms + 400);
+  has(error.detail, words);
+  edge_report_client_free(client);
+}
+
+static void time_outs(const char *port) {
+  edge_report_client_config none, config;
+  memset(&none, 0, sizeof none);
+  none.min_rate = UINT32_MAX;
+  config = none;
+  config.tls_timeout_ms = 300;
+  times_out("https", port, config, 300, EDGE_REPORT_E_NOT_SENT, "the TLS handshake did not end within 0.3 s");
+  config = none;
+  config.send_timeout_ms = 310;
+  times_out("http", port, config, 310, EDGE_REPORT_E_MAY_HAVE_ARRIVED, "bytes went out in 0.3 s");
+  config = none;
+  config.response_timeout_ms = 320;
+  times_out("http", port, config, 320, EDGE_REPORT_E_MAY_HAVE_ARRIVED, "no response within 0.3 s");
+  config = none;
+  config.total_timeout_ms = 330;
+  times_out("http", port, config, 330, EDGE_REPORT_E_MAY_HAVE_ARRIVED, "no response within 0.3 s");
+  config = none;
+  config.response_timeout_ms = 100;
+  config.min_rate = 4;
+  times_out("http", port, config, 600, EDGE_REPORT_E_MAY_HAVE_ARRIVED, "no response within 0.6 s");
+}
+
 int main(int count, char **arguments) {
   static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
   static char ca[8192];
-  if (count != 4) return 2;
+  if (count != 5) return 2;
   FILE *file = fopen(arguments[3], "r");
   if (!file || fread(ca, 1, sizeof ca - 1, file) == 0) return 2;
   fclose(file);
@@ -65,6 +108,7 @@ int main(int count, char **arguments) {
   config.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, edge_report_monotonic_ms(), 0, &courier, NULL));
   OK(edge_report_courier_submit(courier, &report, edge_report_monotonic_ms(), 0, NULL, NULL));
+  time_outs(arguments[4]);
   edge_report_client *closed = client_for(arguments[1], NULL), *distrustful = client_for(arguments[2], ca);
   deliver(closed, EDGE_REPORT_E_NOT_SENT, "refused");
   by_hand(closed, EDGE_REPORT_E_NOT_SENT, "refused");

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A server whose certificate nobody trusts: prints a URL where nobody listens, its own URL, and a file with another CA. Ends with its input."""
+"""A server whose certificate nobody trusts: prints a URL where nobody listens, its own URL, a file with another CA, and the port of one
+who takes connections and says nothing. Ends with its input."""
 
 import pathlib
 import socket
@@ -17,7 +18,9 @@ context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(folder / "server.pem", folder / "server.key")
 listener = socket.create_server(("127.0.0.1", 0))
 closed = socket.create_server(("127.0.0.1", 0))
-print(f"http://127.0.0.1:{closed.getsockname()[1]} https://127.0.0.1:{listener.getsockname()[1]} {folder / 'other.pem'}", flush=True)
+silent = socket.create_server(("127.0.0.1", 0), backlog=50)
+urls = f"http://127.0.0.1:{closed.getsockname()[1]} https://127.0.0.1:{listener.getsockname()[1]}"
+print(f"{urls} {folder / 'other.pem'} {silent.getsockname()[1]}", flush=True)
 closed.close()
 
 

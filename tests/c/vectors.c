@@ -333,6 +333,20 @@ static void sign(void) {
 }
 
 /* The request of what a vendor's program sent: the same path, and the signature of its parts. */
+static void endpoint(void) {
+  edge_report_str base_url = text(), project_id = text(), path = text();
+  uint64_t result = number(), offset = number();
+  edge_report_error error;
+  char whole[400];
+  size_t len = 0;
+  GIVES((edge_report_result)result, edge_report_url(base_url, project_id, whole, sizeof whole, &len, &error));
+  if (result == EDGE_REPORT_OK) {
+    CHECK(len > path.len && same(path, whole + len - path.len, path.len));
+  } else {
+    CHECK(error.offset == offset);
+  }
+}
+
 static void request(void) {
   edge_report_str host = text(), project_id = text(), path = text(), body = text();
   edge_report_credentials keys = {EDGE_REPORT_STR("EXAMPLEAK"), EDGE_REPORT_STR("EXAMPLESK"), {NULL, 0}, {NULL, 0}};
@@ -479,6 +493,7 @@ int main(void) {
       case 'S': statuses(name); break;
       case 'B': unusable_codes(); break;
       case 'A': sign(); break;
+      case 'U': endpoint(); break;
       case 'P': request(); break;
       case 'V': courier(); break;
       default: fprintf(stderr, "unknown record %c\n", kind); return 2;
@@ -487,6 +502,6 @@ int main(void) {
   }
   about[0] = 0;
   CHECK(counts['N'] >= 69 && counts['O'] == 6 && counts['C'] >= 255 && counts['E'] >= 60);
-  CHECK(counts['R'] >= 460 && counts['S'] >= 140 && counts['B'] >= 8 && counts['A'] >= 17 && counts['P'] >= 9 && counts['V'] >= 40);
+  CHECK(counts['R'] >= 460 && counts['S'] >= 140 && counts['B'] >= 8 && counts['A'] >= 19 && counts['U'] >= 35 && counts['P'] >= 8 && counts['V'] >= 40);
   return done("vectors", 20000);
 }

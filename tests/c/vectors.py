@@ -170,11 +170,26 @@ def sign(name, case, headers, token):
     text(case["canonical_request"])
 
 
+def endpoints():
+    numbers = {code["name"]: code["number"] for code in load("codes.json")["codes"]}
+    places = load("endpoints.json")
+    for place in places["right"] + places["wrong"]:
+        record("U", place["base_url"] + " " + place["project_id"])
+        text(place["base_url"])
+        text(place["project_id"])
+        text(place.get("path"))
+        number(numbers[place["code"]] if "code" in place else 0)
+        number(place.get("offset", 0))
+
+
 def captures():
     for file in sorted((VECTORS / "captures").glob("*.http")):
         head, body = file.read_bytes().split(b"\r\n\r\n", 1)
         first, *lines = head.decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
+        # The vendor's SDK sends such project ids; here they are refused.
+        if "/" in headers["X-Project-Id"]:
+            continue
         record("P", file.name)
         text(headers["Host"])
         text(headers["X-Project-Id"])
@@ -217,6 +232,7 @@ codes()
 reports()
 replies()
 signatures()
+endpoints()
 captures()
 couriers()
 out.write(b"Z")

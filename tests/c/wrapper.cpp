@@ -110,6 +110,12 @@ int main() {
     CHECK(error.code() == EDGE_REPORT_E_NOT_SENT);
   }
 #endif
+  edge_report_tls tls{};
+  tls.ca_certificate = edge_report::str("no certificate");
+  FAILS(EDGE_REPORT_E_CA_CERTIFICATE,
+        "config: no usable CA certificate: neither PEM nor DER: the file's content is wanted, not its name", client.set_tls(tls));
+  auto timed = client.set_known_time(1795737600000);
+  (void)VALUE(timed);
   auto paused = client.deliver(courier, 0);
   CHECK(VALUE(paused) == EDGE_REPORT_PAUSE_TIME_UP);
   return done("wrapper", 25);

@@ -8,7 +8,10 @@ use std::vec::Vec;
 
 use edge_report::courier::Courier;
 use edge_report::exchange::ServiceCodes;
-use edge_report::{Access, BuildError, Client, Code, Encode, Pause, Reply, SendError, WallTime};
+use edge_report::{
+    Access, BuildError, Client, ClientBuilder, Code, Encode, Pause, Reply, SendError, TlsSettings,
+    WallTime,
+};
 
 use crate::courier::{
     Engine, MemoryCourier, SpoolCourier, edge_report_courier, open as open_courier,
@@ -52,20 +55,49 @@ pub struct edge_report_client_config {
     pub ca_certificate: edge_report_str,
     /// Shown to servers that ask for a certificate: PEM. Together with its key.
     pub client_certificate: edge_report_str,
-    /// The key to it: PEM.
+    /// The key to it: PEM, not encrypted. The copy is wiped; what the TLS library keeps of the key is its own.
     pub client_key: edge_report_str,
     /// `http://user:password@host:port`. Default: none.
     pub proxy: edge_report_str,
     /// The `User-Agent` header. Default: `edge-report/` and the version.
     pub user_agent: edge_report_str,
-    /// The most a look-up, and then a connection with its TLS handshake, may take. Default: 10 s.
+    /// The most a look-up, and then a connection, through a proxy where there is one, may take. Default: 10 s. Like all time-outs, a day
+    /// at the most.
     pub connect_timeout_ms: u32,
-    /// The most that sending, waiting for the answer, and reading it may take each. Default: 15 s.
-    pub read_timeout_ms: u32,
-    /// The most one send may take. Default: 30 s.
+    /// The most a TLS handshake may take. Default: 30 s.
+    pub tls_timeout_ms: u32,
+    /// The most that sending may take, and what the report's length takes at `min_rate`. Default: 15 s.
+    pub send_timeout_ms: u32,
+    /// The most that the response may take once the system has the report, and what the report's length takes at `min_rate`. Default: 15 s.
+    pub response_timeout_ms: u32,
+    /// The most one send may take in all, and what the report's length takes at `min_rate`. Default: 60 s.
     pub total_timeout_ms: u32,
-    /// 1 allows `http://` to hosts other than loopback: tokens and reports go out in the clear.
+    /// The slowest link that a long report must get through, in bytes a second: 64 KB may take 66 s more than an empty one. Default: 1000.
+    pub min_rate: u32,
+    /// How long a connection that is not used is kept, a day at the most. Default: 90 s, so that a report a minute needs no new handshake.
+    /// Where a firewall forgets connections and says nothing, set less than its limit.
+    pub max_idle_ms: u32,
+    /// 1 allows `http://` to hosts other than loopback, and through a proxy: tokens and reports go out in the clear. Without it a name such
+    /// as `localhost` is believed only when the address that it leads to is a loopback one.
     pub allow_plain_http: u32,
+    /// See edge_report_client_set_known_time. Default: the release date of this library.
+    pub known_time_ms: i64,
+}
+
+/// Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
+///
+/// Not checked is whether a certificate was revoked: no CRL and no OCSP answer is asked for or read.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct edge_report_tls {
+    /// `sizeof(edge_report_tls)`.
+    pub struct_size: usize,
+    /// CA certificates, PEM (one or more) or DER: these are trusted, and no others.
+    pub ca_certificate: edge_report_str,
+    /// Shown to servers that ask for a certificate: PEM. Together with its key.
+    pub client_certificate: edge_report_str,
+    /// The key to it: PEM, not encrypted.
+    pub client_key: edge_report_str,
 }
 
 /// The caller's own lock, for a courier that other threads submit to.
@@ -113,7 +145,7 @@ pub unsafe extern "C" fn edge_report_client_new(
     })
 }
 
-/// Frees a client; its secrets are wiped. The handle is not usable after it. NULL is fine.
+/// Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is not usable after it. NULL is fine.
 ///
 /// Takes the client. One thread at a time. Does not block.
 #[unsafe(no_mangle)]
@@ -129,7 +161,8 @@ pub unsafe extern "C" fn edge_report_client_free(client: *mut edge_report_client
 /// Checks a report, encodes it, sends it once and reads the answer.
 ///
 /// Borrows the report for the call; the texts of the reply borrow from the client until the next call with it. One thread at a
-/// time. Blocks for `total_timeout_ms` at the most.
+/// time. Blocks for `total_timeout_ms`, and what the
+/// report's length takes at `min_rate`, at the most.
 ///
 /// @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: surely not sent, try
 ///         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
@@ -156,7 +189,8 @@ pub unsafe extern "C" fn edge_report_client_send(
 /// Like `edge_report_client_send`, for a report that is encoded: these very bytes are signed and sent, unchecked.
 ///
 /// Borrows the bytes for the call; the texts of the reply borrow from the client until the next call with it. One thread at a time.
-/// Blocks for `total_timeout_ms` at the most.
+/// Blocks for `total_timeout_ms`, and what the
+/// report's length takes at `min_rate`, at the most.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_client_send_encoded(
     client: *mut edge_report_client,
@@ -240,6 +274,46 @@ pub unsafe extern "C" fn edge_report_client_set_credentials(
     })
 }
 
+/// Trusts others, or shows another certificate, from the next report on: certificates expire. The old connection is closed; no report
+/// fails for it. After an error all stays as it was.
+///
+/// Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_set_tls(
+    client: *mut edge_report_client,
+    tls: *const edge_report_tls,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, client) = unsafe { open(client) }?;
+        let Some(tls) = (unsafe { sized(tls, "tls") })? else {
+            return Err(Failure::at(Code::NullPointer, "tls"));
+        };
+        let tls = unsafe { read_tls(tls.ca_certificate, tls.client_certificate, tls.client_key) }?;
+        state.run("client", || Ok(client.set_tls(&tls)?))
+    })
+}
+
+/// It is this late at least: certificates are verified at the latest of this, the release date of this library, and the system's clock,
+/// so that a node that boots in 1970 can deliver. From a source that can be trusted: an RTC, GNSS, what was known before the restart.
+/// The system's TLS knows its own clock alone.
+///
+/// One thread at a time. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_set_known_time(
+    client: *mut edge_report_client,
+    unix_ms: i64,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, client) = unsafe { open(client) }?;
+        state.run("client", || {
+            client.set_known_time(WallTime::from_unix_ms(unix_ms));
+            Ok(())
+        })
+    })
+}
+
 /// Signs with a clock that is ahead of the system's by `ms`: see `clock_skew_ms` of a reply. edge_report_client_deliver sets it, too.
 ///
 /// One thread at a time. Does not block.
@@ -285,31 +359,37 @@ unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
     if let Some(codes) = codes {
         builder = builder.service_codes(codes);
     }
-    if let Some(ca) = unsafe { config.ca_certificate.bytes("ca_certificate") }? {
-        builder = builder.ca_certificate(ca);
-    }
-    let chain = unsafe { config.client_certificate.bytes("client_certificate") }?;
-    let key = unsafe { config.client_key.bytes("client_key") }?;
-    builder = match (chain, key) {
-        (None, None) => builder,
-        (Some(chain), Some(key)) => builder.client_certificate(chain, key),
-        _ => return Err(Failure::at(Code::ClientCertificate, "client_key")),
-    };
+    let (ca, chain, key) = (
+        config.ca_certificate,
+        config.client_certificate,
+        config.client_key,
+    );
+    builder = builder.tls(unsafe { read_tls(ca, chain, key) }?);
     if let Some(proxy) = unsafe { config.proxy.text("proxy") }? {
         builder = builder.proxy(proxy);
     }
     if let Some(user_agent) = unsafe { config.user_agent.text("user_agent") }? {
         builder = builder.user_agent(user_agent);
     }
-    let given = |ms: u32| (ms != 0).then_some(Duration::from_millis(u64::from(ms)));
-    if let Some(timeout) = given(config.connect_timeout_ms) {
-        builder = builder.connect_timeout(timeout);
+    type Set = fn(ClientBuilder, Duration) -> ClientBuilder;
+    let times: [(u32, Set); 6] = [
+        (config.connect_timeout_ms, ClientBuilder::connect_timeout),
+        (config.tls_timeout_ms, ClientBuilder::tls_timeout),
+        (config.send_timeout_ms, ClientBuilder::send_timeout),
+        (config.response_timeout_ms, ClientBuilder::response_timeout),
+        (config.total_timeout_ms, ClientBuilder::total_timeout),
+        (config.max_idle_ms, ClientBuilder::max_idle),
+    ];
+    for (ms, set) in times {
+        if ms != 0 {
+            builder = set(builder, Duration::from_millis(u64::from(ms)));
+        }
     }
-    if let Some(timeout) = given(config.read_timeout_ms) {
-        builder = builder.read_timeout(timeout);
+    if config.min_rate != 0 {
+        builder = builder.min_rate(config.min_rate);
     }
-    if let Some(timeout) = given(config.total_timeout_ms) {
-        builder = builder.total_timeout(timeout);
+    if config.known_time_ms != 0 {
+        builder = builder.known_time(WallTime::from_unix_ms(config.known_time_ms));
     }
     builder = match config.allow_plain_http {
         0 => builder,
@@ -317,6 +397,26 @@ unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
         _ => return Err(Failure::at(Code::OutOfRange, "allow_plain_http")),
     };
     Ok(builder.build()?)
+}
+
+/// # Safety
+/// The texts must hold for the call.
+unsafe fn read_tls(
+    ca: edge_report_str,
+    chain: edge_report_str,
+    key: edge_report_str,
+) -> Result<TlsSettings, Failure> {
+    let mut tls = TlsSettings::new();
+    if let Some(ca) = unsafe { ca.bytes("ca_certificate") }? {
+        tls = tls.ca_certificate(ca);
+    }
+    let chain = unsafe { chain.bytes("client_certificate") }?;
+    let key = unsafe { key.bytes("client_key") }?;
+    match (chain, key) {
+        (None, None) => Ok(tls),
+        (Some(chain), Some(key)) => Ok(tls.client_certificate(chain, key)),
+        _ => Err(Failure::at(Code::ClientCertificate, "client_key")),
+    }
 }
 
 /// # Safety

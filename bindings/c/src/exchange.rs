@@ -85,7 +85,8 @@ pub struct edge_report_signable {
     pub query: *const edge_report_header,
     /// How many.
     pub query_len: usize,
-    /// Further headers; 16 at most. With an `X-Sdk-Date` among them, that date is signed.
+    /// Further headers; 16 at most. With an `X-Sdk-Date` among them, that date is signed; with an `X-Sdk-Content-Sha256`, its value in the
+    /// place of the body's hash, be it a hash or `UNSIGNED-PAYLOAD`.
     pub headers: *const edge_report_header,
     /// How many.
     pub headers_len: usize,

@@ -36,6 +36,7 @@ sizes! {
 #[cfg(feature = "http")]
 sizes! {
     crate::host::edge_report_spool_limits, 32, 32;
-    crate::client::edge_report_client_config, 160, 88;
+    crate::client::edge_report_client_config, 184, 112;
+    crate::client::edge_report_tls, 56, 28;
     crate::client::edge_report_lock, 24, 12;
 }

@@ -7,6 +7,8 @@ import { encode } from './report.js';
 const MAX_ANSWER = 64 * 1024 + 1;
 /** The longest sleep before looking again: so late is a `wake` or a `submit` noticed. */
 const LOOK_AGAIN_MS = 200;
+/** What no time-out exceeds: with more, somebody meant another unit. */
+const DAY_MS = 24 * 60 * 60 * 1000;
 /** The longest that a timer can wait. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** Headers that no text of an error may repeat. */
@@ -19,10 +21,12 @@ export class Client {
   #endpoint;
   #serviceCodes;
   #timeoutMs;
+  #minRate;
   #fetch;
 
-  constructor({ baseUrl, projectId, credentials, allowPlainHttp, serviceCodes, timeoutMs = 30_000, fetch }) {
-    if (!(typeof timeoutMs === 'number' && timeoutMs > 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number over 0' });
+  constructor({ baseUrl, projectId, credentials, allowPlainHttp, serviceCodes, timeoutMs = 60_000, minRate = 1000, fetch }) {
+    if (!(typeof timeoutMs === 'number' && timeoutMs >= 1 && timeoutMs <= DAY_MS)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number from 1 to a day' });
+    if (!(typeof minRate === 'number' && minRate >= 1)) throw new EdgeReportError('OutOfRange', { detail: 'minRate is a number of bytes a second, 1 or more' });
     if (fetch !== undefined && typeof fetch !== 'function') throw new TypeError('fetch must be a function');
     // Says what is wrong with any of these.
     const { url, path } = requestOf(NOTHING, { baseUrl, projectId, credentials, allowPlainHttp }, 0);
@@ -34,6 +38,7 @@ export class Client {
     this.#endpoint = { baseUrl: parsed.origin + prefix, projectId, credentials, allowPlainHttp };
     this.#serviceCodes = serviceCodes ? [...serviceCodes] : undefined;
     this.#timeoutMs = timeoutMs;
+    this.#minRate = minRate;
     this.#fetch = fetch ?? ((input, init) => globalThis.fetch(input, init));
   }
 
@@ -84,11 +89,12 @@ export class Client {
     const { method, url, headers } = requestOf(body, this.#endpoint, Date.now() + clockOffsetMs);
     // `fetch` sets it, and browsers let nobody else.
     delete headers.Host;
-    const limit = deadline(this.#timeoutMs, signal);
+    const limit = deadline(this.#timeoutMs + (body.length * 1000) / this.#minRate, signal);
+    const answer = { bytes: new Uint8Array(MAX_ANSWER), length: 0, begun: false };
     try {
       const response = await this.#fetch(url, {
         method,
-        headers: { ...headers, Accept: 'application/json' },
+        headers,
         body,
         signal: limit.signal,
         redirect: 'manual',
@@ -98,11 +104,13 @@ export class Client {
       });
       // A redirect that is not followed has no status to see in a browser.
       const status = response.type === 'opaqueredirect' ? 302 : response.status;
-      const answer = await readBody(response, limit.signal);
-      return readReply(status, response.headers, answer, undefined, { serviceCodes: this.#serviceCodes });
+      answer.begun = true;
+      await readBody(response, answer, limit.signal);
+      return readReply(status, response.headers, answer.bytes.subarray(0, answer.length), undefined, { serviceCodes: this.#serviceCodes });
     } catch (error) {
       signal?.throwIfAborted();
-      throw error instanceof EdgeReportError ? error : failure(error, limit.timedOut(), SECRETS.map((name) => headers[name]));
+      if (error instanceof EdgeReportError) throw error;
+      throw failure(error, limit.timedOut() ? timeOut(answer, body, limit.ms) : undefined, SECRETS.map((name) => headers[name]));
     } finally {
       limit.clear();
     }
@@ -110,33 +118,38 @@ export class Client {
 }
 
 /** The first bytes of the answer. The status counts without its reason, which is then cut and decides nothing. */
-async function readBody(response, signal) {
+async function readBody(response, answer, signal) {
   const reader = response.body?.getReader();
-  const answer = new Uint8Array(MAX_ANSWER);
-  let length = 0;
   try {
-    while (reader && length < MAX_ANSWER) {
+    while (reader && answer.length < MAX_ANSWER) {
       const { done, value } = await reader.read();
-      if (done) return answer.subarray(0, length);
-      const part = value.subarray(0, MAX_ANSWER - length);
-      answer.set(part, length);
-      length += part.length;
+      if (done) return;
+      const part = value.subarray(0, MAX_ANSWER - answer.length);
+      answer.bytes.set(part, answer.length);
+      answer.length += part.length;
     }
     reader?.cancel().catch(() => {});
   } catch (error) {
     if (response.ok || signal.aborted) throw error;
   }
-  return answer.subarray(0, length);
+}
+
+/** Whether the other side was silent, or too slow. `fetch` does not tell how much went out. */
+function timeOut({ begun, length }, body, ms) {
+  const time = `${(ms / 1000).toFixed(1)} s`;
+  return begun
+    ? `time-out within the response: its head and ${length} bytes came in ${time}; the report, of ${body.length} bytes, is there`
+    : `time-out: no response within ${time}; the report has ${body.length} bytes`;
 }
 
 /** What an error of `fetch` means for the report. Only Node tells more than that it failed. */
 function failure(error, timedOut, secrets) {
   const cause = error?.cause ?? error ?? {};
-  const said = timedOut ? 'time-out' : [cause.code, cause.message ?? error?.message].filter(Boolean).join(' ');
+  const said = timedOut ?? [cause.code, cause.message ?? error?.message].filter(Boolean).join(' ');
   const detail = secrets.filter(Boolean).reduce((text, secret) => text.replaceAll(secret, '…'), said);
   if (isTls(cause)) return new EdgeReportError('Tls', { detail, cause: error });
-  const offline = globalThis.navigator?.onLine === false;
-  const code = offline || isBeforeSending(cause) ? 'NotSent' : 'MayHaveArrived';
+  // That the network is gone now does not tell when it went.
+  const code = isBeforeSending(cause) ? 'NotSent' : 'MayHaveArrived';
   return new EdgeReportError(code, { detail, cause: error });
 }
 
@@ -163,8 +176,9 @@ function deadline(timeoutMs, signal) {
   };
   if (signal?.aborted) abort();
   signal?.addEventListener('abort', abort);
-  const timer = Number.isFinite(timeoutMs) ? setTimeout(expire, Math.min(timeoutMs, LONGEST_TIMER_MS)) : undefined;
+  const timer = setTimeout(expire, Math.min(timeoutMs, LONGEST_TIMER_MS));
   return {
+    ms: timeoutMs,
     signal: controller.signal,
     timedOut: () => timedOut,
     clear() {

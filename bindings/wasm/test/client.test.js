@@ -109,6 +109,49 @@ test('a long body is not judged by its first part, nor a code by what is not set
   }
 });
 
+test('an attempt that fails is not called unsent for a network that is gone later', async () => {
+  const navigator = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
+  const arrived = [];
+  const fetch = async (_, { body }) => {
+    arrived.push(body);
+    Object.defineProperty(globalThis, 'navigator', { value: { onLine: false }, configurable: true });
+    throw new TypeError('Failed to fetch');
+  };
+  try {
+    const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch });
+    assert.equal(await outcomeOf(client, '1'), 'MayHaveArrived');
+    assert.equal(arrived.length, 1);
+  } finally {
+    if (navigator) Object.defineProperty(globalThis, 'navigator', navigator);
+    else delete globalThis.navigator;
+  }
+});
+
+test('a time-out grows with the report, and says what it met', async () => {
+  const encoder = new TextEncoder();
+  const part = (signal) =>
+    new ReadableStream({
+      start(controller) {
+        controller.enqueue(encoder.encode('{"is_'));
+        signal.addEventListener('abort', () => controller.error(signal.reason));
+      },
+    });
+  const silent = (_, { signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  const halfway = async (_, { signal }) => new Response(part(signal));
+  const long = { jobs: [{ status: 'job_running', create_time: 1, plan: 'x'.repeat(20_000) }], message_id: '1' };
+  for (const [fetch, sent, minRate, least, most, says] of [
+    [silent, report('1'), 1e9, 150, 1000, /no response within 0\.2 s; the report has \d+ bytes/],
+    [silent, long, 20_000, 1150, 3000, /no response within 1\.2 s; the report has 200\d\d bytes/],
+    [halfway, report('1'), 1e9, 150, 1000, /time-out within the response: its head and 5 bytes came in 0\.2 s/],
+  ]) {
+    const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch, timeoutMs: 160, minRate });
+    const begin = performance.now();
+    await assert.rejects(client.send(sent), (error) => error.code === 'MayHaveArrived' && says.test(error.message));
+    const took = performance.now() - begin;
+    assert.ok(took >= least && took < most, `${took} ms`);
+  }
+});
+
 test('deliver tells the courier what the response or the error said, but no secret', async () => {
   const blocked = async () => Response.json({ error_code: 'WAF.7', error_msg: 'blocked' }, { status: 403 });
   const proxyWithLog = async (_, { headers }) => {

@@ -131,9 +131,10 @@ test('a courier: wrong tickets and events leave the report in flight', () => {
 });
 
 test('a client: time-outs and fetch', async () => {
-  for (const timeoutMs of [NaN, 0, -1, '5', null]) assert.throws(() => new Client({ ...ENDPOINT, timeoutMs }), code('OutOfRange', /timeoutMs/));
+  for (const timeoutMs of [NaN, 0, 0.5, -1, 86_400_001, Infinity, '5', null]) assert.throws(() => new Client({ ...ENDPOINT, timeoutMs }), code('OutOfRange', /timeoutMs/));
   assert.throws(() => new Client({ ...ENDPOINT, fetch: 5 }), TypeError);
-  const answers = (answer) => new Client({ ...ENDPOINT, fetch: answer, timeoutMs: 3e9 });
+  for (const minRate of [NaN, 0, -1, '5', null]) assert.throws(() => new Client({ ...ENDPOINT, minRate }), code('OutOfRange', /minRate/));
+  const answers = (answer) => new Client({ ...ENDPOINT, fetch: answer, timeoutMs: 86_400_000 });
   // A timer of more than 2^31 ms would fire at once.
   const late = answers((_, { signal }) => new Promise((resolve, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason));

@@ -161,7 +161,10 @@ export interface SignableRequest {
   path: string;
   /** Not encoded, in any order. */
   query?: Pairs;
-  /** Further headers to sign. With an `X-Sdk-Date` among them, that date is signed. */
+  /**
+   * Further headers to sign. With an `X-Sdk-Date` among them, that date is signed; with an `X-Sdk-Content-Sha256`, its value in the place of
+   * the body's hash, be it a hash or `UNSIGNED-PAYLOAD`.
+   */
   headers?: Pairs;
   /** The very bytes that are sent. */
   body?: string | Bytes;
@@ -184,7 +187,10 @@ export interface Endpoint {
   baseUrl: string;
   projectId: string;
   credentials?: Credentials;
-  /** Allows `http://` to any host: tokens and reports go out in the clear. Default: false. */
+  /**
+   * Allows `http://` to any host: tokens and reports go out in the clear. Default: false. Without it the name or address must be of this
+   * machine; where `localhost` leads, and whether a proxy is between, `fetch` does not tell.
+   */
   allowPlainHttp?: boolean;
 }
 
@@ -463,8 +469,10 @@ export class Courier {
 }
 
 export interface ClientOptions extends Endpoint, ReplyOptions {
-  /** The most one attempt may take. Default: 30 000 ms. `Infinity`: no limit. */
+  /** The most one attempt may take, and what the report's length takes at `minRate`. 1 to 86 400 000 (a day). Default: 60 000 ms. */
   timeoutMs?: number;
+  /** The slowest link that a long report must get through, in bytes a second: 64 KB may take 66 s more. Default: 1000. */
+  minRate?: number;
   /** Another `fetch`, with a proxy or certificates of your own. It must heed its `signal`. */
   fetch?: typeof globalThis.fetch;
 }
@@ -481,7 +489,8 @@ export class Client {
    * Checks a report, encodes it, sends it once and reads the answer.
    *
    * @throws {@link EdgeReportError} as `encode`; `NotSent` (surely), `MayHaveArrived` (send it again with the same `message_id`),
-   * `Tls`. A browser does not tell these apart: there it is `MayHaveArrived`. When aborted, the signal's reason.
+   * `Tls`. A browser does not tell these apart, not even when it is offline: there it is `MayHaveArrived`. When aborted, the signal's
+   * reason.
    */
   send(report: ReportInput, options?: { signal?: AbortSignal; clockOffsetMs?: number }): Promise<Outcome>;
   /**

@@ -1,0 +1,220 @@
+//! What one call has done so far, and how long each part of it may take: shared by the client, its look-ups and its connections.
+
+use std::format;
+use std::string::String;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::{Error, Timeout};
+
+/// The parts of a call, each with a time-out of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Lookup,
+    Connect,
+    Tls,
+    Send,
+    Response,
+}
+
+/// How long the parts of one call may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    /// For a look-up, and then for the connection.
+    pub(super) connect: Duration,
+    pub(super) tls: Duration,
+    pub(super) send: Duration,
+    pub(super) response: Duration,
+    /// The end of all.
+    pub(super) until: Instant,
+}
+
+impl Plan {
+    fn of(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Lookup | Phase::Connect => self.connect,
+            Phase::Tls => self.tls,
+            Phase::Send => self.send,
+            Phase::Response => self.response,
+        }
+    }
+}
+
+/// See the module. Connections hold it, too, so it is the same for all calls of a client.
+#[derive(Debug)]
+pub(super) struct Progress(Mutex<State>);
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    plan: Plan,
+    phase: Phase,
+    phase_began: Instant,
+    late: bool,
+    /// Whether the connection was made for this attempt.
+    fresh: bool,
+    /// Whether what goes over the connection is the request, and not a proxy's CONNECT or a handshake.
+    requesting: bool,
+    /// What of the request the system took, with what TLS adds.
+    out: u64,
+    /// What came back for it.
+    back: u64,
+    body_len: usize,
+    /// The answer came, or the connection broke, before the body was out.
+    unsent: bool,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        let none = Duration::ZERO;
+        Progress(Mutex::new(State {
+            plan: Plan {
+                connect: none,
+                tls: none,
+                send: none,
+                response: none,
+                until: now,
+            },
+            phase: Phase::Lookup,
+            phase_began: now,
+            late: false,
+            fresh: false,
+            requesting: false,
+            out: 0,
+            back: 0,
+            body_len: 0,
+            unsent: false,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before an attempt with a body of so many bytes.
+    pub(super) fn begin(&self, body_len: usize, plan: Plan) {
+        *self.state() = State {
+            plan,
+            phase: Phase::Lookup,
+            phase_began: Instant::now(),
+            late: false,
+            fresh: false,
+            requesting: false,
+            out: 0,
+            back: 0,
+            body_len,
+            unsent: false,
+        };
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let mut state = self.state();
+        state.phase = phase;
+        state.phase_began = Instant::now();
+        state.late = false;
+        match phase {
+            Phase::Lookup => {}
+            Phase::Connect => state.fresh = true,
+            Phase::Tls => {}
+            Phase::Send | Phase::Response => state.requesting = true,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.state().phase
+    }
+
+    /// When the phase ends, or the whole call.
+    pub(super) fn deadline(&self) -> Instant {
+        let state = self.state();
+        let end = state
+            .phase_began
+            .checked_add(state.plan.of(state.phase))
+            .unwrap_or(state.plan.until);
+        end.min(state.plan.until)
+    }
+
+    pub(super) fn left(&self) -> Duration {
+        self.deadline().saturating_duration_since(Instant::now())
+    }
+
+    /// The error of a wait that has reached [`deadline`](Self::deadline).
+    pub(super) fn time_out(&self) -> Error {
+        self.state().late = true;
+        Error::Timeout(Timeout::Global)
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.state().late
+    }
+
+    /// The system took so many bytes.
+    pub(super) fn went_out(&self, bytes: usize) {
+        let mut state = self.state();
+        if state.requesting {
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            state.out = state.out.saturating_add(bytes);
+        }
+    }
+
+    pub(super) fn came_back(&self, bytes: usize) {
+        let mut state = self.state();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        state.back = state.back.saturating_add(bytes);
+    }
+
+    pub(super) fn body_len(&self) -> usize {
+        self.state().body_len
+    }
+
+    pub(super) fn set_unsent(&self) {
+        self.state().unsent = true;
+    }
+
+    /// Whether a part of the body was kept here.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.state().unsent
+    }
+
+    /// Whether any byte of the request can have left this machine.
+    pub(super) fn went_anything_out(&self) -> bool {
+        self.state().out > 0
+    }
+
+    /// Whether the request went to a connection kept from before, and no byte came back.
+    pub(super) fn is_stale_connection(&self) -> bool {
+        let state = self.state();
+        state.requesting && !state.fresh && state.back == 0
+    }
+
+    /// What a time-out met, with the figures from which a user can see whether a setting or the link is to blame.
+    pub(super) fn describe_time_out(&self) -> String {
+        let state = self.state();
+        let took = state.phase_began.elapsed();
+        let seconds = format!("{:.1} s", took.as_secs_f64());
+        let (out, back, body) = (state.out, state.back, state.body_len);
+        let rate = rate(out, took);
+        match state.phase {
+            Phase::Lookup => format!("time-out: no address from the name service within {seconds}"),
+            Phase::Connect => format!("time-out: no connection within {seconds}"),
+            Phase::Tls => format!("time-out: the TLS handshake did not end within {seconds}"),
+            Phase::Send => format!(
+                "time-out: {out} bytes went out in {seconds}, {rate} bytes/s; the report has {body}"
+            ),
+            Phase::Response if back == 0 => format!(
+                "time-out: no response within {seconds} after {out} bytes; the report has {body}"
+            ),
+            Phase::Response => format!(
+                "time-out within the response: {back} bytes of it came in {seconds}; the report, of {body} bytes, is there"
+            ),
+        }
+    }
+}
+
+/// Bytes a second.
+fn rate(bytes: u64, took: Duration) -> u128 {
+    u128::from(bytes)
+        .saturating_mul(1000)
+        .checked_div(took.as_millis())
+        .unwrap_or_default()
+}

@@ -1,0 +1,237 @@
+//! TCP with exact time-outs, which sees an answer also while it sends.
+//!
+//! std's time-outs of sockets are rounded up by the kernel, by a tenth on some. So the socket never blocks, and waits by `poll`.
+
+use std::boxed::Box;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+use std::vec::Vec;
+use std::{fmt, format};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport, time::Duration,
+};
+use ureq::{Error, Timeout};
+use zeroize::Zeroize;
+
+use super::progress::Progress;
+use super::send_error::unusable;
+use crate::code::Code;
+
+/// The most that is read while the other side does not take what is sent.
+const MOST_AHEAD: usize = 80 * 1024;
+
+/// For [`Transport::await_input`]: looks, and does not wait.
+pub(super) const LOOK: NextTimeout = NextTimeout {
+    after: Duration::from_secs(0),
+    reason: Timeout::PerRead,
+    per_read: None,
+    per_write: None,
+};
+
+/// A connection. Its time-outs are those of the call, whatever ureq says.
+pub(super) struct Socket {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+    /// What came while sending.
+    ahead: Vec<u8>,
+    /// Whether nothing more can be read ahead: the other side has closed.
+    ended: bool,
+    progress: Arc<Progress>,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Socket").field(&self.stream).finish()
+    }
+}
+
+impl Socket {
+    /// Connects to the first address that answers. All but the last get half of the time that is left.
+    pub(super) fn connect(
+        details: &ConnectionDetails<'_>,
+        loopback_only: bool,
+        progress: &Arc<Progress>,
+    ) -> Result<Box<dyn Transport>, Error> {
+        let mut failed = None;
+        let mut addresses = details.addrs.iter().peekable();
+        while let Some(&address) = addresses.next() {
+            if loopback_only && !address.ip().to_canonical().is_loopback() {
+                failed = failed.or(Some(not_loopback(details, address)));
+                continue;
+            }
+            let left = progress.left();
+            let share = match addresses.peek() {
+                Some(_) => left.checked_div(2).unwrap_or(left),
+                None => left,
+            };
+            if share.is_zero() {
+                return Err(progress.time_out());
+            }
+            match TcpStream::connect_timeout(&address, share) {
+                Ok(stream) => return Self::over(stream, details, progress),
+                Err(error) if progress.left().is_zero() => {
+                    drop(error);
+                    return Err(progress.time_out());
+                }
+                Err(error) => failed = Some(error.into()),
+            }
+        }
+        Err(failed.unwrap_or(Error::HostNotFound))
+    }
+
+    fn over(
+        stream: TcpStream,
+        details: &ConnectionDetails<'_>,
+        progress: &Arc<Progress>,
+    ) -> Result<Box<dyn Transport>, Error> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let config = details.config;
+        Ok(Box::new(Socket {
+            stream,
+            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+            ahead: Vec::new(),
+            ended: false,
+            progress: progress.clone(),
+        }))
+    }
+
+    /// Waits until it can be read, or with `or_write` written. Says whether it can be read.
+    fn wait(&self, or_write: bool) -> Result<bool, Error> {
+        let mut events = PollFlags::empty();
+        // What is not going to be read ahead must not wake.
+        if !or_write || !self.ended && self.ahead.len() < MOST_AHEAD {
+            events |= PollFlags::IN;
+        }
+        if or_write {
+            events |= PollFlags::OUT;
+        }
+        let until = self.progress.deadline();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.progress.time_out());
+            }
+            let left = Timespec::try_from(left).ok();
+            let mut sockets = [PollFd::new(&self.stream, events)];
+            match poll(&mut sockets, left.as_ref()) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    let [socket] = sockets;
+                    return Ok(socket.revents().contains(PollFlags::IN));
+                }
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+    }
+
+    /// Takes what is there already.
+    fn read_ahead(&mut self) {
+        let mut part = [0; 4096];
+        while self.ahead.len() < MOST_AHEAD {
+            match (&self.stream).read(&mut part) {
+                Ok(n) if n > 0 => self.ahead.extend(part.iter().take(n)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                _ => {
+                    self.ended = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, amount: usize) -> Result<(), Error> {
+        let mut at = 0;
+        while at < amount {
+            let output = self.buffers.output().get(at..amount).unwrap_or_default();
+            match (&self.stream).write(output) {
+                Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
+                Ok(n) => {
+                    at = at.saturating_add(n);
+                    self.progress.went_out(n);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock => {
+                        if self.wait(true)? {
+                            self.read_ahead();
+                        }
+                    }
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_loopback(details: &ConnectionDetails<'_>, address: SocketAddr) -> Error {
+    let host = details.uri.host().unwrap_or_default();
+    unusable(Code::PlainHttp, format!("{host} is {}", address.ip()))
+}
+
+impl Transport for Socket {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
+        let result = self.write(amount);
+        // There may be a token in it.
+        if let Some(output) = self.buffers.output().get_mut(..amount) {
+            output.zeroize();
+        }
+        if result.is_err() {
+            // An answer in front of a reset is lost with the connection.
+            self.read_ahead();
+        }
+        result
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let room = self.buffers.input_append_buf();
+        if !self.ahead.is_empty() {
+            let len = self.ahead.len().min(room.len());
+            for (to, from) in room.iter_mut().zip(self.ahead.drain(..len)) {
+                *to = from;
+            }
+            self.buffers.input_appended(len);
+            return Ok(true);
+        }
+        let only_look = timeout.after == LOOK.after;
+        loop {
+            if !only_look {
+                self.wait(false)?;
+            }
+            match (&self.stream).read(self.buffers.input_append_buf()) {
+                Ok(n) => {
+                    self.buffers.input_appended(n);
+                    return Ok(n > 0);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock if only_look => {
+                        return Err(Error::Timeout(LOOK.reason));
+                    }
+                    ErrorKind::WouldBlock => {}
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+    }
+
+    /// Whether it is there, and nothing came that nobody asked for.
+    fn is_open(&mut self) -> bool {
+        if !self.ahead.is_empty() || !self.buffers.input().is_empty() {
+            return false;
+        }
+        let looked = self.stream.peek(&mut [0]);
+        looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+}

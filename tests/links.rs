@@ -1,0 +1,169 @@
+//! Reports over slow, long and broken links, made in user space (tests/link). All is 10 times faster than in the field: rates,
+//! delays, and the client's time-outs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+#![cfg(feature = "http")]
+
+mod link;
+mod raw;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edge_report::{Client, ClientBuilder, Code, Outcome, SendError};
+use link::{Link, link};
+use raw::{raw_server, read_until};
+
+const FASTER: u32 = 10;
+
+fn in_field(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds) / FASTER
+}
+
+/// Answers each report.
+fn server() -> SocketAddr {
+    let url = raw_server(|mut stream| {
+        thread::spawn(move || {
+            while read_until(&mut stream, b"}").ends_with(b"}") {
+                let body = r#"{"is_success":true}"#;
+                let head = "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n";
+                let _ = stream.write_all((head.to_string() + body).as_bytes());
+            }
+        });
+    });
+    url.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+/// The defaults, faster.
+fn builder(to: SocketAddr) -> ClientBuilder {
+    Client::builder(&format!("http://{to}"), "project")
+        .connect_timeout(in_field(10.0))
+        .send_timeout(in_field(15.0))
+        .response_timeout(in_field(15.0))
+        .total_timeout(in_field(60.0))
+        .min_rate(1000 * FASTER)
+}
+
+fn report(len: usize) -> Vec<u8> {
+    let mut body = vec![b' '; len];
+    *body.last_mut().unwrap() = b'}';
+    body
+}
+
+fn kbit(rate: f64) -> Link {
+    Link {
+        rate: (rate * 1000.0 / 8.0) as u64 * u64::from(FASTER),
+        ..Link::default()
+    }
+}
+
+fn sends(builder: ClientBuilder, body: &[u8]) -> Result<Outcome, SendError> {
+    let mut client = builder.build().unwrap();
+    client.send_encoded(body).map(|reply| reply.outcome)
+}
+
+/// What an attempt could not get through in time before arrives in one: 64 KB at 8 and 20 kbit/s, 1 MB at 100 kbit/s. On a link below
+/// the least rate a long report is given up, and the text says what went out, and of how much.
+#[test]
+fn long_reports_on_slow_links() {
+    let to = server();
+    thread::scope(|scope| {
+        for (rate, len) in [
+            (8.0, 64_000),
+            (20.0, 64_000),
+            (20.0, 200_000),
+            (100.0, 1_000_000),
+        ] {
+            scope.spawn(move || {
+                let (address, counts) = link(to, kbit(rate));
+                let result = sends(builder(address), &report(len));
+                assert_eq!(result, Ok(Outcome::Accepted), "{len} at {rate} kbit/s");
+                // In one attempt.
+                assert!(counts.there.load(Ordering::Relaxed) < len as u64 + 1000);
+                // With times that do not grow, nothing.
+                let (address, _) = link(to, kbit(rate));
+                let error = sends(builder(address).min_rate(u32::MAX), &report(len));
+                assert_eq!(error.unwrap_err().code(), Code::MayHaveArrived);
+            });
+        }
+        scope.spawn(move || {
+            let (address, _) = link(to, kbit(2.4));
+            assert_eq!(
+                sends(builder(address), &report(3000)),
+                Ok(Outcome::Accepted)
+            );
+            let (address, _) = link(to, kbit(2.4));
+            let error = sends(builder(address), &report(64_000)).unwrap_err();
+            assert_eq!(error.code(), Code::MayHaveArrived);
+            assert!(
+                error.to_string().contains("the report has 64000"),
+                "{error}"
+            );
+        });
+    });
+}
+
+/// RTT from 0.1 to 5 s.
+#[test]
+fn long_ways() {
+    let to = server();
+    thread::scope(|scope| {
+        for rtt in [0.1, 0.6, 2.0, 5.0] {
+            scope.spawn(move || {
+                let delay = in_field(rtt) / 2;
+                let way = Link {
+                    delay,
+                    ..kbit(20.0)
+                };
+                let (address, counts) = link(to, way);
+                let mut client = builder(address).build().unwrap();
+                for len in [300, 300, 20_000] {
+                    let begin = Instant::now();
+                    let reply = client.send_encoded(&report(len)).unwrap();
+                    assert_eq!(reply.outcome, Outcome::Accepted, "{rtt}");
+                    assert!(begin.elapsed() >= 2 * delay);
+                }
+                assert_eq!(counts.connections.load(Ordering::Relaxed), 1);
+            });
+        }
+    });
+}
+
+/// A link that is silent for a while, and comes back within the time or does not; and one that breaks.
+#[test]
+fn broken_links() {
+    let to = server();
+    let silent = |seconds| Link {
+        stall: Some((5000, in_field(seconds))),
+        ..kbit(100.0)
+    };
+    let (address, _) = link(to, silent(10.0));
+    assert_eq!(
+        sends(builder(address), &report(20_000)),
+        Ok(Outcome::Accepted)
+    );
+    let (address, _) = link(to, silent(200.0));
+    let error = sends(builder(address), &report(20_000)).unwrap_err();
+    assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
+    assert!(error.to_string().contains("time-out"), "{error}");
+    let cut = Link {
+        cut: Some(10_000),
+        ..kbit(100.0)
+    };
+    let (address, counts) = link(to, cut);
+    let error = sends(builder(address), &report(20_000)).unwrap_err();
+    assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
+    assert_eq!(
+        counts.connections.load(Ordering::Relaxed),
+        1,
+        "a fresh one is not tried twice"
+    );
+    assert_eq!(counts.back.load(Ordering::Relaxed), 0);
+}

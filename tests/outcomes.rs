@@ -1,0 +1,464 @@
+//! What the client says became of a report, at the borders: two attempts, early answers, time-outs, addresses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+#![cfg(feature = "http")]
+
+mod raw;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edge_report::{Client, ClientBuilder, Code, Outcome, SendError};
+use raw::{raw_server, read_until};
+
+const ACCEPTED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}";
+const TOO_LARGE: &str = "HTTP/1.1 413 x\r\ncontent-length: 25\r\n\r\n{\"error_code\":\"DLI.0001\"}";
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn builder(url: &str) -> ClientBuilder {
+    Client::builder(url, "project").min_rate(u32::MAX)
+}
+
+fn client(url: &str) -> Client {
+    builder(url).build().unwrap()
+}
+
+fn outcome(client: &mut Client, body: &[u8]) -> Result<Outcome, SendError> {
+    client.send_encoded(body).map(|reply| reply.outcome)
+}
+
+/// Answers the first request; reads the second whole, then closes the connection, and the port before it.
+fn closes_after_the_second() -> (String, Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read_until(&mut stream, b"1}");
+        stream.write_all(ACCEPTED.as_bytes()).unwrap();
+        let second = read_until(&mut stream, b"2}");
+        drop(listener);
+        tell.send(second).unwrap();
+        drop(stream);
+    });
+    (url, told)
+}
+
+/// The first attempt arrived on a kept connection; that the second is refused says nothing of it.
+#[test]
+fn what_arrived_first_is_not_called_unsent_by_a_second_attempt() {
+    let (url, told) = closes_after_the_second();
+    let mut client = client(&url);
+    assert_eq!(outcome(&mut client, b"{1}"), Ok(Outcome::Accepted));
+    let second = outcome(&mut client, b"{2}").unwrap_err();
+    assert!(told.recv().unwrap().ends_with(b"{2}"), "it arrived");
+    assert_eq!(second.code(), Code::MayHaveArrived, "{second}");
+    let third = outcome(&mut client, b"{3}").unwrap_err();
+    assert_eq!(third.code(), Code::NotSent, "{third}");
+}
+
+/// Writes `answer` when the head came, and reads no more. Then `after`.
+fn answers_early(answer: &'static str, after: fn(TcpStream)) -> String {
+    raw_server(move |mut stream| {
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head);
+        let _ = stream.write_all(answer.as_bytes());
+        after(stream);
+    })
+}
+
+/// With unread bytes in the socket, so that it resets the connection.
+fn close(stream: TcpStream) {
+    drop(stream);
+}
+
+fn keep_silent(stream: TcpStream) {
+    thread::spawn(move || {
+        thread::sleep(ms(5000));
+        drop(stream);
+    });
+}
+
+/// As nginx does: reads what comes, and throws it away.
+fn drain(mut stream: TcpStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+}
+
+#[test]
+fn an_early_refusal_is_read_whatever_the_server_does_then() {
+    let large = vec![b' '; 8 * 1024 * 1024];
+    for (after, name) in [
+        (close as fn(TcpStream), "close"),
+        (keep_silent, "silent"),
+        (drain, "drain"),
+    ] {
+        for _ in 0..5 {
+            let url = answers_early(TOO_LARGE, after);
+            let mut client = builder(&url).send_timeout(ms(400)).build().unwrap();
+            let result = outcome(&mut client, &large);
+            assert_eq!(result, Ok(Outcome::Refused), "{name}");
+        }
+    }
+}
+
+/// Nothing is spent on a body that nobody reads any more.
+#[test]
+fn after_an_early_refusal_the_rest_is_not_sent() {
+    let (tell, told) = channel();
+    let url = raw_server(move |mut stream| {
+        let mut got = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(TOO_LARGE.as_bytes()).unwrap();
+        let mut part = vec![0; 1 << 16];
+        while let Ok(n @ 1..) = stream.read(&mut part) {
+            // A link of some MB/s.
+            thread::sleep(ms(1));
+            got += n;
+        }
+        tell.send(got).unwrap();
+    });
+    let large = vec![b' '; 12 * 1024 * 1024];
+    let mut client = client(&url);
+    assert_eq!(outcome(&mut client, &large), Ok(Outcome::Refused));
+    drop(client);
+    let got = told.recv().unwrap();
+    assert!(got < large.len() / 2, "{got} bytes came");
+}
+
+#[test]
+fn an_early_success_is_no_acceptance() {
+    let large = vec![b' '; 8 * 1024 * 1024];
+    for after in [close, keep_silent, drain] {
+        let url = answers_early(ACCEPTED, after);
+        let mut client = builder(&url).send_timeout(ms(400)).build().unwrap();
+        let error = outcome(&mut client, &large).unwrap_err();
+        assert_eq!(error.code(), Code::MayHaveArrived);
+        assert!(error.to_string().contains("200 came before"), "{error}");
+    }
+}
+
+/// Answers in front of the answer are neither it nor an early one.
+#[test]
+fn interim_responses_are_passed_over() {
+    for interim in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\nX-Request-Id: 7\r\n\r\n",
+        "HTTP/1.0 100 Continue\r\nServer: x\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n",
+    ] {
+        for (len, early) in [
+            (2, false),
+            (8 * 1024 * 1024, true),
+            (8 * 1024 * 1024, false),
+        ] {
+            let url = raw_server(move |mut stream| {
+                if early {
+                    // In the middle of the request.
+                    let _ = stream.read(&mut [0; 4096]);
+                    for part in interim.as_bytes().chunks(9) {
+                        stream.write_all(part).unwrap();
+                        thread::sleep(ms(2));
+                    }
+                }
+                read_until(&mut stream, b"}");
+                let rest = if early {
+                    ACCEPTED.to_string()
+                } else {
+                    interim.to_string() + ACCEPTED
+                };
+                for part in rest.as_bytes().chunks(13) {
+                    stream.write_all(part).unwrap();
+                    thread::sleep(ms(1));
+                }
+            });
+            let mut body = vec![b' '; len];
+            *body.last_mut().unwrap() = b'}';
+            let result = outcome(&mut client(&url), &body);
+            assert_eq!(result, Ok(Outcome::Accepted), "{interim:?} {len} {early}");
+        }
+    }
+}
+
+/// Each time-out by itself, with its text, and none later than said.
+#[test]
+fn each_time_out_says_what_it_met() {
+    let silent = raw_server(keep_silent);
+    let never_ends = raw_server(|mut stream| {
+        read_until(&mut stream, b"}");
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_");
+        keep_silent(stream);
+    });
+    let no_tls = silent.replace("http:", "https:");
+    let large = vec![b' '; 12 * 1024 * 1024];
+    for (url, body, set, at, code, says) in [
+        (
+            &silent,
+            &large[..],
+            (|b| b.send_timeout(ms(430))) as fn(ClientBuilder) -> ClientBuilder,
+            430,
+            Code::MayHaveArrived,
+            "bytes went out in 0.4 s, ",
+        ),
+        (
+            &silent,
+            b"{}",
+            |b| b.response_timeout(ms(515)),
+            515,
+            Code::MayHaveArrived,
+            "no response within 0.5 s after ",
+        ),
+        (
+            &never_ends,
+            b"{}",
+            |b| b.response_timeout(ms(500)),
+            500,
+            Code::MayHaveArrived,
+            "time-out within the response: 44 bytes of it came",
+        ),
+        (
+            &no_tls,
+            b"{}",
+            |b| b.tls_timeout(ms(430)),
+            430,
+            Code::NotSent,
+            "the TLS handshake did not end within 0.4 s",
+        ),
+        (
+            &silent,
+            b"{}",
+            |b| b.total_timeout(ms(2100)),
+            2100,
+            Code::MayHaveArrived,
+            "no response within 2.1 s",
+        ),
+    ] {
+        // A busy machine may be late by itself; the kernel's own time-outs of sockets come 40 to 200 ms late each time.
+        let in_time = (0..4).any(|_| {
+            let mut client = set(builder(url)).build().unwrap();
+            let begin = Instant::now();
+            let error = outcome(&mut client, body).unwrap_err();
+            let took = begin.elapsed();
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(took >= ms(at), "{says}: {took:?}");
+            took < ms(at + 30)
+        });
+        assert!(in_time, "{says}");
+    }
+}
+
+/// A server that takes `rate` bytes a second, and answers when all came.
+fn slow(rate: usize, len: usize) -> String {
+    raw_server(move |mut stream| {
+        let mut part = vec![0; rate / 20];
+        for _ in 0..len.div_ceil(part.len()) {
+            if stream.read_exact(&mut part).is_err() {
+                return;
+            }
+            thread::sleep(ms(50));
+        }
+        // The head's share.
+        let _ = stream.read(&mut part);
+        let _ = stream.write_all(ACCEPTED.as_bytes());
+    })
+}
+
+/// What the system took at once is on its way for as long as what it did not: both times grow with the length.
+#[test]
+fn time_outs_grow_with_the_length() {
+    let body = vec![b' '; 400_000];
+    let with = |rate| {
+        builder(&slow(250_000, body.len()))
+            .send_timeout(ms(300))
+            .response_timeout(ms(300))
+            .total_timeout(ms(700))
+            .min_rate(rate)
+    };
+    let mut client = with(u32::MAX).build().unwrap();
+    let error = outcome(&mut client, &body).unwrap_err();
+    assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
+    let mut client = with(200_000).build().unwrap();
+    assert_eq!(outcome(&mut client, &body), Ok(Outcome::Accepted));
+}
+
+#[test]
+fn time_outs_that_make_no_sense() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    type Set = fn(ClientBuilder, Duration) -> ClientBuilder;
+    let all: [(&str, Set); 5] = [
+        ("connect_timeout", ClientBuilder::connect_timeout),
+        ("tls_timeout", ClientBuilder::tls_timeout),
+        ("send_timeout", ClientBuilder::send_timeout),
+        ("response_timeout", ClientBuilder::response_timeout),
+        ("total_timeout", ClientBuilder::total_timeout),
+    ];
+    let base = || Client::builder("https://a", "project");
+    for (name, set) in all {
+        for wrong in [
+            Duration::ZERO,
+            ms(1) - Duration::from_nanos(1),
+            DAY + ms(1),
+            Duration::MAX,
+        ] {
+            let error = set(base(), wrong).build().unwrap_err();
+            assert_eq!(error.code, Code::OutOfRange);
+            assert!(error.detail.starts_with(name), "{error}");
+        }
+        for right in [ms(1), DAY] {
+            assert!(set(base(), right).build().is_ok());
+        }
+    }
+    assert_eq!(
+        base().min_rate(0).build().unwrap_err().code,
+        Code::OutOfRange
+    );
+    assert!(base().min_rate(1).build().is_ok());
+    let error = base().max_idle(DAY + ms(1)).build().unwrap_err();
+    assert_eq!(error.code, Code::OutOfRange);
+    assert!(base().max_idle(Duration::ZERO).build().is_ok());
+}
+
+/// Counts connections; answers each request.
+fn counting() -> (String, Receiver<()>) {
+    let (tell, told) = channel();
+    let url = raw_server(move |mut stream| {
+        tell.send(()).unwrap();
+        thread::spawn(move || {
+            while read_until(&mut stream, b"}").ends_with(b"}") {
+                let _ = stream.write_all(ACCEPTED.as_bytes());
+            }
+        });
+    });
+    (url, told)
+}
+
+#[test]
+fn an_idle_connection_is_kept_as_long_as_is_set() {
+    for (idle, connections) in [(None, 1), (Some(ms(300)), 2), (Some(Duration::ZERO), 3)] {
+        let (url, told) = counting();
+        let mut builder = builder(&url);
+        if let Some(idle) = idle {
+            builder = builder.max_idle(idle);
+        }
+        let mut client = builder.build().unwrap();
+        for wait in [0, 0, 600] {
+            thread::sleep(ms(wait));
+            assert_eq!(outcome(&mut client, b"{}"), Ok(Outcome::Accepted));
+        }
+        assert_eq!(told.try_iter().count(), connections, "{idle:?}");
+    }
+}
+
+/// A second answer that comes with the first, or later, answers nothing.
+#[test]
+fn leftovers_are_no_answer() {
+    for gap in [0, 30] {
+        let (tell, told) = channel();
+        let url = raw_server(move |mut stream| {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                tell.send(()).unwrap();
+                read_until(&mut stream, b"}");
+                stream.write_all(ACCEPTED.as_bytes()).unwrap();
+                thread::sleep(ms(gap));
+                stream.write_all(ACCEPTED.as_bytes()).unwrap();
+                read_until(&mut stream, b"}");
+            });
+        });
+        let mut client = client(&url);
+        for _ in 0..3 {
+            assert_eq!(outcome(&mut client, b"{}"), Ok(Outcome::Accepted));
+            thread::sleep(ms(60));
+        }
+        assert_eq!(told.try_iter().count(), 3);
+    }
+}
+
+/// A name is as good as where it leads. Of this machine's own, one leads to itself and to loopback addresses.
+#[test]
+fn plain_http_goes_to_loopback_alone() {
+    let (url, told) = counting();
+    let port = url.rsplit(':').next().unwrap();
+    let mut client = client(&format!("http://localhost:{port}"));
+    assert_eq!(outcome(&mut client, b"{}"), Ok(Outcome::Accepted));
+    assert_eq!(told.try_iter().count(), 1);
+    for name in [
+        "127.0.0.08",
+        "127.0.0.09",
+        "127.1",
+        "localhost.",
+        "gateway.example",
+    ] {
+        let error = builder(&format!("http://{name}:{port}")).build();
+        assert_eq!(error.unwrap_err().code, Code::PlainHttp, "{name}");
+    }
+}
+
+/// `http://localhost` through a proxy puts tokens on the way to that proxy.
+#[test]
+fn plain_http_and_a_proxy_must_be_allowed_together() {
+    let (_, told) = counting();
+    let proxy = "http://127.0.0.1:9";
+    let error = builder("http://127.0.0.1:1").proxy(proxy).build();
+    assert_eq!(error.unwrap_err().code, Code::PlainHttp);
+    assert!(builder("https://127.0.0.1:1").proxy(proxy).build().is_ok());
+    let allowed = builder("http://127.0.0.1:1").proxy(proxy);
+    assert!(allowed.allow_plain_http().build().is_ok());
+    assert_eq!(told.try_iter().count(), 0);
+}
+
+#[test]
+fn proxies_that_cannot_work() {
+    for proxy in [
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:0",
+        "http://127.0.0.1:abc",
+        "http://127.0.0.1:",
+        "http://127.0.0.1:-1",
+        "http://user:pass@127.0.0.1:65536",
+        "http://user:80@127.0.0.1:",
+        "http://[::1]:",
+        "http://[::1]:x",
+        "http://:80",
+        "http://",
+        "",
+        "socks5://127.0.0.1:1",
+        "ftp://127.0.0.1:1",
+    ] {
+        let built = builder("https://a").proxy(proxy).build();
+        assert_eq!(built.err().map(|e| e.code), Some(Code::Proxy), "{proxy}");
+    }
+    for proxy in [
+        "http://127.0.0.1",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:65535/",
+        "http://user:pass@proxy.example:3128",
+        "http://user:p%40:ss@[::1]:3128",
+        "http://[::1]",
+        "https://proxy.example:443",
+        "proxy.example:3128",
+    ] {
+        let built = builder("https://a").proxy(proxy).build();
+        assert!(built.is_ok(), "{proxy}: {:?}", built.err());
+    }
+}
+
+/// A name service that is silent takes no longer than a connection may.
+#[test]
+fn addresses_are_tried_in_turn() {
+    let (url, _told) = counting();
+    let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    // `localhost` is ::1 as well on many machines, where nobody listens.
+    let mut client = client(&format!("http://localhost:{}", address.port()));
+    assert_eq!(outcome(&mut client, b"{}"), Ok(Outcome::Accepted));
+}
