@@ -21,7 +21,7 @@ use courier_common::device::{DeviceError, Images, Side, keep_unsynced};
 use courier_common::failures::{Failures, dump, guarded, in_threads};
 use courier_common::run::{Kind, Run, unless_full};
 use courier_common::{ensure, sample};
-use edge_report::courier::{Fate, Outbox, OutboxError, Waiting, WhenLettersFull};
+use edge_report::courier::{Fate, Outbox, OutboxError, Ticket, Waiting, WhenLettersFull};
 use edge_report::{JobStatus, MonoTime};
 
 /// Some segments: what waits, what is settled, dead letters; and the run that made them.
@@ -82,6 +82,17 @@ fn front(log: &mut Log) -> Result<Option<Waiting>, String> {
     Err("it stays unreadable".to_owned())
 }
 
+/// Reads a report; the same.
+fn read(log: &mut Log, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, String> {
+    for _ in 0..4 {
+        match log.read(ticket, buffer) {
+            Err(OutboxError::Unreadable) => {}
+            read => return read.map_err(|error| error.to_string()),
+        }
+    }
+    Err("it stays unreadable".to_owned())
+}
+
 /// What damage may cost.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
@@ -133,10 +144,7 @@ fn check_rot(
     );
     let mut seen = BTreeSet::new();
     while let Some(front) = front(&mut log)? {
-        if log
-            .read(front.ticket, &mut buffer[..front.len])
-            .map_err(error)?
-        {
+        if read(&mut log, front.ticket, &mut buffer[..front.len])? {
             let known = account
                 .reports
                 .get(&front.ticket.0)
@@ -199,10 +207,7 @@ fn check_rot(
         "opened again: {ledger:?}"
     );
     while let Some(front) = front(&mut log)? {
-        if log
-            .read(front.ticket, &mut buffer[..front.len])
-            .map_err(error)?
-        {
+        if read(&mut log, front.ticket, &mut buffer[..front.len])? {
             let is_new = more.remove(&(front.ticket.0, buffer[..front.len].to_vec()));
             ensure!(
                 is_new || seen.contains(&front.ticket.0) || heals_after.is_some(),

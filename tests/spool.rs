@@ -16,7 +16,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use edge_report::courier::{
-    Courier, CourierError, Durability, Event, Outbox, OutboxError, Policy, Reason, Step,
+    Courier, CourierError, Durability, Event, Fate, JobKeys, Outbox, OutboxError, Policy, Reason,
+    Step, WhenLettersFull,
 };
 use edge_report::courier::{Ledger, Ticket};
 use edge_report::{Code, Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
@@ -1298,5 +1299,43 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// Nothing waits, so there is room, whatever was there before.
+#[test]
+fn a_spool_from_which_all_was_delivered_takes_reports_again() {
+    let megabyte = |max_bytes| Limits {
+        max_bytes,
+        ..Limits::default()
+    };
+    let large = (1 << 20) - 40_000;
+    // The limits at first and later; the lengths of reports, each delivered before the next one.
+    for (before, after, lens) in [
+        (1 << 20, 1 << 20, vec![large, 40_000]),
+        (1 << 20, 1 << 20, vec![100, large]),
+        (
+            64 << 20,
+            1 << 20,
+            [100].into_iter().chain([30_000; 200]).collect(),
+        ),
+    ] {
+        let (_parent, dir) = quick_place();
+        let mut limits = megabyte(before);
+        for (number, len) in lens.into_iter().enumerate() {
+            // Sometimes over a restart.
+            let mut spool = Spool::open(&dir, limits).unwrap();
+            for _ in 0..2 {
+                let bytes = vec![7; len];
+                let stored = spool.append(&JobKeys::new(), &bytes, NOW, None);
+                let ticket = stored.unwrap_or_else(|error| panic!("report {number}: {error}"));
+                let fate = Fate::Delivered;
+                spool
+                    .settle(ticket, fate, &[], WhenLettersFull::Hold)
+                    .unwrap();
+                assert_eq!(spool.waiting(), 0);
+            }
+            limits = megabyte(after);
+        }
     }
 }

@@ -1,0 +1,1198 @@
+//! Trouble of a device that goes away, and trouble that comes in pairs: each test is one story that cost something once.
+//!
+//! The device is another than that of `courier_common`: it has bad sectors that heal after so many reads, a segment that cannot be discarded,
+//! and times at which all calls fail.
+#![cfg(feature = "alloc")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use edge_report::courier::{
+    Durability, Fate, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
+    StorageLimits, Ticket, WhenLettersFull,
+};
+use edge_report::{MonoTime, Outcome};
+
+#[derive(Clone, Debug)]
+struct Rng(u64);
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+    fn chance(&mut self, p: u64) -> bool {
+        self.below(100) < p
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Err1(&'static str);
+impl std::fmt::Display for Err1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Seg {
+    durable: Vec<u8>,
+    view: Vec<u8>,
+}
+
+struct Board {
+    segs: [BTreeMap<u32, Seg>; 2],
+    limits: [StorageLimits; 2],
+    rng: Rng,
+    /// The power fails before the call of this number.
+    dies_at: u64,
+    calls: u64,
+    dead: bool,
+    /// Of ten thousand reads so many fail.
+    read_fails: [u64; 2],
+    /// Every call fails until then.
+    away_until: u64,
+    /// Of hundred: writes, syncs, discards, creates.
+    fails: [u64; 4],
+    /// Failed syncs: thrown away or written later.
+    sync_throws: bool,
+    /// Bad ranges, and how many reads of each still fail.
+    bad: Vec<(usize, u32, usize, usize, u32)>,
+    used: [BTreeSet<u32>; 2],
+    /// Cannot be discarded.
+    stuck: Option<(usize, u32)>,
+}
+
+impl Board {
+    fn tick(&mut self) -> Result<(), Err1> {
+        self.calls += 1;
+        if self.calls >= self.dies_at {
+            self.dead = true;
+        }
+        if self.dead {
+            return Err(Err1("no power"));
+        }
+        Ok(())
+    }
+    fn away(&self) -> bool {
+        self.calls < self.away_until
+    }
+}
+
+#[derive(Clone)]
+struct Dev(Rc<RefCell<Board>>, usize);
+impl std::fmt::Debug for Dev {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dev")
+    }
+}
+
+impl Storage for Dev {
+    type Error = Err1;
+    fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Err1> {
+        let b = self.0.borrow();
+        if b.dead {
+            return Err(Err1("no power"));
+        }
+        for (id, s) in b.segs[self.1].iter().rev() {
+            each(*id, s.view.len());
+        }
+        Ok(())
+    }
+    fn limits(&self) -> StorageLimits {
+        self.0.borrow().limits[self.1]
+    }
+    fn create(&mut self, id: u32, len: usize) -> Result<(), Err1> {
+        let b = &mut *self.0.borrow_mut();
+        b.tick()?;
+        assert!(b.used[self.1].insert(id), "id {id} used twice");
+        if b.away() || b.rng.below(100) < b.fails[3] {
+            return Err(Err1("create"));
+        }
+        let blank = b.limits[self.1].blank;
+        let v = vec![blank; len];
+        b.segs[self.1].insert(
+            id,
+            Seg {
+                durable: v.clone(),
+                view: v,
+            },
+        );
+        Ok(())
+    }
+    fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), Err1> {
+        let b = &mut *self.0.borrow_mut();
+        if b.dead {
+            return Err(Err1("no power"));
+        }
+        if b.away() {
+            b.calls += 1;
+            return Err(Err1("read away"));
+        }
+        if b.rng.below(10000) < b.read_fails[self.1] {
+            return Err(Err1("read"));
+        }
+        let end = offset + buffer.len();
+        for (side, bid, from, to, left) in &mut b.bad {
+            if *side == self.1 && *bid == id && offset < *to && *from < end && *left > 0 {
+                *left = left.saturating_sub(u32::from(*left != u32::MAX));
+                return Err(Err1("bad"));
+            }
+        }
+        let s = b.segs[self.1].get(&id).ok_or(Err1("gone"))?;
+        assert!(
+            end <= s.view.len(),
+            "READ PAST THE END {offset}..{end} of {} {id} with {}",
+            ["live", "dead"][self.1],
+            s.view.len()
+        );
+        buffer.copy_from_slice(&s.view[offset..end]);
+        Ok(())
+    }
+    fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), Err1> {
+        let b = &mut *self.0.borrow_mut();
+        b.tick()?;
+        let fails = b.away() || b.rng.below(100) < b.fails[0];
+        let blank = b.limits[self.1].blank;
+        let unit = b.limits[self.1].write_unit;
+        let parts = b.rng.below(5) as usize;
+        let s = b.segs[self.1].get_mut(&id).ok_or(Err1("gone"))?;
+        assert!(
+            offset + bytes.len() <= s.view.len(),
+            "PAST THE END: write {} at {offset} of {id} with {}",
+            bytes.len(),
+            s.view.len()
+        );
+        assert!(
+            s.view[offset..offset + bytes.len()]
+                .iter()
+                .all(|x| *x == blank),
+            "written twice"
+        );
+        assert!(offset.is_multiple_of(unit) && bytes.len().is_multiple_of(unit));
+        let n = if fails {
+            bytes.len() * parts / 4
+        } else {
+            bytes.len()
+        };
+        s.view[offset..offset + n].copy_from_slice(&bytes[..n]);
+        if fails { Err(Err1("write")) } else { Ok(()) }
+    }
+    fn sync(&mut self, id: u32) -> Result<(), Err1> {
+        let b = &mut *self.0.borrow_mut();
+        b.tick()?;
+        let fails = b.away() || b.rng.below(100) < b.fails[1];
+        let throws = b.sync_throws;
+        let s = b.segs[self.1].get_mut(&id).ok_or(Err1("gone"))?;
+        if fails {
+            if throws {
+                s.view = s.durable.clone();
+            }
+            return Err(Err1("sync"));
+        }
+        s.durable = s.view.clone();
+        Ok(())
+    }
+    fn discard(&mut self, id: u32) -> Result<(), Err1> {
+        let b = &mut *self.0.borrow_mut();
+        b.tick()?;
+        if b.away() || b.stuck == Some((self.1, id)) || b.rng.below(100) < b.fails[2] {
+            return Err(Err1("discard"));
+        }
+        b.segs[self.1].remove(&id);
+        Ok(())
+    }
+}
+
+const MAX: usize = 12;
+type Log = LogOutbox<Dev, Dev, MAX>;
+type E = OutboxError<Err1>;
+
+#[derive(Clone, Copy, Debug)]
+struct Config {
+    seg: usize,
+    total: usize,
+    dead_seg: usize,
+    dead_total: usize,
+    unit: usize,
+    write: usize,
+    blank: u8,
+    batch: bool,
+}
+
+const CONFIGS: [Config; 4] = [
+    Config {
+        seg: 1024,
+        total: 8 * 1024,
+        dead_seg: 1024,
+        dead_total: 4096,
+        unit: 256,
+        write: 8,
+        blank: 0,
+        batch: false,
+    },
+    Config {
+        seg: 2048,
+        total: 6 * 2048,
+        dead_seg: 2048,
+        dead_total: 3 * 2048,
+        unit: 2048,
+        write: 32,
+        blank: 0xff,
+        batch: false,
+    },
+    Config {
+        seg: 2048,
+        total: 5 * 2048,
+        dead_seg: 1024,
+        dead_total: 4 * 1024,
+        unit: 512,
+        write: 8,
+        blank: 0,
+        batch: true,
+    },
+    Config {
+        seg: 1024,
+        total: 4 * 1024,
+        dead_seg: 1024,
+        dead_total: 3 * 1024,
+        unit: 1024,
+        write: 16,
+        blank: 0,
+        batch: false,
+    },
+];
+
+fn board(c: &Config, seed: u64) -> Rc<RefCell<Board>> {
+    let l = |segment, total| StorageLimits {
+        segment,
+        length_unit: c.unit.min(segment),
+        longest_segment: total,
+        total,
+        write_unit: c.write,
+        blank: c.blank,
+    };
+    Rc::new(RefCell::new(Board {
+        segs: Default::default(),
+        limits: [l(c.seg, c.total), l(c.dead_seg, c.dead_total)],
+        rng: Rng(seed ^ 0xdead),
+        dies_at: u64::MAX,
+        calls: 0,
+        dead: false,
+        read_fails: [0; 2],
+        away_until: 0,
+        fails: [0; 4],
+        sync_throws: false,
+        bad: Vec::new(),
+        used: Default::default(),
+        stuck: None,
+    }))
+}
+
+fn open(b: &Rc<RefCell<Board>>, c: &Config) -> Result<Log, E> {
+    for side in 0..2 {
+        let b = &mut *b.borrow_mut();
+        b.used[side] = b.segs[side].keys().copied().collect();
+    }
+    let durability = if c.batch {
+        Durability::Batch {
+            reports: 4,
+            ms: 1000,
+        }
+    } else {
+        Durability::Each
+    };
+    Log::open(Dev(b.clone(), 0), Dev(b.clone(), 1), durability, 77)
+}
+
+/// The power comes back: of what was not synced each sector (and once in a while half of one) is there or not.
+fn power(b: &Rc<RefCell<Board>>, lose: bool) {
+    let b = &mut *b.borrow_mut();
+    b.dead = false;
+    b.dies_at = u64::MAX;
+    if !lose {
+        return;
+    }
+    let mode = b.rng.below(4);
+    for side in &mut b.segs {
+        for s in side.values_mut() {
+            for from in (0..s.view.len()).step_by(512) {
+                let to = (from + 512).min(s.view.len());
+                if s.view[from..to] == s.durable[from..to] {
+                    continue;
+                }
+                let keep = match mode {
+                    0 => 0,
+                    1 => 4,
+                    _ => b.rng.below(6),
+                };
+                let cut = match keep {
+                    0 | 5 => 0,
+                    4 => to - from,
+                    n => (to - from) * n as usize / 4,
+                };
+                s.durable[from..from + cut].copy_from_slice(&s.view[from..from + cut]);
+            }
+            s.view = s.durable.clone();
+        }
+    }
+}
+
+const REASON: Reason = Reason::answered(Outcome::Refused, 400);
+
+fn key(job_id: i64) -> JobKeys {
+    let mut k = JobKeys::new();
+    k.push(JobKey {
+        job_id,
+        is_final: false,
+    })
+    .unwrap();
+    k
+}
+fn put(log: &mut Log, n: u8, job: i64, len: usize) -> Ticket {
+    log.append(&key(job), &vec![n; len], MonoTime(0), None)
+        .unwrap()
+}
+/// Where these bytes stand.
+fn place(b: &Rc<RefCell<Board>>, side: usize, bytes: &[u8]) -> (u32, usize) {
+    let b = b.borrow();
+    b.segs[side]
+        .iter()
+        .find_map(|(id, s)| {
+            s.view
+                .windows(bytes.len())
+                .position(|w| w == bytes)
+                .map(|at| (*id, at))
+        })
+        .expect("it stands there")
+}
+fn spoil(b: &Rc<RefCell<Board>>, side: usize, bytes: &[u8], reads: u32) {
+    let (id, at) = place(b, side, bytes);
+    // Not that of the header.
+    let from = (at + 511) & !511;
+    b.borrow_mut().bad.push((side, id, from, from + 512, reads));
+}
+fn all(log: &mut Log) -> Vec<u64> {
+    let mut v = vec![];
+    let mut after = None;
+    let mut tries = 0;
+    loop {
+        match log.next(after) {
+            Ok(Some(w)) => {
+                after = Some(w.ticket);
+                v.push(w.ticket.0);
+            }
+            Ok(None) => return v,
+            Err(_) if tries < 20 => tries += 1,
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+const BIG: Config = Config {
+    seg: 4096,
+    total: 8 * 4096,
+    dead_seg: 4096,
+    dead_total: 8 * 4096,
+    unit: 512,
+    write: 8,
+    blank: 0,
+    batch: false,
+};
+
+/// A sector that cannot be read for a moment.
+#[test]
+fn a_report_outlasts_a_read_error_that_goes_away() {
+    let mut lost = vec![];
+    for reads in 1..8 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        put(&mut log, 1, 1, 600);
+        let t = put(&mut log, 2, 2, 1500);
+        put(&mut log, 3, 3, 600);
+        spoil(&b, 0, &[2; 1000], reads);
+        let mut buffer = vec![0; 1500];
+        let mut got = false;
+        for _ in 0..20 {
+            got |= log.read(t, &mut buffer).unwrap_or(false);
+        }
+        if !got || log.ledger().corrupt > 0 {
+            lost.push((reads, log.ledger().corrupt));
+        }
+    }
+    assert!(
+        lost.is_empty(),
+        "four tries, two reads each; (failing reads, corrupt): {lost:?}"
+    );
+}
+
+/// The newest of a job cannot be read for a moment, while it is asked whether it supersedes another.
+#[test]
+fn what_supersedes_another_outlasts_one() {
+    let mut lost = vec![];
+    for reads in 1..8 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        let old = put(&mut log, 1, 1, 600);
+        let newest = put(&mut log, 2, 1, 1500);
+        put(&mut log, 3, 3, 600);
+        spoil(&b, 0, &[2; 1000], reads);
+        let _ = log.is_superseded(old);
+        let there = all(&mut log);
+        if !there.contains(&newest.0) {
+            lost.push((reads, log.ledger().corrupt));
+        }
+    }
+    assert!(
+        lost.is_empty(),
+        "four tries, two reads each; (failing reads, corrupt): {lost:?}"
+    );
+}
+
+/// A segment is written anew after a failed sync, and some of it cannot be read for a moment.
+#[test]
+fn what_is_written_anew_outlasts_one() {
+    let mut lost = vec![];
+    for reads in 1..8 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        put(&mut log, 1, 1, 600);
+        let t = put(&mut log, 2, 2, 1500);
+        b.borrow_mut().fails[1] = 100;
+        assert!(log.append(&key(9), &[9; 20], MonoTime(0), None).is_err());
+        b.borrow_mut().fails[1] = 0;
+        spoil(&b, 0, &[2; 1000], reads);
+        for _ in 0..5 {
+            if log.flush().is_ok() {
+                break;
+            }
+        }
+        log.flush().unwrap();
+        b.borrow_mut().bad.clear();
+        drop(log);
+        let mut log = open(&b, &BIG).unwrap();
+        let mut buffer = vec![0; 1500];
+        if log.read(t, &mut buffer) != Ok(true) {
+            lost.push((reads, log.ledger().corrupt));
+        }
+    }
+    assert!(
+        lost.is_empty(),
+        "four tries, two reads each; (failing reads, corrupt): {lost:?}"
+    );
+}
+
+/// The same for a dead letter.
+#[test]
+fn a_dead_letter_that_is_written_anew_outlasts_one() {
+    let mut lost = vec![];
+    for reads in 1..8 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        let t = put(&mut log, 2, 2, 1500);
+        log.settle(t, Fate::Refused(REASON), &[2; 1500], WhenLettersFull::Hold)
+            .unwrap();
+        let u = put(&mut log, 3, 2, 100);
+        b.borrow_mut().fails[1] = 100;
+        assert!(
+            log.settle(u, Fate::Refused(REASON), &[3; 100], WhenLettersFull::Hold)
+                .is_err()
+        );
+        b.borrow_mut().fails[1] = 0;
+        spoil(&b, 1, &[2; 1000], reads);
+        for _ in 0..5 {
+            if log
+                .settle(u, Fate::Refused(REASON), &[3; 100], WhenLettersFull::Hold)
+                .is_ok()
+            {
+                break;
+            }
+        }
+        log.settle(u, Fate::Refused(REASON), &[3; 100], WhenLettersFull::Hold)
+            .unwrap();
+        b.borrow_mut().bad.clear();
+        let count = log.ledger().letters;
+        let mut n = 0;
+        let mut after = None;
+        while let Some(l) = log.dead_letter(after).unwrap() {
+            n += 1;
+            after = Some(l.ticket);
+        }
+        drop(log);
+        let mut log = open(&b, &BIG).unwrap();
+        if log.find_dead_letter(t).unwrap().is_none() {
+            lost.push((
+                reads,
+                format!(
+                    "ledger says {count} letters, {n} listed; after a restart {:?}",
+                    log.ledger()
+                ),
+            ));
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+}
+
+/// Reads fail for a moment while it opens.
+#[test]
+fn what_is_opened_outlasts_one() {
+    let mut odd = vec![];
+    for reads in 1..40 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        for n in 1..=8 {
+            put(&mut log, n, n as i64, 300);
+        }
+        drop(log);
+        {
+            let (id, at) = place(&b, 0, &[4; 200]);
+            b.borrow_mut()
+                .bad
+                .push((0, id, at & !511, (at & !511) + 512, reads));
+        }
+        let Ok(mut log) = open(&b, &BIG) else {
+            continue;
+        };
+        b.borrow_mut().bad.clear();
+        let (wait, corrupt) = (log.waiting(), log.ledger().corrupt);
+        let mut delivered = 0;
+        while let Some(w) = log.next(None).unwrap() {
+            let mut buffer = vec![0; w.len];
+            if !log.read(w.ticket, &mut buffer).unwrap() {
+                break;
+            }
+            log.settle(w.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                .unwrap();
+            delivered += 1;
+        }
+        let end = log.ledger();
+        if delivered != 8 || end.corrupt > 0 {
+            odd.push(format!("{reads} failing reads: {wait} wait, {corrupt} corrupt; {delivered} of 8 delivered, then nothing waits: {end:?}"));
+        }
+    }
+    for o in odd.iter().take(5) {
+        eprintln!("{o}");
+    }
+    assert!(odd.is_empty(), "{} of 39", odd.len());
+}
+
+/// The same, and then a submit whose write fails.
+#[test]
+fn a_failed_write_passes_over_no_report() {
+    let mut odd = vec![];
+    for reads in 1..40 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        for n in 1..=8 {
+            put(&mut log, n, n as i64, 300);
+        }
+        drop(log);
+        {
+            let (id, at) = place(&b, 0, &[4; 200]);
+            b.borrow_mut()
+                .bad
+                .push((0, id, at & !511, (at & !511) + 512, reads));
+        }
+        let Ok(mut log) = open(&b, &BIG) else {
+            continue;
+        };
+        b.borrow_mut().bad.clear();
+        let mut seen = BTreeSet::new();
+        // Acknowledged.
+        let more = put(&mut log, 21, 21, 100);
+        while let Some(w) = log.next(None).unwrap() {
+            seen.insert(w.ticket.0);
+            log.settle(w.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                .unwrap();
+        }
+        b.borrow_mut().fails[0] = 100;
+        // Nothing of it arrives.
+        let mut seed = 0;
+        loop {
+            let mut r = Rng(seed);
+            r.next();
+            if r.below(5) == 0 {
+                break;
+            }
+            seed += 1;
+        }
+        b.borrow_mut().rng = Rng(seed);
+        assert!(log.append(&key(20), &[20; 100], MonoTime(0), None).is_err());
+        b.borrow_mut().fails[0] = 0;
+        log.flush().unwrap();
+        drop(log);
+        let mut log = open(&b, &BIG).unwrap();
+        seen.extend(all(&mut log));
+        if (1..=8).chain([more.0]).any(|t| !seen.contains(&t)) {
+            odd.push(format!(
+                "{reads} failing reads: seen {seen:?}; {:?}",
+                log.ledger()
+            ));
+        }
+    }
+    for o in odd.iter().take(5) {
+        eprintln!("{o}");
+    }
+    assert!(odd.is_empty(), "{} of 39", odd.len());
+}
+
+/// The last letter cannot be read for a moment at the start: the next one must not get its number.
+#[test]
+fn no_letter_gets_the_number_of_one_that_cannot_be_read() {
+    let mut odd = vec![];
+    for (reads, closes) in (1..60).flat_map(|n| [(n, false), (n, true)]) {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        for n in 1..=2 {
+            let t = put(&mut log, n, n as i64, 700);
+            log.settle(
+                t,
+                Fate::Refused(REASON),
+                &vec![n; 700],
+                WhenLettersFull::Hold,
+            )
+            .unwrap();
+        }
+        let c = put(&mut log, 3, 3, 100);
+        if closes {
+            log.close().unwrap();
+        }
+        drop(log);
+        spoil(&b, 1, &[2; 500], reads);
+        let Ok(mut log) = open(&b, &BIG) else {
+            continue;
+        };
+        b.borrow_mut().bad.clear();
+        let at_open = log.ledger();
+        log.settle(c, Fate::Refused(REASON), &[3; 100], WhenLettersFull::Hold)
+            .unwrap();
+        log.close().unwrap();
+        let before = log.ledger();
+        drop(log);
+        let mut log = open(&b, &BIG).unwrap();
+        if log.find_dead_letter(c).unwrap().is_none() {
+            odd.push(format!("closed {closes}, {reads} failing reads: the letter of {c} is gone. At the start {at_open:?}, closed with {before:?}, opened again {:?}", log.ledger()));
+        }
+    }
+    for o in odd.iter().take(3) {
+        eprintln!("{o}");
+    }
+    assert!(odd.is_empty(), "{} of 118", odd.len());
+}
+
+/// The last letter is damaged: `refused` and `expired` tell how many there were.
+#[test]
+fn letters_that_are_lost_at_the_end_are_counted() {
+    let b = board(&BIG, 1);
+    let mut log = open(&b, &BIG).unwrap();
+    for n in 1..=3 {
+        let t = put(&mut log, n, n as i64, 700);
+        log.settle(
+            t,
+            Fate::Refused(REASON),
+            &vec![n; 700],
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    spoil(&b, 1, &[3; 500], u32::MAX);
+    let log = open(&b, &BIG).unwrap();
+    let l = log.ledger();
+    assert_eq!(
+        l.refused + l.expired,
+        l.letters + l.letters_dropped,
+        "{l:?}"
+    );
+}
+
+/// The longest report there may be is delivered, and then another is taken.
+#[test]
+fn after_the_longest_report_others_are_taken() {
+    let mut odd = vec![];
+    for c in [BIG, CONFIGS[0], CONFIGS[1], CONFIGS[3]] {
+        for less in (0..4000).step_by(64) {
+            for used in [false, true] {
+                let c = Config {
+                    dead_total: c.total * 4,
+                    dead_seg: c.dead_seg,
+                    ..c
+                };
+                let b = board(&c, 1);
+                let mut log = open(&b, &c).unwrap();
+                if used {
+                    let t = put(&mut log, 1, 1, 100);
+                    log.settle(t, Fate::Delivered, &[], WhenLettersFull::Hold)
+                        .unwrap();
+                }
+                let Some(len) = c.total.checked_sub(less) else {
+                    continue;
+                };
+                match log.append(&key(2), &vec![2; len], MonoTime(0), None) {
+                    Ok(t) => {
+                        log.settle(t, Fate::Delivered, &[], WhenLettersFull::Hold)
+                            .unwrap();
+                        let next = log.append(&key(3), &[3; 200], MonoTime(0), None);
+                        if next.is_err() {
+                            odd.push(format!("total {} used {used}: one of {len} was delivered, nothing waits, one of 200: {next:?}", c.total));
+                        }
+                        drop(log);
+                        let mut log = open(&b, &c).unwrap();
+                        let next = log.append(&key(3), &[3; 200], MonoTime(0), None);
+                        if next.is_err() {
+                            odd.push(format!(
+                                "total {} used {used}:  and after a restart: {next:?}",
+                                c.total
+                            ));
+                        }
+                    }
+                    Err(OutboxError::TooLarge) => {}
+                    Err(e) => odd.push(format!(
+                        "total {} used {used}: empty, and one of {len} is {e:?}, not TooLarge",
+                        c.total
+                    )),
+                }
+            }
+        }
+    }
+    for o in odd.iter().take(400).step_by(1 + odd.len() / 16) {
+        eprintln!("{o}");
+    }
+    assert!(odd.is_empty(), "{}", odd.len());
+}
+
+/// Without room for another letter, and while no segment can be made, the oldest are dropped.
+#[test]
+fn dropped_letters_are_counted_after_a_crash() {
+    let c = CONFIGS[3];
+    let b = board(&c, 1);
+    let mut log = open(&b, &c).unwrap();
+    let mut buried = vec![];
+    for n in 1..=30 {
+        let t = put(&mut log, n, n as i64, 200);
+        if log
+            .settle(t, Fate::Refused(REASON), &[n; 200], WhenLettersFull::Hold)
+            .is_err()
+        {
+            // Full. Now the oldest may go; the making of a segment fails twice, and then the power does.
+            b.borrow_mut().fails = [0, 0, 0, 100];
+            assert!(
+                log.settle(
+                    t,
+                    Fate::Refused(REASON),
+                    &[n; 200],
+                    WhenLettersFull::DropOldest
+                )
+                .is_err()
+            );
+            break;
+        }
+        buried.push(t.0);
+    }
+    b.borrow_mut().fails = [0; 4];
+    drop(log);
+    power(&b, true);
+    let log = open(&b, &c).unwrap();
+    let l = log.ledger();
+    let counted = l.letters + l.letters_dropped;
+    assert_eq!(counted, buried.len() as u64, "{l:?}");
+}
+
+/// In a full log the last segment was written anew, since a sync failed, and nothing waits in it any more. To make room how things stand must
+/// be written somewhere that stays.
+#[test]
+fn how_things_stand_is_not_discarded() {
+    let mut odd = vec![];
+    let n: u64 = std::env::var("SEEDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(400);
+    for (seed, dies) in (0..n).flat_map(|seed| (1..26).map(move |d| (seed, d))) {
+        let c = [CONFIGS[0], CONFIGS[1], CONFIGS[3]][seed as usize % 3];
+        let c = Config {
+            total: c.seg * (3 + seed as usize / 3 % 4),
+            ..c
+        };
+        let b = board(&c, seed);
+        let mut log = open(&b, &c).unwrap();
+        let mut r = Rng(seed);
+        let mut n = 0u64;
+        let mut submit = |log: &mut Log, r: &mut Rng| {
+            n += 1;
+            let len = 20 + r.below(250) as usize;
+            log.append(
+                &key(1000 + n as i64),
+                &vec![n as u8 | 1; len],
+                MonoTime(0),
+                None,
+            )
+        };
+        // Full.
+        let mut k = 0;
+        while submit(&mut log, &mut r).is_ok() {
+            k += 1;
+            if k > 300 {
+                break;
+            }
+        }
+        log.flush().unwrap();
+        // One sync fails.
+        b.borrow_mut().fails[1] = 100;
+        let w = log.next(None).unwrap().unwrap();
+        log.settle(w.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+            .unwrap();
+        let failed = log.flush().is_err();
+        b.borrow_mut().fails[1] = 0;
+        if !failed {
+            continue;
+        }
+        // Then the newest are delivered, the oldest not: a suspect stands aside.
+        let waiting = all(&mut log);
+        let keep = waiting.len().saturating_sub(1 + r.below(8) as usize).max(1);
+        for t in waiting.iter().skip(keep) {
+            if log
+                .settle(Ticket(*t), Fate::Delivered, &[], WhenLettersFull::Hold)
+                .is_err()
+            {
+                break;
+            }
+            if r.chance(30) {
+                let _ = submit(&mut log, &mut r);
+            }
+        }
+        let (before, wait) = (log.ledger(), all(&mut log));
+        // The power fails at one of the calls of a submit.
+        let calls = b.borrow().calls;
+        b.borrow_mut().dies_at = calls + dies;
+        let _ = submit(&mut log, &mut r);
+        drop(log);
+        power(&b, true);
+        let mut log = open(&b, &c).unwrap();
+        let (after, wait_after) = (log.ledger(), all(&mut log));
+        // That some wait again is documented for a full log.
+        if after.corrupt > 0 {
+            odd.push(format!("seed {seed}, power fails at call {dies} of a submit: it was {before:?}, {} wait; opened again {after:?}, {} wait", wait.len(), wait_after.len()));
+        }
+    }
+    for o in odd.iter().take(6) {
+        eprintln!("{o}");
+    }
+    assert!(odd.is_empty(), "{} of {}", odd.len(), n * 25);
+}
+
+/// One bad sector has the mark that a report was delivered ahead of the oldest, and another report: that one is lost, and the first waits
+/// again.
+#[test]
+fn a_lost_report_never_counts_as_delivered() {
+    let mut odd = vec![];
+    for first in (20..600).step_by(16) {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        for n in 1..=4 {
+            put(&mut log, n, n as i64, first);
+        }
+        log.settle(
+            Ticket(2),
+            Fate::Delivered,
+            &[2; 600][..first],
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
+        put(&mut log, 5, 5, 100);
+        put(&mut log, 6, 6, 600);
+        put(&mut log, 7, 7, 600);
+        log.settle(Ticket(4), Fate::Delivered, &[], WhenLettersFull::Hold)
+            .unwrap();
+        log.flush().unwrap();
+        let sound = log.ledger();
+        drop(log);
+        // The sector of report 5.
+        let (id, at) = place(&b, 0, &[5; 100]);
+        b.borrow_mut()
+            .bad
+            .push((0, id, at & !511, (at & !511) + 512, u32::MAX));
+        let mut log = open(&b, &BIG).unwrap();
+        let there = all(&mut log);
+        let l = log.ledger();
+        let lost = [1u64, 3, 5, 6, 7]
+            .iter()
+            .filter(|t| !there.contains(t))
+            .count() as u64;
+        if l.corrupt < lost {
+            odd.push(format!("lost {lost}, wait {there:?}: {l:?}, was {sound:?}"));
+        }
+    }
+    for o in odd.iter().take(4) {
+        eprintln!("{o}");
+    }
+    assert!(odd.is_empty(), "{}", odd.len());
+}
+
+/// One segment cannot be discarded. What stands for it is compacted itself.
+#[test]
+fn a_segment_that_cannot_be_discarded_does_not_come_back() {
+    let mut odd = vec![];
+    let mut runs = 0;
+    for seed in 0..90 {
+        for stuck in 1..20u32 {
+            let c = Config {
+                batch: false,
+                ..[CONFIGS[0], CONFIGS[1], CONFIGS[3]][seed as usize % 3]
+            };
+            let b = board(&c, seed);
+            b.borrow_mut().stuck = Some((0, stuck));
+            let mut log = open(&b, &c).unwrap();
+            let mut r = Rng(seed);
+            let mut delivered = vec![];
+            for n in 0..90u64 {
+                let job = 1 + r.below(9) as i64;
+                let len = 20 + r.below(200) as usize;
+                let _ = log.append(&key(job), &vec![n as u8; len], MonoTime(0), None);
+                if r.chance(25)
+                    && let Some(w) = log.next(None).unwrap()
+                {
+                    delivered.push(w.ticket.0);
+                    log.settle(w.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                        .unwrap();
+                }
+            }
+            log.flush().unwrap();
+            let (before, wait) = (log.ledger(), all(&mut log));
+            drop(log);
+            runs += 1;
+            let mut log = open(&b, &c).unwrap();
+            let (after, wait_after) = (log.ledger(), all(&mut log));
+            let back: Vec<u64> = wait_after
+                .iter()
+                .copied()
+                .filter(|t| !wait.contains(t))
+                .collect();
+            // That delivered ones come again is documented for a full log; that dropped ones do, and count less others as delivered, is not.
+            if back.iter().any(|t| !delivered.contains(t)) {
+                odd.push(format!("seed {seed}, segment {stuck}: it was {before:?}, {} wait; opened again {after:?}, {} wait, back: {back:?}", wait.len(), wait_after.len()));
+            }
+        }
+    }
+    for o in odd.iter().take(6) {
+        eprintln!("{o}");
+    }
+    assert!(odd.is_empty(), "{} of {runs}", odd.len());
+}
+
+/// The write of a letter fails but arrives, and it cannot be read at that moment: the next one must not get its number.
+#[test]
+fn no_letter_gets_the_number_of_one_whose_write_failed() {
+    let b = board(&BIG, 1);
+    let mut log = open(&b, &BIG).unwrap();
+    let first = put(&mut log, 7, 7, 100);
+    log.settle(
+        first,
+        Fate::Refused(REASON),
+        &[7; 100],
+        WhenLettersFull::Hold,
+    )
+    .unwrap();
+    let a = put(&mut log, 1, 1, 100);
+    let c = put(&mut log, 2, 2, 100);
+    // The device is away for a moment; what is written to it arrives.
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (calls, seed) = (b.borrow().calls, tries);
+        let _ = calls;
+        // `parts` of the write is random: one that arrives whole.
+        b.borrow_mut().rng = Rng(seed);
+        let mut r = Rng(seed);
+        if r.below(5) == 4 {
+            break;
+        }
+    }
+    let calls = b.borrow().calls;
+    b.borrow_mut().away_until = calls + 40;
+    assert!(
+        log.settle(a, Fate::Refused(REASON), &[1; 100], WhenLettersFull::Hold)
+            .is_err()
+    );
+    b.borrow_mut().away_until = 0;
+    // Then another one is refused, and A is delivered or refused again.
+    log.settle(c, Fate::Refused(REASON), &[2; 100], WhenLettersFull::Hold)
+        .unwrap();
+    log.settle(a, Fate::Delivered, &[], WhenLettersFull::Hold)
+        .unwrap();
+    log.flush().unwrap();
+    let before = log.ledger();
+    drop(log);
+    let mut log = open(&b, &BIG).unwrap();
+    let after = log.ledger();
+    let found = log.find_dead_letter(c).unwrap();
+    assert!(
+        found.is_some(),
+        "the dead letter of {c} is gone, that of the delivered {a} is {}; {before:?}, after a restart {after:?}",
+        if log.find_dead_letter(a).unwrap().is_some() {
+            "there"
+        } else {
+            "not there"
+        }
+    );
+}
+
+/// Letters that cannot be read at the start and can later: no report is delivered and a dead letter, too.
+#[test]
+fn letters_that_are_read_late_settle_their_reports() {
+    let b = board(&BIG, 1);
+    let mut log = open(&b, &BIG).unwrap();
+    let a = put(&mut log, 1, 1, 100);
+    put(&mut log, 2, 2, 100);
+    let before: Vec<Seg> = b.borrow().segs[0].values().cloned().collect();
+    log.settle(a, Fate::Refused(REASON), &[1; 100], WhenLettersFull::Hold)
+        .unwrap();
+    drop(log);
+    // The power fails after the letter is durable, and before the mark in what waits is.
+    for (s, old) in b.borrow_mut().segs[0].values_mut().zip(before) {
+        *s = Seg {
+            view: old.durable.clone(),
+            durable: old.durable,
+        };
+    }
+    // The letters cannot be read at the start.
+    let ids: Vec<_> = b.borrow().segs[1]
+        .iter()
+        .map(|(id, s)| (*id, s.view.len()))
+        .collect();
+    for (id, len) in ids {
+        b.borrow_mut().bad.push((1, id, 0, len, u32::MAX));
+    }
+    let mut log = open(&b, &BIG).unwrap();
+    b.borrow_mut().bad.clear();
+    let front = log.next(None).unwrap().unwrap();
+    assert_eq!(front.ticket, Ticket(2), "the other is a dead letter");
+    assert!(log.find_dead_letter(a).unwrap().is_some());
+    let ledger = log.ledger();
+    assert_eq!((ledger.refused, ledger.letters, log.waiting()), (1, 1, 1));
+    drop(log);
+    assert_eq!(open(&b, &BIG).unwrap().ledger(), ledger);
+}
+
+/// A segment stands for two; one of the two was discarded, the other not yet; then it gets one bad sector.
+#[test]
+fn a_bad_sector_where_one_source_is_left_costs_what_is_in_it() {
+    let c = Config {
+        seg: 2048,
+        total: 6 * 2048,
+        dead_seg: 2048,
+        dead_total: 6 * 2048,
+        unit: 512,
+        write: 8,
+        blank: 0,
+        batch: false,
+    };
+    let b = board(&c, 1);
+    let mut log = open(&b, &c).unwrap();
+    // Some that stay, among others that newer ones supersede.
+    let mut keep = vec![];
+    let mut n = 0u8;
+    let mut old: BTreeMap<u32, Seg> = BTreeMap::new();
+    let mut done = None;
+    for _ in 0..200 {
+        n += 1;
+        let own = n.is_multiple_of(3) && keep.len() < 12;
+        if own {
+            keep.push(put(&mut log, n, 100 + n as i64, 280).0);
+        } else {
+            put(&mut log, n, 1, 280);
+        }
+        let now = b.borrow().segs[0].clone();
+        // A segment that stands for two or more.
+        let output = now
+            .iter()
+            .find(|(id, s)| !old.contains_key(id) && s.view[36..40] != [0; 4]);
+        if let Some((id, s)) = output {
+            let source = |at: usize| u32::from_le_bytes(s.view[at..at + 4].try_into().unwrap());
+            done = Some((*id, [source(32), source(36)], old.clone(), now.clone()));
+            break;
+        }
+        old = now;
+    }
+    let (output, sources, old, now) = done.expect("it compacts two");
+    drop(log);
+    let try_it = |damage: bool, back: &[u32]| {
+        let mut segs = now.clone();
+        for id in back {
+            segs.insert(*id, old[id].clone());
+        }
+        let b = board(&c, 1);
+        b.borrow_mut().segs[0] = segs;
+        if damage {
+            // The last bytes of the payload of its first report.
+            let b = &mut *b.borrow_mut();
+            b.bad.push((0, output, 512, 1024, u32::MAX));
+        }
+        let mut log = open(&b, &c).unwrap();
+        let there = {
+            let mut v = vec![];
+            for t in all(&mut log) {
+                let mut buf = vec![0; 280];
+                if log.read(Ticket(t), &mut buf).unwrap_or(false) {
+                    v.push(t);
+                }
+            }
+            v
+        };
+        let lost: Vec<u64> = keep
+            .iter()
+            .copied()
+            .filter(|t| !there.contains(t))
+            .collect();
+        (lost, log.ledger())
+    };
+    let sound = try_it(false, &[]);
+    let bad = try_it(true, &[]);
+    let both = try_it(true, &sources);
+    let one = try_it(true, &sources[1..]);
+    let other = try_it(true, &sources[..1]);
+    eprintln!(
+        "output {output} of {sources:?}; lost: sound {sound:?}\n bad sector alone {bad:?}\n with both sources {both:?}\n the second left {one:?}\n the first left {other:?}"
+    );
+    assert!(
+        one.0.iter().chain(&other.0).all(|t| bad.0.contains(t)),
+        "one bad sector costs what was in a source that is gone"
+    );
+}
+
+/// Some writes of a submit fail that compacts ahead of time: whatever becomes of the open segment, nothing is written past its end or over what
+/// stands there (the device says so), and what is acknowledged is there at once.
+#[test]
+fn a_failed_write_makes_no_other_go_past_the_end() {
+    for seed in 0..1500 {
+        let b = board(&CONFIGS[0], seed);
+        let mut log = open(&b, &CONFIGS[0]).unwrap();
+        let mut r = Rng(seed);
+        let (jobs, longest, fails_at) = (1 + r.below(8), 50 + r.below(300), 20 + r.below(100));
+        for n in 0..fails_at + 6 {
+            b.borrow_mut().fails[0] = if n == fails_at { 30 } else { 0 };
+            let job = 1 + r.below(jobs) as i64;
+            let bytes = vec![n as u8 | 1; 20 + r.below(longest) as usize];
+            let Ok(ticket) = log.append(&key(job), &bytes, MonoTime(0), None) else {
+                continue;
+            };
+            let mut found = vec![0; bytes.len()];
+            let is_read = log.read(ticket, &mut found).unwrap();
+            assert!(is_read && found == bytes, "seed {seed}, {ticket}");
+            assert!(all(&mut log).contains(&ticket.0), "seed {seed}, {ticket}");
+        }
+    }
+}
