@@ -520,15 +520,15 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         waits
     }
 
-    /// How many reports between these two, each by its ticket and its count, should wait and are not there.
+    /// How many reports between these two, each by its ticket and its count, should wait and are not there. None if some may stand before the
+    /// cursor: then that is not known.
     fn gap(&self, (seq, count): (u64, Option<u64>), (next_seq, next_count): (u64, u64)) -> u64 {
-        let Some(count) = count else {
+        let Some(count) = count.filter(|_| seq >= self.state.cursor) else {
             return 0;
         };
         let between = next_count.saturating_sub(count).saturating_sub(1);
-        let first = seq.max(self.state.cursor);
-        let tickets = next_seq.saturating_sub(first).saturating_sub(1);
-        let settled = self.ahead.count_between(first, next_seq);
+        let tickets = next_seq.saturating_sub(seq).saturating_sub(1);
+        let settled = self.ahead.count_between(seq, next_seq);
         between.min(tickets).saturating_sub(settled)
     }
 

@@ -75,10 +75,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let waits = self.until_read(Self::count_waiting);
         self.waiting = waits.count;
         let expected = self.state.get(Counter::Submitted);
-        // So many at the least: what was superseded is not there either.
-        let lost = waits
-            .lost
-            .saturating_sub(self.state.get(Counter::Superseded));
+        // So many at the least: what was superseded, or is counted as lost, is not there either.
+        let explained = [Counter::Superseded, Counter::Corrupt].map(|c| self.state.get(c));
+        let lost = explained.into_iter().fold(waits.lost, u64::saturating_sub);
         // One that waits again, since what said that it is settled is lost, stands for one that is lost.
         let again = lost.saturating_sub(self.missing());
         let again = again.min(self.state.get(Counter::Delivered));

@@ -55,7 +55,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             self.unreadable = 0;
             return;
         }
-        self.read_failed = true;
         let mut at = offset;
         let mut rest = buffer;
         while !rest.is_empty() {
@@ -67,6 +66,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             if !hopeless && self.read_at(id, at, piece).is_ok() {
                 self.unreadable = 0;
             } else {
+                self.read_failed = true;
                 self.unreadable = self.unreadable.saturating_add(1);
                 piece.fill(0);
             }
