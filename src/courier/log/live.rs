@@ -63,7 +63,7 @@ pub(super) struct Live<S, const MAX: usize> {
     /// The end of the log right after a checkpoint that says that nothing comes after it.
     pub(super) clean_at: Option<Place>,
     /// How many reports were settled, by the records that say so.
-    pub(super) settled: u64,
+    pub(super) known: u64,
     /// The report in flight.
     pinned: u64,
     /// The last write was cut before the start: that no report has its ticket must be written before the next one.
@@ -92,7 +92,7 @@ impl<S, const MAX: usize> Live<S, MAX> {
             head: Place { id: 0, offset: 0 },
             is_noted: true,
             clean_at: None,
-            settled: 0,
+            known: 0,
             pinned: 0,
             has_cut: false,
             unreadable: 0,
@@ -597,7 +597,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return;
         }
         let header = RecordHeader {
-            crc: self.state.settled() as u32,
+            crc: self.state.known() as u32,
             ..header_of(
                 Kind::Settled,
                 settlement.detail(),

@@ -138,7 +138,7 @@ pub(super) struct RecordHeader {
     /// Of a report how many were submitted, it included; of what settles or forgets the counter of that; of a letter how many there
     /// were, it included; of a commit how many records stand before it.
     pub(super) count: u64,
-    /// Of the payload; of what settles the low half of how many reports were settled, it included.
+    /// Of the payload; of what settles the low half of [`Checkpoint::known`], it included.
     pub(super) crc: u32,
     /// It was copied from another segment: so a segment whose headers never became durable is known for one that stands for others.
     pub(super) copied: bool,
@@ -195,8 +195,8 @@ impl RecordHeader {
         }
     }
 
-    /// Of what settles: how many reports were settled, it included. There are no more of them than tickets.
-    pub(super) fn settled(&self) -> u64 {
+    /// Of what settles: [`Checkpoint::known`]. There are no more of them than tickets.
+    pub(super) fn known(&self) -> u64 {
         let total = (self.seq & !u64::from(u32::MAX)) | u64::from(self.crc);
         if total <= self.seq {
             total
@@ -328,6 +328,11 @@ impl Checkpoint {
     pub(super) fn settled(&self) -> u64 {
         let each = Counter::SETTLED.into_iter().map(|c| self.get(c));
         each.fold(0, u64::saturating_add)
+    }
+
+    /// How many reports are settled by somebody, and not lost by the storage.
+    pub(super) fn known(&self) -> u64 {
+        self.settled().saturating_sub(self.get(Counter::Corrupt))
     }
 
     pub(super) fn ledger(&self) -> Ledger {

@@ -88,8 +88,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             missing = missing.saturating_sub(more);
         }
         let delivered = self
-            .settled
-            .saturating_sub(self.state.settled())
+            .known
+            .saturating_sub(self.state.known())
             .min(missing);
         self.state.add(Counter::Delivered, delivered);
         self.state
@@ -186,7 +186,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return;
         };
         self.state.raise(settlement.counter, header.count);
-        self.settled = self.settled.max(header.settled());
+        self.known = self.known.max(header.known());
         if settlement.was_front {
             self.state.cursor = self.state.cursor.max(header.seq);
             self.ahead.drop_until(self.state.cursor);
