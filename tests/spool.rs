@@ -92,6 +92,8 @@ fn message_id(body: &[u8]) -> String {
 
 /// Delivers the next report, and says which one it was.
 fn settle(node: &mut Node, event: Event) -> Option<String> {
+    // Refusals in a row have waits between them.
+    node.wake(NOW);
     let Step::Send(parcel) = node.next(NOW).unwrap() else {
         return None;
     };

@@ -87,10 +87,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             self.state.add(counter, more);
             missing = missing.saturating_sub(more);
         }
-        let delivered = self
-            .known
-            .saturating_sub(self.state.known())
-            .min(missing);
+        let delivered = self.known.saturating_sub(self.state.known()).min(missing);
         self.state.add(Counter::Delivered, delivered);
         self.state
             .add(Counter::Corrupt, missing.saturating_sub(delivered));
