@@ -800,11 +800,11 @@ typedef struct edge_report_courier_config {
    */
   size_t struct_size;
   /**
-   * The least wait after a failure; less than 100 ms counts as 100 ms. Default: 1 s.
+   * The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
    */
   uint64_t min_backoff_ms;
   /**
-   * The most wait after a failure; less than 100 ms counts as 100 ms. Default: 300 s.
+   * The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
    */
   uint64_t max_backoff_ms;
   /**
@@ -812,7 +812,7 @@ typedef struct edge_report_courier_config {
    */
   uint64_t max_retry_after_ms;
   /**
-   * How long all sending is held when the credentials or the endpoint are wrong; less than 100 ms counts as 100 ms. Default: 300 s.
+   * How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s.
    */
   uint64_t hold_ms;
   /**

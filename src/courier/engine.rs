@@ -108,9 +108,9 @@ const CANARY_EVERY: u32 = 4;
 const RIGHT_BEFORE_MS: u64 = 2_000;
 /// Other canaries, and those that follow in a round, within this time. So do the first ones of a host that is always late, after twice the attempts.
 const ROUND_MS: u64 = 60_000;
-/// [`Policy::refuse_after`] times so many failures, and a newer report of the same job may be tried. A service that answers 1 of 20 at random fails
-/// 256 times in a row with a probability of 2 in a million.
-const OWN_JOB: u32 = 32;
+/// [`Policy::refuse_after`] times so many failures, and a newer report of the same job may be tried. A service that answers 1 of 10 at random fails
+/// 128 times in a row with a probability of 2 in a million.
+const OWN_JOB: u32 = 16;
 /// Only busy services answer at random. Any other answer says as much as so many of those.
 const NOT_BUSY: u32 = 8;
 /// When nothing was accepted for so many of the longest waits, nobody new may come.

@@ -8,18 +8,18 @@ use crate::exchange::Outcome;
 use crate::time::MonoTime;
 
 /// What is waited at the least after a failure or for a hold, whatever the policy says.
-const FLOOR_MS: u64 = 100;
+const FLOOR_MS: u64 = 10;
 
 /// When to try again, and when to stop trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The least wait after a failure; less than 100 ms counts as 100 ms. Default: 1 s.
+    /// The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
     pub min_backoff_ms: u64,
-    /// The most wait after a failure; less than 100 ms counts as 100 ms. Default: 300 s.
+    /// The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
     pub max_backoff_ms: u64,
     /// The most of a `Retry-After` that is honoured. Default: 1 h.
     pub max_retry_after_ms: u64,
-    /// How long all sending is held when the credentials or the endpoint are wrong; less than 100 ms counts as 100 ms. Default: 300 s, since
+    /// How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s, since
     /// the service locks a key pair for that long after more than five failed checks.
     pub hold_ms: u64,
     /// After how many failures in a row the circuit counts as open. Once the service is back, each answer then halves the back-off, and
@@ -32,7 +32,7 @@ pub struct Policy {
     pub max_time_ms: Option<u64>,
     /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
     /// attempts, each followed by another report that was accepted; where others fail, too, after more. Where only newer reports of its own
-    /// jobs wait, one of these is tried after 32 times so many attempts, of which an answer that is not like a busy service's (not 408, 425,
+    /// jobs wait, one of these is tried after 16 times so many attempts, of which an answer that is not like a busy service's (not 408, 425,
     /// 429, 5xx, or none) counts for 8. Default: 8.
     pub refuse_after: u32,
     /// What is sent of a backlog. Default: all of it.
