@@ -801,11 +801,11 @@ typedef struct edge_report_courier_config {
    */
   size_t struct_size;
   /**
-   * The least wait after a failure. Default: 1 s.
+   * The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
    */
   uint64_t min_backoff_ms;
   /**
-   * The most wait after a failure. Default: 300 s.
+   * The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
    */
   uint64_t max_backoff_ms;
   /**
@@ -813,7 +813,7 @@ typedef struct edge_report_courier_config {
    */
   uint64_t max_retry_after_ms;
   /**
-   * How long all sending is held when the credentials or the endpoint are wrong. Default: 300 s.
+   * How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s.
    */
   uint64_t hold_ms;
   /**
@@ -825,11 +825,11 @@ typedef struct edge_report_courier_config {
    */
   uint64_t max_clock_skew_ms;
   /**
-   * How long one report is tried before it is given up. Default: 0, until it is delivered.
+   * How long one report is tried before it is given up, since its first attempt since the start. Default: 0, until it is delivered.
    */
   uint64_t max_time_ms;
   /**
-   * How often one report is sent before it is given up, whatever comes back. Default: 0, until it is delivered.
+   * How often one report is sent since the start before it is given up, whatever comes back. Default: 0, until it is delivered.
    */
   uint32_t max_attempts;
   /**
@@ -846,7 +846,7 @@ typedef struct edge_report_courier_config {
   uint32_t batch_ms;
   /**
    * A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
-   * each followed by another report that was accepted. 1 or more. Default: 8.
+   * each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
    */
   uint32_t refuse_after;
   /**

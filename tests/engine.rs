@@ -74,7 +74,7 @@ impl Seen {
 #[test]
 fn promises_hold_whatever_happens() {
     let (mut most, mut slowest) = (0, 0);
-    for seed in 0..400u64 {
+    for seed in 0..150u64 {
         let mut sim = Sim::new(Policy::default(), outbox(), seed);
         let mut seen = Seen {
             newest_accepted: BTreeMap::new(),
@@ -99,7 +99,7 @@ fn promises_hold_whatever_happens() {
                 0 | 1 => world = World::Up,
                 2 => world = World::Flaky(2 + number / 8 % 30),
                 3 => world = World::Down(event(number / 8)),
-                4 if (number / 8).is_multiple_of(4) => sim.courier.wake(MonoTime(sim.now)),
+                4 if (number / 8).is_multiple_of(4) => sim.wake(),
                 _ => {}
             }
             let span = [1_000, 60_000, HOUR, 4 * HOUR][sim.random() as usize % 4];
@@ -261,5 +261,381 @@ fn any_order_of_calls_leaves_it_valid() {
             assert_eq!(ledger.submitted, settled + status.waiting);
             assert!(status.parked <= 6);
         }
+    }
+}
+
+const BUSY: Event = Event::answered(Outcome::TryAgain, 503);
+const FIREWALL: Event = Event::answered(Outcome::NotUnderstood, 403);
+const DAY: u64 = 24 * HOUR;
+
+/// Until nothing waits, or so long; those that are bad get this.
+fn finish(sim: &mut Sim, span: u64, bad: impl Fn(Ticket) -> Option<Event>) {
+    sim.run(sim.now + span, |sent| {
+        bad(sent.ticket).unwrap_or_else(|| accepted(sent))
+    });
+    sim.check_order();
+}
+
+fn counts(sim: &Sim) -> (u64, u64, u64) {
+    let status = sim.courier.status();
+    (
+        status.waiting,
+        status.ledger.delivered,
+        status.ledger.refused,
+    )
+}
+
+#[test]
+fn a_job_goes_on_however_long_its_bad_report_is_asked_to_wait() {
+    for seconds in [0, 3, 120, 3_600] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 21);
+        for _ in 0..20 {
+            sim.submit(1);
+        }
+        let event = BUSY.with_retry_after_ms(seconds * 1_000);
+        finish(&mut sim, 30 * DAY, |ticket| {
+            (ticket.0 == 1).then_some(event)
+        });
+        assert_eq!(counts(&sim), (0, 19, 1), "{seconds} s");
+    }
+}
+
+#[test]
+fn what_is_accepted_long_after_a_failure_proves_nothing() {
+    for late in [61_000, HOUR] {
+        let policy = Policy {
+            refuse_after: 1,
+            min_backoff_ms: 2 * HOUR,
+            max_backoff_ms: 2 * HOUR,
+            ..Policy::default()
+        };
+        let mut sim = Sim::new(policy, outbox(), 22);
+        sim.submit(1);
+        let mut attempts = 0;
+        // Down until the third attempt, and up from then on.
+        while attempts < 3 {
+            sim.run(sim.now + HOUR, |_| {
+                attempts += 1;
+                BUSY
+            });
+        }
+        sim.now += late;
+        sim.submit(2);
+        finish(&mut sim, DAY, |_| None);
+        assert_eq!(counts(&sim), (0, 2, 0), "{late}");
+    }
+}
+
+#[test]
+fn what_a_suspect_is_asked_to_wait_delays_nobody_else() {
+    for (seconds, event) in [(30, BUSY), (600, BUSY), (3_600, FIREWALL)] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 23);
+        let bad = sim.submit(1);
+        let mut attempts = 0;
+        let mut slowest = 0;
+        for n in 0..2_000 {
+            let ticket = sim.submit(2 + n % 5);
+            let at = sim.now;
+            let accepted_before = sim.accepted.len();
+            sim.run(at + 60_000, |sent| {
+                if sent.ticket != bad {
+                    return accepted(sent);
+                }
+                attempts += 1;
+                match attempts {
+                    1 | 2 => event,
+                    _ => event.with_retry_after_ms(seconds * 1_000),
+                }
+            });
+            sim.now = at + 60_000;
+            if n > 1 {
+                let new = &sim.accepted[accepted_before..];
+                let (_, when) = new.iter().find(|(t, _)| *t == ticket).unwrap();
+                slowest = slowest.max(when - at);
+            }
+        }
+        assert!(slowest < 5_000, "{seconds}: {slowest}");
+        assert_eq!(counts(&sim), (0, 2_000, 1), "{seconds}");
+    }
+}
+
+/// Some have more jobs than are known of one report, or one without an id beside others.
+#[test]
+fn order_holds_where_the_jobs_cannot_be_told() {
+    for seed in 0..60u64 {
+        let mut sim = Sim::new(Policy::default(), outbox(), 3_000_000 + seed);
+        let mut bad = BTreeSet::new();
+        for _ in 0..60 {
+            let job = (sim.random() % 5) as i64;
+            let wide: Vec<_> = (0..20).collect();
+            let ids = match sim.random() % 6 {
+                0 => wide,
+                1 => vec![job, -1],
+                2 => vec![-1, job],
+                3 => vec![-1],
+                _ => vec![job],
+            };
+            let ticket = sim.submit_jobs(&ids);
+            if sim.random().is_multiple_of(12) {
+                bad.insert(ticket);
+            }
+            let mut number = sim.random();
+            let each = 2 + seed % 3;
+            sim.run(sim.now + HOUR / 60, |sent| {
+                number = number
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                match bad.contains(&sent.ticket) || (number >> 33).is_multiple_of(each) {
+                    true => FIREWALL,
+                    false => accepted(sent),
+                }
+            });
+            sim.check_order();
+        }
+        for hour in 0..60 * 24 {
+            if sim.courier.status().waiting > 0 {
+                sim.submit(5 + hour);
+                finish(&mut sim, HOUR, |t| bad.contains(&t).then_some(FIREWALL));
+            }
+        }
+        let (waiting, _, refused) = counts(&sim);
+        assert_eq!(waiting, 0, "seed {seed}");
+        assert!(refused >= bad.len() as u64, "seed {seed}");
+    }
+}
+
+/// Each answer by chance, or in turn.
+#[test]
+fn chance_buries_nothing_healthy_and_what_is_bad_ends() {
+    let mut most_days = 0;
+    for percent in [50, 70, 85, 90] {
+        for jobs in [1, 3, 40] {
+            for seed in 0..24 {
+                let mut sim = Sim::new(Policy::default(), outbox(), 4_000_000 + seed);
+                let bad = (seed % 4 == 3).then_some(Ticket(1 + seed % 3));
+                for n in 0..40 {
+                    sim.submit(n % jobs);
+                }
+                let mut number = sim.random();
+                let mut days = 0;
+                while sim.courier.status().waiting > 0 && days < 200 {
+                    days += 1;
+                    sim.submit((days % jobs as u64) as i64);
+                    sim.run(days * DAY, |sent| {
+                        number = number
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1);
+                        match bad == Some(sent.ticket) || (number >> 33) % 100 < percent {
+                            true => BUSY,
+                            false => accepted(sent),
+                        }
+                    });
+                }
+                most_days = days.max(most_days);
+                let at = format!("{percent} %, {jobs} jobs, seed {seed}");
+                let (waiting, _, refused) = counts(&sim);
+                assert_eq!(waiting, 0, "{at}");
+                assert_eq!(refused, u64::from(bad.is_some()), "{at}: {:?}", sim.buried);
+                sim.check_order();
+            }
+        }
+    }
+    println!("{most_days} days at the most");
+}
+
+#[test]
+fn answers_in_turn_bury_nothing_healthy() {
+    for (turns, good) in [(2, 1), (3, 1), (3, 2), (4, 1), (4, 3), (5, 1), (5, 2)] {
+        for jobs in [1, 2, 7, 60] {
+            let mut sim = Sim::new(Policy::default(), outbox(), 24);
+            for n in 0..60 {
+                sim.submit(n % jobs);
+            }
+            let mut turn = 0;
+            for minute in 0..10_000 {
+                if minute < 2_000 {
+                    sim.submit(minute % jobs);
+                }
+                let until = sim.now + 60_000;
+                sim.run(until, |sent| {
+                    turn += 1;
+                    match turn % turns < turns - good {
+                        true => BUSY,
+                        false => accepted(sent),
+                    }
+                });
+                sim.now = until;
+            }
+            assert_eq!(
+                counts(&sim),
+                (0, 2_060, 0),
+                "{good} of {turns}, {jobs} jobs"
+            );
+        }
+    }
+}
+
+/// What others wait for is bad, and nobody else can show it.
+#[test]
+fn bad_ones_that_hold_up_all_others_together_end() {
+    for event in [FIREWALL, BUSY, Event::answered(Outcome::Credentials, 401)] {
+        for heads in [2, 3] {
+            for again in [1, 2] {
+                let mut sim = Sim::new(Policy::default(), outbox(), 25);
+                let bad = heads * again;
+                for n in 0..bad {
+                    sim.submit(n % heads);
+                }
+                let all: Vec<_> = (0..heads).collect();
+                for _ in 0..10 {
+                    sim.submit_jobs(&all);
+                }
+                finish(&mut sim, 200 * DAY, |t| {
+                    (t.0 <= bad as u64).then_some(event)
+                });
+                let at = format!("{event:?}, {heads} heads, {again}");
+                assert_eq!(counts(&sim), (0, 10, bad as u64), "{at}");
+                println!("{at}: {} h", sim.now / HOUR);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_thousand_in_front_do_not_make_a_trickle() {
+    let mut sim = Sim::new(Policy::default(), outbox(), 26);
+    for n in 0..1_000 {
+        sim.submit(1_000 + n);
+    }
+    let mut hours = 0;
+    let mut slow = 0;
+    while sim.courier.status().waiting > 0 && hours < 24 * 30 {
+        hours += 1;
+        let start = sim.now;
+        for n in 0..60 {
+            let at = start + n * 60_000;
+            let ticket = sim.submit((n % 10) as i64);
+            sim.run(at + 60_000, |sent| match sent.ticket.0 <= 1_000 {
+                true => FIREWALL,
+                false => accepted(sent),
+            });
+            sim.now = at + 60_000;
+            let is_new = |(t, _): &&(Ticket, u64)| *t == ticket;
+            let found = sim.accepted.iter().rev().take(200).find(is_new);
+            slow += u64::from(found.is_none() && hours > 6);
+        }
+        sim.check_order();
+    }
+    let (waiting, delivered, refused) = counts(&sim);
+    println!("{hours} h, {slow} of {delivered} later than a minute");
+    assert_eq!((waiting, refused), (0, 1_000));
+    assert!(slow * 50 < delivered, "{slow} of {delivered} are slow");
+    let most = sim.attempts.iter().map(|(t, n)| (*n, *t)).max();
+    assert!(most.is_some_and(|(n, _)| n < 200), "{most:?}");
+    let bad = sim.attempts.iter().filter(|(t, _)| t.0 <= 1_000);
+    let all: u32 = bad.map(|(_, n)| n).sum();
+    assert!(all < 20_000, "{all} attempts for 1,000");
+    let healthy = sim.attempts.iter().filter(|(t, _)| t.0 > 1_000);
+    assert!(healthy.map(|(_, n)| n).all(|n| *n == 1));
+}
+
+#[test]
+fn budgets_are_exact_for_canaries_too() {
+    for jobs in [1, 3, 100] {
+        for most in [1, 4, 20] {
+            let policy = Policy {
+                max_attempts: Some(most),
+                ..Policy::default()
+            };
+            for event in [BUSY, FIREWALL] {
+                let mut sim = Sim::new(policy, outbox(), 27);
+                for n in 0..100 {
+                    sim.submit(n % jobs);
+                }
+                sim.run(400 * DAY, |_| event);
+                assert_eq!(sim.courier.status().ledger.expired, 100);
+                let attempts: BTreeSet<_> = sim.attempts.values().copied().collect();
+                assert!(attempts.into_iter().eq([most]), "{jobs} jobs, {most}");
+            }
+        }
+        let policy = Policy {
+            max_time_ms: Some(DAY),
+            ..Policy::default()
+        };
+        let mut sim = Sim::new(policy, outbox(), 27);
+        for n in 0..60 {
+            sim.submit(n % jobs);
+        }
+        let mut times: BTreeMap<Ticket, Vec<u64>> = BTreeMap::new();
+        sim.run(400 * DAY, |sent| {
+            times.entry(sent.ticket).or_default().push(sent.now);
+            BUSY
+        });
+        assert_eq!(sim.courier.status().ledger.expired, 60);
+        for (ticket, times) in times {
+            let late = times.iter().filter(|at| *at - times[0] >= DAY).count();
+            assert_eq!(late, 1, "{ticket}, {jobs} jobs");
+        }
+    }
+}
+
+#[test]
+fn no_policy_makes_it_send_without_a_pause() {
+    let policy = Policy {
+        min_backoff_ms: 0,
+        max_backoff_ms: 0,
+        hold_ms: 0,
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    for event in [
+        BUSY,
+        FIREWALL,
+        Event::NOT_SENT,
+        Event::answered(Outcome::Credentials, 401),
+        Event::answered(Outcome::Misconfigured, 302),
+    ] {
+        let mut sim = Sim::new(policy, outbox(), 28);
+        for n in 0..10 {
+            sim.submit(n);
+        }
+        sim.run(60_000, |_| event);
+        assert!(sim.requests <= 8_000, "{event:?}: {}", sim.requests);
+    }
+}
+
+/// What was known of suspects is gone: they are found out again, and nobody healthy is lost.
+#[test]
+fn restarts_lose_and_bury_nothing_healthy() {
+    for seed in 0..100u64 {
+        let mut sim = Sim::new(Policy::default(), outbox(), 5_000_000 + seed);
+        let jobs = 1 + seed % 5;
+        let bad = (seed % 3 == 0).then(|| sim.submit(0));
+        for n in 0..300 {
+            if n < 200 {
+                let job = sim.random() % jobs;
+                sim.submit(job as i64);
+            }
+            let number = sim.random();
+            let is_up = n > 200 || number.is_multiple_of(3);
+            let span = [1_000, 60_000, HOUR, 6 * HOUR][number as usize / 8 % 4];
+            let bad_event = |ticket| (bad == Some(ticket)).then_some(FIREWALL);
+            sim.run(sim.now + span, |sent| match is_up {
+                true => bad_event(sent.ticket).unwrap_or_else(|| accepted(sent)),
+                false => event(number / 64),
+            });
+            if number.is_multiple_of(2) {
+                // Now and then amid an attempt.
+                let _ = sim.courier.next(MonoTime(sim.now)).unwrap();
+                sim.restart();
+            }
+        }
+        finish(&mut sim, 30 * DAY, |t| (bad == Some(t)).then_some(FIREWALL));
+        let healthy = 200;
+        assert_eq!(
+            counts(&sim),
+            (0, healthy, u64::from(bad.is_some())),
+            "{seed}"
+        );
     }
 }

@@ -182,8 +182,9 @@ fn answer(status: u16, retry_after: Option<&str>, body: &str) -> Event {
 }
 
 /// The greatest wait is 300 s, and waits are spread evenly from 1 s on, so after the first minutes 86,400 / 150.5 = 574 of them fit into a
-/// day, plus or minus 14; at every 4th one canary goes with the suspect, which makes 718. 100 are for chance and for the beginning.
-const A_DAY: usize = 818;
+/// day, plus or minus 14; at every 4th one canary goes with the suspect, which makes 718. Where all wait for one job, after some hours a
+/// round of its reports goes at times: 1,187 in all. 100 are for chance and for the beginning.
+const A_DAY: usize = 1_300;
 
 fn a_day_of(name: &str, event: Event, jobs: i64) {
     let mut sim = Sim::new(Policy::default(), outbox(), 1);
@@ -261,16 +262,16 @@ fn a_day_without_an_answer_buries_nothing() {
 /// Answers that come for some reports only.
 fn poisons() -> [(&'static str, Event, u32); 6] {
     [
-        ("a firewall", answer(403, None, FIREWALL), 10),
-        ("a handler that crashes", answer(500, None, ""), 10),
-        ("a proxy's limit", answer(413, None, NGINX_413), 10),
-        ("a time-out", Event::MAY_HAVE_ARRIVED, 10),
+        ("a firewall", answer(403, None, FIREWALL), 12),
+        ("a handler that crashes", answer(500, None, ""), 12),
+        ("a proxy's limit", answer(413, None, NGINX_413), 12),
+        ("a time-out", Event::MAY_HAVE_ARRIVED, 12),
         (
             "a handler that is asked to wait for",
             answer(503, Some("1"), ""),
-            10,
+            12,
         ),
-        ("credentials", answer(401, None, ""), 9),
+        ("credentials", answer(401, None, ""), 11),
     ]
 }
 
@@ -314,20 +315,9 @@ fn poison_among_healthy_ones_is_buried_and_stops_nobody() {
             let letter = sim.courier.find_dead_letter(poison).unwrap().unwrap();
             let reason = letter.reason;
             assert_eq!(sim.buried, [(poison, reason)], "{at}");
-            let overtaken = Reason {
-                cause: Cause::Failed(Code::Overtaken),
-                ..event.reason
-            };
-            if has_own_job {
-                assert_eq!((went_out, reason), (attempts, event.reason), "{at}");
-            } else {
-                // The next of its own job may be what shows it, as soon as it has had 8 attempts.
-                assert!((8..=attempts).contains(&went_out), "{at}: {went_out}");
-                assert!(
-                    [event.reason, overtaken].contains(&reason),
-                    "{at}: {reason}"
-                );
-            }
+            // Now and then nobody waits right then.
+            assert!((attempts..=16).contains(&went_out), "{at}: {went_out}");
+            assert_eq!(reason, event.reason, "{at}");
         }
     }
 }
@@ -336,10 +326,6 @@ fn poison_among_healthy_ones_is_buried_and_stops_nobody() {
 fn fifty_in_front_stop_nobody_for_good() {
     for (name, event, _) in poisons() {
         for jobs in [1000, 60, 7] {
-            if jobs == 7 && name == "credentials" {
-                // Several in a row of one job: see below.
-                continue;
-            }
             let mut sim = Sim::new(Policy::default(), outbox(), 3);
             for n in 0..300 {
                 sim.submit(1 + n % jobs);
@@ -349,7 +335,7 @@ fn fifty_in_front_stop_nobody_for_good() {
                 false => accepted(sent),
             };
             let mut hours = 0;
-            while sim.courier.status().waiting > 0 && hours < 24 * 14 {
+            while sim.courier.status().waiting > 0 && hours < 24 * 40 {
                 // Something new comes all the time.
                 for n in 0..4 {
                     sim.submit(1 + (n + hours as i64) % jobs);
@@ -372,10 +358,6 @@ fn fifty_in_front_stop_nobody_for_good() {
 fn where_only_its_own_jobs_wait_the_older_one_goes_when_the_newer_is_accepted() {
     for (name, event, _) in poisons() {
         for bad in [1, 2, 7, 12] {
-            if bad > 1 && name == "credentials" {
-                // A few checks that fail in a row lock the key pair, so one canary follows and no more.
-                continue;
-            }
             let mut sim = Sim::new(Policy::default(), outbox(), 4);
             for _ in 0..30 {
                 sim.submit(1);
@@ -411,8 +393,8 @@ fn a_report_that_waits_alone_waits() {
     sim.run(24 * HOUR, |_| answer(500, None, ""));
     assert!(sim.requests <= A_DAY);
     assert_eq!(sim.courier.status().waiting, 1);
-    // The first of another job that comes shows whose fault it is.
-    for n in 0..8 {
+    // Others that come show whose fault it is, where it was tried right before.
+    for n in 0..60 {
         sim.submit(2 + n);
         let before = sim.requests;
         sim.run(sim.now + HOUR / 4, |sent| match sent.ticket.0 {
@@ -586,7 +568,7 @@ fn letters_that_are_held_stop_their_own_reports_only() {
     assert_eq!(status.ledger.letters + status.waiting, 12);
     assert!(status.waiting > 2 && status.ledger.letters > 2);
     sim.courier.forget_dead_letters(Ticket(4)).unwrap();
-    sim.courier.wake(edge_report::MonoTime(sim.now));
+    sim.wake();
     sim.run(sim.now + HOUR, accepted);
     assert!(sim.courier.status().ledger.refused >= 8);
 }

@@ -16,8 +16,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use edge_report::courier::{
-    Courier, CourierError, Durability, Event, Fate, JobKeys, Outbox, OutboxError, Policy, Reason,
-    Step, WhenLettersFull,
+    Courier, CourierError, Durability, Event, Fate, JobKeys, Outbox, OutboxError, Policy,
+    RamOutbox, Reason, Step, WhenLettersFull,
 };
 use edge_report::courier::{Ledger, Ticket};
 use edge_report::{Code, Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
@@ -93,6 +93,8 @@ fn message_id(body: &[u8]) -> String {
 
 /// Delivers the next report, and says which one it was.
 fn settle(node: &mut Node, event: Event) -> Option<String> {
+    // Refusals in a row have waits between them.
+    node.wake(NOW);
     let Step::Send(parcel) = node.next(NOW).unwrap() else {
         return None;
     };
@@ -1338,4 +1340,28 @@ fn a_spool_from_which_all_was_delivered_takes_reports_again() {
             limits = megabyte(after);
         }
     }
+}
+
+#[test]
+fn no_report_stands_in_a_debug_text() {
+    let (_parent, dir) = quick_place();
+    let secret = "node-7-of-a-customer";
+    let seen = |text: String| {
+        assert!(
+            !text.contains(secret) && !text.contains("110, 111, 100, 101"),
+            "{text}"
+        )
+    };
+    let mut node = open(&dir, SMALL);
+    submit(&mut node, secret).unwrap();
+    assert!(matches!(node.next(NOW).unwrap(), Step::Send(_)));
+    seen(format!("{node:?}"));
+    drop(node);
+    let ram = RamOutbox::new(Vec::new(), 4096);
+    let mut node = Courier::new(ram, Vec::new(), Policy::default(), NOW, 0);
+    let jobs = [Job::new(JobStatus::Running, 1)];
+    node.submit(&Report::new(secret, &jobs), NOW, None).unwrap();
+    node.wake(NOW);
+    assert!(matches!(node.next(NOW).unwrap(), Step::Send(_)));
+    seen(format!("{node:?}"));
 }

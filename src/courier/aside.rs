@@ -1,15 +1,15 @@
 //! What the engine remembers of reports that failed: suspects that stepped aside, and how often others were tried.
 
-use super::outbox::{JobKeys, Ticket};
+use super::outbox::{JobKey, JobKeys, Ticket};
 use super::reason::Reason;
 use crate::time::MonoTime;
 
-/// How many suspects there may be: all but the last of them stand aside, and while there are so many nobody else but canaries goes ahead.
-/// 170 bytes each; with `alloc` 270.
+/// How many suspects there may be. Other bad reports are passed over until one of them has left. 200 bytes each; with `alloc` 300.
 pub(super) const SUSPECTS: usize = if cfg!(feature = "alloc") { 5 } else { 3 };
 /// One more for whatever is in flight: it may be refused, and its burial fail.
 const SLOTS: usize = SUSPECTS + 1;
-/// How many reports are remembered that were tried and are neither suspects nor in flight. One that is forgotten gets a few attempts more.
+/// How many reports are remembered that were tried and are neither suspects nor in flight. One that is forgotten gets a few attempts more; where
+/// there is a budget none is forgotten, and no other is tried meanwhile.
 const TRIED: usize = if cfg!(feature = "alloc") { 8 } else { 3 };
 
 /// How often a report was tried since the start.
@@ -22,6 +22,8 @@ pub(super) struct Tried {
     pub(super) doubtful: u32,
     /// Answers in a row that find fault with the credentials or a setting.
     pub(super) denied: u32,
+    /// How much speaks against it.
+    pub(super) weight: u32,
     /// When it was tried first.
     pub(super) first: MonoTime,
 }
@@ -33,6 +35,7 @@ impl Tried {
             attempts: 0,
             doubtful: 0,
             denied: 0,
+            weight: 0,
             first: now,
         }
     }
@@ -54,16 +57,39 @@ pub(super) enum Waits {
 pub(super) struct Aside {
     pub(super) tried: Tried,
     pub(super) waits: Waits,
+    /// When the last attempt began, until a canary says something of it.
+    pub(super) failed_at: Option<MonoTime>,
     /// Attempts that another report proved to be its own fault.
     pub(super) counted: u32,
-    /// How many rounds there were with a canary of its own jobs.
+    /// Attempts after which the other one failed, too.
+    pub(super) missed: u32,
+    /// How much spoke in its rounds against the last that may follow.
     pub(super) rounds: u32,
+    /// Whether reports of any job may follow in them.
+    pub(super) of_any: bool,
     /// Failures in a row, for its own back-off.
     pub(super) failures: u32,
     /// Not before then.
     pub(super) due: MonoTime,
     /// What its last attempt got.
     pub(super) reason: Reason,
+}
+
+impl Aside {
+    pub(super) const fn new(tried: Tried, waits: Waits, reason: Reason) -> Self {
+        Aside {
+            tried,
+            waits,
+            failed_at: None,
+            counted: 0,
+            missed: 0,
+            rounds: 0,
+            of_any: false,
+            failures: 0,
+            due: tried.first,
+            reason,
+        }
+    }
 }
 
 /// The reports that stepped aside, in no order.
@@ -148,6 +174,12 @@ impl Memory {
         tried.any(|t| t.ticket == ticket && (t.doubtful > 0 || t.denied > 0))
     }
 
+    /// Whether it is known, or another one can be without forgetting one.
+    pub(super) fn has_place(&self, ticket: Ticket) -> bool {
+        let mut slots = self.tried.iter();
+        slots.any(|slot| slot.is_none_or(|tried| tried.ticket == ticket))
+    }
+
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<Tried> {
         self.slot(ticket)?.take()
     }
@@ -168,10 +200,10 @@ impl Memory {
 }
 
 /// Bits of the set of jobs.
-const WORDS: usize = if cfg!(feature = "alloc") { 64 } else { 16 };
+const WORDS: usize = if cfg!(feature = "alloc") { 128 } else { 16 };
 
 /// A set of jobs that may say of one that it is in it though it is not, but never the other way round: then a report waits a little
-/// longer, and none overtakes another. 512 bytes, without `alloc` 128.
+/// longer, and none overtakes another. 1 KiB, without `alloc` 128 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JobSet([u64; WORDS]);
 
@@ -187,6 +219,9 @@ impl JobSet {
 
     pub(super) fn add(&mut self, keys: &JobKeys) {
         for key in keys {
+            if key.job_id == JobKey::ANY {
+                self.0 = [u64::MAX; WORDS];
+            }
             let (word, bit) = Self::place(key.job_id);
             if let Some(word) = self.0.get_mut(word) {
                 *word |= bit;
@@ -196,15 +231,19 @@ impl JobSet {
 
     pub(super) fn has_one_of(&self, keys: &JobKeys) -> bool {
         keys.iter().any(|key| {
+            if key.job_id == JobKey::ANY {
+                return self.0.iter().any(|word| *word != 0);
+            }
             let (word, bit) = Self::place(key.job_id);
             self.0.get(word).is_some_and(|word| word & bit != 0)
         })
     }
 }
 
-/// Whether two reports have a job in common.
+/// Whether two reports have a job in common, or may have one.
 pub(super) fn share(one: &JobKeys, other: &JobKeys) -> bool {
-    let in_other = |job_id| other.iter().any(|key| key.job_id == job_id);
+    let is_same = |id: i64, other: i64| id == other || id == JobKey::ANY || other == JobKey::ANY;
+    let in_other = |id| other.iter().any(|key| is_same(id, key.job_id));
     one.iter().any(|key| in_other(key.job_id))
 }
 

@@ -12,41 +12,62 @@
 //! - *network*: it never went out.
 //!
 //! A doubtful answer says nothing until another report was tried right after it, the *canary*. Is the canary accepted, then the way is free,
-//! the service is there, and the report itself is at fault: that attempt *counts* against it, and after [`Policy::refuse_after`] of them it is a
-//! dead letter. Is the canary's answer doubtful, too, then it is an *outage*, and nothing counts: while nothing is accepted, nothing is buried.
+//! the service is there, and the report itself is at fault: that attempt *counts* against it. Is the canary's answer doubtful, too, then it is an
+//! *outage*, and nothing counts: while nothing is accepted, nothing is buried. A canary follows at once, whatever wait the suspect was asked for:
+//! that is the suspect's own, until the canary is asked for one, too. One that is accepted more than [`ROUND_MS`] after the suspect was sent proves
+//! nothing: the service may only be back. It counts against all suspects that failed within that time.
+//!
+//! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So a suspect
+//! is buried after [`Policy::refuse_after`] attempts that count only if it also failed 3 times that often for each canary that failed for one that
+//! was accepted. And while others are accepted each 4th attempt has no canary, so that services that answer well and badly in turn never give
+//! one of the two all bad turns.
 //!
 //! # The states of a report
 //!
 //! ```text
-//!            3 doubtful answers, or another hold after a hold
+//!            3 doubtful answers (1 while others are accepted),
+//!            or another hold after a hold
 //!  waiting ────────────────────────────────────────────► suspect ── accepted ──► delivered
 //!     │                                                     │
-//!     │ accepted                     8 of its attempts count, or a newer one of its job was accepted
+//!     │ accepted          8 of its attempts count, or it failed very often and a newer one of its job was accepted
 //!     ▼                                                     ▼
 //!  delivered        refused, or its budget spent ──► to be buried ──► dead letter
 //! ```
 //!
-//! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on. At most [`SUSPECTS`] are known; the last
-//! of them does not step aside but stands in front: only canaries pass. A report is *to be buried* while it cannot be made a dead letter (no
+//! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on. At most [`SUSPECTS`] are known. More bad
+//! reports are passed over, and have their turn when a suspect has left. If a canary far behind was accepted, there is a *line* before it: with as
+//! many suspects as can be known only those behind the line go ahead, and in a few steps, each in the middle between the line and the last that is
+//! known to be bad, the line comes to where the bad ones end. A report is *to be buried* while it cannot be made a dead letter (no
 //! room, a sick disk): it is not sent, and the burial is tried again.
 //!
 //! # Order
 //!
 //! Reports of one job arrive in order, so who goes ahead of a report that stays behind must share no job with it, nor with another that
-//! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). Where nobody may go ahead, since only reports of the suspect's own
-//! jobs wait, the next of these is the canary, but not before the suspect had as many attempts as would bury it. The same goes for every other canary
-//! of an outage, since those that may go ahead may all be bad. If that one is accepted the older can never be sent any more: it is a dead letter at
-//! once, as [`Code::Overtaken`]. So after an outage the older one is always tried first, and
-//! only its own failure right before can cost it. If the next one fails, too, the one after it may follow in the same round; after each
-//! [`Policy::refuse_after`] rounds they may be one longer, up to [`DEPTH`] more, and come that much more seldom. There are no
-//! rounds while credentials or settings are found wrong: checks that fail in a row lock a key pair, so one canary goes out, and no more.
+//! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). A report whose jobs cannot all be told ([`JobKey::ANY`](super::JobKey))
+//! shares with all that have any; one whose jobs have no ids shares with none.
+//!
+//! Where nobody may go ahead, since only reports of the suspect's own jobs wait, the next of these is the canary. If it is accepted the older one can
+//! never be sent any more: it is a dead letter at once, as [`Code::Overtaken`]. Nothing but its own failures can tell then whether it is bad, so it
+//! must have failed [`OWN_JOB`] times `refuse_after` times before, a last time right then; an answer that no busy service gives counts
+//! for [`NOT_BUSY`] of them. So after an outage the older one is always tried first.
+//!
+//! If the next one fails, too, the round may go on with the one after it, but only when as much speaks against each that was tried before. So a round
+//! grows by one at a time, without a bound; long ones come more seldom. Those that were tried rest until the verdict of each says so. Where those that
+//! would follow stand behind bad reports of other jobs, the rounds take all reports in their order. Checks of credentials that fail in a row lock a
+//! key pair: then only the last of a round is tried.
+//!
+//! # Restarts, and several deliverers
+//!
+//! What is known of suspects is gone after a restart, and so are attempts and times of budgets: all begins anew, and costs a few attempts more. With
+//! several deliverers one attempt may go out twice; the first result counts, and a stale one changes nothing.
 //!
 //! # The state of the node
 //!
 //! - *going*: each report is sent as soon as the one before it is settled.
 //! - *backing off*: nobody is sent before `not_before`. After a failure, a hold, and between refusals in a row without an acceptance among them.
-//! - *outage*: the last canary failed. The oldest suspect is tried once for each back-off, with a canary at every 4th ([`CANARY_EVERY`]); nobody else
-//!   is sent. Which canary: the 1st of those that may go, then the 2nd, 4th, 8th …, so that many bad reports in a row are passed in a few steps.
+//! - *outage*: the last canary failed. The oldest suspect whose time has come is tried once for each back-off, with a canary at every 4th ([`CANARY_EVERY`]);
+//!   nobody else is sent. Which canary: the 1st of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad reports in a row are
+//!   passed in a few steps.
 //!
 //! # One walk
 //!
@@ -58,9 +79,9 @@
 //! # An outbox without room
 //!
 //! An outbox may note only so many reports as settled ahead of others ([`Outbox::room_ahead`]). When few of these places are left, ordinary reports
-//! go ahead and canaries are chosen only where that needs none, right beside one that is settled. If nobody stands there, the canary's
-//! acceptance still counts against the suspect, but the canary stays in the queue and is sent again ([`Code::OutboxFull`]): twice is better
-//! than never. Each burial makes room, or brings it nearer.
+//! go ahead and canaries are chosen only where that needs none, right beside one that is settled. If nobody stands there, the canary is
+//! remembered as accepted ([`UNNOTED`] of them), is not sent again, and is noted as soon as burials have made room. What is beyond that, or
+//! remembered when the process ends, is sent again ([`Code::OutboxFull`]): twice is better than never.
 
 use core::fmt;
 
@@ -68,7 +89,7 @@ use super::aside::{Aside, Asides, Memory, SUSPECTS, Tried, Waits, Walk, share};
 use super::outbox::{
     DeadLetter, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting, job_keys,
 };
-use super::policy::{Attempt, Backlog, Policy, Verdict, asked_ms, decide, wait_after, within};
+use super::policy::{Attempt, Backlog, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Cause, Event, Reason};
 use crate::code::{Code, Severity};
 use crate::exchange::Outcome;
@@ -83,16 +104,23 @@ const DOUBTFUL: u32 = 3;
 const DENIED: u32 = 2;
 /// In an outage one wait of so many has a canary, or requests would double.
 const CANARY_EVERY: u32 = 4;
-/// How long ago the failure may be that costs a report its turn, when the first of its own jobs is sent as canary. That is at once, but for a short
-/// wait that the server asks for; one that asks for a longer wait hardly means this report.
+/// A canary of the suspect's own jobs follows at once, or the service may have come back between the two.
 const RIGHT_BEFORE_MS: u64 = 2_000;
-/// The same for those that follow in a round.
+/// Other canaries, and those that follow in a round, within this time. So do the first ones of a host that is always late, after twice the attempts.
 const ROUND_MS: u64 = 60_000;
-/// How many may follow the first in a round. With time between them the service may come back amid a round, and a healthy report be lost; so they
-/// go out at once, and must not be many.
-const DEPTH: u32 = 12;
+/// [`Policy::refuse_after`] times so many failures, and a newer report of the same job may be tried. A service that answers 1 of 10 at random fails
+/// 128 times in a row with a probability of 2 in a million.
+const OWN_JOB: u32 = 16;
+/// Only busy services answer at random. Any other answer says as much as so many of those.
+const NOT_BUSY: u32 = 8;
+/// When nothing was accepted for so many of the longest waits, nobody new may come.
+const QUIET: u64 = 4;
+/// So many canaries of a round go out at once, and the next after the least wait.
+const AT_ONCE: u32 = 12;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
+/// How many accepted reports may wait for room to note that; more of them are sent again.
+const UNNOTED: usize = if cfg!(feature = "alloc") { 32 } else { 4 };
 /// How many buried suspects are kept for [`Courier::take_buried`].
 const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 
@@ -278,7 +306,6 @@ pub struct Status {
 /// assert_eq!(verdict, Verdict::Delivered);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Courier<O, B> {
     outbox: O,
     buffer: B,
@@ -299,6 +326,17 @@ pub struct Courier<O, B> {
     passes: u32,
     passes_from: u32,
     round: Round,
+    /// Those of the last round are not sent before then; with them all up to the last of them, so that none need be remembered.
+    resting: Option<(Ticket, MonoTime)>,
+    /// A canary behind this one was accepted, and those up to it were passed over. While as many are suspects as can be known, only those behind it
+    /// go ahead.
+    line: Option<Ticket>,
+    /// One before the line that failed; between the two there may be healthy ones.
+    bad: Option<Ticket>,
+    /// When anything was accepted last.
+    accepted_at: MonoTime,
+    /// Accepted, and the outbox has no room to note it.
+    unnoted: heapless::Vec<Ticket, UNNOTED>,
     /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
     own_is_next: bool,
     failures: u32,
@@ -317,11 +355,24 @@ pub struct Courier<O, B> {
     buried: [Option<(Ticket, Reason)>; BURIED],
 }
 
+/// Without the bytes of the report in the buffer: they have no place in somebody's log.
+impl<O: fmt::Debug, B> fmt::Debug for Courier<O, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Courier")
+            .field("outbox", &self.outbox)
+            .field("policy", &self.policy)
+            .field("failures", &self.failures)
+            .field("not_before", &self.not_before)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     tried: Tried,
     len: usize,
     role: Role,
+    sent_at: MonoTime,
 }
 
 /// As what a report is sent.
@@ -331,17 +382,41 @@ enum Role {
     Ordinary,
     Suspect,
     Canary,
-    /// A canary of the suspect's own jobs.
+    /// A canary that older reports of its jobs made way for.
     OwnCanary,
+}
+
+/// What is due after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The node waits.
+    Wait,
+    /// It alone waits.
+    Others,
+    /// It waits, and a canary follows at once.
+    Canary,
 }
 
 /// A suspect that waits for what a canary says of it.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     suspect: Ticket,
-    failed_at: MonoTime,
+    /// When it was sent last, or the last canary of this round.
+    sent_at: MonoTime,
+    /// Whether it was denied: then one canary follows, and no more.
+    is_denied: bool,
     /// No canary waited when it failed.
     is_late: bool,
+}
+
+/// A suspect whose round it is.
+struct Failed<'k> {
+    suspect: Ticket,
+    /// Its jobs, if only reports of these may follow.
+    own: Option<&'k JobKeys>,
+    /// Some reports stand behind others that stay.
+    is_blocked: bool,
+    now: MonoTime,
 }
 
 /// The canaries that followed one failure of a suspect.
@@ -381,6 +456,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             passes: 0,
             passes_from: 0,
             round: Round::default(),
+            resting: None,
+            line: None,
+            bad: None,
+            accepted_at: now,
+            unnoted: heapless::Vec::new(),
             own_is_next: false,
             failures: 0,
             refusals: 0,
@@ -494,18 +574,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             _ => return Err(CourierError::StaleTicket),
         };
         let kind = Kind::of(event.reason.cause);
-        let canary_follows = self.note(&mut current, kind);
+        let then = self.note(&mut current, kind, event.reason.cause);
+        let is_own_wait = then != Then::Wait;
         let round_goes_on =
             current.role == Role::OwnCanary && kind == Kind::Doubtful && self.round.left > 0;
         // One that fails with a canary to follow, or in the middle of a round, is no failure of the node yet.
-        if kind != Kind::Service && !canary_follows && !round_goes_on {
+        if kind != Kind::Service && !is_own_wait && !round_goes_on {
             self.failures = self.failures.saturating_add(1);
             self.recovering |= self.circuit_open();
         }
         let tried = current.tried;
         let attempt = Attempt {
             count: tried.attempts,
-            failures: match (canary_follows, self.asides.get(ticket)) {
+            failures: match (is_own_wait, self.asides.get(ticket)) {
                 (false, _) => self.failures,
                 (true, Some(aside)) => aside.failures.saturating_add(1),
                 (true, None) => tried.doubtful.max(1),
@@ -531,7 +612,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Verdict::GaveUp(reason) => {
                 self.on_trial = None;
                 self.outage |=
-                    kind == Kind::Doubtful && current.role != Role::Ordinary && !canary_follows;
+                    kind == Kind::Doubtful && current.role != Role::Ordinary && !is_own_wait;
                 // What it asked for holds for those that follow.
                 let others = Attempt {
                     failures: self.failures,
@@ -558,13 +639,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
             Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
                 // A canary is sent with the same clock as its suspect, and corrects it no more: once for each hold.
-                if kind == Kind::Denied && !canary_follows {
+                if kind == Kind::Denied && !is_own_wait {
                     // By then the system's clock may be right, or the correction may have been a middlebox's.
                     self.clock_offset_ms = 0;
                     self.clock_corrected = false;
                 }
-                let asked = now.plus_ms(asked_ms(&event, entropy, &self.policy));
-                self.failed(&current, kind, canary_follows, (at, asked), reason, now);
+                self.failed(&current, kind, then, at, reason, now);
             }
         }
         self.outbox.pin(None);
@@ -615,6 +695,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub fn wake(&mut self, now: MonoTime) {
         self.arm(now, now);
         self.next_attempt = now;
+        self.resting = None;
+        self.walk = Walk::START;
         for aside in self.asides.iter_mut() {
             aside.due = now;
         }
@@ -716,6 +798,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(Choice::Wait(wait));
         }
         self.bury_again(now);
+        self.note_accepted();
+        if self.resting.is_some_and(|(_, until)| until <= now) {
+            self.resting = None;
+            self.walk = Walk::START;
+        }
+        // What is accepted much later may only mean that the service is back.
+        let trial = self.on_trial;
+        self.on_trial = trial.filter(|trial| now.since(trial.sent_at) <= ROUND_MS);
         if let Some(trial) = self.on_trial
             && let Some(canary) = self.canary(trial, now)?
         {
@@ -730,13 +820,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     tried: waiting.1,
                     len: waiting.0.len,
                     role: Role::Suspect,
+                    sent_at: now,
                 }));
             }
             self.gone(suspect);
         }
         let suspects = self.asides.suspects().count();
-        let stopped =
-            suspects >= SUSPECTS || (suspects > 0 && self.outage) || !self.asides.has_room();
+        let stopped = (suspects > 0 && self.outage) || !self.asides.has_room();
         let kept = if suspects > 0 { KEPT_FOR_CANARIES } else { 0 };
         let is_short = self.outbox.room_ahead() <= kept;
         if !stopped
@@ -745,34 +835,20 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         {
             return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
         }
-        let suspect = match self.outage {
-            true => self.oldest_suspect(),
-            false => self.asides.suspects().min_by_key(|aside| aside.due),
-        };
-        let burials = self
-            .asides
-            .iter()
-            .filter(|aside| aside.waits != Waits::Attempt);
-        let first_due = burials.chain(suspect).map(|aside| aside.due).min();
+        let rested = self.resting.map(|(_, until)| until);
+        let first_due = self.asides.iter().map(|aside| aside.due);
+        let first_due = first_due.chain(rested).min();
         Ok(match first_due {
             Some(due) => Choice::Wait(due.since(now).max(1)),
-            None => Choice::Idle,
+            None if self.unnoted.is_empty() => Choice::Idle,
+            None => Choice::Wait(self.policy.backoff_ms(0, 0)),
         })
     }
 
-    /// The suspect to try now: in an outage the oldest.
+    /// The suspect to try now: the oldest of those whose time has come.
     fn due(&self, now: MonoTime) -> Option<Ticket> {
-        let suspect = match self.outage {
-            true => self.oldest_suspect(),
-            false => self.asides.suspects().min_by_key(|aside| aside.due),
-        };
-        let due = suspect.filter(|aside| aside.due <= now);
-        due.map(|aside| aside.tried.ticket)
-    }
-
-    fn oldest_suspect(&self) -> Option<&Aside> {
-        let suspects = self.asides.suspects();
-        suspects.min_by_key(|aside| aside.tried.ticket)
+        let due = self.asides.suspects().filter(|aside| aside.due <= now);
+        due.map(|aside| aside.tried.ticket).min()
     }
 
     /// A suspect, unless it was superseded meanwhile.
@@ -793,36 +869,92 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     fn chosen(&mut self, waiting: Waiting, role: Role, now: MonoTime) -> InFlight {
-        let tried = self.tried.take(waiting.ticket);
+        let known = self.asides.get(waiting.ticket).map(|aside| aside.tried);
+        let tried = known.or_else(|| self.tried.take(waiting.ticket));
         InFlight {
             tried: tried.unwrap_or(Tried::new(waiting.ticket, now)),
             len: waiting.len,
             role,
+            sent_at: now,
         }
+    }
+
+    /// Whether it must be known of each report how often it was tried.
+    const fn has_budget(&self) -> bool {
+        self.policy.max_attempts.is_some() || self.policy.max_time_ms.is_some()
     }
 
     /// The next report whose turn it is, past those that stepped aside.
     fn ordinary(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        if self.has_budget() {
+            self.walk = Walk::START;
+        }
+        let is_full = self.asides.suspects().count() >= SUSPECTS;
+        if is_full && let Some(found) = self.between()? {
+            return Ok(Some(found));
+        }
+        let line = self.line.filter(|_| is_full);
         let mut walk = self.walk;
-        let found = self.next_on(&mut walk, None)?;
+        let found = self.next_behind(&mut walk, line)?;
         self.walk = walk;
+        if !is_full && found.is_none_or(|found| self.line.is_some_and(|line| found.ticket > line)) {
+            (self.line, self.bad) = (None, None);
+        }
         Ok(found)
+    }
+
+    /// The one in the middle between the last that is known to be bad and the line: in a few steps the line is where the bad ones end.
+    fn between(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        while let (Some(bad), Some(line)) = (self.bad, self.line)
+            && line.0 > bad.0.saturating_add(1)
+        {
+            let middle = Ticket(bad.0.midpoint(line.0));
+            let found = self.next_behind(&mut { Walk::START }, Some(middle))?;
+            if let Some(found) = found.filter(|found| found.ticket <= line) {
+                return Ok(Some(found));
+            }
+            self.draw_line(middle);
+        }
+        self.bad = None;
+        Ok(None)
+    }
+
+    fn draw_line(&mut self, line: Ticket) {
+        self.line = Some(line);
+        self.walk = Walk::START;
+    }
+
+    /// Walks on to the next report behind `after` that shares no job with those that stay behind.
+    fn next_behind(
+        &mut self,
+        walk: &mut Walk,
+        after: Option<Ticket>,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        while let Some(found) = self.next_on(walk, &mut None)? {
+            if after.is_none_or(|after| found.ticket > after) {
+                return Ok(Some(found));
+            }
+            self.pass(walk, found.ticket)?;
+        }
+        Ok(None)
     }
 
     /// Walks on to the next report that shares no job with those that stay behind.
     ///
-    /// Or, for a suspect that `failed`, to the next of its own jobs: then the suspect itself does not count among those that stay behind, nor does
-    /// what followed it in this round.
+    /// Or, for a suspect that failed, to the next that may follow in its round: then neither the suspect nor those that were tried in this
+    /// round count among those that stay behind.
     #[inline(never)]
     fn next_on(
         &mut self,
         walk: &mut Walk,
-        failed: Option<(Ticket, &JobKeys)>,
+        failed: &mut Option<Failed<'_>>,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         while let Some(waiting) = self.outbox.next(walk.after)? {
             let ticket = waiting.ticket;
             let waits = self.asides.get(ticket).map(|aside| aside.waits);
-            if self.drop_superseded(ticket)? {
+            if self.unnoted.contains(&ticket) {
+                walk.after = Some(ticket);
+            } else if self.drop_superseded(ticket)? {
                 if waits.is_some() {
                     // Its jobs are free.
                     *walk = Walk::START;
@@ -841,30 +973,61 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         walk: &mut Walk,
         ticket: Ticket,
         waits: Option<Waits>,
-        failed: Option<(Ticket, &JobKeys)>,
+        failed: &mut Option<Failed<'_>>,
     ) -> Result<bool, CourierError<O::Error>> {
-        let is_to_be_buried = waits.is_some_and(|waits| waits != Waits::Attempt);
-        let in_round = || self.round.after.is_some_and(|after| ticket <= after);
-        let has_failed =
-            failed.is_some_and(|(suspect, _)| ticket == suspect || (waits.is_none() && in_round()));
-        let keys = self.outbox.job_keys(ticket)?;
-        if is_to_be_buried || (has_failed && !walk.jobs.has_one_of(&keys)) {
+        if waits.is_some_and(|waits| waits != Waits::Attempt) {
             walk.after = Some(ticket);
             return Ok(false);
         }
-        let is_other = failed.is_some_and(|(_, own)| !share(own, &keys));
-        if waits.is_some() || walk.jobs.has_one_of(&keys) || is_other {
+        let keys = self.outbox.job_keys(ticket)?;
+        let is_free = !walk.jobs.has_one_of(&keys);
+        let (is_tried, may_follow) = match failed {
+            None => {
+                let rests = self.resting.is_some_and(|(last, _)| ticket <= last);
+                (false, waits.is_none() && !rests)
+            }
+            Some(failed) => {
+                let is_due = self.asides.get(ticket).is_none_or(|a| a.due <= failed.now);
+                let is_tried = self.round.after.is_some_and(|after| ticket <= after);
+                let may_follow = match failed.own {
+                    Some(own) => waits.is_none() && share(own, &keys),
+                    None => is_due || is_tried,
+                };
+                failed.is_blocked |= !is_free;
+                let is_it = ticket == failed.suspect;
+                (is_it || (is_tried && may_follow), may_follow)
+            }
+        };
+        if is_tried && is_free {
+            walk.after = Some(ticket);
+            return Ok(false);
+        }
+        // What cannot be remembered must not be tried.
+        let is_unknown = waits.is_none() && self.has_budget() && !self.tried.has_place(ticket);
+        if !is_free || !may_follow || is_unknown {
             walk.pass(ticket, &keys);
             return Ok(false);
         }
         Ok(true)
     }
 
-    /// The next report of the suspect's own jobs that may be a canary.
+    /// The next report that may follow in the suspect's round: of its own jobs, or of any. And whether some stand behind others that fail.
     #[inline(never)] // as above
-    fn own_canary(&mut self, suspect: Ticket) -> Result<Option<Waiting>, CourierError<O::Error>> {
+    fn own_canary(
+        &mut self,
+        suspect: Ticket,
+        of_any: bool,
+        now: MonoTime,
+    ) -> Result<(Option<Waiting>, bool), CourierError<O::Error>> {
         let own = self.outbox.job_keys(suspect)?;
-        self.next_on(&mut { Walk::START }, Some((suspect, &own)))
+        let mut failed = Some(Failed {
+            suspect,
+            own: (!of_any).then_some(&own),
+            is_blocked: false,
+            now,
+        });
+        let found = self.next_on(&mut { Walk::START }, &mut failed)?;
+        Ok((found, failed.is_some_and(|failed| failed.is_blocked)))
     }
 
     #[inline(never)] // as above
@@ -897,39 +1060,30 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<Option<InFlight>, CourierError<O::Error>> {
         let suspect = trial.suspect;
-        let attempts = self
-            .asides
-            .suspects()
-            .find(|aside| aside.tried.ticket == suspect)
-            .map(|aside| aside.tried.attempts);
-        let Some(attempts) = attempts else {
+        let aside = self.asides.suspects();
+        let aside = aside.filter(|aside| aside.tried.ticket == suspect).copied();
+        let Some(aside) = { aside }.next() else {
             self.on_trial = None;
             return Ok(None);
         };
         if !self.asides.has_room() {
             return Ok(None);
         }
-        // An older report is lost if a newer one of its jobs is accepted, so it must have had its chances, the last of them right now.
-        // A host that always calls a little later never comes right then; after twice the attempts that may be enough.
-        let is_patient = attempts >= self.policy.refuse_after.saturating_mul(2);
-        let most = match self.round.after {
-            None if !is_patient => RIGHT_BEFORE_MS,
-            None => ROUND_MS,
-            Some(_) => ROUND_MS,
-        };
-        let asked = match self.round.after {
-            None => RIGHT_BEFORE_MS,
-            Some(_) => ROUND_MS,
-        };
-        let may_be_overtaken = !trial.is_late
-            && attempts >= self.policy.refuse_after
-            && self.not_before.since(trial.failed_at) <= asked
-            && now.since(trial.failed_at) <= most;
-        let first = self.ordinary()?;
+        let mut walk = Walk::START;
+        let mut first = self.next_behind(&mut walk, self.line)?;
+        // Those before the line may be bad, and then it looks like an outage. So somebody new is waited for.
+        let waited =
+            now.since(self.accepted_at) >= self.policy.max_backoff_ms.saturating_mul(QUIET);
+        if first.is_none() && self.line.is_some() && (self.outage || waited) {
+            (self.line, self.bad) = (None, None);
+            walk = Walk::START;
+            first = self.next_on(&mut walk, &mut None)?;
+        }
         let own_is_next = self.own_is_next || self.round.after.is_some();
-        if may_be_overtaken
-            && (first.is_none() || (self.outage && own_is_next))
-            && let Some(found) = self.own_canary(suspect)?
+        if self.may_be_overtaken(&aside, trial, now)
+            && (self.outage || waited)
+            && (first.is_none() || own_is_next)
+            && let Some(found) = self.next_in_round(&aside, trial, now)?
         {
             return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
         }
@@ -938,20 +1092,68 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         let is_short = self.outbox.room_ahead() <= KEPT_FOR_CANARIES;
         let found = match is_short && self.passes == 0 {
-            true => self.without_room(first)?,
+            true => self.without_room(walk, first)?,
             false => None,
         };
         let found = match found {
             Some(found) => found,
-            None => self.pass_over(first)?,
+            None => self.pass_over(walk, first)?,
         };
         Ok(Some(self.chosen(found, Role::Canary, now)))
     }
 
+    /// An older report is lost if a newer one of its jobs is accepted, so it must have had its chances, the last of them right now.
+    fn may_be_overtaken(&self, aside: &Aside, trial: Trial, now: MonoTime) -> bool {
+        let enough = self.enough();
+        let is_patient = aside.tried.weight >= enough.saturating_mul(2);
+        let most = match self.round.after {
+            None if !is_patient => RIGHT_BEFORE_MS,
+            _ => ROUND_MS,
+        };
+        let is_due = self.round.after.is_some() || self.resting.is_none();
+        let is_at_once = is_due && !trial.is_late;
+        aside.tried.weight >= enough && is_at_once && now.since(trial.sent_at) <= most
+    }
+
+    /// How much must speak against a report before a newer one of its jobs is tried.
+    fn enough(&self) -> u32 {
+        self.policy.refuse_after.max(1).saturating_mul(OWN_JOB)
+    }
+
+    /// Who follows in the suspect's round. Where nobody of its own jobs can, since other reports that fail stand before them, all others may.
+    fn next_in_round(
+        &mut self,
+        aside: &Aside,
+        trial: Trial,
+        now: MonoTime,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let (suspect, of_any) = (trial.suspect, aside.of_any);
+        let (mut found, mut is_blocked) = self.own_canary(suspect, of_any, now)?;
+        if trial.is_denied {
+            for _ in 0..self.depth(suspect) {
+                let Some(passed) = found else { break };
+                self.round.after = Some(passed.ticket);
+                (found, is_blocked) = self.own_canary(suspect, of_any, now)?;
+            }
+        }
+        if found.is_none()
+            && is_blocked
+            && !of_any
+            && let Some(aside) = self.asides.get_mut(suspect)
+        {
+            // From the next round on.
+            (aside.of_any, aside.rounds) = (true, 0);
+        }
+        Ok(found)
+    }
+
     /// The first that may be a canary, needs no room in the outbox, and did not fail lately.
     #[inline(never)]
-    fn without_room(&mut self, first: Waiting) -> Result<Option<Waiting>, CourierError<O::Error>> {
-        let mut walk = self.walk;
+    fn without_room(
+        &mut self,
+        mut walk: Walk,
+        first: Waiting,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         let mut found = Some(first);
         while let Some(waiting) = found {
             let ticket = waiting.ticket;
@@ -959,7 +1161,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 return Ok(Some(waiting));
             }
             self.pass(&mut walk, ticket)?;
-            found = self.next_on(&mut walk, None)?;
+            found = self.next_on(&mut walk, &mut None)?;
         }
         Ok(None)
     }
@@ -979,28 +1181,24 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// From the first report that may be a canary on to the one whose turn it is.
     #[inline(never)]
-    fn pass_over(&mut self, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
-        while self.passes > 0 {
-            let mut walk = self.walk;
-            let mut found = first;
-            let mut passed = 0;
-            while passed < self.passes {
-                self.pass(&mut walk, found.ticket)?;
-                let Some(next) = self.next_on(&mut walk, None)? else {
-                    break;
-                };
-                found = next;
-                passed = passed.saturating_add(1);
-            }
-            if passed == self.passes {
-                return Ok(found);
-            }
-            // There are not so many. From the start again, and from another place each time, so that in the end each was one.
-            let from = self.passes_from.saturating_add(2);
-            self.passes_from = if from > passed { 0 } else { from };
-            self.passes = self.passes_from;
+    fn pass_over(&mut self, from: Walk, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
+        let mut walk = from;
+        let mut found = first;
+        let mut passed = 0u32;
+        while passed < self.passes {
+            self.pass(&mut walk, found.ticket)?;
+            let Some(next) = self.next_on(&mut walk, &mut None)? else {
+                // There are not so many: the last, and then from another place each time, so that in the end each was one.
+                let place = self.passes_from.saturating_add(2);
+                self.passes_from = if place > passed { 0 } else { place };
+                self.passes = u32::MAX;
+                self.line = None;
+                break;
+            };
+            found = next;
+            passed = passed.saturating_add(1);
         }
-        Ok(first)
+        Ok(found)
     }
 
     #[inline(never)] // as above
@@ -1019,12 +1217,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     // What came back.
 
-    /// Counts an attempt. Whether a canary is to follow at once.
-    fn note(&mut self, current: &mut InFlight, kind: Kind) -> bool {
+    /// Counts an attempt. What is due after it.
+    fn note(&mut self, current: &mut InFlight, kind: Kind, cause: Cause) -> Then {
         let tried = &mut current.tried;
         if kind != Kind::Network {
             tried.attempts = tried.attempts.saturating_add(1);
         }
+        tried.weight = tried.weight.saturating_add(weight(cause));
         match kind {
             Kind::Doubtful => {
                 (tried.doubtful, tried.denied) = (tried.doubtful.saturating_add(1), 0)
@@ -1032,29 +1231,44 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Kind::Denied | Kind::Hold => tried.denied = tried.denied.saturating_add(1),
             _ => {}
         }
-        let is_at_fault = match kind {
-            Kind::Doubtful => current.role == Role::Suspect || tried.doubtful >= DOUBTFUL,
-            Kind::Denied | Kind::Hold => tried.denied >= DENIED,
-            _ => false,
-        };
+        if !self.is_at_fault(current, kind) {
+            return Then::Wait;
+        }
+        let is_known = current.role == Role::Suspect;
         let may_be_suspect = match current.role {
             Role::Suspect => true,
             Role::Ordinary => self.asides.suspects().count() < SUSPECTS && self.asides.has_room(),
             Role::Canary | Role::OwnCanary => false,
         };
-        if !is_at_fault || !may_be_suspect {
-            return false;
+        if !may_be_suspect {
+            return Then::Wait;
         }
         current.role = Role::Suspect;
-        let every = CANARY_EVERY.saturating_mul(self.round.canaries.max(1));
-        !self.outage || self.waits.saturating_add(1) >= every
+        let every = CANARY_EVERY.max(self.round.canaries.checked_div(3).unwrap_or(0));
+        match self.outage {
+            true if self.waits.saturating_add(1) < every => Then::Wait,
+            false if is_known && current.tried.attempts & 3 == 1 => Then::Others,
+            _ => Then::Canary,
+        }
+    }
+
+    /// Whether it may not be the node's fault. While others are accepted, once is enough.
+    fn is_at_fault(&self, current: &InFlight, kind: Kind) -> bool {
+        let tried = &current.tried;
+        let others_go = || !self.outage && self.asides.suspects().any(|aside| aside.counted > 0);
+        match kind {
+            Kind::Doubtful => {
+                current.role == Role::Suspect || tried.doubtful >= DOUBTFUL || others_go()
+            }
+            Kind::Denied | Kind::Hold => tried.denied >= DENIED,
+            _ => false,
+        }
     }
 
     /// How many canaries of the suspect's own jobs may follow the first of a round.
     fn depth(&self, suspect: Ticket) -> u32 {
         let rounds = self.asides.get(suspect).map_or(0, |aside| aside.rounds);
-        let each = self.policy.refuse_after.max(1);
-        rounds.checked_div(each).unwrap_or(0).min(DEPTH)
+        rounds.checked_div(self.enough()).unwrap_or(0)
     }
 
     /// Takes a report out of the queue that was accepted; `false` if the outbox has no room to note that.
@@ -1079,6 +1293,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.bury_overtaken(ticket, now)?;
         }
         let mut is_noted = self.deliver(ticket)?;
+        let is_before_line = self.line.is_some_and(|line| ticket <= line);
+        let has_passed = current.role == Role::Canary && self.passes > 0;
+        if has_passed || (current.role == Role::Ordinary && is_before_line) {
+            self.bad = self.bad.filter(|bad| *bad < ticket);
+            self.draw_line(Ticket(ticket.0.saturating_sub(1)));
+        }
+        self.accepted_at = now;
         self.last_failure = None;
         self.clock_corrected = false;
         self.outage = false;
@@ -1087,17 +1308,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.round = Round::default();
         let wait = self.recover(entropy);
         self.arm(now, now.plus_ms(wait));
-        let on_trial = self.on_trial.take();
-        match current.role {
-            Role::Canary | Role::OwnCanary => {
-                if let Some(trial) = on_trial {
-                    self.count_against(trial.suspect, now);
-                }
-            }
-            Role::Ordinary | Role::Suspect => (self.passes, self.passes_from) = (0, 0),
+        self.on_trial = None;
+        if current.role == Role::Canary || current.role == Role::OwnCanary {
+            self.count_against_all(current.sent_at, now);
         }
-        // A burial may have made room.
+        (self.passes, self.passes_from) = (0, 0);
+        // A burial may have made room. If not, it is noted later.
         is_noted = is_noted || matches!(self.deliver(ticket), Ok(true));
+        is_noted = is_noted || self.unnoted.push(ticket).is_ok();
         if is_noted {
             self.leave(current);
             return Ok(true);
@@ -1116,19 +1334,40 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(false)
     }
 
+    /// A canary was accepted: it counts against each suspect that failed right before.
+    fn count_against_all(&mut self, sent_at: MonoTime, now: MonoTime) {
+        let failed = |aside: &Aside| {
+            let failed = aside.failed_at;
+            failed.is_some_and(|failed| sent_at.since(failed) <= ROUND_MS)
+        };
+        for _ in 0..SUSPECTS {
+            let Some(suspect) = self.asides.suspects().find(|aside| failed(aside)) else {
+                return;
+            };
+            self.count_against(suspect.tried.ticket, now);
+        }
+    }
+
     fn count_against(&mut self, suspect: Ticket, now: MonoTime) {
         let Some(aside) = self.asides.get_mut(suspect) else {
             return;
         };
+        aside.failed_at = None;
         aside.counted = aside.counted.saturating_add(1);
         let Aside {
             tried,
             waits,
             counted,
+            missed,
             reason,
             ..
         } = *aside;
-        if waits == Waits::Attempt && counted >= self.policy.refuse_after {
+        // By chance it fails, and another one right after it does not, at most every second time. The more of the others fail, the more often it
+        // must have.
+        let refuse_after = self.policy.refuse_after;
+        let needed = missed.saturating_mul(refuse_after.saturating_mul(3));
+        let is_proven = counted >= refuse_after && tried.attempts.saturating_mul(counted) >= needed;
+        if waits == Waits::Attempt && is_proven {
             // It may have been dropped as superseded meanwhile.
             if self.bury(tried, Waits::Refusal, reason, now) {
                 self.tell_buried(suspect, reason);
@@ -1136,7 +1375,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    /// The suspect and what followed it in this round, where they share a job with an accepted report that is newer. Each failed right before.
+    /// All that is older than an accepted report and shares a job with it: the suspect, and what was tried in its round. Each failed often, and right
+    /// before.
     #[inline(never)]
     fn bury_overtaken(
         &mut self,
@@ -1144,28 +1384,25 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<(), CourierError<O::Error>> {
         let keys = self.outbox.job_keys(accepted)?;
-        if let Some(Trial { suspect, .. }) = self.on_trial
-            && let Some(aside) = self.asides.get(suspect).copied()
-            && aside.waits == Waits::Attempt
-            && self.shares_with(suspect, &keys)?
-        {
-            let mut reason = aside.reason;
-            reason.cause = Cause::Failed(Code::Overtaken);
-            self.tell_buried(suspect, reason);
-            self.bury(aside.tried, Waits::Refusal, reason, now);
-        }
         let mut walked = None;
-        while let Some(last) = self.round.after
-            && let Some(Waiting { ticket, .. }) = self.outbox.next(walked)?
-            && ticket <= last
+        while let Some(Waiting { ticket, .. }) = self.outbox.next(walked)?
+            && ticket < accepted
         {
             walked = Some(ticket);
-            if self.asides.get(ticket).is_some() || !self.shares_with(ticket, &keys)? {
+            let aside = self.asides.get(ticket).copied();
+            let is_to_be_buried = aside.is_some_and(|aside| aside.waits != Waits::Attempt);
+            let is_gone = is_to_be_buried || self.unnoted.contains(&ticket);
+            if is_gone || !self.shares_with(ticket, &keys)? {
                 continue;
             }
-            let reason = Reason::failed(Code::Overtaken);
-            if self.asides.has_room() {
-                let tried = self.tried.take(ticket);
+            let mut reason = Reason::failed(Code::Overtaken);
+            if let Some(aside) = aside {
+                reason = aside.reason;
+                reason.cause = Cause::Failed(Code::Overtaken);
+            }
+            if aside.is_some() || self.asides.has_room() {
+                let known = aside.map(|aside| aside.tried);
+                let tried = known.or_else(|| self.tried.take(ticket));
                 let tried = tried.unwrap_or(Tried::new(ticket, now));
                 self.bury(tried, Waits::Refusal, reason, now);
             } else {
@@ -1176,6 +1413,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.tell_buried(ticket, reason);
         }
         Ok(())
+    }
+
+    /// Notes what was accepted while the outbox had no room for that.
+    fn note_accepted(&mut self) {
+        for _ in 0..self.unnoted.len() {
+            let Some(ticket) = self.unnoted.first().copied() else {
+                return;
+            };
+            self.unnoted.remove(0);
+            if !matches!(self.deliver(ticket), Ok(true)) {
+                let _ = self.unnoted.push(ticket);
+            }
+        }
     }
 
     fn refused(&mut self, current: &InFlight, reason: Reason, now: MonoTime, entropy: u64) {
@@ -1200,58 +1450,93 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         &mut self,
         current: &InFlight,
         kind: Kind,
-        canary_follows: bool,
-        (at, asked): (MonoTime, MonoTime),
+        then: Then,
+        at: MonoTime,
         reason: Reason,
         now: MonoTime,
     ) {
-        let doubtful = kind != Kind::Network;
-        match current.role {
-            Role::Ordinary | Role::Suspect if canary_follows => {
+        let ticket = current.tried.ticket;
+        let is_own = current.role == Role::OwnCanary;
+        match (current.role, then) {
+            (Role::Ordinary | Role::Suspect, Then::Canary) => {
                 self.on_trial = Some(Trial {
-                    suspect: current.tried.ticket,
-                    failed_at: now,
+                    suspect: ticket,
+                    sent_at: current.sent_at,
+                    is_denied: kind != Kind::Doubtful,
                     is_late: false,
                 });
                 self.waits = 0;
                 self.round = Round {
                     canaries: 0,
                     left: match kind {
-                        Kind::Doubtful => self.depth(current.tried.ticket),
+                        Kind::Doubtful => self.depth(ticket),
                         _ => 0,
                     },
                     after: None,
                 };
-                // At once, unless the server asked everybody to wait.
-                self.arm(now, asked);
+                // What the server asked for is this one's wait, until the canary fails, too.
+                self.arm(now, now);
             }
-            Role::Ordinary | Role::Suspect => {
+            (Role::Ordinary | Role::Suspect, Then::Others) => {
                 self.on_trial = None;
-                self.waits = self.waits.saturating_add(u32::from(doubtful));
-                self.arm(now, at);
+                self.arm(now, now);
             }
-            Role::Canary | Role::OwnCanary if doubtful => {
+            (Role::Ordinary | Role::Suspect, Then::Wait) => {
+                self.on_trial = None;
+                self.waits = self.waits.saturating_add(u32::from(kind != Kind::Network));
+                self.arm(now, at);
+                if current.role == Role::Ordinary
+                    && self.is_at_fault(current, kind)
+                    && let Ok(keys) = self.outbox.job_keys(ticket)
+                {
+                    // Too many are known already: its turn comes when one of them has left.
+                    match self.line {
+                        Some(line) if ticket <= line => self.bad = Some(ticket),
+                        _ => self.walk.pass(ticket, &keys),
+                    }
+                }
+            }
+            (Role::Canary | Role::OwnCanary, _) if kind != Kind::Network => {
                 self.outage = true;
                 self.round.canaries = self.round.canaries.saturating_add(1);
-                self.own_is_next = current.role == Role::Canary;
-                if current.role == Role::Canary {
-                    self.passes = self.passes.saturating_mul(2).saturating_add(1);
-                } else if self.round.after.is_none()
+                self.own_is_next = !is_own;
+                if is_own {
+                    let (last, until) = self.resting.unwrap_or((ticket, at));
+                    self.resting = Some((last.max(ticket), until.max(at)));
+                }
+                if !is_own {
+                    self.bad = Some(ticket);
+                    for aside in self.asides.iter_mut() {
+                        let failed = aside.failed_at.take();
+                        aside.missed = aside.missed.saturating_add(u32::from(failed.is_some()));
+                    }
+                    self.passes = match self.passes {
+                        u32::MAX => self.passes_from,
+                        passes => passes.saturating_mul(2).saturating_add(1),
+                    };
+                } else if self.round.left == 0
                     && let Some(Trial { suspect, .. }) = self.on_trial
                     && let Some(aside) = self.asides.get_mut(suspect)
                 {
-                    aside.rounds = aside.rounds.saturating_add(1);
+                    aside.rounds = aside.rounds.saturating_add(weight(reason.cause));
                 }
-                let goes_on = kind == Kind::Doubtful && self.round.left > 0;
-                if current.role == Role::OwnCanary && goes_on {
+                if is_own && kind == Kind::Doubtful && self.round.left > 0 {
                     self.round.left = self.round.left.saturating_sub(1);
-                    self.round.after = Some(current.tried.ticket);
-                    self.arm(now, asked);
+                    self.round.after = Some(ticket);
+                    if let Some(trial) = &mut self.on_trial {
+                        trial.sent_at = current.sent_at;
+                    }
+                    let wait = match self.round.canaries % AT_ONCE {
+                        0 => self.policy.backoff_ms(0, 0),
+                        _ => 0,
+                    };
+                    self.arm(now, now.plus_ms(wait));
                 } else {
-                    self.end_trial(now, at);
+                    self.on_trial = None;
+                    self.arm(now, at);
                 }
             }
-            Role::Canary | Role::OwnCanary => {
+            (Role::Canary | Role::OwnCanary, _) => {
                 self.on_trial = None;
                 self.arm(now, at);
             }
@@ -1259,44 +1544,30 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.keep(current, at, reason, u32::from(kind != Kind::Network));
     }
 
-    /// No canary was accepted: the oldest suspect is next, when anybody is.
-    fn end_trial(&mut self, now: MonoTime, at: MonoTime) {
-        self.on_trial = None;
-        self.arm(now, at);
-        let suspects = self.asides.iter_mut();
-        let suspects = suspects.filter(|aside| aside.waits == Waits::Attempt);
-        if let Some(oldest) = suspects.min_by_key(|aside| aside.tried.ticket) {
-            oldest.due = oldest.due.min(at);
-        }
-    }
-
     /// Remembers a report that is tried again.
     fn keep(&mut self, current: &InFlight, due: MonoTime, reason: Reason, failures: u32) {
         let tried = current.tried;
-        let known = self.asides.get(tried.ticket);
-        let before = known.map_or(tried.doubtful.saturating_sub(1), |aside| aside.failures);
-        let (counted, rounds) = known.map_or((0, 0), |aside| (aside.counted, aside.rounds));
-        let aside = Aside {
-            tried,
-            waits: Waits::Attempt,
-            counted,
-            rounds,
-            failures: before.saturating_add(failures),
-            due,
-            reason,
+        let mut aside = match self.asides.get(tried.ticket) {
+            Some(aside) => *aside,
+            None => Aside {
+                failures: tried.doubtful.saturating_sub(1),
+                ..Aside::new(tried, Waits::Attempt, reason)
+            },
         };
-        if current.role != Role::Suspect || !self.asides.put(aside) {
+        (aside.tried, aside.due, aside.reason) = (tried, due, reason);
+        let is_on_trial = |trial: &Trial| trial.suspect == tried.ticket;
+        aside.failed_at = self.on_trial.filter(is_on_trial).map(|trial| trial.sent_at);
+        aside.failures = aside.failures.saturating_add(failures);
+        let is_suspect = current.role == Role::Suspect || self.asides.get(tried.ticket).is_some();
+        if !is_suspect || !self.asides.put(aside) {
             self.tried.put(tried);
         }
     }
 
     /// It left the queue.
     fn leave(&mut self, current: &InFlight) {
-        let ticket = current.tried.ticket;
-        if self.asides.remove(ticket) {
+        if self.asides.remove(current.tried.ticket) {
             self.walk = Walk::START;
-        } else if current.role == Role::Ordinary && self.asides.suspects().next().is_some() {
-            self.walk.after = Some(ticket);
         }
     }
 
@@ -1306,6 +1577,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.walk = Walk::START;
         }
         self.tried.take(ticket);
+        // Who follows in a round is counted from the oldest on.
+        self.asides.iter_mut().for_each(|aside| aside.rounds = 0);
     }
 
     // Burials.
@@ -1330,13 +1603,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         let wait = self.policy.backoff_ms(failures, u64::MAX);
         self.asides.put(Aside {
-            tried,
-            waits,
-            counted: 0,
-            rounds: 0,
             failures,
             due: now.plus_ms(wait),
-            reason,
+            ..Aside::new(tried, waits, reason)
         });
         // Its jobs are free.
         self.walk = Walk::START;
@@ -1410,6 +1679,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             for aside in self.asides.iter_mut() {
                 aside.due = now.plus_ms(aside.due.since(self.armed));
             }
+            self.accepted_at = self.accepted_at.min(now);
+            if let Some((_, until)) = &mut self.resting {
+                *until = now.plus_ms(until.since(self.armed));
+            }
             let meant = self.not_before.since(self.armed);
             self.arm(now, now.plus_ms(meant));
         }
@@ -1467,6 +1740,15 @@ enum Kind {
     Hold,
     /// It never went out.
     Network,
+}
+
+/// How much a failure speaks against a report.
+const fn weight(cause: Cause) -> u32 {
+    match cause {
+        Cause::Answered(Outcome::TryAgain) | Cause::Failed(Code::MayHaveArrived) => 1,
+        Cause::Failed(Code::NotSent) => 0,
+        _ => NOT_BUSY,
+    }
 }
 
 impl Kind {

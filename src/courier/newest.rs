@@ -58,7 +58,7 @@ impl Newest {
         // First the room, so that each slot can say whether the report is kept.
         let mut is_kept = false;
         for key in keys {
-            is_kept |= !self.jobs.make_room(key.job_id);
+            is_kept |= key.job_id == JobKey::ANY || !self.jobs.make_room(key.job_id);
         }
         for key in keys {
             let mut stale = self.stale;

@@ -181,15 +181,27 @@ pub struct JobKey {
     pub is_final: bool,
 }
 
+impl JobKey {
+    /// The id of any job: a report with this key may say something of each, and neither supersedes another nor is superseded.
+    pub const ANY: i64 = i64::MAX;
+}
+
 /// The most jobs of one report that are looked at to supersede it.
 const MAX_KEYS: usize = 16;
 
-/// The jobs of a report; none if it must never be superseded (a job without id, or more than 16 of them).
+/// The jobs of a report. None if none of them has an id: then it is of no job that another report is of. [`JobKey::ANY`] alone if not all can be
+/// told: some have an id and some have none, or there are more than 16.
 pub type JobKeys = heapless::Vec<JobKey, MAX_KEYS>;
 
 /// Reads the jobs of an encoded report.
 pub(super) fn job_keys(report: &[u8]) -> JobKeys {
-    read_keys(report).unwrap_or_default()
+    read_keys(report).unwrap_or_else(|| {
+        let any = JobKey {
+            job_id: JobKey::ANY,
+            is_final: false,
+        };
+        JobKeys::from_iter([any])
+    })
 }
 
 fn read_keys(report: &[u8]) -> Option<JobKeys> {
@@ -199,21 +211,19 @@ fn read_keys(report: &[u8]) -> Option<JobKeys> {
     let mut job_id = None;
     let mut is_final = false;
     let mut member = None;
+    let mut has_nameless = false;
     while let Some(token) = scanner.next_token().ok()? {
         let depth = scanner.depth();
         match token {
             Token::Key(key) if depth == 1 => in_jobs = key.is("jobs"),
             Token::Key(key) if depth == 3 && in_jobs => member = Some(key),
             Token::ObjectStart if depth == 3 && in_jobs => (job_id, is_final) = (None, false),
-            Token::ObjectEnd if depth == 2 && in_jobs => {
-                keys.push(JobKey {
-                    job_id: job_id?,
-                    is_final,
-                })
-                .ok()?;
-            }
+            Token::ObjectEnd if depth == 2 && in_jobs => match job_id {
+                Some(job_id) => keys.push(JobKey { job_id, is_final }).ok()?,
+                None => has_nameless = true,
+            },
             Token::Number(number) if depth == 3 && member.is_some_and(|m| m.is("job_id")) => {
-                job_id = number.to_i64();
+                job_id = Some(number.to_i64()?);
             }
             Token::String(text) if depth == 3 && member.is_some_and(|m| m.is("status")) => {
                 is_final = JobStatus::KNOWN
@@ -223,7 +233,7 @@ fn read_keys(report: &[u8]) -> Option<JobKeys> {
             _ => {}
         }
     }
-    Some(keys)
+    (keys.is_empty() || !has_nameless).then_some(keys)
 }
 
 /// Where reports wait, in the order they were submitted. All of it survives a restart, if the outbox is durable.

@@ -7,28 +7,33 @@ use crate::divide::divide;
 use crate::exchange::Outcome;
 use crate::time::MonoTime;
 
+/// What is waited at the least after a failure or for a hold, whatever the policy says.
+const FLOOR_MS: u64 = 10;
+
 /// When to try again, and when to stop trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The least wait after a failure. Default: 1 s.
+    /// The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
     pub min_backoff_ms: u64,
-    /// The most wait after a failure. Default: 300 s.
+    /// The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
     pub max_backoff_ms: u64,
     /// The most of a `Retry-After` that is honoured. Default: 1 h.
     pub max_retry_after_ms: u64,
-    /// How long all sending is held when the credentials or the endpoint are wrong. Default: 300 s, since the service locks
-    /// a key pair for that long after more than five failed checks.
+    /// How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s, since
+    /// the service locks a key pair for that long after more than five failed checks.
     pub hold_ms: u64,
     /// After how many failures in a row the circuit counts as open. Once the service is back, each answer then halves the back-off, and
     /// the next report waits that long: what waited goes out within a few minutes, not at once. Default: 5.
     pub open_circuit_after: u32,
-    /// How often one report is sent before it is given up, whatever came back and whatever else is wrong; what surely was not sent does
-    /// not count. Default: `None`.
+    /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not
+    /// sent does not count, and neither does what was sent before a restart. Default: `None`.
     pub max_attempts: Option<u32>,
     /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.
     pub max_time_ms: Option<u64>,
     /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
-    /// attempts, each followed by another report that was accepted. Default: 8.
+    /// attempts, each followed by another report that was accepted; where others fail, too, after more. Where only newer reports of its own
+    /// jobs wait, one of these is tried after 16 times so many attempts, of which an answer that is not like a busy service's (not 408, 425,
+    /// 429, 5xx, or none) counts for 8. Default: 8.
     pub refuse_after: u32,
     /// What is sent of a backlog. Default: all of it.
     pub backlog: Backlog,
@@ -76,22 +81,24 @@ impl Policy {
     #[inline(never)] // large on 32-bit machines, and called from many places
     pub fn backoff_ms(&self, failures: u32, entropy: u64) -> u64 {
         let doubled = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
-        let most = self
-            .min_backoff_ms
-            .saturating_mul(doubled)
-            .min(self.max_backoff_ms);
-        let spread = most.saturating_sub(self.min_backoff_ms);
-        self.min_backoff_ms
-            .min(self.max_backoff_ms)
-            .saturating_add(within(spread, entropy))
+        let (least, longest) = self.bounds_ms();
+        let most = least.saturating_mul(doubled).min(longest);
+        let least = least.min(longest);
+        let spread = most.saturating_sub(least);
+        least.saturating_add(within(spread, entropy))
+    }
+
+    fn bounds_ms(&self) -> (u64, u64) {
+        let at_least = |ms: u64| ms.max(FLOOR_MS);
+        (at_least(self.min_backoff_ms), at_least(self.max_backoff_ms))
     }
 
     /// How often the least wait doubles until it reaches the most.
     pub(super) fn doublings(&self) -> u32 {
-        let (least, most) = (self.min_backoff_ms, self.max_backoff_ms);
+        let (least, most) = self.bounds_ms();
         let doublings = least.leading_zeros().checked_sub(most.leading_zeros());
         match doublings {
-            Some(count) if least > 0 => {
+            Some(count) => {
                 let reached = least.wrapping_shl(count) <= most;
                 count.saturating_add(u32::from(reached))
             }
@@ -212,8 +219,9 @@ pub(super) fn wait_after(
         return Verdict::Again { at: now, reason };
     }
     if holds(reason.cause) {
-        let spread = within(divide(policy.hold_ms, 10).0, entropy);
-        let hold = policy.hold_ms.saturating_add(spread);
+        let hold = policy.hold_ms.max(FLOOR_MS);
+        let spread = within(divide(hold, 10).0, entropy);
+        let hold = hold.saturating_add(spread);
         return Verdict::Held {
             until: now.plus_ms(hold),
             reason,
@@ -231,7 +239,7 @@ pub(super) fn wait_after(
 }
 
 /// How long the server asks to wait, as far as that is honoured; at random up to a tenth more.
-pub(super) fn asked_ms(event: &Event, entropy: u64, policy: &Policy) -> u64 {
+fn asked_ms(event: &Event, entropy: u64, policy: &Policy) -> u64 {
     let asked = event.retry_after_ms.unwrap_or(0);
     let asked = asked.min(policy.max_retry_after_ms);
     asked.saturating_add(within(divide(asked, 10).0, entropy))

@@ -470,7 +470,7 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         let is_superseded = |newest: &Newest, bytes: &[u8], at: usize, record: &Record| {
             let by_that = |key: JobKey| {
                 let mut same = to_come.iter().filter(|new| new.job_id == key.job_id);
-                same.any(|new| new.is_final || !key.is_final)
+                key.job_id != JobKey::ANY && same.any(|new| new.is_final || !key.is_final)
             };
             let mut keys = record.keys(bytes, at);
             record.keys > 0
@@ -719,7 +719,8 @@ impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
         let bytes = self.bytes();
         let says_more = |key: JobKey| {
             let mut at = at.saturating_add(record.size());
-            while at < tail
+            while key.job_id != JobKey::ANY
+                && at < tail
                 && let Some(newer) = Record::read(bytes, at)
             {
                 let mut same = newer.keys(bytes, at).filter(|new| new.job_id == key.job_id);

@@ -138,7 +138,7 @@ pub(crate) fn accepted(_: &Sent) -> Event {
 }
 
 pub(crate) struct Sim {
-    pub(crate) courier: Courier<Faulty, [u8; 1024]>,
+    pub(crate) courier: Courier<Faulty, [u8; 2048]>,
     pub(crate) now: u64,
     pub(crate) requests: usize,
     pub(crate) attempts: BTreeMap<Ticket, u32>,
@@ -146,19 +146,24 @@ pub(crate) struct Sim {
     pub(crate) jobs: Vec<Vec<i64>>,
     /// When each was accepted.
     pub(crate) accepted: Vec<(Ticket, u64)>,
+    /// Before then it must not be sent: its last verdict said so.
+    not_before: BTreeMap<Ticket, u64>,
+    policy: Policy,
     random: u64,
 }
 
 impl Sim {
     pub(crate) fn new(policy: Policy, outbox: Faulty, seed: u64) -> Self {
         Sim {
-            courier: Courier::new(outbox, [0; 1024], policy, MonoTime(0), 0),
+            courier: Courier::new(outbox, [0; 2048], policy, MonoTime(0), 0),
             now: 0,
             requests: 0,
             attempts: BTreeMap::new(),
             buried: Vec::new(),
             jobs: Vec::new(),
             accepted: Vec::new(),
+            not_before: BTreeMap::new(),
+            policy,
             random: seed,
         }
     }
@@ -175,16 +180,35 @@ impl Sim {
         self.submit_jobs(&[job])
     }
 
-    /// A report on these jobs; on one without an id if there is none.
+    pub(crate) fn wake(&mut self) {
+        self.courier.wake(MonoTime(self.now));
+        self.not_before.clear();
+    }
+
+    /// The process ends and starts again.
+    pub(crate) fn restart(&mut self) {
+        let seed = self.random();
+        let none = Courier::new(outbox_of(64), [0; 2048], self.policy, MonoTime(0), 0);
+        let outbox = std::mem::replace(&mut self.courier, none).into_outbox();
+        self.courier = Courier::new(outbox, [0; 2048], self.policy, MonoTime(self.now), seed);
+        self.not_before.clear();
+    }
+
+    /// A report on these jobs; on one without an id if there is none. A negative one stands for one without.
     pub(crate) fn submit_jobs(&mut self, ids: &[i64]) -> Ticket {
         let job = Job::new(JobStatus::Running, 1_591_104_868_201);
-        let mut jobs: Vec<_> = ids.iter().map(|id| job.with_job_id(id + 1)).collect();
+        let named = |id: &i64| match *id {
+            ..0 => job,
+            id => job.with_job_id(id + 1),
+        };
+        let mut jobs: Vec<_> = ids.iter().map(named).collect();
         if jobs.is_empty() {
             jobs.push(job);
         }
         let report = Report::new("id", &jobs);
         let ticket = self.courier.submit(&report, MonoTime(self.now), None);
-        self.jobs.push(ids.to_vec());
+        let ids = ids.iter().copied().filter(|id| *id >= 0);
+        self.jobs.push(ids.collect());
         assert_eq!(ticket.unwrap().0, self.jobs.len() as u64);
         Ticket(self.jobs.len() as u64)
     }
@@ -209,6 +233,8 @@ impl Sim {
                     clock_offset_ms: parcel.clock_offset_ms,
                 },
             };
+            let told = self.not_before.get(&sent.ticket).copied().unwrap_or(0);
+            assert!(self.now >= told, "{} is sent before {told}", sent.ticket);
             self.requests += 1;
             *self.attempts.entry(sent.ticket).or_default() += 1;
             let event = answer(&sent);
@@ -216,9 +242,13 @@ impl Sim {
             let verdict = self
                 .courier
                 .settle(sent.ticket, event, MonoTime(self.now), entropy);
-            match verdict.unwrap() {
+            let verdict = verdict.unwrap();
+            match verdict {
                 Verdict::Delivered => self.accepted.push((sent.ticket, self.now)),
                 verdict => assert_eq!(verdict.reason(), Some(&event.reason)),
+            }
+            if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = verdict {
+                self.not_before.insert(sent.ticket, at.0);
             }
             while let Some(buried) = self.courier.take_buried() {
                 self.buried.push(buried);

@@ -5,7 +5,7 @@
 //! before `not_before`, that honours what the server asks, a failure without a canary waits as long as the verdict says, and a
 //! suspect is not tried again before its own time unless something else failed since then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use edge_report::courier::{Cause, Event, Policy, Reason, Status, Verdict};
 use edge_report::{Code, MonoTime, Outcome};
@@ -14,8 +14,8 @@ use crate::ensure;
 
 type Check = Result<(), String>;
 
-/// So many reports that were tried are remembered for sure.
-const REMEMBERED: usize = 8;
+/// No wait is shorter.
+const FLOOR: u64 = 100;
 
 /// Monotonic time, as far as it went forward.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +105,6 @@ pub(crate) struct Pace {
     pub(crate) offset: i64,
     corrected: bool,
     tries: BTreeMap<u64, Tries>,
-    /// Every report that failed since the start.
-    failed: BTreeSet<u64>,
     /// Nothing is sent for so long after then.
     wait: u64,
     armed: Clock,
@@ -126,7 +124,6 @@ impl Pace {
             offset: 0,
             corrected: false,
             tries: BTreeMap::new(),
-            failed: BTreeSet::new(),
             wait: 0,
             armed: *clock,
         };
@@ -173,9 +170,9 @@ impl Pace {
         let left = self.wait.saturating_sub(clock.since(&self.armed));
         let tenth_more = |ms: u64| ms.saturating_add(ms / 10);
         let longest = [
-            self.policy.max_backoff_ms,
+            self.policy.max_backoff_ms.max(FLOOR),
             tenth_more(self.policy.max_retry_after_ms),
-            tenth_more(self.policy.hold_ms),
+            tenth_more(self.policy.hold_ms.max(FLOOR)),
         ];
         let longest = longest.into_iter().fold(1, u64::max);
         let (least, most) = match (clock.is_steady(&self.armed), left) {
@@ -235,7 +232,6 @@ impl Pace {
         }
         tries.failed = Some((*clock, event.reason));
         let tries = *tries;
-        self.failed.insert(ticket);
         let counts = self.failures + 1;
         ensure!(
             status.failures == counts || kind != Kind::Network && status.failures == self.failures,
@@ -248,18 +244,13 @@ impl Pace {
         self.forget_own_waits();
 
         let is_spent = self.is_spent(&tries, clock.now);
-        // What is forgotten of a report may only give it more.
-        let is_known = self.failed.len() <= REMEMBERED;
         let not_before = status.not_before;
         let gave_up = matches!(verdict, Verdict::GaveUp(_));
         ensure!(
             verdict.reason() == Some(&event.reason),
             "{verdict:?}: another reason"
         );
-        ensure!(
-            gave_up == is_spent || is_spent && !is_known,
-            "{verdict:?} after {tries:?}"
-        );
+        ensure!(gave_up == is_spent, "{verdict:?} after {tries:?}");
         if kind == Kind::Denied
             && !self.corrected
             && let Some(skew) = event.clock_skew_ms
@@ -278,7 +269,7 @@ impl Pace {
         let asked = [asked, asked + asked / 10];
         let bounds = match kind {
             Kind::Denied | Kind::Hold => {
-                let hold = self.policy.hold_ms;
+                let hold = self.policy.hold_ms.max(FLOOR);
                 [hold, hold + hold / 10]
             }
             _ => {
@@ -308,8 +299,9 @@ impl Pace {
         if not_before == at {
             // It may not be the node that waits, but then it waits all the same.
         } else if kind != Kind::Network {
-            // A canary follows.
-            self.arm(not_before, asked, clock)?;
+            // It waits alone, or a canary follows: at once, or in a long round after the least wait.
+            let [_, most] = self.backoff(0);
+            self.arm(not_before, [0, most], clock)?;
         } else {
             return Err(format!("{not_before:?} is not {at:?}"));
         }
@@ -370,10 +362,10 @@ impl Pace {
 
     /// Doubled at each failure, from the least to the most.
     fn backoff(&self, failures: u32) -> [u64; 2] {
-        let doubled =
-            (0..failures.min(63)).fold(self.policy.min_backoff_ms, |ms, _| ms.saturating_mul(2));
-        let most = doubled.min(self.policy.max_backoff_ms);
-        [self.policy.min_backoff_ms.min(most), most]
+        let least = self.policy.min_backoff_ms.max(FLOOR);
+        let most = self.policy.max_backoff_ms.max(FLOOR);
+        let doubled = (0..failures.min(63)).fold(least, |ms, _| ms.saturating_mul(2));
+        [least.min(most), doubled.min(most)]
     }
 
     fn is_wrong_by(&self, skew: i64) -> bool {

@@ -37,21 +37,21 @@ pub const EDGE_REPORT_LETTERS_HOLD: u32 = 1;
 pub struct edge_report_courier_config {
     /// `sizeof(edge_report_courier_config)`.
     pub struct_size: usize,
-    /// The least wait after a failure. Default: 1 s.
+    /// The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
     pub min_backoff_ms: u64,
-    /// The most wait after a failure. Default: 300 s.
+    /// The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
     pub max_backoff_ms: u64,
     /// The most of a `Retry-After` that is honoured. Default: 1 h.
     pub max_retry_after_ms: u64,
-    /// How long all sending is held when the credentials or the endpoint are wrong. Default: 300 s.
+    /// How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s.
     pub hold_ms: u64,
     /// The first attempt after the start comes at random within this time. Default: 30 s.
     pub start_spread_ms: u64,
     /// A clock that differs from the server's by more is corrected when credentials fail. Default: 60 s.
     pub max_clock_skew_ms: u64,
-    /// How long one report is tried before it is given up. Default: 0, until it is delivered.
+    /// How long one report is tried before it is given up, since its first attempt since the start. Default: 0, until it is delivered.
     pub max_time_ms: u64,
-    /// How often one report is sent before it is given up, whatever comes back. Default: 0, until it is delivered.
+    /// How often one report is sent since the start before it is given up, whatever comes back. Default: 0, until it is delivered.
     pub max_attempts: u32,
     /// After how many failures in a row the circuit counts as open. Default: 5.
     pub open_circuit_after: u32,
@@ -60,7 +60,7 @@ pub struct edge_report_courier_config {
     /// or the first of them so long ago. A power cut may cost these.
     pub batch_ms: u32,
     /// A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
-    /// each followed by another report that was accepted. 1 or more. Default: 8.
+    /// each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
     pub refuse_after: u32,
     /// Default: EDGE_REPORT_BACKLOG_KEEP_ALL.
     pub backlog: edge_report_backlog,

@@ -287,13 +287,13 @@ export function readReply(
 
 /** When to try again, and when to stop trying. All in milliseconds, and all optional. */
 export interface Policy {
-  /** The least wait after a failure. Default: 1 s. */
+  /** The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s. */
   minBackoffMs?: number;
-  /** The most wait after a failure. Default: 300 s. */
+  /** The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s. */
   maxBackoffMs?: number;
   /** The most of a `Retry-After` that is honoured. Default: 1 h. */
   maxRetryAfterMs?: number;
-  /** How long all sending is held when the credentials or the endpoint are wrong. Default: 300 s. */
+  /** How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s. */
   holdMs?: number;
   /** The first attempt comes at random within this time. Default: 30 s. */
   startSpreadMs?: number;
@@ -301,7 +301,7 @@ export interface Policy {
   maxClockSkewMs?: number;
   /** After how many failures in a row the network or service counts as down. Default: 5. */
   openCircuitAfter?: number;
-  /** How often one report is tried. Default: until it is delivered. */
+  /** How often one report is tried since the start. Default: until it is delivered. */
   maxAttempts?: number;
   /** How long one report is tried, from its first attempt. Default: until it is delivered. */
   maxTimeMs?: number;

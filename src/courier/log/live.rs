@@ -7,7 +7,7 @@
 //! The oldest report that waits is the front. `state.cursor` is right before it; what is settled after it stands in `ahead`.
 
 use super::super::newest::Newest;
-use super::super::outbox::{JobKeys, OutboxError, Ticket, Waiting};
+use super::super::outbox::{JobKey, JobKeys, OutboxError, Ticket, Waiting};
 use super::ahead::{Ahead, MAX_RANGES, RANGE, Range};
 use super::compact::{Keeper, Note, Window};
 use super::places::Places;
@@ -269,7 +269,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             }
             self.places.remove(old);
         }
-        if jobs.is_empty() {
+        if jobs.iter().all(|key| key.job_id == JobKey::ANY) {
             self.places.remove(seq);
         }
     }
