@@ -377,21 +377,21 @@ enum {
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 4736
+#define EDGE_REPORT_COURIER_RAM_SIZE 5632
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_64_BIT))
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 2304
+#define EDGE_REPORT_COURIER_RAM_SIZE 2560
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_32_BIT))
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 2240
+#define EDGE_REPORT_COURIER_RAM_SIZE 2432
 #endif
 
 #if defined(EDGE_REPORT_FULL)

@@ -200,7 +200,10 @@ pub(super) fn job_keys(report: &[u8]) -> JobKeys {
             job_id: JobKey::ANY,
             is_final: false,
         };
-        JobKeys::from_iter([any])
+        let mut keys = JobKeys::new();
+        // There is room.
+        let _ = keys.push(any);
+        keys
     })
 }
 

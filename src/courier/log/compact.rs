@@ -75,17 +75,17 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
 
     /// What stands for these stands for them and for those of their sources that could not be discarded yet. `None` if these are too many.
     fn sources_of(&self, window: Window) -> Option<[u32; SOURCES]> {
-        let mut sources = heapless::Vec::<u32, SOURCES>::new();
+        let mut sources = [0; SOURCES];
+        let mut places = sources.iter_mut();
         for segment in self.window(window) {
-            sources.push(segment.id).ok()?;
+            *places.next()? = segment.id;
             for id in segment.sources {
                 if self.is_pending(id) {
-                    sources.push(id).ok()?;
+                    *places.next()? = id;
                 }
             }
         }
-        sources.resize(SOURCES, 0).ok()?;
-        sources.into_array().ok()
+        Some(sources)
     }
 
     /// The segment that is open, and what compacting it would free, if that is anything.

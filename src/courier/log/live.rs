@@ -980,8 +980,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             (self.state, self.waiting) = before;
             return Err(error);
         }
-        let segments = self.segments.window(window).iter();
-        let ids: heapless::Vec<u32, SOURCES> = segments.map(|segment| segment.id).collect();
+        let mut ids = [0; SOURCES];
+        for (id, segment) in ids.iter_mut().zip(self.segments.window(window)) {
+            *id = segment.id;
+        }
         let first = self.segments.list.get(window.first).map_or(0, |s| s.first);
         self.segments.replace(window, None);
         if ids.iter().any(|id| self.segments.is_pending(*id)) {
