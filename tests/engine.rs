@@ -11,7 +11,7 @@ mod courier_sim;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use courier_sim::{HOUR, Sim, accepted, outbox};
+use courier_sim::{HOUR, Sim, accepted, outbox, outbox_of};
 use edge_report::courier::{Cause, Event, OutboxError, Policy, Ticket};
 use edge_report::{MonoTime, Outcome};
 
@@ -637,5 +637,50 @@ fn restarts_lose_and_bury_nothing_healthy() {
             (0, healthy, u64::from(bad.is_some())),
             "{seed}"
         );
+    }
+}
+
+/// With a budget, and a full outbox that drops what was tried: it goes on when the service is back.
+#[test]
+fn a_budget_and_a_full_outbox_stop_nothing() {
+    let policy = Policy {
+        max_attempts: Some(1000),
+        ..Policy::default()
+    };
+    let mut sim = Sim::new(policy, outbox_of(2048), 29);
+    for n in 1..400 {
+        sim.submit(7);
+        sim.run(n * 30_000, |_| BUSY);
+        sim.now = n * 30_000;
+    }
+    assert!(sim.courier.status().waiting > 0);
+    sim.run(sim.now + DAY, accepted);
+    assert_eq!(sim.courier.status().waiting, 0);
+}
+
+/// With a budget that nothing comes near, bad ones in front stop healthy ones as little as without.
+#[test]
+fn bad_ones_in_front_and_a_budget_stop_nobody() {
+    for front in [14, 20, 60] {
+        let policy = Policy {
+            max_attempts: Some(u32::MAX),
+            max_time_ms: Some(100 * DAY),
+            ..Policy::default()
+        };
+        let mut sim = Sim::new(policy, outbox(), 30);
+        for n in 0..front + 50 {
+            sim.submit(n as i64);
+        }
+        for hour in 1..=20 * 24 {
+            sim.submit(1000 + hour as i64);
+            let until = hour * HOUR;
+            sim.run(until, |sent| match sent.ticket.0 <= front {
+                true => FIREWALL,
+                false => accepted(sent),
+            });
+            sim.now = until;
+        }
+        let ledger = sim.courier.status().ledger;
+        assert_eq!((ledger.delivered, ledger.refused), (530, front), "{front}");
     }
 }

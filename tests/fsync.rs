@@ -334,6 +334,8 @@ fn submit_all(node: &mut Node, trace: &mut Trace, numbers: std::ops::Range<usize
 
 /// Settles the next report; `false` if none waits.
 fn settle(node: &mut Node, trace: &mut Trace, call: &str, outcome: Outcome, status: u16) -> bool {
+    // After a refusal it waits a little.
+    node.wake(NOW);
     let Step::Send(parcel) = node.next(NOW).unwrap() else {
         return false;
     };

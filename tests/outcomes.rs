@@ -462,3 +462,53 @@ fn addresses_are_tried_in_turn() {
     let mut client = client(&format!("http://localhost:{}", address.port()));
     assert_eq!(outcome(&mut client, b"{}"), Ok(Outcome::Accepted));
 }
+
+/// Interim answers without end, while a long body goes out: the time-outs hold all the same.
+#[test]
+fn interim_answers_without_end_end_with_the_time_out() {
+    let url = raw_server(|mut stream| {
+        thread::spawn(move || {
+            let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+            let mut part = vec![0; 30_000];
+            // Reads a little, so that the next part of the body goes out.
+            while stream.write_all(flood.as_bytes()).is_ok() {
+                stream.set_nonblocking(true).unwrap();
+                let _ = stream.read(&mut part);
+                stream.set_nonblocking(false).unwrap();
+            }
+        });
+    });
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        let builder = builder(&url)
+            .send_timeout(ms(500))
+            .response_timeout(ms(500));
+        let mut client = builder.total_timeout(ms(1000)).build().unwrap();
+        let result = outcome(&mut client, &vec![b' '; 4_000_000]);
+        tell.send(result.map_err(|error| error.code())).unwrap();
+    });
+    let result = told.recv_timeout(ms(30_000)).unwrap();
+    assert_eq!(result, Err(Code::MayHaveArrived));
+}
+
+/// A refusal whose framing is cut is no whole answer of the service.
+#[test]
+fn a_refusal_that_is_cut_buries_nothing() {
+    let body = "{\"error_code\":\"DLI.0001\"}";
+    for framing in [
+        format!("content-length: 100\r\n\r\n{body}"),
+        format!("transfer-encoding: chunked\r\n\r\n19\r\n{body}\r\n"),
+        format!("transfer-encoding: chunked\r\n\r\n19\r\n{body}\r\nzz\r\n"),
+    ] {
+        let answer = format!("HTTP/1.1 400 x\r\n{framing}");
+        let url = raw_server({
+            let answer = answer.clone();
+            move |mut stream| {
+                read_until(&mut stream, b"}");
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let result = outcome(&mut client(&url), b"{}");
+        assert_eq!(result, Ok(Outcome::NotUnderstood), "{answer}");
+    }
+}

@@ -932,7 +932,9 @@ fn a_lost_report_never_counts_as_delivered() {
             .iter()
             .filter(|t| !there.contains(t))
             .count() as u64;
-        if l.corrupt < lost {
+        // The one whose mark is lost is sent again, and stands in the counters for one that is lost.
+        let again = u64::from(there.contains(&2));
+        if l.corrupt + again < lost {
             odd.push(format!("lost {lost}, wait {there:?}: {l:?}, was {sound:?}"));
         }
     }

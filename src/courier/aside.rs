@@ -8,9 +8,9 @@ use crate::time::MonoTime;
 pub(super) const SUSPECTS: usize = if cfg!(feature = "alloc") { 5 } else { 3 };
 /// One more for whatever is in flight: it may be refused, and its burial fail.
 const SLOTS: usize = SUSPECTS + 1;
-/// How many reports are remembered that were tried and are neither suspects nor in flight. One that is forgotten gets a few attempts more; where
-/// there is a budget none is forgotten, and no other is tried meanwhile.
-const TRIED: usize = if cfg!(feature = "alloc") { 8 } else { 3 };
+/// How many reports are remembered that were tried and are neither suspects nor in flight. Of more than these the oldest is forgotten, and gets
+/// some attempts more.
+const TRIED: usize = if cfg!(feature = "alloc") { 1024 } else { 3 };
 
 /// How often a report was tried since the start.
 #[derive(Clone, Copy, Debug)]
@@ -147,55 +147,40 @@ impl Asides {
     }
 }
 
-/// The last reports that were tried and may be tried again.
+#[cfg(feature = "alloc")]
+type TriedList = alloc::vec::Vec<Tried>;
+#[cfg(not(feature = "alloc"))]
+type TriedList = heapless::Vec<Tried, TRIED>;
+
+/// The last reports that were tried and may be tried again, the oldest first.
 #[derive(Debug)]
-pub(super) struct Memory {
-    tried: [Option<Tried>; TRIED],
-    /// Which is forgotten next.
-    oldest: usize,
-}
+pub(super) struct Memory(TriedList);
 
 impl Memory {
     pub(super) const fn new() -> Self {
-        Memory {
-            tried: [None; TRIED],
-            oldest: 0,
-        }
-    }
-
-    fn slot(&mut self, ticket: Ticket) -> Option<&mut Option<Tried>> {
-        let is_it = |slot: &&mut Option<Tried>| slot.is_some_and(|tried| tried.ticket == ticket);
-        self.tried.iter_mut().find(is_it)
+        Memory(TriedList::new())
     }
 
     /// Whether it failed the last time.
     pub(super) fn has_failed(&self, ticket: Ticket) -> bool {
-        let mut tried = self.tried.iter().flatten();
+        let mut tried = self.0.iter();
         tried.any(|t| t.ticket == ticket && (t.doubtful > 0 || t.denied > 0))
     }
 
-    /// Whether it is known, or another one can be without forgetting one.
-    pub(super) fn has_place(&self, ticket: Ticket) -> bool {
-        let mut slots = self.tried.iter();
-        slots.any(|slot| slot.is_none_or(|tried| tried.ticket == ticket))
-    }
-
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<Tried> {
-        self.slot(ticket)?.take()
+        let found = self.0.iter().find(|tried| tried.ticket == ticket).copied();
+        if found.is_some() {
+            self.0.retain(|tried| tried.ticket != ticket);
+        }
+        found
     }
 
     pub(super) fn put(&mut self, tried: Tried) {
-        if let Some(slot) = self.tried.iter_mut().find(|slot| slot.is_none()) {
-            *slot = Some(tried);
-            return;
-        }
-        if let Some(slot) = self.tried.get_mut(self.oldest) {
-            *slot = Some(tried);
-        }
-        self.oldest = self.oldest.saturating_add(1);
-        if self.oldest >= TRIED {
-            self.oldest = 0;
-        }
+        let mut is_oldest = self.0.len() >= TRIED;
+        self.0
+            .retain(|other| other.ticket != tried.ticket && !core::mem::take(&mut is_oldest));
+        // There is room.
+        let _ = self.0.push(tried);
     }
 }
 

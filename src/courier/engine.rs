@@ -1002,9 +1002,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             walk.after = Some(ticket);
             return Ok(false);
         }
-        // What cannot be remembered must not be tried.
-        let is_unknown = waits.is_none() && self.has_budget() && !self.tried.has_place(ticket);
-        if !is_free || !may_follow || is_unknown {
+        if !is_free || !may_follow {
             walk.pass(ticket, &keys);
             return Ok(false);
         }

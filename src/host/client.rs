@@ -195,8 +195,8 @@ impl Client {
         let read = reader.read_to_end(&mut self.answer);
         match read {
             Ok(_) => {}
-            // The status counts without its reason, which is then cut and decides nothing.
-            Err(_) if !head.status.is_success() => {}
+            // The status counts without its reason: what was cut decides nothing.
+            Err(_) if !head.status.is_success() => self.answer.clear(),
             Err(error) => return Err(Failure::Http(error.into())),
         }
         Ok(Head {

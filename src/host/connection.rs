@@ -98,6 +98,9 @@ impl Connector<()> for Watching {
     }
 }
 
+/// How many parts of interim answers are read between two parts of a body.
+const MAX_LOOKS: u32 = 16;
+
 #[derive(Debug)]
 struct Watched {
     inner: Box<dyn Transport>,
@@ -149,12 +152,16 @@ impl Watched {
 
     /// Whether a final answer has begun to come: nobody reads the rest of the body then.
     fn is_answered(&mut self) -> bool {
-        while !self.pass_over_interim() {
+        // No more than some at a time: interim answers may come without end, and time-outs are minded elsewhere.
+        for _ in 0..MAX_LOOKS {
+            if self.pass_over_interim() {
+                return true;
+            }
             if !matches!(self.read(LOOK), Ok(true)) {
                 return false;
             }
         }
-        true
+        false
     }
 
     fn read(&mut self, timeout: NextTimeout) -> Result<bool, Error> {

@@ -15,7 +15,7 @@ use crate::ensure;
 type Check = Result<(), String>;
 
 /// No wait is shorter.
-const FLOOR: u64 = 100;
+const FLOOR: u64 = 10;
 
 /// Monotonic time, as far as it went forward.
 #[derive(Clone, Copy, Debug)]

@@ -78,11 +78,6 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         // So many at the least: what was superseded, or is counted as lost, is not there either.
         let explained = [Counter::Superseded, Counter::Corrupt].map(|c| self.state.get(c));
         let lost = explained.into_iter().fold(waits.lost, u64::saturating_sub);
-        // One that waits again, since what said that it is settled is lost, stands for one that is lost.
-        let again = lost.saturating_sub(self.missing());
-        let again = again.min(self.state.get(Counter::Delivered));
-        let delivered = self.state.get(Counter::Delivered).saturating_sub(again);
-        self.state.set(Counter::Delivered, delivered);
         let mut missing = self.missing();
         let known = self
             .state
