@@ -179,7 +179,10 @@ impl Memory {
         let mut is_oldest = self.0.len() >= TRIED;
         self.0
             .retain(|other| other.ticket != tried.ticket && !core::mem::take(&mut is_oldest));
+        #[cfg(feature = "alloc")]
+        self.0.push(tried);
         // There is room.
+        #[cfg(not(feature = "alloc"))]
         let _ = self.0.push(tried);
     }
 }
