@@ -68,13 +68,12 @@ impl Connector<()> for Watching {
         details: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
+        // For a proxy that is again: its name was looked up meanwhile.
+        self.progress.enter(Phase::Connect);
         if self.to_proxy.load(Ordering::Relaxed) {
-            // Again: its name was looked up meanwhile.
-            self.progress.enter(Phase::Connect);
             let socket = Socket::connect(details, false, &self.progress)?;
             return self.secured(details, socket).map(Some);
         }
-        self.progress.enter(Phase::Connect);
         let inner = match details.config.proxy() {
             Some(_) => self.through_proxy(details)?,
             None => {

@@ -129,11 +129,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let skipped = self.state.get(Counter::SKIPPED);
         let numbers = reports.saturating_add(skipped);
         self.state.raise(Counter::BURIED, numbers);
-        let known = self
-            .count
-            .saturating_add(self.state.get(Counter::FORGOTTEN));
-        self.state
-            .set(Counter::DROPPED, self.buried().saturating_sub(known));
+        self.count_dropped();
+    }
+
+    fn count_dropped(&mut self) {
+        let forgotten = self.state.get(Counter::FORGOTTEN);
+        let known = self.count.saturating_add(forgotten);
+        let dropped = self.buried().saturating_sub(known);
+        self.state.set(Counter::DROPPED, dropped);
     }
 
     /// The letter that a crash cut while it was written, before any checkpoint counted its number.
@@ -210,14 +213,6 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             let size = self.segments.record_len(found.header.len);
             self.segments.count_live(found.place, size, true);
         }
-    }
-
-    /// Some were given up.
-    fn count_again(&mut self) {
-        let before = self.count;
-        self.count_letters();
-        let lost = before.saturating_sub(self.count);
-        self.state.add(Counter::DROPPED, lost);
     }
 
     /// The next whole letter at this place or after it.
@@ -371,11 +366,11 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             if let Some(first) = self.segments.list.len().checked_sub(1) {
                 let is_lossy = self.copy_patience.is_spent();
                 let compacted = self.compact(Window { first, count: 1 }, is_lossy);
-                self.copy_patience
-                    .note(matches!(compacted, Err(OutboxError::Unreadable)));
-                compacted?;
+                self.copy_patience.told(compacted)?;
                 if is_lossy && self.segments.read_failed {
-                    self.count_again();
+                    // Some were given up.
+                    self.count_letters();
+                    self.count_dropped();
                 }
             }
             self.segments.trust();

@@ -803,9 +803,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             count: 1,
         };
         let compacted = self.compact(window, false);
-        self.copy_patience
-            .note(matches!(compacted, Err(OutboxError::Unreadable)));
-        compacted?;
+        self.copy_patience.told(compacted)?;
         self.segments.trust();
         self.is_noted = true;
         (self.unsynced, self.settled_unsynced) = (0, 0);

@@ -88,7 +88,7 @@ pub(super) struct Segments<S, const MAX: usize> {
     unsynced_from: Option<Place>,
     /// Pieces in a row that could not be read.
     pub(super) unreadable: u32,
-    /// Something could not be read since the last [`check_alive`](Self::check_alive).
+    /// Something could not be read since whoever minds that reset it.
     pub(super) read_failed: bool,
 }
 

@@ -29,6 +29,15 @@ impl Patience {
         self.0 = if failed { self.0.saturating_add(1) } else { 0 };
     }
 
+    /// Notes a result, and gives it back.
+    pub(super) fn told<E>(
+        &mut self,
+        result: Result<(), OutboxError<E>>,
+    ) -> Result<(), OutboxError<E>> {
+        self.note(matches!(result, Err(OutboxError::Unreadable)));
+        result
+    }
+
     /// Whether the next error is the last that is told.
     pub(super) const fn is_spent(&self) -> bool {
         self.0.saturating_add(1) >= TRIES
