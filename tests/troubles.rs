@@ -12,33 +12,18 @@
     reason = "a panic is how a test fails"
 )]
 
+mod courier_common;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use courier_common::Rng;
 use edge_report::courier::{
     Durability, Fate, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
     StorageLimits, Ticket, WhenLettersFull,
 };
 use edge_report::{MonoTime, Outcome};
-
-#[derive(Clone, Debug)]
-struct Rng(u64);
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-    fn chance(&mut self, p: u64) -> bool {
-        self.below(100) < p
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Err1(&'static str);
@@ -63,11 +48,11 @@ struct Board {
     calls: u64,
     dead: bool,
     /// Of ten thousand reads so many fail.
-    read_fails: [u64; 2],
+    read_fails: [usize; 2],
     /// Every call fails until then.
     away_until: u64,
     /// Of hundred: writes, syncs, discards, creates.
-    fails: [u64; 4],
+    fails: [usize; 4],
     /// Failed syncs: thrown away or written later.
     sync_throws: bool,
     /// Bad ranges, and how many reads of each still fail.
@@ -169,7 +154,7 @@ impl Storage for Dev {
         let fails = b.away() || b.rng.below(100) < b.fails[0];
         let blank = b.limits[self.1].blank;
         let unit = b.limits[self.1].write_unit;
-        let parts = b.rng.below(5) as usize;
+        let parts = b.rng.below(5);
         let s = b.segs[self.1].get_mut(&id).ok_or(Err1("gone"))?;
         assert!(
             offset + bytes.len() <= s.view.len(),
@@ -343,7 +328,7 @@ fn power(b: &Rc<RefCell<Board>>, lose: bool) {
                 let cut = match keep {
                     0 | 5 => 0,
                     4 => to - from,
-                    n => (to - from) * n as usize / 4,
+                    n => (to - from) * n / 4,
                 };
                 s.durable[from..from + cut].copy_from_slice(&s.view[from..from + cut]);
             }
@@ -546,27 +531,30 @@ fn a_dead_letter_that_is_written_anew_outlasts_one() {
     assert!(lost.is_empty(), "{lost:#?}");
 }
 
+/// Eight reports wait, and where the fourth stands so many reads fail while it opens; `None` if it does not.
+fn opened_on_a_bad_sector(reads: u32) -> Option<(Rc<RefCell<Board>>, Log)> {
+    let b = board(&BIG, 1);
+    let mut log = open(&b, &BIG).unwrap();
+    for n in 1..=8 {
+        put(&mut log, n, n as i64, 300);
+    }
+    drop(log);
+    let (id, at) = place(&b, 0, &[4; 200]);
+    let from = at & !511;
+    b.borrow_mut().bad.push((0, id, from, from + 512, reads));
+    let log = open(&b, &BIG).ok()?;
+    b.borrow_mut().bad.clear();
+    Some((b, log))
+}
+
 /// Reads fail for a moment while it opens.
 #[test]
 fn what_is_opened_outlasts_one() {
     let mut odd = vec![];
     for reads in 1..40 {
-        let b = board(&BIG, 1);
-        let mut log = open(&b, &BIG).unwrap();
-        for n in 1..=8 {
-            put(&mut log, n, n as i64, 300);
-        }
-        drop(log);
-        {
-            let (id, at) = place(&b, 0, &[4; 200]);
-            b.borrow_mut()
-                .bad
-                .push((0, id, at & !511, (at & !511) + 512, reads));
-        }
-        let Ok(mut log) = open(&b, &BIG) else {
+        let Some((_, mut log)) = opened_on_a_bad_sector(reads) else {
             continue;
         };
-        b.borrow_mut().bad.clear();
         let (wait, corrupt) = (log.waiting(), log.ledger().corrupt);
         let mut delivered = 0;
         while let Some(w) = log.next(None).unwrap() {
@@ -594,22 +582,9 @@ fn what_is_opened_outlasts_one() {
 fn a_failed_write_passes_over_no_report() {
     let mut odd = vec![];
     for reads in 1..40 {
-        let b = board(&BIG, 1);
-        let mut log = open(&b, &BIG).unwrap();
-        for n in 1..=8 {
-            put(&mut log, n, n as i64, 300);
-        }
-        drop(log);
-        {
-            let (id, at) = place(&b, 0, &[4; 200]);
-            b.borrow_mut()
-                .bad
-                .push((0, id, at & !511, (at & !511) + 512, reads));
-        }
-        let Ok(mut log) = open(&b, &BIG) else {
+        let Some((b, mut log)) = opened_on_a_bad_sector(reads) else {
             continue;
         };
-        b.borrow_mut().bad.clear();
         let mut seen = BTreeSet::new();
         // Acknowledged.
         let more = put(&mut log, 21, 21, 100);
@@ -833,7 +808,7 @@ fn how_things_stand_is_not_discarded() {
         let mut n = 0u64;
         let mut submit = |log: &mut Log, r: &mut Rng| {
             n += 1;
-            let len = 20 + r.below(250) as usize;
+            let len = 20 + r.below(250);
             log.append(
                 &key(1000 + n as i64),
                 &vec![n as u8 | 1; len],
@@ -862,7 +837,7 @@ fn how_things_stand_is_not_discarded() {
         }
         // Then the newest are delivered, the oldest not: a suspect stands aside.
         let waiting = all(&mut log);
-        let keep = waiting.len().saturating_sub(1 + r.below(8) as usize).max(1);
+        let keep = waiting.len().saturating_sub(1 + r.below(8)).max(1);
         for t in waiting.iter().skip(keep) {
             if log
                 .settle(Ticket(*t), Fate::Delivered, &[], WhenLettersFull::Hold)
@@ -962,7 +937,7 @@ fn a_segment_that_cannot_be_discarded_does_not_come_back() {
             let mut delivered = vec![];
             for n in 0..90u64 {
                 let job = 1 + r.below(9) as i64;
-                let len = 20 + r.below(200) as usize;
+                let len = 20 + r.below(200);
                 let _ = log.append(&key(job), &vec![n as u8; len], MonoTime(0), None);
                 if r.chance(25)
                     && let Some(w) = log.next(None).unwrap()
@@ -1187,7 +1162,7 @@ fn a_failed_write_makes_no_other_go_past_the_end() {
         for n in 0..fails_at + 6 {
             b.borrow_mut().fails[0] = if n == fails_at { 30 } else { 0 };
             let job = 1 + r.below(jobs) as i64;
-            let bytes = vec![n as u8 | 1; 20 + r.below(longest) as usize];
+            let bytes = vec![n as u8 | 1; 20 + r.below(longest)];
             let Ok(ticket) = log.append(&key(job), &bytes, MonoTime(0), None) else {
                 continue;
             };
