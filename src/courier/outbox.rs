@@ -33,7 +33,8 @@ pub struct Ledger {
     pub superseded: u64,
     /// Given up within the budgets of the policy; among the dead letters.
     pub expired: u64,
-    /// Writes cut short by a crash, found at the next start: reports whose `submit` had not returned.
+    /// Writes cut short by a crash, found at the next start: reports whose `submit` had not returned. A full outbox may have no room to say
+    /// that it counted one, and then counts it again, or forgets it.
     pub torn: u64,
     /// Reports lost because the storage changed or lost their bytes.
     pub corrupt: u64,

@@ -717,8 +717,9 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                 count = count.saturating_add(1);
             }
         }
-        self.state.add(Counter::DROPPED, count);
         self.count = self.count.saturating_sub(count);
+        // Not one more for each: what forgot one of them may have been lost with a bad sector.
+        self.count_dropped();
         self.state.cursor = self.state.cursor.max(until);
         self.index.forget(until, true);
         self.forgotten.drop_until(self.state.cursor);

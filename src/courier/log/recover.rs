@@ -175,9 +175,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let is_clean = !is_torn && closed == Some(self.state.reserved);
         if let Some(last) = last {
             let is_whole = self.segments.is_whole(last.place, &last.header);
-            // One that was closed after it counts what it knew.
-            let is_whole =
-                is_whole || (is_clean && last.header.count <= self.state.get(Counter::Submitted));
+            // A checkpoint after it counts what was known then, and what became of its bytes later is no cut.
+            let is_whole = is_whole || last.header.count <= self.state.get(Counter::Submitted);
             let next = last.header.count.saturating_add(u64::from(is_whole));
             // Once noted it does not count again.
             is_torn |= !is_whole && self.may_wait(last.header.seq);

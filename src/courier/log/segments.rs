@@ -226,10 +226,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.is_open && last.is_some_and(|last| end.saturating_add(SEGMENT_HEADER) <= last.len)
     }
 
-    /// Leaves one unit blank.
+    /// Leaves one unit blank, if there is one.
     pub(super) fn skip_unit(&mut self) {
         if self.is_open {
-            self.write_at = self.padded(self.write_at.saturating_add(1));
+            let end = self.write_at.saturating_add(self.room_left());
+            self.write_at = self.padded(self.write_at.saturating_add(1)).min(end);
         }
     }
 
