@@ -318,12 +318,13 @@ enum {
 #define EDGE_REPORT_STEP_IDLE 3
 
 /**
- * It arrived.
+ * It arrived. One that went ahead of older reports of its jobs comes once more if one of these arrives after it.
  */
 #define EDGE_REPORT_VERDICT_DELIVERED 1
 
 /**
- * It will never be taken: among the dead letters now.
+ * It will never be taken: among the dead letters now. Refused by the service; or, as EDGE_REPORT_E_OVERTAKEN, it failed time and again, the
+ * last time right after a newer report of its jobs was accepted.
  */
 #define EDGE_REPORT_VERDICT_REFUSED 2
 

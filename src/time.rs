@@ -129,6 +129,10 @@ impl MonoTime {
         MonoTime(self.0.saturating_add(ms))
     }
 
+    pub(crate) const fn minus_ms(self, ms: u64) -> Self {
+        MonoTime(self.0.saturating_sub(ms))
+    }
+
     /// How many milliseconds this is after `earlier`; 0 if it is not.
     pub const fn since(self, earlier: MonoTime) -> u64 {
         self.0.saturating_sub(earlier.0)

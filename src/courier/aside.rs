@@ -175,6 +175,13 @@ impl Memory {
         found
     }
 
+    /// The clock went back so far.
+    pub(super) fn set_back(&mut self, ms: u64) {
+        for tried in &mut self.0 {
+            tried.first = tried.first.minus_ms(ms);
+        }
+    }
+
     pub(super) fn put(&mut self, tried: Tried) {
         let mut is_oldest = self.0.len() >= TRIED;
         self.0

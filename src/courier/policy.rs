@@ -118,9 +118,11 @@ pub(super) fn within(most: u64, entropy: u64) -> u64 {
 /// What becomes of a report after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It arrived.
+    /// It arrived. One that went ahead of older reports of its jobs comes once more if one of these arrives after it: the service hears the
+    /// newest last.
     Delivered,
-    /// It will never be taken: it goes to the dead letters.
+    /// It will never be taken: it goes to the dead letters. Refused by the service, or, as [`Code::Overtaken`], by somebody else, time and
+    /// again, the last time right after a newer report of its jobs was accepted.
     Refused(Reason),
     /// It is tried again, not before then.
     Again {

@@ -50,6 +50,8 @@ impl Rng {
 pub(crate) struct Sample {
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) keys: JobKeys,
+    /// It has jobs with an id, and not all of its jobs can be told.
+    pub(crate) is_untold: bool,
 }
 
 /// A report unlike that of any other `number`.
@@ -99,8 +101,10 @@ pub(crate) fn sample(number: u64, jobs: &[(i64, JobStatus<'_>)], padding: usize)
             break;
         }
     }
+    let has_id = jobs.iter().any(|(job_id, _)| *job_id > 0);
     Sample {
         bytes: bytes.into(),
+        is_untold: has_id && keys.is_empty(),
         keys,
     }
 }

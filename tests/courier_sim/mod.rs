@@ -9,16 +9,18 @@
 )]
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use edge_report::courier::{
-    Courier, DeadLetter, Event, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Policy,
+    Cause, Courier, DeadLetter, Event, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Policy,
     RamOutbox, Reason, Step, Ticket, Verdict, Waiting, WhenLettersFull,
 };
-use edge_report::{Job, JobStatus, MonoTime, Outcome, Report, WallTime};
+use edge_report::{Code, Job, JobStatus, MonoTime, Outcome, Report, WallTime};
 
 pub(crate) const HOUR: u64 = 3_600_000;
+/// What is accepted later than this after a failure proves nothing, and the other way round.
+const RIGHT_AFTER_MS: u64 = 60_000;
 
 /// A disk that cannot be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(crate) struct Faulty {
     inner: RamOutbox<&'static mut [u8], Broken>,
     pub(crate) fails: Cell<Option<OutboxError<Broken>>>,
     pub(crate) failed: usize,
+    /// What was accepted cannot be noted.
+    pub(crate) is_sick: Cell<bool>,
 }
 
 impl Faulty {
@@ -43,6 +47,7 @@ impl Faulty {
             inner,
             fails: Cell::new(None),
             failed: 0,
+            is_sick: Cell::new(false),
         }
     }
 }
@@ -91,6 +96,9 @@ impl Outbox for Faulty {
         if let (Fate::Refused(_) | Fate::Expired(_), Some(error)) = (fate, self.fails.get()) {
             self.failed += 1;
             return Err(error);
+        }
+        if fate == Fate::Delivered && self.is_sick.get() {
+            return Err(OutboxError::Device(Broken));
         }
         self.inner.settle(ticket, fate, report, when_full)
     }
@@ -144,8 +152,12 @@ pub(crate) struct Sim {
     pub(crate) attempts: BTreeMap<Ticket, u32>,
     pub(crate) buried: Vec<(Ticket, Reason)>,
     pub(crate) jobs: Vec<Vec<i64>>,
-    /// When each was accepted.
+    /// Those whose jobs cannot all be told.
+    untold: BTreeSet<Ticket>,
+    /// When each was accepted. One that overtook others is accepted a second time, if one of these is accepted after it.
     pub(crate) accepted: Vec<(Ticket, u64)>,
+    /// How long it takes until something comes back that is not from the service.
+    pub(crate) failing_takes_ms: u64,
     /// Before then it must not be sent: its last verdict said so.
     not_before: BTreeMap<Ticket, u64>,
     policy: Policy,
@@ -161,7 +173,9 @@ impl Sim {
             attempts: BTreeMap::new(),
             buried: Vec::new(),
             jobs: Vec::new(),
+            untold: BTreeSet::new(),
             accepted: Vec::new(),
+            failing_takes_ms: 0,
             not_before: BTreeMap::new(),
             policy,
             random: seed,
@@ -182,6 +196,11 @@ impl Sim {
 
     pub(crate) fn wake(&mut self) {
         self.courier.wake(MonoTime(self.now));
+        self.not_before.clear();
+    }
+
+    /// The clock went back: times that were told mean nothing any more.
+    pub(crate) fn forget_waits(&mut self) {
         self.not_before.clear();
     }
 
@@ -207,10 +226,15 @@ impl Sim {
         }
         let report = Report::new("id", &jobs);
         let ticket = self.courier.submit(&report, MonoTime(self.now), None);
+        let is_untold = ids.len() > 16 || (ids.len() > 1 && ids.contains(&-1));
         let ids = ids.iter().copied().filter(|id| *id >= 0);
         self.jobs.push(ids.collect());
-        assert_eq!(ticket.unwrap().0, self.jobs.len() as u64);
-        Ticket(self.jobs.len() as u64)
+        let ticket = ticket.unwrap();
+        assert_eq!(ticket.0, self.jobs.len() as u64);
+        if is_untold {
+            self.untold.insert(ticket);
+        }
+        ticket
     }
 
     /// Until nothing waits, or then.
@@ -234,10 +258,20 @@ impl Sim {
                 },
             };
             let told = self.not_before.get(&sent.ticket).copied().unwrap_or(0);
-            assert!(self.now >= told, "{} is sent before {told}", sent.ticket);
+            let is_overtaken = self.is_overtaken(sent.ticket);
+            assert!(
+                self.now >= told || is_overtaken,
+                "{} is sent before {told}",
+                sent.ticket
+            );
             self.requests += 1;
             *self.attempts.entry(sent.ticket).or_default() += 1;
             let event = answer(&sent);
+            let is_served = matches!(
+                event.reason.cause,
+                Cause::Answered(Outcome::Accepted | Outcome::Refused)
+            );
+            self.now += if is_served { 0 } else { self.failing_takes_ms };
             let entropy = self.random();
             let verdict = self
                 .courier
@@ -245,6 +279,11 @@ impl Sim {
             let verdict = verdict.unwrap();
             match verdict {
                 Verdict::Delivered => self.accepted.push((sent.ticket, self.now)),
+                Verdict::Refused(reason) if reason.cause == Cause::Failed(Code::Overtaken) => {
+                    assert!(is_overtaken, "{} is not overtaken", sent.ticket);
+                    assert_ne!(event.reason.cause, Cause::Answered(Outcome::Accepted));
+                    self.buried.push((sent.ticket, reason));
+                }
                 verdict => assert_eq!(verdict.reason(), Some(&event.reason)),
             }
             if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = verdict {
@@ -256,21 +295,48 @@ impl Sim {
         }
     }
 
-    /// What was accepted of each job came in order, and all adds up.
+    /// Whether a newer report of its jobs was accepted right before.
+    fn is_overtaken(&self, ticket: Ticket) -> bool {
+        let jobs = &self.jobs[ticket.0 as usize - 1];
+        let is_untold = |ticket: Ticket| self.untold.contains(&ticket);
+        let is_newer = |other: Ticket| {
+            let its = &self.jobs[other.0 as usize - 1];
+            let is_any = is_untold(ticket) || is_untold(other);
+            other > ticket && (is_any || its.iter().any(|job| jobs.contains(job)))
+        };
+        let recent = self.accepted.iter().rev();
+        let mut recent = recent.take_while(|(_, at)| self.now - at <= RIGHT_AFTER_MS);
+        recent.any(|(other, _)| is_newer(*other))
+    }
+
+    /// What was accepted of each job came in order; if an older one came after a newer one, the newer one came again. And all adds up.
     pub(crate) fn check_order(&self) {
+        let status = self.courier.status();
         let mut last = BTreeMap::new();
         for (ticket, _) in &self.accepted {
             for job in &self.jobs[ticket.0 as usize - 1] {
-                if let Some(before) = last.insert(*job, *ticket) {
-                    assert!(before <= *ticket, "{ticket} after {before}");
-                }
+                let (_, newest) = last.get(job).copied().unwrap_or((*ticket, *ticket));
+                last.insert(*job, (*ticket, newest.max(*ticket)));
             }
         }
-        let status = self.courier.status();
+        for (job, (last, newest)) in last {
+            let is_last = last == newest || status.waiting > 0;
+            assert!(is_last, "of job {job} {last} came last, not {newest}");
+        }
         let ledger = status.ledger;
         let settled = ledger.delivered + ledger.refused + ledger.superseded + ledger.expired;
         assert_eq!(ledger.submitted, settled + status.waiting);
-        assert_eq!(ledger.delivered, self.accepted.len() as u64);
+        let tickets: BTreeSet<_> = self.accepted.iter().map(|(ticket, _)| ticket).collect();
+        let delivered = tickets.len() as u64;
+        // One that overtook others may be told as accepted, and wait for what becomes of them.
+        assert!(ledger.delivered == delivered || status.waiting > 0);
+        assert!(ledger.delivered <= delivered);
+    }
+
+    /// How many came again, since an older one of their job came after them.
+    pub(crate) fn repeated(&self) -> usize {
+        let tickets: BTreeSet<_> = self.accepted.iter().map(|(ticket, _)| ticket).collect();
+        self.accepted.len() - tickets.len()
     }
 
     pub(crate) fn fail_burials(&mut self, error: Option<OutboxError<Broken>>) {

@@ -363,11 +363,11 @@ impl Account {
             return Vec::new();
         };
         let shares = |other: &Entry| {
-            let mut keys = other.sample.keys.iter();
-            keys.any(|key| {
-                let mut own = entry.sample.keys.iter();
-                own.any(|own| own.job_id == key.job_id)
-            })
+            let (own, other) = (&entry.sample, &other.sample);
+            let has_jobs = |sample: &Sample| sample.is_untold || !sample.keys.is_empty();
+            let is_any = (own.is_untold && has_jobs(other)) || (other.is_untold && has_jobs(own));
+            let mut ids = other.keys.iter().map(|key| key.job_id);
+            is_any || ids.any(|id| own.keys.iter().any(|key| key.job_id == id))
         };
         let older = self.waiting.range(..ticket);
         let older = older.filter(|(_, e)| e.doomed.is_none() && shares(e));
@@ -606,7 +606,7 @@ fn adds_up(status: &Status) -> Check {
 }
 
 /// Whether a reason says that a newer report of the job was accepted.
-pub(crate) fn is_overtaken(reason: &Reason) -> bool {
+pub(crate) fn says_overtaken(reason: &Reason) -> bool {
     reason.cause == Cause::Failed(Code::Overtaken)
 }
 

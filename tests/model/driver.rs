@@ -8,26 +8,33 @@ use edge_report::courier::{
 };
 use edge_report::{Code, MonoTime, Outcome, WallTime};
 
-use crate::account::{Account, Told, is_overtaken, wall_of};
+use crate::account::{Account, Told, says_overtaken, wall_of};
 use crate::courier_common::{Sample, sample, with_report};
 use crate::ground::{End, FoundLetter, Ground, Shared};
-use crate::pace::{Clock, Pace};
+use crate::pace::{Clock, Pace, Place};
 use crate::{Content, Op, Tally, ensure};
 
 type Check = Result<(), String>;
 type Model<G> = Courier<Shared<<G as Ground>::Outbox>, <G as Ground>::Memory>;
 type Fault<G> = CourierError<<G as Ground>::Fault>;
 
-/// How many buried suspects are told of at once.
-const BURIED: usize = 5;
-/// How long ago the failure of an older report may be when a newer one of its job is sent.
-const ROUND_MS: u64 = 60_000;
+/// What fails longer after an acceptance proves nothing.
+const RIGHT_AFTER_MS: u64 = 60_000;
 
 struct InFlight {
     ticket: u64,
     bytes: Vec<u8>,
     /// Older reports of its jobs that wait.
     elders: Vec<u64>,
+}
+
+/// A report that was accepted before older ones of its jobs: it waits while each of these is tried once more.
+#[derive(Clone, Copy)]
+struct Witness {
+    ticket: u64,
+    seen: Clock,
+    /// One of them was accepted, too.
+    is_repeated: bool,
 }
 
 pub(crate) struct Driver<G: Ground> {
@@ -40,6 +47,7 @@ pub(crate) struct Driver<G: Ground> {
     pace: Pace,
     clock: Clock,
     in_flight: Option<InFlight>,
+    witness: Option<Witness>,
     last: Option<(Ticket, Verdict)>,
     /// Names reports.
     number: u64,
@@ -68,6 +76,7 @@ impl<G: Ground> Driver<G> {
             pace,
             clock,
             in_flight: None,
+            witness: None,
             last: None,
             number: 0,
             unsynced_since: None,
@@ -190,6 +199,7 @@ impl<G: Ground> Driver<G> {
 
     /// What must hold after each step.
     fn compare(&mut self) -> Check {
+        self.see_witness()?;
         let status = self.courier().status();
         let in_flight = self.in_flight.as_ref().map(|flying| flying.ticket);
         self.account.check(&status, &self.outbox, in_flight)?;
@@ -314,6 +324,7 @@ impl<G: Ground> Driver<G> {
         // Some may have been buried or dropped on the way.
         let status = self.courier().status();
         let flying = self.in_flight.as_ref().map(|flying| flying.ticket);
+        self.see_witness()?;
         let before = self.account.waiting.len();
         self.account.check(&status, &self.outbox, flying)?;
         let buried = before - self.account.waiting.len();
@@ -352,21 +363,18 @@ impl<G: Ground> Driver<G> {
 
     /// Whose turn it is, for the first time.
     fn sent(&mut self, ticket: u64, bytes: Vec<u8>) -> Check {
-        self.pace.told_to_send(ticket, &self.clock)?;
+        let is_overtaken = self.is_overtaken(ticket);
+        self.pace.told_to_send(ticket, is_overtaken, &self.clock)?;
         let elders = self.account.elders(ticket);
-        // The suspect was tried as often as would bury it, and like those that followed it in the round it failed right before.
+        // The suspect was tried as often as would bury it, and those that followed it in the round failed, too.
         let mut most = 0;
         for elder in &elders {
             let tries = self.pace.tries(*elder);
             let tries = tries.ok_or_else(|| format!("{ticket} is sent before {elder}"))?;
             most = most.max(tries.count);
-            let (failed, _) = tries
-                .failed
-                .ok_or_else(|| format!("{ticket} is sent before {elder} failed"))?;
-            let ago = self.clock.since(&failed);
             ensure!(
-                ago <= ROUND_MS || !self.clock.is_steady(&failed),
-                "{ticket} is sent {ago} ms after {elder} failed"
+                tries.failed.is_some(),
+                "{ticket} is sent before {elder} failed"
             );
         }
         ensure!(
@@ -412,42 +420,56 @@ impl<G: Ground> Driver<G> {
         };
         let (ticket, now) = (flying.ticket, self.clock.now);
         self.may_settle = true;
+        let is_overtaken = self.is_overtaken(ticket);
         let verdict = self.courier().settle(Ticket(ticket), event, now, entropy);
-        let verdict = match verdict {
-            Ok(verdict) => verdict,
-            // What it overtakes has no place to wait for its burial.
-            Err(CourierError::Outbox(OutboxError::LettersFull))
-                if !flying.elders.is_empty()
-                    && event.reason.cause
-                        == Event::answered(Outcome::Accepted, 200).reason.cause =>
-            {
-                self.in_flight = Some(flying);
-                return self.see_buried(true).map(|_| ());
-            }
-            Err(error) => return Err(error.to_string()),
-        };
+        let verdict = verdict.map_err(|error| error.to_string())?;
         self.last = Some((Ticket(ticket), verdict));
         let status = self.courier().status();
         let offset = self.pace.offset;
-        let is_ahead = !flying.elders.is_empty();
+        let place = match is_overtaken {
+            true => Place::Overtaken,
+            false if flying.elders.is_empty() => Place::InOrder,
+            false => Place::Ahead,
+        };
         self.pace
-            .settled(ticket, is_ahead, &event, verdict, &self.clock, &status)?;
+            .settled(ticket, place, &event, verdict, &self.clock, &status)?;
         self.clock_corrected += u64::from(self.pace.offset != offset);
-        let told = self.see_buried(verdict == Verdict::Delivered)?;
+        self.see_buried(verdict == Verdict::Delivered)?;
         match verdict {
             Verdict::Delivered => {
-                // Nothing older of its jobs is ever sent now.
-                for elder in self.account.elders(ticket) {
-                    ensure!(
-                        told >= BURIED && flying.elders.contains(&elder),
-                        "{ticket} is accepted before {elder}"
-                    );
-                    let reason = Reason::failed(Code::Overtaken);
-                    self.account.doomed(elder, Fate::Refused(reason), false)?;
+                let elders = self.account.elders(ticket);
+                let untried = elders.iter().find(|elder| !flying.elders.contains(elder));
+                ensure!(
+                    untried.is_none(),
+                    "{ticket} is accepted, and {untried:?} was not tried"
+                );
+                if let Some(witness) = &mut self.witness
+                    && is_overtaken
+                {
+                    (witness.seen, witness.is_repeated) = (self.clock, true);
                 }
-                self.account.delivered(ticket);
+                match elders.is_empty() {
+                    true => self.account.delivered(ticket),
+                    false => {
+                        self.witness = Some(Witness {
+                            ticket,
+                            seen: self.clock,
+                            is_repeated: false,
+                        });
+                    }
+                }
+            }
+            Verdict::Refused(reason) if says_overtaken(&reason) => {
+                ensure!(is_overtaken, "{ticket} is not overtaken");
+                self.account.count(Told::Overtaken, 1);
+                self.account.doomed(ticket, Fate::Refused(reason), true)?;
             }
             Verdict::Refused(reason) => {
+                if let Some(witness) = &mut self.witness
+                    && is_overtaken
+                {
+                    witness.seen = self.clock;
+                }
                 self.account.doomed(ticket, Fate::Refused(reason), true)?;
             }
             Verdict::GaveUp(reason) => {
@@ -475,8 +497,40 @@ impl<G: Ground> Driver<G> {
         Ok(())
     }
 
-    /// The suspects that were buried since another report was accepted; gives how many.
-    fn see_buried(&mut self, is_accepted: bool) -> Result<usize, String> {
+    /// Whether the witness overtook this one, and it is right after.
+    fn is_overtaken(&self, ticket: u64) -> bool {
+        self.witness.is_some_and(|witness| {
+            let ago = self.clock.since(&witness.seen);
+            let is_fresh = ago <= RIGHT_AFTER_MS || !self.clock.is_steady(&witness.seen);
+            is_fresh && self.account.elders(witness.ticket).contains(&ticket)
+        })
+    }
+
+    /// When none is left that the witness overtook, it leaves, or is sent again.
+    fn see_witness(&mut self) -> Check {
+        let Some(witness) = self.witness else {
+            return Ok(());
+        };
+        let there = self.outbox.waiting_tickets().map_err(|e| e.to_string())?;
+        let elders = self.account.elders(witness.ticket);
+        let is_last = !elders.iter().any(|elder| there.contains(elder));
+        let status = self.courier().status();
+        if status.ledger.delivered > self.account.ledger.delivered {
+            ensure!(
+                is_last && !witness.is_repeated,
+                "{} left before {elders:?}",
+                witness.ticket
+            );
+            self.account.delivered(witness.ticket);
+            self.witness = None;
+        } else if is_last || !there.contains(&witness.ticket) {
+            self.witness = None;
+        }
+        Ok(())
+    }
+
+    /// The suspects that were buried since another report was accepted.
+    fn see_buried(&mut self, is_accepted: bool) -> Check {
         let mut told = BTreeSet::new();
         while let Some((ticket, reason)) = self.courier().take_buried() {
             let Ticket(ticket) = ticket;
@@ -484,25 +538,13 @@ impl<G: Ground> Driver<G> {
             ensure!(told.insert(ticket), "{ticket} is buried twice");
             let tries = self.pace.tries(ticket);
             let tries = tries.ok_or_else(|| format!("{ticket} is buried untried"))?;
-            let is_right = match (is_overtaken(&reason), tries.failed) {
-                (_, None) => false,
-                (false, Some((_, last))) => {
-                    self.account.count(Told::AtFault, 1);
-                    last == reason && tries.count >= self.policy.refuse_after.max(1)
-                }
-                (true, Some((_, last))) => {
-                    self.account.count(Told::Overtaken, 1);
-                    let with_words = Reason {
-                        cause: reason.cause,
-                        ..last
-                    };
-                    reason == with_words || reason == Reason::failed(Code::Overtaken)
-                }
-            };
+            self.account.count(Told::AtFault, 1);
+            let is_right = tries.count >= self.policy.refuse_after.max(1)
+                && tries.failed.is_some_and(|(_, last)| last == reason);
             ensure!(is_right, "{ticket} is buried: {reason:?} after {tries:?}");
             self.account.doomed(ticket, Fate::Refused(reason), true)?;
         }
-        Ok(told.len())
+        Ok(())
     }
 
     fn wake(&mut self) {
@@ -616,6 +658,7 @@ impl<G: Ground> Driver<G> {
         let status = courier.status();
         self.pace = Pace::start(self.policy, status.not_before, &self.clock)?;
         (self.in_flight, self.last, self.unsynced_since) = (None, None, None);
+        self.witness = None;
         self.writes = self.ground.writes();
         if self.ground.is_memory() {
             self.account.forget_verdicts();

@@ -94,6 +94,16 @@ fn kind(event: &Event) -> Kind {
     }
 }
 
+/// Where a report stands among those of its jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    InOrder,
+    /// An older one waits.
+    Ahead,
+    /// A newer one was accepted right before.
+    Overtaken,
+}
+
 #[derive(Debug)]
 pub(crate) struct Pace {
     policy: Policy,
@@ -189,7 +199,7 @@ impl Pace {
     }
 
     /// `next` says to send, for the first time since the last verdict.
-    pub(crate) fn told_to_send(&mut self, ticket: u64, clock: &Clock) -> Check {
+    pub(crate) fn told_to_send(&mut self, ticket: u64, is_overtaken: bool, clock: &Clock) -> Check {
         let passed = clock.since(&self.armed);
         ensure!(
             passed >= self.wait,
@@ -206,18 +216,17 @@ impl Pace {
         if let (Some((failed, _)), Some(wait)) = (&tries.failed, tries.own_wait) {
             let passed = clock.since(failed);
             ensure!(
-                passed >= wait || !clock.is_steady(failed),
+                passed >= wait || is_overtaken || !clock.is_steady(failed),
                 "{ticket} is sent {passed} after it failed, must wait {wait}"
             );
         }
         Ok(())
     }
 
-    /// `is_ahead`: an older report of its jobs waits.
     pub(crate) fn settled(
         &mut self,
         ticket: u64,
-        is_ahead: bool,
+        place: Place,
         event: &Event,
         verdict: Verdict,
         clock: &Clock,
@@ -228,7 +237,7 @@ impl Pace {
         tries.events += 1;
         tries.count += u32::from(kind != Kind::Network);
         if kind == Kind::Service {
-            return self.answered(event, verdict, clock, status);
+            return self.answered(event, place, verdict, clock, status);
         }
         tries.failed = Some((*clock, event.reason));
         let tries = *tries;
@@ -246,6 +255,16 @@ impl Pace {
         let is_spent = self.is_spent(&tries, clock.now);
         let not_before = status.not_before;
         let gave_up = matches!(verdict, Verdict::GaveUp(_));
+        if place == Place::Overtaken
+            && let Verdict::Refused(reason) = verdict
+        {
+            let wanted = Reason {
+                cause: Cause::Failed(Code::Overtaken),
+                ..event.reason
+            };
+            ensure!(kind != Kind::Network && reason == wanted, "{verdict:?}");
+            return self.arm(not_before, [0, 0], clock);
+        }
         ensure!(
             verdict.reason() == Some(&event.reason),
             "{verdict:?}: another reason"
@@ -305,7 +324,9 @@ impl Pace {
         } else {
             return Err(format!("{not_before:?} is not {at:?}"));
         }
-        if !is_ahead && let Some(tries) = self.tries.get_mut(&ticket) {
+        if place != Place::Ahead
+            && let Some(tries) = self.tries.get_mut(&ticket)
+        {
             tries.own_wait = Some(at.since(clock.now));
         }
         Ok(())
@@ -315,6 +336,7 @@ impl Pace {
     fn answered(
         &mut self,
         event: &Event,
+        place: Place,
         verdict: Verdict,
         clock: &Clock,
         status: &Status,
@@ -333,6 +355,8 @@ impl Pace {
         self.corrected = false;
         let mut bounds = match failures {
             0 => [0, 0],
+            // What is overtaken follows at once.
+            _ if verdict == Verdict::Delivered && place != Place::InOrder => [0, 0],
             _ => self.backoff(failures),
         };
         if event.reason.cause == Cause::Answered(Outcome::Accepted) {

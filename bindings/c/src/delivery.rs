@@ -99,9 +99,10 @@ pub struct edge_report_step {
 
 /// What became of a report: one of `EDGE_REPORT_VERDICT_…`, or 0.
 pub type edge_report_verdict_kind = u32;
-/// It arrived.
+/// It arrived. One that went ahead of older reports of its jobs comes once more if one of these arrives after it.
 pub const EDGE_REPORT_VERDICT_DELIVERED: u32 = 1;
-/// It will never be taken: among the dead letters now.
+/// It will never be taken: among the dead letters now. Refused by the service; or, as EDGE_REPORT_E_OVERTAKEN, it failed time and again, the
+/// last time right after a newer report of its jobs was accepted.
 pub const EDGE_REPORT_VERDICT_REFUSED: u32 = 2;
 /// It is tried again, not before `at_ms`.
 pub const EDGE_REPORT_VERDICT_AGAIN: u32 = 3;

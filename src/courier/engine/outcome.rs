@@ -1,0 +1,452 @@
+//! What an answer means for its report, for the others, and for the node.
+//!
+//! ```text
+//!  answer ── accepted ──► it leaves; the circuit closes step by step; a canary counts against suspects
+//!     ├── refused ──► it is buried; the others go on
+//!     ├── never went out ──► the node backs off
+//!     └── doubtful, or a hold ── not at fault yet ──► the node backs off, or holds
+//!                            ├── a suspect, 1 time in 4 ──► it alone waits
+//!                            └── a suspect ──► it waits, and a canary follows at once
+//! ```
+
+use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
+use super::super::outbox::{Fate, Outbox, Ticket};
+use super::super::reason::{Cause, Event, Reason};
+use super::canary::{Round, Trial, Witness};
+use super::steps::Scratch;
+use super::{Courier, InFlight, Role};
+use crate::code::Code;
+use crate::exchange::Outcome;
+use crate::time::MonoTime;
+
+/// After so many doubtful answers in a row a report is a suspect: one or two happen to any of them.
+const DOUBTFUL: u32 = 3;
+/// After so many answers in a row that deny the credentials or fault a setting: the first holds everything, and only the one after the hold
+/// says more.
+const DENIED: u32 = 2;
+/// In an outage one attempt of so many has a canary, or requests would double.
+const CANARY_EVERY: u32 = 4;
+/// While others are accepted one attempt of so many has none. Both are drawn: servers that take turns must not be in step with this.
+const NO_CANARY: u32 = 4;
+/// Only busy services answer at random. Any other answer says as much as so many of those.
+const NOT_BUSY: u32 = 8;
+/// So many canaries of a round go out at once, and the next after the least wait.
+const AT_ONCE: u32 = 12;
+
+/// What is due after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The node waits.
+    Wait,
+    /// It alone waits.
+    Others,
+    /// It waits, and a canary follows at once.
+    Canary,
+}
+
+/// Whose fault an event may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The service knows this report.
+    Service,
+    /// It went out, and what came may be somebody else's.
+    Doubtful,
+    /// Somebody finds fault with the credentials.
+    Denied,
+    /// A setting cannot work.
+    Hold,
+    /// It never went out.
+    Network,
+}
+
+/// How much a failure speaks against a report.
+pub(super) const fn weight(cause: Cause) -> u32 {
+    match cause {
+        Cause::Answered(Outcome::TryAgain) | Cause::Failed(Code::MayHaveArrived) => 1,
+        Cause::Failed(Code::NotSent) => 0,
+        _ => NOT_BUSY,
+    }
+}
+
+impl Kind {
+    pub(super) const fn of(cause: Cause) -> Self {
+        match cause {
+            Cause::Answered(Outcome::Accepted | Outcome::Refused) => Kind::Service,
+            Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood)
+            | Cause::Failed(Code::MayHaveArrived) => Kind::Doubtful,
+            Cause::Answered(Outcome::Credentials) => Kind::Denied,
+            Cause::Failed(Code::NotSent) => Kind::Network,
+            Cause::Answered(Outcome::Misconfigured) | Cause::Failed(_) => Kind::Hold,
+        }
+    }
+}
+
+/// Whether it is drawn, once in so many times on average, even if the random number is always the same.
+const fn is_drawn(one_in: u32, entropy: u64, nth: u32) -> bool {
+    let mixed = (entropy ^ nth as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
+    mixed.wrapping_mul(one_in as u64) >> 32 == 0
+}
+
+impl<O: Outbox, B: Scratch> Courier<O, B> {
+    pub(super) fn correct_clock(&mut self, event: &Event) {
+        self.clock_offset_ms = event.clock_skew_ms.unwrap_or(self.clock_offset_ms);
+        self.clock_corrected = true;
+    }
+
+    /// Counts an attempt. What is due after it.
+    pub(super) fn note(
+        &mut self,
+        current: &mut InFlight,
+        kind: Kind,
+        cause: Cause,
+        entropy: u64,
+    ) -> Then {
+        let tried = &mut current.tried;
+        if kind != Kind::Network {
+            tried.attempts = tried.attempts.saturating_add(1);
+        }
+        tried.weight = tried.weight.saturating_add(weight(cause));
+        match kind {
+            Kind::Doubtful => {
+                (tried.doubtful, tried.denied) = (tried.doubtful.saturating_add(1), 0)
+            }
+            Kind::Denied | Kind::Hold => tried.denied = tried.denied.saturating_add(1),
+            _ => {}
+        }
+        if current.role == Role::Overtaken && kind != Kind::Network {
+            return Then::Others;
+        }
+        if !self.is_at_fault(current, kind) {
+            return Then::Wait;
+        }
+        let is_known = current.role == Role::Suspect;
+        let may_be_suspect = match current.role {
+            Role::Suspect => true,
+            Role::Ordinary => self.asides.suspects().count() < SUSPECTS && self.asides.has_room(),
+            Role::Canary | Role::OwnCanary | Role::Overtaken => false,
+        };
+        if !may_be_suspect {
+            return Then::Wait;
+        }
+        current.role = Role::Suspect;
+        let every = CANARY_EVERY.max(self.round.canaries.checked_div(3).unwrap_or(0));
+        let nth = current.tried.attempts;
+        match self.outage {
+            true if !is_drawn(every, entropy, nth) => Then::Wait,
+            false if is_known && is_drawn(NO_CANARY, entropy, nth) => Then::Others,
+            _ => Then::Canary,
+        }
+    }
+
+    /// Whether it may not be the node's fault. While others are accepted, once is enough.
+    pub(super) fn is_at_fault(&self, current: &InFlight, kind: Kind) -> bool {
+        let tried = &current.tried;
+        let others_go = || !self.outage && self.asides.suspects().any(|aside| aside.counted > 0);
+        match kind {
+            Kind::Doubtful => {
+                current.role == Role::Suspect || tried.doubtful >= DOUBTFUL || others_go()
+            }
+            Kind::Denied | Kind::Hold => tried.denied >= DENIED,
+            _ => false,
+        }
+    }
+
+    /// Takes a report out of the queue that was accepted. If the outbox has no room to note that, or fails, the reason.
+    pub(super) fn deliver(&mut self, ticket: Ticket) -> Option<Code> {
+        let when_full = self.policy.when_letters_full;
+        let settled = self.outbox.settle(ticket, Fate::Delivered, &[], when_full);
+        settled.err().map(|error| error.code())
+    }
+
+    /// Takes it out of the queue, and counts the suspect's attempt. If it had to stay in the queue, why.
+    pub(super) fn accepted(
+        &mut self,
+        current: &InFlight,
+        now: MonoTime,
+        entropy: u64,
+    ) -> Option<Code> {
+        let ticket = current.tried.ticket;
+        let is_witness = current.role == Role::OwnCanary;
+        let mut failed = match is_witness {
+            true => None,
+            false => self.deliver(ticket),
+        };
+        let is_before_line = self.line.is_some_and(|line| ticket <= line);
+        let has_passed = current.role == Role::Canary && self.passes > 0;
+        if has_passed || (current.role == Role::Ordinary && is_before_line) {
+            self.bad = self.bad.filter(|bad| *bad < ticket);
+            self.draw_line(Ticket(ticket.0.saturating_sub(1)));
+        }
+        self.accepted_at = now;
+        self.last_failure = None;
+        self.clock_corrected = false;
+        self.outage = false;
+        self.refusals = 0;
+        let wait = match (self.recover(entropy), current.role) {
+            // What it overtook follows at once, or it would prove nothing.
+            (_, Role::OwnCanary | Role::Overtaken) => 0,
+            (wait, _) => wait,
+        };
+        self.arm(now, now.plus_ms(wait));
+        if is_witness {
+            let suspect = self.on_trial.map(|trial| trial.suspect);
+            self.witness = Some(Witness {
+                ticket,
+                last: suspect.max(self.round.after).unwrap_or(ticket),
+                seen_at: now,
+                is_repeated: false,
+            });
+        } else if current.role == Role::Overtaken
+            && let Some(witness) = &mut self.witness
+        {
+            (witness.seen_at, witness.is_repeated) = (now, true);
+        }
+        self.round = Round::default();
+        self.on_trial = None;
+        if current.role == Role::Canary || current.role == Role::OwnCanary {
+            self.count_against_all(current.sent_at, now);
+        }
+        (self.passes, self.passes_from) = (0, 0);
+        // A burial may have made room. If not, it is noted later.
+        if failed.is_some() {
+            failed = self.deliver(ticket);
+        }
+        if let Some(code) = failed.filter(|code| *code != Code::OutboxFull) {
+            self.last_failure = Some((ticket, Reason::failed(code)));
+        }
+        if failed.is_none() || self.unnoted.push(ticket).is_ok() {
+            self.leave(current);
+            return None;
+        }
+        // It says all the same that the others are at fault, and is sent again later.
+        let wait = self.policy.backoff_ms(u32::MAX, entropy);
+        let at = now.plus_ms(wait);
+        if current.role == Role::Ordinary {
+            self.arm(now, at);
+        }
+        let tried = Tried::new(ticket, now);
+        match self.asides.get_mut(ticket) {
+            Some(aside) => (aside.tried, aside.due) = (tried, at),
+            None => self.tried.put(tried),
+        }
+        failed
+    }
+
+    /// The witness leaves the queue, or is remembered as accepted.
+    pub(super) fn take_out(&mut self, ticket: Ticket) {
+        if self.deliver(ticket).is_some() {
+            // Without room it is sent again.
+            let _ = self.unnoted.push(ticket);
+        }
+    }
+
+    /// Notes what was accepted while the outbox had no room for that.
+    pub(super) fn note_accepted(&mut self) {
+        for _ in 0..self.unnoted.len() {
+            let Some(ticket) = self.unnoted.first().copied() else {
+                return;
+            };
+            self.unnoted.remove(0);
+            if self.deliver(ticket).is_some() {
+                let _ = self.unnoted.push(ticket);
+            }
+        }
+    }
+
+    pub(super) fn refused(
+        &mut self,
+        current: &InFlight,
+        reason: Reason,
+        now: MonoTime,
+        entropy: u64,
+    ) {
+        self.clock_corrected = false;
+        self.refusals = self.refusals.saturating_add(1);
+        if current.role == Role::Canary || current.role == Role::OwnCanary {
+            self.on_trial = None;
+            // The service is there, whatever it thinks of the suspect.
+            self.outage = false;
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.seen_at = now;
+        }
+        let recovery = self.recover(entropy);
+        let wait = match self.refusals.checked_sub(1) {
+            None | Some(0) => 0,
+            Some(before) => self.policy.backoff_ms(before, entropy),
+        };
+        self.arm(now, now.plus_ms(wait.max(recovery)));
+        self.bury(current.tried, Waits::Refusal, reason, now);
+    }
+
+    /// It is tried again at `at`.
+    pub(super) fn failed(
+        &mut self,
+        current: &InFlight,
+        kind: Kind,
+        then: Then,
+        at: MonoTime,
+        reason: Reason,
+        now: MonoTime,
+    ) {
+        let ticket = current.tried.ticket;
+        let is_own = current.role == Role::OwnCanary;
+        match (current.role, then) {
+            // It was not among those that failed before.
+            (Role::Overtaken, _) if kind != Kind::Network => {
+                self.witness = None;
+                self.arm(now, at);
+            }
+            (Role::Ordinary | Role::Suspect, Then::Canary) => {
+                self.on_trial = Some(Trial {
+                    suspect: ticket,
+                    failed_at: now,
+                    is_denied: kind != Kind::Doubtful,
+                });
+                self.round = Round {
+                    canaries: 0,
+                    left: match kind {
+                        Kind::Doubtful => self.depth(ticket),
+                        _ => 0,
+                    },
+                    after: None,
+                };
+                // What the server asked for is this one's wait, until the canary fails, too.
+                self.arm(now, now);
+            }
+            (Role::Ordinary | Role::Suspect, Then::Others) => {
+                self.on_trial = None;
+                self.arm(now, now);
+            }
+            (Role::Ordinary | Role::Suspect, Then::Wait) => {
+                self.on_trial = None;
+                self.arm(now, at);
+                if current.role == Role::Ordinary
+                    && self.is_at_fault(current, kind)
+                    && let Ok(keys) = self.outbox.job_keys(ticket)
+                {
+                    // Too many are known already: its turn comes when one of them has left.
+                    match self.line {
+                        Some(line) if ticket <= line => self.bad = Some(ticket),
+                        _ => self.walk.pass(ticket, &keys),
+                    }
+                }
+            }
+            (Role::Canary | Role::OwnCanary, _) if kind != Kind::Network => {
+                self.outage = true;
+                self.round.canaries = self.round.canaries.saturating_add(1);
+                self.own_is_next = !is_own;
+                if is_own {
+                    let (last, until) = self.resting.unwrap_or((ticket, at));
+                    self.resting = Some((last.max(ticket), until.max(at)));
+                }
+                if !is_own {
+                    self.bad = Some(ticket);
+                    for aside in self.asides.iter_mut() {
+                        let failed = aside.failed_at.take();
+                        aside.missed = aside.missed.saturating_add(u32::from(failed.is_some()));
+                    }
+                    self.passes = match self.passes {
+                        u32::MAX => self.passes_from,
+                        passes => passes.saturating_mul(2).saturating_add(1),
+                    };
+                } else if self.round.left == 0
+                    && let Some(Trial { suspect, .. }) = self.on_trial
+                    && let Some(aside) = self.asides.get_mut(suspect)
+                {
+                    aside.rounds = aside.rounds.saturating_add(weight(reason.cause));
+                }
+                if is_own && kind == Kind::Doubtful && self.round.left > 0 {
+                    self.round.left = self.round.left.saturating_sub(1);
+                    self.round.after = Some(ticket);
+                    if let Some(trial) = &mut self.on_trial {
+                        trial.failed_at = now;
+                    }
+                    let wait = match self.round.canaries % AT_ONCE {
+                        0 => self.policy.backoff_ms(0, 0),
+                        _ => 0,
+                    };
+                    self.arm(now, now.plus_ms(wait));
+                } else {
+                    self.on_trial = None;
+                    self.arm(now, at);
+                }
+            }
+            (Role::Canary | Role::OwnCanary | Role::Overtaken, _) => {
+                self.on_trial = None;
+                self.arm(now, at);
+            }
+        }
+        self.keep(current, at, reason, u32::from(kind != Kind::Network));
+    }
+
+    /// Remembers a report that is tried again.
+    pub(super) fn keep(
+        &mut self,
+        current: &InFlight,
+        due: MonoTime,
+        reason: Reason,
+        failures: u32,
+    ) {
+        let tried = current.tried;
+        let mut aside = match self.asides.get(tried.ticket) {
+            Some(aside) => *aside,
+            None => Aside {
+                failures: tried.doubtful.saturating_sub(1),
+                ..Aside::new(tried, Waits::Attempt, reason)
+            },
+        };
+        (aside.tried, aside.due, aside.reason) = (tried, due, reason);
+        let is_on_trial = |trial: &Trial| trial.suspect == tried.ticket;
+        aside.failed_at = self
+            .on_trial
+            .filter(is_on_trial)
+            .map(|trial| trial.failed_at);
+        aside.failures = aside.failures.saturating_add(failures);
+        let is_suspect = current.role == Role::Suspect || self.asides.get(tried.ticket).is_some();
+        if !is_suspect || !self.asides.put(aside) {
+            self.tried.put(tried);
+        }
+    }
+
+    /// It left the queue.
+    pub(super) fn leave(&mut self, current: &InFlight) {
+        if self.asides.remove(current.tried.ticket) {
+            self.walk = Walk::START;
+        }
+    }
+
+    /// It is not in the queue any more, for whatever reason.
+    pub(super) fn gone(&mut self, ticket: Ticket) {
+        if self.asides.remove(ticket) {
+            self.walk = Walk::START;
+        }
+        self.tried.take(ticket);
+        // Who follows in a round is counted from the oldest on.
+        self.asides.iter_mut().for_each(|aside| aside.rounds = 0);
+    }
+
+    pub(super) fn circuit_open(&self) -> bool {
+        self.failures >= self.policy.open_circuit_after
+    }
+
+    /// After an answer: how long to wait before the next report. After an open circuit each answer takes back one doubling
+    /// only, or a fleet whose link is back would send all that waits at once.
+    pub(super) fn recover(&mut self, entropy: u64) -> u64 {
+        self.failures = match self.recovering {
+            true => self.failures.min(self.policy.doublings()).saturating_sub(1),
+            false => 0,
+        };
+        self.recovering = self.failures > 0;
+        match self.recovering {
+            true => self.policy.backoff_ms(self.failures, entropy),
+            false => 0,
+        }
+    }
+
+    pub(super) fn arm(&mut self, now: MonoTime, not_before: MonoTime) {
+        self.armed = now;
+        self.not_before = not_before;
+    }
+}

@@ -1,0 +1,331 @@
+//! Whose turn it is.
+//!
+//! # Order
+//!
+//! Reports of one job arrive in order, so who goes ahead of a report that stays behind must share no job with it, nor with another that
+//! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). A report whose jobs cannot all be told
+//! ([`JobKey::ANY`](super::super::JobKey)) shares with all that have any; one whose jobs have no ids shares with none.
+//!
+//! # Many bad reports
+//!
+//! More of them than suspects can be known are passed over, and have their turn when a suspect has left. If a canary far behind was accepted, there
+//! is a *line* before it: with as many suspects as can be known only those behind the line go ahead, and in a few steps, each in the middle
+//! between the line and the last that is known to be bad, the line comes to where the bad ones end.
+
+use super::super::aside::{SUSPECTS, Tried, Waits, Walk, share};
+use super::super::outbox::{Fate, JobKeys, Outbox, Ticket, Waiting};
+use super::super::policy::Backlog;
+use super::canary::Failed;
+use super::steps::{CourierError, Scratch};
+use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
+use crate::time::MonoTime;
+
+/// What to do while nothing is in flight.
+pub(super) enum Choice {
+    Send(InFlight),
+    Wait(u64),
+    Idle,
+}
+
+impl<O: Outbox, B: Scratch> Courier<O, B> {
+    /// Whose turn it is.
+    #[inline(never)]
+    pub(super) fn choose(&mut self, now: MonoTime) -> Result<Choice, CourierError<O::Error>> {
+        if self.outbox.waiting() == 0 {
+            return Ok(Choice::Idle);
+        }
+        let wait = self.wait(now);
+        if wait > 0 {
+            return Ok(Choice::Wait(wait));
+        }
+        self.bury_again(now);
+        self.note_accepted();
+        if self.resting.is_some_and(|(_, until)| until <= now) {
+            self.resting = None;
+            self.walk = Walk::START;
+        }
+        if let Some(witness) = self.witness
+            && let Some(overtaken) = self.overtaken(witness, now)?
+        {
+            return Ok(Choice::Send(overtaken));
+        }
+        if self.outbox.waiting() == 0 {
+            return Ok(Choice::Idle);
+        }
+        // What is accepted much later may only mean that the service is back.
+        let trial = self.on_trial;
+        self.on_trial = trial.filter(|trial| now.since(trial.failed_at) <= RIGHT_AFTER_MS);
+        if let Some(trial) = self.on_trial
+            && let Some(canary) = self.canary(trial, now)?
+        {
+            return Ok(Choice::Send(canary));
+        }
+        while let Some(suspect) = self.due(now) {
+            if let Some(waiting) = self.still_waits(suspect)? {
+                return Ok(Choice::Send(InFlight {
+                    tried: waiting.1,
+                    len: waiting.0.len,
+                    role: Role::Suspect,
+                    sent_at: now,
+                }));
+            }
+            self.gone(suspect);
+        }
+        let suspects = self.asides.suspects().count();
+        let stopped = (suspects > 0 && self.outage) || !self.asides.has_room();
+        let kept = if suspects > 0 { KEPT_FOR_CANARIES } else { 0 };
+        let is_short = self.outbox.room_ahead() <= kept;
+        if !stopped
+            && let Some(waiting) = self.ordinary()?
+            && (!is_short || self.needs_no_room(waiting.ticket)?)
+        {
+            return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
+        }
+        let rested = self.resting.map(|(_, until)| until);
+        let first_due = self.asides.iter().map(|aside| aside.due);
+        let first_due = first_due.chain(rested).min();
+        Ok(match first_due {
+            Some(due) => Choice::Wait(due.since(now).max(1)),
+            None if self.unnoted.is_empty() => Choice::Idle,
+            None => Choice::Wait(self.policy.backoff_ms(0, 0)),
+        })
+    }
+
+    /// The suspect to try now: the oldest of those whose time has come.
+    pub(super) fn due(&self, now: MonoTime) -> Option<Ticket> {
+        let due = self.asides.suspects().filter(|aside| aside.due <= now);
+        due.map(|aside| aside.tried.ticket).min()
+    }
+
+    /// A suspect, unless it was superseded meanwhile.
+    pub(super) fn still_waits(
+        &mut self,
+        ticket: Ticket,
+    ) -> Result<Option<(Waiting, Tried)>, CourierError<O::Error>> {
+        let before = ticket.0.checked_sub(1).map(Ticket);
+        let found = self.outbox.next(before)?;
+        let Some(waiting) = found.filter(|found| found.ticket == ticket) else {
+            return Ok(None);
+        };
+        if self.drop_superseded(ticket)? {
+            return Ok(None);
+        }
+        let tried = self.asides.get(ticket).map(|aside| aside.tried);
+        Ok(tried.map(|tried| (waiting, tried)))
+    }
+
+    pub(super) fn chosen(&mut self, waiting: Waiting, role: Role, now: MonoTime) -> InFlight {
+        let known = self.asides.get(waiting.ticket).map(|aside| aside.tried);
+        let tried = known.or_else(|| self.tried.take(waiting.ticket));
+        InFlight {
+            tried: tried.unwrap_or(Tried::new(waiting.ticket, now)),
+            len: waiting.len,
+            role,
+            sent_at: now,
+        }
+    }
+
+    /// Whether it must be known of each report how often it was tried.
+    pub(super) const fn has_budget(&self) -> bool {
+        self.policy.max_attempts.is_some() || self.policy.max_time_ms.is_some()
+    }
+
+    /// The next report whose turn it is, past those that stepped aside.
+    pub(super) fn ordinary(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        if self.has_budget() {
+            self.walk = Walk::START;
+        }
+        let is_full = self.asides.suspects().count() >= SUSPECTS;
+        if is_full && let Some(found) = self.between()? {
+            return Ok(Some(found));
+        }
+        let line = self.line.filter(|_| is_full);
+        let mut walk = self.walk;
+        let found = self.next_behind(&mut walk, line)?;
+        self.walk = walk;
+        if !is_full && found.is_none_or(|found| self.line.is_some_and(|line| found.ticket > line)) {
+            (self.line, self.bad) = (None, None);
+        }
+        Ok(found)
+    }
+
+    /// The one in the middle between the last that is known to be bad and the line: in a few steps the line is where the bad ones end.
+    pub(super) fn between(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        while let (Some(bad), Some(line)) = (self.bad, self.line)
+            && line.0 > bad.0.saturating_add(1)
+        {
+            let middle = Ticket(bad.0.midpoint(line.0));
+            let found = self.next_behind(&mut { Walk::START }, Some(middle))?;
+            if let Some(found) = found.filter(|found| found.ticket <= line) {
+                return Ok(Some(found));
+            }
+            self.draw_line(middle);
+        }
+        self.bad = None;
+        Ok(None)
+    }
+
+    pub(super) fn draw_line(&mut self, line: Ticket) {
+        self.line = Some(line);
+        self.walk = Walk::START;
+    }
+
+    /// Walks on to the next report behind `after` that shares no job with those that stay behind.
+    pub(super) fn next_behind(
+        &mut self,
+        walk: &mut Walk,
+        after: Option<Ticket>,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        while let Some(found) = self.next_on(walk, &mut None)? {
+            if after.is_none_or(|after| found.ticket > after) {
+                return Ok(Some(found));
+            }
+            self.pass(walk, found.ticket)?;
+        }
+        Ok(None)
+    }
+
+    /// Walks on to the next report that shares no job with those that stay behind.
+    ///
+    /// Or, for a suspect that failed, to the next that may follow in its round: then neither the suspect nor those that were tried in this
+    /// round count among those that stay behind.
+    #[inline(never)]
+    pub(super) fn next_on(
+        &mut self,
+        walk: &mut Walk,
+        failed: &mut Option<Failed<'_>>,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        while let Some(waiting) = self.outbox.next(walk.after)? {
+            let ticket = waiting.ticket;
+            let waits = self.asides.get(ticket).map(|aside| aside.waits);
+            if self.unnoted.contains(&ticket) {
+                walk.after = Some(ticket);
+            } else if self.drop_superseded(ticket)? {
+                if waits.is_some() {
+                    // Its jobs are free.
+                    *walk = Walk::START;
+                }
+            } else if self.may_go(walk, ticket, waits, failed)? {
+                return Ok(Some(waiting));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it is this one's turn; if not, it is passed over.
+    #[inline(never)] // its keys must not lie on the stack all the time
+    pub(super) fn may_go(
+        &mut self,
+        walk: &mut Walk,
+        ticket: Ticket,
+        waits: Option<Waits>,
+        failed: &mut Option<Failed<'_>>,
+    ) -> Result<bool, CourierError<O::Error>> {
+        if waits.is_some_and(|waits| waits != Waits::Attempt) {
+            walk.after = Some(ticket);
+            return Ok(false);
+        }
+        let keys = self.outbox.job_keys(ticket)?;
+        let is_free = !walk.jobs.has_one_of(&keys);
+        let (is_tried, may_follow) = match failed {
+            None => {
+                let rests = self.resting.is_some_and(|(last, _)| ticket <= last);
+                (false, waits.is_none() && !rests)
+            }
+            Some(failed) => {
+                let is_due = self.asides.get(ticket).is_none_or(|a| a.due <= failed.now);
+                let is_tried = self.round.after.is_some_and(|after| ticket <= after);
+                let may_follow = match failed.own {
+                    Some(own) => waits.is_none() && share(own, &keys),
+                    None => is_due || is_tried,
+                };
+                failed.is_blocked |= !is_free;
+                let is_it = ticket == failed.suspect;
+                (is_it || (is_tried && may_follow), may_follow)
+            }
+        };
+        if is_tried && is_free {
+            walk.after = Some(ticket);
+            return Ok(false);
+        }
+        if !is_free || !may_follow {
+            walk.pass(ticket, &keys);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    #[inline(never)] // as above
+    pub(super) fn shares_with(
+        &mut self,
+        ticket: Ticket,
+        keys: &JobKeys,
+    ) -> Result<bool, CourierError<O::Error>> {
+        Ok(share(&self.outbox.job_keys(ticket)?, keys))
+    }
+
+    /// Drops a report that newer ones supersede, if the policy says so. Whether it did.
+    #[inline(never)]
+    pub(super) fn drop_superseded(
+        &mut self,
+        ticket: Ticket,
+    ) -> Result<bool, CourierError<O::Error>> {
+        if self.policy.backlog == Backlog::KeepAll || !self.outbox.is_superseded(ticket)? {
+            return Ok(false);
+        }
+        let when_full = self.policy.when_letters_full;
+        self.outbox
+            .settle(ticket, Fate::Superseded, &[], when_full)?;
+        self.gone(ticket);
+        Ok(true)
+    }
+
+    /// Whether it is the oldest, or stands right beside one that is settled.
+    pub(super) fn needs_no_room(&mut self, ticket: Ticket) -> Result<bool, CourierError<O::Error>> {
+        let Some(before) = ticket.0.checked_sub(2).map(Ticket) else {
+            return Ok(true);
+        };
+        let is_it = |found: Option<Waiting>| found.is_none_or(|found| found.ticket >= ticket);
+        if is_it(self.outbox.next(None)?) || is_it(self.outbox.next(Some(before))?) {
+            return Ok(true);
+        }
+        let next = self.outbox.next(Some(ticket))?;
+        Ok(next.is_some_and(|next| next.ticket.0 > ticket.0.saturating_add(1)))
+    }
+
+    #[inline(never)] // as above
+    pub(super) fn pass(
+        &mut self,
+        walk: &mut Walk,
+        ticket: Ticket,
+    ) -> Result<(), CourierError<O::Error>> {
+        walk.pass(ticket, &self.outbox.job_keys(ticket)?);
+        Ok(())
+    }
+
+    /// How long to wait. A clock that went back waits no longer than was meant.
+    pub(super) fn wait(&mut self, now: MonoTime) -> u64 {
+        if now < self.armed {
+            let back = self.armed.since(now);
+            for aside in self.asides.iter_mut() {
+                aside.due = now.plus_ms(aside.due.since(self.armed));
+                aside.failed_at = aside.failed_at.map(|at| at.minus_ms(back));
+                aside.tried.first = aside.tried.first.minus_ms(back);
+            }
+            self.tried.set_back(back);
+            if let Some(trial) = &mut self.on_trial {
+                trial.failed_at = trial.failed_at.minus_ms(back);
+            }
+            if let Some(witness) = &mut self.witness {
+                witness.seen_at = witness.seen_at.minus_ms(back);
+            }
+            self.accepted_at = self.accepted_at.min(now);
+            if let Some((_, until)) = &mut self.resting {
+                *until = now.plus_ms(until.since(self.armed));
+            }
+            let meant = self.not_before.since(self.armed);
+            self.arm(now, now.plus_ms(meant));
+        }
+        self.not_before.since(now)
+    }
+}
