@@ -834,7 +834,8 @@ typedef struct edge_report_courier_config {
    */
   uint32_t max_attempts;
   /**
-   * After how many failures in a row the circuit counts as open. Default: 5.
+   * After how many failures in a row the circuit counts as open: once the service is back, what waited then goes out step by step, within
+   * half a minute. Default: 5.
    */
   uint32_t open_circuit_after;
   /**
@@ -1749,7 +1750,8 @@ edge_report_result edge_report_courier_oldest(struct edge_report_courier *courie
                                               struct edge_report_error *error);
 
 /**
- * Lets the next attempt come at once: the network is back, somebody changed the credentials, or made room for dead letters.
+ * Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
+ * letters. Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
  *
  * One thread at a time. Does not block.
  */

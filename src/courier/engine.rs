@@ -60,6 +60,7 @@
 mod burial;
 mod canary;
 mod outcome;
+mod pace;
 mod steps;
 mod turn;
 
@@ -76,6 +77,7 @@ use crate::time::{MonoTime, WallTime};
 
 use canary::{Round, Trial, Witness};
 use outcome::{Kind, Then};
+use pace::Pace;
 pub use steps::{CourierError, Letter, Parcel, Scratch, Status, Step};
 use turn::Choice;
 
@@ -151,11 +153,9 @@ pub struct Courier<O, B> {
     unnoted: heapless::Vec<Ticket, UNNOTED>,
     /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
     own_is_next: bool,
-    failures: u32,
+    pace: Pace,
     /// Refusals since something was accepted.
     refusals: u32,
-    /// Since the circuit was open: `failures` goes back step by step.
-    recovering: bool,
     /// Set at `armed`: the two together survive a clock that goes back all the same.
     not_before: MonoTime,
     armed: MonoTime,
@@ -173,7 +173,7 @@ impl<O: fmt::Debug, B> fmt::Debug for Courier<O, B> {
         f.debug_struct("Courier")
             .field("outbox", &self.outbox)
             .field("policy", &self.policy)
-            .field("failures", &self.failures)
+            .field("failures", &self.pace.failures)
             .field("not_before", &self.not_before)
             .finish_non_exhaustive()
     }
@@ -225,9 +225,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             accepted_at: now,
             unnoted: heapless::Vec::new(),
             own_is_next: false,
-            failures: 0,
+            pace: Pace::new(),
             refusals: 0,
-            recovering: false,
             not_before,
             armed: now,
             next_attempt: not_before,
@@ -342,18 +341,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let round_goes_on =
             current.role == Role::OwnCanary && kind == Kind::Doubtful && self.round.left > 0;
         // One that fails with a canary to follow, or in the middle of a round, is no failure of the node yet.
-        if kind != Kind::Service && !is_own_wait && !round_goes_on {
-            self.failures = self.failures.saturating_add(1);
-            self.recovering |= self.circuit_open();
-        }
+        let is_failure = kind != Kind::Service && !is_own_wait && !round_goes_on;
+        let is_stray = is_failure && self.pace.failed(event.reason.cause, &self.policy);
         let tried = current.tried;
         let attempt = Attempt {
             count: tried.attempts,
             failures: match (is_own_wait, self.asides.get(ticket)) {
-                (false, _) => self.failures,
+                (false, _) => self.pace.failures,
                 (true, Some(aside)) => aside.failures.saturating_add(1),
                 (true, None) => tried.doubtful.max(1),
             },
+            is_stray,
             first: tried.first,
             may_correct_clock: !self.clock_corrected,
             clock_offset_ms: self.clock_offset_ms,
@@ -378,7 +376,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     kind == Kind::Doubtful && current.role != Role::Ordinary && !is_own_wait;
                 // What it asked for holds for those that follow.
                 let others = Attempt {
-                    failures: self.failures,
+                    failures: self.pace.failures,
                     ..attempt
                 };
                 match wait_after(&event, &others, now, entropy, &self.policy) {
@@ -446,8 +444,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             waiting,
             parked: self.asides.iter().count(),
             in_flight,
-            failures: self.failures,
-            circuit_open: self.circuit_open(),
+            failures: self.pace.failures,
+            circuit_open: self.pace.is_open(&self.policy),
             not_before: self.not_before,
             next_attempt: (waiting > 0 && in_flight.is_none()).then_some(self.next_attempt),
             clock_offset_ms: self.clock_offset_ms,
@@ -462,9 +460,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(oldest.and_then(|oldest| oldest.submitted_at))
     }
 
-    /// Lets the next attempt come at once: the network is back, somebody changed the credentials, or made room for dead letters.
+    /// Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
+    /// letters. Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
     pub fn wake(&mut self, now: MonoTime) {
         self.arm(now, now);
+        self.pace.wake();
         self.next_attempt = now;
         self.resting = None;
         self.walk = Walk::START;

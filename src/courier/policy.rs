@@ -10,6 +10,9 @@ use crate::time::MonoTime;
 /// What is waited at the least after a failure or for a hold, whatever the policy says.
 const FLOOR_MS: u64 = 10;
 
+/// After a failure that may be one of those that come and go; up to 40 ms more.
+const STRAY_MS: u64 = 10;
+
 /// When to try again, and when to stop trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -22,8 +25,9 @@ pub struct Policy {
     /// How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s, since
     /// the service locks a key pair for that long after more than five failed checks.
     pub hold_ms: u64,
-    /// After how many failures in a row the circuit counts as open. Once the service is back, each answer then halves the back-off, and
-    /// the next report waits that long: what waited goes out within a few minutes, not at once. Default: 5.
+    /// After how many failures in a row the circuit counts as open. Once the service is back, each answer then takes back half of the doublings,
+    /// and the next report waits that long: what waited begins to flow within a minute, not at once; a busy service's answer meanwhile (503)
+    /// leads to the greatest wait. Default: 5.
     pub open_circuit_after: u32,
     /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not
     /// sent does not count, and neither does what was sent before a restart. Default: `None`.
@@ -162,6 +166,8 @@ pub struct Attempt {
     pub count: u32,
     /// Failures in a row, this one included if it is one: of any report, or of this one alone where it stepped aside.
     pub failures: u32,
+    /// Whether the failure may be one of those that come and go: right after an answer, and without one.
+    pub is_stray: bool,
     /// When this report was tried first.
     pub first: MonoTime,
     /// Whether the clock may be corrected for one more try at once.
@@ -179,6 +185,7 @@ pub struct Attempt {
 /// | anything else, with the budget of attempts or time spent | gave up |
 /// | credentials, and the clock differs | again at once, with the clock corrected; only once until a report is accepted or a hold has passed |
 /// | credentials, misconfigured; no response, for a setting that cannot work | held |
+/// | not sent, may have arrived, right after an answer | again, within 50 ms |
 /// | try again, not understood, not sent, may have arrived | again, after a back-off; not before `Retry-After` |
 pub fn decide(
     event: &Event,
@@ -229,7 +236,12 @@ pub(super) fn wait_after(
             reason,
         };
     }
-    let backoff = policy.backoff_ms(attempt.failures, entropy);
+    let backoff = match attempt.is_stray {
+        true => policy
+            .backoff_ms(0, 0)
+            .min(STRAY_MS.saturating_add(within(40, entropy))),
+        false => policy.backoff_ms(attempt.failures, entropy),
+    };
     let wait = match event.retry_after_ms {
         None => backoff,
         Some(_) => backoff.max(asked_ms(event, entropy, policy)),
@@ -334,6 +346,7 @@ mod tests {
         let attempt = Attempt {
             count: 1,
             failures: 1,
+            is_stray: false,
             first: MonoTime(0),
             may_correct_clock: true,
             clock_offset_ms: 0,

@@ -112,6 +112,10 @@ pub(crate) struct Pace {
     refusals: u32,
     /// Whether the circuit may have been open since the last time without a failure.
     was_open: bool,
+    /// The last that counted was an answer of the service.
+    was_answered: bool,
+    /// How many failures without an answer may be tried again within 50 ms.
+    strays: u32,
     pub(crate) offset: i64,
     corrected: bool,
     tries: BTreeMap<u64, Tries>,
@@ -131,6 +135,8 @@ impl Pace {
             failures: 0,
             refusals: 0,
             was_open: false,
+            was_answered: false,
+            strays: 0,
             offset: 0,
             corrected: false,
             tries: BTreeMap::new(),
@@ -154,6 +160,8 @@ impl Pace {
 
     pub(crate) fn wake(&mut self, clock: &Clock) {
         (self.wait, self.armed) = (0, *clock);
+        (self.failures, self.strays) = (0, 0);
+        (self.was_open, self.was_answered) = (false, false);
         self.forget_own_waits();
     }
 
@@ -241,7 +249,24 @@ impl Pace {
         }
         tries.failed = Some((*clock, event.reason));
         let tries = *tries;
-        let counts = self.failures + 1;
+        let is_busy = matches!(
+            event.reason.cause,
+            Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood)
+        );
+        // One that answers so right after an outage is asked for no more until the greatest wait is over.
+        let most = match self.was_open && self.was_answered && is_busy {
+            true => self.failures.max(self.doublings()),
+            false => self.failures,
+        };
+        let is_counted = status.failures != self.failures;
+        let is_unanswered =
+            kind == Kind::Network || event.reason.cause == Cause::Failed(Code::MayHaveArrived);
+        let may_be_stray = is_unanswered && self.strays > 0 && !self.was_open;
+        if is_counted {
+            self.strays = if may_be_stray { self.strays - 1 } else { 0 };
+            self.was_answered = false;
+        }
+        let counts = most + 1;
         ensure!(
             status.failures == counts || kind != Kind::Network && status.failures == self.failures,
             "{} failures, were {}",
@@ -249,7 +274,9 @@ impl Pace {
             self.failures
         );
         self.failures = status.failures;
-        self.was_open |= self.failures >= self.policy.open_circuit_after;
+        if is_counted {
+            self.was_open |= self.failures >= self.policy.open_circuit_after;
+        }
         self.forget_own_waits();
 
         let is_spent = self.is_spent(&tries, clock.now);
@@ -298,6 +325,7 @@ impl Pace {
                     _ => self.failures,
                 };
                 let [least, most] = self.backoff(failures);
+                let least = if may_be_stray { FLOOR } else { least };
                 [least.max(asked[0]), most.max(asked[1])]
             }
         };
@@ -342,7 +370,7 @@ impl Pace {
         status: &Status,
     ) -> Check {
         let most = match self.was_open {
-            true => self.failures.saturating_sub(1),
+            true => self.failures.min(self.doublings()) / 2,
             false => 0,
         };
         let failures = status.failures;
@@ -352,6 +380,7 @@ impl Pace {
         );
         self.failures = failures;
         self.was_open &= failures > 0;
+        (self.was_answered, self.strays) = (true, 2);
         self.corrected = false;
         let mut bounds = match failures {
             0 => [0, 0],
@@ -382,6 +411,13 @@ impl Pace {
             || policy
                 .max_time_ms
                 .is_some_and(|most| now.since(tries.first) >= most)
+    }
+
+    /// How often the least wait doubles until it is the most.
+    fn doublings(&self) -> u32 {
+        let [_, most] = self.backoff(63);
+        let reached = (0..64).find(|failures| self.backoff(*failures)[1] == most);
+        reached.unwrap_or(0)
     }
 
     /// Doubled at each failure, from the least to the most.

@@ -280,7 +280,8 @@ pub unsafe extern "C" fn edge_report_courier_oldest(
     })
 }
 
-/// Lets the next attempt come at once: the network is back, somebody changed the credentials, or made room for dead letters.
+/// Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
+/// letters. Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
 ///
 /// One thread at a time. Does not block.
 #[unsafe(no_mangle)]

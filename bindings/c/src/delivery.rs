@@ -53,7 +53,8 @@ pub struct edge_report_courier_config {
     pub max_time_ms: u64,
     /// How often one report is sent since the start before it is given up, whatever comes back. Default: 0, until it is delivered.
     pub max_attempts: u32,
-    /// After how many failures in a row the circuit counts as open. Default: 5.
+    /// After how many failures in a row the circuit counts as open: once the service is back, what waited then goes out step by step, within
+    /// half a minute. Default: 5.
     pub open_circuit_after: u32,
     /// When a submitted report is durable: 0 (default), before its `submit` returns; else together, when so many were submitted,
     pub batch_reports: u32,

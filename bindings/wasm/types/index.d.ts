@@ -448,7 +448,10 @@ export class Courier {
    */
   takeBuried(): { ticket: number; reason: Reason } | undefined;
   status(): Status;
-  /** Lets the next attempt come at once: the network is back, somebody changed the credentials, or made room for dead letters. */
+  /**
+   * Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead letters.
+   * Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
+   */
   wake(): void;
   /** The dead letters in the order in which they died, with copies of their reports. */
   deadLetters(): DeadLetter[];

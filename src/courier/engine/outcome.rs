@@ -183,7 +183,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.clock_corrected = false;
         self.outage = false;
         self.refusals = 0;
-        let wait = match (self.recover(entropy), current.role) {
+        let wait = match (self.pace.answered(&self.policy, entropy), current.role) {
             // What it overtook follows at once, or it would prove nothing.
             (_, Role::OwnCanary | Role::Overtaken) => 0,
             (wait, _) => wait,
@@ -271,7 +271,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if let Some(witness) = &mut self.witness {
             witness.seen_at = now;
         }
-        let recovery = self.recover(entropy);
+        let recovery = self.pace.answered(&self.policy, entropy);
         let wait = match self.refusals.checked_sub(1) {
             None | Some(0) => 0,
             Some(before) => self.policy.backoff_ms(before, entropy),
@@ -425,24 +425,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.tried.take(ticket);
         // Who follows in a round is counted from the oldest on.
         self.asides.iter_mut().for_each(|aside| aside.rounds = 0);
-    }
-
-    pub(super) fn circuit_open(&self) -> bool {
-        self.failures >= self.policy.open_circuit_after
-    }
-
-    /// After an answer: how long to wait before the next report. After an open circuit each answer takes back one doubling
-    /// only, or a fleet whose link is back would send all that waits at once.
-    pub(super) fn recover(&mut self, entropy: u64) -> u64 {
-        self.failures = match self.recovering {
-            true => self.failures.min(self.policy.doublings()).saturating_sub(1),
-            false => 0,
-        };
-        self.recovering = self.failures > 0;
-        match self.recovering {
-            true => self.policy.backoff_ms(self.failures, entropy),
-            false => 0,
-        }
     }
 
     pub(super) fn arm(&mut self, now: MonoTime, not_before: MonoTime) {

@@ -1,0 +1,89 @@
+//! How fast the node may send: failures in a row, and what an answer takes back of them.
+//!
+//! | what happens | what follows |
+//! |---|---|
+//! | the first and second failure without an answer right after something was answered | once more within 50 ms: links and servers drop single connections all the time |
+//! | any other failure | twice the greatest wait of the one before, a random time within it |
+//! | [`open_circuit_after`](Policy::open_circuit_after) failures in a row | the circuit is open: from now on it *recovers* until all is taken back |
+//! | an answer, while it recovers | half of the doublings are taken back, and the next report waits that long |
+//! | an answer of a busy service right after that | the greatest wait: others of the fleet come back, too |
+//! | an answer otherwise | the next report follows at once |
+//!
+//! Two forces pull here. A fleet whose link is back must not send all that waits at once: with these rules 100,000 agents ask their receiver for
+//! less than 1.5 times what it can take (`tests/fleet.rs`, docs/fleet.md). And a link that is there for two minutes in half an hour must deliver
+//! what waits: halving the doublings takes three answers to full speed, taking one back at a time took eight.
+
+use super::super::policy::Policy;
+use super::super::reason::Cause;
+use crate::code::Code;
+use crate::exchange::Outcome;
+
+/// So many failures may be one of those that come and go.
+const STRAYS: u32 = 2;
+
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Failures in a row, less what answers took back.
+    pub(super) failures: u32,
+    /// Since the circuit was open.
+    is_recovering: bool,
+    /// The last one was answered by the service.
+    was_answered: bool,
+    /// How many of the next failures may be strays.
+    strays: u32,
+}
+
+impl Pace {
+    pub(super) const fn new() -> Self {
+        Pace {
+            failures: 0,
+            is_recovering: false,
+            was_answered: false,
+            strays: 0,
+        }
+    }
+
+    pub(super) const fn is_open(&self, policy: &Policy) -> bool {
+        self.failures >= policy.open_circuit_after
+    }
+
+    /// Counts a failure of the node. Whether it may be one of those that come and go.
+    pub(super) fn failed(&mut self, cause: Cause, policy: &Policy) -> bool {
+        let is_busy = matches!(
+            cause,
+            Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood)
+        );
+        if self.is_recovering && self.was_answered && is_busy {
+            self.failures = self.failures.max(policy.doublings());
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.is_recovering |= self.is_open(policy);
+        let is_unanswered = matches!(cause, Cause::Failed(Code::NotSent | Code::MayHaveArrived));
+        let is_stray = is_unanswered && self.strays > 0 && !self.is_recovering;
+        self.strays = match is_stray {
+            true => self.strays.saturating_sub(1),
+            false => 0,
+        };
+        self.was_answered = false;
+        is_stray
+    }
+
+    /// The service answered: how long the next report waits.
+    pub(super) fn answered(&mut self, policy: &Policy, entropy: u64) -> u64 {
+        self.failures = match self.is_recovering {
+            true => self.failures.min(policy.doublings()) >> 1,
+            false => 0,
+        };
+        self.is_recovering = self.failures > 0;
+        (self.was_answered, self.strays) = (true, STRAYS);
+        match self.is_recovering {
+            true => policy.backoff_ms(self.failures, entropy),
+            false => 0,
+        }
+    }
+
+    /// The link is back: nothing that failed before counts.
+    pub(super) fn wake(&mut self) {
+        *self = Self::new();
+    }
+}
