@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Courier, Policy};
-use edge_report::{Client, Credentials, Job, JobStatus, Limits, MonoTime, Report, Spool};
+use edge_report::{Client, Credentials, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool};
 use edge_report::{WallTime, random};
 use receiver::{Options, Receiver};
 
@@ -79,13 +79,14 @@ fn run(
     let courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
     let courier = Arc::new(Mutex::new(courier));
 
-    let delivery = thread::spawn({
+    let waker = client.waker();
+    thread::spawn({
         let courier = Arc::clone(&courier);
         move || deliver(&courier, client)
     });
     watch(|report| {
         lock(&courier).submit(report, MonoTime::now(), Some(WallTime::now()))?;
-        delivery.thread().unpark();
+        waker.wake();
         Ok(())
     })?;
 
@@ -104,11 +105,15 @@ fn run(
 fn deliver(courier: &Mutex<Node>, mut client: Client) {
     loop {
         let minute = Instant::now() + Duration::from_secs(60);
-        if let Err(error) = client.deliver_shared(courier, minute) {
-            eprintln!("delivery: {error}");
+        match client.deliver_shared(courier, minute) {
+            // Until there is something new.
+            Ok(Pause::Idle) => client.wait(None),
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("delivery: {error}");
+                client.wait(Some(Duration::from_secs(10)));
+            }
         }
-        // Until there is something new, which may come from elsewhere.
-        thread::park_timeout(Duration::from_secs(1));
     }
 }
 

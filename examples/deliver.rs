@@ -277,7 +277,9 @@ fn deliver_next(
         }
         Step::Wait(ms) => {
             tell_refused(state, &shared.lines)?;
-            drop(shared.news.wait_timeout(guard, Duration::from_millis(ms)));
+            // A minute at the most: while the machine is suspended no time passes here.
+            let wait = Duration::from_millis(ms.min(60_000));
+            drop(shared.news.wait_timeout(guard, wait));
             return Ok(true);
         }
         Step::Idle => {

@@ -411,6 +411,13 @@ enum {
 
 #if defined(EDGE_REPORT_FULL)
 /**
+ * edge_report_client_cancel was called.
+ */
+#define EDGE_REPORT_PAUSE_CANCELLED 3
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
  * Sends reports, one at a time, over one connection that is kept. Opaque.
  *
  * It reads nothing from the environment, and follows no redirect. Not for a child after `fork`.
@@ -1853,7 +1860,8 @@ edge_report_result edge_report_courier_new_spool(struct edge_report_str dir,
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * The monotonic clock: milliseconds since the first call in this process. Any thread. Does not block.
+ * The monotonic clock in milliseconds: on Linux since the start of the machine, suspended time included; elsewhere since the first call in
+ * this process. Any thread. Does not block.
  */
 uint64_t edge_report_monotonic_ms(void);
 #endif
@@ -1935,10 +1943,10 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
  * Borrows all arguments for the call. One thread at a time has the client. The courier is this thread's alone for the call; with
  * `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
  * lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
- * more, at the most.
+ * more, at the most; edge_report_client_cancel ends it.
  *
  * @param lock  NULL: no other thread uses the courier.
- * @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
+ * @param pause why it returned: one of EDGE_REPORT_PAUSE_…; may be NULL.
  * @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
  *         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
  */
@@ -1948,6 +1956,42 @@ edge_report_result edge_report_client_deliver(struct edge_report_client *client,
                                               uint32_t timeout_ms,
                                               edge_report_pause *pause,
                                               struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or so long. For a thread that delivers, after
+ * EDGE_REPORT_PAUSE_IDLE: whoever submits wakes it.
+ *
+ * One thread at a time. Blocks for `timeout_ms` at the most.
+ *
+ * @param timeout_ms 0: until it is woken.
+ */
+edge_report_result edge_report_client_wait(struct edge_report_client *client,
+                                           uint32_t timeout_ms,
+                                           struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Something was submitted, or edge_report_courier_wake was called: a delivery of this client that sleeps looks again at once, and
+ * edge_report_client_wait returns. If neither runs, the next one begins that way.
+ *
+ * Any thread, also while another has the client, but not while it is freed. Does not block.
+ */
+edge_report_result edge_report_client_wake(const struct edge_report_client *client,
+                                           struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Ends the call of this client that runs, within 100 ms, whatever it waits for: a delivery with EDGE_REPORT_PAUSE_CANCELLED, a send as
+ * EDGE_REPORT_E_NOT_SENT or EDGE_REPORT_E_MAY_HAVE_ARRIVED. If none runs, the next one ends at once.
+ *
+ * Any thread, also while another has the client, but not while it is freed. Does not block.
+ */
+edge_report_result edge_report_client_cancel(const struct edge_report_client *client,
+                                             struct edge_report_error *error);
 #endif
 
 #if defined(EDGE_REPORT_FULL)

@@ -295,11 +295,25 @@ class client {
       return edge_report_client_send_encoded(get(), body.data(), body.size(), &reply, error);
     });
   }
-  /// EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP.
+  /// One of EDGE_REPORT_PAUSE_….
   outcome<edge_report_pause> deliver(courier &from, std::uint32_t timeout_ms, const edge_report_lock *lock = nullptr) {
     return detail::run(edge_report_pause(), [&](edge_report_pause &pause, edge_report_error *error) {
       return edge_report_client_deliver(get(), from.get(), lock, timeout_ms, &pause, error);
     });
+  }
+  /// Until it is woken or cancelled, or so long; 0: without an end.
+  outcome<done> wait(std::uint32_t timeout_ms = 0) {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_client_wait(get(), timeout_ms, error);
+    });
+  }
+  /// From any thread.
+  outcome<done> wake() const {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_client_wake(get(), error); });
+  }
+  /// From any thread.
+  outcome<done> cancel() const {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_client_cancel(get(), error); });
   }
   outcome<done> set_credentials(const edge_report_credentials &credentials) {
     return detail::run(done(), [&](done &, edge_report_error *error) {

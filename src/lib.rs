@@ -41,7 +41,7 @@ mod time;
 pub use code::{Code, Severity};
 pub use exchange::{Credentials, Outcome, Reply};
 #[cfg(feature = "http")]
-pub use host::{Access, BuildError, Client, ClientBuilder, Pause, SendError, TlsSettings};
+pub use host::{Access, BuildError, Client, ClientBuilder, Pause, SendError, TlsSettings, Waker};
 #[cfg(feature = "std")]
 pub use host::{Limits, Spool, SpoolError, SpoolIoError, random};
 pub use report::*;

@@ -113,8 +113,19 @@ const JULIAN_DAY_OF_1970: i32 = 2_440_588;
 pub struct MonoTime(pub u64);
 
 impl MonoTime {
+    /// Milliseconds since the start of the machine (Linux, Android), the time that it was suspended included, so that no wait lasts longer
+    /// for a sleep; elsewhere since the first call in this process.
+    #[cfg(all(feature = "std", any(target_os = "linux", target_os = "android")))]
+    pub fn now() -> Self {
+        use rustix::time::{ClockId, clock_gettime};
+        let now = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let ms = u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000;
+        MonoTime(seconds.saturating_mul(1000).saturating_add(ms))
+    }
+
     /// Milliseconds since the first call in this process.
-    #[cfg(feature = "std")]
+    #[cfg(all(feature = "std", not(any(target_os = "linux", target_os = "android"))))]
     pub fn now() -> Self {
         use std::sync::OnceLock;
         use std::time::Instant;

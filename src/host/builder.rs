@@ -18,6 +18,7 @@ use super::progress::{Plan, Progress};
 use super::resolver::{Remembering, System};
 use super::send_error::BuildError;
 use super::tls::{Clock, Tls, TlsSettings};
+use super::waker::Bell;
 use crate::code::Code;
 use crate::exchange::{Credentials, Endpoint, Request, RequestError, ServiceCodes};
 use crate::time::WallTime;
@@ -188,10 +189,13 @@ impl ClientBuilder {
 
     /// Checks all settings and makes the client. Touches no network.
     pub fn build(self) -> Result<Client, BuildError> {
-        self.build_with(System::default())
+        self.build_with(System::new)
     }
 
-    pub(super) fn build_with(self, lookup: impl Resolver) -> Result<Client, BuildError> {
+    pub(super) fn build_with<R: Resolver>(
+        self,
+        lookup: impl FnOnce(Arc<Bell>) -> R,
+    ) -> Result<Client, BuildError> {
         let endpoint = Endpoint::new(&self.base_url, &self.project_id)?;
         let is_https = endpoint.is_https();
         let proxy = self
@@ -228,8 +232,9 @@ impl ClientBuilder {
             clock.set_known(time);
         }
         let tls = self.tls.build(&clock)?;
-        let progress = Arc::new(Progress::new());
-        let resolver = Remembering::new(lookup, progress.clone());
+        let bell = Arc::new(Bell::new()?);
+        let progress = Arc::new(Progress::new(bell.clone()));
+        let resolver = Remembering::new(lookup(bell), progress.clone());
         let parts = AgentParts {
             is_https,
             loopback_only: !self.allow_plain_http,
@@ -293,7 +298,7 @@ impl AgentParts {
             .accept("")
             .accept_encoding("")
             .build();
-        let connector = Watching::new(progress.clone(), tls, self.loopback_only);
+        let connector = Watching::new(progress.clone(), tls, self.loopback_only, self.max_idle);
         Agent::with_parts(config, connector, resolver.clone())
     }
 }

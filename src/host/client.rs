@@ -5,6 +5,7 @@ use std::format;
 use std::io::{self, Read};
 use std::string::{String, ToString};
 use std::sync::Arc;
+use std::time::Duration;
 use std::vec::Vec;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use super::progress::{Plan, Progress};
 use super::resolver::Remembering;
 use super::send_error::{BuildError, SendError, is_unusable};
 use super::tls::{Clock, TlsSettings};
+use super::waker::{Bell, Waker, cancelled};
 use crate::code::Code;
 use crate::exchange::{
     Credentials, Endpoint, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request, read_reply_with,
@@ -88,13 +90,31 @@ impl Client {
             Err(error) => Err(error.into()),
         };
         self.give_body_back(body);
+        self.bell().take_cancelled();
         self.read(result?)
     }
 
     /// Like [`send`](Self::send), for a report that is encoded: these very bytes are signed and sent, unchecked.
     pub fn send_encoded(&mut self, body: &[u8]) -> Result<Reply<'_>, SendError> {
-        let head = self.exchange(body)?;
-        self.read(head)
+        let head = self.exchange(body);
+        self.bell().take_cancelled();
+        self.read(head?)
+    }
+
+    /// What wakes or cancels this client from another thread.
+    pub fn waker(&self) -> Waker {
+        Waker(self.bell().clone())
+    }
+
+    /// Sleeps until somebody wakes or cancels it ([`Waker`]), or this long. For a thread that delivers, after
+    /// [`Pause::Idle`](super::Pause): whoever submits wakes it. Uses no CPU meanwhile.
+    pub fn wait(&mut self, longest: Option<Duration>) {
+        self.bell().sleep(longest);
+        self.bell().take_cancelled();
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        self.progress.bell()
     }
 
     /// Signs with a clock that is ahead of the system's by `ms`: see [`Reply::clock_skew_ms`].
@@ -136,7 +156,7 @@ impl Client {
         self.body = body;
     }
 
-    fn read(&self, head: Head) -> Result<Reply<'_>, SendError> {
+    pub(super) fn read(&self, head: Head) -> Result<Reply<'_>, SendError> {
         let headers = ReplyHeaders {
             retry_after: head.retry_after.as_ref().and_then(|v| v.to_str().ok()),
             date: head.date.as_ref().and_then(|v| v.to_str().ok()),
@@ -146,7 +166,12 @@ impl Client {
         Ok(read_reply_with(&codes, head.status, headers, &self.answer))
     }
 
-    fn exchange(&mut self, body: &[u8]) -> Result<Head, SendError> {
+    /// Sends these bytes, unless it is cancelled.
+    pub(super) fn exchange(&mut self, body: &[u8]) -> Result<Head, SendError> {
+        if self.bell().is_cancelled() {
+            let detail = cancelled().to_string();
+            return Err(SendError::NotSent { detail });
+        }
         if body.len() > MAX_REPORT_BYTES {
             return Err(SendError::Misconfigured {
                 code: Code::TooLarge,
@@ -255,7 +280,7 @@ impl Client {
 }
 
 /// What is kept of an answer beside its body.
-struct Head {
+pub(super) struct Head {
     status: u16,
     retry_after: Option<HeaderValue>,
     date: Option<HeaderValue>,
@@ -383,7 +408,7 @@ mod tests {
     fn client(lookup: &Dying) -> Client {
         let url = format!("http://gateway.invalid:{}", lookup.address.port());
         let builder = Client::builder(&url, "p").allow_plain_http();
-        builder.build_with(lookup.clone()).unwrap()
+        builder.build_with(|_| lookup.clone()).unwrap()
     }
 
     fn dying(alive: u32, per_connection: usize) -> Dying {
@@ -458,7 +483,7 @@ mod tests {
         let port = addresses.last().unwrap().port();
         let builder = Client::builder(&format!("http://localhost:{port}"), "p");
         let asked = AtomicU32::new(0);
-        builder.build_with(Slow { addresses, asked }).unwrap()
+        builder.build_with(|_| Slow { addresses, asked }).unwrap()
     }
 
     /// Somebody may have written another address for `localhost` into a hosts file or a name service.
@@ -496,7 +521,7 @@ mod tests {
         };
         let builder = Client::builder("https://gateway.invalid", "p");
         let builder = builder.connect_timeout(std::time::Duration::from_millis(200));
-        let mut client = builder.build_with(slow).unwrap();
+        let mut client = builder.build_with(|_| slow).unwrap();
         let error = client.send_encoded(b"{}").unwrap_err();
         assert_eq!(error.code(), Code::NotSent);
         assert!(

@@ -3,6 +3,7 @@
 use std::boxed::Box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::vec::Vec;
 
 use ureq::Error;
@@ -15,6 +16,7 @@ use super::builder::MAX_ANSWER_HEADER;
 use super::progress::{Phase, Progress};
 use super::socket::{LOOK, Socket};
 use super::tls::Tls;
+use crate::time::MonoTime;
 
 /// Connections by TCP, through a proxy where one is set, with TLS where the URL asks for it.
 #[derive(Debug)]
@@ -25,15 +27,22 @@ pub(super) struct Watching {
     loopback_only: bool,
     /// Whether the connection being made is that to the proxy.
     to_proxy: AtomicBool,
+    max_idle: Duration,
 }
 
 impl Watching {
-    pub(super) fn new(progress: Arc<Progress>, tls: Tls, loopback_only: bool) -> Self {
+    pub(super) fn new(
+        progress: Arc<Progress>,
+        tls: Tls,
+        loopback_only: bool,
+        max_idle: Duration,
+    ) -> Self {
         Watching {
             progress,
             tls,
             loopback_only,
             to_proxy: AtomicBool::new(false),
+            max_idle,
         }
     }
 
@@ -93,6 +102,8 @@ impl Connector<()> for Watching {
             answered: false,
             spoilt: false,
             just_read: false,
+            used_at: MonoTime::now(),
+            max_idle: self.max_idle,
         })))
     }
 }
@@ -116,6 +127,9 @@ struct Watched {
     spoilt: bool,
     /// Whether the last thing done was to read.
     just_read: bool,
+    used_at: MonoTime,
+    /// Older ones are not used again. ureq knows that, too, by a clock that stands still while the machine is suspended.
+    max_idle: Duration,
 }
 
 impl Watched {
@@ -280,7 +294,12 @@ impl Transport for Watched {
 
     /// Asked after each answer and before each request. Looking costs a system call, so it is done for the latter.
     fn is_open(&mut self) -> bool {
-        !self.spoilt && (std::mem::take(&mut self.just_read) || self.inner.is_open())
+        if std::mem::take(&mut self.just_read) {
+            self.used_at = MonoTime::now();
+            return !self.spoilt;
+        }
+        let idle = Duration::from_millis(MonoTime::now().since(self.used_at));
+        !self.spoilt && idle <= self.max_idle && self.inner.is_open()
     }
 
     fn is_tls(&self) -> bool {

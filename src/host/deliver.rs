@@ -1,7 +1,6 @@
 //! Drives a courier with the client.
 
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
@@ -10,9 +9,6 @@ use super::send_error::SendError;
 use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step, Ticket};
 use crate::time::{MonoTime, WallTime};
 
-/// The longest sleep before looking again: so late is a [`Courier::wake`] noticed.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
 /// Why delivery paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
@@ -20,6 +16,8 @@ pub enum Pause {
     Idle,
     /// The time is up, and something waits.
     TimeUp,
+    /// Somebody cancelled it: see [`Waker`](super::Waker).
+    Cancelled,
 }
 
 /// The way to a courier: that one thread has, or that several share under a lock of any kind.
@@ -48,8 +46,8 @@ enum Task {
 }
 
 impl Client {
-    /// Delivers what waits, one report after the other over one connection, until nothing waits or the time is up. Blocks.
-    /// With the time up before it begins, nothing is sent.
+    /// Delivers what waits, one report after the other over one connection, until nothing waits, the time is up, or it is cancelled. Blocks.
+    /// With the time up before it begins, nothing is sent. While it waits to try again it sleeps, and looks at the clock once a minute.
     pub fn deliver<O: Outbox, B: Scratch>(
         &mut self,
         courier: &mut Courier<O, B>,
@@ -58,7 +56,8 @@ impl Client {
         self.deliver_with(courier, until)
     }
 
-    /// Like [`deliver`](Self::deliver), for a courier that other threads submit to. It is locked between sending, not while.
+    /// Like [`deliver`](Self::deliver), for a courier that other threads submit to. It is locked between sending, not while. Who calls
+    /// [`Courier::wake`] then calls [`Waker::wake`](super::Waker::wake), or it is noticed a minute later.
     pub fn deliver_shared<O: Outbox, B: Scratch>(
         &mut self,
         courier: &Mutex<Courier<O, B>>,
@@ -75,6 +74,9 @@ impl Client {
     ) -> Result<Pause, CourierError<O::Error>> {
         let mut body = self.take_body();
         let result = loop {
+            if self.bell().take_cancelled() {
+                break Ok(Pause::Cancelled);
+            }
             let left = until.saturating_duration_since(Instant::now());
             let task = courier.with(|courier| {
                 // Before anything is put in flight.
@@ -99,11 +101,11 @@ impl Client {
                 Err(error) => Err(error),
                 Ok(Task::Pause(pause)) => break Ok(pause),
                 Ok(Task::Sleep(wait)) => {
-                    thread::sleep(wait.min(LOOK_AGAIN));
+                    self.bell().doze(wait);
                     Ok(())
                 }
                 Ok(Task::Send(ticket)) => {
-                    let event = self.send_for_event(&body);
+                    let event = self.event_of(&body);
                     let now = MonoTime::now();
                     courier.with(|courier| courier.settle(ticket, event, now, random()).map(drop))
                 }
@@ -120,7 +122,13 @@ impl Client {
 
     /// Sends an encoded report once, for [`Courier::settle`].
     pub fn send_for_event(&mut self, body: &[u8]) -> Event {
-        match self.send_encoded(body) {
+        let event = self.event_of(body);
+        self.bell().take_cancelled();
+        event
+    }
+
+    fn event_of(&mut self, body: &[u8]) -> Event {
+        match self.exchange(body).and_then(|head| self.read(head)) {
             Ok(reply) => Event::from_reply(&reply, WallTime::now()),
             Err(error) => Event::from(&error),
         }

@@ -30,6 +30,8 @@ mod tls;
 mod tls_rustls;
 #[cfg(feature = "native-tls")]
 mod tls_system;
+#[cfg(feature = "http")]
+mod waker;
 
 #[cfg(feature = "http")]
 pub use builder::ClientBuilder;
@@ -44,3 +46,5 @@ pub use spool::{Limits, Spool};
 pub use spool_error::{SpoolError, SpoolIoError};
 #[cfg(feature = "http")]
 pub use tls::TlsSettings;
+#[cfg(feature = "http")]
+pub use waker::Waker;

@@ -2,10 +2,12 @@
 
 use std::format;
 use std::string::String;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::{Error, Timeout};
+
+use super::waker::Bell;
 
 /// The parts of a call, each with a time-out of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,10 @@ impl Plan {
 
 /// See the module. Connections hold it, too, so it is the same for all calls of a client.
 #[derive(Debug)]
-pub(super) struct Progress(Mutex<State>);
+pub(super) struct Progress {
+    state: Mutex<State>,
+    bell: Arc<Bell>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct State {
@@ -64,10 +69,10 @@ struct State {
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bell: Arc<Bell>) -> Self {
         let now = Instant::now();
         let none = Duration::ZERO;
-        Progress(Mutex::new(State {
+        let state = State {
             plan: Plan {
                 connect: none,
                 tls: none,
@@ -84,11 +89,19 @@ impl Progress {
             back: 0,
             body_len: 0,
             unsent: false,
-        }))
+        };
+        Progress {
+            state: Mutex::new(state),
+            bell,
+        }
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Before an attempt with a body of so many bytes.

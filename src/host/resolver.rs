@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::vec::Vec;
 use std::{format, thread};
 
@@ -22,11 +22,14 @@ use ureq::unversioned::transport::{NextTimeout, time};
 use ureq::{Error, Timeout};
 
 use super::progress::{Phase, Progress};
+use super::waker::{Bell, cancelled};
 
 /// The longest that a new look-up may hold up a call for which an address is known.
 const LONGEST_DOUBT: Duration = Duration::from_secs(2);
 /// Of the thread that looks up. Stated, since std would ask the environment.
 const STACK: usize = 512 * 1024;
+/// So soon a look-up is given up when it is cancelled.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// As many as ureq keeps.
 const MOST_ADDRESSES: usize = 16;
 
@@ -106,8 +109,9 @@ impl Resolver for Remembering {
 
 /// The system's look-up, which knows no time-out: so it has a thread, and who asks waits as long as he wants. A look-up that takes
 /// longer is not begun anew by the next who asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct System {
+    bell: Arc<Bell>,
     running: Mutex<Option<Running>>,
 }
 
@@ -151,6 +155,15 @@ impl Running {
     }
 }
 
+impl System {
+    pub(super) fn new(bell: Arc<Bell>) -> Self {
+        System {
+            bell,
+            running: Mutex::default(),
+        }
+    }
+}
+
 impl Resolver for System {
     fn resolve(
         &self,
@@ -165,13 +178,22 @@ impl Resolver for System {
             Some(begun) if begun.name == name && !begun.is_over() => begun,
             _ => Running::begin(name, STACK)?,
         };
-        let found = match begun.answer.recv_timeout(*timeout.after) {
-            Ok(found) => found?,
-            Err(RecvTimeoutError::Timeout) => {
-                *running = Some(begun);
-                return Err(Error::Timeout(Timeout::Resolve));
+        let asked = Instant::now();
+        let found = loop {
+            let left = timeout.after.saturating_sub(asked.elapsed());
+            match begun.answer.recv_timeout(left.min(LOOK_AGAIN)) {
+                Ok(found) => break found?,
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::HostNotFound),
+                Err(RecvTimeoutError::Timeout) if self.bell.is_cancelled() => {
+                    *running = Some(begun);
+                    return Err(cancelled().into());
+                }
+                Err(RecvTimeoutError::Timeout) if left <= LOOK_AGAIN => {
+                    *running = Some(begun);
+                    return Err(Error::Timeout(Timeout::Resolve));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::HostNotFound),
         };
         let mut addresses = self.empty();
         for address in found {
@@ -222,7 +244,9 @@ mod tests {
             ..NextTimeout::default()
         };
         let config = ureq::Agent::config_builder().build();
-        let found = System::default().resolve(&uri, &config, timeout).unwrap();
+        let found = System::new(Arc::new(Bell::new().unwrap()))
+            .resolve(&uri, &config, timeout)
+            .unwrap();
         assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 7));
     }
 }

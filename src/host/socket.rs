@@ -10,8 +10,7 @@ use std::time::Instant;
 use std::vec::Vec;
 use std::{fmt, format};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport, time::Duration,
 };
@@ -72,12 +71,10 @@ impl Socket {
             if share.is_zero() {
                 return Err(progress.time_out());
             }
-            match TcpStream::connect_timeout(&address, share) {
+            match connect(address, share, progress) {
                 Ok(stream) => return Self::over(stream, details, progress),
-                Err(error) if progress.left().is_zero() => {
-                    drop(error);
-                    return Err(progress.time_out());
-                }
+                Err(_) if progress.left().is_zero() => return Err(progress.time_out()),
+                Err(error) if progress.bell().is_cancelled() => return Err(error.into()),
                 Err(error) => failed = Some(error.into()),
             }
         }
@@ -117,15 +114,9 @@ impl Socket {
             if left.is_zero() {
                 return Err(self.progress.time_out());
             }
-            let left = Timespec::try_from(left).ok();
-            let mut sockets = [PollFd::new(&self.stream, events)];
-            match poll(&mut sockets, left.as_ref()) {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => {
-                    let [socket] = sockets;
-                    return Ok(socket.revents().contains(PollFlags::IN));
-                }
-                Err(error) => return Err(io::Error::from(error).into()),
+            let bell = self.progress.bell();
+            if let Some(ready) = bell.wait_for(&self.stream, events, left)? {
+                return Ok(ready.contains(PollFlags::IN));
             }
         }
     }
@@ -169,6 +160,49 @@ impl Socket {
         }
         Ok(())
     }
+}
+
+/// One that can be cancelled.
+#[cfg(unix)]
+fn connect(
+    address: SocketAddr,
+    longest: std::time::Duration,
+    progress: &Progress,
+) -> io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt::socket_error};
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let stream = TcpStream::from(socket(family, SocketType::STREAM, None)?);
+    rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::CLOEXEC)?;
+    stream.set_nonblocking(true)?;
+    match connect(&stream, &address) {
+        Ok(()) => return Ok(stream),
+        Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let began = Instant::now();
+    loop {
+        let left = longest.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let ready = progress.bell().wait_for(&stream, PollFlags::OUT, left)?;
+        if ready.is_some() {
+            socket_error(&stream)??;
+            return Ok(stream);
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn connect(
+    address: SocketAddr,
+    longest: std::time::Duration,
+    _: &Progress,
+) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&address, longest)
 }
 
 fn not_loopback(details: &ConnectionDetails<'_>, address: SocketAddr) -> Error {

@@ -22,6 +22,14 @@ static void give(void *user) {
   pthread_mutex_unlock((pthread_mutex_t *)user);
 }
 
+static edge_report_client *client;
+
+static void *cancel_later(void *wrong) {
+  nanosleep(&(struct timespec){0, 50000000}, NULL);
+  *(int *)wrong += edge_report_client_cancel(client, NULL) != EDGE_REPORT_OK;
+  return NULL;
+}
+
 static void *submit_all(void *wrong) {
   for (int i = 0; i < REPORTS; i++) {
     char id[32];
@@ -33,6 +41,7 @@ static void *submit_all(void *wrong) {
     edge_report_result result = edge_report_courier_submit(courier, &report, edge_report_monotonic_ms(), edge_report_unix_ms(), NULL, NULL);
     give(&mutex);
     *(int *)wrong += result != EDGE_REPORT_OK;
+    *(int *)wrong += edge_report_client_wake(client, NULL) != EDGE_REPORT_OK;
   }
   return NULL;
 }
@@ -42,7 +51,6 @@ int main(int count, char **arguments) {
   if (count != 5) return 2;
   edge_report_credentials keys = {str(arguments[3]), str(arguments[4]), {NULL, 0}, {NULL, 0}};
   edge_report_client_config config;
-  edge_report_client *client;
   edge_report_courier_config policy;
   edge_report_courier_state state;
   edge_report_reply reply;
@@ -66,11 +74,23 @@ int main(int count, char **arguments) {
     take(&mutex);
     OK(edge_report_courier_status(courier, &state, NULL));
     give(&mutex);
-    nanosleep(&(struct timespec){0, 1000000}, NULL);
+    /* Whoever submits wakes it; nobody does after the last one. */
+    if (state.delivered < REPORTS) OK(edge_report_client_wait(client, 1000, NULL));
   } while (state.delivered < REPORTS && rounds++ < 20000 && failures == 0);
   CHECK(pthread_join(thread, NULL) == 0);
   CHECK(wrong == 0 && held == 0 && taken > 2 * REPORTS);
   CHECK(state.submitted == REPORTS && state.delivered == REPORTS && state.waiting == 0);
+
+  /* Without an end, but for another thread; and one that comes before the call. */
+  CHECK(pthread_create(&thread, NULL, cancel_later, &wrong) == 0);
+  OK(edge_report_client_wait(client, 0, NULL));
+  CHECK(pthread_join(thread, NULL) == 0 && wrong == 0);
+  edge_report_pause pause = 0;
+  OK(edge_report_client_cancel(client, NULL));
+  OK(edge_report_client_deliver(client, courier, &lock, 10000, &pause, NULL));
+  CHECK(pause == EDGE_REPORT_PAUSE_CANCELLED);
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_cancel(NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_wake(NULL, NULL));
 
   /* One by one, and what a send leaves for settle. */
   SAMPLE_REPORT(report);

@@ -10,7 +10,7 @@ use edge_report::courier::Courier;
 use edge_report::exchange::ServiceCodes;
 use edge_report::{
     Access, BuildError, Client, ClientBuilder, Code, Encode, Pause, Reply, SendError, TlsSettings,
-    WallTime,
+    Waker, WallTime,
 };
 
 use crate::courier::{
@@ -32,6 +32,8 @@ use crate::types::{
 pub struct edge_report_client {
     state: State,
     client: Client,
+    /// The one part that other threads may use meanwhile.
+    waker: Waker,
 }
 
 /// The settings of a client. All but the first three may be zeros, which stand for the defaults.
@@ -118,6 +120,8 @@ pub type edge_report_pause = u32;
 pub const EDGE_REPORT_PAUSE_IDLE: u32 = 1;
 /// The time is up, and something waits.
 pub const EDGE_REPORT_PAUSE_TIME_UP: u32 = 2;
+/// edge_report_client_cancel was called.
+pub const EDGE_REPORT_PAUSE_CANCELLED: u32 = 3;
 
 /// Checks all settings and makes a client. Touches no network.
 ///
@@ -139,6 +143,7 @@ pub unsafe extern "C" fn edge_report_client_new(
         let client = unsafe { build(config) }?;
         out.set(Box::into_raw(Box::new(edge_report_client {
             state: State::ready(),
+            waker: client.waker(),
             client,
         })));
         Ok(())
@@ -210,10 +215,10 @@ pub unsafe extern "C" fn edge_report_client_send_encoded(
 /// Borrows all arguments for the call. One thread at a time has the client. The courier is this thread's alone for the call; with
 /// `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
 /// lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
-/// more, at the most.
+/// more, at the most; edge_report_client_cancel ends it.
 ///
 /// @param lock  NULL: no other thread uses the courier.
-/// @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
+/// @param pause why it returned: one of EDGE_REPORT_PAUSE_…; may be NULL.
 /// @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
 ///         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
 #[unsafe(no_mangle)]
@@ -252,8 +257,61 @@ pub unsafe extern "C" fn edge_report_client_deliver(
             out.set(match pause {
                 Pause::Idle => EDGE_REPORT_PAUSE_IDLE,
                 Pause::TimeUp => EDGE_REPORT_PAUSE_TIME_UP,
+                Pause::Cancelled => EDGE_REPORT_PAUSE_CANCELLED,
             });
         }
+        Ok(())
+    })
+}
+
+/// Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or so long. For a thread that delivers, after
+/// EDGE_REPORT_PAUSE_IDLE: whoever submits wakes it.
+///
+/// One thread at a time. Blocks for `timeout_ms` at the most.
+///
+/// @param timeout_ms 0: until it is woken.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_wait(
+    client: *mut edge_report_client,
+    timeout_ms: u32,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        let (state, client) = unsafe { open(client) }?;
+        let longest = Duration::from_millis(u64::from(timeout_ms));
+        state.run("client", || {
+            client.wait(Some(longest).filter(|longest| !longest.is_zero()));
+            Ok(())
+        })
+    })
+}
+
+/// Something was submitted, or edge_report_courier_wake was called: a delivery of this client that sleeps looks again at once, and
+/// edge_report_client_wait returns. If neither runs, the next one begins that way.
+///
+/// Any thread, also while another has the client, but not while it is freed. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_wake(
+    client: *const edge_report_client,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        unsafe { waker_of(client) }?.wake();
+        Ok(())
+    })
+}
+
+/// Ends the call of this client that runs, within 100 ms, whatever it waits for: a delivery with EDGE_REPORT_PAUSE_CANCELLED, a send as
+/// EDGE_REPORT_E_NOT_SENT or EDGE_REPORT_E_MAY_HAVE_ARRIVED. If none runs, the next one ends at once.
+///
+/// Any thread, also while another has the client, but not while it is freed. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_report_client_cancel(
+    client: *const edge_report_client,
+    error: *mut edge_report_error,
+) -> edge_report_result {
+    guard(error, || {
+        unsafe { waker_of(client) }?.cancel();
         Ok(())
     })
 }
@@ -344,6 +402,18 @@ unsafe fn open<'a>(
     let state = unsafe { &(*client).state };
     state.check("client")?;
     Ok((state, unsafe { &mut (*client).client }))
+}
+
+/// # Safety
+/// The client is not freed during `'a`. Other threads may have the rest of it.
+unsafe fn waker_of<'a>(client: *const edge_report_client) -> Result<&'a Waker, Failure> {
+    if client.is_null() {
+        return Err(Failure::at(Code::NullPointer, "client"));
+    }
+    if !client.is_aligned() {
+        return Err(Failure::at(Code::OutOfRange, "client"));
+    }
+    Ok(unsafe { &(*client).waker })
 }
 
 /// # Safety

@@ -78,7 +78,8 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
     })
 }
 
-/// The monotonic clock: milliseconds since the first call in this process. Any thread. Does not block.
+/// The monotonic clock in milliseconds: on Linux since the start of the machine, suspended time included; elsewhere since the first call in
+/// this process. Any thread. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn edge_report_monotonic_ms() -> u64 {
     MonoTime::now().0

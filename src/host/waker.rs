@@ -1,0 +1,186 @@
+//! Ends waits from another thread.
+//!
+//! Whoever waits, for a socket or for a time, waits by `poll` for the *ear* of a pair of sockets as well; ringing writes a byte into the other
+//! end. What is meant stands in two flags, so that no ring is lost: it is set before the byte is written, and looked at before the wait.
+
+use std::format;
+use std::io::{self, Read, Write};
+#[cfg(not(unix))]
+use std::net::{TcpListener, TcpStream as End};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream as End;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::send_error::BuildError;
+use crate::code::Code;
+
+/// How long a sleep lasts at the most before the clock is looked at again: what waits by `poll` does not count the time that the
+/// machine was suspended.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Wakes a [`Client`](super::Client) that delivers or waits, from any thread. Clones wake the same client.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use edge_report::Client;
+///
+/// let mut client = Client::builder("https://gateway.example", "0a1b2c").build()?;
+/// let waker = client.waker();
+/// std::thread::spawn(move || {
+///     std::thread::sleep(Duration::from_secs(3600));
+///     waker.cancel();
+/// });
+/// // Until then.
+/// client.wait(None);
+/// # Ok::<(), edge_report::BuildError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Waker(pub(super) Arc<Bell>);
+
+impl Waker {
+    /// Something was submitted, or [`Courier::wake`](crate::courier::Courier::wake) was called: a delivery that sleeps looks again at once, a
+    /// [`wait`](super::Client::wait) returns. If none does, the next one begins that way. Does not block.
+    pub fn wake(&self) {
+        self.0.woken.store(true, Ordering::SeqCst);
+        self.0.ring();
+    }
+
+    /// Ends the call that runs, within 100 ms, whatever it waits for: a delivery with [`Pause::Cancelled`](super::Pause), a report in flight as
+    /// not sent or as perhaps arrived. If none runs, the next one ends at once. Does not block.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        self.0.ring();
+    }
+}
+
+/// What a client and its sockets know of the [`Waker`].
+#[derive(Debug)]
+pub(super) struct Bell {
+    woken: AtomicBool,
+    cancelled: AtomicBool,
+    rope: End,
+    ear: End,
+}
+
+impl Bell {
+    pub(super) fn new() -> Result<Self, BuildError> {
+        let ends = pair().and_then(|(rope, ear)| {
+            rope.set_nonblocking(true)?;
+            ear.set_nonblocking(true)?;
+            Ok((rope, ear))
+        });
+        let (rope, ear) = ends.map_err(|error| {
+            BuildError::new(
+                Code::NotSent,
+                format!("no descriptor to be woken by: {error}"),
+            )
+        })?;
+        Ok(Bell {
+            woken: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+            rope,
+            ear,
+        })
+    }
+
+    fn ring(&self) {
+        // One that is full rings already.
+        let _ = (&self.rope).write(&[1]);
+    }
+
+    fn silence(&self) {
+        let mut heard = [0; 64];
+        while matches!((&self.ear).read(&mut heard), Ok(n) if n == heard.len()) {}
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Whether it was, until now.
+    pub(super) fn take_cancelled(&self) -> bool {
+        self.cancelled.swap(false, Ordering::SeqCst)
+    }
+
+    /// Waits for a socket: `true` when it is ready, with what it is ready for. `false` when the time is over.
+    pub(super) fn wait_for(
+        &self,
+        socket: &impl rustix::fd::AsFd,
+        events: PollFlags,
+        left: Duration,
+    ) -> io::Result<Option<PollFlags>> {
+        let left = Timespec::try_from(left).ok();
+        let mut ready = [
+            PollFd::new(socket, events),
+            PollFd::new(&self.ear, PollFlags::IN),
+        ];
+        match poll(&mut ready, left.as_ref()) {
+            Ok(0) | Err(Errno::INTR) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [socket, ear] = ready.map(|ready| ready.revents());
+        if !ear.is_empty() {
+            self.silence();
+            if self.is_cancelled() {
+                return Err(cancelled());
+            }
+        }
+        Ok((!socket.is_empty()).then_some(socket))
+    }
+
+    /// Sleeps until it is woken or cancelled, or a minute or this long.
+    pub(super) fn doze(&self, longest: Duration) {
+        self.sleep(Some(longest.min(LONGEST_SLEEP)));
+    }
+
+    /// Sleeps until it is woken or cancelled, or the time is over.
+    pub(super) fn sleep(&self, longest: Option<Duration>) {
+        let began = Instant::now();
+        loop {
+            if self.woken.swap(false, Ordering::SeqCst) || self.is_cancelled() {
+                return;
+            }
+            let left = longest.map(|longest| longest.saturating_sub(began.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return;
+            }
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut ear = [PollFd::new(&self.ear, PollFlags::IN)];
+            match poll(&mut ear, left.as_ref()) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => self.silence(),
+                // Nobody can be heard any more; better than a loop without a pause.
+                Err(_) => return std::thread::sleep(Duration::from_secs(1)),
+            }
+        }
+    }
+}
+
+/// The error of what was cancelled.
+pub(super) fn cancelled() -> io::Error {
+    io::Error::other("cancelled")
+}
+
+#[cfg(unix)]
+fn pair() -> io::Result<(End, End)> {
+    End::pair()
+}
+
+#[cfg(not(unix))]
+fn pair() -> io::Result<(End, End)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let rope = End::connect(listener.local_addr()?)?;
+    loop {
+        let (ear, from) = listener.accept()?;
+        if from == rope.local_addr()? {
+            return Ok((rope, ear));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Waits that another thread ends, and what they cost meanwhile.
+#![cfg(feature = "http")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edge_report::courier::{Courier, Policy, RamOutbox};
+use edge_report::{Client, Job, JobStatus, MonoTime, Pause, Report, SendError};
+
+/// All time-outs are longer, so it is the cancelling that ends a call; and no machine that runs tests is so slow.
+const SOON: Duration = Duration::from_secs(5);
+
+type Node = Courier<RamOutbox<Vec<u8>>, Vec<u8>>;
+
+/// Takes connections, and says nothing; or one that takes none any more.
+fn silent(takes: bool) -> (SocketAddr, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    if takes {
+        thread::spawn(move || {
+            let all: Vec<_> = listener.incoming().collect();
+            drop(all);
+        });
+        return (address, Vec::new());
+    }
+    // Until its queue is full: then the system answers no more.
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 5_000, "the queue has no end");
+    }
+    thread::spawn(move || {
+        let _listener = listener;
+        thread::sleep(Duration::from_secs(600));
+    });
+    (address, waiting)
+}
+
+fn client(url: &str) -> Client {
+    let minute = Duration::from_secs(60);
+    Client::builder(url, "p")
+        .connect_timeout(minute)
+        .tls_timeout(minute)
+        .send_timeout(minute)
+        .response_timeout(minute)
+        .total_timeout(2 * minute)
+        .build()
+        .unwrap()
+}
+
+fn courier(policy: Policy) -> Node {
+    let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
+    Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0)
+}
+
+fn submit(courier: &mut Node) {
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let report = Report::new("m", &jobs);
+    courier.submit(&report, MonoTime::now(), None).unwrap();
+}
+
+fn eager() -> Policy {
+    Policy {
+        start_spread_ms: 0,
+        ..Policy::default()
+    }
+}
+
+/// Cancels it a little later, and says how long it took from then on.
+fn cancelled<R>(client: &mut Client, call: impl FnOnce(&mut Client) -> R) -> (R, Duration) {
+    let waker = client.waker();
+    let wait = Duration::from_millis(300);
+    let began = Instant::now();
+    let cancels = thread::spawn(move || {
+        thread::sleep(wait);
+        waker.cancel();
+    });
+    let result = call(client);
+    let took = began.elapsed();
+    cancels.join().unwrap();
+    assert!(took >= wait, "it ended before: {took:?}");
+    (result, took - wait)
+}
+
+#[test]
+fn a_call_ends_whatever_it_waits_for() {
+    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let report = Report::new("m", &jobs);
+    for (scheme, takes, phase) in [
+        ("http", false, "a connection"),
+        ("https", true, "a handshake"),
+        ("http", true, "a response"),
+    ] {
+        if scheme == "https" && !cfg!(any(feature = "client", feature = "native-tls")) {
+            continue;
+        }
+        let (address, _waiting) = silent(takes);
+        let mut client = client(&format!("{scheme}://{address}"));
+        let (result, took) = cancelled(&mut client, |client| client.send(&report).map(drop));
+        println!("waiting for {phase}: {took:?}");
+        assert!(took < SOON, "{phase}: {took:?}");
+        let error = result.unwrap_err();
+        let is_right = match phase {
+            "a response" => matches!(error, SendError::MayHaveArrived { .. }),
+            _ => matches!(error, SendError::NotSent { .. }),
+        };
+        assert!(
+            is_right && error.to_string().contains("cancelled"),
+            "{phase}: {error}"
+        );
+
+        // A delivery says why it ends, and the report waits.
+        let mut node = courier(eager());
+        submit(&mut node);
+        let until = Instant::now() + Duration::from_secs(600);
+        let (pause, took) = cancelled(&mut client, |client| client.deliver(&mut node, until));
+        assert_eq!(pause.unwrap(), Pause::Cancelled, "{phase}");
+        assert!(took < SOON, "{phase}: {took:?}");
+        assert_eq!(node.status().waiting, 1);
+    }
+}
+
+#[test]
+fn a_delivery_that_backs_off_and_one_that_idles_are_woken() {
+    let mut client = client("http://127.0.0.1:9");
+    let slow = Policy {
+        min_backoff_ms: 300_000,
+        ..eager()
+    };
+    let node = Mutex::new(courier(slow));
+    submit(&mut node.lock().unwrap());
+    let waker = client.waker();
+    let until = Instant::now() + Duration::from_secs(600);
+    thread::scope(|scope| {
+        let delivery = scope.spawn(|| client.deliver_shared(&node, until));
+        let attempts = || node.lock().unwrap().status().failures;
+        let failed = |least| {
+            let began = Instant::now();
+            while attempts() < least {
+                assert!(began.elapsed() < SOON, "{} failures", attempts());
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        failed(1);
+        // What failed before is forgotten, and the next attempt comes at once.
+        node.lock().unwrap().wake(MonoTime::now());
+        assert_eq!(attempts(), 0);
+        waker.wake();
+        failed(1);
+        waker.cancel();
+        assert_eq!(delivery.join().unwrap().unwrap(), Pause::Cancelled);
+    });
+    // A ring that came before is not lost.
+    waker.wake();
+    client.wait(None);
+    let (_, took) = cancelled(&mut client, |client| client.wait(None));
+    assert!(took < SOON, "{took:?}");
+    // And is over then.
+    let began = Instant::now();
+    client.wait(Some(Duration::from_millis(50)));
+    assert!(began.elapsed() >= Duration::from_millis(50));
+}
+
+/// How often this thread gave up the processor by itself: each wait does once, and each time it is woken for nothing once more.
+#[cfg(target_os = "linux")]
+fn waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// Idle, and in an outage: it sleeps, and nothing wakes it.
+#[cfg(target_os = "linux")]
+#[test]
+fn waiting_costs_no_wake_ups() {
+    let span = Duration::from_secs(4);
+    let mut client = client("http://127.0.0.1:9");
+    let before = waits();
+    client.wait(Some(span));
+    let idle = waits() - before;
+    assert!(idle <= 3, "woken {idle} times while idle");
+
+    let slow = Policy {
+        min_backoff_ms: 300_000,
+        ..eager()
+    };
+    let mut node = courier(slow);
+    submit(&mut node);
+    // The attempt that fails, and its back-off.
+    let pause = client
+        .deliver(&mut node, Instant::now() + Duration::from_secs(1))
+        .unwrap();
+    assert_eq!((pause, node.status().failures), (Pause::TimeUp, 1));
+    let before = waits();
+    let pause = client.deliver(&mut node, Instant::now() + span).unwrap();
+    assert_eq!(pause, Pause::TimeUp);
+    let outage = waits() - before;
+    assert!(outage <= 3, "woken {outage} times in an outage");
+}
