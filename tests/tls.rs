@@ -625,6 +625,64 @@ fn certificates_are_verified_at_the_known_time() {
     assert!(client.send_encoded(b"{}").is_ok());
 }
 
+/// What a spool knows of the time serves the next start, and what is accepted over TLS is noted in it.
+#[test]
+#[cfg(feature = "client")]
+fn the_spool_remembers_what_time_it_was() {
+    use edge_report::courier::{Courier, Outbox, Policy};
+    use edge_report::{Limits, MonoTime, Pause, Spool};
+
+    let receiver = receiver();
+    let ca = Ca::new();
+    let (from, to) = (
+        rcgen::date_time_ymd(2091, 1, 1),
+        rcgen::date_time_ymd(2095, 1, 1),
+    );
+    let later = ca.leaf("localhost", |params| {
+        (params.not_before, params.not_after) = (from, to);
+    });
+    let later = tls(&receiver, &later, None);
+    let now = tls(&receiver, &ca.leaf("localhost", |_| {}), None);
+    let place = tempfile::tempdir().unwrap();
+    let deliver = |url: &str, known: Option<WallTime>| {
+        let mut spool = Spool::open(place.path().join("spool"), Limits::default()).unwrap();
+        if let Some(time) = known {
+            spool.note_trusted_time(time);
+        }
+        let policy = Policy {
+            start_spread_ms: 0,
+            ..Policy::default()
+        };
+        let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), 0);
+        let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+        courier
+            .submit(&Report::new("1", &jobs), MonoTime::now(), None)
+            .unwrap();
+        let mut client = builder(url).ca_certificate(&ca.der).build().unwrap();
+        let until = Instant::now() + Duration::from_secs(2);
+        let pause = client.deliver(&mut courier, until).unwrap();
+        courier.close().unwrap();
+        (pause, courier.trusted_time())
+    };
+    let before = WallTime::now();
+    let (pause, time) = deliver(&receiver.url(), None);
+    assert_eq!(
+        (pause, time),
+        (Pause::Idle, None),
+        "over plain HTTP nothing is sure"
+    );
+    let (pause, time) = deliver(&now, None);
+    assert_eq!(pause, Pause::Idle);
+    let second = WallTime::from_unix_ms(before.unix_ms() - 1000);
+    assert!(time.is_some_and(|time| time >= second && time <= WallTime::now()));
+    // After a restart; too early for this certificate.
+    let (pause, again) = deliver(&later, None);
+    assert_eq!((pause, again), (Pause::TimeUp, time));
+    let year_2092 = WallTime::from_unix_ms(3_850_000_000_000);
+    let (pause, time) = deliver(&later, Some(year_2092));
+    assert_eq!((pause, time), (Pause::Idle, Some(year_2092)));
+}
+
 /// In a process of its own whose clock is wrong.
 #[test]
 #[cfg(all(feature = "client", target_os = "linux"))]

@@ -87,6 +87,8 @@ const RIGHT_AFTER_MS: u64 = 60_000;
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 /// How many accepted reports may wait for room to note that; more of them are sent again.
 const UNNOTED: usize = if cfg!(feature = "alloc") { 32 } else { 4 };
+/// Certificates do not mind an hour.
+const TRUSTED_EVERY_MS: i64 = 3_600_000;
 /// How many buried suspects are kept for [`Courier::take_buried`].
 const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 
@@ -451,6 +453,20 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             clock_offset_ms: self.clock_offset_ms,
             last: self.last,
             last_failure: self.last_failure,
+        }
+    }
+
+    /// The newest time that was noted as known for sure, also before a restart; `None` where the outbox keeps none.
+    pub fn trusted_time(&self) -> Option<WallTime> {
+        self.outbox.trusted_time()
+    }
+
+    /// Notes a time that is known for sure, such as the `Date` of an accepted response over verified TLS: a node without a clock begins with
+    /// it after the next restart. Noted once an hour, and written with what comes next. [`Client::deliver`](crate::Client::deliver) does it.
+    pub fn note_trusted_time(&mut self, time: WallTime) {
+        let known = self.outbox.trusted_time();
+        if known.is_none_or(|known| time >= known.plus_ms(TRUSTED_EVERY_MS)) {
+            self.outbox.note_trusted_time(time);
         }
     }
 

@@ -327,6 +327,16 @@ pub trait Outbox {
 
     /// Forgets dead letters, durably; after an error none of them.
     fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<Self::Error>>;
+
+    /// The newest time that was noted as known for sure; `None` where that is not kept.
+    fn trusted_time(&self) -> Option<WallTime> {
+        None
+    }
+
+    /// Notes a time that is known for sure, such as that of an accepted response over verified TLS. It is written with what comes next.
+    fn note_trusted_time(&mut self, time: WallTime) {
+        let _ = time;
+    }
 }
 
 /// The functions of an outbox that is another one, which an expression names.
@@ -400,6 +410,14 @@ macro_rules! forward_outbox {
 
         fn forget_dead_letters(&mut $this, which: Forget) -> Result<(), OutboxError<$error>> {
             $to.forget_dead_letters(which)
+        }
+
+        fn trusted_time(&$this) -> Option<WallTime> {
+            $to.trusted_time()
+        }
+
+        fn note_trusted_time(&mut $this, time: WallTime) {
+            $to.note_trusted_time(time)
         }
     };
 }

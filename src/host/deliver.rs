@@ -7,6 +7,7 @@ use super::client::Client;
 use super::random::random;
 use super::send_error::SendError;
 use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step, Ticket};
+use crate::exchange::Outcome;
 use crate::time::{MonoTime, WallTime};
 
 /// Why delivery paused.
@@ -72,6 +73,9 @@ impl Client {
         mut courier: impl Access<O, B>,
         until: Instant,
     ) -> Result<Pause, CourierError<O::Error>> {
+        if let Some(time) = courier.with(|courier| courier.trusted_time()) {
+            self.clock.learn(time);
+        }
         let mut body = self.take_body();
         let result = loop {
             if self.bell().take_cancelled() {
@@ -105,9 +109,14 @@ impl Client {
                     Ok(())
                 }
                 Ok(Task::Send(ticket)) => {
-                    let event = self.event_of(&body);
+                    let (event, trusted) = self.event_of(&body);
                     let now = MonoTime::now();
-                    courier.with(|courier| courier.settle(ticket, event, now, random()).map(drop))
+                    courier.with(|courier| {
+                        if let Some(time) = trusted {
+                            courier.note_trusted_time(time);
+                        }
+                        courier.settle(ticket, event, now, random()).map(drop)
+                    })
                 }
             };
             match settled {
@@ -122,15 +131,21 @@ impl Client {
 
     /// Sends an encoded report once, for [`Courier::settle`].
     pub fn send_for_event(&mut self, body: &[u8]) -> Event {
-        let event = self.event_of(body);
+        let (event, _) = self.event_of(body);
         self.bell().take_cancelled();
         event
     }
 
-    fn event_of(&mut self, body: &[u8]) -> Event {
+    /// And the service's time, if it can be trusted.
+    fn event_of(&mut self, body: &[u8]) -> (Event, Option<WallTime>) {
+        let is_verified = self.url.scheme_str() == Some("https");
         match self.exchange(body).and_then(|head| self.read(head)) {
-            Ok(reply) => Event::from_reply(&reply, WallTime::now()),
-            Err(error) => Event::from(&error),
+            Ok(reply) => {
+                let is_sure = is_verified && reply.outcome == Outcome::Accepted;
+                let trusted = reply.date.filter(|_| is_sure);
+                (Event::from_reply(&reply, WallTime::now()), trusted)
+            }
+            Err(error) => (Event::from(&error), None),
         }
     }
 }

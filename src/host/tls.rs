@@ -261,6 +261,11 @@ impl Clock {
         self.known_ms.store(at_least, Ordering::Relaxed);
     }
 
+    /// It is this late at least, beside what is known already.
+    pub(super) fn learn(&self, time: WallTime) {
+        self.known_ms.fetch_max(time.unix_ms(), Ordering::Relaxed);
+    }
+
     #[cfg(feature = "client")]
     pub(super) fn latest(&self) -> WallTime {
         WallTime::from_unix_ms(self.known_ms.load(Ordering::Relaxed)).max(WallTime::now())

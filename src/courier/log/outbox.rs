@@ -147,22 +147,6 @@ where
         self.live.segments.foreign.saturating_add(letters)
     }
 
-    /// The newest time that was noted as known for sure.
-    pub fn trusted_time(&self) -> Option<WallTime> {
-        let ms = i64::try_from(self.live.state.trusted_ms).ok();
-        ms.filter(|ms| *ms > 0).map(WallTime::from_unix_ms)
-    }
-
-    /// Notes a time that is known for sure, such as that of an accepted response over verified TLS. It is written with what comes next.
-    pub fn note_trusted_time(&mut self, time: WallTime) {
-        let ms = u64::try_from(time.unix_ms()).unwrap_or(0);
-        if ms > self.live.state.trusted_ms {
-            self.is_touched = true;
-            self.live.state.trusted_ms = ms;
-            self.live.set_unnoted();
-        }
-    }
-
     /// Sees to it that the next ticket is one that was not given out before, whatever becomes of the segments of what waits.
     fn reserve(&mut self) -> Result<(), OutboxError<L::Error>> {
         if self.is_reserved && self.live.state.next_seq < self.live.state.reserved {
@@ -371,6 +355,20 @@ where
         // That its report is settled must not hang on the letter alone.
         self.live.flush()?;
         self.letters.forget(which)
+    }
+
+    fn trusted_time(&self) -> Option<WallTime> {
+        let ms = i64::try_from(self.live.state.trusted_ms).ok();
+        ms.filter(|ms| *ms > 0).map(WallTime::from_unix_ms)
+    }
+
+    fn note_trusted_time(&mut self, time: WallTime) {
+        let ms = u64::try_from(time.unix_ms()).unwrap_or(0);
+        if ms > self.live.state.trusted_ms {
+            self.is_touched = true;
+            self.live.state.trusted_ms = ms;
+            self.live.set_unnoted();
+        }
     }
 }
 
