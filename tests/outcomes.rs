@@ -384,6 +384,28 @@ fn leftovers_are_no_answer() {
     }
 }
 
+/// What a proxy writes behind its 200 is no answer to the request that follows.
+#[test]
+fn a_proxy_answers_nothing_before_the_request() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{\"is_success\":true}";
+    let proxy = raw_server(move |mut stream| {
+        read_until(&mut stream, b"\r\n\r\n");
+        let answer = format!("HTTP/1.1 200 OK\r\n\r\n{ok}");
+        stream.write_all(answer.as_bytes()).unwrap();
+        thread::sleep(ms(300));
+        close(stream);
+    });
+    let through = builder("http://gateway.invalid:80")
+        .proxy(&proxy)
+        .allow_plain_http()
+        .build();
+    let mut client = through.unwrap();
+    for _ in 0..20 {
+        let error = outcome(&mut client, b"{}").unwrap_err();
+        assert!(matches!(error, SendError::NotSent { .. }), "{error}");
+    }
+}
+
 /// A name is as good as where it leads. Of this machine's own, one leads to itself and to loopback addresses.
 #[test]
 fn plain_http_goes_to_loopback_alone() {

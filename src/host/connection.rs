@@ -1,6 +1,7 @@
 //! Makes connections, and watches what happens on them, so that an error can say whether the report may have arrived.
 
 use std::boxed::Box;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -263,8 +264,16 @@ impl Transport for Watched {
         if amount == 0 && self.held.is_empty() {
             return Ok(());
         }
-        if self.progress.phase() != Phase::Send && self.begin(amount) {
-            return Ok(());
+        if self.progress.phase() != Phase::Send {
+            // A proxy, or whoever listens there, may say more than it was asked. TLS would not take that for an answer.
+            if !self.inner.is_tls() && !self.inner.is_open() {
+                return Err(
+                    io::Error::other("an answer came before the request, or an end").into(),
+                );
+            }
+            if self.begin(amount) {
+                return Ok(());
+            }
         }
         let amount = self.with_held(amount);
         self.transmit(amount, timeout)
