@@ -492,6 +492,8 @@ fn interim_answers_without_end_end_with_the_time_out() {
         thread::spawn(move || {
             let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
             let mut part = vec![0; 30_000];
+            // Not before the request.
+            let _ = stream.read(&mut part);
             // Reads a little, so that the next part of the body goes out.
             while stream.write_all(flood.as_bytes()).is_ok() {
                 stream.set_nonblocking(true).unwrap();
