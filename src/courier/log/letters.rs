@@ -18,7 +18,7 @@ use super::record::{
 };
 use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
-use super::walk::Patience;
+use super::walk::{Patience, TRIES};
 
 /// Left at the end of each segment for what forgets its letters, and for a checkpoint.
 const FORGETS: usize = 8;
@@ -107,7 +107,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                 self.join(&header.checkpoint);
             }
         }
-        self.read_records();
+        // Some read errors go away.
+        for _ in 0..TRIES {
+            self.segments.read_failed = false;
+            self.read_records();
+            if !self.segments.read_failed {
+                break;
+            }
+        }
         self.is_loaded = true;
         self.segments.skip_unit();
         Ok(())
@@ -507,6 +514,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             Forget::One(ticket) => (ticket, false),
             Forget::UpTo(ticket) => (ticket, true),
         };
+        if self.look_up(ticket)?.is_none() {
+            return Ok(());
+        }
+        // That may move letters.
+        let full = !self.segments.has_room(self.record_len(0))
+            && self
+                .make_room(self.reserve(), WhenLettersFull::Hold)
+                .is_err();
         let Some(found) = self.look_up(ticket)? else {
             return Ok(());
         };
@@ -536,11 +551,6 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let total = self.state.get(Counter::FORGOTTEN).saturating_add(forgotten);
         let detail = if up_to { FORGET_UP_TO } else { 0 };
         let header = header_of(Kind::Forgotten, detail, number, total);
-        let size = self.record_len(0);
-        let full = !self.segments.has_room(size)
-            && self
-                .make_room(self.reserve(), WhenLettersFull::Hold)
-                .is_err();
         if !full {
             self.segments.append(header, &[], &[])?;
             self.segments.sync()?;

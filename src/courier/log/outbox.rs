@@ -8,6 +8,7 @@ use super::letters::Letters;
 use super::live::{Durability, Live, RESERVED};
 use super::open::Votes;
 use super::record::{Counter, LETTER_EXPIRED, META, Meta};
+use super::recover::Finished;
 use super::segments::Place;
 use super::storage::Storage;
 use crate::time::{MonoTime, WallTime};
@@ -87,7 +88,7 @@ where
 
     /// A crash may have come after a letter was durable and before its report was settled: then the letter counts.
     fn finish_burials(&mut self, are_durable: bool) {
-        let mut expired = 0u64;
+        let mut finished = Finished::default();
         let mut at = self.letters.segments.start();
         while let Some((found, is_whole)) = self.letters.next_written(at) {
             let header = found.header;
@@ -100,10 +101,12 @@ where
             } else if !are_durable {
                 self.letters.note_half_buried(header.seq, header.count);
             } else if self.live.finish_burial(header.seq) {
-                expired = expired.saturating_add(u64::from(header.detail == LETTER_EXPIRED));
+                let is_expired = u64::from(header.detail == LETTER_EXPIRED);
+                finished.expired = finished.expired.saturating_add(is_expired);
+                finished.all = finished.all.saturating_add(1);
             }
         }
-        self.live.balance(self.letters.buried(), expired);
+        self.live.balance(self.letters.buried(), finished);
     }
 
     /// The same for letters that could not be read when it was opened. What is in flight goes on as it is.

@@ -18,6 +18,14 @@ use super::segments::Place;
 use super::storage::Storage;
 use super::walk::TRIES;
 
+/// Reports whose letter was durable before a crash came, and that count as settled only from now on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Finished {
+    pub(super) all: u64,
+    /// Of these were given up.
+    pub(super) expired: u64,
+}
+
 /// A report of which it is not known yet whether its write was cut.
 #[derive(Clone, Copy)]
 struct Last {
@@ -70,8 +78,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     ///
     /// What was settled last may not have been written in order: a record may be there that says how many were settled, and some of
     /// those before it not. What they said is known anyway: `buried` is how many letters there were ever, so many were refused or
-    /// expired (`expired` of those whose burial was finished now); the others were delivered.
-    pub(super) fn balance(&mut self, buried: u64, expired: u64) {
+    /// expired (of those whose burial was `finished` now it is known for sure); the others were delivered.
+    pub(super) fn balance(&mut self, buried: u64, finished: Finished) {
         let waits = self.until_read(Self::count_waiting);
         self.waiting = waits.count;
         let expected = self.state.get(Counter::Submitted);
@@ -84,16 +92,23 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             .get(Counter::Refused)
             .saturating_add(self.state.get(Counter::Expired));
         let buried = buried.saturating_sub(known);
-        for (counter, most) in [
-            (Counter::Expired, buried.min(expired)),
-            (Counter::Refused, buried.saturating_sub(expired)),
+        let Finished { all, expired } = finished;
+        for (counter, most, sure) in [
+            (Counter::Expired, buried.min(expired), expired),
+            (
+                Counter::Refused,
+                buried.saturating_sub(expired),
+                all.saturating_sub(expired),
+            ),
         ] {
-            let more = most.min(missing);
+            let more = most.min(missing.max(sure));
             self.state.add(counter, more);
             missing = missing.saturating_sub(more);
         }
         let passed = missing.saturating_sub(lost);
-        let delivered = self.known.saturating_sub(self.state.known()).min(passed);
+        // Whose burial is finished only now was settled by no record.
+        let known = self.known.saturating_add(all);
+        let delivered = known.saturating_sub(self.state.known()).min(passed);
         self.state.add(Counter::Delivered, delivered);
         self.state
             .add(Counter::Corrupt, missing.saturating_sub(delivered));
