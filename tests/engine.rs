@@ -273,6 +273,76 @@ fn servers_in_turn_bury_nothing_healthy() {
     }
 }
 
+/// One that is denied among those that are answered doubtfully ends no round for good.
+#[test]
+fn bad_ones_of_different_kinds_in_one_job_end() {
+    let denied = Event::answered(Outcome::Credentials, 401);
+    let hold = Event::answered(Outcome::Misconfigured, 302);
+    for first in [BUSY, FIREWALL, Event::MAY_HAVE_ARRIVED] {
+        for second in [denied, hold] {
+            let mut sim = Sim::new(Policy::default(), outbox(), 33);
+            for _ in 0..12 {
+                sim.submit(1);
+            }
+            finish(&mut sim, 100 * DAY, |ticket| match ticket.0 {
+                1 => Some(first),
+                2 => Some(second),
+                _ => None,
+            });
+            assert_eq!(counts(&sim), (0, 10, 2), "{first:?}, {second:?}");
+        }
+    }
+}
+
+/// Somebody in front of the service whose clock is wrong dislikes one report, and says so with a `Date`.
+#[test]
+fn a_wrong_date_for_one_report_stops_nobody() {
+    let mut sim = Sim::new(Policy::default(), outbox(), 34);
+    let bad = sim.submit(0);
+    let denied = Event::answered(Outcome::Credentials, 401);
+    for n in 0..24 * 60 {
+        sim.submit(1 + n % 5);
+        let until = sim.now + 60_000;
+        sim.run(until, |sent| match sent.ticket == bad {
+            true => denied.with_clock_skew_ms(1_200_000),
+            false if sent.clock_offset_ms.abs() < 900_000 => accepted(sent),
+            false => denied.with_clock_skew_ms(0),
+        });
+        sim.now = until;
+    }
+    let (waiting, delivered, refused) = counts(&sim);
+    assert!(
+        waiting < 10 && delivered > 1_430,
+        "{waiting} wait, {delivered} came, {refused}"
+    );
+}
+
+/// Reports of another job that the service refuses do not undo what is known of bad ones.
+#[test]
+fn refusals_of_others_do_not_keep_bad_ones_alive() {
+    for event in [FIREWALL, BUSY] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 35);
+        for _ in 0..12 {
+            sim.submit(1);
+        }
+        let mut hours = 0;
+        while sim.jobs.len() < 6 * 24 * 20 && sim.courier.status().ledger.delivered < 10 {
+            let refused = sim.submit(2);
+            let until = sim.now + HOUR / 6;
+            sim.run(until, |sent| match sent.ticket {
+                Ticket(1 | 2) => event,
+                ticket if ticket == refused => Event::answered(Outcome::Refused, 400),
+                Ticket(3..=12) => accepted(sent),
+                _ => Event::answered(Outcome::Refused, 400),
+            });
+            sim.now = until;
+            hours += 1;
+        }
+        let delivered = sim.courier.status().ledger.delivered;
+        assert_eq!(delivered, 10, "{event:?} after {} h", hours / 6);
+    }
+}
+
 /// A monotonic clock that goes back far makes no budget longer than it is.
 #[test]
 fn a_clock_that_goes_back_lengthens_no_budget() {

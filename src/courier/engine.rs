@@ -410,9 +410,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 verdict = Verdict::Refused(overtaken);
             }
             Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
-                // A canary is sent with the same clock as its suspect, and corrects it no more: once for each hold.
-                if kind == Kind::Denied && !is_own_wait {
-                    // By then the system's clock may be right, or the correction may have been a middlebox's.
+                if kind == Kind::Denied {
+                    // The correction may have been a middlebox's, so a canary goes without it; or by then the system's clock is right.
                     self.clock_offset_ms = 0;
                     self.clock_corrected = false;
                 }

@@ -336,12 +336,8 @@ impl Pace {
             _ => return Err(format!("{verdict:?} after {event:?}")),
         };
         self.arm(at, bounds, clock)?;
-        if kind == Kind::Denied && not_before == at {
-            // Unless a canary follows just then, since the server asks for that.
-            let follows = event.retry_after_ms.is_some() && status.clock_offset_ms == self.offset;
-            if !follows {
-                (self.corrected, self.offset) = (false, 0);
-            }
+        if kind == Kind::Denied {
+            (self.corrected, self.offset) = (false, 0);
         }
         if not_before == at {
             // It may not be the node that waits, but then it waits all the same.

@@ -3,8 +3,9 @@
 use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
 use super::super::reason::{Cause, Reason};
+use super::canary::Witness;
 use super::steps::{CourierError, Scratch};
-use super::{Courier, read_part};
+use super::{Courier, RIGHT_AFTER_MS, read_part};
 use crate::code::Code;
 use crate::time::MonoTime;
 
@@ -18,7 +19,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Option<Reason> {
         let ticket = tried.ticket;
-        if self.witness.is_none_or(|witness| ticket > witness.last) {
+        let is_right_after = |witness: &Witness| {
+            ticket <= witness.last && now.since(witness.seen_at) <= RIGHT_AFTER_MS
+        };
+        if !self.witness.as_ref().is_some_and(is_right_after) {
             return None;
         }
         let reason = Reason {

@@ -357,17 +357,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 {
                     aside.rounds = aside.rounds.saturating_add(weight(reason.cause));
                 }
-                if is_own && kind == Kind::Doubtful && self.round.left > 0 {
+                if is_own && self.round.left > 0 {
                     self.round.left = self.round.left.saturating_sub(1);
                     self.round.after = Some(ticket);
-                    if let Some(trial) = &mut self.on_trial {
-                        trial.failed_at = now;
-                    }
-                    let wait = match self.round.canaries % AT_ONCE {
-                        0 => self.policy.backoff_ms(0, 0),
-                        _ => 0,
+                    let wait = match (kind, self.round.canaries % AT_ONCE) {
+                        (Kind::Doubtful, 0) => now.plus_ms(self.policy.backoff_ms(0, 0)),
+                        (Kind::Doubtful, _) => now,
+                        // The round goes on after the hold.
+                        _ => at,
                     };
-                    self.arm(now, now.plus_ms(wait));
+                    if let Some(trial) = &mut self.on_trial {
+                        trial.failed_at = wait;
+                    }
+                    self.arm(now, wait);
                 } else {
                     self.on_trial = None;
                     self.arm(now, at);
@@ -423,8 +425,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.walk = Walk::START;
         }
         self.tried.take(ticket);
-        // Who follows in a round is counted from the oldest on.
-        self.asides.iter_mut().for_each(|aside| aside.rounds = 0);
     }
 
     pub(super) fn arm(&mut self, now: MonoTime, not_before: MonoTime) {
