@@ -273,6 +273,39 @@ fn servers_in_turn_bury_nothing_healthy() {
     }
 }
 
+/// After an outage one of some servers is back, and requests go to each in turn. One job, and nothing is bad.
+#[test]
+fn an_outage_that_ends_for_some_servers_buries_nothing() {
+    let denied = Event::answered(Outcome::Credentials, 401);
+    for servers in [2, 3] {
+        for (event, hours) in [
+            (BUSY, 8),
+            (BUSY, 72),
+            (FIREWALL, 2),
+            (FIREWALL, 100),
+            (denied, 3),
+        ] {
+            for seed in 0..60u64 {
+                let mut sim = Sim::new(Policy::default(), outbox(), 8_000_000 + seed);
+                for _ in 0..12 {
+                    sim.submit(1);
+                }
+                let end = hours * HOUR + sim.random() % HOUR;
+                let mut turn = 0;
+                sim.run(end + 20 * DAY, |sent| {
+                    turn += 1;
+                    match sent.now < end || turn % servers != 0 {
+                        true => event,
+                        false => accepted(sent),
+                    }
+                });
+                let at = format!("{servers}, {event:?}, {hours} h, {seed}");
+                assert_eq!(counts(&sim), (0, 12, 0), "{at}: {:?}", sim.buried);
+            }
+        }
+    }
+}
+
 /// One that is denied among those that are answered doubtfully ends no round for good.
 #[test]
 fn bad_ones_of_different_kinds_in_one_job_end() {

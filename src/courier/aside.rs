@@ -199,7 +199,7 @@ const WORDS: usize = if cfg!(feature = "alloc") { 128 } else { 16 };
 
 /// A set of jobs that may say of one that it is in it though it is not, but never the other way round: then a report waits a little
 /// longer, and none overtakes another. 1 KiB, without `alloc` 128 bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JobSet([u64; WORDS]);
 
 impl JobSet {

@@ -68,7 +68,7 @@ use core::fmt;
 
 use super::aside::{Asides, Memory, SUSPECTS, Tried, Waits, Walk};
 use super::outbox::{DeadLetter, Forget, Outbox, Ticket, job_keys};
-use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
+use super::policy::{Attempt, Policy, Verdict, decide, stray_ms, wait_after, within};
 use super::reason::{Event, Reason};
 use crate::code::Severity;
 use crate::json::SliceSink;
@@ -399,6 +399,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 current.tried.denied = current.tried.denied.saturating_sub(1);
                 self.arm(now, at);
                 self.keep(&current, at, reason, 0);
+            }
+            Verdict::Again { reason, .. } | Verdict::Held { reason, .. }
+                if current.role == Role::Overtaken
+                    && kind != Kind::Network
+                    && self.is_tried_again(ticket, kind != Kind::Doubtful) =>
+            {
+                let at = now.plus_ms(stray_ms(entropy));
+                self.arm(now, at);
+                self.keep(&current, at, reason, 1);
+                verdict = Verdict::Again { at, reason };
             }
             Verdict::Again { reason, .. } | Verdict::Held { reason, .. }
                 if current.role == Role::Overtaken

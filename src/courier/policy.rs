@@ -237,9 +237,7 @@ pub(super) fn wait_after(
         };
     }
     let backoff = match attempt.is_stray {
-        true => policy
-            .backoff_ms(0, 0)
-            .min(STRAY_MS.saturating_add(within(40, entropy))),
+        true => policy.backoff_ms(0, 0).min(stray_ms(entropy)),
         false => policy.backoff_ms(attempt.failures, entropy),
     };
     let wait = match event.retry_after_ms {
@@ -257,6 +255,11 @@ fn asked_ms(event: &Event, entropy: u64, policy: &Policy) -> u64 {
     let asked = event.retry_after_ms.unwrap_or(0);
     let asked = asked.min(policy.max_retry_after_ms);
     asked.saturating_add(within(divide(asked, 10).0, entropy))
+}
+
+/// How long to wait after a failure that may be one of those that come and go.
+pub(super) fn stray_ms(entropy: u64) -> u64 {
+    STRAY_MS.saturating_add(within(40, entropy))
 }
 
 /// Whether nobody can be served as it is.

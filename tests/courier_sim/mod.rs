@@ -258,9 +258,8 @@ impl Sim {
                 },
             };
             let told = self.not_before.get(&sent.ticket).copied().unwrap_or(0);
-            let is_overtaken = self.is_overtaken(sent.ticket);
             assert!(
-                self.now >= told || is_overtaken,
+                self.now >= told || self.is_overtaken(sent.ticket),
                 "{} is sent before {told}",
                 sent.ticket
             );
@@ -280,7 +279,11 @@ impl Sim {
             match verdict {
                 Verdict::Delivered => self.accepted.push((sent.ticket, self.now)),
                 Verdict::Refused(reason) if reason.cause == Cause::Failed(Code::Overtaken) => {
-                    assert!(is_overtaken, "{} is not overtaken", sent.ticket);
+                    assert!(
+                        self.is_overtaken(sent.ticket),
+                        "{} is not overtaken",
+                        sent.ticket
+                    );
                     assert_ne!(event.reason.cause, Cause::Answered(Outcome::Accepted));
                     self.buried.push((sent.ticket, reason));
                 }
@@ -295,18 +298,27 @@ impl Sim {
         }
     }
 
-    /// Whether a newer report of its jobs was accepted right before.
+    /// Whether a newer report of its jobs was accepted right before, or of the jobs of an older one that shares one with that, and so on.
     fn is_overtaken(&self, ticket: Ticket) -> bool {
-        let jobs = &self.jobs[ticket.0 as usize - 1];
-        let is_untold = |ticket: Ticket| self.untold.contains(&ticket);
-        let is_newer = |other: Ticket| {
-            let its = &self.jobs[other.0 as usize - 1];
-            let is_any = is_untold(ticket) || is_untold(other);
-            other > ticket && (is_any || its.iter().any(|job| jobs.contains(job)))
+        let shares = |one: u64, other: u64| {
+            let [its, others] = [one, other].map(|n| &self.jobs[n as usize - 1]);
+            let is_any = [one, other].map(|n| self.untold.contains(&Ticket(n)));
+            is_any.contains(&true) || its.iter().any(|job| others.contains(job))
+        };
+        let reaches = |newest: u64| {
+            let mut reached = vec![newest];
+            let mut next = 0;
+            while let Some(from) = reached.get(next).copied() {
+                next += 1;
+                let older = (1..newest).filter(|n| shares(from, *n));
+                let more: Vec<u64> = older.filter(|n| !reached.contains(n)).collect();
+                reached.extend(more);
+            }
+            reached.contains(&ticket.0)
         };
         let recent = self.accepted.iter().rev();
         let mut recent = recent.take_while(|(_, at)| self.now - at <= RIGHT_AFTER_MS);
-        recent.any(|(other, _)| is_newer(*other))
+        recent.any(|(newest, _)| *newest > ticket && reaches(newest.0))
     }
 
     /// What was accepted of each job came in order; if an older one came after a newer one, the newer one came again. And all adds up.

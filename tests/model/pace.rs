@@ -283,6 +283,16 @@ impl Pace {
         let not_before = status.not_before;
         let gave_up = matches!(verdict, Verdict::GaveUp(_));
         if place == Place::Overtaken
+            && !is_counted
+            && kind != Kind::Network
+            && let Verdict::Again { at, reason } = verdict
+            && (10..=50).contains(&at.since(clock.now))
+        {
+            // Once more, before that says anything.
+            ensure!(reason == event.reason, "{verdict:?}");
+            return self.arm(not_before, [10, 50], clock);
+        }
+        if place == Place::Overtaken
             && let Verdict::Refused(reason) = verdict
         {
             let wanted = Reason {

@@ -10,6 +10,22 @@ use crate::code::Code;
 use crate::time::MonoTime;
 
 impl<O: Outbox, B: Scratch> Courier<O, B> {
+    /// One that the witness overtook failed: whether it is tried once more before that says anything. Servers that take turns, and some of them
+    /// bad, answer one well and the next badly; only what fails each time is at fault. A key pair is locked by checks that fail in a row.
+    pub(super) fn is_tried_again(&mut self, ticket: Ticket, is_denied: bool) -> bool {
+        let needed = self
+            .policy
+            .refuse_after
+            .min(if is_denied { 4 } else { u32::MAX });
+        let Some(witness) = &mut self.witness else {
+            return false;
+        };
+        let before = witness.failing.filter(|(other, _)| *other == ticket);
+        let count = before.map_or(1, |(_, count)| count.saturating_add(1));
+        witness.failing = Some((ticket, count));
+        count < needed
+    }
+
     /// One that the witness overtook failed, right after the witness was accepted: it is at fault, and a newer report of its jobs is known to the
     /// service. It becomes a dead letter; `None` if that cannot be done, nor wait to be done.
     pub(super) fn bury_overtaken(

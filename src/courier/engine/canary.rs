@@ -26,7 +26,7 @@
 //! those that would follow stand behind bad reports of other jobs, the rounds take all reports in their order. Checks of credentials that fail in
 //! a row lock a key pair: then only the last of a round is tried.
 
-use super::super::aside::{Aside, SUSPECTS, Waits, Walk};
+use super::super::aside::{Aside, JobSet, SUSPECTS, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Ticket, Waiting};
 use super::steps::{CourierError, Scratch};
 use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
@@ -58,6 +58,8 @@ pub(super) struct Witness {
     pub(super) seen_at: MonoTime,
     /// An older one was accepted after it, so it must be sent again: the service must hear the newest last.
     pub(super) is_repeated: bool,
+    /// The one that failed last since then, and how often in a row.
+    pub(super) failing: Option<(Ticket, u32)>,
 }
 
 /// A suspect whose round it is.
@@ -169,7 +171,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.witness = None;
             return Ok(None);
         }
-        let keys = self.outbox.job_keys(witness.ticket)?;
+        let jobs = self.jobs_overtaken(witness.ticket)?;
         let mut walked = None;
         while let Some(waiting) = self.outbox.next(walked)?
             && waiting.ticket < witness.ticket
@@ -180,7 +182,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             let is_to_be_buried = aside.is_some_and(|aside| aside.waits != Waits::Attempt);
             if is_to_be_buried
                 || self.unnoted.contains(&ticket)
-                || !self.shares_with(ticket, &keys)?
+                || !self.has_one_of(&jobs, ticket)?
                 || self.drop_superseded(ticket)?
             {
                 continue;
@@ -192,6 +194,39 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.take_out(witness.ticket);
         }
         Ok(None)
+    }
+
+    /// The jobs of a report, of all older ones that share one with it, of those that share one with these, and so on: none of them may reach the
+    /// service after it.
+    #[inline(never)] // as above
+    fn jobs_overtaken(&mut self, newest: Ticket) -> Result<JobSet, CourierError<O::Error>> {
+        let mut jobs = JobSet::EMPTY;
+        jobs.add(&self.outbox.job_keys(newest)?);
+        loop {
+            let before = jobs;
+            let mut walked = None;
+            while let Some(Waiting { ticket, .. }) = self.outbox.next(walked)?
+                && ticket < newest
+            {
+                walked = Some(ticket);
+                let keys = self.outbox.job_keys(ticket)?;
+                if jobs.has_one_of(&keys) {
+                    jobs.add(&keys);
+                }
+            }
+            if jobs == before {
+                return Ok(jobs);
+            }
+        }
+    }
+
+    #[inline(never)] // as above
+    fn has_one_of(
+        &mut self,
+        jobs: &JobSet,
+        ticket: Ticket,
+    ) -> Result<bool, CourierError<O::Error>> {
+        Ok(jobs.has_one_of(&self.outbox.job_keys(ticket)?))
     }
 
     /// How much must speak against a report before a newer one of its jobs is tried.

@@ -196,6 +196,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 last: suspect.max(self.round.after).unwrap_or(ticket),
                 seen_at: now,
                 is_repeated: false,
+                failing: None,
             });
         } else if current.role == Role::Overtaken
             && let Some(witness) = &mut self.witness

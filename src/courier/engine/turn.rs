@@ -13,7 +13,7 @@
 //! between the line and the last that is known to be bad, the line comes to where the bad ones end.
 
 use super::super::aside::{SUSPECTS, Tried, Waits, Walk, share};
-use super::super::outbox::{Fate, JobKeys, Outbox, Ticket, Waiting};
+use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
 use super::super::policy::Backlog;
 use super::canary::Failed;
 use super::steps::{CourierError, Scratch};
@@ -253,15 +253,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(false);
         }
         Ok(true)
-    }
-
-    #[inline(never)] // as above
-    pub(super) fn shares_with(
-        &mut self,
-        ticket: Ticket,
-        keys: &JobKeys,
-    ) -> Result<bool, CourierError<O::Error>> {
-        Ok(share(&self.outbox.job_keys(ticket)?, keys))
     }
 
     /// Drops a report that newer ones supersede, if the policy says so. Whether it did.
