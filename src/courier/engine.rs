@@ -423,7 +423,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 if kind == Kind::Denied {
                     // The correction may have been a middlebox's, so a canary goes without it; or by then the system's clock is right.
                     self.clock_offset_ms = 0;
-                    self.clock_corrected = false;
+                    // Once for each hold.
+                    self.clock_corrected &= is_own_wait;
                 }
                 self.failed(&current, kind, then, at, reason, now);
             }

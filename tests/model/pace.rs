@@ -347,7 +347,9 @@ impl Pace {
         };
         self.arm(at, bounds, clock)?;
         if kind == Kind::Denied {
-            (self.corrected, self.offset) = (false, 0);
+            self.offset = 0;
+            // Once for each hold: a canary that follows at once corrects nothing.
+            self.corrected &= not_before != at;
         }
         if not_before == at {
             // It may not be the node that waits, but then it waits all the same.
