@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 use courier_common::Rng;
 use edge_report::courier::{
-    Durability, Fate, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
+    Durability, Fate, Forget, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
     StorageLimits, Ticket, WhenLettersFull,
 };
 use edge_report::{MonoTime, Outcome};
@@ -1172,4 +1172,110 @@ fn a_failed_write_makes_no_other_go_past_the_end() {
             assert!(all(&mut log).contains(&ticket.0), "seed {seed}, {ticket}");
         }
     }
+}
+
+/// Letters are read again while that may help, when the log is opened, too.
+#[test]
+fn a_letter_outlasts_read_errors_at_the_start() {
+    for reads in 1..12 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        for n in 1..=3 {
+            let ticket = put(&mut log, n, i64::from(n), 900);
+            log.settle(
+                ticket,
+                Fate::Refused(REASON),
+                &[n; 900],
+                WhenLettersFull::Hold,
+            )
+            .unwrap();
+        }
+        let other = put(&mut log, 4, 4, 100);
+        log.close().unwrap();
+        drop(log);
+        let (id, at) = place(&b, 1, &[2; 800]);
+        let sector = (at + 511) & !511;
+        b.borrow_mut()
+            .bad
+            .push((1, id, sector, sector + 512, reads));
+        let mut log = open(&b, &BIG).unwrap();
+        b.borrow_mut().bad.clear();
+        assert!(
+            log.find_dead_letter(Ticket(2)).unwrap().is_some(),
+            "{reads}"
+        );
+        // A sync fails once, so the letters are written anew.
+        b.borrow_mut().fails[1] = 100;
+        let _ = log.settle(
+            other,
+            Fate::Refused(REASON),
+            &[4; 100],
+            WhenLettersFull::Hold,
+        );
+        b.borrow_mut().fails[1] = 0;
+        let _ = log.settle(
+            other,
+            Fate::Refused(REASON),
+            &[4; 100],
+            WhenLettersFull::Hold,
+        );
+        log.close().unwrap();
+        drop(log);
+        let mut log = open(&b, &BIG).unwrap();
+        assert!(
+            log.find_dead_letter(Ticket(2)).unwrap().is_some(),
+            "{reads}"
+        );
+    }
+}
+
+/// Of full letters: to make room for what forgets one may move it.
+#[test]
+fn a_forgotten_letter_stays_forgotten() {
+    let mut forgotten = 0;
+    for config in CONFIGS {
+        let config = Config {
+            batch: false,
+            ..config
+        };
+        for seed in 0..60 {
+            let b = board(&config, seed);
+            let mut log = open(&b, &config).unwrap();
+            let mut rng = Rng(seed);
+            for n in 0..80u8 {
+                let len = 20 + rng.below(config.dead_seg / 3);
+                let keys = key(i64::from(n) + 1);
+                let Ok(ticket) = log.append(&keys, &vec![7; len], MonoTime(0), None) else {
+                    break;
+                };
+                let bytes = vec![7; len];
+                let refused = Fate::Refused(REASON);
+                let buried = log.settle(ticket, refused, &bytes, WhenLettersFull::Hold);
+                if buried.is_err() {
+                    log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                        .unwrap();
+                }
+                if rng.below(5) >= 2 {
+                    continue;
+                }
+                let (mut letters, mut last) = (Vec::new(), None);
+                while let Some(letter) = log.dead_letter(last).unwrap() {
+                    last = Some(letter.ticket);
+                    letters.push(letter.ticket);
+                }
+                let Some(one) = letters.get(rng.below(letters.len().max(1))).copied() else {
+                    continue;
+                };
+                if log.forget_dead_letters(Forget::One(one)).is_err() {
+                    continue;
+                }
+                forgotten += 1;
+                drop(log);
+                log = open(&b, &config).unwrap();
+                let again = log.find_dead_letter(one).unwrap();
+                assert!(again.is_none(), "{one} is there again, seed {seed}, {n}");
+            }
+        }
+    }
+    assert!(forgotten > 1_000, "{forgotten}");
 }
