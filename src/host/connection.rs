@@ -103,6 +103,7 @@ impl Connector<()> for Watching {
             answered: false,
             spoilt: false,
             just_read: false,
+            is_new: true,
             used_at: MonoTime::now(),
             max_idle: self.max_idle,
         })))
@@ -128,6 +129,8 @@ struct Watched {
     spoilt: bool,
     /// Whether the last thing done was to read.
     just_read: bool,
+    /// No request went over it yet.
+    is_new: bool,
     used_at: MonoTime,
     /// Older ones are not used again. ureq knows that, too, by a clock that stands still while the machine is suspended.
     max_idle: Duration,
@@ -266,7 +269,9 @@ impl Transport for Watched {
         }
         if self.progress.phase() != Phase::Send {
             // A proxy, or whoever listens there, may say more than it was asked. TLS would not take that for an answer.
-            if !self.inner.is_tls() && !self.inner.is_open() {
+            // A kept one was looked at just before.
+            let is_new = std::mem::take(&mut self.is_new) && !self.inner.is_tls();
+            if is_new && !self.inner.is_open() {
                 return Err(
                     io::Error::other("an answer came before the request, or an end").into(),
                 );

@@ -108,7 +108,7 @@ impl Bell {
         self.cancelled.swap(false, Ordering::SeqCst)
     }
 
-    /// Waits for a socket: `true` when it is ready, with what it is ready for. `false` when the time is over.
+    /// Waits for a socket: what it is ready for; `None` when the time is over, or for nothing. An error when it is cancelled.
     pub(super) fn wait_for(
         &self,
         socket: &impl rustix::fd::AsFd,

@@ -9,14 +9,15 @@ use super::{Courier, RIGHT_AFTER_MS, read_part};
 use crate::code::Code;
 use crate::time::MonoTime;
 
+/// So many checks of credentials that fail in a row lock no key pair yet.
+const CHECKS: u32 = 4;
+
 impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// One that the witness overtook failed: whether it is tried once more before that says anything. Servers that take turns, and some of them
     /// bad, answer one well and the next badly; only what fails each time is at fault. A key pair is locked by checks that fail in a row.
     pub(super) fn is_tried_again(&mut self, ticket: Ticket, is_denied: bool) -> bool {
-        let needed = self
-            .policy
-            .refuse_after
-            .min(if is_denied { 4 } else { u32::MAX });
+        let most = if is_denied { CHECKS } else { u32::MAX };
+        let needed = self.policy.refuse_after.min(most);
         let Some(witness) = &mut self.witness else {
             return false;
         };

@@ -14,17 +14,19 @@
 //!
 //! Then nobody may go ahead of it, and the next of these is the canary. But the older report must not reach the service after a newer one. So it
 //! must have failed [`OWN_JOB`] times `refuse_after` times first; an answer that no busy service gives counts for
-//! [`NOT_BUSY`](super::outcome) of them. After an outage the older one is always tried first, that way.
+//! [`NOT_BUSY`](super::outcome) of them. After most outages the older one is tried first, that way.
 //!
 //! If the canary is accepted, either the older report is bad, or the outage ended between the two. So the canary becomes the *witness*
-//! ([`Witness`]): it stays in the queue, and what it overtook is tried once more, at once, in its order. What fails now, right after the
-//! witness was accepted, is a dead letter ([`Code::Overtaken`](crate::Code::Overtaken)). Is it accepted, then nothing was wrong with it, and the
-//! witness is sent a second time at the end, so that the service hears the newest last.
+//! ([`Witness`]): it stays in the queue, and what it overtook is tried again, at once, in its order: all older reports that share a job with
+//! it, or with one of these. What fails `refuse_after` times now, right after the witness was accepted, is a dead letter
+//! ([`Code::Overtaken`](crate::Code::Overtaken)). Is it accepted, then nothing was wrong with it, and the witness is sent a second time at the
+//! end, so that the service hears the newest last.
 //!
 //! If the canary fails, too, the round may go on with the report after it, but only when as much speaks against each that was tried before. So a
 //! round grows by one at a time, without a bound; long ones come more seldom. Those that were tried rest until the verdict of each says so. Where
 //! those that would follow stand behind bad reports of other jobs, the rounds take all reports in their order. Checks of credentials that fail in
-//! a row lock a key pair: then only the last of a round is tried.
+//! a row lock a key pair: for a suspect that was denied only the last of a round is tried, and after another one that is denied the round goes on
+//! when the hold is over.
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Ticket, Waiting};
@@ -165,7 +167,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         &mut self,
         witness: Witness,
         now: MonoTime,
-    ) -> Result<Option<InFlight>, CourierError<O::Error>> {
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         if now.since(witness.seen_at) > RIGHT_AFTER_MS {
             // What fails now may fail for another reason.
             self.witness = None;
@@ -187,7 +189,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             {
                 continue;
             }
-            return Ok(Some(self.chosen(waiting, Role::Overtaken, now)));
+            return Ok(Some(waiting));
         }
         self.witness = None;
         if !witness.is_repeated {

@@ -47,7 +47,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if let Some(witness) = self.witness
             && let Some(overtaken) = self.overtaken(witness, now)?
         {
-            return Ok(Choice::Send(overtaken));
+            return Ok(Choice::Send(self.chosen(overtaken, Role::Overtaken, now)));
         }
         if self.outbox.waiting() == 0 {
             return Ok(Choice::Idle);
