@@ -12,7 +12,7 @@ mod courier_sim;
 use std::collections::{BTreeMap, BTreeSet};
 
 use courier_sim::{HOUR, Sim, accepted, outbox, outbox_of};
-use edge_report::courier::{Cause, Event, OutboxError, Policy, Ticket};
+use edge_report::courier::{Cause, Event, OutboxError, Policy, Step, Ticket};
 use edge_report::{Code, MonoTime, Outcome};
 
 /// What all get, or those that are not bad.
@@ -192,7 +192,7 @@ fn no_healthy_report_is_lost_to_outages() {
         repeated += sim.repeated();
     }
     println!("{repeated} reports came again after {outages} outages");
-    assert!(repeated * 100 < outages, "{repeated} in {outages} outages");
+    assert!(repeated * 500 < outages, "{repeated} in {outages} outages");
 }
 
 /// A portal answers each report with its page, and takes its time. It goes away in the middle of a report, or between two.
@@ -306,6 +306,46 @@ fn an_outage_that_ends_for_some_servers_buries_nothing() {
     }
 }
 
+/// After an outage most answers are bad by chance, and not one report. A witness of some jobs is no proof that the older ones are bad.
+#[test]
+fn an_outage_that_ends_in_chance_buries_nothing() {
+    let denied = Event::answered(Outcome::Credentials, 401);
+    let mut repeated = 0;
+    for (event, hours) in [
+        (BUSY, 1),
+        (BUSY, 72),
+        (FIREWALL, 1),
+        (FIREWALL, 72),
+        (Event::MAY_HAVE_ARRIVED, 24),
+        (denied, 24),
+    ] {
+        for percent in [50, 80, 90, 95] {
+            for seed in 0..40u64 {
+                let mut sim = Sim::new(Policy::default(), outbox(), 9_000_000 + seed);
+                for n in 0..12 {
+                    sim.submit(n % (1 + seed as i64 % 3));
+                }
+                let end = hours * HOUR + sim.random() % HOUR;
+                let mut number = sim.random();
+                sim.run(end + 40 * DAY, |sent| {
+                    number = number
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    match sent.now < end || (number >> 33) % 100 < percent {
+                        true => event,
+                        false => accepted(sent),
+                    }
+                });
+                let at = format!("{event:?}, {hours} h, {percent} %, {seed}");
+                assert_eq!(counts(&sim), (0, 12, 0), "{at}: {:?}", sim.buried);
+                sim.check_order();
+                repeated += sim.repeated();
+            }
+        }
+    }
+    println!("{repeated} reports came again");
+}
+
 /// One that is denied among those that are answered doubtfully ends no round for good.
 #[test]
 fn bad_ones_of_different_kinds_in_one_job_end() {
@@ -396,6 +436,38 @@ fn a_clock_that_goes_back_lengthens_no_budget() {
         // The first of a job is given up, then the next begins.
         sim.run(sim.now + 7 * DAY, |_| BUSY);
         assert_eq!(sim.courier.status().ledger.expired, 6, "{jobs} jobs");
+    }
+}
+
+/// The clock goes back while a report is in flight.
+#[test]
+fn a_clock_that_goes_back_in_flight_lengthens_no_budget() {
+    let policy = Policy {
+        max_time_ms: Some(DAY),
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    for back in [HOUR, 500 * DAY] {
+        let mut sim = Sim::new(policy, outbox(), 37);
+        sim.now = 1000 * DAY;
+        let ticket = sim.submit(1);
+        let mut passed = 0;
+        while sim.courier.status().waiting > 0 && passed < 10 * DAY {
+            match sim.courier.next(MonoTime(sim.now)).unwrap() {
+                Step::Wait(ms) => {
+                    sim.now += ms;
+                    passed += ms;
+                }
+                Step::Send(_) => {
+                    sim.now -= back / 1000;
+                    let now = MonoTime(sim.now);
+                    sim.courier.settle(ticket, BUSY, now, u64::MAX).unwrap();
+                }
+                Step::Idle => break,
+            }
+        }
+        assert_eq!(sim.courier.status().ledger.expired, 1, "{back}");
+        assert!(passed < DAY + HOUR, "{back}: given up after {passed}");
     }
 }
 
@@ -667,7 +739,9 @@ fn answers_in_turn_bury_nothing_healthy() {
 /// What others wait for is bad, and nobody else can show it.
 #[test]
 fn bad_ones_that_hold_up_all_others_together_end() {
-    for event in [FIREWALL, BUSY, Event::answered(Outcome::Credentials, 401)] {
+    let denied = Event::answered(Outcome::Credentials, 401);
+    // After each that is accepted only a few checks that are denied follow.
+    for (event, healthy) in [(FIREWALL, 10), (BUSY, 10), (denied, 40)] {
         for heads in [2, 3] {
             for again in [1, 2] {
                 let mut sim = Sim::new(Policy::default(), outbox(), 25);
@@ -676,14 +750,14 @@ fn bad_ones_that_hold_up_all_others_together_end() {
                     sim.submit(n % heads);
                 }
                 let all: Vec<_> = (0..heads).collect();
-                for _ in 0..10 {
+                for _ in 0..healthy {
                     sim.submit_jobs(&all);
                 }
                 finish(&mut sim, 200 * DAY, |t| {
                     (t.0 <= bad as u64).then_some(event)
                 });
                 let at = format!("{event:?}, {heads} heads, {again}");
-                assert_eq!(counts(&sim), (0, 10, bad as u64), "{at}");
+                assert_eq!(counts(&sim), (0, healthy, bad as u64), "{at}");
                 println!("{at}: {} h", sim.now / HOUR);
             }
         }
@@ -819,8 +893,13 @@ fn restarts_lose_and_bury_nothing_healthy() {
                 sim.restart();
             }
         }
-        finish(&mut sim, 30 * DAY, |t| (bad == Some(t)).then_some(FIREWALL));
-        let healthy = 200;
+        let mut healthy = 200;
+        while sim.courier.status().waiting > 0 && healthy < 240 {
+            // One of its job comes now and then.
+            sim.submit(0);
+            healthy += 1;
+            finish(&mut sim, DAY, |t| (bad == Some(t)).then_some(FIREWALL));
+        }
         assert_eq!(
             counts(&sim),
             (0, healthy, u64::from(bad.is_some())),

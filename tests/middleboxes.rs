@@ -342,6 +342,14 @@ fn fifty_in_front_stop_nobody_for_good() {
                     sim.run(sim.now + HOUR / 4, answers);
                 }
                 hours += 1;
+                if name == "credentials" && jobs == 7 && hours % 24 == 0 {
+                    println!(
+                        "DAY {} {:?} {}",
+                        hours / 24,
+                        sim.courier.status().ledger,
+                        sim.requests
+                    );
+                }
             }
             let status = sim.courier.status();
             let healthy = 250 + 4 * hours;
@@ -366,7 +374,13 @@ fn where_only_its_own_jobs_wait_the_older_one_goes_when_the_newer_is_accepted() 
                 true => event,
                 false => accepted(sent),
             };
-            sim.run(24 * 30 * HOUR, answers);
+            // Of what is denied only a few are tried after each that is accepted, so there must be more of these.
+            for _ in 0..24 * 30 {
+                if sim.courier.status().waiting > 0 && name == "credentials" {
+                    sim.submit(1);
+                }
+                sim.run(sim.now + HOUR, answers);
+            }
             let status = sim.courier.status();
             println!(
                 "{name}, {bad}: {} requests, {} h",

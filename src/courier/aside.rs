@@ -24,6 +24,12 @@ pub(super) struct Tried {
     pub(super) denied: u32,
     /// How much speaks against it.
     pub(super) weight: u32,
+    /// Attempts that another report proved to be its own fault.
+    pub(super) counted: u32,
+    /// How often those failed that were accepted in the end, since the first that counts.
+    pub(super) missed: u32,
+    /// Its attempts before that one.
+    pub(super) before: u32,
     /// When it was tried first.
     pub(super) first: MonoTime,
 }
@@ -36,6 +42,9 @@ impl Tried {
             doubtful: 0,
             denied: 0,
             weight: 0,
+            counted: 0,
+            missed: 0,
+            before: 0,
             first: now,
         }
     }
@@ -57,15 +66,9 @@ pub(super) enum Waits {
 pub(super) struct Aside {
     pub(super) tried: Tried,
     pub(super) waits: Waits,
-    /// When the last attempt began, until a canary says something of it.
+    /// When it failed last, with a canary to follow or as one, until that says something of it.
     pub(super) failed_at: Option<MonoTime>,
-    /// Attempts that another report proved to be its own fault.
-    pub(super) counted: u32,
-    /// Attempts after which the other one failed, too.
-    pub(super) missed: u32,
-    /// How much spoke in its rounds against the last that may follow.
-    pub(super) rounds: u32,
-    /// Whether reports of any job may follow in them.
+    /// Whether reports of any job may follow in its rounds.
     pub(super) of_any: bool,
     /// Failures in a row, for its own back-off.
     pub(super) failures: u32,
@@ -81,9 +84,6 @@ impl Aside {
             tried,
             waits,
             failed_at: None,
-            counted: 0,
-            missed: 0,
-            rounds: 0,
             of_any: false,
             failures: 0,
             due: tried.first,
@@ -161,25 +161,26 @@ impl Memory {
         Memory(TriedList::new())
     }
 
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Tried> {
+        self.0.iter().find(|tried| tried.ticket == ticket)
+    }
+
     /// Whether it failed the last time.
     pub(super) fn has_failed(&self, ticket: Ticket) -> bool {
-        let mut tried = self.0.iter();
-        tried.any(|t| t.ticket == ticket && (t.doubtful > 0 || t.denied > 0))
+        self.get(ticket)
+            .is_some_and(|tried| tried.doubtful > 0 || tried.denied > 0)
     }
 
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<Tried> {
-        let found = self.0.iter().find(|tried| tried.ticket == ticket).copied();
+        let found = self.get(ticket).copied();
         if found.is_some() {
             self.0.retain(|tried| tried.ticket != ticket);
         }
         found
     }
 
-    /// The clock went back so far.
-    pub(super) fn set_back(&mut self, ms: u64) {
-        for tried in &mut self.0 {
-            tried.first = tried.first.minus_ms(ms);
-        }
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Tried> {
+        self.0.iter_mut()
     }
 
     pub(super) fn put(&mut self, tried: Tried) {
@@ -233,6 +234,12 @@ impl JobSet {
             self.0.get(word).is_some_and(|word| word & bit != 0)
         })
     }
+}
+
+/// Whether each job of the one is among those of the other.
+pub(super) fn covers(other: &JobKeys, one: &JobKeys) -> bool {
+    let is_in_other = |id| id != JobKey::ANY && other.iter().any(|key| key.job_id == id);
+    one.iter().all(|key| is_in_other(key.job_id))
 }
 
 /// Whether two reports have a job in common, or may have one.

@@ -22,13 +22,14 @@
 //!            or another hold after a hold
 //!  waiting ────────────────────────────────────────────► suspect ── accepted ──► delivered
 //!     │                                                     │
-//!     │ accepted          8 of its attempts count, or it failed very often, and again right after a newer one
-//!     ▼                   of its jobs was accepted          ▼
+//!     │ accepted                                            │ 8 of its attempts count, or more where others failed, too
+//!     ▼                                                     ▼
 //!  delivered        refused, or its budget spent ──► to be buried ──► dead letter
 //! ```
 //!
 //! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on ([`turn`]). At most [`SUSPECTS`] are
-//! known. A report is *to be buried* while it cannot be made a dead letter (no room, a sick disk): it is not sent, and the burial is tried
+//! known. Where only newer reports of its own jobs wait, one of these goes ahead ([`witness`]), and stays known until it is clear what becomes of the
+//! older one ([`held`]). A report is *to be buried* while it cannot be made a dead letter (no room, a sick disk): it is not sent, and the burial is tried
 //! again ([`burial`]).
 //!
 //! # The states of the node
@@ -54,39 +55,43 @@
 //!
 //! An outbox may note only so many reports as settled ahead of others ([`Outbox::room_ahead`]). When few of these places are left, ordinary reports
 //! go ahead and canaries are chosen only where that needs none, right beside one that is settled. If nobody stands there, the canary is
-//! remembered as accepted ([`UNNOTED`] of them), is not sent again, and is noted as soon as burials have made room. What is beyond that, or
+//! remembered as accepted ([`HELD`] of them), is not sent again, and is noted as soon as burials have made room. What is beyond that, or
 //! remembered when the process ends, is sent again ([`Code::OutboxFull`]): twice is better than never.
 
 mod burial;
 mod canary;
+mod held;
 mod outcome;
 mod pace;
 mod steps;
 mod turn;
+mod witness;
 
 use core::fmt;
 
 use super::aside::{Asides, Memory, SUSPECTS, Tried, Waits, Walk};
 use super::outbox::{DeadLetter, Forget, Outbox, Ticket, job_keys};
-use super::policy::{Attempt, Policy, Verdict, decide, stray_ms, wait_after, within};
+use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
 use crate::code::Severity;
 use crate::json::SliceSink;
 use crate::report::{Encode, EncodeError, check};
 use crate::time::{MonoTime, WallTime};
 
-use canary::{Round, Trial, Witness};
+use canary::{Round, Trial};
+use held::Held;
 use outcome::{Kind, Then};
 use pace::Pace;
 pub use steps::{CourierError, Letter, Parcel, Scratch, Status, Step};
 use turn::Choice;
+use witness::Witness;
 
 /// What is accepted later than this after a failure proves nothing, and what fails later than this after an acceptance.
 const RIGHT_AFTER_MS: u64 = 60_000;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
-/// How many accepted reports may wait for room to note that; more of them are sent again.
-const UNNOTED: usize = if cfg!(feature = "alloc") { 32 } else { 4 };
+/// How many accepted reports may stay in the outbox ([`held`]); more of them are sent again.
+const HELD: usize = if cfg!(feature = "alloc") { 32 } else { 4 };
 /// Certificates do not mind an hour.
 const TRUSTED_EVERY_MS: i64 = 3_600_000;
 /// How many buried suspects are kept for [`Courier::take_buried`].
@@ -142,6 +147,8 @@ pub struct Courier<O, B> {
     passes: u32,
     passes_from: u32,
     round: Round,
+    /// How much spoke in rounds against the last that might follow, since one was accepted that went ahead of nobody.
+    rounds: u32,
     /// Those of the last round are not sent before then; with them all up to the last of them, so that none need be remembered.
     resting: Option<(Ticket, MonoTime)>,
     /// A canary behind this one was accepted, and those up to it were passed over. While as many are suspects as can be known, only those behind it
@@ -151,8 +158,8 @@ pub struct Courier<O, B> {
     bad: Option<Ticket>,
     /// When anything was accepted last.
     accepted_at: MonoTime,
-    /// Accepted, and the outbox has no room to note it.
-    unnoted: heapless::Vec<Ticket, UNNOTED>,
+    /// Accepted, and still in the outbox.
+    held: heapless::Vec<Held, HELD>,
     /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
     own_is_next: bool,
     pace: Pace,
@@ -198,7 +205,7 @@ enum Role {
     Canary,
     /// A canary that older reports of its jobs made way for.
     OwnCanary,
-    /// One of these, once more, right after the canary was accepted.
+    /// One of these, once more, right after that was accepted.
     Overtaken,
 }
 
@@ -221,11 +228,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             passes: 0,
             passes_from: 0,
             round: Round::default(),
+            rounds: 0,
             resting: None,
             line: None,
             bad: None,
             accepted_at: now,
-            unnoted: heapless::Vec::new(),
+            held: heapless::Vec::new(),
             own_is_next: false,
             pace: Pace::new(),
             refusals: 0,
@@ -333,6 +341,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
         entropy: u64,
     ) -> Result<Verdict, CourierError<O::Error>> {
+        if self.current.is_some_and(|c| c.tried.ticket == ticket) {
+            self.see_clock(now);
+        }
         let mut current = match self.current {
             Some(current) if current.tried.ticket == ticket => current,
             _ => return Err(CourierError::StaleTicket),
@@ -400,25 +411,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.arm(now, at);
                 self.keep(&current, at, reason, 0);
             }
-            Verdict::Again { reason, .. } | Verdict::Held { reason, .. }
-                if current.role == Role::Overtaken
-                    && kind != Kind::Network
-                    && self.is_tried_again(ticket, kind != Kind::Doubtful) =>
-            {
-                let at = now.plus_ms(stray_ms(entropy));
-                self.arm(now, at);
-                self.keep(&current, at, reason, 1);
-                verdict = Verdict::Again { at, reason };
-            }
-            Verdict::Again { reason, .. } | Verdict::Held { reason, .. }
-                if current.role == Role::Overtaken
-                    && kind != Kind::Network
-                    && let Some(overtaken) = self.bury_overtaken(tried, reason, now) =>
-            {
-                self.arm(now, now);
-                self.last_failure = Some((ticket, overtaken));
-                verdict = Verdict::Refused(overtaken);
-            }
             Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
                 if kind == Kind::Denied {
                     // The correction may have been a middlebox's, so a canary goes without it; or by then the system's clock is right.
@@ -426,15 +418,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     // Once for each hold.
                     self.clock_corrected &= is_own_wait;
                 }
-                self.failed(&current, kind, then, at, reason, now);
+                if current.role == Role::Overtaken && kind != Kind::Network {
+                    verdict = self.overtaken_failed(current, kind, verdict, now, entropy);
+                } else {
+                    self.failed(&current, kind, then, at, reason, now);
+                }
             }
         }
         self.outbox.pin(None);
         self.current = None;
-        if let Some(witness) = self.witness {
-            // Whom it overtook is chosen next; if nobody, it leaves now.
-            let _ = self.overtaken(witness, now);
-        }
+        self.note_accepted();
         self.next_attempt = self.not_before;
         self.last = Some((ticket, verdict));
         Ok(verdict)

@@ -37,8 +37,8 @@ pub struct Policy {
     pub max_time_ms: Option<u64>,
     /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
     /// attempts, each followed by another report that was accepted; where others fail, too, after more. Where only newer reports of its own
-    /// jobs wait, one of these is tried after 16 times so many attempts, of which an answer that is not like a busy service's (not 408, 425,
-    /// 429, 5xx, or none) counts for 8. Default: 8.
+    /// jobs wait, one of these is tried after 4 times so many attempts, of which an answer that is not like a busy service's (not 408, 425,
+    /// 429, 5xx, or none) counts for 8. If it is accepted, the older one is tried again at once, and each time that it fails counts. Default: 8.
     pub refuse_after: u32,
     /// What is sent of a backlog. Default: all of it.
     pub backlog: Backlog,
@@ -123,11 +123,11 @@ pub(super) fn within(most: u64, entropy: u64) -> u64 {
 /// What becomes of a report after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It arrived. One that went ahead of older reports of its jobs comes once more if one of these arrives after it: the service hears the
-    /// newest last.
+    /// It arrived. One that went ahead of older reports of its jobs waits until it is clear what becomes of them, and comes once more if one of
+    /// these arrives after it: the service hears the newest last.
     Delivered,
     /// It will never be taken: it goes to the dead letters. Refused by the service, or, as [`Code::Overtaken`], by somebody else, time and
-    /// again, the last time right after a newer report of its jobs was accepted.
+    /// again, each time right after a newer report of its jobs was accepted.
     Refused(Reason),
     /// It is tried again, not before then.
     Again {

@@ -362,16 +362,39 @@ impl Account {
         let Some(entry) = self.waiting.get(&ticket) else {
             return Vec::new();
         };
-        let shares = |other: &Entry| {
-            let (own, other) = (&entry.sample, &other.sample);
-            let has_jobs = |sample: &Sample| sample.is_untold || !sample.keys.is_empty();
-            let is_any = (own.is_untold && has_jobs(other)) || (other.is_untold && has_jobs(own));
-            let mut ids = other.keys.iter().map(|key| key.job_id);
-            is_any || ids.any(|id| own.keys.iter().any(|key| key.job_id == id))
-        };
         let older = self.waiting.range(..ticket);
-        let older = older.filter(|(_, e)| e.doomed.is_none() && shares(e));
+        let older = older.filter(|(_, e)| e.doomed.is_none() && shares(entry, e));
         older.map(|(ticket, _)| *ticket).collect()
+    }
+
+    /// Those of `others` that share a job with this one, or with one of these, and so on.
+    pub(crate) fn reached<'o>(
+        &self,
+        ticket: u64,
+        others: impl Iterator<Item = &'o u64> + Clone,
+    ) -> Vec<u64> {
+        let mut reached = vec![ticket];
+        let mut next = 0;
+        while let Some(from) = reached.get(next).and_then(|from| self.waiting.get(from)) {
+            next += 1;
+            let more = others.clone().filter(|other| {
+                let other = self.waiting.get(other);
+                other.is_some_and(|other| shares(from, other))
+            });
+            let more: Vec<u64> = more.filter(|o| !reached.contains(o)).copied().collect();
+            reached.extend(more);
+        }
+        reached
+    }
+
+    /// Whether each job of the one is in the other.
+    pub(crate) fn is_covered(&self, one: u64, other: u64) -> bool {
+        let (Some(one), Some(other)) = (self.waiting.get(&one), self.waiting.get(&other)) else {
+            return false;
+        };
+        let mut ids = one.sample.keys.iter().map(|key| key.job_id);
+        let others = &other.sample.keys;
+        !one.sample.is_untold && ids.all(|id| others.iter().any(|key| key.job_id == id))
     }
 
     /// A report is offered.
@@ -579,6 +602,15 @@ impl Account {
         );
         Ok(())
     }
+}
+
+/// Whether two have a job in common, or may have one.
+fn shares(one: &Entry, other: &Entry) -> bool {
+    let (own, other) = (&one.sample, &other.sample);
+    let has_jobs = |sample: &Sample| sample.is_untold || !sample.keys.is_empty();
+    let is_any = (own.is_untold && has_jobs(other)) || (other.is_untold && has_jobs(own));
+    let mut ids = other.keys.iter().map(|key| key.job_id);
+    is_any || ids.any(|id| own.keys.iter().any(|key| key.job_id == id))
 }
 
 /// Whether newer reports say more of each job of one that was dropped.

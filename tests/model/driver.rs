@@ -28,13 +28,11 @@ struct InFlight {
     elders: Vec<u64>,
 }
 
-/// A report that was accepted before older ones of its jobs: it waits while each of these is tried once more.
+/// A report that was accepted before older ones of its jobs: each of these is tried again right after.
 #[derive(Clone, Copy)]
 struct Witness {
     ticket: u64,
     seen: Clock,
-    /// One of them was accepted, too.
-    is_repeated: bool,
 }
 
 pub(crate) struct Driver<G: Ground> {
@@ -48,6 +46,8 @@ pub(crate) struct Driver<G: Ground> {
     clock: Clock,
     in_flight: Option<InFlight>,
     witness: Option<Witness>,
+    /// Those that went ahead of older ones: they are accepted and wait for what becomes of these.
+    ahead: BTreeSet<u64>,
     last: Option<(Ticket, Verdict)>,
     /// Names reports.
     number: u64,
@@ -77,6 +77,7 @@ impl<G: Ground> Driver<G> {
             clock,
             in_flight: None,
             witness: None,
+            ahead: BTreeSet::new(),
             last: None,
             number: 0,
             unsynced_since: None,
@@ -199,7 +200,7 @@ impl<G: Ground> Driver<G> {
 
     /// What must hold after each step.
     fn compare(&mut self) -> Check {
-        self.see_witness()?;
+        self.see_ahead()?;
         let status = self.courier().status();
         let in_flight = self.in_flight.as_ref().map(|flying| flying.ticket);
         self.account.check(&status, &self.outbox, in_flight)?;
@@ -296,6 +297,9 @@ impl<G: Ground> Driver<G> {
     fn next(&mut self) -> Check {
         let now = self.clock.now;
         self.may_settle = true;
+        if self.in_flight.is_none() && !self.account.waiting.is_empty() {
+            self.pace.look(&self.clock);
+        }
         let mut said = Vec::new();
         for _ in 0..2 {
             let courier = self.courier.as_mut().expect("it is open");
@@ -324,7 +328,7 @@ impl<G: Ground> Driver<G> {
         // Some may have been buried or dropped on the way.
         let status = self.courier().status();
         let flying = self.in_flight.as_ref().map(|flying| flying.ticket);
-        self.see_witness()?;
+        self.see_ahead()?;
         let before = self.account.waiting.len();
         self.account.check(&status, &self.outbox, flying)?;
         let buried = before - self.account.waiting.len();
@@ -365,8 +369,9 @@ impl<G: Ground> Driver<G> {
     fn sent(&mut self, ticket: u64, bytes: Vec<u8>) -> Check {
         let is_overtaken = self.is_overtaken(ticket);
         self.pace.told_to_send(ticket, is_overtaken, &self.clock)?;
-        let elders = self.account.elders(ticket);
-        // The suspect was tried as often as would bury it, and those that followed it in the round failed, too.
+        let mut elders = self.account.elders(ticket);
+        elders.retain(|elder| !self.ahead.contains(elder));
+        // The suspect was tried half as often as would bury it, or more, and those that followed it in the round failed, too.
         let mut most = 0;
         for elder in &elders {
             let tries = self.pace.tries(*elder);
@@ -378,7 +383,7 @@ impl<G: Ground> Driver<G> {
             );
         }
         ensure!(
-            elders.is_empty() || most >= self.policy.refuse_after,
+            elders.is_empty() || most * 2 >= self.policy.refuse_after,
             "{ticket} is sent after {most} attempts of {elders:?}"
         );
         self.in_flight = Some(InFlight {
@@ -420,6 +425,7 @@ impl<G: Ground> Driver<G> {
         };
         let (ticket, now) = (flying.ticket, self.clock.now);
         self.may_settle = true;
+        self.pace.look(&self.clock);
         let is_overtaken = self.is_overtaken(ticket);
         let verdict = self.courier().settle(Ticket(ticket), event, now, entropy);
         let verdict = verdict.map_err(|error| error.to_string())?;
@@ -438,24 +444,27 @@ impl<G: Ground> Driver<G> {
         match verdict {
             Verdict::Delivered => {
                 let elders = self.account.elders(ticket);
-                let untried = elders.iter().find(|elder| !flying.elders.contains(elder));
+                let is_known = |e: &&u64| flying.elders.contains(e) || self.ahead.contains(e);
+                let untried = elders.iter().find(|elder| !is_known(elder));
                 ensure!(
                     untried.is_none(),
                     "{ticket} is accepted, and {untried:?} was not tried"
                 );
-                if let Some(witness) = &mut self.witness
-                    && is_overtaken
-                {
-                    (witness.seen, witness.is_repeated) = (self.clock, true);
+                match &mut self.witness {
+                    Some(witness) if is_overtaken => witness.seen = self.clock,
+                    _ if elders.is_empty() => {}
+                    witness => {
+                        let seen = self.clock;
+                        *witness = Some(Witness { ticket, seen });
+                    }
                 }
-                match elders.is_empty() {
+                let again = self.account.reached(ticket, self.ahead.range(ticket + 1..));
+                self.ahead.retain(|newer| !again.contains(newer));
+                let mut newer = self.ahead.range(ticket + 1..);
+                match elders.is_empty() || newer.any(|n| self.account.is_covered(ticket, *n)) {
                     true => self.account.delivered(ticket),
                     false => {
-                        self.witness = Some(Witness {
-                            ticket,
-                            seen: self.clock,
-                            is_repeated: false,
-                        });
+                        self.ahead.insert(ticket);
                     }
                 }
             }
@@ -502,30 +511,42 @@ impl<G: Ground> Driver<G> {
         self.witness.is_some_and(|witness| {
             let ago = self.clock.since(&witness.seen);
             let is_fresh = ago <= RIGHT_AFTER_MS || !self.clock.is_steady(&witness.seen);
-            is_fresh && self.account.elders(witness.ticket).contains(&ticket)
+            let older = self.account.waiting.range(..witness.ticket);
+            let older = older.map(|(ticket, _)| ticket);
+            is_fresh
+                && self
+                    .account
+                    .reached(witness.ticket, older)
+                    .contains(&ticket)
         })
     }
 
-    /// When none is left that the witness overtook, it leaves, or is sent again.
-    fn see_witness(&mut self) -> Check {
-        let Some(witness) = self.witness else {
-            return Ok(());
-        };
+    /// Those that went ahead leave when none is left that they overtook, or a newer one that went ahead says as much.
+    fn see_ahead(&mut self) -> Check {
         let there = self.outbox.waiting_tickets().map_err(|e| e.to_string())?;
-        let elders = self.account.elders(witness.ticket);
-        let is_last = !elders.iter().any(|elder| there.contains(elder));
         let status = self.courier().status();
-        if status.ledger.delivered > self.account.ledger.delivered {
-            ensure!(
-                is_last && !witness.is_repeated,
-                "{} left before {elders:?}",
-                witness.ticket
-            );
-            self.account.delivered(witness.ticket);
-            self.witness = None;
-        } else if is_last || !there.contains(&witness.ticket) {
-            self.witness = None;
+        let more = status
+            .ledger
+            .delivered
+            .checked_sub(self.account.ledger.delivered);
+        let mut left = more.ok_or("less is delivered than before")?;
+        for ticket in self.ahead.clone() {
+            let elders = self.account.elders(ticket);
+            if there.contains(&ticket) {
+                continue;
+            }
+            let mut newer = self.ahead.range(ticket + 1..);
+            let is_covered = newer.any(|newer| self.account.is_covered(ticket, *newer));
+            self.ahead.remove(&ticket);
+            // Or a newer one that waits supersedes it.
+            if left > 0 {
+                left -= 1;
+                let is_last = !elders.iter().any(|elder| there.contains(elder));
+                ensure!(is_last || is_covered, "{ticket} left before {elders:?}");
+                self.account.delivered(ticket);
+            }
         }
+        ensure!(left == 0, "{left} are delivered, and nobody said so");
         Ok(())
     }
 
@@ -659,6 +680,7 @@ impl<G: Ground> Driver<G> {
         self.pace = Pace::start(self.policy, status.not_before, &self.clock)?;
         (self.in_flight, self.last, self.unsynced_since) = (None, None, None);
         self.witness = None;
+        self.ahead.clear();
         self.writes = self.ground.writes();
         if self.ground.is_memory() {
             self.account.forget_verdicts();

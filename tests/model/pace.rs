@@ -122,6 +122,8 @@ pub(crate) struct Pace {
     /// Nothing is sent for so long after then.
     wait: u64,
     armed: Clock,
+    /// When what is in flight was sent.
+    sent: Option<MonoTime>,
 }
 
 impl Pace {
@@ -142,6 +144,7 @@ impl Pace {
             tries: BTreeMap::new(),
             wait: 0,
             armed: *clock,
+            sent: None,
         };
         pace.arm(not_before, [0, policy.start_spread_ms], clock)?;
         Ok(pace)
@@ -156,6 +159,16 @@ impl Pace {
             self.wait
         );
         Ok(())
+    }
+
+    /// A clock that went back since it was looked at: what passed before counts.
+    pub(crate) fn look(&mut self, clock: &Clock) {
+        let latest = self.sent.unwrap_or(clock.now).max(self.armed.now);
+        let back = latest.since(clock.now);
+        let set_back = |at: &mut MonoTime| at.0 = at.0.saturating_sub(back);
+        self.tries.values_mut().for_each(|t| set_back(&mut t.first));
+        set_back(&mut self.armed.now);
+        self.sent.iter_mut().for_each(set_back);
     }
 
     pub(crate) fn wake(&mut self, clock: &Clock) {
@@ -208,6 +221,7 @@ impl Pace {
 
     /// `next` says to send, for the first time since the last verdict.
     pub(crate) fn told_to_send(&mut self, ticket: u64, is_overtaken: bool, clock: &Clock) -> Check {
+        self.sent = Some(clock.now);
         let passed = clock.since(&self.armed);
         ensure!(
             passed >= self.wait,
@@ -240,6 +254,7 @@ impl Pace {
         clock: &Clock,
         status: &Status,
     ) -> Check {
+        self.sent = None;
         let kind = kind(event);
         let tries = self.tries.get_mut(&ticket).ok_or("nothing is in flight")?;
         tries.events += 1;
@@ -286,10 +301,14 @@ impl Pace {
             && !is_counted
             && kind != Kind::Network
             && let Verdict::Again { at, reason } = verdict
+            && at == not_before
             && (10..=50).contains(&at.since(clock.now))
         {
             // Once more, before that says anything.
             ensure!(reason == event.reason, "{verdict:?}");
+            if kind == Kind::Denied {
+                self.offset = 0;
+            }
             return self.arm(not_before, [10, 50], clock);
         }
         if place == Place::Overtaken
@@ -392,8 +411,10 @@ impl Pace {
         self.corrected = false;
         let mut bounds = match failures {
             0 => [0, 0],
-            // What is overtaken follows at once.
-            _ if verdict == Verdict::Delivered && place != Place::InOrder => [0, 0],
+            // What is overtaken may follow at once.
+            _ if verdict == Verdict::Delivered && place != Place::InOrder => {
+                [0, self.backoff(failures)[1]]
+            }
             _ => self.backoff(failures),
         };
         if event.reason.cause == Cause::Answered(Outcome::Accepted) {

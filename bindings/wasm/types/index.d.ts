@@ -354,7 +354,7 @@ export type Reason = AnsweredReason | FailedReason;
 
 /**
  * What becomes of a report after an attempt. Times are of the courier's clock. One that went ahead of older reports of its jobs is `delivered` once
- * more if one of these arrives after it. `refused` is by the service; or, with the code `Overtaken`, it failed time and again, the last time right
+ * more if one of these arrives after it. `refused` is by the service; or, with the code `Overtaken`, it failed time and again, each time right
  * after a newer report of its jobs was accepted.
  */
 export type Verdict =

@@ -5,38 +5,35 @@
 //! that time. In an outage canaries are the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a
 //! row are passed in a few steps.
 //!
-//! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So a suspect
-//! is buried after [`Policy::refuse_after`](super::super::Policy::refuse_after) attempts that count only if it also failed 3 times that often for
-//! each canary that failed for one that was accepted. And while others are accepted one attempt in four, drawn at random, has no canary, so that
-//! services that answer well and badly in turn never give one of the two all bad turns.
+//! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
+//! weighed against how often those failed that were accepted in the end (`is_proven_by_one_more`). And while others are accepted one attempt in
+//! four, drawn at random, has no canary, so that services that answer well and badly in turn never give one of the two all bad turns.
 //!
 //! # When only reports of its own jobs wait
 //!
 //! Then nobody may go ahead of it, and the next of these is the canary. But the older report must not reach the service after a newer one. So it
 //! must have failed [`OWN_JOB`] times `refuse_after` times first; an answer that no busy service gives counts for
-//! [`NOT_BUSY`](super::outcome) of them. After most outages the older one is tried first, that way.
-//!
-//! If the canary is accepted, either the older report is bad, or the outage ended between the two. So the canary becomes the *witness*
-//! ([`Witness`]): it stays in the queue, and what it overtook is tried again, at once, in its order: all older reports that share a job with
-//! it, or with one of these. What fails `refuse_after` times now, right after the witness was accepted, is a dead letter
-//! ([`Code::Overtaken`](crate::Code::Overtaken)). Is it accepted, then nothing was wrong with it, and the witness is sent a second time at the
-//! end, so that the service hears the newest last.
+//! [`NOT_BUSY`](super::outcome) of them. After most outages the older one is tried first, that way. If the canary is accepted, it is a *witness*
+//! ([`witness`](super::witness)), and what it overtook is tried again.
 //!
 //! If the canary fails, too, the round may go on with the report after it, but only when as much speaks against each that was tried before. So a
 //! round grows by one at a time, without a bound; long ones come more seldom. Those that were tried rest until the verdict of each says so. Where
 //! those that would follow stand behind bad reports of other jobs, the rounds take all reports in their order. Checks of credentials that fail in
-//! a row lock a key pair: for a suspect that was denied only the last of a round is tried, and after another one that is denied the round goes on
-//! when the hold is over.
+//! a row lock a key pair: for a suspect that was denied only the last of a round is tried, others that were denied are passed, and after one that
+//! is denied for the first time the round goes on when the hold is over, beginning with the suspect again.
 
-use super::super::aside::{Aside, JobSet, SUSPECTS, Waits, Walk};
+use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Ticket, Waiting};
+use super::outcome::DENIED;
 use super::steps::{CourierError, Scratch};
-use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
+use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
 
-/// `refuse_after` times so many failures, and a newer report of the same job may be tried. A service that answers 1 of 10 at random fails
-/// 128 times in a row with a probability of 2 in a million.
-const OWN_JOB: u32 = 16;
+/// `refuse_after` times so many failures, and a newer report of the same job may be tried: after an hour of an outage, so that the older one is
+/// heard first after all shorter ones.
+const OWN_JOB: u32 = 4;
+/// So many times that, where reports of other jobs may be canaries.
+const BESIDE_OTHERS: u32 = 4;
 /// When nothing was accepted for so many of the longest waits, nobody new may come.
 const QUIET: u64 = 4;
 
@@ -46,22 +43,10 @@ pub(super) struct Trial {
     pub(super) suspect: Ticket,
     /// When it failed, or the last canary of this round.
     pub(super) failed_at: MonoTime,
-    /// Whether it was denied: then one canary follows, and no more.
+    /// It was denied. Checks of credentials that fail in a row lock a key pair, so one canary follows, and no more.
     pub(super) is_denied: bool,
-}
-
-/// A report of the suspect's own jobs that was accepted, while it is found out what that says of the older ones. It still waits in the outbox.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Witness {
-    pub(super) ticket: Ticket,
-    /// The last one that failed in its round: these and no others may be buried for it.
-    pub(super) last: Ticket,
-    /// When anything was accepted last.
-    pub(super) seen_at: MonoTime,
-    /// An older one was accepted after it, so it must be sent again: the service must hear the newest last.
-    pub(super) is_repeated: bool,
-    /// The one that failed last since then, and how often in a row.
-    pub(super) failing: Option<(Ticket, u32)>,
+    /// A canary was denied, and the node held. It is tried again before the round goes on: what failed before the hold proves nothing.
+    pub(super) was_held: bool,
 }
 
 /// A suspect whose round it is.
@@ -69,9 +54,29 @@ pub(super) struct Failed<'k> {
     pub(super) suspect: Ticket,
     /// Its jobs, if only reports of these may follow.
     pub(super) own: Option<&'k JobKeys>,
-    /// Some reports stand behind others that stay.
+    /// The jobs of those that went ahead of it before.
+    pub(super) ahead: &'k JobSet,
+    /// Some that might follow stand behind others that stay.
     pub(super) is_blocked: bool,
     pub(super) now: MonoTime,
+}
+
+/// Whom a round passes unsent.
+#[derive(Clone, Copy)]
+struct Past {
+    count: u32,
+    /// And then those that were denied lately.
+    denied: bool,
+}
+
+/// Who follows in a round.
+#[derive(Default)]
+struct Found {
+    next: Option<Waiting>,
+    passed: u32,
+    last_passed: Option<Ticket>,
+    /// Some that might follow stand behind others that stay.
+    is_blocked: bool,
 }
 
 /// The canaries that followed one failure of a suspect.
@@ -86,23 +91,39 @@ pub(super) struct Round {
 }
 
 impl<O: Outbox, B: Scratch> Courier<O, B> {
-    /// The next report that may follow in the suspect's round: of its own jobs, or of any. And whether some stand behind others that fail.
-    #[inline(never)] // as above
-    pub(super) fn own_canary(
+    /// Who follows in the suspect's round: of its own jobs, or of any, past so many of these, and then past those that were denied lately.
+    #[inline(never)] // its keys must not lie on the stack all the time
+    fn own_canary(
         &mut self,
         suspect: Ticket,
         of_any: bool,
+        past: Past,
         now: MonoTime,
-    ) -> Result<(Option<Waiting>, bool), CourierError<O::Error>> {
+    ) -> Result<Found, CourierError<O::Error>> {
         let own = self.outbox.job_keys(suspect)?;
+        let mut ahead = JobSet::EMPTY;
+        self.add_ahead(&mut ahead)?;
         let mut failed = Some(Failed {
             suspect,
             own: (!of_any).then_some(&own),
+            ahead: &ahead,
             is_blocked: false,
             now,
         });
-        let found = self.next_on(&mut { Walk::START }, &mut failed)?;
-        Ok((found, failed.is_some_and(|failed| failed.is_blocked)))
+        let mut found = Found::default();
+        let mut walk = Walk::START;
+        while let Some(next) = self.next_on(&mut walk, &mut failed)? {
+            if found.passed >= past.count && !(past.denied && self.was_denied(next.ticket)) {
+                found.next = Some(next);
+                break;
+            }
+            // As if it had been tried in this round.
+            walk.after = Some(next.ticket);
+            found.last_passed = walk.after;
+            found.passed = found.passed.saturating_add(1);
+        }
+        found.is_blocked = failed.is_some_and(|failed| failed.is_blocked);
+        Ok(found)
     }
 
     /// The report that shows whether the suspect is at fault, or everybody.
@@ -132,10 +153,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             walk = Walk::START;
             first = self.next_on(&mut walk, &mut None)?;
         }
-        let own_is_next = self.own_is_next || self.round.after.is_some();
-        if self.may_be_overtaken(&aside)
-            && (self.outage || waited)
-            && (first.is_none() || own_is_next)
+        let is_alone = first.is_none();
+        let own_is_next = is_alone || self.own_is_next || self.round.after.is_some();
+        // The service is not there, or it is clear by now that one may go ahead.
+        let is_in_doubt = self.outage || waited || (is_alone && self.has_ahead());
+        if self.may_be_overtaken(&aside, is_alone)
+            && is_in_doubt
+            && own_is_next
             && let Some(found) = self.next_in_round(&aside, trial, now)?
         {
             return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
@@ -155,80 +179,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(Some(self.chosen(found, Role::Canary, now)))
     }
 
-    /// A newer report of its jobs may show that it is bad: it failed often, and is not resting after a round.
-    pub(super) fn may_be_overtaken(&self, aside: &Aside) -> bool {
+    /// A newer report of its jobs may show that it is bad: it failed often, more so where others could show that, and is not resting after a
+    /// round.
+    fn may_be_overtaken(&self, aside: &Aside, is_alone: bool) -> bool {
+        let needed = match is_alone {
+            true => self.enough(),
+            false => self.enough().saturating_mul(BESIDE_OTHERS),
+        };
         let is_due = self.round.after.is_some() || self.resting.is_none();
-        aside.tried.weight >= self.enough() && is_due
-    }
-
-    /// The oldest report that the witness overtook, to be tried right now. `None` if there is none any more, and the witness has left, or is sent
-    /// again.
-    pub(super) fn overtaken(
-        &mut self,
-        witness: Witness,
-        now: MonoTime,
-    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
-        if now.since(witness.seen_at) > RIGHT_AFTER_MS {
-            // What fails now may fail for another reason.
-            self.witness = None;
-            return Ok(None);
-        }
-        let jobs = self.jobs_overtaken(witness.ticket)?;
-        let mut walked = None;
-        while let Some(waiting) = self.outbox.next(walked)?
-            && waiting.ticket < witness.ticket
-        {
-            let ticket = waiting.ticket;
-            walked = Some(ticket);
-            let aside = self.asides.get(ticket);
-            let is_to_be_buried = aside.is_some_and(|aside| aside.waits != Waits::Attempt);
-            if is_to_be_buried
-                || self.unnoted.contains(&ticket)
-                || !self.has_one_of(&jobs, ticket)?
-                || self.drop_superseded(ticket)?
-            {
-                continue;
-            }
-            return Ok(Some(waiting));
-        }
-        self.witness = None;
-        if !witness.is_repeated {
-            self.take_out(witness.ticket);
-        }
-        Ok(None)
-    }
-
-    /// The jobs of a report, of all older ones that share one with it, of those that share one with these, and so on: none of them may reach the
-    /// service after it.
-    #[inline(never)] // as above
-    fn jobs_overtaken(&mut self, newest: Ticket) -> Result<JobSet, CourierError<O::Error>> {
-        let mut jobs = JobSet::EMPTY;
-        jobs.add(&self.outbox.job_keys(newest)?);
-        loop {
-            let before = jobs;
-            let mut walked = None;
-            while let Some(Waiting { ticket, .. }) = self.outbox.next(walked)?
-                && ticket < newest
-            {
-                walked = Some(ticket);
-                let keys = self.outbox.job_keys(ticket)?;
-                if jobs.has_one_of(&keys) {
-                    jobs.add(&keys);
-                }
-            }
-            if jobs == before {
-                return Ok(jobs);
-            }
-        }
-    }
-
-    #[inline(never)] // as above
-    fn has_one_of(
-        &mut self,
-        jobs: &JobSet,
-        ticket: Ticket,
-    ) -> Result<bool, CourierError<O::Error>> {
-        Ok(jobs.has_one_of(&self.outbox.job_keys(ticket)?))
+        let has_room = self.held.len() < HELD;
+        aside.tried.weight >= needed && is_due && has_room
     }
 
     /// How much must speak against a report before a newer one of its jobs is tried.
@@ -237,30 +197,52 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// Who follows in the suspect's round. Where nobody of its own jobs can, since other reports that fail stand before them, all others may.
-    pub(super) fn next_in_round(
+    fn next_in_round(
         &mut self,
         aside: &Aside,
         trial: Trial,
         now: MonoTime,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
-        let (suspect, of_any) = (trial.suspect, aside.of_any);
-        let (mut found, mut is_blocked) = self.own_canary(suspect, of_any, now)?;
-        if trial.is_denied {
-            for _ in 0..self.depth(suspect) {
-                let Some(passed) = found else { break };
-                self.round.after = Some(passed.ticket);
-                (found, is_blocked) = self.own_canary(suspect, of_any, now)?;
-            }
-        }
-        if found.is_none()
-            && is_blocked
+        let (suspect, mut of_any) = (trial.suspect, aside.of_any);
+        let past = Past {
+            count: match trial.is_denied {
+                true => self.depth(),
+                false => 0,
+            },
+            denied: !trial.is_denied,
+        };
+        let mut found = self.own_canary(suspect, of_any, past, now)?;
+        if found.next.is_none()
+            && found.passed == 0
+            && found.is_blocked
             && !of_any
             && let Some(aside) = self.asides.get_mut(suspect)
         {
-            // From the next round on.
-            (aside.of_any, aside.rounds) = (true, 0);
+            aside.of_any = true;
+            (self.rounds, self.round.left) = (0, 0);
+            of_any = true;
+            found = self.own_canary(suspect, of_any, past, now)?;
         }
-        Ok(found)
+        if found.next.is_none()
+            && let Some(count) = aside.tried.attempts.checked_rem(found.passed)
+        {
+            // There are not so many, or all were denied: each in its turn.
+            let past = Past {
+                count,
+                denied: false,
+            };
+            found = self.own_canary(suspect, of_any, past, now)?;
+        }
+        if found.next.is_some() && found.passed > 0 {
+            self.round.after = found.last_passed;
+        }
+        Ok(found.next)
+    }
+
+    fn was_denied(&self, ticket: Ticket) -> bool {
+        let aside = self.asides.get(ticket).map(|aside| &aside.tried);
+        let tried = aside.or_else(|| self.tried.get(ticket));
+        tried.is_some_and(|tried| tried.denied >= DENIED)
     }
 
     /// The first that may be a canary, needs no room in the outbox, and did not fail lately.
@@ -309,9 +291,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// How many canaries of the suspect's own jobs may follow the first of a round.
-    pub(super) fn depth(&self, suspect: Ticket) -> u32 {
-        let rounds = self.asides.get(suspect).map_or(0, |aside| aside.rounds);
-        rounds.checked_div(self.enough()).unwrap_or(0)
+    pub(super) fn depth(&self) -> u32 {
+        self.rounds.checked_div(self.enough()).unwrap_or(0)
     }
 
     /// A canary was accepted: it counts against each suspect that failed right before.
@@ -328,30 +309,35 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    pub(super) fn count_against(&mut self, suspect: Ticket, now: MonoTime) {
+    fn count_against(&mut self, suspect: Ticket, now: MonoTime) {
         let Some(aside) = self.asides.get_mut(suspect) else {
             return;
         };
         aside.failed_at = None;
-        aside.counted = aside.counted.saturating_add(1);
-        let Aside {
-            tried,
-            waits,
-            counted,
-            missed,
-            reason,
-            ..
-        } = *aside;
-        // By chance it fails, and another one right after it does not, at most every second time. The more of the others fail, the more often it
-        // must have.
-        let refuse_after = self.policy.refuse_after;
-        let needed = missed.saturating_mul(refuse_after.saturating_mul(3));
-        let is_proven = counted >= refuse_after && tried.attempts.saturating_mul(counted) >= needed;
-        if waits == Waits::Attempt && is_proven {
-            // It may have been dropped as superseded meanwhile.
-            if self.bury(tried, Waits::Refusal, reason, now) {
-                self.tell_buried(suspect, reason);
-            }
+        let (mut tried, reason) = (aside.tried, aside.reason);
+        let is_proven = self.is_proven_by_one_more(&mut tried);
+        if let Some(aside) = self.asides.get_mut(suspect) {
+            aside.tried = tried;
         }
+        // It may have been dropped as superseded meanwhile.
+        if is_proven && self.bury(tried, Waits::Refusal, reason, now) {
+            self.tell_buried(suspect, reason);
+        }
+    }
+
+    /// One more attempt counts against it. Whether these are so many that it is bad, and not the way.
+    ///
+    /// `counted` others were accepted, and these failed `missed` times before, so a part `f` of what is sent fails for no fault of its own. Were
+    /// this one healthy, `n` attempts of its own all failed with the probability f^n, less than e^(-n (1 - f)). So n (1 - f) must be 3
+    /// `refuse_after` times f. What was before the first that counts tells of an outage.
+    pub(super) fn is_proven_by_one_more(&self, tried: &mut Tried) -> bool {
+        if tried.counted == 0 {
+            (tried.before, tried.missed) = (tried.attempts.saturating_sub(1), 0);
+        }
+        tried.counted = tried.counted.saturating_add(1);
+        let refuse_after = self.policy.refuse_after;
+        let needed = tried.missed.saturating_mul(refuse_after.saturating_mul(3));
+        let own = tried.attempts.saturating_sub(tried.before);
+        tried.counted >= refuse_after && own.saturating_mul(tried.counted) >= needed
     }
 }

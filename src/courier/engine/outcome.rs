@@ -12,8 +12,10 @@
 use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{Fate, Outbox, Ticket};
 use super::super::reason::{Cause, Event, Reason};
-use super::canary::{Round, Trial, Witness};
+use super::canary::{Round, Trial};
+use super::held::Held;
 use super::steps::Scratch;
+use super::witness::Witness;
 use super::{Courier, InFlight, Role};
 use crate::code::Code;
 use crate::exchange::Outcome;
@@ -23,7 +25,7 @@ use crate::time::MonoTime;
 const DOUBTFUL: u32 = 3;
 /// After so many answers in a row that deny the credentials or fault a setting: the first holds everything, and only the one after the hold
 /// says more.
-const DENIED: u32 = 2;
+pub(super) const DENIED: u32 = 2;
 /// In an outage one attempt of so many has a canary, or requests would double.
 const CANARY_EVERY: u32 = 4;
 /// While others are accepted one attempt of so many has none. Both are drawn: servers that take turns must not be in step with this.
@@ -81,11 +83,11 @@ impl Kind {
     }
 }
 
-/// Whether it is drawn, once in so many times on average, even if the random number is always the same.
-const fn is_drawn(one_in: u32, entropy: u64, nth: u32) -> bool {
+/// A number below `end`, that differs from one time to the next even if the random number is always the same.
+pub(super) const fn drawn(end: u32, entropy: u64, nth: u32) -> u32 {
     let mixed = (entropy ^ nth as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
-    mixed.wrapping_mul(one_in as u64) >> 32 == 0
+    (mixed.wrapping_mul(end as u64) >> 32) as u32
 }
 
 impl<O: Outbox, B: Scratch> Courier<O, B> {
@@ -130,19 +132,29 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Then::Wait;
         }
         current.role = Role::Suspect;
-        let every = CANARY_EVERY.max(self.round.canaries.checked_div(3).unwrap_or(0));
+        if self.goes_on(current.tried.ticket) {
+            return Then::Canary;
+        }
+        let every = CANARY_EVERY.max(self.round.canaries);
         let nth = current.tried.attempts;
         match self.outage {
-            true if !is_drawn(every, entropy, nth) => Then::Wait,
-            false if is_known && is_drawn(NO_CANARY, entropy, nth) => Then::Others,
+            true if drawn(every, entropy, nth) > 0 => Then::Wait,
+            false if is_known && drawn(NO_CANARY, entropy, nth) == 0 => Then::Others,
             _ => Then::Canary,
         }
+    }
+
+    /// Whether its round goes on after a hold.
+    fn goes_on(&self, suspect: Ticket) -> bool {
+        let trial = self.on_trial.filter(|trial| trial.was_held);
+        trial.is_some_and(|trial| trial.suspect == suspect)
     }
 
     /// Whether it may not be the node's fault. While others are accepted, once is enough.
     pub(super) fn is_at_fault(&self, current: &InFlight, kind: Kind) -> bool {
         let tried = &current.tried;
-        let others_go = || !self.outage && self.asides.suspects().any(|aside| aside.counted > 0);
+        let others_go =
+            || !self.outage && self.asides.suspects().any(|aside| aside.tried.counted > 0);
         match kind {
             Kind::Doubtful => {
                 current.role == Role::Suspect || tried.doubtful >= DOUBTFUL || others_go()
@@ -167,11 +179,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         entropy: u64,
     ) -> Option<Code> {
         let ticket = current.tried.ticket;
-        let is_witness = current.role == Role::OwnCanary;
-        let mut failed = match is_witness {
-            true => None,
-            false => self.deliver(ticket),
-        };
+        let went_ahead = matches!(current.role, Role::OwnCanary | Role::Overtaken);
+        // What cannot be read now is not sent again.
+        let _ = self.release(ticket);
+        let mut failed = self.take_out(ticket, went_ahead);
         let is_before_line = self.line.is_some_and(|line| ticket <= line);
         let has_passed = current.role == Role::Canary && self.passes > 0;
         if has_passed || (current.role == Role::Ordinary && is_before_line) {
@@ -183,40 +194,43 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.clock_corrected = false;
         self.outage = false;
         self.refusals = 0;
-        let wait = match (self.pace.answered(&self.policy, entropy), current.role) {
-            // What it overtook follows at once, or it would prove nothing.
-            (_, Role::OwnCanary | Role::Overtaken) => 0,
-            (wait, _) => wait,
+        let wait = match self.pace.answered(&self.policy, entropy) {
+            // What was overtaken follows at once, or it would prove nothing.
+            _ if current.role == Role::Overtaken || self.is_ahead(ticket) => 0,
+            wait => wait,
         };
         self.arm(now, now.plus_ms(wait));
-        if is_witness {
-            let suspect = self.on_trial.map(|trial| trial.suspect);
-            self.witness = Some(Witness {
-                ticket,
-                last: suspect.max(self.round.after).unwrap_or(ticket),
-                seen_at: now,
-                is_repeated: false,
-                failing: None,
-            });
+        self.doubt(current);
+        let is_canary = matches!(current.role, Role::Canary | Role::OwnCanary);
+        if is_canary {
+            let witness = Witness::new(current, now, entropy);
+            self.witness = self.is_ahead(ticket).then_some(witness);
         } else if current.role == Role::Overtaken
             && let Some(witness) = &mut self.witness
         {
-            (witness.seen_at, witness.is_repeated) = (now, true);
+            witness.saw(current, now, entropy);
         }
         self.round = Round::default();
+        if !went_ahead {
+            self.rounds = 0;
+        }
         self.on_trial = None;
-        if current.role == Role::Canary || current.role == Role::OwnCanary {
+        if is_canary && self.witness.is_none() {
             self.count_against_all(current.sent_at, now);
         }
         (self.passes, self.passes_from) = (0, 0);
         // A burial may have made room. If not, it is noted later.
-        if failed.is_some() {
+        if failed.is_some() && !went_ahead {
             failed = self.deliver(ticket);
         }
         if let Some(code) = failed.filter(|code| *code != Code::OutboxFull) {
             self.last_failure = Some((ticket, Reason::failed(code)));
         }
-        if failed.is_none() || self.unnoted.push(ticket).is_ok() {
+        let held = Held {
+            ticket,
+            behind: None,
+        };
+        if failed.is_none() || self.held.push(held).is_ok() {
             self.leave(current);
             return None;
         }
@@ -234,27 +248,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         failed
     }
 
-    /// The witness leaves the queue, or is remembered as accepted.
-    pub(super) fn take_out(&mut self, ticket: Ticket) {
-        if self.deliver(ticket).is_some() {
-            // Without room it is sent again.
-            let _ = self.unnoted.push(ticket);
-        }
-    }
-
-    /// Notes what was accepted while the outbox had no room for that.
-    pub(super) fn note_accepted(&mut self) {
-        for _ in 0..self.unnoted.len() {
-            let Some(ticket) = self.unnoted.first().copied() else {
-                return;
-            };
-            self.unnoted.remove(0);
-            if self.deliver(ticket).is_some() {
-                let _ = self.unnoted.push(ticket);
-            }
-        }
-    }
-
     pub(super) fn refused(
         &mut self,
         current: &InFlight,
@@ -270,7 +263,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.outage = false;
         }
         if let Some(witness) = &mut self.witness {
-            witness.seen_at = now;
+            witness.saw(current, now, entropy);
         }
         let recovery = self.pace.answered(&self.policy, entropy);
         let wait = match self.refusals.checked_sub(1) {
@@ -294,25 +287,23 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let ticket = current.tried.ticket;
         let is_own = current.role == Role::OwnCanary;
         match (current.role, then) {
-            // It was not among those that failed before.
-            (Role::Overtaken, _) if kind != Kind::Network => {
-                self.witness = None;
-                self.arm(now, at);
-            }
             (Role::Ordinary | Role::Suspect, Then::Canary) => {
+                if !self.goes_on(ticket) {
+                    self.round = Round {
+                        canaries: 0,
+                        left: match kind {
+                            Kind::Doubtful => self.depth(),
+                            _ => 0,
+                        },
+                        after: None,
+                    };
+                }
                 self.on_trial = Some(Trial {
                     suspect: ticket,
                     failed_at: now,
                     is_denied: kind != Kind::Doubtful,
+                    was_held: false,
                 });
-                self.round = Round {
-                    canaries: 0,
-                    left: match kind {
-                        Kind::Doubtful => self.depth(ticket),
-                        _ => 0,
-                    },
-                    after: None,
-                };
                 // What the server asked for is this one's wait, until the canary fails, too.
                 self.arm(now, now);
             }
@@ -339,24 +330,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.round.canaries = self.round.canaries.saturating_add(1);
                 self.own_is_next = !is_own;
                 if is_own {
-                    let (last, until) = self.resting.unwrap_or((ticket, at));
-                    self.resting = Some((last.max(ticket), until.max(at)));
+                    self.rest(ticket, at);
                 }
                 if !is_own {
                     self.bad = Some(ticket);
-                    for aside in self.asides.iter_mut() {
-                        let failed = aside.failed_at.take();
-                        aside.missed = aside.missed.saturating_add(u32::from(failed.is_some()));
-                    }
                     self.passes = match self.passes {
                         u32::MAX => self.passes_from,
                         passes => passes.saturating_mul(2).saturating_add(1),
                     };
-                } else if self.round.left == 0
-                    && let Some(Trial { suspect, .. }) = self.on_trial
-                    && let Some(aside) = self.asides.get_mut(suspect)
-                {
-                    aside.rounds = aside.rounds.saturating_add(weight(reason.cause));
+                } else if self.round.left == 0 {
+                    self.rounds = self.rounds.saturating_add(weight(reason.cause));
                 }
                 if is_own && self.round.left > 0 {
                     self.round.left = self.round.left.saturating_sub(1);
@@ -368,7 +351,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                         _ => at,
                     };
                     if let Some(trial) = &mut self.on_trial {
-                        trial.failed_at = wait;
+                        (trial.failed_at, trial.was_held) = (wait, kind != Kind::Doubtful);
                     }
                     self.arm(now, wait);
                 } else {
@@ -381,7 +364,18 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.arm(now, at);
             }
         }
+        let is_canary = matches!(current.role, Role::Canary | Role::OwnCanary);
+        let has_failed = kind != Kind::Network && (is_canary || then == Then::Canary);
         self.keep(current, at, reason, u32::from(kind != Kind::Network));
+        if let Some(aside) = self.asides.get_mut(ticket) {
+            aside.failed_at = has_failed.then_some(now);
+        }
+    }
+
+    /// It is not tried before `at`, unless it is overtaken.
+    pub(super) fn rest(&mut self, ticket: Ticket, at: MonoTime) {
+        let (last, until) = self.resting.unwrap_or((ticket, at));
+        self.resting = Some((last.max(ticket), until.max(at)));
     }
 
     /// Remembers a report that is tried again.
@@ -401,11 +395,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             },
         };
         (aside.tried, aside.due, aside.reason) = (tried, due, reason);
-        let is_on_trial = |trial: &Trial| trial.suspect == tried.ticket;
-        aside.failed_at = self
-            .on_trial
-            .filter(is_on_trial)
-            .map(|trial| trial.failed_at);
+        aside.failed_at = None;
         aside.failures = aside.failures.saturating_add(failures);
         let is_suspect = current.role == Role::Suspect || self.asides.get(tried.ticket).is_some();
         if !is_suspect || !self.asides.put(aside) {

@@ -56,6 +56,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let trial = self.on_trial;
         self.on_trial = trial.filter(|trial| now.since(trial.failed_at) <= RIGHT_AFTER_MS);
         if let Some(trial) = self.on_trial
+            && !trial.was_held
             && let Some(canary) = self.canary(trial, now)?
         {
             return Ok(Choice::Send(canary));
@@ -86,15 +87,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let first_due = first_due.chain(rested).min();
         Ok(match first_due {
             Some(due) => Choice::Wait(due.since(now).max(1)),
-            None if self.unnoted.is_empty() => Choice::Idle,
+            None if self.held.is_empty() => Choice::Idle,
             None => Choice::Wait(self.policy.backoff_ms(0, 0)),
         })
     }
 
-    /// The suspect to try now: the oldest of those whose time has come.
+    /// The suspect to try now: the one whose round it is, or the oldest of those whose time has come.
     pub(super) fn due(&self, now: MonoTime) -> Option<Ticket> {
+        let on_trial = self.on_trial.map(|trial| trial.suspect);
         let due = self.asides.suspects().filter(|aside| aside.due <= now);
-        due.map(|aside| aside.tried.ticket).min()
+        let due = due.map(|aside| aside.tried.ticket);
+        due.min_by_key(|ticket| (Some(*ticket) != on_trial, *ticket))
     }
 
     /// A suspect, unless it was superseded meanwhile.
@@ -102,9 +105,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         &mut self,
         ticket: Ticket,
     ) -> Result<Option<(Waiting, Tried)>, CourierError<O::Error>> {
-        let before = ticket.0.checked_sub(1).map(Ticket);
-        let found = self.outbox.next(before)?;
-        let Some(waiting) = found.filter(|found| found.ticket == ticket) else {
+        let Some(waiting) = self.find(ticket)? else {
             return Ok(None);
         };
         if self.drop_superseded(ticket)? {
@@ -198,8 +199,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         while let Some(waiting) = self.outbox.next(walk.after)? {
             let ticket = waiting.ticket;
             let waits = self.asides.get(ticket).map(|aside| aside.waits);
-            if self.unnoted.contains(&ticket) {
-                walk.after = Some(ticket);
+            if self.is_held(ticket) {
+                match failed.is_none() && self.is_ahead(ticket) {
+                    true => self.pass(walk, ticket)?,
+                    false => walk.after = Some(ticket),
+                }
             } else if self.drop_superseded(ticket)? {
                 if waits.is_some() {
                     // Its jobs are free.
@@ -236,10 +240,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 let is_due = self.asides.get(ticket).is_none_or(|a| a.due <= failed.now);
                 let is_tried = self.round.after.is_some_and(|after| ticket <= after);
                 let may_follow = match failed.own {
-                    Some(own) => waits.is_none() && share(own, &keys),
+                    Some(own) => {
+                        waits.is_none() && (share(own, &keys) || failed.ahead.has_one_of(&keys))
+                    }
                     None => is_due || is_tried,
                 };
-                failed.is_blocked |= !is_free;
+                failed.is_blocked |= !is_free && may_follow;
                 let is_it = ticket == failed.suspect;
                 (is_it || (is_tried && may_follow), may_follow)
             }
@@ -294,29 +300,44 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(())
     }
 
-    /// How long to wait. A clock that went back waits no longer than was meant.
+    /// How long to wait.
     pub(super) fn wait(&mut self, now: MonoTime) -> u64 {
-        if now < self.armed {
-            let back = self.armed.since(now);
-            for aside in self.asides.iter_mut() {
-                aside.due = now.plus_ms(aside.due.since(self.armed));
-                aside.failed_at = aside.failed_at.map(|at| at.minus_ms(back));
-                aside.tried.first = aside.tried.first.minus_ms(back);
-            }
-            self.tried.set_back(back);
-            if let Some(trial) = &mut self.on_trial {
-                trial.failed_at = trial.failed_at.minus_ms(back);
-            }
-            if let Some(witness) = &mut self.witness {
-                witness.seen_at = witness.seen_at.minus_ms(back);
-            }
-            self.accepted_at = self.accepted_at.min(now);
-            if let Some((_, until)) = &mut self.resting {
-                *until = now.plus_ms(until.since(self.armed));
-            }
-            let meant = self.not_before.since(self.armed);
-            self.arm(now, now.plus_ms(meant));
-        }
+        self.see_clock(now);
         self.not_before.since(now)
+    }
+
+    /// A clock that went back waits no longer than was meant, and counts what has passed.
+    pub(super) fn see_clock(&mut self, now: MonoTime) {
+        let sent_at = self.current.map(|current| current.sent_at);
+        let latest = sent_at.unwrap_or(now).max(self.armed);
+        let back = latest.since(now);
+        if back == 0 {
+            return;
+        }
+        let set_back = |at: &mut MonoTime| *at = at.minus_ms(back);
+        for aside in self.asides.iter_mut() {
+            set_back(&mut aside.due);
+            aside.failed_at.iter_mut().for_each(set_back);
+            set_back(&mut aside.tried.first);
+        }
+        for tried in self.tried.iter_mut() {
+            set_back(&mut tried.first);
+        }
+        if let Some(current) = &mut self.current {
+            set_back(&mut current.sent_at);
+            set_back(&mut current.tried.first);
+        }
+        if let Some(trial) = &mut self.on_trial {
+            set_back(&mut trial.failed_at);
+        }
+        if let Some(witness) = &mut self.witness {
+            set_back(&mut witness.seen_at);
+        }
+        if let Some((_, until)) = &mut self.resting {
+            set_back(until);
+        }
+        set_back(&mut self.accepted_at);
+        set_back(&mut self.not_before);
+        set_back(&mut self.armed);
     }
 }

@@ -1,0 +1,220 @@
+//! The witness: a canary of a suspect's own jobs that was accepted, and what becomes of those it overtook.
+//!
+//! Either these are bad, or the outage ended between them and the witness. So they are tried again, at once, in their order: all older reports that
+//! share a job with it, or with one of these.
+//!
+//! ```text
+//!  witness accepted ──► the oldest is tried, 1 to 4 times as drawn ── fails each time ──► that counts; 8 that count: dead letter
+//!                       ▲      │                                                       │
+//!                       │      └ accepted ──► it was the outage, or chance: what counted│against the older ones for this witness is taken back
+//!                       └──────────────────────── the next one ◄───────────────────────┘
+//! ```
+//!
+//! It ends when none is left, after [`AT_ONCE`] failures (checks that are denied in a row lock a key pair, so each is [`DENIED`] of these), or when
+//! nobody was served for [`RIGHT_AFTER_MS`]. So `refuse_after` witnesses show that a report is bad, by the same sum as canaries of other jobs; it is
+//! a dead letter then ([`Code::Overtaken`]). If it is accepted, the witness is sent a second time, so that the service hears the newest last
+//! ([`held`](super::held)).
+
+use super::super::aside::{JobSet, Tried, Waits};
+use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
+use super::super::policy::{Verdict, stray_ms};
+use super::super::reason::{Cause, Reason};
+use super::outcome::{Kind, drawn};
+use super::steps::{CourierError, Scratch};
+use super::{Courier, InFlight, RIGHT_AFTER_MS, Role};
+use crate::code::Code;
+use crate::time::MonoTime;
+
+/// Each is tried at most so often. Servers that take turns answer well and badly by turns; whoever draws how many attempts lie between two canaries
+/// is in step with none of them.
+const AGAIN: u32 = 4;
+/// So many failures follow one witness.
+const AT_ONCE: u32 = 24;
+/// One that is denied is so many of them.
+const DENIED: u32 = AT_ONCE / AGAIN;
+
+/// A report of the suspect's own jobs that was accepted, while what it overtook is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Witness {
+    ticket: Ticket,
+    /// When anything was accepted last.
+    pub(super) seen_at: MonoTime,
+    /// The last of the older ones that failed as often as was drawn.
+    after: Option<Ticket>,
+    /// How often the next one must fail.
+    tries: u32,
+    /// How many failures may follow.
+    left: u32,
+}
+
+/// What follows a failure.
+enum Next {
+    /// The same once more.
+    Again,
+    /// It counts, and the next is tried.
+    Counts,
+    Over,
+}
+
+impl Witness {
+    pub(super) fn new(current: &InFlight, now: MonoTime, entropy: u64) -> Self {
+        Witness {
+            ticket: current.tried.ticket,
+            seen_at: now,
+            after: None,
+            tries: tries(current, entropy),
+            left: AT_ONCE,
+        }
+    }
+
+    /// One that it overtook was served.
+    pub(super) fn saw(&mut self, current: &InFlight, now: MonoTime, entropy: u64) {
+        (self.seen_at, self.tries) = (now, tries(current, entropy));
+    }
+
+    fn failed(&mut self, current: &InFlight, kind: Kind, entropy: u64) -> Next {
+        let cost = if kind == Kind::Doubtful { 1 } else { DENIED };
+        self.tries = self.tries.saturating_sub(1);
+        match (self.left.checked_sub(cost), self.tries) {
+            (_, 0) => {
+                self.left = self.left.saturating_sub(cost);
+                self.after = Some(current.tried.ticket);
+                self.tries = tries(current, entropy);
+                Next::Counts
+            }
+            (Some(left @ 1..), _) => {
+                self.left = left;
+                Next::Again
+            }
+            _ => Next::Over,
+        }
+    }
+}
+
+/// How often what a witness overtook must fail before that counts.
+fn tries(current: &InFlight, entropy: u64) -> u32 {
+    drawn(AGAIN, entropy, current.tried.attempts).saturating_add(1)
+}
+
+impl<O: Outbox, B: Scratch> Courier<O, B> {
+    /// The oldest report that the witness overtook, to be tried right now. `None` if there is none any more.
+    pub(super) fn overtaken(
+        &mut self,
+        witness: Witness,
+        now: MonoTime,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        // What fails later may fail for another reason.
+        if witness.left > 0 && now.since(witness.seen_at) <= RIGHT_AFTER_MS {
+            let jobs = self.jobs_overtaken(witness.ticket)?;
+            let mut walked = witness.after;
+            while let Some(waiting) = self.outbox.next(walked)?
+                && waiting.ticket < witness.ticket
+            {
+                let ticket = waiting.ticket;
+                walked = Some(ticket);
+                let is_settled = self.is_to_be_buried(ticket) || self.is_held(ticket);
+                if !is_settled
+                    && self.has_one_of(&jobs, ticket)?
+                    && !self.drop_superseded(ticket)?
+                {
+                    return Ok(Some(waiting));
+                }
+            }
+        }
+        self.witness = None;
+        Ok(None)
+    }
+
+    /// The jobs of a report, of all older ones that share one with it, of those that share one with these, and so on: none of them may reach the
+    /// service after it.
+    #[inline(never)] // as above
+    fn jobs_overtaken(&mut self, newest: Ticket) -> Result<JobSet, CourierError<O::Error>> {
+        let mut jobs = JobSet::EMPTY;
+        self.add_jobs(&mut jobs, newest)?;
+        loop {
+            let before = jobs;
+            let mut walked = None;
+            while let Some(Waiting { ticket, .. }) = self.outbox.next(walked)?
+                && ticket < newest
+            {
+                walked = Some(ticket);
+                let keys = self.outbox.job_keys(ticket)?;
+                if jobs.has_one_of(&keys) {
+                    jobs.add(&keys);
+                }
+            }
+            if jobs == before {
+                return Ok(jobs);
+            }
+        }
+    }
+
+    /// One that the witness overtook failed, right after the witness was accepted.
+    pub(super) fn overtaken_failed(
+        &mut self,
+        mut current: InFlight,
+        kind: Kind,
+        verdict: Verdict,
+        now: MonoTime,
+        entropy: u64,
+    ) -> Verdict {
+        let (Verdict::Again { at, reason } | Verdict::Held { until: at, reason }) = verdict else {
+            return verdict;
+        };
+        let ticket = current.tried.ticket;
+        let next = self.witness.as_mut();
+        let next = next.map_or(Next::Over, |witness| {
+            witness.failed(&current, kind, entropy)
+        });
+        if matches!(next, Next::Again) {
+            let at = now.plus_ms(stray_ms(entropy));
+            self.arm(now, at);
+            self.keep(&current, at, reason, 1);
+            return Verdict::Again { at, reason };
+        }
+        self.arm(now, now);
+        if matches!(next, Next::Counts)
+            && self.is_proven_by_one_more(&mut current.tried)
+            && let Some(overtaken) = self.bury_overtaken(current.tried, reason, now)
+        {
+            self.last_failure = Some((ticket, overtaken));
+            return Verdict::Refused(overtaken);
+        }
+        // Its own time comes later, in a round at the earliest.
+        if self.asides.get(ticket).is_none() {
+            self.rest(ticket, at);
+        }
+        self.keep(&current, at, reason, 1);
+        verdict
+    }
+
+    /// One that witnesses overtook failed right after each of them: it becomes a dead letter. `None` if that cannot be done, nor wait to be done.
+    fn bury_overtaken(&mut self, tried: Tried, reason: Reason, now: MonoTime) -> Option<Reason> {
+        let ticket = tried.ticket;
+        let reason = Reason {
+            cause: Cause::Failed(Code::Overtaken),
+            ..reason
+        };
+        let has_place = self.asides.get(ticket).is_some() || self.asides.has_room();
+        if !has_place && self.bury_now(ticket, Fate::Refused(reason)).is_err() {
+            return None;
+        }
+        self.bury(tried, Waits::Refusal, reason, now);
+        Some(reason)
+    }
+
+    /// This one was accepted, and failed before through no fault of its own: others may have, too. What a witness overtook was even accepted right
+    /// after it failed: what counted against older ones for that witness counts no more.
+    pub(super) fn doubt(&mut self, accepted: &InFlight) {
+        let failures = accepted.tried.attempts.saturating_sub(1);
+        let ticket = accepted.tried.ticket;
+        let is_overtaken = accepted.role == Role::Overtaken;
+        let doubt = |tried: &mut Tried| {
+            tried.missed = tried.missed.saturating_add(failures);
+            let is_older = is_overtaken && tried.ticket < ticket;
+            tried.counted = tried.counted.saturating_sub(u32::from(is_older));
+        };
+        let asides = self.asides.iter_mut().map(|aside| &mut aside.tried);
+        asides.chain(self.tried.iter_mut()).for_each(doubt);
+    }
+}
