@@ -120,7 +120,7 @@ impl Disk {
                 self.parent_syncs += 1;
             }
             ("create", _) => {
-                let is_used = name.ends_with(".seg.new") || name == "owner";
+                let is_used = name.ends_with(".new") || name == "owner";
                 says(!is_used, "a segment is made under another name first")?;
                 says(self.folder && name != "owner", "the folder is not durable")?;
             }
@@ -135,9 +135,14 @@ impl Disk {
             ("rename", _) => {
                 let (from, to) = names.split_once(' ').ok_or("a name is missing")?;
                 let (from, to) = (in_spool(from), in_spool(to));
-                if is_segment(&to) {
-                    says(from != format!("{to}.new"), "another name was expected")?;
-                    says(!self.written.contains(&from), "it is empty")?;
+                if is_segment(&from) {
+                    // It becomes a spare: as if it were removed.
+                    self.bytes.remove(&from);
+                    self.names.insert(from);
+                } else if is_segment(&to) || is_spare(&to) {
+                    let is_made = from == format!("{to}.new");
+                    says(!is_made && !is_spare(&from), "another name was expected")?;
+                    says(is_made && !self.written.contains(&from), "it is empty")?;
                     says(self.bytes.contains(&from), "its bytes are not durable")?;
                     self.names.insert(to);
                 }
@@ -189,6 +194,10 @@ impl Disk {
 
 fn is_segment(name: &str) -> bool {
     (name.starts_with("live-") || name.starts_with("dead-")) && name.ends_with(".seg")
+}
+
+fn is_spare(name: &str) -> bool {
+    name.starts_with("spare-") && !name.ends_with(".new")
 }
 
 /// A place for a spool, and the library that watches it.

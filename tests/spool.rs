@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -1009,6 +1010,70 @@ fn progress_on_a_full_disk_survives_a_kill() {
     }
 }
 
+/// Whatever gets free on the disk somebody else takes at once, and each run delivers a few: all is delivered, and nothing twice.
+#[test]
+fn a_few_at_a_time_leave_a_full_disk() {
+    for task in ["deliver 20", "deliver 20 and be killed"] {
+        let Some(disk) = Mount::new("size=256k") else {
+            return;
+        };
+        let mut others = File::create(disk.0.path().join("others")).unwrap();
+        let mut take_all = || while others.write_all(&[7; 4096]).is_ok() {};
+        let dir = disk.0.path().join("spool");
+        let mut node = open(&dir, LARGER);
+        let mut stored = 0;
+        while submit(&mut node, &stored.to_string()).is_ok() {
+            stored += 1;
+        }
+        take_all();
+        drop(node);
+        let mut waits = stored as u64;
+        while waits > 0 {
+            child(task, &dir);
+            take_all();
+            waits = waits.saturating_sub(20);
+            let now = open(&dir, LARGER).status().waiting;
+            assert_eq!(now, waits, "{task}, {stored} stored");
+        }
+        // What was freed is for others, and what they free is for reports.
+        let mut node = open(&dir, LARGER);
+        assert!(submit(&mut node, "more").is_err());
+        others.set_len(0).unwrap();
+        submit(&mut node, "more").unwrap();
+        assert_eq!(drain(&mut node), ["more"]);
+        assert_adds_up(&node);
+        assert!(bytes_of(&segments(&dir, "live-")) <= 2 * 32 * 1024);
+        println!("{stored} reports, twenty at a time: {task}");
+    }
+}
+
+/// There is room for one segment, and no more.
+#[test]
+fn the_only_segment_of_a_full_disk_is_used_again() {
+    let Some(disk) = Mount::new("size=256k") else {
+        return;
+    };
+    let mut others = File::create(disk.0.path().join("others")).unwrap();
+    let dir = disk.0.path().join("spool");
+    let mut node = open(&dir, LARGER);
+    submit(&mut node, "0").unwrap();
+    while others.write_all(&[7; 4096]).is_ok() {}
+    for round in 0..20 {
+        let mut stored = 0;
+        while submit(&mut node, "1").is_ok() {
+            stored += 1;
+        }
+        assert!(stored > 100, "{stored} in round {round}");
+        drain(&mut node);
+        if round % 2 == 0 {
+            node.close().unwrap();
+            drop(node);
+            node = open(&dir, LARGER);
+        }
+    }
+    assert_adds_up(&node);
+}
+
 /// Larger than the small disk.
 const LARGER: Limits = Limits {
     max_bytes: 1 << 20,
@@ -1170,7 +1235,7 @@ fn task_of_a_child() {
             max_bytes: 256 << 20,
             ..batched()
         }
-    } else if task == "deliver" {
+    } else if task.starts_with("deliver") {
         LARGER
     } else {
         SMALL
@@ -1190,6 +1255,14 @@ fn task_of_a_child() {
             (0..200).for_each(|_| assert!(deliver(&mut node).is_some()));
             println!("says: 200 delivered");
             std::process::abort();
+        }
+        "deliver 20" | "deliver 20 and be killed" => {
+            (0..20).for_each(|_| _ = deliver(&mut node));
+            println!("says: delivered");
+            if task != "deliver 20" {
+                std::process::abort();
+            }
+            node.close().unwrap();
         }
         "abort" => {
             submit_all(&mut node, 0..3);

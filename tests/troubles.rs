@@ -33,6 +33,8 @@ impl std::fmt::Display for Err1 {
     }
 }
 
+const NO_ROOM: Err1 = Err1("no room");
+
 #[derive(Clone, Default)]
 struct Seg {
     durable: Vec<u8>,
@@ -60,9 +62,15 @@ struct Board {
     used: [BTreeSet<u32>; 2],
     /// Cannot be discarded.
     stuck: Option<(usize, u32)>,
+    /// For all segments of a side.
+    room: [usize; 2],
 }
 
 impl Board {
+    fn bytes(&self, side: usize) -> usize {
+        self.segs[side].values().map(|s| s.view.len()).sum()
+    }
+
     fn tick(&mut self) -> Result<(), Err1> {
         self.calls += 1;
         if self.calls >= self.dies_at {
@@ -107,6 +115,9 @@ impl Storage for Dev {
         assert!(b.used[self.1].insert(id), "id {id} used twice");
         if b.away() || b.rng.below(100) < b.fails[3] {
             return Err(Err1("create"));
+        }
+        if b.bytes(self.1) + len > b.room[self.1] {
+            return Err(NO_ROOM);
         }
         let blank = b.limits[self.1].blank;
         let v = vec![blank; len];
@@ -285,6 +296,7 @@ fn board(c: &Config, seed: u64) -> Rc<RefCell<Board>> {
         bad: Vec::new(),
         used: Default::default(),
         stuck: None,
+        room: [usize::MAX; 2],
     }))
 }
 
@@ -1278,4 +1290,75 @@ fn a_forgotten_letter_stays_forgotten() {
         }
     }
     assert!(forgotten > 1_000, "{forgotten}");
+}
+
+/// A log that is full, with room for no segment but two short ones.
+fn full(config: &Config) -> (Rc<RefCell<Board>>, Log) {
+    let b = board(config, 1);
+    let mut log = open(&b, config).unwrap();
+    for n in 1..=200 {
+        let added = log.append(&key(n), &[n as u8; 100], MonoTime(0), None);
+        if added.is_err() {
+            break;
+        }
+    }
+    log.flush().unwrap();
+    let room = [0, 1].map(|side| b.borrow().bytes(side) + 2 * config.unit.next_multiple_of(1024));
+    b.borrow_mut().room = room;
+    (b, log)
+}
+
+/// A few are delivered, and then the process is killed, again and again; the log is full, and so is the device, perhaps.
+#[test]
+fn a_few_at_a_time_leave_a_full_log() {
+    for (config, is_device_full) in [
+        (CONFIGS[0], true),
+        (CONFIGS[0], false),
+        (CONFIGS[2], true),
+        (BIG, true),
+    ] {
+        let (b, mut log) = full(&config);
+        if !is_device_full {
+            b.borrow_mut().room = [usize::MAX; 2];
+        }
+        let mut waits = all(&mut log);
+        assert!(waits.len() > 12, "{waits:?}");
+        while !waits.is_empty() {
+            for ticket in waits.drain(..waits.len().min(3)) {
+                let ticket = Ticket(ticket);
+                log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                    .unwrap();
+            }
+            log = open(&b, &config).unwrap();
+            assert_eq!(all(&mut log), waits, "{config:?}");
+        }
+        // All of it is free again.
+        for n in 0..8 {
+            put(&mut log, n, 7, 100);
+        }
+    }
+}
+
+/// No segment can be made at all: then a clean end is one only if nothing is sent again.
+#[test]
+fn an_end_is_clean_only_if_all_is_noted() {
+    for config in [CONFIGS[0], CONFIGS[1], CONFIGS[3], BIG] {
+        let (b, mut log) = full(&config);
+        b.borrow_mut().room = [0; 2];
+        let mut is_told = false;
+        for _ in 0..40 {
+            let front = log.next(None).unwrap().unwrap();
+            log.settle(front.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                .unwrap();
+            let (is_clean, waits) = (log.close().is_ok(), all(&mut log));
+            is_told |= !is_clean;
+            log = open(&b, &config).unwrap();
+            let again = all(&mut log).len() - waits.len();
+            assert!(again == 0 || !is_clean, "{again} again, {config:?}");
+            if !is_clean || waits.len() < 2 {
+                break;
+            }
+        }
+        assert!(is_told || config.seg > 2048, "{config:?}");
+    }
 }

@@ -298,7 +298,8 @@ pub trait Outbox {
     /// Makes durable all that is not yet.
     fn flush(&mut self) -> Result<(), OutboxError<Self::Error>>;
 
-    /// Makes durable all that is not yet, before a clean end: whoever opens it then knows that nothing is missing.
+    /// Makes durable all that is not yet, before a clean end: whoever opens it then knows that nothing is missing. After an error some
+    /// reports may be sent again.
     fn close(&mut self) -> Result<(), OutboxError<Self::Error>> {
         self.flush()
     }

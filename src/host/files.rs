@@ -1,4 +1,8 @@
 //! Segments as files in one folder.
+//!
+//! A disk that is full because of others must not keep a log from noting what was delivered, or it would send the same reports after each
+//! start. So beside the segments lie [`SPARES`] short files of zeros, and when the disk is full a short segment is one of these, renamed. When it
+//! is discarded it becomes a spare again, as does any other segment while one is missing: what it had is free for others only then.
 
 use std::fmt;
 use std::format;
@@ -19,10 +23,13 @@ const FILL: usize = 64 * 1024;
 /// How many files are kept open: the one written to, and the one read.
 const HANDLES: usize = 2;
 
-/// Alignment is nothing to a file: what the format needs at the least.
 /// What a file system gives in one piece.
 const BLOCK: usize = 4096;
+/// Alignment is nothing to a file: what the format needs at the least.
 const WRITE_UNIT: usize = 8;
+
+/// One for the segment that has notes alone, and one for what takes its place before that is discarded.
+const SPARES: usize = 2;
 
 /// A spool may have had larger limits before; a longer file than this, and than all of the spool, never was a segment. A length
 /// that went wrong must not keep a start busy: such a file is not read, and stays.
@@ -92,11 +99,14 @@ impl FileStorage {
         }
     }
 
-    /// Removes what a crash left of segments that were being made.
+    /// Removes what a crash left of segments and spares that were being made.
     pub(super) fn remove_leftovers(folder: &Folder, prefix: &str) -> Result<(), SpoolIoError> {
         for name in names(folder)? {
-            let segment = name.strip_suffix(NEW);
-            if segment.is_some_and(|segment| segment_id(segment, prefix).is_some()) {
+            let is_ours = |made: &str| {
+                let mut spares = (1..=SPARES).map(|number| spare(prefix, number));
+                segment_id(made, prefix).is_some() || spares.any(|spare| spare == made)
+            };
+            if name.strip_suffix(NEW).is_some_and(is_ours) {
                 folder
                     .remove(&name)
                     .map_err(folder.failed("remove", &name))?;
@@ -175,8 +185,13 @@ impl FileStorage {
             }
             _ => {}
         }
-        let mut file = folder.create(name).map_err(folder.failed("create", name))?;
-        // Zeros written for real: blocks that are only set aside cost metadata at each append.
+        let file = folder.create(name).map_err(folder.failed("create", name))?;
+        Self::fill(folder, name, &file, len)?;
+        Ok(file)
+    }
+
+    /// Zeros written for real: blocks that are only set aside cost metadata at each append.
+    fn fill(folder: &Folder, name: &str, mut file: &File, len: usize) -> Result<(), SpoolIoError> {
         let zeros = vec![0; len.min(FILL)];
         let mut left = len;
         while left > 0 {
@@ -184,8 +199,102 @@ impl FileStorage {
             io::Write::write_all(&mut file, part).map_err(folder.failed("fill", name))?;
             left = left.saturating_sub(part.len());
         }
-        file.sync_all().map_err(folder.failed("sync", name))?;
-        Ok(file)
+        file.sync_all().map_err(folder.failed("sync", name))
+    }
+
+    /// Makes a segment in room that is free.
+    fn make(&self, name: &str, len: usize) -> Result<File, SpoolIoError> {
+        let (folder, new) = (&self.folder, format!("{name}{NEW}"));
+        let made = self.make_spares().and_then(|()| {
+            let file = Self::blank(folder, &new, len)?;
+            Self::name_it(folder, &new, name).map(|()| file)
+        });
+        made.inspect_err(|_| {
+            // The first error says more than one of this would.
+            let _ = folder.remove(&new);
+        })
+    }
+
+    /// Makes the spares that are missing. Their names survive a power cut when the folder is synced.
+    fn make_spares(&self) -> Result<(), SpoolIoError> {
+        let folder = &self.folder;
+        while let Some(spare) = self.missing_spare("")? {
+            let new = format!("{spare}{NEW}");
+            let made = Self::blank(folder, &new, self.spare_len()).and_then(|_| {
+                let renamed = folder.rename(&new, &spare);
+                renamed.map_err(folder.failed("rename", &new))
+            });
+            made.inspect_err(|_| {
+                let _ = folder.remove(&new);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes a short segment of a spare; `None` if that cannot be.
+    fn use_spare(&self, name: &str, len: usize) -> Option<File> {
+        let mut spares = (1..=SPARES).map(|number| spare(self.prefix, number));
+        let spare = spares.find(|spare| matches!(self.folder.has(spare), Ok(true)))?;
+        let file = self.folder.open_file(&spare).ok()?;
+        if len != self.spare_len() || file.metadata().ok()?.len() != position(len) {
+            return None;
+        }
+        Self::name_it(&self.folder, &spare, name)
+            .ok()
+            .map(|()| file)
+    }
+
+    /// Makes a missing spare of a segment that nobody needs any more, which is gone with that.
+    fn turn_to_spare(&self, name: &str) -> Result<(), SpoolIoError> {
+        let Some(spare) = self.missing_spare(name)? else {
+            return Ok(());
+        };
+        let (folder, new, len) = (&self.folder, format!("{spare}{NEW}"), self.spare_len());
+        folder
+            .rename(name, &new)
+            .map_err(folder.failed("rename", name))?;
+        // It must not be found under its name with less in it.
+        let made = sync(folder).and_then(|()| {
+            let file = folder
+                .open_file(&new)
+                .map_err(folder.failed("open", &new))?;
+            file.set_len(position(len))
+                .map_err(folder.failed("cut", &new))?;
+            Self::fill(folder, &new, &file, len)?;
+            folder
+                .rename(&new, &spare)
+                .map_err(folder.failed("rename", &new))
+        });
+        made.inspect_err(|_| {
+            let _ = folder.remove(&new);
+        })
+    }
+
+    /// The name of a spare that is to be made, of this segment perhaps. Another segment that was one, and will be one again, counts as one.
+    fn missing_spare(&self, of: &str) -> Result<Option<String>, SpoolIoError> {
+        let is_one = |name: &String| {
+            let len = || self.folder.len(name).ok();
+            segment_id(name, self.prefix).is_some()
+                && name != of
+                && len() == Some(position(self.spare_len()))
+        };
+        let is_used = names(&self.folder)?.iter().any(is_one);
+        let mut needed = SPARES.saturating_sub(usize::from(is_used));
+        let mut missing = None;
+        for number in 1..=SPARES {
+            let name = spare(self.prefix, number);
+            let has = self.folder.has(&name);
+            match has.map_err(self.folder.failed("use", &name))? {
+                true => needed = needed.saturating_sub(1),
+                false => missing = Some(name),
+            }
+        }
+        Ok(missing.filter(|_| needed > 0))
+    }
+
+    /// That of the shortest segment.
+    fn spare_len(&self) -> usize {
+        self.limits().length_unit
     }
 
     /// Gives a blank file its name, where nothing has it.
@@ -204,8 +313,12 @@ impl FileStorage {
     }
 }
 
-/// What a segment is called while it is being made.
+/// What a segment or a spare is called while it is being made.
 const NEW: &str = ".new";
+
+fn spare(prefix: &str, number: usize) -> String {
+    format!("spare-{prefix}-{number}")
+}
 
 impl Storage for FileStorage {
     type Error = SpoolIoError;
@@ -222,7 +335,8 @@ impl Storage for FileStorage {
     fn limits(&self) -> StorageLimits {
         StorageLimits {
             segment: self.segment_bytes,
-            length_unit: BLOCK.min(self.segment_bytes),
+            // Less than a segment: those for notes alone are short.
+            length_unit: BLOCK.min(self.segment_bytes / 2),
             longest_segment: self.max_bytes,
             total: self.max_bytes,
             write_unit: WRITE_UNIT,
@@ -237,13 +351,8 @@ impl Storage for FileStorage {
         folder
             .check_process()
             .map_err(folder.failed("create", &name))?;
-        let new = format!("{name}{NEW}");
-        let made = Self::blank(folder, &new, len)
-            .and_then(|file| Self::name_it(folder, &new, &name).map(|()| file));
-        let file = made.inspect_err(|_| {
-            // The first error says more than one of this would.
-            let _ = folder.remove(&new);
-        })?;
+        let made = self.make(&name, len);
+        let file = made.or_else(|error| self.use_spare(&name, len).ok_or(error))?;
         self.handles.truncate(HANDLES - 1);
         self.handles.insert(0, (id, file));
         Ok(())
@@ -290,8 +399,12 @@ impl Storage for FileStorage {
     fn discard(&mut self, id: u32) -> Result<(), SpoolIoError> {
         self.close(id);
         let (name, folder) = (self.name(id), &self.folder);
-        let removed = folder.check_process().and_then(|()| folder.remove(&name));
-        match removed {
+        folder
+            .check_process()
+            .map_err(folder.failed("remove", &name))?;
+        // Without a spare less can be noted later. What became of the file shows below.
+        let _ = self.turn_to_spare(&name);
+        match folder.remove(&name) {
             // Removed before, by a call that failed later on.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => result.map_err(folder.failed("remove", &name))?,
@@ -396,7 +509,7 @@ mod tests {
         let mut storage = live(dir.path());
         let limits = StorageLimits {
             segment: 4096,
-            length_unit: 4096,
+            length_unit: 2048,
             longest_segment: 65536,
             total: 65536,
             write_unit: 8,
@@ -431,7 +544,9 @@ mod tests {
             [
                 "live-00000001.seg",
                 "live-00000007.seg",
-                "live-4294967295.seg"
+                "live-4294967295.seg",
+                "spare-live-1",
+                "spare-live-2"
             ]
         );
     }

@@ -13,6 +13,8 @@ use super::Rng;
 /// What a device writes in one piece.
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
+/// No segment for notes alone is longer here.
+const NOTES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceError {
@@ -646,10 +648,10 @@ impl Storage for Device {
             !image.used.contains(&id),
             "create {id}: the id was used before"
         );
-        // One segment more while others are merged.
+        // One segment more while others are merged, and two short ones for notes.
         let total = image.total() + len;
         assert!(
-            total <= most + least.max(len),
+            total <= most + least.max(len) + 2 * NOTES.min(least),
             "create {id} of {len}: {total} > {most} and a segment, {:?}",
             image.lens()
         );

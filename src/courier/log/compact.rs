@@ -88,9 +88,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         Some(sources)
     }
 
-    /// The segment that is open, and what compacting it would free, if that is anything.
+    /// The segment that is open, and what compacting it would free, if that is anything. That one for notes alone counts nowhere.
     pub(super) fn open_window(&self) -> Option<(Window, usize)> {
-        let first = self.list.len().checked_sub(1).filter(|_| self.is_open)?;
+        let frees = self.is_open && self.takes_reports();
+        let first = self.list.len().checked_sub(1).filter(|_| frees)?;
         let window = Window { first, count: 1 };
         Some((window, self.gain(window))).filter(|(_, gain)| *gain > 0)
     }

@@ -171,11 +171,11 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             .record_len(prefix.len().saturating_add(report.len()));
         self.rewrite_unsynced()?;
         let with_reserve = size.saturating_add(self.reserve());
-        if self.segments.has_room(with_reserve) {
+        if self.segments.takes_reports() && self.segments.has_room(with_reserve) {
             self.compact_early(size);
         }
         // To compact may seal the open segment.
-        if !self.segments.has_room(with_reserve) {
+        if !self.segments.takes_reports() || !self.segments.has_room(with_reserve) {
             self.make_room(with_reserve)?;
         }
         if self.has_cut {
@@ -610,43 +610,29 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if settlement.counter == Counter::Superseded && settlement.was_front {
             return;
         }
-        if !was_noted && self.has_room_beside_reserve() && self.write_note(0) {
-            self.is_noted = true;
-            return;
-        }
-        let size = self.segments.record_len(0);
-        if !self.segments.has_room(size.saturating_add(self.reserve())) {
-            // The header of a new segment says it all. If there can be none, at least now and then it is said with what is set aside, so that a
-            // full disk and many kills do not send the same for ever.
-            let rolled = self.segments.unsynced_from().is_none() && self.roll(0).is_ok();
-            self.unnoted = if rolled {
-                0
-            } else {
-                self.unnoted.saturating_add(1)
-            };
-            let note = self.segments.record_len(self.note().len());
-            if self.unnoted >= SETTLED_UNSYNCED
-                && self.segments.has_room(note.saturating_mul(2))
-                && self.write_note(0)
-            {
-                (self.unnoted, self.is_noted) = (0, true);
-                // A failure is reported by the next submit or flush.
-                let _ = self.segments.sync();
+        // Without what came before, a mark would count that as lost.
+        let has_room = match was_noted {
+            true => {
+                let mark = self.segments.record_len(0);
+                self.segments.has_room(mark.saturating_add(self.reserve()))
             }
-            return;
-        }
-        let header = RecordHeader {
-            crc: self.state.known() as u32,
-            ..header_of(
-                Kind::Settled,
-                settlement.detail(),
-                seq,
-                self.state.get(settlement.counter),
-            )
+            false => self.has_room_beside_reserve(),
         };
-        // Without what came before, it would count that as lost.
-        if was_noted && self.segments.append(header, &[], &[]).is_ok() {
-            self.is_noted = true;
+        if !has_room {
+            self.settle_without_room();
+        } else if !was_noted {
+            self.is_noted = self.write_note(0);
+        } else {
+            let header = RecordHeader {
+                crc: self.state.known() as u32,
+                ..header_of(
+                    Kind::Settled,
+                    settlement.detail(),
+                    seq,
+                    self.state.get(settlement.counter),
+                )
+            };
+            self.is_noted = self.segments.append(header, &[], &[]).is_ok();
             self.settled_unsynced = self.settled_unsynced.saturating_add(1);
             if self.settled_unsynced >= SETTLED_UNSYNCED && self.segments.unsynced_from().is_none()
             {
@@ -654,6 +640,26 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 // A failure is reported by the next submit or flush.
                 let _ = self.segments.sync();
             }
+        }
+    }
+
+    /// The header of a new segment says it all, of a short one at the least. If there can be none, now and then it is said with what is set
+    /// aside, so that a full device and many kills do not send the same for ever.
+    fn settle_without_room(&mut self) {
+        self.unnoted = self.unnoted.saturating_add(1);
+        if self.segments.unsynced_from().is_none()
+            && (self.roll(0).is_ok() || self.roll_for_notes().is_ok())
+        {
+            self.unnoted = 0;
+        }
+        let note = self.segments.record_len(self.note().len());
+        if self.unnoted >= SETTLED_UNSYNCED
+            && self.segments.has_room(note.saturating_mul(2))
+            && self.write_note(0)
+        {
+            (self.unnoted, self.is_noted) = (0, true);
+            // A failure is reported by the next submit or flush.
+            let _ = self.segments.sync();
         }
     }
 
@@ -674,25 +680,46 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Opens a new segment, whose header says how things stand.
     fn roll(&mut self, records: usize) -> Result<(), OutboxError<S::Error>> {
         self.rewrite_unsynced()?;
-        let header = SegmentHeader {
-            identity: self.segments.identity(0),
-            first: self.state.next_seq,
-            sources: [0; SOURCES],
-            checkpoint: self.state,
-        };
         let with_note = match self.ahead.is_empty() {
             true => records.max(self.reserve()),
             false => records.saturating_add(self.reserve().saturating_mul(2)),
         };
-        self.segments.roll(header, with_note)?;
+        self.segments.roll(self.header(), with_note)?;
+        self.rolled();
+        Ok(())
+    }
+
+    /// The same with a short one that takes no reports, in room that others do not get.
+    fn roll_for_notes(&mut self) -> Result<(), OutboxError<S::Error>> {
+        self.rewrite_unsynced()?;
+        self.segments
+            .roll_for_notes(self.header(), self.reserve())?;
+        self.rolled();
+        Ok(())
+    }
+
+    fn header(&self) -> SegmentHeader {
+        SegmentHeader {
+            identity: self.segments.identity(0),
+            first: self.state.next_seq,
+            sources: [0; SOURCES],
+            checkpoint: self.state,
+        }
+    }
+
+    /// A new segment is open: it says how things stand, and others for notes alone may go.
+    fn rolled(&mut self) {
         if self.waiting == 0 {
             self.head = self.segments.end_of_log();
         }
-        self.is_noted = true;
-        if !self.ahead.is_empty() {
-            self.is_noted = self.write_note(0);
+        self.is_noted = self.ahead.is_empty() || self.write_note(0);
+        while let Some(id) = self.segments.spent_notes() {
+            // A failure is reported by the next submit or flush, and they go later.
+            if !self.is_noted || self.segments.sync().is_err() {
+                return;
+            }
+            self.segments.remove(id);
         }
-        Ok(())
     }
 
     fn write_note(&mut self, detail: u8) -> bool {
@@ -701,23 +728,24 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         self.segments.append(header, &note, &[]).is_ok()
     }
 
-    /// Makes durable how things stand. Two ways: a checkpoint, or where there is no room or no trust the whole segment anew.
+    /// Makes durable how things stand: in a checkpoint, or where there is no room for one, in a new segment, or in the last one written anew.
     pub(super) fn note_durably(&mut self) -> Result<(), OutboxError<S::Error>> {
-        if self.segments.unsynced_from().is_some() {
-            self.rewrite_unsynced()?;
-        }
+        self.rewrite_unsynced()?;
         if !self.is_noted {
             let size = self.segments.record_len(self.note().len());
-            if self.segments.has_room(size) && self.write_note(0) {
-                self.is_noted = true;
-            } else if self.segments.is_open {
-                self.rewrite_last()?;
-            } else if let Err(error) = self.roll(0) {
-                if self.segments.list.is_empty() {
-                    return Err(error);
-                }
-                self.rewrite_last()?;
+            self.is_noted = self.segments.has_room(size) && self.write_note(0);
+        }
+        if !self.is_noted && !self.segments.is_open {
+            let rolled = self.roll(0);
+            if self.segments.list.is_empty() {
+                rolled?;
             }
+        }
+        if !self.is_noted {
+            let _ = self.roll_for_notes();
+        }
+        if !self.is_noted {
+            self.rewrite_last()?;
         }
         self.sync()
     }
@@ -758,16 +786,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return self.sync();
         }
         self.flush()?;
-        if !self.is_noted {
-            // Now what is set aside may be used. If that fails, too, some reports are sent again.
-            let size = self.segments.record_len(self.note().len());
-            if self.segments.has_room(size) && self.write_note(0) {
-                self.is_noted = true;
-            } else {
-                let _ = self.rewrite_last();
-            }
-            self.sync()?;
-        }
+        // Now what is set aside may be used.
+        self.note_durably()?;
         if self.is_noted && self.has_room_beside_reserve() && self.write_note(CLEAN) {
             self.sync()?;
             self.clean_at = Some(self.segments.end_of_log());

@@ -103,6 +103,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 is_headless: false,
                 is_unsynced: false,
                 is_spared: false,
+                is_for_notes: false,
             };
             let is_unknown = matches!(front, Ok(SegmentFront::Unknown));
             let own = match front {
@@ -154,11 +155,34 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
         }
         self.settle_compactions();
-        self.total_at_open = self.total();
-        for segment in &mut self.list {
-            segment.is_unsynced = true;
+        for index in 0..self.list.len() {
+            let segment = self.list.get(index).copied();
+            let is_for_notes = segment.is_some_and(|segment| self.is_for_notes(&segment));
+            if let Some(segment) = self.list.get_mut(index) {
+                (segment.is_for_notes, segment.is_unsynced) = (is_for_notes, true);
+            }
         }
+        self.total_at_open = self.total();
         Ok(())
+    }
+
+    /// Whether it is short, and surely has notes alone.
+    fn is_for_notes(&mut self, segment: &Segment) -> bool {
+        if segment.len >= self.storage.limits().segment
+            || segment.is_headless
+            || segment.stands_for_others()
+        {
+            return false;
+        }
+        self.read_failed = false;
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.next_in(segment, offset) {
+            offset = self.after(place, &header).offset;
+            if number_of(&header).is_some() {
+                return false;
+            }
+        }
+        !self.read_failed
     }
 
     /// What a segment without a header is, by its records; `None` if it has none.

@@ -308,11 +308,8 @@ where
         let noted = self
             .letters
             .note_tickets(state.reserved, state.get(Counter::Submitted));
-        match noted {
-            // The other log says it.
-            Err(OutboxError::LettersFull) => self.letters.make_durable(),
-            noted => noted,
-        }
+        // If there is no room for that, the other log says it.
+        noted.or_else(|_| self.letters.make_durable())
     }
 
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<L::Error>> {

@@ -14,6 +14,9 @@ pub(super) const CHUNK: usize = if cfg!(feature = "alloc") { 512 } else { 64 };
 const FRONT: usize = if cfg!(feature = "alloc") { 512 } else { 192 };
 const _: () = assert!(FRONT.is_multiple_of(MAX_UNIT) && FRONT >= HEADER + MAX_PREFIX);
 
+/// Of segments for notes alone: the one in use, and the one that takes its place.
+const MOST_FOR_NOTES: usize = 2;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) id: u32,
@@ -32,6 +35,8 @@ pub(super) struct Segment {
     pub(super) is_unsynced: bool,
     /// Some of it could not be read when it was to be compacted: it stays until what is in it is settled.
     pub(super) is_spared: bool,
+    /// It is short, and has no report and no letter: only how things stand, and what was settled since.
+    pub(super) is_for_notes: bool,
 }
 
 impl Segment {
@@ -154,9 +159,10 @@ impl<S, const MAX: usize> Segments<S, MAX> {
         self.total_but_partial().saturating_add(partial)
     }
 
-    /// The same without the half-made one, which makes way for another.
+    /// The same without the half-made one, which makes way for another. Those for notes alone count nowhere: they must never be what there is
+    /// no room for.
     pub(super) fn total_but_partial(&self) -> usize {
-        let listed = self.list.iter().map(|s| s.len);
+        let listed = self.list.iter().filter(|s| !s.is_for_notes).map(|s| s.len);
         let pending = self.pending_discard.iter().map(|(_, len)| *len);
         listed.chain(pending).fold(0, usize::saturating_add)
     }
@@ -226,6 +232,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.is_open && last.is_some_and(|last| end.saturating_add(SEGMENT_HEADER) <= last.len)
     }
 
+    /// Whether what is open is for more than notes.
+    pub(super) fn takes_reports(&self) -> bool {
+        self.list.last().is_some_and(|last| !last.is_for_notes)
+    }
+
     /// Leaves one unit blank, if there is one.
     pub(super) fn skip_unit(&mut self) {
         if self.is_open {
@@ -244,7 +255,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// Opens a new segment with room for records of so many bytes.
     pub(super) fn roll(
         &mut self,
-        mut header: SegmentHeader,
+        header: SegmentHeader,
         records: usize,
     ) -> Result<(), OutboxError<S::Error>> {
         let len = self.segment_len(records);
@@ -255,9 +266,46 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         if !self.can_create(len) {
             return Err(OutboxError::Full);
         }
+        self.open_new(header, len, false)
+    }
+
+    /// Opens a short segment for notes alone, of so many bytes at the least: for when there is no room for another. See
+    /// [`StorageLimits::length_unit`].
+    ///
+    /// [`StorageLimits::length_unit`]: super::storage::StorageLimits::length_unit
+    pub(super) fn roll_for_notes(
+        &mut self,
+        header: SegmentHeader,
+        records: usize,
+    ) -> Result<(), OutboxError<S::Error>> {
+        let limits = self.storage.limits();
+        let most = limits.segment.saturating_sub(limits.length_unit.max(1));
+        let len = self
+            .output_len(records.saturating_mul(2), CHECKPOINT)
+            .min(most);
+        self.discard_pending();
+        let others = self.list.iter().filter(|segment| segment.is_for_notes);
+        if len < self.output_len(records, 0)
+            || others.count() >= MOST_FOR_NOTES
+            || self.count().saturating_add(self.spare) >= MAX
+        {
+            return Err(OutboxError::Full);
+        }
+        self.open_new(header, len, true)
+    }
+
+    fn open_new(
+        &mut self,
+        mut header: SegmentHeader,
+        len: usize,
+        is_for_notes: bool,
+    ) -> Result<(), OutboxError<S::Error>> {
         self.sync()?;
         header.sources = [0; SOURCES];
-        let segment = self.create(len, &header)?;
+        let segment = Segment {
+            is_for_notes,
+            ..self.create(len, &header)?
+        };
         let _ = self.list.push(segment);
         self.is_open = true;
         self.write_at = SEGMENT_HEADER;
@@ -287,6 +335,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             is_headless: false,
             is_unsynced: false,
             is_spared: false,
+            is_for_notes: false,
         };
         let identity = self.identity(id);
         let bytes = SegmentHeader {
@@ -386,6 +435,13 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             // There is room: `create` saw to it.
             let _ = self.pending_discard.push((id, len));
         }
+    }
+
+    /// One that is for notes alone, and that a newer one has taken the place of.
+    pub(super) fn spent_notes(&self) -> Option<u32> {
+        let (_, older) = self.list.split_last()?;
+        let spent = older.iter().find(|segment| segment.is_for_notes);
+        spent.map(|segment| segment.id)
     }
 
     /// Whether it was to be discarded, and is still there.

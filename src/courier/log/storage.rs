@@ -9,10 +9,14 @@ pub struct StorageLimits {
     pub segment: usize,
     /// A segment that takes the place of others may be shorter or longer, by multiples of this: a block of a file system, or what a flash
     /// erases in one go. `segment` itself is such a multiple.
+    ///
+    /// If it is less than `segment`, short segments are made for notes of what was delivered when there is no room for anything else. A storage
+    /// whose room somebody else may use up should keep room for two of this length, or the same reports are sent again after each restart
+    /// on a full disk.
     pub length_unit: usize,
     /// The length of the longest segment there can be.
     pub longest_segment: usize,
-    /// What all segments together may have.
+    /// What all segments together may have. There may be one more for a while that takes the place of others, and two short ones for notes.
     pub total: usize,
     /// Everything is written at multiples of this, in multiples of it: 8, 16 or 32.
     pub write_unit: usize,
