@@ -212,6 +212,9 @@ impl Storage for Dev {
         b.segs[self.1].remove(&id);
         Ok(())
     }
+    fn lacks_room(&self, error: &Err1) -> bool {
+        *error == NO_ROOM
+    }
 }
 
 const MAX: usize = 12;
@@ -1360,5 +1363,89 @@ fn an_end_is_clean_only_if_all_is_noted() {
             }
         }
         assert!(is_told || config.seg > 2048, "{config:?}");
+    }
+}
+
+/// Letters of 200 bytes, until they take so many bytes; how many.
+fn bury_until(b: &Rc<RefCell<Board>>, log: &mut Log, bytes: usize) -> u64 {
+    let mut count = 0;
+    while b.borrow().bytes(1) < bytes {
+        bury(log, 7, WhenLettersFull::Hold).unwrap();
+        count += 1;
+    }
+    count
+}
+
+fn bury(log: &mut Log, n: u8, when_full: WhenLettersFull) -> Result<(), E> {
+    let ticket = put(log, n, i64::from(n), 200);
+    let buried = log.settle(ticket, Fate::Refused(REASON), &[n; 200], when_full);
+    if buried.is_err() {
+        log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+            .unwrap();
+    }
+    buried
+}
+
+/// There is no room for letters on the device, though they have not all that they may have.
+#[test]
+fn the_oldest_letters_make_room_on_a_full_device() {
+    for when_full in [WhenLettersFull::Hold, WhenLettersFull::DropOldest] {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        let mut buried = bury_until(&b, &mut log, 3 * BIG.dead_seg);
+        let room = b.borrow().bytes(1);
+        b.borrow_mut().room[1] = room;
+        let mut result = Ok(());
+        for _ in 0..40 {
+            result = bury(&mut log, 8, when_full);
+            buried += u64::from(result.is_ok());
+        }
+        let ledger = log.ledger();
+        let drops = when_full == WhenLettersFull::DropOldest;
+        assert_eq!((result.is_ok(), ledger.letters_dropped > 0), (drops, drops));
+        assert_eq!(ledger.letters + ledger.letters_dropped, buried);
+        drop(log);
+        assert_eq!(open(&b, &BIG).unwrap().ledger(), ledger);
+
+        // For another error none is dropped.
+        let mut log = open(&b, &BIG).unwrap();
+        let more: Vec<_> = (0..20).map(|n| put(&mut log, 9, n, 200)).collect();
+        let dropped = log.ledger().letters_dropped;
+        b.borrow_mut().fails[3] = 100;
+        let refused = Fate::Refused(REASON);
+        let mut more = more.into_iter();
+        assert!(more.any(|ticket| log.settle(ticket, refused, &[9; 200], when_full).is_err()));
+        assert_eq!(log.ledger().letters_dropped, dropped);
+    }
+}
+
+/// A large letter takes the room of all others, and then its segment cannot be made.
+#[test]
+fn forgotten_letters_stay_counted_when_all_others_are_dropped() {
+    let config = CONFIGS[3];
+    for forgotten in 0..4 {
+        let b = board(&config, 1);
+        let mut log = open(&b, &config).unwrap();
+        let mut buried = bury_until(&b, &mut log, config.dead_total);
+        for _ in 0..forgotten {
+            let first = log.dead_letter(None).unwrap().unwrap();
+            log.forget_dead_letters(Forget::One(first.ticket)).unwrap();
+        }
+        let large = put(&mut log, 9, 9, 2000);
+        b.borrow_mut().fails[3] = 100;
+        let drops = WhenLettersFull::DropOldest;
+        let refused = Fate::Refused(REASON);
+        assert!(log.settle(large, refused, &[9; 2000], drops).is_err());
+        b.borrow_mut().fails[3] = 0;
+        for again in [false, true] {
+            if again {
+                log = open(&b, &config).unwrap();
+                log.settle(large, refused, &[9; 2000], drops).unwrap();
+                buried += 1;
+            }
+            let ledger = log.ledger();
+            let counted = ledger.letters + ledger.letters_dropped + forgotten;
+            assert_eq!(counted, buried, "{forgotten} forgotten, {ledger:?}");
+        }
     }
 }

@@ -411,6 +411,14 @@ impl Storage for FileStorage {
         }
         sync(folder)
     }
+
+    fn lacks_room(&self, error: &SpoolIoError) -> bool {
+        let kind = error.error.kind();
+        matches!(
+            kind,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
 }
 
 impl FileStorage {

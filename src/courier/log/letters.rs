@@ -16,7 +16,7 @@ use super::record::{
     RecordHeader, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader, Store, letter_from,
     letter_prefix,
 };
-use super::segments::{Place, Segments, header_of};
+use super::segments::{Place, Segment, Segments, header_of};
 use super::storage::Storage;
 use super::walk::{Patience, TRIES};
 
@@ -46,6 +46,9 @@ pub(super) struct Letters<S, const MAX: usize> {
     /// They were read. If that failed it is tried again when one is to be written.
     is_loaded: bool,
 }
+
+/// Segments whose letters were dropped, and that are still there.
+type Dropped<const MAX: usize> = heapless::Vec<Segment, MAX>;
 
 /// A letter that was found.
 #[derive(Clone, Copy, Debug)]
@@ -632,14 +635,22 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             return Err(OutboxError::TooLarge);
         }
         self.reclaim();
-        let mut dropped = heapless::Vec::<(u32, usize), MAX>::new();
+        let mut dropped = Dropped::new();
         loop {
             match self.roll(records) {
                 Ok(()) => break,
                 Err(OutboxError::Full) => {}
-                Err(error) if dropped.is_empty() => return Err(error),
-                // A full disk, perhaps: then what is dropped must make room first.
-                Err(_) => {
+                // A full device, perhaps: then what is dropped must make room first.
+                Err(error) => {
+                    let may_drop = when_full == WhenLettersFull::DropOldest
+                        && matches!(&error, OutboxError::Device(e) if self.segments.storage.lacks_room(e));
+                    if dropped.is_empty() && may_drop && self.segments.list.len() > 1 {
+                        self.drop_oldest(&mut dropped);
+                    }
+                    self.keep_one(&mut dropped);
+                    if dropped.is_empty() {
+                        return Err(error);
+                    }
                     self.discard_dropped(&mut dropped);
                     self.roll(records)?;
                     break;
@@ -711,7 +722,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     }
 
     /// Takes the oldest segment off the list, and counts its letters as dropped; `false` if there is none.
-    fn drop_oldest(&mut self, dropped: &mut heapless::Vec<(u32, usize), MAX>) -> bool {
+    fn drop_oldest(&mut self, dropped: &mut Dropped<MAX>) -> bool {
         let Some(first) = self.segments.list.first().copied() else {
             return false;
         };
@@ -734,13 +745,24 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         self.index.forget(until, true);
         self.forgotten.drop_until(self.state.cursor);
         self.segments.take_first();
+        self.is_noted = false;
         // There were as many segments at the most.
-        dropped.push((first.id, first.len)).is_ok()
+        dropped.push(first).is_ok()
     }
 
-    fn discard_dropped(&mut self, dropped: &mut heapless::Vec<(u32, usize), MAX>) {
-        while let Some((id, len)) = dropped.pop() {
-            self.segments.discard(id, len);
+    /// Of all that there were the newest one stays until another is there: how many are forgotten, nothing else tells.
+    fn keep_one(&mut self, dropped: &mut Dropped<MAX>) {
+        if self.segments.list.is_empty()
+            && let Some(newest) = dropped.pop()
+        {
+            // There is room: it was there before.
+            let _ = self.segments.list.push(Segment { live: 0, ..newest });
+        }
+    }
+
+    fn discard_dropped(&mut self, dropped: &mut Dropped<MAX>) {
+        while let Some(segment) = dropped.pop() {
+            self.segments.discard(segment.id, segment.len);
         }
     }
 

@@ -54,6 +54,12 @@ pub trait Storage {
 
     /// Removes a segment, if it is there. When this returns it stays removed after a power cut.
     fn discard(&mut self, id: u32) -> Result<(), Self::Error>;
+
+    /// Whether there was no room for a segment, so that it may help to discard another. Dead letters are dropped for no other error.
+    fn lacks_room(&self, error: &Self::Error) -> bool {
+        let _ = error;
+        false
+    }
 }
 
 impl<S: Storage + ?Sized> Storage for &mut S {
@@ -79,5 +85,8 @@ impl<S: Storage + ?Sized> Storage for &mut S {
     }
     fn discard(&mut self, id: u32) -> Result<(), Self::Error> {
         (**self).discard(id)
+    }
+    fn lacks_room(&self, error: &Self::Error) -> bool {
+        (**self).lacks_room(error)
     }
 }
