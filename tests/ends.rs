@@ -12,7 +12,7 @@
 mod courier_common;
 
 use courier_common::account::{EACH, Failure, Log, Setting};
-use courier_common::device::{Images, Power, Side, lose_some};
+use courier_common::device::{Images, Power, Side, lose_some, lose_unsynced};
 use courier_common::sample;
 use edge_report::courier::{
     Courier, Durability, Event, Fate, Forget, Outbox, OutboxError, Policy, RamOutbox, Reason, Step,
@@ -283,6 +283,29 @@ fn a_durable_report_is_not_dropped_for_one_that_is_not() {
         let last = last.map(|waiting| waiting.ticket);
         assert!(last == Some(old) || last == newer.ok(), "{last:?} is left");
     }
+}
+
+#[test]
+fn a_letter_does_not_outlast_its_report() {
+    let setting = Setting {
+        durability: Durability::Batch {
+            reports: 100,
+            ms: 3_000,
+        },
+        ..EACH
+    };
+    let power = setting.power();
+    let mut log = setting.open(&power).unwrap();
+    append(&mut log, 1, 1);
+    let refused = append(&mut log, 2, 2);
+    settle(&mut log, refused, REFUSED).unwrap();
+    drop(log);
+    let power = setting.power_on(lose_unsynced(&power.images()));
+    let mut log = setting.open(&power).unwrap();
+    let ledger = log.ledger();
+    let counts = (ledger.submitted, ledger.refused, ledger.letters);
+    assert_eq!((counts, log.waiting()), ((2, 1, 1), 1));
+    assert!(log.find_dead_letter(refused).unwrap().is_some());
 }
 
 #[test]

@@ -411,7 +411,13 @@ impl Run {
         self.log().pin(Some(ticket));
         let known = self.account.reports.get_mut(&ticket.0).unwrap();
         known.trying = reason_of(Some(fate));
+        self.power.was_synced(Side::Live);
         let result = self.log().settle(ticket, fate, &bytes, when_full);
+        let has_failed = self.power.counters().failed > self.failed;
+        if self.power.was_synced(Side::Live) && !has_failed {
+            // Before it was settled: a letter does not outlast its report.
+            self.synced();
+        }
         self.log().pin(None);
         if when_full == WhenLettersFull::Hold && !self.is_faulty {
             let now = self.log().ledger().letters_dropped;

@@ -257,6 +257,8 @@ where
                 return Ok(());
             }
             self.load_letters()?;
+            // The letter must not outlast what it is of, and what counts it.
+            self.live.sync_reports()?;
             // Its bytes are here, even if the log cannot read them any more.
             let found = self.live.find(ticket.0);
             let meta = found.map_or(Meta::default(), |(place, _)| self.meta(place));
