@@ -217,7 +217,7 @@ impl Storage for Dev {
     }
 }
 
-const MAX: usize = 12;
+const MAX: usize = 16;
 type Log = LogOutbox<Dev, Dev, MAX>;
 type E = OutboxError<Err1>;
 
@@ -1448,4 +1448,71 @@ fn forgotten_letters_stay_counted_when_all_others_are_dropped() {
             assert_eq!(counted, buried, "{forgotten} forgotten, {ledger:?}");
         }
     }
+}
+
+/// Full logs of which the oldest letters are dropped, and kills: what was dropped stays counted, and each refused report has one letter.
+#[test]
+fn dropped_letters_stay_counted_after_a_kill() {
+    let mut odd = vec![];
+    let mut dropped = 0;
+    for seed in 0..200 {
+        let config = CONFIGS[seed as usize % 4];
+        let b = board(&config, seed);
+        let mut log = open(&b, &config).unwrap();
+        let mut rng = Rng(seed);
+        let mut forgotten = 0;
+        for n in 0..150u64 {
+            let (job, len) = (n as i64 + 1, 20 + rng.below(config.dead_seg / 3));
+            let _ = log.append(&key(job), &vec![7; len], MonoTime(0), None);
+            let at = rng.below(4);
+            let waits = all(&mut log);
+            match rng.below(8) {
+                0..=3 => {
+                    let Some(ticket) = waits.get(at.min(waits.len().saturating_sub(1))) else {
+                        continue;
+                    };
+                    let mut bytes = vec![0; config.total];
+                    let ticket = Ticket(*ticket);
+                    let Some(w) = log.next(Some(Ticket(ticket.0 - 1))).unwrap() else {
+                        continue;
+                    };
+                    log.read(ticket, &mut bytes[..w.len]).unwrap();
+                    let drops = WhenLettersFull::DropOldest;
+                    let _ = log.settle(ticket, Fate::Refused(REASON), &bytes[..w.len], drops);
+                }
+                4 => {
+                    if let Some(ticket) = waits.first() {
+                        let fate = Fate::Delivered;
+                        let _ = log.settle(Ticket(*ticket), fate, &[], WhenLettersFull::Hold);
+                    }
+                }
+                5 if rng.chance(30) => {
+                    if let Some(letter) = log.dead_letter(None).unwrap() {
+                        let one = Forget::One(letter.ticket);
+                        forgotten += u64::from(log.forget_dead_letters(one).is_ok());
+                    }
+                }
+                6 => {
+                    let (before, waits) = (log.ledger(), all(&mut log).len());
+                    log = open(&b, &config).unwrap();
+                    let after = log.ledger();
+                    let sum = after.letters + after.letters_dropped + forgotten;
+                    // A mark without room is made up for by sending the report again, and then it has two letters; short segments
+                    // have room for all.
+                    let is_right =
+                        sum == after.refused || sum > after.refused && config.unit == config.seg;
+                    if !is_right || after.letters_dropped < before.letters_dropped {
+                        odd.push(format!("seed {seed}, {n}: {before:?} {waits}, then {after:?} {}, forgotten {forgotten}", log.waiting()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        dropped += log.ledger().letters_dropped;
+    }
+    for o in odd.iter().take(8) {
+        eprintln!("{o}");
+    }
+    assert!(odd.is_empty(), "{}", odd.len());
+    assert!(dropped > 1_000, "{dropped}");
 }
