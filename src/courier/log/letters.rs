@@ -18,7 +18,7 @@ use super::record::{
 };
 use super::segments::{Place, Segment, Segments, header_of};
 use super::storage::Storage;
-use super::walk::{Patience, TRIES};
+use super::walk::{Patience, until_read};
 
 /// Left at the end of each segment for what forgets its letters, and for a checkpoint.
 const FORGETS: usize = 8;
@@ -110,14 +110,11 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                 self.join(&header.checkpoint);
             }
         }
-        // Some read errors go away.
-        for _ in 0..TRIES {
-            self.segments.read_failed = false;
-            self.read_records();
-            if !self.segments.read_failed {
-                break;
-            }
-        }
+        until_read(
+            self,
+            |this| &mut this.segments.read_failed,
+            Self::read_records,
+        );
         self.is_loaded = true;
         self.segments.skip_unit();
         Ok(())

@@ -16,7 +16,7 @@ use super::record::{
 };
 use super::segments::Place;
 use super::storage::Storage;
-use super::walk::TRIES;
+use super::walk::until_read;
 
 /// Reports whose letter was durable before a crash came, and that count as settled only from now on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +51,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 self.state.join(&header.checkpoint);
             }
         }
-        let (is_clean, is_torn) = self.until_read(Self::read_records);
+        let (is_clean, is_torn) = until_read(self, Self::read_failed, Self::read_records);
         if is_clean && knows_letters {
             self.clean_at = Some(self.segments.end_of_log());
         } else {
@@ -80,7 +80,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// those before it not. What they said is known anyway: `buried` is how many letters there were ever, so many were refused or
     /// expired (of those whose burial was `finished` now it is known for sure); the others were delivered.
     pub(super) fn balance(&mut self, buried: u64, finished: Finished) {
-        let waits = self.until_read(Self::count_waiting);
+        let waits = until_read(self, Self::read_failed, Self::count_waiting);
         self.waiting = waits.count;
         let expected = self.state.get(Counter::Submitted);
         // So many at the least: what was superseded, or is counted as lost, is not there either.
@@ -125,17 +125,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         self.state.add(Counter::Submitted, excess);
     }
 
-    /// Some read errors go away: until none is met, or a few times.
-    fn until_read<T>(&mut self, read: fn(&mut Self) -> T) -> T {
-        let mut tries = 1;
-        loop {
-            self.segments.read_failed = false;
-            let found = read(self);
-            if !self.segments.read_failed || tries >= TRIES {
-                return found;
-            }
-            tries = tries.saturating_add(1);
-        }
+    fn read_failed(&mut self) -> &mut bool {
+        &mut self.segments.read_failed
     }
 
     /// How many reports neither wait nor are counted as settled.

@@ -18,7 +18,7 @@ const SECTOR: usize = 512;
 const PATIENCE: u32 = 64;
 
 /// After so many errors in a row what cannot be read is given up.
-pub(super) const TRIES: u32 = 4;
+const TRIES: u32 = 4;
 
 /// Some read errors go away, and what is given up does not come back: so a few of them in a row are told as such first.
 #[derive(Debug)]
@@ -41,6 +41,23 @@ impl Patience {
     /// Whether the next error is the last that is told.
     pub(super) const fn is_spent(&self) -> bool {
         self.0.saturating_add(1) >= TRIES
+    }
+}
+
+/// Some read errors go away: reads until `failed` says that none was met, or a few times.
+pub(super) fn until_read<L, T>(
+    log: &mut L,
+    failed: fn(&mut L) -> &mut bool,
+    read: fn(&mut L) -> T,
+) -> T {
+    let mut tries = 1;
+    loop {
+        *failed(log) = false;
+        let found = read(log);
+        if !*failed(log) || tries >= TRIES {
+            return found;
+        }
+        tries = tries.saturating_add(1);
     }
 }
 
