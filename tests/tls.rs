@@ -448,6 +448,41 @@ fn an_early_413_over_tls() {
     }
 }
 
+/// A new connection of the same client needs no certificates, and no signature: that halves its bytes (docs/bytes.md).
+#[test]
+#[cfg(feature = "client")]
+fn a_second_handshake_is_a_resumed_one() {
+    use tokio_rustls::rustls::HandshakeKind;
+    let ca = Ca::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = server_config(&ca.leaf("localhost", |_| {}), None);
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut connection = ServerConnection::new(config.clone()).unwrap();
+            let mut stream = Stream::new(&mut connection, &mut socket);
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(&answer(r#"{"is_success":true}"#, 0));
+            tell.send(connection.handshake_kind().unwrap()).unwrap();
+        }
+    });
+    let mut client = builder(&format!("https://localhost:{port}"))
+        .ca_certificate(&ca.der)
+        .max_idle(Duration::ZERO)
+        .build()
+        .unwrap();
+    for kind in [
+        HandshakeKind::Full,
+        HandshakeKind::Resumed,
+        HandshakeKind::Resumed,
+    ] {
+        assert!(client.send_encoded(b"{}").is_ok());
+        assert_eq!(told.recv().unwrap(), kind);
+    }
+}
+
 /// A thousand new certificates, each needed from the next report on: no report fails, and the old one is not shown again.
 #[test]
 fn certificates_are_replaced_between_two_reports() {

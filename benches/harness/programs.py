@@ -107,10 +107,10 @@ def javascript():
     return ["node", str(PEERS / "stringify.mjs")]
 
 
-def sdk():
+def sdk(script="sdk.py"):
     python = CACHE / "venv/bin/python"
     run([pip(), "install", "--quiet", "--disable-pip-version-check", "--retries=2", SDK], f"{SDK} cannot be installed")
-    return [str(python), str(PEERS / "sdk.py")]
+    return [str(python), str(PEERS / script)]
 
 
 def pip():

@@ -1,5 +1,6 @@
 """The Markdown tables, each under the name of its place in docs/performance.md."""
 
+import re
 from math import log
 from statistics import median
 
@@ -45,6 +46,17 @@ def goals(samples):
             rows.append(goal(f"{title} {workload}", wanted, f"{got:.2f} ± {half:.2f}× {peer}", got >= asked[workload]))
     rows += linear(samples) + sending(samples)
     return table(["what", "goal", "got", ""], rows)
+
+
+def keep(path, done):
+    """Puts each table between its marks."""
+    text = path.read_text(encoding="utf-8")
+    for name, content in done.items():
+        marks = re.compile(f"(<!-- {name} -->\\n).*?(<!-- end -->)", re.S)
+        text, count = marks.subn(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+        if count != 1:
+            raise SystemExit(f"{path} has no place for {name}")
+    path.write_text(text, encoding="utf-8")
 
 
 def goal(what, asked, got, is_met):

@@ -47,4 +47,5 @@ def main():
             print("encode", path.stem, NAME, size, f"{timed(body):.2f}", sep="\t")
 
 
-main()
+if __name__ == "__main__":
+    main()
