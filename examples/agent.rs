@@ -14,12 +14,14 @@ mod receiver;
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Courier, Policy};
-use edge_report::{Client, Credentials, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool};
+use edge_report::{
+    Client, Credentials, FairMutex, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool,
+};
 use edge_report::{WallTime, random};
 use receiver::{Options, Receiver};
 
@@ -77,7 +79,7 @@ fn run(
     };
     let spool = Spool::open(spool, Limits::default())?;
     let courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
-    let courier = Arc::new(Mutex::new(courier));
+    let courier = Arc::new(FairMutex::new(courier));
 
     let waker = client.waker();
     thread::spawn({
@@ -85,24 +87,26 @@ fn run(
         move || deliver(&courier, client)
     });
     watch(|report| {
-        lock(&courier).submit(report, MonoTime::now(), Some(WallTime::now()))?;
+        courier
+            .lock()
+            .submit(report, MonoTime::now(), Some(WallTime::now()))?;
         waker.wake();
         Ok(())
     })?;
 
     // An agent would go on; this one has seen enough.
-    while lock(&courier).status().waiting > 0 {
+    while courier.lock().status().waiting > 0 {
         thread::sleep(BETWEEN_POLLS);
     }
-    lock(&courier).flush()?;
-    let status = lock(&courier).status();
+    courier.lock().flush()?;
+    let status = courier.lock().status();
     println!("{:?}, {} waiting", status.ledger, status.waiting);
     Ok(())
 }
 
 /// Delivers as long as the agent lives.
 #[allow(clippy::arithmetic_side_effects, reason = "a clock has a minute left")]
-fn deliver(courier: &Mutex<Node>, mut client: Client) {
+fn deliver(courier: &FairMutex<Node>, mut client: Client) {
     loop {
         let minute = Instant::now() + Duration::from_secs(60);
         match client.deliver_shared(courier, minute) {
@@ -150,9 +154,4 @@ fn status(flink: &str) -> Option<JobStatus<'static>> {
         "FINISHED" => JobStatus::Finish,
         _ => return None,
     })
-}
-
-fn lock(courier: &Mutex<Node>) -> MutexGuard<'_, Node> {
-    // A panic elsewhere leaves nothing half-done in it.
-    courier.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1282,7 +1282,8 @@ typedef struct edge_report_client_config {
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * The caller's own lock, for a courier that other threads submit to.
+ * The caller's own lock, for a courier that other threads submit to. A mutex of the system may go to a thread that submits without
+ * a pause time after time while the disk is slow; one that goes to who asked first starves nobody.
  */
 typedef struct edge_report_lock {
   /**

@@ -43,7 +43,7 @@ pub use exchange::{Credentials, Outcome, Reply};
 #[cfg(feature = "http")]
 pub use host::{Access, BuildError, Client, ClientBuilder, Pause, SendError, TlsSettings, Waker};
 #[cfg(feature = "std")]
-pub use host::{Limits, Spool, SpoolError, SpoolIoError, random};
+pub use host::{FairGuard, FairMutex, Limits, Spool, SpoolError, SpoolIoError, random};
 pub use report::*;
 pub use time::{MonoTime, Stamp, WallTime};
 

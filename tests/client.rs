@@ -13,15 +13,14 @@ mod receiver;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Courier, Policy, RamOutbox};
 use edge_report::exchange::Keys;
 use edge_report::{
-    Client, ClientBuilder, Code, Credentials, Job, JobStatus, MonoTime, Outcome, Pause, Report,
-    SendError,
+    Client, ClientBuilder, Code, Credentials, FairMutex, Job, JobStatus, MonoTime, Outcome, Pause,
+    Report, SendError,
 };
 use raw::{raw_server, read_until};
 use receiver::{Options, Receiver};
@@ -496,7 +495,7 @@ fn with_the_time_up_nothing_is_put_in_flight() {
 #[test]
 fn two_clients_over_one_courier() {
     let receiver = receiver(&["delay=5"]);
-    let courier = Mutex::new(courier(20));
+    let courier = FairMutex::new(courier(20));
     let until = Instant::now() + Duration::from_secs(60);
     let deliver = || {
         let mut client = builder(&receiver.url()).build().unwrap();
@@ -513,7 +512,7 @@ fn two_clients_over_one_courier() {
     let expected: Vec<_> = (0..20).map(|number| number.to_string()).collect();
     assert_eq!(ids, expected);
     assert!(receiver.repeats() > 0, "they did not meet");
-    let courier = courier.into_inner().unwrap();
+    let courier = courier.into_inner();
     assert_eq!(courier.status().ledger.delivered, 20);
 }
 

@@ -9,12 +9,11 @@
 )]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Courier, Policy, RamOutbox};
-use edge_report::{Client, Job, JobStatus, MonoTime, Pause, Report, SendError};
+use edge_report::{Client, FairMutex, Job, JobStatus, MonoTime, Pause, Report, SendError};
 
 /// All time-outs are longer, so it is the cancelling that ends a call; and no machine that runs tests is so slow.
 const SOON: Duration = Duration::from_secs(5);
@@ -136,13 +135,13 @@ fn a_delivery_that_backs_off_and_one_that_idles_are_woken() {
         min_backoff_ms: 300_000,
         ..eager()
     };
-    let node = Mutex::new(courier(slow));
-    submit(&mut node.lock().unwrap());
+    let node = FairMutex::new(courier(slow));
+    submit(&mut node.lock());
     let waker = client.waker();
     let until = Instant::now() + Duration::from_secs(600);
     thread::scope(|scope| {
         let delivery = scope.spawn(|| client.deliver_shared(&node, until));
-        let attempts = || node.lock().unwrap().status().failures;
+        let attempts = || node.lock().status().failures;
         let failed = |least| {
             let began = Instant::now();
             while attempts() < least {
@@ -152,7 +151,7 @@ fn a_delivery_that_backs_off_and_one_that_idles_are_woken() {
         };
         failed(1);
         // What failed before is forgotten, and the next attempt comes at once.
-        node.lock().unwrap().wake(MonoTime::now());
+        node.lock().wake(MonoTime::now());
         assert_eq!(attempts(), 0);
         waker.wake();
         failed(1);

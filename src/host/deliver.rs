@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::fair::FairMutex;
 use super::random::random;
 use super::send_error::SendError;
 use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step, Ticket};
@@ -33,6 +34,13 @@ impl<O, B> Access<O, B> for &mut Courier<O, B> {
     }
 }
 
+impl<O, B> Access<O, B> for &FairMutex<Courier<O, B>> {
+    fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
+        use_it(&mut self.lock())
+    }
+}
+
+/// On a slow disk who submits without a pause keeps all others out: see [`FairMutex`].
 impl<O, B> Access<O, B> for &Mutex<Courier<O, B>> {
     fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
         use_it(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
@@ -61,7 +69,7 @@ impl Client {
     /// [`Courier::wake`] then calls [`Waker::wake`](super::Waker::wake), or it is noticed a minute later.
     pub fn deliver_shared<O: Outbox, B: Scratch>(
         &mut self,
-        courier: &Mutex<Courier<O, B>>,
+        courier: &FairMutex<Courier<O, B>>,
         until: Instant,
     ) -> Result<Pause, CourierError<O::Error>> {
         self.deliver_with(courier, until)

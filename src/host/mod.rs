@@ -8,6 +8,7 @@ mod client;
 mod connection;
 #[cfg(feature = "http")]
 mod deliver;
+mod fair;
 mod files;
 mod folder;
 mod lock;
@@ -39,6 +40,7 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 #[cfg(feature = "http")]
 pub use deliver::{Access, Pause};
+pub use fair::{FairGuard, FairMutex};
 pub use random::random;
 #[cfg(feature = "http")]
 pub use send_error::{BuildError, SendError};

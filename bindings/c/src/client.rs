@@ -102,7 +102,8 @@ pub struct edge_report_tls {
     pub client_key: edge_report_str,
 }
 
-/// The caller's own lock, for a courier that other threads submit to.
+/// The caller's own lock, for a courier that other threads submit to. A mutex of the system may go to a thread that submits without
+/// a pause time after time while the disk is slow; one that goes to who asked first starves nobody.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_lock {

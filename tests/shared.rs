@@ -1,0 +1,135 @@
+//! Several threads over one courier, on a disk that is slow.
+#![cfg(feature = "http")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+
+mod raw;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edge_report::courier::{Courier, Durability, LogOutbox, Policy, Storage, StorageLimits};
+use edge_report::{Client, FairMutex, Job, JobStatus, MonoTime, Pause, Report};
+use raw::{raw_server, read_until};
+
+/// As an SD card, ten times faster.
+const SYNC: Duration = Duration::from_millis(20);
+const SUBMITTERS: usize = 3;
+/// What one submitter submits, and what is the least that everybody else gets done meanwhile: with turns it is about the same.
+const SUBMITTED: u64 = 40;
+const LEAST: u64 = 10;
+
+/// Segments in memory, which take long to be durable.
+#[derive(Default)]
+struct SlowDisk(BTreeMap<u32, Vec<u8>>);
+
+impl Storage for SlowDisk {
+    type Error = Infallible;
+
+    fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Infallible> {
+        self.0.iter().for_each(|(id, bytes)| each(*id, bytes.len()));
+        Ok(())
+    }
+    fn limits(&self) -> StorageLimits {
+        StorageLimits {
+            segment: 1 << 18,
+            length_unit: 4096,
+            longest_segment: 1 << 18,
+            total: 1 << 20,
+            write_unit: 8,
+            blank: 0,
+        }
+    }
+    fn create(&mut self, id: u32, len: usize) -> Result<(), Infallible> {
+        self.0.insert(id, vec![0; len]);
+        Ok(())
+    }
+    fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), Infallible> {
+        buffer.copy_from_slice(&self.0[&id][offset..offset + buffer.len()]);
+        Ok(())
+    }
+    fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), Infallible> {
+        let segment = self.0.get_mut(&id).unwrap();
+        segment[offset..offset + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+    fn sync(&mut self, _: u32) -> Result<(), Infallible> {
+        thread::sleep(SYNC);
+        Ok(())
+    }
+    fn discard(&mut self, id: u32) -> Result<(), Infallible> {
+        self.0.remove(&id);
+        Ok(())
+    }
+}
+
+/// Answers each report.
+fn server() -> String {
+    raw_server(|mut stream| {
+        thread::spawn(move || {
+            while read_until(&mut stream, b"}").ends_with(b"}") {
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}";
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+    })
+}
+
+/// Submitters that make no pause, and a delivery. (That turns are kept whatever the kernel does, the lock's own tests show: some
+/// kernels let who was woken run first, and hide that a lock is unfair.)
+#[test]
+fn a_slow_sync_starves_nobody() {
+    type Log = LogOutbox<SlowDisk, SlowDisk, 16>;
+    let disk = SlowDisk::default;
+    let log = Log::open(disk(), disk(), Durability::default(), 1).unwrap();
+    let policy = Policy {
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    let courier = Courier::new(log, Vec::new(), policy, MonoTime::now(), 0);
+    let courier = FairMutex::new(courier);
+    let mut client = Client::builder(&server(), "p").build().unwrap();
+    let waker = client.waker();
+    let submitted = [const { AtomicU64::new(0) }; SUBMITTERS];
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for (submitter, submitted) in submitted.iter().enumerate() {
+            let (courier, is_over, waker) = (&courier, &is_over, &waker);
+            scope.spawn(move || {
+                let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+                while !is_over.load(Ordering::Relaxed) {
+                    let number = submitted.load(Ordering::Relaxed);
+                    let id = format!("{submitter}-{number}");
+                    let report = Report::new(&id, &jobs);
+                    courier
+                        .lock()
+                        .submit(&report, MonoTime::now(), None)
+                        .unwrap();
+                    waker.wake();
+                    if submitted.fetch_add(1, Ordering::Relaxed) + 1 == SUBMITTED {
+                        is_over.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        while !is_over.load(Ordering::Relaxed) {
+            let until = Instant::now() + Duration::from_millis(200);
+            if client.deliver_shared(&courier, until).unwrap() == Pause::Idle {
+                client.wait(Some(Duration::from_millis(200)));
+            }
+        }
+    });
+    let submitted = submitted.map(AtomicU64::into_inner);
+    let delivered = courier.lock().status().ledger.delivered;
+    println!("submitted {submitted:?}, delivered {delivered}");
+    assert!(submitted.iter().all(|number| *number >= LEAST));
+    assert!(delivered >= LEAST);
+}
