@@ -9,31 +9,19 @@
     reason = "a panic is how a test fails"
 )]
 
+mod alone;
 mod raw;
 
 use std::fs::File;
 use std::io::Write;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use alone::is_alone;
 use edge_report::courier::{Courier, Policy, RamOutbox};
 use edge_report::{Client, Code, Job, JobStatus, MonoTime, Outcome, Pause, Report};
 use raw::{raw_server, read_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// Runs a test once more, where `IS_ALONE` is set. Says whether this is that process.
-fn is_alone(test: &str) -> bool {
-    const ALONE: &str = "IS_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", test, "--test-threads=1", "--nocapture"]);
-    let output = child.env(ALONE, "").output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    false
-}
 
 /// Answers each report, on one connection after the other. Its address has a name, to be looked up.
 fn server() -> String {
@@ -91,7 +79,7 @@ fn limit(resource: Resource, at: u64) -> Rlimit {
 
 #[test]
 fn no_descriptor() {
-    if !is_alone("no_descriptor") {
+    if !is_alone("no_descriptor", |_| {}) {
         return;
     }
     const WHY: &str = "Too many open files";
@@ -122,7 +110,7 @@ fn no_descriptor() {
 
 #[test]
 fn no_thread() {
-    if !is_alone("no_thread") {
+    if !is_alone("no_thread", |_| {}) {
         return;
     }
     const WHY: &str = "no thread for the name look-up";

@@ -8,8 +8,12 @@
 )]
 #![cfg(feature = "http")]
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod alone;
 mod link;
 mod raw;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod shim;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -166,4 +170,94 @@ fn broken_links() {
         "a fresh one is not tried twice"
     );
     assert_eq!(counts.back.load(Ordering::Relaxed), 0);
+}
+
+/// Look-ups by the system, in a process whose names come late, never, or not (tests/shim/names.c): a living connection needs none, an
+/// address that was known serves on, and what goes nowhere for it was surely not sent.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn names_that_come_late_or_never() {
+    use std::fs;
+
+    const THIS: &str = "names_that_come_late_or_never";
+    const SOON: Duration = Duration::from_millis(300);
+    let place = tempfile::tempdir().unwrap();
+    if !alone::is_alone(THIS, |process| {
+        process.env("LD_PRELOAD", shim::shim("names", place.path()));
+        process.env("SHIM_NAMES", place.path().join("says"));
+    }) {
+        return;
+    }
+    let file = std::path::PathBuf::from(std::env::var_os("SHIM_NAMES").unwrap());
+    let names = |say: &str| {
+        // Never half of it.
+        fs::write(file.with_extension("new"), say).unwrap();
+        fs::rename(file.with_extension("new"), &file).unwrap();
+    };
+    let lookups = || {
+        let threads = fs::read_dir("/proc/self/task").unwrap();
+        let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
+        let names = threads.filter_map(|thread| name(thread.unwrap()).ok());
+        names.filter(|name| name == "name look-up\n").count()
+    };
+    let client = |at: SocketAddr, longest| {
+        let url = format!("http://localhost:{}", at.port());
+        let builder = Client::builder(&url, "project").connect_timeout(longest);
+        builder.build().unwrap()
+    };
+    let sends = |client: &mut Client| {
+        let reply = client.send_encoded(&report(300));
+        reply.map(|reply| reply.outcome)
+    };
+    let to = server();
+    let (address, counts) = link(to, kbit(100.0));
+    let cut = Link {
+        cut: Some(10_000),
+        ..Link::default()
+    };
+    let accepted = Ok(Outcome::Accepted);
+
+    names("");
+    let mut living = client(address, SOON);
+    let mut breaks = client(link(to, cut).0, SOON);
+    assert_eq!(sends(&mut living), accepted);
+    assert_eq!(sends(&mut breaks), accepted);
+
+    names("hang");
+    let mut fresh = client(address, SOON);
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let error = sends(&mut fresh).unwrap_err();
+        assert!(begin.elapsed() >= SOON);
+        assert_eq!(error.code(), Code::NotSent, "{error}");
+        let why = "no address from the name service within 0.";
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(sends(&mut living), accepted);
+        assert_eq!(lookups(), 1, "one that hangs is not begun anew");
+    }
+    assert_eq!(counts.connections.load(Ordering::Relaxed), 1);
+
+    // A connection that breaks is made again, to the address that was known: while look-ups hang, and while they fail.
+    for say in ["hang", "dead"] {
+        names(say);
+        assert!(breaks.send_encoded(&report(20_000)).is_err());
+        assert_eq!(sends(&mut breaks), accepted, "{say}");
+    }
+    let error = sends(&mut client(address, SOON)).unwrap_err();
+    assert_eq!(error.code(), Code::NotSent, "{error}");
+
+    // Late, but in time.
+    names("hang");
+    let mut patient = client(address, Duration::from_secs(60));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while lookups() == 0 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            thread::sleep(SOON);
+            names("");
+        });
+        assert_eq!(sends(&mut patient), accepted);
+    });
+    assert_eq!(sends(&mut fresh), accepted);
 }

@@ -9,6 +9,8 @@
 
 #[path = "../examples/receiver/mod.rs"]
 mod receiver;
+#[cfg(all(feature = "client", target_os = "linux"))]
+mod shim;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -728,15 +730,7 @@ fn a_node_with_a_wrong_clock() {
         return println!("says {}", deliver_with_this_clock());
     }
     let place = tempfile::tempdir().unwrap();
-    let library = place.path().join("clock.so");
-    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/clock.c");
-    let mut compiler = Command::new("cc");
-    compiler
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source]);
-    if !compiler.status().is_ok_and(|status| status.success()) {
-        return eprintln!("left out: no C compiler");
-    }
+    let library = shim::shim("clock", place.path());
     for (clock, says) in [
         // 1970, 1900, 2020: before this release.
         ("30", "says accepted"),
