@@ -567,6 +567,28 @@ fn a_cut_body_without_a_length_is_no_acceptance() {
     assert_eq!(send(&mut client, "1"), Class::Reply(Outcome::NotUnderstood));
 }
 
+/// A chunked one is whole with its last chunk: what may follow that says nothing of it. Servers close there, and ureq allows it. Cut
+/// anywhere before, it is no acceptance, though its JSON be whole.
+#[test]
+fn a_chunked_body_that_is_cut() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let body = "8\r\n{\"is_suc\r\nb\r\ncess\":true}\r\n0\r\n\r\n";
+    let all = head.len() + body.len();
+    let whole = all - "\r\n".len();
+    for end in (head.len()..=whole).chain([all]) {
+        let url = raw_server(move |mut stream| {
+            read_until(&mut stream, b"}");
+            let _ = stream.write_all(&(head.to_string() + body).as_bytes()[..end]);
+        });
+        let mut client = builder(&url).build().unwrap();
+        let expected = match end < whole {
+            true => Class::MayHaveArrived,
+            false => Class::Reply(Outcome::Accepted),
+        };
+        assert_eq!(send(&mut client, "1"), expected, "{end} of {all}");
+    }
+}
+
 /// A response that is too long is not judged by its first part.
 #[test]
 fn a_long_body() {
