@@ -9,14 +9,19 @@
 #![cfg(all(feature = "client", target_os = "linux"))]
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use edge_report::exchange::Keys;
 use edge_report::{Client, Credentials};
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What is looked for, never in memory as it is.
 struct Needle(Vec<u8>);
@@ -108,28 +113,89 @@ fn server() -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut part = [0; 4096];
-            while let Ok(n @ 1..) = stream.read(&mut part) {
-                let is_end = part[..n].ends_with(b"}");
-                part.fill(0);
-                std::hint::black_box(&part);
-                if is_end {
-                    let body = "{\"is_success\":true}";
-                    let _ = write!(
-                        stream,
-                        "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{body}"
-                    );
-                }
-            }
+            answer(stream.unwrap());
         }
     });
     url
 }
 
+fn answer(mut stream: impl Read + Write) {
+    let mut part = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut part) {
+        let is_end = part[..n].ends_with(b"}");
+        part.fill(0);
+        std::hint::black_box(&part);
+        if is_end {
+            let body = "{\"is_success\":true}";
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 19";
+            let _ = write!(stream, "{head}\r\n\r\n{body}");
+        }
+    }
+}
+
+/// The same over TLS, elsewhere: what it decrypts is not to be found here. Killed when it is dropped.
+struct TlsServer(Child);
+
+impl TlsServer {
+    fn start(place: &Path) -> (TlsServer, String) {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["serve_tls", "--exact", "--ignored", "--nocapture"]);
+        let child = child.env("PLACE", place).stdout(Stdio::piped()).spawn();
+        let mut server = TlsServer(child.unwrap());
+        let said = BufReader::new(server.0.stdout.take().unwrap());
+        let mut lines = said.lines().map(Result::unwrap);
+        let port = lines.find_map(|line| Some(line.split_once("port ")?.1.to_string()));
+        (server, format!("https://localhost:{}", port.unwrap()))
+    }
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Called by the tests below.
+#[test]
+#[ignore = "no test by itself"]
+fn serve_tls() {
+    let place = PathBuf::from(std::env::var_os("PLACE").unwrap());
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_string()]).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(place.join("ca.pem"), certificate.pem()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("port {}", listener.local_addr().unwrap().port());
+    for stream in listener.incoming() {
+        let connection = ServerConnection::new(config.clone()).unwrap();
+        answer(StreamOwned::new(connection, stream.unwrap()));
+    }
+}
+
 #[test]
 fn keys_and_tokens() {
-    let url = server();
+    forgets_keys_and_tokens(&server(), b"");
+}
+
+#[test]
+fn keys_and_tokens_over_tls() {
+    let place = tempfile::tempdir().unwrap();
+    let (_server, url) = TlsServer::start(place.path());
+    let ca = fs::read(place.path().join("ca.pem")).unwrap();
+    forgets_keys_and_tokens(&url, &ca);
+}
+
+fn forgets_keys_and_tokens(url: &str, ca: &[u8]) {
     let kinds: [fn(&str) -> Credentials<'_>; 3] = [
         |secret| Credentials::token(secret),
         |secret| Credentials::keys("AK", secret),
@@ -138,7 +204,10 @@ fn keys_and_tokens() {
     for (number, kind) in kinds.into_iter().enumerate() {
         let needle = Needle::random();
         let secret = needle.secret();
-        let builder = Client::builder(&url, "p").credentials(kind(&secret));
+        let mut builder = Client::builder(url, "p").credentials(kind(&secret));
+        if !ca.is_empty() {
+            builder = builder.ca_certificate(ca);
+        }
         let mut client = builder.build().unwrap();
         client.set_credentials(&kind(&secret)).unwrap();
         wipe(secret);
