@@ -291,6 +291,31 @@ impl Clock {
 mod tests {
     use super::*;
 
+    /// The date of the newest release, as in `## 1.2.3 - 2027-01-31`.
+    fn newest_release(changelog: &str) -> Option<&str> {
+        let headings = changelog.lines().filter(|line| line.starts_with("## "));
+        headings
+            .filter_map(|heading| heading.split_once(" - "))
+            .map(|(_, date)| date.trim())
+            .next()
+    }
+
+    /// One that is forgotten sends nodes without a clock back to the release before.
+    #[test]
+    fn the_release_date_moves_with_releases() {
+        let stamp = RELEASED.to_error_time().unwrap();
+        let released = &stamp.as_str()[.."2027-01-31".len()];
+        if let Some(newest) = newest_release(include_str!("../../CHANGELOG.md")) {
+            assert!(
+                newest <= released,
+                "set RELEASED to {newest}, as CHANGELOG.md has it"
+            );
+        }
+        let changelog = "## Unreleased\n\n## 0.2.0 - 2027-01-31\n\n## 0.1.0 - 2026-12-01\n";
+        assert_eq!(newest_release(changelog), Some("2027-01-31"));
+        assert_eq!(newest_release("## Unreleased\n"), None);
+    }
+
     #[test]
     fn the_clock_never_runs_behind_what_is_known() {
         assert!(WallTime::now() > RELEASED.plus_ms(-2 * 86_400_000));
