@@ -15,6 +15,7 @@ mod receiver;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -82,9 +83,10 @@ fn run(
     let courier = Arc::new(FairMutex::new(courier));
 
     let waker = client.waker();
+    let (tell, told) = mpsc::channel();
     thread::spawn({
         let courier = Arc::clone(&courier);
-        move || deliver(&courier, client)
+        move || deliver(&courier, client, &tell)
     });
     watch(|report| {
         courier
@@ -96,7 +98,7 @@ fn run(
 
     // An agent would go on; this one has seen enough.
     while courier.lock().status().waiting > 0 {
-        thread::sleep(BETWEEN_POLLS);
+        told.recv()?;
     }
     courier.lock().flush()?;
     let status = courier.lock().status();
@@ -104,14 +106,17 @@ fn run(
     Ok(())
 }
 
-/// Delivers as long as the agent lives.
+/// Delivers as long as the agent lives, and tells when nothing waits.
 #[allow(clippy::arithmetic_side_effects, reason = "a clock has a minute left")]
-fn deliver(courier: &FairMutex<Node>, mut client: Client) {
+fn deliver(courier: &FairMutex<Node>, mut client: Client, tell: &Sender<()>) {
     loop {
         let minute = Instant::now() + Duration::from_secs(60);
         match client.deliver_shared(courier, minute) {
-            // Until there is something new.
-            Ok(Pause::Idle) => client.wait(None),
+            Ok(Pause::Idle) => {
+                let _ = tell.send(());
+                // Until there is something new.
+                client.wait(None);
+            }
             Ok(_) => {}
             Err(error) => {
                 eprintln!("delivery: {error}");

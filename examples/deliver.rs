@@ -26,7 +26,7 @@ use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use edge_report::courier::{
@@ -35,7 +35,8 @@ use edge_report::courier::{
 };
 use edge_report::exchange::Keys;
 use edge_report::{
-    Client, ClientBuilder, Credentials, Limits, MonoTime, ReportBuf, Spool, SpoolIoError,
+    Client, ClientBuilder, Credentials, FairMutex, Limits, MonoTime, ReportBuf, Spool,
+    SpoolIoError, Waker,
 };
 use edge_report::{WallTime, random};
 use serde_json::json;
@@ -136,11 +137,10 @@ type NodeError = CourierError<SpoolIoError>;
 
 /// What the thread that reads and the one that delivers share.
 struct Shared {
-    state: Mutex<State>,
-    /// A report came, or the end of the input.
-    news: Condvar,
-    /// A report left.
-    room: Condvar,
+    /// The two take turns, also while the disk is slow.
+    state: FairMutex<State>,
+    /// For when a report came, or the end of the input.
+    deliverer: Waker,
     lines: Arc<Lines>,
     errors: Arc<Lines>,
 }
@@ -152,12 +152,6 @@ struct State {
     refused: Vec<(Ticket, Reason)>,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 fn deliver_input(
     mut client: Client,
     courier: Node,
@@ -165,13 +159,12 @@ fn deliver_input(
     console: &Console,
 ) -> Result<(), Failure> {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State {
+        state: FairMutex::new(State {
             courier,
             input_ended: false,
             refused: Vec::new(),
         }),
-        news: Condvar::new(),
-        room: Condvar::new(),
+        deliverer: client.waker(),
         lines: Arc::clone(&console.lines),
         errors: Arc::clone(&console.errors),
     });
@@ -179,13 +172,13 @@ fn deliver_input(
         let shared = Arc::clone(&shared);
         move || {
             let result = read(&shared);
-            shared.lock().input_ended = true;
-            shared.news.notify_one();
+            shared.state.lock().input_ended = true;
+            shared.deliverer.wake();
             result
         }
     });
     // If this fails, the reader, who may wait for a line, ends with the process.
-    deliver(&shared, &mut client, &policy).map_err(failed)?;
+    deliver(&shared, &mut client, &policy, reader.thread()).map_err(failed)?;
     reader.join().map_err(|_| failed("the reader failed"))?
 }
 
@@ -201,7 +194,7 @@ fn read(shared: &Shared) -> Result<(), Failure> {
         let stored = format!("stored {}", message_id(report));
         // Here it waits until somebody reads, so that it need not with the courier under lock.
         shared.lines.reserve(stored.len());
-        let mut state = shared.lock();
+        let mut state = shared.state.lock();
         let answer = loop {
             let now = (MonoTime::now(), Some(WallTime::now()));
             let error = match state.courier.submit_encoded(report, now.0, now.1) {
@@ -222,13 +215,14 @@ fn read(shared: &Shared) -> Result<(), Failure> {
                     }
                 }
             }
-            let waited = shared.room.wait_timeout(state, NO_ROOM);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            drop(state);
+            thread::park_timeout(NO_ROOM);
+            state = shared.state.lock();
         };
         // Before it can be delivered.
         shared.lines.say(answer);
         drop(state);
-        shared.news.notify_one();
+        shared.deliverer.wake();
     }
     Ok(())
 }
@@ -238,15 +232,19 @@ fn is_gone(error: &NodeError) -> bool {
     matches!(error, CourierError::Outbox(OutboxError::Device(error)) if error.is_missing())
 }
 
-/// Delivers until the input has ended and nothing waits.
-fn deliver(shared: &Shared, client: &mut Client, policy: &Policy) -> Result<(), NodeError> {
-    let mut body = Vec::new();
+/// Delivers until the input has ended and nothing waits. Who reads may wait for room.
+fn deliver(
+    shared: &Shared,
+    client: &mut Client,
+    policy: &Policy,
+    reader: &Thread,
+) -> Result<(), NodeError> {
     let mut failures = 0u32;
     loop {
         // A disk that fails may be well again later; what is stored stays.
-        match deliver_next(shared, client, &mut body) {
+        match deliver_some(shared, client, reader, &mut failures) {
             Ok(true) => failures = 0,
-            Ok(false) => return shared.lock().courier.flush(),
+            Ok(false) => return shared.state.lock().courier.flush(),
             Err(error) if is_gone(&error) => return Err(error),
             Err(error) => {
                 failures = failures.saturating_add(1);
@@ -259,77 +257,85 @@ fn deliver(shared: &Shared, client: &mut Client, policy: &Policy) -> Result<(), 
     }
 }
 
-/// One attempt, or one wait; `false` if there is nothing more to do.
-fn deliver_next(
+/// What can be sent now, and one wait; `false` if there is nothing more to do.
+fn deliver_some(
     shared: &Shared,
     client: &mut Client,
-    body: &mut Vec<u8>,
+    reader: &Thread,
+    failures: &mut u32,
 ) -> Result<bool, NodeError> {
-    // 1. What to do next.
-    let mut guard = shared.lock();
-    let state = &mut *guard;
-    let ticket = match state.courier.next(MonoTime::now())? {
-        Step::Send(parcel) => {
-            body.clear();
-            body.extend_from_slice(parcel.body);
-            client.set_clock_offset_ms(parcel.clock_offset_ms);
-            parcel.ticket
-        }
-        Step::Wait(ms) => {
-            tell_refused(state, &shared.lines)?;
-            // A minute at the most: while the machine is suspended no time passes here.
-            let wait = Duration::from_millis(ms.min(60_000));
-            drop(shared.news.wait_timeout(guard, wait));
-            return Ok(true);
-        }
-        Step::Idle => {
-            tell_refused(state, &shared.lines)?;
-            if state.input_ended {
-                return Ok(false);
+    let mut body = Vec::new();
+    let mut guard = shared.state.lock();
+    loop {
+        // 1. What to do next.
+        let state = &mut *guard;
+        let ticket = match state.courier.next(MonoTime::now())? {
+            Step::Send(parcel) => {
+                body.clear();
+                body.extend_from_slice(parcel.body);
+                client.set_clock_offset_ms(parcel.clock_offset_ms);
+                parcel.ticket
             }
-            drop(shared.news.wait(guard));
-            return Ok(true);
-        }
-    };
-    drop(guard);
+            Step::Wait(ms) => {
+                tell_refused(state, &shared.lines)?;
+                // A minute at the most: while the machine is suspended no time passes here.
+                let wait = Duration::from_millis(ms.min(60_000));
+                drop(guard);
+                client.wait(Some(wait));
+                return Ok(true);
+            }
+            Step::Idle => {
+                tell_refused(state, &shared.lines)?;
+                if state.input_ended {
+                    return Ok(false);
+                }
+                drop(guard);
+                client.wait(None);
+                return Ok(true);
+            }
+        };
+        drop(guard);
 
-    // 2. Send it. Others may submit meanwhile.
-    let event = client.send_for_event(body);
+        // 2. Send it. Others may submit meanwhile.
+        let event = client.send_for_event(&body);
 
-    // 3. What became of it.
-    let now = MonoTime::now();
-    let mut state = shared.lock();
-    let verdict = state.courier.settle(ticket, event, now, random())?;
-    let trouble = match verdict {
-        Verdict::Delivered => {
-            let line = format!("delivered {}", message_id(body));
-            shared.lines.say_if_read(line);
-            None
+        // 3. What became of it; and, in the same turn, what is next: a turn may take long.
+        let now = MonoTime::now();
+        guard = shared.state.lock();
+        let state = &mut *guard;
+        let verdict = state.courier.settle(ticket, event, now, random())?;
+        let trouble = match verdict {
+            Verdict::Delivered => {
+                let line = format!("delivered {}", message_id(&body));
+                shared.lines.say_if_read(line);
+                None
+            }
+            Verdict::Refused(reason) | Verdict::GaveUp(reason) => {
+                state.refused.push((ticket, reason));
+                let failure = state.courier.status().last_failure;
+                let failure = failure.filter(|failure| *failure != (ticket, reason));
+                failure.map(|(_, why)| format!("{reason}; not yet a dead letter, and waits: {why}"))
+            }
+            Verdict::Again { at, reason } => {
+                Some(format!("{reason}; again in {} ms", at.since(now)))
+            }
+            Verdict::Held { until, reason } => {
+                let ms = until.since(now);
+                Some(format!("{reason}; nothing is sent for {ms} ms"))
+            }
+        };
+        // Others may have been buried by what became of this one.
+        while let Some(buried) = state.courier.take_buried() {
+            state.refused.push(buried);
         }
-        Verdict::Refused(reason) | Verdict::GaveUp(reason) => {
-            state.refused.push((ticket, reason));
-            let failure = state.courier.status().last_failure;
-            let failure = failure.filter(|failure| *failure != (ticket, reason));
-            failure.map(|(_, why)| format!("{reason}; not yet a dead letter, and waits: {why}"))
+        tell_refused(state, &shared.lines)?;
+        *failures = 0;
+        reader.unpark();
+        if let Some(trouble) = trouble {
+            let line = format!("{}: {trouble}", message_id(&body));
+            shared.errors.say_if_read(line);
         }
-        Verdict::Again { at, reason } => Some(format!("{reason}; again in {} ms", at.since(now))),
-        Verdict::Held { until, reason } => {
-            let ms = until.since(now);
-            Some(format!("{reason}; nothing is sent for {ms} ms"))
-        }
-    };
-    // Others may have been buried by what became of this one.
-    while let Some(buried) = state.courier.take_buried() {
-        state.refused.push(buried);
     }
-    tell_refused(&mut state, &shared.lines)?;
-    drop(state);
-    shared.room.notify_one();
-    if let Some(trouble) = trouble {
-        let line = format!("{}: {trouble}", message_id(body));
-        shared.errors.say_if_read(line);
-    }
-    Ok(true)
 }
 
 /// Tells of those that are dead letters by now.

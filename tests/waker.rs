@@ -8,6 +8,9 @@
     reason = "a panic is how a test fails"
 )]
 
+#[cfg(target_os = "linux")]
+mod deliver_common;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -169,25 +172,35 @@ fn a_delivery_that_backs_off_and_one_that_idles_are_woken() {
     assert!(began.elapsed() >= Duration::from_millis(50));
 }
 
-/// How often this thread gave up the processor by itself: each wait does once, and each time it is woken for nothing once more.
+/// How often a thread gave up the processor by itself: each wait does once, and each time it is woken for nothing once more.
 #[cfg(target_os = "linux")]
-fn waits() -> u64 {
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+fn waits_of(thread: &std::path::Path) -> u64 {
+    let status = std::fs::read_to_string(thread.join("status")).unwrap();
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line.unwrap().trim().parse().unwrap()
 }
 
+#[cfg(target_os = "linux")]
+fn waits() -> u64 {
+    waits_of("/proc/thread-self".as_ref())
+}
+
+/// How long is counted: with `tests/run --long` a minute.
+#[cfg(target_os = "linux")]
+fn span() -> Duration {
+    Duration::from_secs(match std::env::var_os("EDGE_REPORT_LONG") {
+        Some(_) => 60,
+        None => 4,
+    })
+}
+
 /// Idle, and in an outage: it sleeps, and nothing wakes it.
 #[cfg(target_os = "linux")]
 #[test]
 fn waiting_costs_no_wake_ups() {
-    // With `tests/run --long` a minute each.
-    let span = Duration::from_secs(match std::env::var_os("EDGE_REPORT_LONG") {
-        Some(_) => 60,
-        None => 4,
-    });
+    let span = span();
     let mut client = client("http://127.0.0.1:9");
     let before = waits();
     client.wait(Some(span));
@@ -210,4 +223,46 @@ fn waiting_costs_no_wake_ups() {
     assert_eq!(pause, Pause::TimeUp);
     let outage = waits() - before;
     assert!(outage <= 3, "woken {outage} times in an outage");
+}
+
+/// The tool, too, with all its threads: before there is a report, and while one waits.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_tool_sleeps() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+
+    let place = tempfile::tempdir().unwrap();
+    let mut tool = deliver_common::example("deliver");
+    tool.arg("--spool").arg(place.path().join("spool"));
+    tool.args(["--url", "http://127.0.0.1:9", "--project-id", "p"]);
+    tool.args(["--min-backoff", "300000"]);
+    tool.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut tool = tool.stdout(Stdio::null()).spawn().unwrap();
+    let threads = format!("/proc/{}/task", tool.id());
+    let waits = || -> u64 {
+        let threads = std::fs::read_dir(&threads).unwrap();
+        threads
+            .map(|thread| waits_of(&thread.unwrap().path()))
+            .sum()
+    };
+    let woken = |most: u64| {
+        // What it began is over by then.
+        thread::sleep(Duration::from_secs(1));
+        let before = waits();
+        thread::sleep(span());
+        let woken = waits() - before;
+        assert!(woken <= most, "woken {woken} times");
+    };
+    woken(0);
+    let input = tool.stdin.as_mut().unwrap();
+    let report = deliver_common::report("m", None, JobStatus::Running);
+    writeln!(input, "{report}").unwrap();
+    let mut failure = String::new();
+    let mut errors = BufReader::new(tool.stderr.as_mut().unwrap());
+    errors.read_line(&mut failure).unwrap();
+    assert!(failure.contains("again in"), "{failure}");
+    woken(3);
+    tool.kill().unwrap();
+    tool.wait().unwrap();
 }

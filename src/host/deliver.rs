@@ -54,6 +54,31 @@ enum Task {
     Pause(Pause),
 }
 
+/// What became of a report.
+struct Done {
+    ticket: Ticket,
+    event: Event,
+    /// The service's time.
+    trusted: Option<WallTime>,
+    at: MonoTime,
+}
+
+impl Done {
+    fn settle<O: Outbox, B: Scratch>(
+        self,
+        courier: &mut Courier<O, B>,
+    ) -> Result<(), CourierError<O::Error>> {
+        if let Some(time) = self.trusted {
+            courier.note_trusted_time(time);
+        }
+        match courier.settle(self.ticket, self.event, self.at, random()) {
+            // Somebody else delivered the same report, and was told what became of it.
+            Ok(_) | Err(CourierError::StaleTicket) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Client {
     /// Delivers what waits, one report after the other over one connection, until nothing waits, the time is up, or it is cancelled. Blocks.
     /// With the time up before it begins, nothing is sent. While it waits to try again it sleeps, and looks at the clock once a minute.
@@ -85,12 +110,21 @@ impl Client {
             self.clock.learn(time);
         }
         let mut body = self.take_body();
+        let mut done: Option<Done> = None;
         let result = loop {
-            if self.bell().take_cancelled() {
+            let is_cancelled = self.bell().take_cancelled();
+            if is_cancelled && done.is_none() {
                 break Ok(Pause::Cancelled);
             }
             let left = until.saturating_duration_since(Instant::now());
+            // One turn for both what became of a report and what is next: a turn may take long.
             let task = courier.with(|courier| {
+                if let Some(done) = done.take() {
+                    done.settle(courier)?;
+                }
+                if is_cancelled {
+                    return Ok(Task::Pause(Pause::Cancelled));
+                }
                 // Before anything is put in flight.
                 if left.is_zero() {
                     return Ok(Task::Pause(match courier.status().waiting {
@@ -109,28 +143,20 @@ impl Client {
                     }
                 })
             });
-            let settled = match task {
-                Err(error) => Err(error),
+            match task {
+                Err(error) => break Err(error),
                 Ok(Task::Pause(pause)) => break Ok(pause),
-                Ok(Task::Sleep(wait)) => {
-                    self.bell().doze(wait);
-                    Ok(())
-                }
+                Ok(Task::Sleep(wait)) => self.bell().doze(wait),
                 Ok(Task::Send(ticket)) => {
                     let (event, trusted) = self.event_of(&body);
-                    let now = MonoTime::now();
-                    courier.with(|courier| {
-                        if let Some(time) = trusted {
-                            courier.note_trusted_time(time);
-                        }
-                        courier.settle(ticket, event, now, random()).map(drop)
-                    })
+                    let at = MonoTime::now();
+                    done = Some(Done {
+                        ticket,
+                        event,
+                        trusted,
+                        at,
+                    });
                 }
-            };
-            match settled {
-                // Somebody else delivered the same report, and was told what became of it.
-                Ok(()) | Err(CourierError::StaleTicket) => {}
-                Err(error) => break Err(error),
             }
         };
         self.give_body_back(body);
