@@ -1,12 +1,13 @@
 // The client over fetch. What to send, what an answer means and when to try again, the module says.
+import { onChange } from './courier.js';
 import { EdgeReportError } from './error.js';
 import { readReply, requestOf } from './exchange.js';
 import { encode } from './report.js';
 
 /** A byte more than what can be a response of the service, so that a longer one is not judged by its start. */
 const MAX_ANSWER = 64 * 1024 + 1;
-/** The longest sleep before looking again: so late is a `wake` or a `submit` noticed. */
-const LOOK_AGAIN_MS = 200;
+/** The longest sleep before looking at the clock again: while the machine is suspended timers stand still. */
+const LOOK_AGAIN_MS = 60_000;
 /** What no time-out exceeds: with more, somebody meant another unit. */
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** The longest that a timer can wait. */
@@ -65,7 +66,7 @@ export class Client {
         const left = until - performance.now();
         if (left <= 0) return 'time_up';
         if (step.step === 'wait') {
-          await sleep(Math.min(step.ms, LOOK_AGAIN_MS, left), signal);
+          await sleep(courier, Math.min(step.ms, LOOK_AGAIN_MS, left), signal);
         } else {
           courier.settle(step.ticket, await this.#event(step, signal));
         }
@@ -188,16 +189,18 @@ function deadline(timeoutMs, signal) {
   };
 }
 
-function sleep(ms, signal) {
+/** Until the courier changes, or so long. */
+function sleep(courier, ms, signal) {
   return new Promise((resolve, reject) => {
-    const abort = () => {
+    const end = (settle, reason) => {
       clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
       signal?.removeEventListener('abort', abort);
-      resolve();
-    }, ms);
-    signal?.addEventListener('abort', abort, { once: true });
+      onChange(courier, undefined);
+      settle(reason);
+    };
+    const abort = () => end(reject, signal.reason);
+    const timer = setTimeout(end, ms, resolve);
+    signal?.addEventListener('abort', abort);
+    onChange(courier, () => end(resolve));
   });
 }

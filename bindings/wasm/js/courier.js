@@ -10,6 +10,13 @@ const NAMES = { backlog: "'all' or 'latest'", whenLettersFull: "'drop-oldest' or
 /** Attempts that no report has. */
 const ENDLESS = 2 ** 32 - 1;
 
+/** What to do when a courier changes: what the client waits for. */
+const listeners = new WeakMap();
+
+export function onChange(courier, listener) {
+  listeners.set(courier, listener);
+}
+
 export class Courier {
   #inner;
   #instance;
@@ -30,7 +37,7 @@ export class Courier {
 
   submit(report, date) {
     const [bytes, wall] = [encode(report), ms(date)];
-    return this.#ask((inner, now) => inner.submit(bytes, now, wall)).ticket;
+    return this.#change((inner, now) => inner.submit(bytes, now, wall)).ticket;
   }
 
   next() {
@@ -46,7 +53,7 @@ export class Courier {
       ? { outcome, status, retryAfterMs, clockSkewMs, errorCode: wellFormed(errorCode), text: wellFormed(errorMsg ?? message) }
       : { code: number, text: wellFormed(detail) });
     const [at, random] = [ticketOf(ticket), this.#random()];
-    return withReason(this.#ask((inner, now) => inner.settle(at, what, now, random)));
+    return withReason(this.#change((inner, now) => inner.settle(at, what, now, random)));
   }
 
   takeBuried() {
@@ -62,6 +69,7 @@ export class Courier {
 
   wake() {
     this.#call((inner, now) => inner.wake(now));
+    listeners.get(this)?.();
   }
 
   deadLetter(after) {
@@ -80,23 +88,24 @@ export class Courier {
 
   resubmitDeadLetter(ticket, date) {
     const [which, wall] = [ticketIfAny(ticket), ms(date)];
-    return this.#ask((inner, now) => inner.resubmit_dead_letter(which, now, wall)).ticket;
+    return this.#change((inner, now) => inner.resubmit_dead_letter(which, now, wall)).ticket;
   }
 
   forgetDeadLetter(ticket) {
     const which = ticketOf(ticket);
-    this.#ask((inner) => inner.forget_dead_letters(which, false));
+    this.#change((inner) => inner.forget_dead_letters(which, false));
   }
 
   forgetDeadLetters(upTo) {
     const last = ticketOf(upTo);
-    this.#ask((inner) => inner.forget_dead_letters(last, true));
+    this.#change((inner) => inner.forget_dead_letters(last, true));
   }
 
   free() {
     const inner = this.#inner;
     this.#inner = undefined;
     if (inner && this.#instance === instance()) inner.free();
+    listeners.get(this)?.();
   }
 
   #call(use) {
@@ -108,6 +117,13 @@ export class Courier {
 
   #ask(use) {
     return unwrap(this.#call(use));
+  }
+
+  /** Asks for what may change what is next. */
+  #change(use) {
+    const answer = this.#ask(use);
+    listeners.get(this)?.();
+    return answer;
   }
 
   #now() {

@@ -171,6 +171,45 @@ test('deliver tells the courier what the response or the error said, but no secr
   }
 });
 
+test('a delivery sleeps until its courier changes', { timeout: 60_000 }, async () => {
+  let requests = 0;
+  const fetch = async () => {
+    requests += 1;
+    throw new TypeError('fetch failed', { cause: Object.assign(new Error('no'), { code: 'ECONNREFUSED', syscall: 'connect' }) });
+  };
+  // The greatest of all waits, by this chance.
+  const policy = { startSpreadMs: 0, minBackoffMs: 300_000, maxBackoffMs: 300_000 };
+  const courier = new Courier({ policy, entropy: () => 2n ** 64n - 1n });
+  let looks = 0;
+  const next = courier.next;
+  courier.next = () => {
+    looks += 1;
+    return next.call(courier);
+  };
+  const until = async (reached) => {
+    while (!reached()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch });
+  courier.submit(report('1'));
+  const stop = new AbortController();
+  const delivery = client.deliver(courier, { signal: stop.signal });
+  // The attempt, and the wait.
+  await until(() => looks === 2);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.deepEqual([requests, looks], [1, 2]);
+  courier.submit(report('2'));
+  await until(() => looks === 3);
+  courier.wake();
+  await until(() => requests === 2);
+  await until(() => looks === 5);
+  stop.abort();
+  await assert.rejects(delivery, { name: 'AbortError' });
+  // One that is gone is noticed, too.
+  const gone = client.deliver(courier);
+  courier.free();
+  await assert.rejects(gone, (error) => error.code === 'NotUsable');
+});
+
 test('a courier is delivered, each report once, through failures', { timeout: 60_000 }, async () => {
   const receiver = await collector(['status=503@first 2', 'reset-after@every 4'], ['--ak', 'AK', '--sk', 'SK']);
   const policy = { startSpreadMs: 0, minBackoffMs: 1, maxBackoffMs: 5 };

@@ -501,7 +501,8 @@ export class Client {
    */
   send(report: ReportInput, options?: { signal?: AbortSignal; clockOffsetMs?: number }): Promise<Outcome>;
   /**
-   * Delivers what waits, until nothing does or the time is up: no attempt begins after it, but one may end after it.
+   * Delivers what waits, until nothing does or the time is up: no attempt begins after it, but one may end after it. Between attempts it
+   * sleeps; `submit`, `wake` and what else changes the courier end that.
    *
    * @throws The signal's reason when aborted: the report in flight is offered again.
    */
