@@ -52,7 +52,7 @@ def keep(path, done):
     """Puts each table between its marks."""
     text = path.read_text(encoding="utf-8")
     for name, content in done.items():
-        marks = re.compile(f"(<!-- {name} -->\\n).*?(<!-- end -->)", re.S)
+        marks = re.compile(f"(<!-- {name} -->\n).*?(<!-- end -->)", re.S)
         text, count = marks.subn(lambda found: f"{found[1]}{content}\n{found[2]}", text)
         if count != 1:
             raise SystemExit(f"{path} has no place for {name}")
