@@ -543,6 +543,84 @@ fn certificates_are_replaced_between_two_reports() {
     assert_eq!(client.send_encoded(b"{}").unwrap_err().code(), Code::Tls);
 }
 
+/// The same from files that change, in the middle of a delivery that never runs dry: no attempt fails, and nothing is sent twice.
+#[test]
+#[cfg(feature = "client")]
+fn certificates_are_replaced_under_load() {
+    use edge_report::courier::{Courier, Policy, RamOutbox};
+    use edge_report::{FairMutex, MonoTime};
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    // With `tests/run --long` all of them.
+    let rotations = match std::env::var_os("EDGE_REPORT_LONG") {
+        Some(_) => 1000,
+        None => 200,
+    };
+    let receiver = receiver();
+    let (ca, other) = (Ca::new(), Ca::new());
+    let url = tls(&receiver, &ca.leaf("localhost", |_| {}), Some(&ca));
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str| place.path().join(name);
+    let leaves: Vec<_> = (0..8).map(|_| ca.leaf("node", |_| {})).collect();
+    let rotate = |n: usize| {
+        let roots = [&*ca.pem, &other.pem][..=n % 2].concat();
+        fs::write(file("roots"), roots).unwrap();
+        fs::write(file("chain"), &leaves[n % 8].pem).unwrap();
+        fs::write(file("key"), &leaves[n % 8].key_pem).unwrap();
+        let read = |name| fs::read(file(name)).unwrap();
+        TlsSettings::new()
+            .ca_certificate(&read("roots"))
+            .client_certificate(&read("chain"), &read("key"))
+    };
+    let policy = Policy {
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
+    let courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
+    let courier = FairMutex::new(courier);
+    let mut client = builder(&url).tls(rotate(0)).build().unwrap();
+    let (waker, is_over) = (client.waker(), AtomicBool::new(false));
+    let status = || courier.lock().status();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                while status().waiting > 20 && !is_over.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                let id = format!("{number}");
+                let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+                let report = Report::new(&id, &jobs);
+                let now = MonoTime::now();
+                courier.lock().submit(&report, now, None).unwrap();
+                waker.wake();
+            }
+        });
+        for n in 1..=rotations {
+            client.set_tls(&rotate(n)).unwrap();
+            let before = status().ledger.delivered;
+            while status().ledger.delivered == before && status().last_failure.is_none() {
+                let until = Instant::now() + Duration::from_millis(2);
+                client.deliver_shared(&courier, until).unwrap();
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let until = Instant::now() + Duration::from_secs(60);
+    client.deliver_shared(&courier, until).unwrap();
+    let status = status();
+    assert_eq!((status.waiting, status.last_failure), (0, None));
+    let submitted = status.ledger.submitted;
+    assert_eq!(receiver.accepted().len() as u64, submitted);
+    assert_eq!(receiver.requests(), submitted, "no attempt in vain");
+    // Each was in use.
+    assert!(receiver.connections() >= rotations as u64);
+}
+
 /// A self-signed certificate of X.509 version 1, as old tools make them, with its key.
 #[cfg(feature = "client")]
 const VERSION_1: (&str, &str) = (
