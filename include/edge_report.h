@@ -378,21 +378,21 @@ enum {
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 5632
+#define EDGE_REPORT_COURIER_RAM_SIZE 6144
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_64_BIT))
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 2560
+#define EDGE_REPORT_COURIER_RAM_SIZE 2816
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_32_BIT))
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 2432
+#define EDGE_REPORT_COURIER_RAM_SIZE 2688
 #endif
 
 #if defined(EDGE_REPORT_FULL)

@@ -123,13 +123,13 @@ pub const EDGE_REPORT_COURIER_SIZE: usize = 7168;
 pub const EDGE_REPORT_COURIER_SIZE: usize = 6144;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(feature = "full")]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 5632;
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 6144;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2560;
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2816;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(all(not(feature = "full"), target_pointer_width = "32"))]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2432;
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2688;
 
 const _: () = {
     assert!(COURIER + room_of::<Log>() <= EDGE_REPORT_COURIER_SIZE);
