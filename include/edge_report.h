@@ -902,7 +902,8 @@ typedef struct edge_report_storage {
   size_t segment_bytes;
   /**
    * What all segments together may have; two segments at the least, since what supersedes or forgets others is written before they can be
-   * removed. While segments are compacted, there is one more for a moment.
+   * removed. While segments are compacted, there is one more for a moment; and if `length_unit` is less than
+   * `segment_bytes`, two of `length_unit` for notes of what was delivered, when there is no room for anything else.
    */
   size_t max_bytes;
   /**

@@ -34,7 +34,8 @@ pub struct edge_report_storage {
     /// The length of a segment, unless a report needs a longer one: a multiple of `length_unit`, and no less than a 15th of `max_bytes`.
     pub segment_bytes: usize,
     /// What all segments together may have; two segments at the least, since what supersedes or forgets others is written before they can be
-    /// removed. While segments are compacted, there is one more for a moment.
+    /// removed. While segments are compacted, there is one more for a moment; and if `length_unit` is less than
+    /// `segment_bytes`, two of `length_unit` for notes of what was delivered, when there is no room for anything else.
     pub max_bytes: usize,
     /// A segment that takes the place of others, or has a longer report, may have other lengths, by multiples of this: a block of a file system,
     /// or what a flash erases in one go. A multiple of `write_unit`. 0: `segment_bytes`.

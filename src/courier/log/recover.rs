@@ -218,11 +218,11 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
 
     /// Reads a checkpoint and its ranges; `None` if it is damaged.
     fn read_note(&mut self, place: Place, header: &RecordHeader) -> Option<Checkpoint> {
-        let mut state = [0; CHECKPOINT];
-        let is_read = self.segments.read(place, 0, &mut state).is_ok();
-        if header.len < CHECKPOINT || !is_read || !self.segments.is_whole(place, header) {
+        if header.len < CHECKPOINT || !self.segments.is_whole(place, header) {
             return None;
         }
+        let mut state = [0; CHECKPOINT];
+        self.segments.read(place, 0, &mut state).ok()?;
         let state = Checkpoint::decode(&state)?;
         self.state.join(&state);
         self.ahead.drop_until(self.state.cursor);
