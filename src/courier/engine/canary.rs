@@ -56,7 +56,7 @@ pub(super) struct Failed<'k> {
     pub(super) own: Option<&'k JobKeys>,
     /// The jobs of those that went ahead of it before.
     pub(super) ahead: &'k JobSet,
-    /// Some that might follow stand behind others that stay.
+    /// Some stand behind others that stay.
     pub(super) is_blocked: bool,
     pub(super) now: MonoTime,
 }
@@ -75,7 +75,7 @@ struct Found {
     next: Option<Waiting>,
     passed: u32,
     last_passed: Option<Ticket>,
-    /// Some that might follow stand behind others that stay.
+    /// Some stand behind others that stay.
     is_blocked: bool,
 }
 
@@ -205,15 +205,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         let (suspect, mut of_any) = (trial.suspect, aside.of_any);
         let past = Past {
-            count: match trial.is_denied {
-                true => self.depth(),
-                false => 0,
-            },
+            count: self.depth(),
             denied: !trial.is_denied,
         };
         let mut found = self.own_canary(suspect, of_any, past, now)?;
         if found.next.is_none()
-            && found.passed == 0
             && found.is_blocked
             && !of_any
             && let Some(aside) = self.asides.get_mut(suspect)

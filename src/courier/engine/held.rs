@@ -74,9 +74,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             };
             self.held.remove(0);
             // Of what cannot be read now it is not known.
+            let went_ahead = held.behind.is_some();
             held.behind = self.still_behind(held).unwrap_or(held.behind);
             if held.behind.is_some() || self.deliver(held.ticket).is_some() {
                 let _ = self.held.push(held);
+            }
+            if went_ahead && held.behind.is_none() {
+                // Its jobs are free.
+                self.walk = Walk::START;
             }
         }
     }

@@ -135,7 +135,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if self.goes_on(current.tried.ticket) {
             return Then::Canary;
         }
-        let every = CANARY_EVERY.max(self.round.canaries);
+        let every = CANARY_EVERY;
         let nth = current.tried.attempts;
         match self.outage {
             true if drawn(every, entropy, nth) > 0 => Then::Wait,
@@ -291,10 +291,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 if !self.goes_on(ticket) {
                     self.round = Round {
                         canaries: 0,
-                        left: match kind {
-                            Kind::Doubtful => self.depth(),
-                            _ => 0,
-                        },
+                        left: 0,
                         after: None,
                     };
                 }

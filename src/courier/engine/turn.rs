@@ -29,8 +29,19 @@ pub(super) enum Choice {
 
 impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// Whose turn it is.
-    #[inline(never)]
     pub(super) fn choose(&mut self, now: MonoTime) -> Result<Choice, CourierError<O::Error>> {
+        loop {
+            let waiting = self.outbox.waiting();
+            let choice = self.choose_once(now)?;
+            // What was dropped on the way as superseded may have stood before others.
+            if matches!(choice, Choice::Send(_)) || self.outbox.waiting() == waiting {
+                return Ok(choice);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn choose_once(&mut self, now: MonoTime) -> Result<Choice, CourierError<O::Error>> {
         if self.outbox.waiting() == 0 {
             return Ok(Choice::Idle);
         }
@@ -245,7 +256,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     }
                     None => is_due || is_tried,
                 };
-                failed.is_blocked |= !is_free && may_follow;
+                failed.is_blocked |= !is_free;
                 let is_it = ticket == failed.suspect;
                 (is_it || (is_tried && may_follow), may_follow)
             }

@@ -74,19 +74,16 @@ impl Witness {
 
     fn failed(&mut self, current: &InFlight, kind: Kind, entropy: u64) -> Next {
         let cost = if kind == Kind::Doubtful { 1 } else { DENIED };
+        self.left = self.left.saturating_sub(cost);
         self.tries = self.tries.saturating_sub(1);
-        match (self.left.checked_sub(cost), self.tries) {
-            (_, 0) => {
-                self.left = self.left.saturating_sub(cost);
-                self.after = Some(current.tried.ticket);
-                self.tries = tries(current, entropy);
-                Next::Counts
-            }
-            (Some(left @ 1..), _) => {
-                self.left = left;
-                Next::Again
-            }
-            _ => Next::Over,
+        if self.tries == 0 {
+            self.after = Some(current.tried.ticket);
+            self.tries = tries(current, entropy);
+            return Next::Counts;
+        }
+        match self.left {
+            0 => Next::Over,
+            _ => Next::Again,
         }
     }
 }
@@ -208,7 +205,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn doubt(&mut self, accepted: &InFlight) {
         let failures = accepted.tried.attempts.saturating_sub(1);
         let ticket = accepted.tried.ticket;
-        let is_overtaken = accepted.role == Role::Overtaken;
+        let is_overtaken = accepted.role == Role::Overtaken && failures > 0;
         let doubt = |tried: &mut Tried| {
             tried.missed = tried.missed.saturating_add(failures);
             let is_older = is_overtaken && tried.ticket < ticket;
