@@ -12,7 +12,7 @@ mod courier_sim;
 use std::collections::{BTreeMap, BTreeSet};
 
 use courier_sim::{HOUR, Sim, accepted, outbox, outbox_of};
-use edge_report::courier::{Cause, Event, OutboxError, Policy, Step, Ticket};
+use edge_report::courier::{Backlog, Cause, Event, OutboxError, Policy, Step, Ticket};
 use edge_report::{Code, MonoTime, Outcome};
 
 /// What all get, or those that are not bad.
@@ -344,6 +344,139 @@ fn an_outage_that_ends_in_chance_buries_nothing() {
         }
     }
     println!("{repeated} reports came again");
+}
+
+/// What waits behind the second bad report waits for nobody's suspect. Jobs of the bad ones, then those of what comes each hour.
+#[test]
+fn bad_ones_of_different_jobs_stop_nobody() {
+    let wide: Vec<i64> = (0..20).collect();
+    let cases: &[(&[&[i64]], &[i64])] = &[
+        (&[&[9], &[0]], &[0]),
+        (&[&[], &[0]], &[0]),
+        (&[&[0], &[0, 1]], &[1]),
+        (&[&[0], &[0, 1], &[1, 2]], &[2]),
+        (&[&[0], &[1], &[2]], &[2]),
+        (&[&[0], &[1], &[0]], &[1]),
+        (&[&[0], &wide], &[3]),
+        (&[&[0], &[0, -1]], &[1]),
+        (&[&[], &wide], &[50]),
+    ];
+    let denied = Event::answered(Outcome::Credentials, 401);
+    for (bad, healthy) in cases {
+        for event in [FIREWALL, BUSY, denied] {
+            let mut sim = Sim::new(Policy::default(), outbox(), 36);
+            for jobs in *bad {
+                sim.submit_jobs(jobs);
+            }
+            let mut hours = 0;
+            while hours == 0 || sim.courier.status().waiting > 0 && hours < 24 * 10 {
+                hours += 1;
+                sim.submit_jobs(healthy);
+                finish(&mut sim, HOUR, |t| {
+                    (t.0 <= bad.len() as u64).then_some(event)
+                });
+            }
+            let at = format!("{bad:?}, {healthy:?}, {event:?}");
+            assert_eq!(counts(&sim), (0, hours, bad.len() as u64), "{at}");
+        }
+    }
+}
+
+/// What went ahead of a report that is dropped as superseded blocks nobody.
+#[test]
+fn a_backlog_of_the_latest_never_stops() {
+    for seed in 0..60u64 {
+        let policy = Policy {
+            backlog: Backlog::LatestPerJob,
+            ..Policy::default()
+        };
+        let mut sim = Sim::new(policy, outbox(), 10_000_000 + seed);
+        let jobs = 2 + sim.random() % 4;
+        let mut bad = BTreeSet::new();
+        for hour in 0..24 * 6 {
+            let is_up = !sim.random().is_multiple_of(6) || hour > 24 * 5;
+            for _ in 0..3 {
+                let job = (sim.random() % jobs) as i64;
+                let ticket = match sim.random() % 8 {
+                    0 => sim.submit_jobs(&(0..20).collect::<Vec<_>>()),
+                    _ => sim.submit(job),
+                };
+                if sim.random().is_multiple_of(12) && hour < 24 * 5 {
+                    bad.insert(ticket);
+                }
+                let until = sim.now + HOUR / 3;
+                sim.run(until, |sent| match is_up && !bad.contains(&sent.ticket) {
+                    true => accepted(sent),
+                    false => FIREWALL,
+                });
+                // Nothing waits, or there is a time when it goes on.
+                let next = sim.courier.next(MonoTime(sim.now)).unwrap();
+                let is_idle = matches!(next, Step::Idle);
+                let waiting = sim.courier.status().waiting;
+                assert_eq!(is_idle, waiting == 0, "seed {seed}: {waiting} wait");
+                sim.now = until;
+            }
+        }
+        let (waiting, ..) = counts(&sim);
+        assert!(waiting < 10, "seed {seed}: {waiting} wait");
+    }
+}
+
+/// However long an outage is, and however many reports of one job wait.
+#[test]
+fn a_month_without_an_answer_costs_few_requests_an_hour() {
+    let denied = Event::answered(Outcome::Credentials, 401);
+    for (event, most) in [(FIREWALL, 100), (BUSY, 100), (denied, 60)] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 38);
+        for _ in 0..100 {
+            sim.submit(1);
+        }
+        let mut worst = 0;
+        for hour in 0..24 * 30 {
+            let before = sim.requests;
+            sim.run((hour + 1) * HOUR, |_| event);
+            worst = worst.max(sim.requests - before);
+        }
+        assert!(worst <= most, "{event:?}: {worst} in an hour");
+    }
+}
+
+/// More than five checks that fail in a row lock a key pair.
+#[test]
+fn few_checks_fail_in_a_row() {
+    let denied = Event::answered(Outcome::Credentials, 401);
+    for seed in 0..40 {
+        let mut sim = Sim::new(Policy::default(), outbox(), 11_000_000 + seed);
+        let bad = 1 + seed % 5;
+        for _ in 0..30 {
+            sim.submit(1);
+        }
+        let (mut in_a_row, mut last) = (0, 0);
+        for _ in 0..24 * 5 {
+            sim.submit(1);
+            let until = sim.now + HOUR;
+            sim.run(until, |sent| {
+                in_a_row = if sent.now - last < 60_000 {
+                    in_a_row
+                } else {
+                    0
+                };
+                last = sent.now;
+                match sent.ticket.0 <= bad {
+                    true => {
+                        in_a_row += 1;
+                        assert!(in_a_row <= 5, "seed {seed}");
+                        denied
+                    }
+                    false => {
+                        in_a_row = 0;
+                        accepted(sent)
+                    }
+                }
+            });
+            sim.now = until;
+        }
+    }
 }
 
 /// One that is denied among those that are answered doubtfully ends no round for good.

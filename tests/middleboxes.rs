@@ -374,9 +374,9 @@ fn where_only_its_own_jobs_wait_the_older_one_goes_when_the_newer_is_accepted() 
                 true => event,
                 false => accepted(sent),
             };
-            // Of what is denied only a few are tried after each that is accepted, so there must be more of these.
+            // Only a few are tried after each that is accepted, so there must be more of these.
             for _ in 0..24 * 30 {
-                if sim.courier.status().waiting > 0 && name == "credentials" {
+                if sim.courier.status().waiting > 0 {
                     sim.submit(1);
                 }
                 sim.run(sim.now + HOUR, answers);

@@ -78,7 +78,7 @@ use crate::json::SliceSink;
 use crate::report::{Encode, EncodeError, check};
 use crate::time::{MonoTime, WallTime};
 
-use canary::{Round, Trial};
+use canary::Trial;
 use held::Held;
 use outcome::{Kind, Then};
 use pace::Pace;
@@ -146,10 +146,9 @@ pub struct Courier<O, B> {
     /// How many that may go are passed over to find a canary, and where that began.
     passes: u32,
     passes_from: u32,
-    round: Round,
-    /// How much spoke in rounds against the last that might follow, since one was accepted that went ahead of nobody.
+    /// How much spoke against canaries of suspects' own jobs, since one was accepted that went ahead of nobody.
     rounds: u32,
-    /// Those of the last round are not sent before then; with them all up to the last of them, so that none need be remembered.
+    /// The last canaries of a suspect's own jobs are not sent before then; with them all up to the last of them, so that none need be remembered.
     resting: Option<(Ticket, MonoTime)>,
     /// A canary behind this one was accepted, and those up to it were passed over. While as many are suspects as can be known, only those behind it
     /// go ahead.
@@ -227,7 +226,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             outage: false,
             passes: 0,
             passes_from: 0,
-            round: Round::default(),
             rounds: 0,
             resting: None,
             line: None,
@@ -351,10 +349,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let kind = Kind::of(event.reason.cause);
         let then = self.note(&mut current, kind, event.reason.cause, entropy);
         let is_own_wait = then != Then::Wait;
-        let round_goes_on =
-            current.role == Role::OwnCanary && kind == Kind::Doubtful && self.round.left > 0;
-        // One that fails with a canary to follow, or in the middle of a round, is no failure of the node yet.
-        let is_failure = kind != Kind::Service && !is_own_wait && !round_goes_on;
+        // One that fails with a canary to follow is no failure of the node yet.
+        let is_failure = kind != Kind::Service && !is_own_wait;
         let is_stray = is_failure && self.pace.failed(event.reason.cause, &self.policy);
         let tried = current.tried;
         let attempt = Attempt {

@@ -16,11 +16,10 @@
 //! [`NOT_BUSY`](super::outcome) of them. After most outages the older one is tried first, that way. If the canary is accepted, it is a *witness*
 //! ([`witness`](super::witness)), and what it overtook is tried again.
 //!
-//! If the canary fails, too, the round may go on with the report after it, but only when as much speaks against each that was tried before. So a
-//! round grows by one at a time, without a bound; long ones come more seldom. Those that were tried rest until the verdict of each says so. Where
-//! those that would follow stand behind bad reports of other jobs, the rounds take all reports in their order. Checks of credentials that fail in
-//! a row lock a key pair: for a suspect that was denied only the last of a round is tried, others that were denied are passed, and after one that
-//! is denied for the first time the round goes on when the hold is over, beginning with the suspect again.
+//! If canaries fail, too, the next go past more and more reports that are not sent, so in the end past however many bad ones; in an outage one goes
+//! past them all, too, and what it overtook is tried again, all the same. Those that were tried rest until the verdict of each says so; those
+//! that were denied lately are passed, since checks of credentials that fail in a row lock a key pair. Where those that would follow stand
+//! behind bad reports of other jobs, all reports may follow, in their order.
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Ticket, Waiting};
@@ -41,15 +40,10 @@ const QUIET: u64 = 4;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trial {
     pub(super) suspect: Ticket,
-    /// When it failed, or the last canary of this round.
     pub(super) failed_at: MonoTime,
-    /// It was denied. Checks of credentials that fail in a row lock a key pair, so one canary follows, and no more.
-    pub(super) is_denied: bool,
-    /// A canary was denied, and the node held. It is tried again before the round goes on: what failed before the hold proves nothing.
-    pub(super) was_held: bool,
 }
 
-/// A suspect whose round it is.
+/// A suspect whose own canary is looked for.
 pub(super) struct Failed<'k> {
     pub(super) suspect: Ticket,
     /// Its jobs, if only reports of these may follow.
@@ -61,7 +55,7 @@ pub(super) struct Failed<'k> {
     pub(super) now: MonoTime,
 }
 
-/// Whom a round passes unsent.
+/// Whom the own canary goes past, unsent.
 #[derive(Clone, Copy)]
 struct Past {
     count: u32,
@@ -69,29 +63,17 @@ struct Past {
     denied: bool,
 }
 
-/// Who follows in a round.
+/// The own canary.
 #[derive(Default)]
 struct Found {
     next: Option<Waiting>,
     passed: u32,
-    last_passed: Option<Ticket>,
     /// Some stand behind others that stay.
     is_blocked: bool,
 }
 
-/// The canaries that followed one failure of a suspect.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Round {
-    /// How many.
-    pub(super) canaries: u32,
-    /// How many more may follow in this one.
-    pub(super) left: u32,
-    /// The last of the suspect's own jobs that failed in this one.
-    pub(super) after: Option<Ticket>,
-}
-
 impl<O: Outbox, B: Scratch> Courier<O, B> {
-    /// Who follows in the suspect's round: of its own jobs, or of any, past so many of these, and then past those that were denied lately.
+    /// The next report of the suspect's own jobs, or of any, past so many of these, and then past those that were denied lately.
     #[inline(never)] // its keys must not lie on the stack all the time
     fn own_canary(
         &mut self,
@@ -117,9 +99,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 found.next = Some(next);
                 break;
             }
-            // As if it had been tried in this round.
+            // As if it were not there.
             walk.after = Some(next.ticket);
-            found.last_passed = walk.after;
             found.passed = found.passed.saturating_add(1);
         }
         found.is_blocked = failed.is_some_and(|failed| failed.is_blocked);
@@ -154,13 +135,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             first = self.next_on(&mut walk, &mut None)?;
         }
         let is_alone = first.is_none();
-        let own_is_next = is_alone || self.own_is_next || self.round.after.is_some();
+        let own_is_next = is_alone || self.own_is_next;
         // The service is not there, or it is clear by now that one may go ahead.
         let is_in_doubt = self.outage || waited || (is_alone && self.has_ahead());
         if self.may_be_overtaken(&aside, is_alone)
             && is_in_doubt
             && own_is_next
-            && let Some(found) = self.next_in_round(&aside, trial, now)?
+            && let Some(found) = self.deep_canary(&aside, now)?
         {
             return Ok(Some(self.chosen(found, Role::OwnCanary, now)));
         }
@@ -179,14 +160,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(Some(self.chosen(found, Role::Canary, now)))
     }
 
-    /// A newer report of its jobs may show that it is bad: it failed often, more so where others could show that, and is not resting after a
-    /// round.
+    /// A newer report of its jobs may show that it is bad: it failed often, more so where others could show that, and the last ones do not rest.
     fn may_be_overtaken(&self, aside: &Aside, is_alone: bool) -> bool {
         let needed = match is_alone {
             true => self.enough(),
             false => self.enough().saturating_mul(BESIDE_OTHERS),
         };
-        let is_due = self.round.after.is_some() || self.resting.is_none();
+        let is_due = self.resting.is_none();
         let has_room = self.held.len() < HELD;
         aside.tried.weight >= needed && is_due && has_room
     }
@@ -196,17 +176,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.policy.refuse_after.max(1).saturating_mul(OWN_JOB)
     }
 
-    /// Who follows in the suspect's round. Where nobody of its own jobs can, since other reports that fail stand before them, all others may.
-    fn next_in_round(
+    /// The canary of the suspect's own jobs, the deeper in the queue the more of them failed. Where nobody can be, since other reports that fail
+    /// stand before them, all others may.
+    fn deep_canary(
         &mut self,
         aside: &Aside,
-        trial: Trial,
         now: MonoTime,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
-        let (suspect, mut of_any) = (trial.suspect, aside.of_any);
+        let (suspect, mut of_any) = (aside.tried.ticket, aside.of_any);
         let past = Past {
             count: self.depth(),
-            denied: !trial.is_denied,
+            denied: true,
         };
         let mut found = self.own_canary(suspect, of_any, past, now)?;
         if found.next.is_none()
@@ -215,7 +195,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             && let Some(aside) = self.asides.get_mut(suspect)
         {
             aside.of_any = true;
-            (self.rounds, self.round.left) = (0, 0);
+            self.rounds = 0;
             of_any = true;
             found = self.own_canary(suspect, of_any, past, now)?;
         }
@@ -228,9 +208,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 denied: false,
             };
             found = self.own_canary(suspect, of_any, past, now)?;
-        }
-        if found.next.is_some() && found.passed > 0 {
-            self.round.after = found.last_passed;
         }
         Ok(found.next)
     }
@@ -286,7 +263,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(found)
     }
 
-    /// How many canaries of the suspect's own jobs may follow the first of a round.
+    /// How many reports a canary of the suspect's own jobs goes past.
     pub(super) fn depth(&self) -> u32 {
         self.rounds.checked_div(self.enough()).unwrap_or(0)
     }

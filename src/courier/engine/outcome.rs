@@ -12,7 +12,7 @@
 use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{Fate, Outbox, Ticket};
 use super::super::reason::{Cause, Event, Reason};
-use super::canary::{Round, Trial};
+use super::canary::Trial;
 use super::held::Held;
 use super::steps::Scratch;
 use super::witness::Witness;
@@ -32,9 +32,6 @@ const CANARY_EVERY: u32 = 4;
 const NO_CANARY: u32 = 4;
 /// Only busy services answer at random. Any other answer says as much as so many of those.
 const NOT_BUSY: u32 = 8;
-/// So many canaries of a round go out at once, and the next after the least wait.
-const AT_ONCE: u32 = 12;
-
 /// What is due after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -132,9 +129,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Then::Wait;
         }
         current.role = Role::Suspect;
-        if self.goes_on(current.tried.ticket) {
-            return Then::Canary;
-        }
         let every = CANARY_EVERY;
         let nth = current.tried.attempts;
         match self.outage {
@@ -142,12 +136,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             false if is_known && drawn(NO_CANARY, entropy, nth) == 0 => Then::Others,
             _ => Then::Canary,
         }
-    }
-
-    /// Whether its round goes on after a hold.
-    fn goes_on(&self, suspect: Ticket) -> bool {
-        let trial = self.on_trial.filter(|trial| trial.was_held);
-        trial.is_some_and(|trial| trial.suspect == suspect)
     }
 
     /// Whether it may not be the node's fault. While others are accepted, once is enough.
@@ -210,7 +198,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         {
             witness.saw(current, now, entropy);
         }
-        self.round = Round::default();
         if !went_ahead {
             self.rounds = 0;
         }
@@ -288,18 +275,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let is_own = current.role == Role::OwnCanary;
         match (current.role, then) {
             (Role::Ordinary | Role::Suspect, Then::Canary) => {
-                if !self.goes_on(ticket) {
-                    self.round = Round {
-                        canaries: 0,
-                        left: 0,
-                        after: None,
-                    };
-                }
                 self.on_trial = Some(Trial {
                     suspect: ticket,
                     failed_at: now,
-                    is_denied: kind != Kind::Doubtful,
-                    was_held: false,
                 });
                 // What the server asked for is this one's wait, until the canary fails, too.
                 self.arm(now, now);
@@ -324,7 +302,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
             (Role::Canary | Role::OwnCanary, _) if kind != Kind::Network => {
                 self.outage = true;
-                self.round.canaries = self.round.canaries.saturating_add(1);
                 self.own_is_next = !is_own;
                 if is_own {
                     self.rest(ticket, at);
@@ -335,26 +312,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                         u32::MAX => self.passes_from,
                         passes => passes.saturating_mul(2).saturating_add(1),
                     };
-                } else if self.round.left == 0 {
+                } else {
                     self.rounds = self.rounds.saturating_add(weight(reason.cause));
                 }
-                if is_own && self.round.left > 0 {
-                    self.round.left = self.round.left.saturating_sub(1);
-                    self.round.after = Some(ticket);
-                    let wait = match (kind, self.round.canaries % AT_ONCE) {
-                        (Kind::Doubtful, 0) => now.plus_ms(self.policy.backoff_ms(0, 0)),
-                        (Kind::Doubtful, _) => now,
-                        // The round goes on after the hold.
-                        _ => at,
-                    };
-                    if let Some(trial) = &mut self.on_trial {
-                        (trial.failed_at, trial.was_held) = (wait, kind != Kind::Doubtful);
-                    }
-                    self.arm(now, wait);
-                } else {
-                    self.on_trial = None;
-                    self.arm(now, at);
-                }
+                self.on_trial = None;
+                self.arm(now, at);
             }
             (Role::Canary | Role::OwnCanary | Role::Overtaken, _) => {
                 self.on_trial = None;

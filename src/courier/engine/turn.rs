@@ -67,7 +67,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let trial = self.on_trial;
         self.on_trial = trial.filter(|trial| now.since(trial.failed_at) <= RIGHT_AFTER_MS);
         if let Some(trial) = self.on_trial
-            && !trial.was_held
             && let Some(canary) = self.canary(trial, now)?
         {
             return Ok(Choice::Send(canary));
@@ -103,12 +102,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         })
     }
 
-    /// The suspect to try now: the one whose round it is, or the oldest of those whose time has come.
+    /// The suspect to try now: the oldest of those whose time has come.
     pub(super) fn due(&self, now: MonoTime) -> Option<Ticket> {
-        let on_trial = self.on_trial.map(|trial| trial.suspect);
         let due = self.asides.suspects().filter(|aside| aside.due <= now);
-        let due = due.map(|aside| aside.tried.ticket);
-        due.min_by_key(|ticket| (Some(*ticket) != on_trial, *ticket))
+        due.map(|aside| aside.tried.ticket).min()
     }
 
     /// A suspect, unless it was superseded meanwhile.
@@ -199,8 +196,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// Walks on to the next report that shares no job with those that stay behind.
     ///
-    /// Or, for a suspect that failed, to the next that may follow in its round: then neither the suspect nor those that were tried in this
-    /// round count among those that stay behind.
+    /// Or, for a suspect that failed, to the next that may be its own canary: then the suspect does not count among those that stay behind.
     #[inline(never)]
     pub(super) fn next_on(
         &mut self,
@@ -242,30 +238,26 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         let keys = self.outbox.job_keys(ticket)?;
         let is_free = !walk.jobs.has_one_of(&keys);
-        let (is_tried, may_follow) = match failed {
+        let may_go = match failed {
             None => {
                 let rests = self.resting.is_some_and(|(last, _)| ticket <= last);
-                (false, waits.is_none() && !rests)
+                waits.is_none() && !rests
             }
             Some(failed) => {
-                let is_due = self.asides.get(ticket).is_none_or(|a| a.due <= failed.now);
-                let is_tried = self.round.after.is_some_and(|after| ticket <= after);
-                let may_follow = match failed.own {
+                failed.is_blocked |= !is_free;
+                if ticket == failed.suspect && is_free {
+                    walk.after = Some(ticket);
+                    return Ok(false);
+                }
+                match failed.own {
                     Some(own) => {
                         waits.is_none() && (share(own, &keys) || failed.ahead.has_one_of(&keys))
                     }
-                    None => is_due || is_tried,
-                };
-                failed.is_blocked |= !is_free;
-                let is_it = ticket == failed.suspect;
-                (is_it || (is_tried && may_follow), may_follow)
+                    None => self.asides.get(ticket).is_none_or(|a| a.due <= failed.now),
+                }
             }
         };
-        if is_tried && is_free {
-            walk.after = Some(ticket);
-            return Ok(false);
-        }
-        if !is_free || !may_follow {
+        if !is_free || !may_go {
             walk.pass(ticket, &keys);
             return Ok(false);
         }
