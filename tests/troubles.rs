@@ -1516,3 +1516,104 @@ fn dropped_letters_stay_counted_after_a_kill() {
     assert!(odd.is_empty(), "{}", odd.len());
     assert!(dropped > 1_000, "{dropped}");
 }
+
+/// For a short while a device syncs nothing and discards nothing, so that what was to stand for the open segment stays there, whole: the
+/// next start believes it. Reports of 60 bytes, of which all that are open but one were delivered.
+#[test]
+fn what_is_given_up_stands_for_nothing_that_came_later() {
+    let (mut lost, mut given_up) = (vec![], 0);
+    for config in [CONFIGS[0], CONFIGS[1], CONFIGS[2], CONFIGS[3], BIG] {
+        let config = Config {
+            batch: false,
+            ..config
+        };
+        for (small, big) in [20, 60, 100]
+            .into_iter()
+            .flat_map(|small| [300, 600, 1200].map(|big| (small, big)))
+        {
+            let b = board(&config, 1);
+            let mut log = open(&b, &config).unwrap();
+            let newest = || b.borrow().segs[0].keys().last().copied();
+            let mut open_ones = vec![];
+            for n in 1.. {
+                let is_full = b.borrow().bytes(0) >= config.total;
+                if is_full && open_ones.len() > config.seg / 300 {
+                    break;
+                }
+                let before = newest();
+                let Ok(ticket) = log.append(&key(n), &[1; 60], MonoTime(0), None) else {
+                    break;
+                };
+                if before != newest() {
+                    open_ones.clear();
+                }
+                open_ones.push(ticket);
+            }
+            for ticket in &open_ones[1..] {
+                let _ = log.settle(*ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+            }
+            log.flush().unwrap();
+            b.borrow_mut().fails = [0, 100, 100, 0];
+            let failed = log.append(&key(1000), &vec![2; big], MonoTime(0), None);
+            b.borrow_mut().fails = [0; 4];
+            given_up += u32::from(matches!(failed, Err(OutboxError::Device(_))));
+            let added = log.append(&key(1001), &vec![3; small], MonoTime(0), None);
+            drop(log);
+            let there = all(&mut open(&b, &config).unwrap());
+            if added.is_ok_and(|ticket| !there.contains(&ticket.0)) {
+                lost.push((config, small, big));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{}: {:?}", lost.len(), lost.first());
+    assert!(given_up > 20, "{given_up}");
+}
+
+/// The same for dead letters.
+#[test]
+fn letters_that_are_given_up_stand_for_no_later_ones() {
+    let (mut lost, mut given_up) = (vec![], 0);
+    for config in [CONFIGS[0], CONFIGS[2], BIG] {
+        for (most, big) in (2..18).flat_map(|most| [300, 600, 1200].map(|big| (most, big))) {
+            let b = board(&config, 1);
+            let mut log = open(&b, &config).unwrap();
+            let refuse = |log: &mut Log, len, fails| {
+                let ticket = put(log, 7, 1, len);
+                let fate = Fate::Refused(REASON);
+                b.borrow_mut().fails = fails;
+                let done = log.settle(ticket, fate, &vec![7; len], WhenLettersFull::Hold);
+                b.borrow_mut().fails = [0; 4];
+                if done.is_err() {
+                    let _ = log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+                }
+                done.map(|()| ticket)
+            };
+            let mut open_ones = vec![];
+            let mut last = 0;
+            while let Ok(ticket) = refuse(&mut log, 60, [0; 4]) {
+                let id = *b.borrow().segs[1].keys().last().unwrap();
+                if id != last {
+                    (last, open_ones) = (id, vec![]);
+                }
+                open_ones.push(ticket);
+                let is_full = b.borrow().bytes(1) >= config.dead_total;
+                if is_full && open_ones.len() >= most {
+                    break;
+                }
+            }
+            for ticket in &open_ones[1..] {
+                let _ = log.forget_dead_letters(Forget::One(*ticket));
+            }
+            let failed = refuse(&mut log, big, [0, 100, 100, 0]);
+            given_up += u32::from(matches!(failed, Err(OutboxError::Device(_))));
+            let added = refuse(&mut log, 20, [0; 4]);
+            drop(log);
+            let mut log = open(&b, &config).unwrap();
+            if added.is_ok_and(|ticket| log.find_dead_letter(ticket).unwrap().is_none()) {
+                lost.push((config, most, big));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{}: {:?}", lost.len(), lost.first());
+    assert!(given_up > 5, "{given_up}");
+}

@@ -9,6 +9,9 @@
 //!    it ends, after comparing what it has with them record by record. So progress survives any number of cuts.
 //! 3. What is left out was settled, or is superseded by a report that waits: the caller makes that one durable first.
 //! 4. Only then are the sources discarded. A crash in between leaves a valid commit beside its sources, and recovery discards these.
+//! 5. Recovery also finds the commit of a segment that was given up because it could not be synced, if it could not be discarded either. So
+//!    such a segment must say all that its sources say, for as long as it may be there: nothing more is appended to them
+//!    ([`give_up`](Segments::give_up)), and what stands for them later stands for it, too.
 
 use super::super::outbox::OutboxError;
 use super::record::{
@@ -69,20 +72,27 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// still there, goes what says that it counts no more.
     pub(super) fn must_stand_for(&self, window: Window) -> bool {
         let has_last = window.first.saturating_add(window.count) >= self.list.len();
-        let mut segments = self.window(window).iter();
-        has_last || segments.any(|segment| segment.sources.iter().any(|id| self.is_pending(*id)))
+        has_last || self.leftovers(window).next().is_some()
     }
 
-    /// What stands for these stands for them and for those of their sources that could not be discarded yet. `None` if these are too many.
+    /// What is still there of what these stand for, and of what was to stand for these.
+    fn leftovers(&self, window: Window) -> impl Iterator<Item = u32> + '_ {
+        let segments = self.window(window);
+        let stands_for_some = |other: &Segment| segments.iter().any(|s| other.stands_for(s.id));
+        let given_up = self.given_up.filter(stands_for_some);
+        let older = segments.iter().copied().chain(given_up);
+        let older = older.flat_map(|segment| segment.sources);
+        let all = older.chain(given_up.map(|given_up| given_up.id));
+        all.filter(|id| self.is_pending(*id))
+    }
+
+    /// What stands for these stands for them and for what is left of others. `None` if these are too many.
     fn sources_of(&self, window: Window) -> Option<[u32; SOURCES]> {
         let mut sources = [0; SOURCES];
-        let mut places = sources.iter_mut();
-        for segment in self.window(window) {
-            *places.next()? = segment.id;
-            for id in segment.sources {
-                if self.is_pending(id) {
-                    *places.next()? = id;
-                }
+        let own = self.window(window).iter().map(|segment| segment.id);
+        for id in own.chain(self.leftovers(window)) {
+            if !sources.contains(&id) {
+                *sources.iter_mut().find(|place| **place == 0)? = id;
             }
         }
         Some(sources)
@@ -221,7 +231,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     .unwrap_or(false);
             match resumed {
                 true => output = Some(partial),
-                false => self.discard(partial.id, partial.len),
+                false => self.give_up(partial),
             }
         }
         let mut output = match output {
@@ -234,7 +244,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     Err(OutboxError::Full) if self.read_failed => Err(OutboxError::Unreadable),
                     filled => filled,
                 };
-                filled.inspect_err(|_| self.discard(output.id, output.len))?;
+                filled.inspect_err(|_| self.give_up(output))?;
                 output
             }
         };
@@ -244,9 +254,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             true => Err(OutboxError::Unreadable),
             false => Ok(()),
         };
-        alive
-            .and(read)
-            .inspect_err(|_| self.discard(output.id, output.len))?;
+        alive.and(read).inspect_err(|_| self.give_up(output))?;
         output.live = size;
         self.replace(window, Some(output));
         let mut offset = SEGMENT_HEADER;
@@ -255,6 +263,23 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             keeper.moved(&record, place);
         }
         Ok(())
+    }
+
+    /// What was written does not stand for its sources. If it cannot be discarded it may have a whole commit all the same, or get one when
+    /// the device writes late what it could not sync: then the next start discards the sources for it. It says all that they say, so that costs
+    /// nothing, but only as long as they say nothing more: they are sealed. Only the last one could be open.
+    fn give_up(&mut self, output: Segment) {
+        self.discard(output.id, output.len);
+        if self.is_pending(output.id) {
+            self.given_up = Some(output);
+            self.is_open &= !self.is_last_given_up();
+        }
+    }
+
+    /// Whether something that does not count may be taken for the last segment by the next start.
+    pub(super) fn is_last_given_up(&self) -> bool {
+        let last = self.list.last().map_or(0, |last| last.id);
+        self.given_up.is_some_and(|output| output.stands_for(last))
     }
 
     /// Puts one segment, or none, in the place of others, and discards these.

@@ -235,12 +235,18 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 continue;
             }
             // A process that was killed may have left it readable, and not durable.
-            if self.has_commit(&output) && self.storage.sync(output.id).is_ok() {
+            self.read_failed = false;
+            let has_commit = self.has_commit(&output);
+            if has_commit && self.storage.sync(output.id).is_ok() {
                 while let Some(source) = self.list.iter().copied().find(is_source) {
                     self.list.retain(|s| s.id != source.id);
                     self.discard(source.id, source.len);
                 }
                 continue;
+            }
+            // One that could not be read or synced now may be believed by the next start: until then they get nothing more.
+            if has_commit || self.read_failed {
+                self.given_up = Some(output);
             }
             // They are discarded only behind a commit: so with one of them gone there was one, and it is damaged.
             let is_gone = |id: &u32| *id != 0 && self.list.iter().all(|s| s.id != *id);
@@ -317,7 +323,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         };
         let limits = self.storage.limits();
         let unit = limits.write_unit.max(1);
-        if last.stands_for_others() || !last.len.is_multiple_of(unit) || last.len < limits.segment {
+        if last.stands_for_others()
+            || self.is_last_given_up()
+            || !last.len.is_multiple_of(unit)
+            || last.len < limits.segment
+        {
             return;
         }
         self.write_at = self.end_of_writing(&last);

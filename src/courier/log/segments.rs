@@ -43,6 +43,11 @@ impl Segment {
     pub(super) fn stands_for_others(&self) -> bool {
         self.is_copy
     }
+
+    /// It says that it stands for this one.
+    pub(super) fn stands_for(&self, id: u32) -> bool {
+        self.sources.contains(&id)
+    }
 }
 
 /// A place in the log.
@@ -81,6 +86,9 @@ pub(super) struct Segments<S, const MAX: usize> {
     pending_discard: heapless::Vec<(u32, usize), MAX>,
     /// What a crash left of a segment that was to stand for others.
     pub(super) partial: Option<Segment>,
+    /// What does not count, may still be there, and may have a commit that the next start believes: see
+    /// [`give_up`](Self::give_up).
+    pub(super) given_up: Option<Segment>,
     /// How many segments are on the storage that are not of this log. They are left alone.
     pub(super) foreign: u64,
     pub(super) is_open: bool,
@@ -109,6 +117,7 @@ impl<S, const MAX: usize> Segments<S, MAX> {
             total_at_open: 0,
             pending_discard: heapless::Vec::new(),
             partial: None,
+            given_up: None,
             foreign: 0,
             is_open: false,
             write_at: 0,
