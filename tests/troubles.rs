@@ -1617,3 +1617,53 @@ fn letters_that_are_given_up_stand_for_no_later_ones() {
     assert!(lost.is_empty(), "{}: {:?}", lost.len(), lost.first());
     assert!(given_up > 5, "{given_up}");
 }
+
+/// The segments grow, so that one without a report is taken for notes alone. Where it stands before one that is dropped, to note that lets it
+/// go, too.
+#[test]
+fn what_goes_before_it_moves_no_other_to_where_one_is_dropped() {
+    let config = Config {
+        total: 64 * 1024,
+        dead_total: 64 * 1024,
+        ..CONFIGS[0]
+    };
+    let mut told = 0;
+    for len in (100..600).step_by(8) {
+        let b = board(&config, 1);
+        let mut log = open(&b, &config).unwrap();
+        let deliver = |log: &mut Log, ticket| {
+            let fate = Fate::Delivered;
+            log.settle(ticket, fate, &[], WhenLettersFull::Hold)
+                .unwrap();
+        };
+        let oldest = put(&mut log, 1, 1, 60);
+        let fills = put(&mut log, 2, 2, len);
+        let before = b.borrow().segs[0].len();
+        deliver(&mut log, fills);
+        // It has notes alone.
+        if (before, b.borrow().segs[0].len()) != (1, 2) {
+            continue;
+        }
+        let long = put(&mut log, 3, 3, 5000);
+        let newest = put(&mut log, 4, 4, 300);
+        deliver(&mut log, long);
+        log.flush().unwrap();
+        drop(log);
+        let (total, limits) = (b.borrow().bytes(0) + 512, b.borrow().limits[0]);
+        b.borrow_mut().limits[0] = StorageLimits {
+            segment: 4096,
+            total,
+            longest_segment: total,
+            ..limits
+        };
+        let mut log = open(&b, &config).unwrap();
+        let added = put(&mut log, 5, 5, 200);
+        for _ in 0..2 {
+            let waits = all(&mut log);
+            assert_eq!(waits, [oldest, newest, added].map(|t| t.0), "{len}");
+            log = open(&b, &config).unwrap();
+        }
+        told += 1;
+    }
+    assert!(told > 0, "{told}");
+}

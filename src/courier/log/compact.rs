@@ -256,7 +256,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         };
         alive.and(read).inspect_err(|_| self.give_up(output))?;
         output.live = size;
-        self.replace(window, Some(output));
+        self.replace(window, output);
         let mut offset = SEGMENT_HEADER;
         while let Some((place, record)) = self.next_in(&output, offset) {
             offset = self.after(place, &record).offset;
@@ -282,8 +282,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.given_up.is_some_and(|output| output.stands_for(last))
     }
 
-    /// Puts one segment, or none, in the place of others, and discards these.
-    pub(super) fn replace(&mut self, window: Window, output: Option<Segment>) {
+    /// Puts a segment in the place of others, and discards these.
+    fn replace(&mut self, window: Window, output: Segment) {
         let end = window.first.saturating_add(window.count);
         if self.is_open && end >= self.list.len() {
             self.close();
@@ -295,9 +295,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 self.discard(source.id, source.len);
             }
         }
-        if let Some(output) = output
-            && window.first <= self.list.len()
-        {
+        if window.first <= self.list.len() {
             // As many were removed.
             let _ = self.list.insert(window.first, output);
         }

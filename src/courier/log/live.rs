@@ -976,20 +976,27 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             self.waiting = self.waiting.saturating_sub(dropped);
             // The commit says it, but that goes when its segment does: what is open must say it, too.
             self.is_noted &= dropped == 0;
+            if moves_head {
+                let id = self.segments.list.get(window.first).map_or(0, |s| s.id);
+                self.head = Place {
+                    id,
+                    offset: SEGMENT_HEADER,
+                };
+            }
         }
         self.ahead.forget_places();
-        if moves_head {
-            let id = self.segments.list.get(window.first).map_or(0, |s| s.id);
-            self.head = Place {
-                id,
-                offset: SEGMENT_HEADER,
-            };
-        }
         Ok(())
     }
 
     /// Discards segments of which nothing is kept: how things stand without them is made durable first.
     fn drop_window(&mut self, window: Window, dropped: u64) -> Result<(), OutboxError<S::Error>> {
+        // To write that may open a segment and let others go: where these stand in the list then is not known.
+        let segments = self.segments.window(window).iter();
+        let ids: heapless::Vec<u32, SOURCES> =
+            segments.map(|segment| segment.id).take(SOURCES).collect();
+        let end = window.first.saturating_add(window.count);
+        let [first, next] =
+            [window.first, end].map(|index| self.segments.list.get(index).map_or(0, |s| s.first));
         let before = (self.state, self.waiting);
         self.state.add(Counter::Superseded, dropped);
         self.waiting = self.waiting.saturating_sub(dropped);
@@ -998,15 +1005,14 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             (self.state, self.waiting) = before;
             return Err(error);
         }
-        let mut ids = [0; SOURCES];
-        for (id, segment) in ids.iter_mut().zip(self.segments.window(window)) {
-            *id = segment.id;
+        for id in &ids {
+            self.segments.remove(*id);
         }
-        let first = self.segments.list.get(window.first).map_or(0, |s| s.first);
-        self.segments.replace(window, None);
+        if ids.contains(&self.head.id) {
+            self.head = self.segments.start();
+        }
         if ids.iter().any(|id| self.segments.is_pending(*id)) {
             // What was dropped would wait again after a restart.
-            let next = self.segments.list.get(window.first).map_or(0, |s| s.first);
             let range = Range {
                 first,
                 last: next.saturating_sub(1),
