@@ -311,9 +311,14 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<(), OutboxError<S::Error>> {
         self.sync()?;
         header.sources = [0; SOURCES];
+        let id = self.next_id;
+        let made = self.create(len, &header);
+        // If it could not be discarded either, it may have a header all the same, and that says that nothing from `first` on stands before it.
+        // So nothing more is appended there.
+        self.is_open &= !self.is_pending(id);
         let segment = Segment {
             is_for_notes,
-            ..self.create(len, &header)?
+            ..made?
         };
         let _ = self.list.push(segment);
         self.is_open = true;
