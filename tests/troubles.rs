@@ -1700,3 +1700,80 @@ fn what_follows_a_segment_made_in_vain_is_found() {
     }
     assert!(made > 50, "{made}");
 }
+
+/// A letter cannot be synced, its report is delivered after all, and the process is killed meanwhile. Nothing was dropped.
+#[test]
+fn a_letter_that_never_was_is_not_counted_as_dropped() {
+    let mut odd = vec![];
+    let cases = [CONFIGS[0], CONFIGS[3], BIG]
+        .into_iter()
+        .flat_map(|config| [false, true].map(|throws| (config, throws)));
+    for (config, throws) in cases {
+        for calls in 1..14 {
+            let b = board(&config, 1);
+            let mut log = open(&b, &config).unwrap();
+            bury(&mut log, 1, WhenLettersFull::Hold).unwrap();
+            let ticket = put(&mut log, 2, 2, 100);
+            let refused = Fate::Refused(REASON);
+            b.borrow_mut().fails = [0, 100, 0, 0];
+            b.borrow_mut().sync_throws = throws;
+            log.settle(ticket, refused, &[2; 100], WhenLettersFull::Hold)
+                .unwrap_err();
+            b.borrow_mut().fails = [0; 4];
+            let dies_at = b.borrow().calls + calls;
+            b.borrow_mut().dies_at = dies_at;
+            let _ = log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+            drop(log);
+            power(&b, false);
+            let ledger = open(&b, &config).unwrap().ledger();
+            if ledger.letters != ledger.refused || ledger.letters_dropped > 0 {
+                odd.push((config.seg, throws, calls, ledger));
+            }
+        }
+    }
+    assert!(odd.is_empty(), "{}: {:?}", odd.len(), odd.first());
+}
+
+/// What forgets a letter cannot be written or synced: it is an error and the letter stays, or it is forgotten, and counted.
+#[test]
+fn what_forgets_a_letter_counts_if_it_is_there() {
+    let mut odd = vec![];
+    for seed in 0..200 {
+        let config = [CONFIGS[0], CONFIGS[3], BIG][seed as usize % 3];
+        let b = board(&config, seed);
+        let mut log = open(&b, &config).unwrap();
+        let letters: Vec<_> = (1..4)
+            .map(|n| {
+                let ticket = put(&mut log, n, i64::from(n), 60);
+                let fate = Fate::Refused(REASON);
+                log.settle(ticket, fate, &[n; 60], WhenLettersFull::Hold)
+                    .unwrap();
+                ticket
+            })
+            .collect();
+        log.flush().unwrap();
+        b.borrow_mut().sync_throws = seed % 2 == 0;
+        b.borrow_mut().fails = if seed % 4 < 2 {
+            [100, 0, 0, 0]
+        } else {
+            [0, 100, 0, 0]
+        };
+        let one = |log: &mut Log, n: usize| log.forget_dead_letters(Forget::One(letters[n]));
+        let failed = u64::from(one(&mut log, 1).is_ok());
+        b.borrow_mut().fails = [0; 4];
+        let forgotten = failed + u64::from(seed % 3 > 0 && one(&mut log, 2).is_ok());
+        if seed % 5 > 0 {
+            put(&mut log, 9, 9, 60);
+            log.flush().unwrap();
+        }
+        let before = log.ledger();
+        drop(log);
+        let after = open(&b, &config).unwrap().ledger();
+        // If nothing wrote it anew, the kernel has it.
+        let is_right = after.letters == 3 - forgotten || after.letters == 2 - forgotten;
+        if !is_right || after.letters_dropped > 0 || before.letters_dropped > 0 {
+            odd.push((seed, failed, before, after));
+        }
+    }
+    assert!(odd.is_empty(), "{}: {:?}", odd.len(), odd.first());
+}

@@ -13,8 +13,8 @@ use super::compact::{Keeper, Note, Window};
 use super::index::Index;
 use super::record::{
     CHECKPOINT, Checkpoint, Counter, FORGET_UP_TO, Kind, LETTER_EXPIRED, MAX_LETTER_PREFIX, Meta,
-    RecordHeader, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader, Store, letter_from,
-    letter_prefix,
+    NEVER_WAS, RecordHeader, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader, Store,
+    letter_from, letter_prefix,
 };
 use super::segments::{Place, Segment, Segments, header_of};
 use super::storage::Storage;
@@ -194,7 +194,12 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                     // It was there, even if it cannot be read any more.
                     self.state.raise(Counter::BURIED, header.seq);
                     self.forget_in_memory(header.seq, header.detail == FORGET_UP_TO);
-                    self.state.raise(Counter::FORGOTTEN, header.count);
+                    // In one record with what it balances, or a cut between two would leave one that was dropped.
+                    let counter = match header.detail {
+                        NEVER_WAS => Counter::SKIPPED,
+                        _ => Counter::FORGOTTEN,
+                    };
+                    self.state.raise(counter, header.count);
                 }
                 Kind::Checkpoint | Kind::Commit => {
                     let mut state = [0; CHECKPOINT];
@@ -345,17 +350,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         }
         self.forget_in_memory(number, false);
         // If that cannot be written a restart may find it again.
-        let total = self.state.get(Counter::FORGOTTEN);
-        let header = header_of(Kind::Forgotten, 0, number, total);
-        let size = self
-            .record_len(0)
-            .saturating_add(self.record_len(CHECKPOINT));
-        let has_room = self.segments.has_room(size)
+        let skipped = self.state.get(Counter::SKIPPED);
+        let header = header_of(Kind::Forgotten, NEVER_WAS, number, skipped);
+        let has_room = self.segments.has_room(self.record_len(0))
             || self
                 .make_room(self.reserve(), WhenLettersFull::Hold)
                 .is_ok();
         if has_room && self.segments.append(header, &[], &[]).is_ok() {
-            let _ = self.note();
+            let _ = self.segments.sync();
         }
     }
 
@@ -552,7 +554,12 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let detail = if up_to { FORGET_UP_TO } else { 0 };
         let header = header_of(Kind::Forgotten, detail, number, total);
         if !full {
-            self.segments.append(header, &[], &[])?;
+            let place = self.segments.end_of_log();
+            let written = self.segments.append(header, &[], &[]);
+            // What is there in spite of an error is there after a restart, too.
+            if !self.segments.is_there(place) {
+                written?;
+            }
             self.segments.sync()?;
         }
         let before = self.state.get(Counter::FORGOTTEN);
@@ -813,7 +820,12 @@ impl<S: Storage, const MAX: usize> Keeper<S, MAX> for LetterKeeper<'_> {
                         .place(header.count)
                         .is_none_or(|known| known == place)
             }
-            Kind::Forgotten => header.seq > self.cursor && header.seq >= self.oldest,
+            // Not what could not be made durable: after that error the letter is still there.
+            Kind::Forgotten => {
+                let is_forgotten =
+                    self.forgotten.find(header.seq).is_some() || self.index.lacks(header.seq);
+                is_forgotten && header.seq > self.cursor && header.seq >= self.oldest
+            }
             _ => false,
         }
     }

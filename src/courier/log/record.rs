@@ -130,7 +130,7 @@ impl Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordHeader {
     pub(super) kind: Kind,
-    /// Of a report how many job keys stand before its bytes; else see [`Settlement`], [`LETTER_EXPIRED`], [`FORGET_UP_TO`].
+    /// Of a report how many job keys stand before its bytes; else see [`Settlement`], [`LETTER_EXPIRED`], [`FORGET_UP_TO`], [`NEVER_WAS`].
     pub(super) detail: u8,
     pub(super) len: usize,
     /// The ticket.
@@ -151,6 +151,8 @@ const COPIED: u8 = 0x40;
 pub(super) const LETTER_EXPIRED: u8 = 1;
 /// In `detail` of what forgets: all letters before this record up to that of this ticket.
 pub(super) const FORGET_UP_TO: u8 = 1;
+/// In `detail` of what forgets a letter: it never was one, since something else became of its report. `count` is how many numbers no letter has.
+pub(super) const NEVER_WAS: u8 = 2;
 
 impl RecordHeader {
     pub(super) fn encode(&self, identity: &Identity) -> [u8; HEADER] {
