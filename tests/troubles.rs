@@ -1342,6 +1342,74 @@ fn a_few_at_a_time_leave_a_full_log() {
     }
 }
 
+/// Wherever a run on a full device is cut, the next ones note what they deliver.
+#[test]
+fn a_cut_anywhere_keeps_no_note_out() {
+    for (config, loses) in [CONFIGS[0], CONFIGS[2], BIG]
+        .into_iter()
+        .flat_map(|config| [(config, false), (config, true)])
+    {
+        let few = |log: &mut Log, count: usize| {
+            let waits = all(log);
+            for ticket in waits.iter().take(count) {
+                let _ = log.settle(Ticket(*ticket), Fate::Delivered, &[], WhenLettersFull::Hold);
+            }
+            waits.first().copied()
+        };
+        for call in 1.. {
+            let (b, _) = full(&config);
+            for _ in 0..2 {
+                few(&mut open(&b, &config).unwrap(), 3);
+            }
+            let dies_at = b.borrow().calls + call;
+            b.borrow_mut().dies_at = dies_at;
+            let opened = open(&b, &config);
+            let is_cut = b.borrow().dead;
+            if let (Ok(mut log), false) = (opened, is_cut) {
+                few(&mut log, 3);
+            }
+            let was_cut = b.borrow().dead;
+            power(&b, loses);
+            let mut front = None;
+            for _ in 0..3 {
+                let next = few(&mut open(&b, &config).unwrap(), 2);
+                assert!(next > front, "{next:?} again, call {call}, {config:?}");
+                front = next;
+            }
+            if !was_cut {
+                break;
+            }
+        }
+    }
+}
+
+/// A sync fails once while the device is full: what is delivered after that is noted, by this run and by later ones.
+#[test]
+fn a_failed_sync_keeps_no_note_out() {
+    for (config, throws) in [CONFIGS[0], CONFIGS[2], BIG]
+        .into_iter()
+        .flat_map(|config| [(config, false), (config, true)])
+    {
+        for failing in 0..8 {
+            let (b, mut log) = full(&config);
+            b.borrow_mut().sync_throws = throws;
+            let mut waits = all(&mut log);
+            for run in 0..3 {
+                for (nth, ticket) in waits.drain(..8).enumerate() {
+                    b.borrow_mut().fails[1] = if run == 1 && nth == failing { 100 } else { 0 };
+                    let settled =
+                        log.settle(Ticket(ticket), Fate::Delivered, &[], WhenLettersFull::Hold);
+                    assert_eq!(settled, Ok(()));
+                }
+                b.borrow_mut().fails[1] = 0;
+                log.flush().unwrap();
+                log = open(&b, &config).unwrap();
+                assert_eq!(all(&mut log), waits, "settle {failing}, {config:?}");
+            }
+        }
+    }
+}
+
 /// No segment can be made at all: then a clean end is one only if nothing is sent again.
 #[test]
 fn an_end_is_clean_only_if_all_is_noted() {

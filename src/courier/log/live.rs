@@ -692,6 +692,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// The same with a short one that takes no reports, in room that others do not get.
     fn roll_for_notes(&mut self) -> Result<(), OutboxError<S::Error>> {
         self.rewrite_unsynced()?;
+        self.segments.remove_one_of_two_for_notes();
         self.segments
             .roll_for_notes(self.header(), self.reserve())?;
         self.rolled();
@@ -712,10 +713,16 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if self.waiting == 0 {
             self.head = self.segments.end_of_log();
         }
-        self.is_noted = self.ahead.is_empty() || self.write_note(0);
+        // By its checkpoint one for notes alone is known to be whole.
+        let is_all_said = self.ahead.is_empty() && self.segments.takes_reports();
+        self.is_noted = is_all_said || self.write_note(0);
         while let Some(id) = self.segments.spent_notes() {
-            // A failure is reported by the next submit or flush, and they go later.
             if !self.is_noted || self.segments.sync().is_err() {
+                // There is room for two, so the new one makes way for another try. Others stay: a failure is reported by the next submit
+                // or flush.
+                if self.segments.remove_notes_at_end() {
+                    self.is_noted = false;
+                }
                 return;
             }
             self.segments.remove(id);
@@ -801,10 +808,16 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         self.note_durably()
     }
 
-    /// Writes a segment anew whose sync failed: a second sync of it would prove nothing.
+    /// Writes a segment anew whose sync failed: a second sync of it would prove nothing. What one for notes alone said is said by the
+    /// next one, that takes its place.
     fn rewrite_unsynced(&mut self) -> Result<(), OutboxError<S::Error>> {
         match self.segments.unsynced_from() {
-            Some(_) => self.rewrite_last(),
+            Some(_) if self.segments.takes_reports() => self.rewrite_last(),
+            Some(_) => {
+                self.segments.close();
+                self.set_unnoted();
+                Ok(())
+            }
             None => Ok(()),
         }
     }

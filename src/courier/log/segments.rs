@@ -458,6 +458,42 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         spent.map(|segment| segment.id)
     }
 
+    /// Makes room for one more segment for notes alone, where there are two: a process was killed after it made one, and before the other was
+    /// discarded.
+    ///
+    /// All that both say was read at the start. The newer one says what the older one does if it has a checkpoint: that was the first to be
+    /// written there, with all that was known. So the older one goes, if the newer is durable: a process that was killed may have left
+    /// it readable alone. Otherwise the newer one goes, and the older one still says what it did when the newer one was made.
+    pub(super) fn remove_one_of_two_for_notes(&mut self) {
+        let mut notes = self.list.iter().filter(|segment| segment.is_for_notes);
+        let (Some(older), Some(newer)) = (notes.next().copied(), notes.next().copied()) else {
+            return;
+        };
+        let is_whole = self.has_checkpoint(&newer) && self.storage.sync(newer.id).is_ok();
+        self.remove(if is_whole { older.id } else { newer.id });
+    }
+
+    fn has_checkpoint(&mut self, segment: &Segment) -> bool {
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.next_in(segment, offset) {
+            if header.kind == Kind::Checkpoint && self.is_whole(place, &header) {
+                return true;
+            }
+            offset = self.after(place, &header).offset;
+        }
+        false
+    }
+
+    /// Removes the last one, if it is for notes alone.
+    pub(super) fn remove_notes_at_end(&mut self) -> bool {
+        let last = self.list.last().filter(|last| last.is_for_notes);
+        let id = last.map(|last| last.id);
+        id.is_some_and(|id| {
+            self.remove(id);
+            true
+        })
+    }
+
     /// Whether it was to be discarded, and is still there.
     pub(super) fn is_pending(&self, id: u32) -> bool {
         self.pending_discard.iter().any(|(other, _)| *other == id)
