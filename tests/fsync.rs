@@ -120,7 +120,7 @@ impl Disk {
                 self.parent_syncs += 1;
             }
             ("create", _) => {
-                let is_used = name.ends_with(".new") || name == "owner";
+                let is_used = name.ends_with(".new") || name == "owner" || is_spare(&name);
                 says(!is_used, "a segment is made under another name first")?;
                 says(self.folder && name != "owner", "the folder is not durable")?;
             }

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod shim;
+
 use edge_report::courier::{
     Courier, CourierError, Durability, Event, Fate, JobKeys, Outbox, OutboxError, Policy,
     RamOutbox, Reason, Step, WhenLettersFull,
@@ -1047,6 +1050,135 @@ fn a_few_at_a_time_leave_a_full_disk() {
     }
 }
 
+/// A spool that has filled a disk, of which others took what was left over, and what has the names of others.
+fn on_a_full_disk(disk: &Mount, limits: Limits) -> (PathBuf, PathBuf) {
+    let (dir, others) = (disk.0.path().join("spool"), disk.0.path().join("others"));
+    let mut node = open(&dir, limits);
+    (0..).find(|n| submit(&mut node, &n.to_string()).is_err());
+    File::create(&others).unwrap();
+    (dir, others)
+}
+
+fn take_all(others: &Path) {
+    let mut others = File::options().append(true).open(others).unwrap();
+    while others.write_all(&[7; 4096]).is_ok() {}
+}
+
+/// Runs deliver a few reports each, and are killed: each must begin where the one before ended.
+fn assert_none_is_sent_again(dir: &Path, others: &Path, runs: usize, what: &str) {
+    let mut next = None;
+    for _ in 0..runs {
+        take_all(others);
+        let said = child("deliver 20 and be killed", dir);
+        let first: usize = said.parse().unwrap();
+        assert!(
+            next.is_none_or(|next| next == first),
+            "{first} after {next:?}, {what}"
+        );
+        next = Some(first + 20);
+    }
+}
+
+/// On a disk of which others take whatever gets free each call fails once, or is the last one before a kill: later runs note what they deliver.
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn no_fault_loses_a_spare() {
+    let Some(disk) = Mount::new("size=256k") else {
+        return;
+    };
+    let (dir, others) = on_a_full_disk(&disk, LARGER);
+    assert_none_is_sent_again(&dir, &others, 2, "at first");
+    let files = contents(&dir);
+    let place = tempfile::tempdir().unwrap();
+    let library = shim::shim("fault", place.path());
+    for kills in [true, false] {
+        for at in 1.. {
+            File::create(&others).unwrap();
+            contents(&dir)
+                .keys()
+                .for_each(|name| fs::remove_file(dir.join(name)).unwrap());
+            files
+                .iter()
+                .for_each(|(name, bytes)| fs::write(dir.join(name), bytes).unwrap());
+            take_all(&others);
+            let mut faulty = task("deliver 20 and be killed", &dir);
+            faulty
+                .env("LD_PRELOAD", &library)
+                .env("SHIM_ROOT", &dir)
+                .env("SHIM_OTHERS", &others)
+                .env("SHIM_AT", at.to_string());
+            if kills {
+                faulty.env("SHIM_KILLS", "1");
+            }
+            let output = faulty.output().unwrap();
+            let what = format!("call {at}, {}", if kills { "killed" } else { "failed" });
+            assert_none_is_sent_again(&dir, &others, 3, &what);
+            // All of the calls were hit, when one run was not killed by it.
+            if kills && String::from_utf8_lossy(&output.stdout).contains("says: ") || at == 60 {
+                println!("{at} calls");
+                break;
+            }
+        }
+    }
+}
+
+/// Spares are mended, whatever somebody did to them, and whatever limits they were made for; what is none is left alone.
+#[test]
+#[cfg(unix)]
+fn spares_are_mended_and_others_left_alone() {
+    let larger_later = Limits {
+        max_bytes: 16 * 1024,
+        segment_bytes: None,
+        ..LARGER
+    };
+    type Spoil = fn(&Path, &Path);
+    let spoils: [(&str, Limits, Spoil); 8] = [
+        ("larger limits", larger_later, |_, _| {}),
+        ("link", LARGER, |spare, others| {
+            fs::remove_file(spare).unwrap();
+            std::os::unix::fs::symlink(others, spare).unwrap();
+        }),
+        ("directory", LARGER, |spare, _| {
+            fs::remove_file(spare).unwrap();
+            fs::create_dir(spare).unwrap();
+        }),
+        ("empty", LARGER, |spare, _| fs::write(spare, []).unwrap()),
+        ("longer", LARGER, |spare, _| {
+            fs::write(spare, [0; 8192]).unwrap()
+        }),
+        ("other bytes", LARGER, |spare, _| {
+            fs::write(spare, [7; 4096]).unwrap()
+        }),
+        ("hard link", LARGER, |spare, others| {
+            fs::hard_link(spare, others.with_file_name("twin")).unwrap();
+        }),
+        ("directory", LARGER, |spare, _| {
+            fs::create_dir(spare.with_extension("new")).unwrap();
+        }),
+    ];
+    for (what, before, spoil) in spoils {
+        for name in ["spare-live-1", "spare-live-2"] {
+            let Some(disk) = Mount::new("size=256k") else {
+                return;
+            };
+            let (dir, others) = on_a_full_disk(&disk, before);
+            spoil(&dir.join(name), &others);
+            let kept = others.with_file_name("twin");
+            let twin = fs::read(&kept).ok();
+            let mut node = open(&dir, LARGER);
+            (1000..).find(|n| submit(&mut node, &n.to_string()).is_err());
+            drop(node);
+            if what == "larger limits" {
+                // The names have a gap after the few from before.
+                (0..6).for_each(|_| _ = child("deliver 20 and be killed", &dir));
+            }
+            assert_none_is_sent_again(&dir, &others, 5, &format!("{what}, {name}"));
+            assert_eq!(fs::read(&kept).ok(), twin);
+            assert!(fs::read(&others).unwrap().iter().all(|byte| *byte == 7));
+        }
+    }
+}
+
 /// There is room for one segment, and no more.
 #[test]
 fn the_only_segment_of_a_full_disk_is_used_again() {
@@ -1109,7 +1241,7 @@ fn the_bound_is_kept() {
         while let Err(error) = node.submit(&report, NOW, None) {
             assert_eq!(error.to_string(), "the outbox is full");
             full += 1;
-            for _ in 0..number % 300 {
+            for _ in 0..=number % 300 {
                 let refuse = number % 7 == 0;
                 let event = if refuse {
                     answered(Outcome::Refused, 400)
@@ -1204,24 +1336,26 @@ fn batched() -> Limits {
 }
 
 /// Runs one of the tasks in [`task_of_a_child`] in another process; what it says.
-fn child(task: &str, dir: &Path) -> String {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "task_of_a_child",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env("SPOOL_TASK", task)
-        .env("SPOOL_DIR", dir)
-        .output()
-        .unwrap();
+fn child(name: &str, dir: &Path) -> String {
+    let output = task(name, dir).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let said = text
         .split_once("says: ")
         .map(|(_, rest)| rest.lines().next().unwrap());
     said.unwrap_or_else(|| panic!("{text}")).to_owned()
+}
+
+fn task(name: &str, dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([
+        "task_of_a_child",
+        "--exact",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command.env("SPOOL_TASK", name).env("SPOOL_DIR", dir);
+    command
 }
 
 #[test]
@@ -1257,8 +1391,9 @@ fn task_of_a_child() {
             std::process::abort();
         }
         "deliver 20" | "deliver 20 and be killed" => {
-            (0..20).for_each(|_| _ = deliver(&mut node));
-            println!("says: delivered");
+            let first = deliver(&mut node);
+            (1..20).for_each(|_| _ = deliver(&mut node));
+            println!("says: {}", first.unwrap_or_default());
             if task != "deliver 20" {
                 std::process::abort();
             }

@@ -30,6 +30,13 @@ const WRITE_UNIT: usize = 8;
 
 /// One for the segment that has notes alone, and one for what takes its place before that is discarded.
 const SPARES: usize = 2;
+/// Whatever the limits are: no segment for notes needs more, and what is longer than it needs takes no more room.
+const SPARE: usize = BLOCK;
+/// How many names there are for spares, as something else may have one.
+const NAMES: usize = 2 * SPARES;
+/// Where a segment's header has the ids of those that it stands for.
+const SOURCES_AT: usize = 32;
+const SOURCES_LEN: usize = 16;
 
 /// A spool may have had larger limits before; a longer file than this, and than all of the spool, never was a segment. A length
 /// that went wrong must not keep a start busy: such a file is not read, and stays.
@@ -99,19 +106,17 @@ impl FileStorage {
         }
     }
 
-    /// Removes what a crash left of segments and spares that were being made.
+    /// Removes what a crash left of segments that were being made, or discarded. The folder was synced since.
     pub(super) fn remove_leftovers(folder: &Folder, prefix: &str) -> Result<(), SpoolIoError> {
         for name in names(folder)? {
-            let is_ours = |made: &str| {
-                let mut spares = (1..=SPARES).map(|number| spare(prefix, number));
-                segment_id(made, prefix).is_some() || spares.any(|spare| spare == made)
-            };
-            if name.strip_suffix(NEW).is_some_and(is_ours) {
+            let made = name.strip_suffix(NEW);
+            if made.is_some_and(|made| segment_id(made, prefix).is_some()) {
                 folder
                     .remove(&name)
                     .map_err(folder.failed("remove", &name))?;
             }
         }
+        Self::cut_spares(folder, prefix);
         Ok(())
     }
 
@@ -207,7 +212,8 @@ impl FileStorage {
         let (folder, new) = (&self.folder, format!("{name}{NEW}"));
         let made = self.make_spares().and_then(|()| {
             let file = Self::blank(folder, &new, len)?;
-            Self::name_it(folder, &new, name).map(|()| file)
+            let named = Self::name_it(folder, &new, name, |folder| folder.remove(name));
+            named.map(|()| file)
         });
         made.inspect_err(|_| {
             // The first error says more than one of this would.
@@ -215,90 +221,112 @@ impl FileStorage {
         })
     }
 
-    /// Makes the spares that are missing. Their names survive a power cut when the folder is synced.
+    /// Makes the spares that are missing, and fills up those that are short: what a process left that was killed here, or somebody who cut
+    /// one. Their names survive a power cut when the folder is synced.
     fn make_spares(&self) -> Result<(), SpoolIoError> {
         let folder = &self.folder;
-        while let Some(spare) = self.missing_spare("")? {
-            let new = format!("{spare}{NEW}");
-            let made = Self::blank(folder, &new, self.spare_len()).and_then(|_| {
-                let renamed = folder.rename(&new, &spare);
-                renamed.map_err(folder.failed("rename", &new))
-            });
-            made.inspect_err(|_| {
-                let _ = folder.remove(&new);
+        for (name, len) in self.missing_spares("") {
+            let file = match len {
+                None => folder.create(&name),
+                Some(_) => folder.open_file(&name),
+            };
+            let file = file.map_err(folder.failed("create", &name))?;
+            Self::fill(folder, &name, &file, SPARE).inspect_err(|_| {
+                if len.is_none() {
+                    let _ = folder.remove(&name);
+                }
             })?;
         }
         Ok(())
     }
 
     /// Makes a short segment of a spare; `None` if that cannot be.
+    ///
+    /// It stays a spare until it is whole: whatever fails before that, or a kill, takes nothing from it but its length.
     fn use_spare(&self, name: &str, len: usize) -> Option<File> {
-        let mut spares = (1..=SPARES).map(|number| spare(self.prefix, number));
-        let spare = spares.find(|spare| matches!(self.folder.has(spare), Ok(true)))?;
-        let file = self.folder.open_file(&spare).ok()?;
-        if len != self.spare_len() || file.metadata().ok()?.len() != position(len) {
-            return None;
-        }
-        Self::name_it(&self.folder, &spare, name)
-            .ok()
-            .map(|()| file)
-    }
-
-    /// Makes a missing spare of a segment that nobody needs any more, which is gone with that.
-    fn turn_to_spare(&self, name: &str) -> Result<(), SpoolIoError> {
-        let Some(spare) = self.missing_spare(name)? else {
-            return Ok(());
-        };
-        let (folder, new, len) = (&self.folder, format!("{spare}{NEW}"), self.spare_len());
-        folder
-            .rename(name, &new)
-            .map_err(folder.failed("rename", name))?;
-        // It must not be found under its name with less in it.
-        let made = sync(folder).and_then(|()| {
-            let file = folder
-                .open_file(&new)
-                .map_err(folder.failed("open", &new))?;
-            file.set_len(position(len))
-                .map_err(folder.failed("cut", &new))?;
-            Self::fill(folder, &new, &file, len)?;
-            folder
-                .rename(&new, &spare)
-                .map_err(folder.failed("rename", &new))
-        });
-        made.inspect_err(|_| {
-            let _ = folder.remove(&new);
+        let is_short = len <= SPARE && len < self.segment_bytes;
+        let mut spares = spares(&self.folder, self.prefix).filter(|_| is_short);
+        spares.find_map(|(spare, found)| {
+            found?;
+            let file = self.folder.open_file(&spare).ok()?;
+            // In room that it has. Whatever stood there, a segment is blank at first.
+            file.set_len(position(len).min(file.metadata().ok()?.len()))
+                .ok()?;
+            Self::fill(&self.folder, &spare, &file, len).ok()?;
+            let named = Self::name_it(&self.folder, &spare, name, |folder| {
+                folder.rename(name, &spare)
+            });
+            named.ok().map(|()| file)
         })
     }
 
-    /// The name of a spare that is to be made, of this segment perhaps. Another segment that was one, and will be one again, counts as one.
-    fn missing_spare(&self, of: &str) -> Result<Option<String>, SpoolIoError> {
-        let is_one = |name: &String| {
-            let len = || self.folder.len(name).ok();
-            segment_id(name, self.prefix).is_some()
-                && name != of
-                && len() == Some(position(self.spare_len()))
-        };
-        let is_used = names(&self.folder)?.iter().any(is_one);
-        let mut needed = SPARES.saturating_sub(usize::from(is_used));
-        let mut missing = None;
-        for number in 1..=SPARES {
-            let name = spare(self.prefix, number);
-            let has = self.folder.has(&name);
-            match has.map_err(self.folder.failed("use", &name))? {
-                true => needed = needed.saturating_sub(1),
-                false => missing = Some(name),
+    /// Makes a missing spare of a segment that nobody needs any more, or removes that.
+    ///
+    /// It is a spare as soon as it has the name, whatever is in it and however long it is: so neither an error nor a kill loses it.
+    fn turn_to_spare(&self, name: &str) -> Result<(), SpoolIoError> {
+        let folder = &self.folder;
+        // What is not a file of this user alone becomes none.
+        let is_ours = folder.len(name).is_ok();
+        match self.missing_spares(name).pop().filter(|_| is_ours) {
+            Some((spare, _)) => folder
+                .rename(name, &spare)
+                .map_err(folder.failed("rename", name)),
+            None => match folder.remove(name) {
+                // Removed before, by a call that failed later on.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed.map_err(folder.failed("remove", name)),
+            },
+        }
+    }
+
+    /// Frees what spares have too much. That they are spares must be durable, or they are found under other names with less in them.
+    fn cut_spares(folder: &Folder, prefix: &str) {
+        for (name, len) in spares(folder, prefix) {
+            if len.is_some_and(|len| len > position(SPARE)) {
+                // If this fails they are cut later.
+                let _ = folder
+                    .open_file(&name)
+                    .and_then(|file| file.set_len(position(SPARE)));
             }
         }
-        Ok(missing.filter(|_| needed > 0))
     }
 
-    /// That of the shortest segment.
-    fn spare_len(&self) -> usize {
-        self.limits().length_unit
+    /// The spares that are to be made, or filled up: those come first. One of two counts as there while the newest segment, but for this one,
+    /// has notes alone: it will be a spare again.
+    fn missing_spares(&self, but: &str) -> Vec<(String, Option<u64>)> {
+        let needed = SPARES.saturating_sub(usize::from(self.is_spare_in_use(but)));
+        let is_whole = |len: Option<u64>| len.is_some_and(|len| len >= position(SPARE));
+        let (whole, mut missing): (Vec<_>, Vec<_>) = spares(&self.folder, self.prefix)
+            .take(SPARES)
+            .partition(|(_, len)| is_whole(*len));
+        missing.sort_by_key(|(_, len)| len.is_none());
+        missing.truncate(needed.saturating_sub(whole.len()));
+        missing
     }
 
-    /// Gives a blank file its name, where nothing has it.
-    fn name_it(folder: &Folder, new: &str, name: &str) -> Result<(), SpoolIoError> {
+    /// Whether the newest segment but this one has notes alone: it is short, and stands for no others.
+    fn is_spare_in_use(&self, but: &str) -> bool {
+        let names = names(&self.folder).unwrap_or_default();
+        let others = names.into_iter().filter(|name| name != but);
+        let segments = others.filter_map(|name| Some((segment_id(&name, self.prefix)?, name)));
+        segments.max().is_some_and(|(_, name)| {
+            let len = self.folder.len(&name).ok();
+            let mut sources = [1; SOURCES_LEN];
+            let read = self.folder.open_file(&name);
+            let read = read.and_then(|file| read_at(&file, &mut sources, SOURCES_AT));
+            len == Some(position(self.limits().length_unit))
+                && read.is_ok()
+                && sources == [0; SOURCES_LEN]
+        })
+    }
+
+    /// Gives a blank file its name, where nothing has it; takes it back if that is not durable.
+    fn name_it(
+        folder: &Folder,
+        new: &str,
+        name: &str,
+        take_back: impl FnOnce(&Folder) -> io::Result<()>,
+    ) -> Result<(), SpoolIoError> {
         let is_taken = folder.has(name).map_err(folder.failed("create", name))?;
         if is_taken {
             let error = io::ErrorKind::AlreadyExists.into();
@@ -308,17 +336,14 @@ impl FileStorage {
             .rename(new, name)
             .map_err(folder.failed("rename", new))?;
         sync(folder).inspect_err(|_| {
-            let _ = folder.remove(name);
+            // If that fails, too, the next start discards it, as it is blank.
+            let _ = take_back(folder);
         })
     }
 }
 
-/// What a segment or a spare is called while it is being made.
+/// What a segment is called while it is being made.
 const NEW: &str = ".new";
-
-fn spare(prefix: &str, number: usize) -> String {
-    format!("spare-{prefix}-{number}")
-}
 
 impl Storage for FileStorage {
     type Error = SpoolIoError;
@@ -402,14 +427,11 @@ impl Storage for FileStorage {
         folder
             .check_process()
             .map_err(folder.failed("remove", &name))?;
-        // Without a spare less can be noted later. What became of the file shows below.
-        let _ = self.turn_to_spare(&name);
-        match folder.remove(&name) {
-            // Removed before, by a call that failed later on.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(folder.failed("remove", &name))?,
-        }
-        sync(folder)
+        // After an error it is tried again: without spares the same reports would be sent again after each start.
+        self.turn_to_spare(&name)?;
+        sync(folder)?;
+        Self::cut_spares(folder, self.prefix);
+        Ok(())
     }
 
     fn lacks_room(&self, error: &SpoolIoError) -> bool {
@@ -436,6 +458,18 @@ fn segment_id(name: &str, prefix: &str) -> Option<u32> {
         .strip_suffix(".seg")?;
     let id = digits.parse().ok()?;
     (format!("{id:08}") == digits).then_some(id)
+}
+
+/// The spares there are or may be, with the length of those that are there. What else has such a name is left alone.
+fn spares(folder: &Folder, prefix: &str) -> impl Iterator<Item = (String, Option<u64>)> {
+    (1..=NAMES).filter_map(move |number| {
+        let name = format!("spare-{prefix}-{number}");
+        match folder.len(&name) {
+            Ok(len) => Some((name, Some(len))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some((name, None)),
+            Err(_) => None,
+        }
+    })
 }
 
 fn names(folder: &Folder) -> Result<Vec<String>, SpoolIoError> {
