@@ -317,7 +317,8 @@ impl Sim {
             reached.contains(&ticket.0)
         };
         let recent = self.accepted.iter().rev();
-        let mut recent = recent.take_while(|(_, at)| self.now - at <= RIGHT_AFTER_MS);
+        // Up to four tries, each within that of the one before.
+        let mut recent = recent.take_while(|(_, at)| self.now - at <= 4 * RIGHT_AFTER_MS);
         recent.any(|(newest, _)| *newest > ticket && reaches(newest.0))
     }
 

@@ -19,7 +19,7 @@ type Model<G> = Courier<Shared<<G as Ground>::Outbox>, <G as Ground>::Memory>;
 type Fault<G> = CourierError<<G as Ground>::Fault>;
 
 /// What fails longer after an acceptance proves nothing.
-const RIGHT_AFTER_MS: u64 = 60_000;
+const RIGHT_AFTER_MS: u64 = 4 * 60_000;
 
 struct InFlight {
     ticket: u64,

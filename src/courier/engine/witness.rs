@@ -11,7 +11,7 @@
 //! ```
 //!
 //! It ends when none is left, after [`AT_ONCE`] failures (checks that are denied in a row lock a key pair, so each is [`DENIED`] of these), or when
-//! nobody was served for [`RIGHT_AFTER_MS`]. So `refuse_after` witnesses show that a report is bad, by the same sum as canaries of other jobs; it is
+//! the next try does not come within [`RIGHT_AFTER_MS`]. So `refuse_after` witnesses show that a report is bad, by the same sum as canaries of other jobs; it is
 //! a dead letter then ([`Code::Overtaken`]). If it is accepted, the witness is sent a second time, so that the service hears the newest last
 //! ([`held`](super::held)).
 
@@ -37,7 +37,7 @@ const DENIED: u32 = AT_ONCE / AGAIN;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Witness {
     ticket: Ticket,
-    /// When anything was accepted last.
+    /// When anything was accepted last, or what is tried again failed.
     pub(super) seen_at: MonoTime,
     /// The last of the older ones that failed as often as was drawn.
     after: Option<Ticket>,
@@ -72,7 +72,7 @@ impl Witness {
         (self.seen_at, self.tries) = (now, tries(current, entropy));
     }
 
-    fn failed(&mut self, current: &InFlight, kind: Kind, entropy: u64) -> Next {
+    fn failed(&mut self, current: &InFlight, kind: Kind, now: MonoTime, entropy: u64) -> Next {
         let cost = if kind == Kind::Doubtful { 1 } else { DENIED };
         self.left = self.left.saturating_sub(cost);
         self.tries = self.tries.saturating_sub(1);
@@ -83,7 +83,11 @@ impl Witness {
         }
         match self.left {
             0 => Next::Over,
-            _ => Next::Again,
+            _ => {
+                // A host may call seldom.
+                self.seen_at = now;
+                Next::Again
+            }
         }
     }
 }
@@ -161,7 +165,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let ticket = current.tried.ticket;
         let next = self.witness.as_mut();
         let next = next.map_or(Next::Over, |witness| {
-            witness.failed(&current, kind, entropy)
+            witness.failed(&current, kind, now, entropy)
         });
         if matches!(next, Next::Again) {
             let at = now.plus_ms(stray_ms(entropy));
