@@ -7,6 +7,7 @@ use super::client::Client;
 use super::fair::FairMutex;
 use super::random::random;
 use super::send_error::SendError;
+use super::tls::Clock;
 use crate::courier::{Courier, CourierError, Event, Outbox, Scratch, Step, Ticket};
 use crate::exchange::Outcome;
 use crate::time::{MonoTime, WallTime};
@@ -176,7 +177,9 @@ impl Client {
         match self.exchange(body).and_then(|head| self.read(head)) {
             Ok(reply) => {
                 let is_sure = is_verified && reply.outcome == Outcome::Accepted;
-                let trusted = reply.date.filter(|_| is_sure);
+                let trusted = reply
+                    .date
+                    .filter(|date| is_sure && Clock::is_plausible(*date));
                 (Event::from_reply(&reply, WallTime::now()), trusted)
             }
             Err(error) => (Event::from(&error), None),

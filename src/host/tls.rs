@@ -242,33 +242,64 @@ pub(super) fn host<'d>(details: &ConnectionDetails<'d>) -> &'d str {
     bare.unwrap_or(host)
 }
 
-/// What time it is at least: certificates are verified at the latest of the system's time, this release's, and what is known.
+/// The latest `Date` that is believed: no release is in use for 20 years.
+const LATEST: WallTime = RELEASED.plus_ms(20 * 365 * 86_400_000);
+
+/// What is known of the time.
+///
+/// Beside the system's clock that is what the user told, and what the service said. Either may be wrong, so neither decides alone: it
+/// may be any time from [`earliest`](Self::earliest) to [`latest`](Self::latest), and a certificate serves that is valid at one of
+/// them. Thus what the service says only ever lets more certificates in, and one wrong `Date` stops nobody: a certificate has expired
+/// when it has by the clock that the machine's owner answers for, and is not valid yet when it is not by any.
+///
+/// What that costs: to a node without a clock, which was told no time either, whoever has the key of a certificate that expired
+/// after this release may pass for the service. That it learned better cannot be held against him: then a single wrong answer could
+/// stop the node for ever.
 #[derive(Debug)]
 pub(super) struct Clock {
-    known_ms: AtomicI64,
+    told_ms: AtomicI64,
+    learned_ms: AtomicI64,
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
         Clock {
-            known_ms: AtomicI64::new(RELEASED.unix_ms()),
+            told_ms: AtomicI64::new(RELEASED.unix_ms()),
+            learned_ms: AtomicI64::new(RELEASED.unix_ms()),
         }
     }
 
-    /// It is this late at least.
+    /// It is this late at least, by the user.
     pub(super) fn set_known(&self, time: WallTime) {
         let at_least = time.max(RELEASED).unix_ms();
-        self.known_ms.store(at_least, Ordering::Relaxed);
+        self.told_ms.store(at_least, Ordering::Relaxed);
     }
 
-    /// It is this late at least, beside what is known already.
+    /// It is this late at least, by the service.
     pub(super) fn learn(&self, time: WallTime) {
-        self.known_ms.fetch_max(time.unix_ms(), Ordering::Relaxed);
+        self.learned_ms.fetch_max(time.unix_ms(), Ordering::Relaxed);
+    }
+
+    /// Whether a service may say so.
+    pub(super) fn is_plausible(time: WallTime) -> bool {
+        time <= LATEST
+    }
+
+    /// What the system says, or before this release what the user told; where he told nothing, this release.
+    #[cfg(feature = "client")]
+    pub(super) fn earliest(&self) -> WallTime {
+        match WallTime::now() {
+            now if now >= RELEASED => now,
+            _ => WallTime::from_unix_ms(self.told_ms.load(Ordering::Relaxed)),
+        }
     }
 
     #[cfg(feature = "client")]
     pub(super) fn latest(&self) -> WallTime {
-        WallTime::from_unix_ms(self.known_ms.load(Ordering::Relaxed)).max(WallTime::now())
+        [&self.told_ms, &self.learned_ms]
+            .map(|ms| WallTime::from_unix_ms(ms.load(Ordering::Relaxed)))
+            .into_iter()
+            .fold(WallTime::now(), WallTime::max)
     }
 
     /// What to add to an error about a certificate's time.
@@ -319,5 +350,21 @@ mod tests {
     #[test]
     fn the_clock_never_runs_behind_what_is_known() {
         assert!(WallTime::now() > RELEASED.plus_ms(-2 * 86_400_000));
+    }
+
+    #[test]
+    #[cfg(feature = "client")]
+    fn what_is_learned_only_rises_and_never_is_the_earliest() {
+        let clock = Clock::new();
+        let (year_2090, year_2095) = (
+            WallTime::from_unix_ms(3_786_912_000_000),
+            WallTime::from_unix_ms(3_944_678_400_000),
+        );
+        clock.learn(year_2095);
+        clock.learn(year_2090);
+        clock.set_known(year_2090);
+        assert_eq!(clock.latest(), year_2095);
+        assert!(clock.earliest() < year_2090);
+        assert!(Clock::is_plausible(RELEASED) && !Clock::is_plausible(year_2090));
     }
 }

@@ -19,8 +19,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, InconsistentKeys,
-    RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
+    Error::InvalidCertificate, InconsistentKeys, RootCertStore, SignatureScheme,
 };
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport,
@@ -51,6 +51,7 @@ pub(super) fn build(
         )
         .build()
         .map_err(|error| setup(&error))?,
+        clock: clock.clone(),
     };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(Time(clock.clone())))
         .with_safe_default_protocol_versions()
@@ -171,11 +172,11 @@ fn unix_time(time: WallTime) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_millis(ms))
 }
 
-/// webpki's, at the latest time that is known. What is expired then is tried at the system's time: what is known may be wrong,
-/// and must not stop a node for ever.
+/// webpki's, at the latest time that is known, and should what is shown have expired by then, at earlier ones: see [`Clock`].
 #[derive(Debug)]
 struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
+    clock: Arc<Clock>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -191,13 +192,27 @@ impl ServerCertVerifier for Verifier {
             let inner = &self.inner;
             inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, time)
         };
-        let system = unix_time(WallTime::now());
-        at(now).or_else(|error| match &error {
-            rustls::Error::InvalidCertificate(
-                CertificateError::Expired | CertificateError::ExpiredContext { .. },
-            ) if system.as_secs() < now.as_secs() => at(system).map_err(|_| error),
-            _ => Err(error),
-        })
+        let mut result = at(now);
+        if !matches!(
+            result,
+            Err(InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. }
+            ))
+        ) {
+            return result;
+        }
+        // From the earliest on, to where one after the other of the chain begins to be valid.
+        let mut time = unix_time(self.clock.earliest());
+        loop {
+            result = at(time);
+            match result {
+                Err(InvalidCertificate(CertificateError::NotValidYetContext {
+                    not_before,
+                    ..
+                })) if time < not_before && not_before <= now => time = not_before,
+                _ => return result,
+            }
+        }
     }
 
     fn verify_tls12_signature(
