@@ -246,6 +246,28 @@ fn names_that_come_late_or_never() {
     let error = sends(&mut client(address, SOON)).unwrap_err();
     assert_eq!(error.code(), Code::NotSent, "{error}");
 
+    // Cancelled, while one hangs: of a name that is not known, and of one that is.
+    names("");
+    let minute = Duration::from_secs(60);
+    let mut known = client(link(to, cut).0, minute);
+    assert_eq!(sends(&mut known), accepted);
+    names("hang");
+    assert!(known.send_encoded(&report(20_000)).is_err());
+    for (mut client, hang) in [(known, 1), (client(address, minute), 2)] {
+        let waker = client.waker();
+        let error = thread::scope(|scope| {
+            scope.spawn(|| {
+                while lookups() < hang {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                waker.cancel();
+            });
+            sends(&mut client).unwrap_err()
+        });
+        let is_cancelled = error.to_string().contains("cancelled");
+        assert!(is_cancelled && error.code() == Code::NotSent, "{error}");
+    }
+
     // Late, but in time.
     names("hang");
     let mut patient = client(address, Duration::from_secs(60));

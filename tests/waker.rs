@@ -131,6 +131,38 @@ fn a_call_ends_whatever_it_waits_for() {
     }
 }
 
+/// A long report that nobody reads: the write blocks, also behind an answer that has begun.
+#[test]
+fn a_write_that_blocks_ends() {
+    use std::io::{Read, Write};
+    for says in ["", "HTTP/1.1 413 x\r\n", "HTTP/1.1 102 x\r\n\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let keep = |mut stream: TcpStream| {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(says.as_bytes());
+                stream
+            };
+            let all: Vec<_> = listener
+                .incoming()
+                .map(|stream| keep(stream.unwrap()))
+                .collect();
+            drop(all);
+        });
+        let mut client = client(&url);
+        let body = vec![b' '; 12_000_000];
+        for _ in 0..2 {
+            let (result, took) =
+                cancelled(&mut client, |client| client.send_encoded(&body).map(drop));
+            let error = result.unwrap_err();
+            assert!(matches!(error, SendError::MayHaveArrived { .. }), "{error}");
+            assert!(error.to_string().contains("cancelled"), "{says}: {error}");
+            assert!(took < SOON, "{says}: {took:?}");
+        }
+    }
+}
+
 #[test]
 fn a_delivery_that_backs_off_and_one_that_idles_are_woken() {
     let mut client = client("http://127.0.0.1:9");
@@ -223,6 +255,36 @@ fn waiting_costs_no_wake_ups() {
     assert_eq!(pause, Pause::TimeUp);
     let outage = waits() - before;
     assert!(outage <= 3, "woken {outage} times in an outage");
+}
+
+/// What was woken for nothing sleeps on: a bell that is not silenced would ring without end.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_ring_is_heard_once() {
+    let (address, _waiting) = silent(true);
+    let mut client = Client::builder(&format!("http://{address}"), "p")
+        .response_timeout(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let waker = client.waker();
+    let before = cpu();
+    waker.wake();
+    let error = client.send_encoded(b"{}").unwrap_err();
+    assert!(matches!(error, SendError::MayHaveArrived { .. }), "{error}");
+    // The first returns at once, for what was meant for it.
+    waker.wake();
+    client.wait(None);
+    client.wait(Some(Duration::from_secs(2)));
+    let used = cpu() - before;
+    assert!(used < Duration::from_millis(100), "{used:?}");
+}
+
+/// What this thread used, as the scheduler counts it.
+#[cfg(target_os = "linux")]
+fn cpu() -> Duration {
+    let counts = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let used = counts.split_whitespace().next().unwrap();
+    Duration::from_nanos(used.parse().unwrap())
 }
 
 /// The tool, too, with all its threads: before there is a report, and while one waits.

@@ -215,8 +215,9 @@ impl Watched {
             return Ok(());
         }
         let result = self.inner.transmit_output(amount, timeout);
-        // 413, say, from a server that does not read on.
+        // 413, say, from a server that does not read on. Who cancelled it wants no answer any more.
         if result.is_err()
+            && !self.progress.bell().is_cancelled()
             && self.looks_while_sending
             && self.progress.went_anything_out()
             && self.is_answered()

@@ -99,6 +99,7 @@ impl Resolver for Remembering {
                 Ok(addresses)
             }
             Err(error) => match (remembered, error) {
+                (_, error) if self.0.progress.bell().is_cancelled() => Err(error),
                 (Some(addresses), _) => Ok(addresses),
                 (None, Error::Timeout(_)) => Err(self.0.progress.time_out()),
                 (None, error) => Err(error),

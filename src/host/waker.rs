@@ -108,13 +108,17 @@ impl Bell {
         self.cancelled.swap(false, Ordering::SeqCst)
     }
 
-    /// Waits for a socket: what it is ready for; `None` when the time is over, or for nothing. An error when it is cancelled.
+    /// Waits for a socket: what it is ready for; `None` when the time is over, or for nothing. An error when it is cancelled, also if
+    /// it was before, and another wait has heard the bell.
     pub(super) fn wait_for(
         &self,
         socket: &impl rustix::fd::AsFd,
         events: PollFlags,
         left: Duration,
     ) -> io::Result<Option<PollFlags>> {
+        if self.is_cancelled() {
+            return Err(cancelled());
+        }
         let left = Timespec::try_from(left).ok();
         let mut ready = [
             PollFd::new(socket, events),
