@@ -7,9 +7,8 @@ use std::boxed::Box;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::string::{String, ToString};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
@@ -41,8 +40,15 @@ pub(super) struct Remembering(Arc<Memory>);
 struct Memory {
     lookup: Box<dyn Resolver>,
     progress: Arc<Progress>,
-    known: Mutex<Vec<(String, ResolvedSocketAddrs)>>,
-    doubted: AtomicBool,
+    known: Mutex<Vec<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    addresses: ResolvedSocketAddrs,
+    /// Whether to ask again, once: a connection may live by the time that a look-up fails, and must not wait for another.
+    doubted: bool,
 }
 
 impl Remembering {
@@ -51,13 +57,18 @@ impl Remembering {
             lookup: Box::new(lookup),
             progress,
             known: Mutex::default(),
-            doubted: AtomicBool::new(false),
         }))
     }
 
     /// Asks again at the next request; if that fails, what is known still serves.
     pub(super) fn doubt(&self) {
-        self.0.doubted.store(true, Ordering::Relaxed);
+        for known in self.known().iter_mut() {
+            known.doubted = true;
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,14 +85,16 @@ impl Resolver for Remembering {
             addresses.push(address);
             return Ok(addresses);
         }
-        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = known.iter().position(|(name, _)| name == key);
-        let remembered = place.and_then(|at| known.get(at)).map(|(_, a)| a.clone());
-        if let Some(addresses) = &remembered
-            && !self.0.doubted.load(Ordering::Relaxed)
-        {
-            return Ok(addresses.clone());
-        }
+        let mut known = self.known();
+        let found = known.iter_mut().find(|known| known.name == key);
+        let remembered = if let Some(known) = found {
+            if !std::mem::take(&mut known.doubted) {
+                return Ok(known.addresses.clone());
+            }
+            Some(known.addresses.clone())
+        } else {
+            None
+        };
         self.0.progress.enter(Phase::Lookup);
         let longest = match remembered {
             Some(_) => LONGEST_DOUBT,
@@ -93,9 +106,12 @@ impl Resolver for Remembering {
         };
         match self.0.lookup.resolve(uri, config, timeout) {
             Ok(addresses) => {
-                known.retain(|(name, _)| name != key);
-                known.push((key.to_string(), addresses.clone()));
-                self.0.doubted.store(false, Ordering::Relaxed);
+                known.retain(|known| known.name != key);
+                known.push(Known {
+                    name: key.to_string(),
+                    addresses: addresses.clone(),
+                    doubted: false,
+                });
                 Ok(addresses)
             }
             Err(error) => match (remembered, error) {
