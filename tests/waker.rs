@@ -121,13 +121,21 @@ fn a_call_ends_whatever_it_waits_for() {
         );
 
         // A delivery says why it ends, and the report waits.
-        let mut node = courier(eager());
+        // It costs neither an attempt nor a wait.
+        let mut node = courier(Policy {
+            max_attempts: Some(1),
+            ..eager()
+        });
         submit(&mut node);
         let until = Instant::now() + Duration::from_secs(600);
-        let (pause, took) = cancelled(&mut client, |client| client.deliver(&mut node, until));
-        assert_eq!(pause.unwrap(), Pause::Cancelled, "{phase}");
-        assert!(took < SOON, "{phase}: {took:?}");
-        assert_eq!(node.status().waiting, 1);
+        for _ in 0..2 {
+            let (pause, took) = cancelled(&mut client, |client| client.deliver(&mut node, until));
+            assert_eq!(pause.unwrap(), Pause::Cancelled, "{phase}");
+            assert!(took < SOON, "{phase}: {took:?}");
+            let status = node.status();
+            assert_eq!((status.waiting, status.failures), (1, 0), "{phase}");
+            assert!(status.in_flight.is_some() && status.last_failure.is_none());
+        }
     }
 }
 

@@ -149,7 +149,12 @@ impl Client {
                 Ok(Task::Pause(pause)) => break Ok(pause),
                 Ok(Task::Sleep(wait)) => self.bell().doze(wait),
                 Ok(Task::Send(ticket)) => {
-                    let (event, trusted) = self.event_of(&body);
+                    let (event, trusted) = match self.event_of(&body) {
+                        Ok(event) => event,
+                        // That says nothing of the report, nor of the link: it stays in flight, and is offered again.
+                        Err(_) if self.bell().is_cancelled() => continue,
+                        Err(error) => (Event::from(&error), None),
+                    };
                     let at = MonoTime::now();
                     done = Some(Done {
                         ticket,
@@ -164,26 +169,23 @@ impl Client {
         result
     }
 
-    /// Sends an encoded report once, for [`Courier::settle`].
+    /// Sends an encoded report once, for [`Courier::settle`]: as a failure also when it was cancelled, which need not be settled.
     pub fn send_for_event(&mut self, body: &[u8]) -> Event {
-        let (event, _) = self.event_of(body);
+        let event = self.event_of(body);
         self.bell().take_cancelled();
-        event
+        event.map_or_else(|error| Event::from(&error), |(event, _)| event)
     }
 
-    /// And the service's time, if it can be trusted.
-    fn event_of(&mut self, body: &[u8]) -> (Event, Option<WallTime>) {
+    /// What was answered, and the service's time, if it can be trusted.
+    fn event_of(&mut self, body: &[u8]) -> Result<(Event, Option<WallTime>), SendError> {
         let is_verified = self.url.scheme_str() == Some("https");
-        match self.exchange(body).and_then(|head| self.read(head)) {
-            Ok(reply) => {
-                let is_sure = is_verified && reply.outcome == Outcome::Accepted;
-                let trusted = reply
-                    .date
-                    .filter(|date| is_sure && Clock::is_plausible(*date));
-                (Event::from_reply(&reply, WallTime::now()), trusted)
-            }
-            Err(error) => (Event::from(&error), None),
-        }
+        let head = self.exchange(body)?;
+        let reply = self.read(head)?;
+        let is_sure = is_verified && reply.outcome == Outcome::Accepted;
+        let trusted = reply
+            .date
+            .filter(|date| is_sure && Clock::is_plausible(*date));
+        Ok((Event::from_reply(&reply, WallTime::now()), trusted))
     }
 }
 

@@ -51,8 +51,11 @@ impl Waker {
         self.0.ring();
     }
 
-    /// Ends the call that runs, within 100 ms, whatever it waits for: a delivery with [`Pause::Cancelled`](super::Pause), a report in flight as
-    /// not sent or as perhaps arrived. If none runs, the next one ends at once. Does not block.
+    /// Ends the call that runs, within 100 ms, whatever it waits for: a send as not sent or as perhaps arrived, a delivery with
+    /// [`Pause::Cancelled`](super::Pause). If none runs, the next one ends at once. Does not block.
+    ///
+    /// The report that was being delivered stays in flight: the next delivery begins with it, under the same `message_id`, since it may have
+    /// arrived. What was cancelled is no failure, and counts as no attempt ([`max_attempts`](crate::courier::Policy::max_attempts)).
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
         self.0.ring();
