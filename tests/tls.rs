@@ -14,6 +14,7 @@ mod shim;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -1014,4 +1015,59 @@ fn deliver_after_a_wrong_date() {
     let (pause, _) = deliver((2021, 2090), right, None, Some(YEAR_2092));
     let ends = if is_unset { Pause::TimeUp } else { Pause::Idle };
     assert_eq!(pause, ends);
+}
+
+/// Between a client and a server: spoils what the server says next, when told. Gives the client's URL.
+#[cfg(feature = "client")]
+fn spoiler(server: &str, spoil: fn(&mut Vec<u8>)) -> (String, Arc<AtomicBool>) {
+    let to = server.replace("https://", "");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let armed = Arc::new(AtomicBool::new(false));
+    let arm = armed.clone();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut server = TcpStream::connect(&to).unwrap();
+            let (mut from, mut there) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from, &mut there));
+            let arm = arm.clone();
+            thread::spawn(move || {
+                let mut part = vec![0; 4096];
+                while let Ok(n @ 1..) = server.read(&mut part) {
+                    let mut part = part[..n].to_vec();
+                    if arm.swap(false, Ordering::SeqCst) {
+                        spoil(&mut part);
+                    }
+                    let _ = client.write_all(&part);
+                }
+            });
+        }
+    });
+    (format!("https://localhost:{port}"), armed)
+}
+
+/// A record that is spoilt on its way is the link's fault: the report may have arrived, and is sent again soon.
+#[test]
+#[cfg(feature = "client")]
+fn a_record_that_is_spoilt() {
+    let receiver = receiver();
+    let ca = Ca::new();
+    let server = tls(&receiver, &ca.leaf("localhost", |_| {}), None);
+    let flip = |part: &mut Vec<u8>| {
+        let last = part.len() - 1;
+        part[last] ^= 1;
+    };
+    let text = |part: &mut Vec<u8>| {
+        *part = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n".to_vec();
+    };
+    for spoil in [flip as fn(&mut Vec<u8>), text] {
+        let (url, armed) = spoiler(&server, spoil);
+        let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
+        client.send_encoded(b"{}").unwrap();
+        armed.store(true, Ordering::SeqCst);
+        let error = client.send_encoded(b"{}").unwrap_err();
+        assert!(matches!(error, SendError::MayHaveArrived { .. }), "{error}");
+        assert!(client.send_encoded(b"{}").is_ok());
+    }
 }

@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
     Error::InvalidCertificate, InconsistentKeys, RootCertStore, SignatureScheme,
 };
 use ureq::unversioned::transport::{
@@ -280,6 +280,26 @@ fn tls_error(error: io::Error) -> Error {
     }
 }
 
+/// Whether the other side does not want us. In TLS 1.3 that comes after the handshake; all else that comes then was spoilt on its way,
+/// or is the other side's trouble, and may go well the next time.
+fn is_about_us(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired
+            | Alert::HandshakeFailure
+            | Alert::InsufficientSecurity
+    )
+}
+
 /// Times for people, instead of seconds since 1970.
 fn dated(reason: &CertificateError) -> Option<String> {
     let text = |time: &UnixTime| {
@@ -343,7 +363,12 @@ impl Secured {
             Err(error) => {
                 // The other side should hear of it.
                 let _ = self.flush();
-                Err(unusable(Code::Tls, error.to_string()))
+                Err(match error {
+                    rustls::Error::AlertReceived(alert) if is_about_us(alert) => {
+                        unusable(Code::Tls, error.to_string())
+                    }
+                    error => io::Error::new(ErrorKind::InvalidData, error).into(),
+                })
             }
         }
     }
