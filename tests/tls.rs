@@ -1071,3 +1071,33 @@ fn a_record_that_is_spoilt() {
         assert!(client.send_encoded(b"{}").is_ok());
     }
 }
+
+/// An answer that came with the handshake answers nothing.
+#[test]
+#[cfg(feature = "client")]
+fn an_answer_before_the_request() {
+    let ca = Ca::new();
+    let mut config = Arc::unwrap_or_clone(server_config(&ca.leaf("localhost", |_| {}), None));
+    config.send_half_rtt_data = true;
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut socket = listener.accept().unwrap().0;
+        let mut connection = ServerConnection::new(config).unwrap();
+        let accepted = answer(r#"{"is_success":true}"#, 0);
+        connection.writer().write_all(&accepted).unwrap();
+        let mut stream = Stream::new(&mut connection, &mut socket);
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        tell.send(all).unwrap();
+    });
+    let url = format!("https://localhost:{port}");
+    let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
+    let error = client.send_encoded(b"{}").unwrap_err();
+    assert!(matches!(error, SendError::NotSent { .. }), "{error}");
+    assert!(error.to_string().contains("came before"), "{error}");
+    drop(client);
+    assert_eq!(told.recv().unwrap(), b"");
+}

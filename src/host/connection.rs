@@ -153,6 +153,25 @@ impl Watched {
         !self.held.is_empty()
     }
 
+    /// That nothing came yet: a proxy, or whoever listens there, may say more than it was asked, under TLS 1.3 together with the
+    /// handshake. That is the answer to no report.
+    fn look_before_first(&mut self) -> Result<(), Error> {
+        let is_quiet = match self.inner.is_tls() {
+            false => self.inner.is_open(),
+            true if !self.looks_while_sending => true,
+            // Tickets may be on their way, in part; only plaintext is an answer.
+            true => match self.inner.await_input(LOOK) {
+                Ok(_) => false,
+                Err(Error::Timeout(_)) => true,
+                Err(error) => return Err(error),
+            },
+        };
+        if is_quiet {
+            return Ok(());
+        }
+        Err(io::Error::other("an answer came before the request, or an end").into())
+    }
+
     /// Puts what was held in front of the `amount` bytes that are to go out, and says how many these are then.
     fn with_held(&mut self, amount: usize) -> usize {
         let output = self.inner.buffers().output();
@@ -269,13 +288,14 @@ impl Transport for Watched {
             return Ok(());
         }
         if self.progress.phase() != Phase::Send {
-            // A proxy, or whoever listens there, may say more than it was asked. TLS would not take that for an answer.
             // A kept one was looked at just before.
-            let is_new = std::mem::take(&mut self.is_new) && !self.inner.is_tls();
-            if is_new && !self.inner.is_open() {
-                return Err(
-                    io::Error::other("an answer came before the request, or an end").into(),
-                );
+            if std::mem::take(&mut self.is_new)
+                && let Err(error) = self.look_before_first()
+            {
+                // There may be a token in it, which nobody else wipes now.
+                let output = self.inner.buffers().output();
+                output.get_mut(..amount).unwrap_or_default().zeroize();
+                return Err(error);
             }
             if self.begin(amount) {
                 return Ok(());
