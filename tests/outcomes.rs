@@ -198,6 +198,11 @@ fn each_time_out_says_what_it_met() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_");
         keep_silent(stream);
     });
+    let begun = raw_server(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 413 Pay");
+        keep_silent(stream);
+    });
     let no_tls = silent.replace("http:", "https:");
     let large = vec![b' '; 12 * 1024 * 1024];
     for (url, body, set, at, code, says) in [
@@ -241,6 +246,14 @@ fn each_time_out_says_what_it_met() {
             Code::MayHaveArrived,
             "no response within 2.1 s",
         ),
+        (
+            &begun,
+            &large[..],
+            |b| b.response_timeout(ms(500)),
+            500,
+            Code::MayHaveArrived,
+            " went out before",
+        ),
     ] {
         // A busy machine may be late by itself; the kernel's own time-outs of sockets come 40 to 200 ms late each time.
         let in_time = (0..4).any(|_| {
@@ -250,6 +263,8 @@ fn each_time_out_says_what_it_met() {
             let took = begin.elapsed();
             assert_eq!(error.code(), code, "{error}");
             assert!(error.to_string().contains(says), "{error}");
+            let has_rate = error.to_string().contains(" bytes/s; the report has ");
+            assert!(has_rate || !says.contains("no response"), "{error}");
             assert!(took >= ms(at), "{says}: {took:?}");
             took < ms(at + 30)
         });

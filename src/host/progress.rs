@@ -66,6 +66,8 @@ struct State {
     body_len: usize,
     /// The answer came, or the connection broke, before the body was out.
     unsent: bool,
+    /// How long it went out.
+    sending: Duration,
 }
 
 impl Progress {
@@ -89,6 +91,7 @@ impl Progress {
             back: 0,
             body_len: 0,
             unsent: false,
+            sending: none,
         };
         Progress {
             state: Mutex::new(state),
@@ -117,11 +120,15 @@ impl Progress {
             back: 0,
             body_len,
             unsent: false,
+            sending: Duration::ZERO,
         };
     }
 
     pub(super) fn enter(&self, phase: Phase) {
         let mut state = self.state();
+        if state.phase == Phase::Send {
+            state.sending = state.phase_began.elapsed();
+        }
         state.phase = phase;
         state.phase_began = Instant::now();
         state.late = false;
@@ -206,7 +213,11 @@ impl Progress {
         let took = state.phase_began.elapsed();
         let seconds = format!("{:.1} s", took.as_secs_f64());
         let (out, back, body) = (state.out, state.back, state.body_len);
-        let rate = rate(out, took);
+        let rate = match state.phase {
+            // The system may have taken all at once.
+            Phase::Response => rate(out, state.sending.saturating_add(took)),
+            _ => rate(out, took),
+        };
         match state.phase {
             Phase::Lookup => format!("time-out: no address from the name service within {seconds}"),
             Phase::Connect => format!("time-out: no connection within {seconds}"),
@@ -215,7 +226,10 @@ impl Progress {
                 "time-out: {out} bytes went out in {seconds}, {rate} bytes/s; the report has {body}"
             ),
             Phase::Response if back == 0 => format!(
-                "time-out: no response within {seconds} after {out} bytes; the report has {body}"
+                "time-out: no response within {seconds} after {out} bytes, {rate} bytes/s; the report has {body}"
+            ),
+            Phase::Response if state.unsent => format!(
+                "time-out within the response: {back} bytes of it came in {seconds}; of the report, of {body} bytes, {out} went out before"
             ),
             Phase::Response => format!(
                 "time-out within the response: {back} bytes of it came in {seconds}; the report, of {body} bytes, is there"

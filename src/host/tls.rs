@@ -308,13 +308,12 @@ impl Clock {
         if now >= RELEASED {
             return None;
         }
-        let says = match now.to_error_time() {
-            Some(now) => format!("says {}", now.as_str()),
-            None => "is unset".to_string(),
-        };
-        Some(format!(
-            "; the system's clock {says}, before this release: set it, or give the client a known time"
-        ))
+        // Short, so that a reason holds it beside what is wrong with the certificate.
+        let now = now.to_error_time();
+        Some(match now.as_ref().and_then(|now| now.as_str().get(..10)) {
+            Some(date) => format!("; set the clock (says {date})"),
+            None => "; set the clock (unset)".to_string(),
+        })
     }
 }
 
