@@ -666,11 +666,8 @@ impl Console {
             thread::spawn(move || lines.write_all(out))
         };
         let writers = [
-            writer(&lines, |text| {
-                let mut out = io::stdout().lock();
-                out.write_all(text).and_then(|()| out.flush())
-            }),
-            writer(&errors, |text| io::stderr().write_all(text)),
+            writer(&lines, |text| write_all(io::stdout().lock(), text)),
+            writer(&errors, |text| write_all(io::stderr(), text)),
         ];
         Console {
             lines,
@@ -687,6 +684,28 @@ impl Console {
         }
         for writer in self.writers {
             let _ = writer.join();
+        }
+    }
+}
+
+/// Also to a pipe that does not block, as whoever started this may have made it: that it is full now does not mean that nobody reads.
+fn write_all(mut out: impl Write, mut text: &[u8]) -> io::Result<()> {
+    loop {
+        let is_out = text.is_empty();
+        let result = if is_out {
+            out.flush()
+        } else {
+            let written = out.write(text);
+            written.map(|n| text = text.get(n..).unwrap_or_default())
+        };
+        match result {
+            Ok(()) if is_out => return Ok(()),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) => return Err(error),
         }
     }
 }

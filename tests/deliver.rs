@@ -464,6 +464,39 @@ fn that_nobody_reads_does_not_stop_it() {
     }
 }
 
+/// A pipe that does not block is full before the first line: what is said waits until it is read.
+#[test]
+#[cfg(unix)]
+fn that_a_pipe_is_full_costs_no_line() {
+    let (_parent, spool) = place();
+    let receiver = receiver(&[]);
+    let (read, mut write) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&write, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut full = 0;
+    while let Ok(n) = write.write(b"\n") {
+        full += n;
+    }
+    let mut command = example("deliver");
+    command.args(["--spool", spool.to_str().unwrap()]);
+    command.args(["--url", &receiver.url(), "--project-id", "project"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(write).spawn().unwrap();
+    // It holds the other end, too.
+    drop(command);
+    let ids = ids(0..3);
+    let mut input = child.stdin.take().unwrap();
+    for id in &ids {
+        writeln!(input, "{}", plain(id)).unwrap();
+    }
+    drop(input);
+    wait_until(|| accepted(&receiver).len() == ids.len());
+    thread::sleep(Duration::from_millis(300));
+    let lines = BufReader::new(read).lines().skip(full);
+    let lines: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(said("stored", &lines), ids);
+    assert_eq!(said("delivered", &lines), ids);
+}
+
 /// Whatever stands between says it, in whatever words: nothing is burned, and all of it arrives when the service is back.
 #[test]
 fn what_others_answer_burns_nothing() {
