@@ -154,12 +154,19 @@ fn every_fault() {
     ];
     for (fault, expected, at_least, accepted, is_kept) in table {
         let receiver = receiver(&[&format!("{fault}@first 1")]);
-        let mut client = builder(&receiver.url()).build().unwrap();
+        let mut client = builder(&receiver.url());
+        // What is to be waited for may take its time on a busy machine; what is not ends in time.
+        let may_be_late = expected != MayHaveArrived;
+        if may_be_late {
+            let patience = Duration::from_secs(60);
+            client = client.response_timeout(patience).total_timeout(patience);
+        }
+        let mut client = client.build().unwrap();
         let begin = Instant::now();
         assert_eq!(send(&mut client, "first"), expected, "{fault}");
         let took = begin.elapsed();
         assert!(
-            took >= at_least && took < TOTAL + SLACK,
+            took >= at_least && (may_be_late || took < TOTAL + SLACK),
             "{fault} took {took:?}"
         );
         assert_eq!(
