@@ -13,6 +13,8 @@ mod receiver;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -673,6 +675,35 @@ fn an_early_413() {
         "{large:?}"
     );
     assert!(begin.elapsed() < TOTAL + SLACK);
+}
+
+/// One that stays open would take the next report for the rest of the first.
+#[test]
+fn a_connection_with_half_a_report_is_not_used_again() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let url = raw_server(move |mut stream| {
+        count.fetch_add(1, Ordering::SeqCst);
+        thread::spawn(move || {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(
+                b"HTTP/1.1 413 x\r\ncontent-length: 25\r\n\r\n{\"error_code\":\"DLI.0001\"}",
+            );
+            thread::sleep(Duration::from_secs(60));
+            drop(stream);
+        });
+    });
+    let patience = Duration::from_secs(60);
+    let builder = builder(&url)
+        .send_timeout(patience)
+        .response_timeout(patience);
+    let mut client = builder.total_timeout(patience).build().unwrap();
+    let large = vec![b' '; 12 * 1024 * 1024];
+    for _ in 0..2 {
+        let result = class(client.send_encoded(&large));
+        assert_eq!(result, Class::Reply(Outcome::Refused));
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
 #[test]

@@ -322,8 +322,11 @@ fn a_handshake_that_never_ends_is_surely_not_sent() {
     assert!(begin.elapsed() < Duration::from_secs(2));
 }
 
-/// A server that writes on each connection what `answers` says, after the first request: parts, with gaps between them. Then it reads
-/// what comes, and counts the requests.
+/// How a record of data begins.
+const RECORD: u8 = 23;
+
+/// A server that writes on each connection what `answers` says, after the first request: parts, with gaps between them. Parts of records
+/// go out as they are. Then it reads what comes, and counts the requests.
 fn raw_tls(leaf: &Leaf, answers: Vec<Vec<u8>>, gap: Duration) -> (String, mpsc::Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!(
@@ -348,8 +351,10 @@ fn raw_tls(leaf: &Leaf, answers: Vec<Vec<u8>>, gap: Duration) -> (String, mpsc::
                     if all.ends_with(b"}") {
                         all.clear();
                         for answer in answers.iter().filter(|_| !answered) {
-                            let _ = stream.write_all(answer);
-                            let _ = stream.flush();
+                            let _ = match answer.first() {
+                                Some(&RECORD) => stream.sock.write_all(answer),
+                                _ => stream.write_all(answer).and_then(|()| stream.flush()),
+                            };
                             thread::sleep(gap);
                         }
                         answered = true;
@@ -401,6 +406,8 @@ fn leftovers_are_no_answer() {
             (vec![first.clone(), second.clone()], 0),
             (vec![first.clone(), second.clone()], 10),
             (vec![first.clone(), second[..20].to_vec()], 0),
+            (vec![first.clone(), vec![RECORD, 3, 3]], 0),
+            (vec![first.clone(), vec![RECORD, 3, 3, 0, 40, 1]], 0),
         ]
         .into_iter()
         .enumerate()
@@ -793,6 +800,15 @@ fn the_spool_remembers_what_time_it_was() {
         (pause, time),
         (Pause::Idle, None),
         "over plain HTTP nothing is sure"
+    );
+    let refused = b"HTTP/1.1 400 x\r\ndate: Mon, 30 Nov 2026 10:00:00 GMT\r\ncontent-length: 25\r\n\r\n{\"error_code\":\"DLI.0001\"}";
+    let leaf = ca.leaf("localhost", |_| {});
+    let (refuses, _told) = raw_tls(&leaf, vec![refused.to_vec()], Duration::ZERO);
+    let (pause, time) = deliver(&refuses, None);
+    assert_eq!(
+        (pause, time),
+        (Pause::Idle, None),
+        "who does not accept may not be the service"
     );
     let (pause, time) = deliver(&now, None);
     assert_eq!(pause, Pause::Idle);

@@ -447,6 +447,41 @@ mod tests {
     }
 
     #[test]
+    fn each_failure_asks_once_again() {
+        // Whoever listens there never answers.
+        let lookup = dying(2, 0);
+        let mut fails = client(&lookup);
+        for asked in 1..4 {
+            assert!(fails.send_encoded(b"{}").is_err());
+            assert_eq!(lookup.asked.load(Ordering::Relaxed), asked);
+        }
+        for alive in [1, 2] {
+            let lookup = dying(alive, 1000);
+            let mut client = client(&lookup);
+            assert!(client.send_encoded(b"{}").is_ok());
+            client.resolver.doubt();
+            for _ in 0..5 {
+                assert!(client.send_encoded(b"{}").is_ok());
+            }
+            assert_eq!(lookup.asked.load(Ordering::Relaxed), 2);
+        }
+    }
+
+    #[test]
+    fn what_an_idle_limit_makes_of_a_connection() {
+        use io::ErrorKind::{self, *};
+        let is_one = |kind: ErrorKind| is_disconnect(&Failure::Http(ureq::Error::Io(kind.into())));
+        let all = [
+            UnexpectedEof,
+            ConnectionReset,
+            ConnectionAborted,
+            BrokenPipe,
+        ];
+        assert!(all.into_iter().all(is_one));
+        assert!(![TimedOut, InvalidData, Other].into_iter().any(is_one));
+    }
+
+    #[test]
     fn an_unknown_name_is_surely_not_sent() {
         let lookup = dying(0, 1);
         let error = client(&lookup).send_encoded(b"{}").unwrap_err();

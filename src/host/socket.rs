@@ -269,3 +269,29 @@ impl Transport for Socket {
         looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::waker::Bell;
+    use super::*;
+
+    #[test]
+    fn what_was_read_ahead_is_left_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let bell = Arc::new(Bell::new().unwrap());
+        let mut socket = Socket {
+            stream,
+            buffers: LazyBuffers::new(64, 64),
+            ahead: Vec::new(),
+            ended: false,
+            progress: Arc::new(Progress::new(bell)),
+        };
+        assert!(socket.is_open());
+        socket.ahead.push(b'H');
+        assert!(!socket.is_open());
+    }
+}
