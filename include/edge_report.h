@@ -2025,8 +2025,9 @@ edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
 #if defined(EDGE_REPORT_FULL)
 /**
  * It is this late at least: certificates are verified at the latest of this, the release date of this library, and the system's clock,
- * so that a node that boots in 1970 can deliver. From a source that can be trusted: an RTC, GNSS, what was known before the restart.
- * The system's TLS knows its own clock alone.
+ * so that a node that boots in 1970 can deliver. A certificate that has expired by then serves all the same if it has not by the system's
+ * clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows its own
+ * clock alone.
  *
  * One thread at a time. Does not block.
  */

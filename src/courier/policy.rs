@@ -30,7 +30,7 @@ pub struct Policy {
     /// leads to the greatest wait. Default: 5.
     pub open_circuit_after: u32,
     /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not
-    /// sent does not count, and neither does what was sent before a restart. Attempts are remembered of 1,024 reports that failed (with no heap
+    /// sent does not count, and neither does what was sent before a restart, or cancelled. Attempts are remembered of 1,024 reports that failed (with no heap
     /// of 3): of more the oldest begin anew, and go out a little more often. Default: `None`.
     pub max_attempts: Option<u32>,
     /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.

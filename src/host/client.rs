@@ -140,8 +140,8 @@ impl Client {
     }
 
     /// It is this late at least: certificates are verified at the latest of this, the release date of this library, and the
-    /// system's clock, so that a node that boots in 1970 can deliver. Has a certificate expired by then, it
-    /// serves all the same if it has not by the system's clock, or where that is before the release, by this. From a source that can be trusted, such as an RTC, GNSS, or what was known before the restart.
+    /// system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then serves all the same if it has
+    /// not by the system's clock, or where that is before the release, by this. From a source that can be trusted, such as an RTC or GNSS.
     /// The system's TLS knows its own clock alone.
     pub fn set_known_time(&mut self, time: WallTime) {
         self.clock.set_known(time);
