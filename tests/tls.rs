@@ -408,6 +408,7 @@ fn leftovers_are_no_answer() {
             (vec![first.clone(), second[..20].to_vec()], 0),
             (vec![first.clone(), vec![RECORD, 3, 3]], 0),
             (vec![first.clone(), vec![RECORD, 3, 3, 0, 40, 1]], 0),
+            (vec![first.clone(), vec![RECORD, 3, 3, 0, 1, 0]], 0),
         ]
         .into_iter()
         .enumerate()
@@ -1037,7 +1038,6 @@ fn deliver_after_a_wrong_date() {
 }
 
 /// Between a client and a server: spoils what the server says next, when told. Gives the client's URL.
-#[cfg(feature = "client")]
 fn spoiler(server: &str, spoil: fn(&mut Vec<u8>)) -> (String, Arc<AtomicBool>) {
     let to = server.replace("https://", "");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -1068,7 +1068,6 @@ fn spoiler(server: &str, spoil: fn(&mut Vec<u8>)) -> (String, Arc<AtomicBool>) {
 
 /// A record that is spoilt on its way is the link's fault: the report may have arrived, and is sent again soon.
 #[test]
-#[cfg(feature = "client")]
 fn a_record_that_is_spoilt() {
     let receiver = receiver();
     let ca = Ca::new();

@@ -73,6 +73,7 @@ pub(super) fn connect(
     Ok(Box::new(Secured {
         stream,
         lost,
+        is_wanted: false,
         buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
     }))
 }
@@ -81,6 +82,8 @@ pub(super) fn connect(
 struct Secured {
     stream: TlsStream<Records>,
     lost: Lost,
+    /// Whether anything was said to us: in TLS 1.3 a certificate of ours is refused after the handshake.
+    is_wanted: bool,
     /// Of plaintext.
     buffers: LazyBuffers,
 }
@@ -109,8 +112,11 @@ impl Transport for Secured {
         let read = self.stream.read(self.buffers.input_append_buf());
         match (read, self.lost.take()) {
             (Ok(0) | Err(_), Some(error)) => Err(error),
+            // Spoilt on its way, and may go well the next time.
+            (Err(error), None) if self.is_wanted => Err(error.into()),
             (Err(error), None) => Err(unusable(Code::Tls, error.to_string())),
             (Ok(n), _) => {
+                self.is_wanted |= n > 0;
                 self.buffers.input_appended(n);
                 Ok(n > 0)
             }
