@@ -391,6 +391,7 @@ impl Transport for Secured {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.records.only_look = timeout.after == LOOK.after;
+        let mut processed = Ok(None);
         loop {
             match self.tls.reader().read(self.buffers.input_append_buf()) {
                 Ok(n) => {
@@ -400,10 +401,12 @@ impl Transport for Secured {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
             }
+            // What came in front of a record that is spoilt counts.
+            processed?;
             // An answer to a change of keys, say. Should that fail, what came is read all the same.
             let _ = self.flush();
             self.tls.read_tls(&mut self.records)?;
-            self.process()?;
+            processed = self.process();
         }
     }
 
