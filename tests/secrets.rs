@@ -10,7 +10,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use edge_report::exchange::Keys;
-use edge_report::{Client, Credentials, SendError};
+use edge_report::{Client, Credentials};
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -224,35 +224,6 @@ fn forgets_keys_and_tokens(url: &str, ca: &[u8]) {
         drop(client);
         assert_eq!(needle.count(), 0, "{number}");
     }
-}
-
-/// Also of a request that is not sent, since the other side spoke first.
-#[test]
-fn tokens_of_what_was_not_sent() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        let greet = |stream: std::io::Result<TcpStream>| {
-            let mut stream = stream.unwrap();
-            let _ = stream.write_all(b"220 hello\r\n");
-            stream
-        };
-        listener.incoming().map(greet).collect::<Vec<_>>()
-    });
-    let needle = Needle::random();
-    let secret = needle.secret();
-    let builder = Client::builder(&url, "p").credentials(Credentials::token(&secret));
-    let mut client = builder.build().unwrap();
-    wipe(secret);
-    let mut not_sent = 0;
-    for _ in 0..20 {
-        let result = client.send_encoded(b"{}").map(drop);
-        not_sent += usize::from(matches!(result, Err(SendError::NotSent { .. })));
-        assert_eq!(needle.count(), 1, "what the client keeps");
-    }
-    assert!(not_sent > 0);
-    drop(client);
-    assert_eq!(needle.count(), 0);
 }
 
 /// As the TLS library takes it: what that keeps is in a form of its own.

@@ -149,6 +149,8 @@ fn a_write_that_blocks_ends() {
         thread::spawn(move || {
             let keep = |mut stream: TcpStream| {
                 let _ = stream.read(&mut [0; 4096]);
+                // Long enough that the rest waits in a write.
+                thread::sleep(Duration::from_millis(150));
                 let _ = stream.write_all(says.as_bytes());
                 stream
             };

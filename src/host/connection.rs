@@ -341,3 +341,75 @@ impl Transport for Watched {
         self.inner.is_tls()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ureq::unversioned::transport::LazyBuffers;
+
+    use super::super::waker::{Bell, Waker};
+    use super::*;
+
+    /// One whose other side speaks first, and does not read.
+    #[derive(Debug)]
+    struct Rude(LazyBuffers);
+
+    impl Transport for Rude {
+        fn buffers(&mut self) -> &mut dyn Buffers {
+            &mut self.0
+        }
+
+        fn transmit_output(&mut self, _: usize, _: NextTimeout) -> Result<(), Error> {
+            let answer = b"HTTP/1.1 413 x";
+            self.0.input_append_buf()[..answer.len()].copy_from_slice(answer);
+            self.0.input_appended(answer.len());
+            Err(Error::ConnectionFailed)
+        }
+
+        fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+            Ok(true)
+        }
+
+        fn is_open(&mut self) -> bool {
+            false
+        }
+    }
+
+    fn watched(bell: &Arc<Bell>) -> Watched {
+        Watched {
+            inner: Box::new(Rude(LazyBuffers::new(64, 64))),
+            progress: Arc::new(Progress::new(bell.clone())),
+            looks_while_sending: true,
+            held: Zeroizing::default(),
+            shown: false,
+            answered: false,
+            spoilt: false,
+            just_read: false,
+            is_new: true,
+            used_at: MonoTime::now(),
+            max_idle: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_not_sent_is_wiped() {
+        let mut watched = watched(&Arc::new(Bell::new().unwrap()));
+        watched.buffers().output()[..5].copy_from_slice(b"token");
+        assert!(watched.transmit_output(5, LOOK).is_err());
+        assert_eq!(watched.buffers().output()[..5], [0; 5]);
+    }
+
+    #[test]
+    fn an_answer_excuses_a_write_that_fails_but_not_one_that_is_cancelled() {
+        let bell = Arc::new(Bell::new().unwrap());
+        for is_cancelled in [false, true] {
+            if is_cancelled {
+                Waker(bell.clone()).cancel();
+            }
+            let mut watched = watched(&bell);
+            watched.progress.enter(Phase::Send);
+            watched.progress.went_out(1);
+            let result = watched.transmit_output(1, LOOK);
+            assert_eq!(result.is_err(), is_cancelled);
+        }
+    }
+}
