@@ -1,7 +1,8 @@
 //! The canonical bytes of a report that is JSON already, in one pass and without a heap.
 
-use super::check::{EXCEPTIONS, JOB, Member, REPORT, check};
-use super::encode::{EncodeError, HEAD};
+use super::check::check;
+use super::contract::{EXCEPTIONS, HEAD, JOB, Member, REPORT};
+use super::encode::EncodeError;
 use super::finding::Finding;
 use super::flawless;
 use crate::code::Severity;
@@ -58,7 +59,7 @@ type Found<'a, const N: usize> = [Option<Token<'a>>; N];
 fn write_report<S: Sink + ?Sized>(text: &[u8], sink: &mut S) -> Result<(), Full> {
     let mut scanner = Scanner::new(text);
     next(&mut scanner);
-    sink.put(HEAD)?;
+    sink.put(HEAD.as_bytes())?;
     let mut written = Ok(());
     // The jobs come first wherever they stand, and what stands in front of them waits.
     let found = read_members(&mut scanner, &REPORT, |scanner| {

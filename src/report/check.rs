@@ -1,10 +1,9 @@
 //! Checks a report that is bytes: all findings in one pass, without heap.
 
-use super::encode::MAX_REPORT_BYTES;
+use super::contract::{self, EXCEPTIONS, JOB, MAX_REPORT_BYTES, Member, REPORT, Value};
 use super::finding::{Finding, Path, Summary};
 use super::flawless;
 use super::model::JobStatus;
-use super::rules;
 use crate::code::Code;
 use crate::json::{Number, Scanner, Sink, Text, Token};
 
@@ -30,9 +29,8 @@ pub fn check<'a>(text: &'a [u8], emit: impl FnMut(Finding<'a>)) -> Summary {
     if text.len() > MAX_REPORT_BYTES {
         checker.found(Code::TooLarge, Path::REPORT, MAX_REPORT_BYTES);
     } else if let Some(report) = flawless::report(text) {
-        if !report.has_topic {
-            let topic = Path::REPORT.member("msg_confirm_topic");
-            checker.found(Code::TopicMissing, topic, 0);
+        if let Some((code, name)) = report.missing {
+            checker.found(code, Path::REPORT.member(name), 0);
         }
         return checker.summary;
     }
@@ -55,63 +53,6 @@ pub fn check_into<'a, 'f>(
     let filled = summary.total().min(findings.len());
     (findings.get(..filled).unwrap_or_default(), summary)
 }
-
-/// What the contract says of the members of one kind of object.
-pub(super) struct Member {
-    pub(super) name: &'static str,
-    /// The finding when it is not there.
-    if_missing: Option<Code>,
-    value: Value,
-}
-
-#[derive(Clone, Copy)]
-enum Value {
-    Jobs,
-    JobId,
-    Status,
-    CreateTime,
-    Exceptions,
-    Text,
-    NonEmptyText,
-    ErrorTime,
-}
-
-const fn member(name: &'static str, if_missing: Option<Code>, value: Value) -> Member {
-    Member {
-        name,
-        if_missing,
-        value,
-    }
-}
-
-const REQUIRED: Option<Code> = Some(Code::Missing);
-
-pub(super) const REPORT: [Member; 3] = [
-    member("jobs", REQUIRED, Value::Jobs),
-    member(
-        "msg_confirm_topic",
-        Some(Code::TopicMissing),
-        Value::NonEmptyText,
-    ),
-    member("message_id", REQUIRED, Value::NonEmptyText),
-];
-
-pub(super) const JOB: [Member; 6] = [
-    member("job_id", None, Value::JobId),
-    member("status", REQUIRED, Value::Status),
-    member("create_time", REQUIRED, Value::CreateTime),
-    member("exceptions", None, Value::Exceptions),
-    member("metrics", None, Value::Text),
-    member("plan", None, Value::Text),
-];
-
-pub(super) const EXCEPTIONS: [Member; 5] = [
-    member("error_id", REQUIRED, Value::Text),
-    member("error_type", REQUIRED, Value::Text),
-    member("error_cause", REQUIRED, Value::Text),
-    member("exception", REQUIRED, Value::Text),
-    member("error_time", REQUIRED, Value::ErrorTime),
-];
 
 /// How many unknown keys of the open objects are remembered to see repeats.
 const UNKNOWN_KEYS: usize = 16;
@@ -204,9 +145,9 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
             (Value::Exceptions, Token::ObjectStart) => {
                 return self.object(path.exceptions(), &EXCEPTIONS);
             }
-            (Value::JobId, Token::Number(number)) => self.integer(number, rules::job_id, path),
+            (Value::JobId, Token::Number(number)) => self.integer(number, contract::job_id, path),
             (Value::CreateTime, Token::Number(number)) => {
-                self.integer(number, rules::create_time, path);
+                self.integer(number, contract::create_time, path);
             }
             (Value::Status, Token::String(text)) => self.status(text, path),
             (Value::NonEmptyText, Token::String(text)) => {
@@ -276,7 +217,7 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
         let _ = text
             .chars()
             .try_for_each(|c| decoded.put(c.encode_utf8(&mut [0; 4]).as_bytes()));
-        self.found_if(rules::error_time(&decoded), path);
+        self.found_if(contract::error_time(&decoded), path);
     }
 
     fn wrong_type(&mut self, step: Step<'a>, code: Code, path: Path<'a>) -> Result<(), Stop> {

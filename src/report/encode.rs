@@ -3,15 +3,12 @@
 use core::borrow::Borrow;
 use core::fmt;
 
+use super::contract::{self, HEAD, MAX_REPORT_BYTES};
 use super::finding::{Finding, Path, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
-use super::rules;
 use crate::code::{Code, Severity};
 use crate::json::{Counter, Full, IS_ROOMY, Sink, SliceSink, with_sink};
 use crate::time::WallTime;
-
-/// The most a report may be long: 12 MiB, the limit of the service's gateway for signed requests.
-pub const MAX_REPORT_BYTES: usize = 12 * 1024 * 1024;
 
 /// Why a report was not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +155,6 @@ impl<'a> Report<'a> {
     }
 }
 
-/// What stands in front of the first job.
-pub(super) const HEAD: &[u8] = b"{\"jobs\":[";
-
 /// Encodes a report whose jobs come one by one; a failed one leaves `sink` as it was.
 fn encode_parts<'a, S: Sink + ?Sized>(
     jobs: impl Iterator<Item: Borrow<Job<'a>>> + Clone,
@@ -218,7 +212,7 @@ fn write_jobs<'a, S: Sink + ?Sized>(
     sink: &mut S,
     validate: impl Fn(&Job<'_>, usize) -> Result<(), EncodeError>,
 ) -> Result<usize, EncodeError> {
-    sink.put(HEAD).map_err(too_small)?;
+    sink.put(HEAD.as_bytes()).map_err(too_small)?;
     let mut count = 0usize;
     for job in jobs {
         let job = job.borrow();
@@ -397,7 +391,7 @@ fn job_codes(job: &Job<'_>) -> [Option<Code>; 4] {
     };
     let error_time = match job.exceptions {
         Some(Exceptions::Detail(detail)) => match detail.error_time {
-            ErrorTime::Text(text) => rules::error_time(text.as_bytes()),
+            ErrorTime::Text(text) => contract::error_time(text.as_bytes()),
             ErrorTime::UnixMs(ms) => match WallTime::from_unix_ms(ms).to_error_time() {
                 Some(_) => None,
                 None => Some(Code::TimeOutOfRange),
@@ -405,11 +399,11 @@ fn job_codes(job: &Job<'_>) -> [Option<Code>; 4] {
         },
         _ => None,
     };
-    let job_id = job.job_id.and_then(rules::job_id);
+    let job_id = job.job_id.and_then(contract::job_id);
     [
         job_id,
         status,
-        rules::create_time(job.create_time),
+        contract::create_time(job.create_time),
         error_time,
     ]
 }

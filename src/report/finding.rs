@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::check::{EXCEPTIONS, JOB, Member, REPORT};
+use super::contract::{EXCEPTIONS, JOB, Member, REPORT};
 use crate::code::{Code, Severity};
 use crate::json::{Sink, SliceSink};
 

@@ -1,14 +1,18 @@
 //! A short way for what this library wrote itself: knows a report in its form that has nothing wrong, in a fraction of the time.
 //! Whatever else comes, and be it just as right, goes the long way.
 
-use super::encode::MAX_REPORT_BYTES;
+use super::contract::{
+    self, HEAD, MAX_REPORT_BYTES, Value, behind_jobs, exception_members, if_missing, job_members,
+    report_members,
+};
 use super::model::JobStatus;
-use super::rules;
+use crate::code::{Code, Severity};
 use crate::json::{IS_ROOMY, string_end};
 
 /// A report with nothing wrong.
 pub(super) struct Flawless {
-    pub(super) has_topic: bool,
+    /// The advised member that is not there, if any.
+    pub(super) missing: Option<(Code, &'static str)>,
     /// Whether it is byte for byte what `canonical_into` makes of it.
     pub(super) is_canonical: bool,
 }
@@ -19,9 +23,10 @@ pub(super) fn report(text: &[u8]) -> Option<Flawless> {
     let mut reader = Reader {
         text,
         at: 0,
+        missing: None,
         is_canonical: true,
     };
-    reader.literal(b"{\"jobs\":[")?;
+    reader.literal(HEAD)?;
     loop {
         reader.job()?;
         match reader.byte()? {
@@ -30,77 +35,88 @@ pub(super) fn report(text: &[u8]) -> Option<Flawless> {
             _ => return None,
         }
     }
-    let has_topic = reader.literal(b",\"msg_confirm_topic\":\"").is_some();
-    if has_topic {
-        reader.string()?.non_empty()?;
-    }
-    reader.literal(b",\"message_id\":\"")?;
-    reader.string()?.non_empty()?;
-    reader.literal(b"}")?;
+    reader.behind_jobs()?;
     (reader.at == text.len()).then_some(Flawless {
-        has_topic,
+        missing: reader.missing,
         is_canonical: reader.is_canonical,
     })
+}
+
+/// Reads the members of an object by their list, from `$open` in front of the first to the `}` behind the last.
+macro_rules! read_members {
+    (($reader:ident, $open:literal) $($name:ident $need:ident $value:ident,)*) => {{
+        let is_first = true;
+        $(
+            let key = match is_first {
+                true => $reader.literal(concat!($open, "\"", stringify!($name), "\":")),
+                false => $reader.literal(concat!(",\"", stringify!($name), "\":")),
+            };
+            if key.is_some() {
+                $reader.value(Value::$value)?;
+            } else if let Some(code) = if_missing!($need) {
+                $reader.lacks(code, stringify!($name))?;
+            }
+            let is_first = is_first && key.is_none();
+        )*
+        let _ = is_first;
+        $reader.literal("}")
+    }};
 }
 
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
+    missing: Option<(Code, &'static str)>,
     is_canonical: bool,
 }
 
 impl<'a> Reader<'a> {
     fn job(&mut self) -> Option<()> {
-        if self.literal(b"{\"job_id\":").is_some() {
-            self.integer(rules::job_id)?;
-            self.literal(b",\"status\":\"")?;
-        } else {
-            self.literal(b"{\"status\":\"")?;
+        job_members!(read_members(self, "{"))
+    }
+
+    fn behind_jobs(&mut self) -> Option<()> {
+        report_members!(behind_jobs(read_members(self, ",")))
+    }
+
+    #[inline(always)] // each member knows its kind
+    fn value(&mut self, value: Value) -> Option<()> {
+        match value {
+            // Only a report has any.
+            Value::Jobs => None,
+            Value::JobId => self.integer(contract::job_id),
+            Value::Status => self.text(is_known),
+            Value::CreateTime => self.integer(contract::create_time),
+            Value::Exceptions => self.exceptions(),
+            Value::Text => self.text(|_| true),
+            Value::NonEmptyText => self.text(|text| !text.is_empty()),
+            Value::ErrorTime => self.text(|text| contract::error_time(text).is_none()),
         }
-        self.status()?;
-        self.literal(b",\"create_time\":")?;
-        self.integer(rules::create_time)?;
-        if self.literal(b",\"exceptions\":").is_some() {
-            self.exceptions()?;
-        }
-        if self.literal(b",\"metrics\":\"").is_some() {
-            self.string()?;
-        }
-        if self.literal(b",\"plan\":\"").is_some() {
-            self.string()?;
-        }
-        self.literal(b"}")
     }
 
     fn exceptions(&mut self) -> Option<()> {
-        if self.literal(b"\"").is_some() {
-            self.string()?;
-            return Some(());
+        if self.rest()?.first() == Some(&b'"') {
+            return self.text(|_| true);
         }
-        self.literal(b"{\"error_id\":\"")?;
-        self.string()?;
-        self.literal(b",\"error_type\":\"")?;
-        self.string()?;
-        self.literal(b",\"error_cause\":\"")?;
-        self.string()?;
-        self.literal(b",\"exception\":\"")?;
-        self.string()?;
-        self.literal(b",\"error_time\":\"")?;
-        let time = self.string()?;
-        rules::error_time(time.0).is_none().then_some(())?;
-        self.literal(b"}")
+        exception_members!(read_members(self, "{"))
     }
 
-    fn status(&mut self) -> Option<()> {
-        let name = self.string()?.0;
-        let mut known = JobStatus::KNOWN.iter();
-        known
-            .any(|status| status.name().as_bytes() == name)
-            .then_some(())
+    #[inline]
+    fn text(&mut self, is_right: impl FnOnce(&[u8]) -> bool) -> Option<()> {
+        self.literal("\"")?;
+        is_right(self.string()?).then_some(())
+    }
+
+    /// One advised member may be missing, which is worth a warning.
+    #[inline]
+    fn lacks(&mut self, code: Code, name: &'static str) -> Option<()> {
+        let is_allowed = code.severity() == Severity::Warning && self.missing.is_none();
+        self.missing = Some((code, name));
+        is_allowed.then_some(())
     }
 
     /// An integer that has nothing wrong by `rule`; both of them want one above 0.
-    fn integer(&mut self, rule: fn(i64) -> Option<crate::Code>) -> Option<()> {
+    fn integer(&mut self, rule: fn(i64) -> Option<Code>) -> Option<()> {
         let digits = self
             .rest()?
             .iter()
@@ -118,7 +134,7 @@ impl<'a> Reader<'a> {
 
     /// The content of a string, from behind its first quote to behind its last.
     #[inline]
-    fn string(&mut self) -> Option<Content<'a>> {
+    fn string(&mut self) -> Option<&'a [u8]> {
         let end = string_end(self.text, self.at)?;
         let content = self.rest()?.get(..end.len)?;
         if !end.is_ascii && core::str::from_utf8(content).is_err() {
@@ -126,15 +142,15 @@ impl<'a> Reader<'a> {
         }
         self.is_canonical &= end.is_canonical;
         self.at = self.at.wrapping_add(end.len).wrapping_add(1);
-        Some(Content(content))
+        Some(content)
     }
 
     #[inline]
-    fn literal<const N: usize>(&mut self, literal: &[u8; N]) -> Option<()> {
-        if self.rest()?.first_chunk::<N>()? != literal {
+    fn literal(&mut self, literal: &str) -> Option<()> {
+        if !self.rest()?.starts_with(literal.as_bytes()) {
             return None;
         }
-        self.at = self.at.wrapping_add(N);
+        self.at = self.at.wrapping_add(literal.len());
         Some(())
     }
 
@@ -150,10 +166,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-struct Content<'a>(&'a [u8]);
-
-impl Content<'_> {
-    fn non_empty(&self) -> Option<()> {
-        (!self.0.is_empty()).then_some(())
-    }
+fn is_known(status: &[u8]) -> bool {
+    let mut known = JobStatus::KNOWN.iter();
+    known.any(|known| known.name().as_bytes() == status)
 }

@@ -5,18 +5,19 @@
 
 mod canonical;
 mod check;
+mod contract;
 mod encode;
 mod finding;
 mod flawless;
 mod model;
 #[cfg(feature = "alloc")]
 mod owned;
-mod rules;
 mod writer;
 
 pub use canonical::canonical_into;
 pub use check::{check, check_into};
-pub use encode::{Encode, EncodeError, MAX_REPORT_BYTES, ReportOf};
+pub use contract::MAX_REPORT_BYTES;
+pub use encode::{Encode, EncodeError, ReportOf};
 pub use finding::{Finding, Path, Summary};
 pub use model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 #[cfg(feature = "alloc")]

@@ -1,8 +1,7 @@
 //! Writes a report job by job, for agents that cannot hold all jobs at once.
 
-use super::encode::{
-    EncodeError, HEAD, valid_envelope, valid_job, within_limit, write_job, write_tail,
-};
+use super::contract::HEAD;
+use super::encode::{EncodeError, valid_envelope, valid_job, within_limit, write_job, write_tail};
 use super::finding::{Finding, Path};
 use super::model::Job;
 use crate::code::Code;
@@ -61,7 +60,7 @@ impl<'m, S: Sink> ReportWriter<'m, S> {
         let needed = HEAD.len().saturating_add(tail.len());
         within_limit(needed)?;
         let start = sink.len();
-        if sink.room() < needed || sink.put(HEAD).is_err() {
+        if sink.room() < needed || sink.put(HEAD.as_bytes()).is_err() {
             return Err(EncodeError::TooSmall { needed });
         }
         Ok(ReportWriter {
