@@ -2,10 +2,12 @@
 //! stands in them; the limit; the rules for single values. The sources are the vendor's page and SDKs.
 //!
 //! Whoever reads or writes reports follows the three lists below. The checker and the canonical form go through them as tables at run time;
-//! the fast path is unrolled from them by the compiler. So a line more in a list is a table's entry at once, and all else has
+//! the writer and the fast path are unrolled from them by the compiler. So a line more in a list is a table's entry at once, and all else has
 //! to follow:
 //!
-//! - A new kind of [`Value`] does not compile before the checker and the fast path can read it.
+//! - The writer takes the struct of the object apart by the names of its list: a member without a field does not compile, nor does
+//!   a field that is no member.
+//! - A new kind of [`Value`] does not compile before the checker, the fast path and the writer can read, judge and write it.
 //! - The owned form does not compile without the fields of the borrowed one. That serde reads and writes them by the same names, in the same order, is
 //!   what the tests below see: each text that the lists allow goes through every reader, and comes out of every writer as it was.
 

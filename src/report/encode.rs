@@ -3,11 +3,14 @@
 use core::borrow::Borrow;
 use core::fmt;
 
-use super::contract::{self, HEAD, MAX_REPORT_BYTES};
+use super::contract::{
+    self, HEAD, MAX_REPORT_BYTES, behind_jobs, exception_members, if_missing, job_members,
+    report_members,
+};
 use super::finding::{Finding, Path, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 use crate::code::{Code, Severity};
-use crate::json::{Counter, Full, IS_ROOMY, Sink, SliceSink, with_sink};
+use crate::json::{Counter, Full, Sink, SliceSink, with_sink};
 use crate::time::WallTime;
 
 /// Why a report was not encoded.
@@ -80,12 +83,20 @@ pub struct ReportOf<'a, I> {
 impl<'a, I: Iterator<Item = Job<'a>> + Clone> Encode for ReportOf<'_, I> {
     fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
         let jobs = self.jobs.clone();
-        encode_parts(jobs, self.msg_confirm_topic, self.message_id, sink)
+        encode_parts(jobs, self.envelope(), sink)
     }
 
     fn encoded_len(&self) -> usize {
-        let jobs = self.jobs.clone();
-        len_of_parts(jobs, self.msg_confirm_topic, self.message_id)
+        len_of_parts(self.jobs.clone(), self.envelope())
+    }
+}
+
+impl<'a, I> ReportOf<'a, I> {
+    fn envelope(&self) -> Envelope<'a> {
+        Envelope {
+            msg_confirm_topic: self.msg_confirm_topic,
+            message_id: self.message_id,
+        }
     }
 }
 
@@ -112,8 +123,7 @@ impl<'a> Report<'a> {
 
     /// Checks the report and appends its canonical bytes to `sink`, which after an error holds what it held before.
     pub fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
-        let jobs = self.jobs.iter();
-        encode_parts(jobs, self.msg_confirm_topic, self.message_id, sink)
+        encode_parts(self.jobs.iter(), self.envelope(), sink)
     }
 
     /// Checks the report and gives its canonical bytes.
@@ -126,8 +136,14 @@ impl<'a> Report<'a> {
 
     /// How many bytes [`encode`](Self::encode) writes.
     pub fn encoded_len(&self) -> usize {
-        let jobs = self.jobs.iter();
-        len_of_parts(jobs, self.msg_confirm_topic, self.message_id)
+        len_of_parts(self.jobs.iter(), self.envelope())
+    }
+
+    fn envelope(&self) -> Envelope<'a> {
+        Envelope {
+            msg_confirm_topic: self.msg_confirm_topic,
+            message_id: self.message_id,
+        }
     }
 
     /// Gives each error and warning to `emit`, like [`check`](crate::check) does for bytes.
@@ -147,7 +163,7 @@ impl<'a> Report<'a> {
         for (index, job) in self.jobs.iter().enumerate() {
             check_job(job, index, &mut found);
         }
-        check_envelope(self.msg_confirm_topic, self.message_id, &mut found);
+        check_envelope(self.envelope(), &mut found);
         if self.encoded_len() > MAX_REPORT_BYTES {
             found(Code::TooLarge, Path::REPORT);
         }
@@ -155,19 +171,25 @@ impl<'a> Report<'a> {
     }
 }
 
+/// What stands behind the jobs of a report.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Envelope<'a> {
+    pub(super) msg_confirm_topic: Option<&'a str>,
+    pub(super) message_id: &'a str,
+}
+
 /// Encodes a report whose jobs come one by one; a failed one leaves `sink` as it was.
 fn encode_parts<'a, S: Sink + ?Sized>(
     jobs: impl Iterator<Item: Borrow<Job<'a>>> + Clone,
-    topic: Option<&str>,
-    message_id: &str,
+    envelope: Envelope<'_>,
     sink: &mut S,
 ) -> Result<(), EncodeError> {
     let start = sink.len();
-    let mut result = with_sink!(write_checked(jobs.clone(), topic, message_id; &mut *sink));
+    let mut result = with_sink!(write_checked(jobs.clone(), envelope; &mut *sink));
     if let Err(EncodeError::TooSmall { .. }) = result {
         // What comes behind may be invalid, which no larger buffer would help.
         let mut counter = Counter::default();
-        result = with_sink!(write_checked(jobs, topic, message_id; &mut counter)).and(Err(
+        result = with_sink!(write_checked(jobs, envelope; &mut counter)).and(Err(
             EncodeError::TooSmall {
                 needed: counter.len(),
             },
@@ -179,22 +201,17 @@ fn encode_parts<'a, S: Sink + ?Sized>(
     result
 }
 
-fn len_of_parts<'a>(
-    jobs: impl Iterator<Item: Borrow<Job<'a>>>,
-    topic: Option<&str>,
-    message_id: &str,
-) -> usize {
+fn len_of_parts<'a>(jobs: impl Iterator<Item: Borrow<Job<'a>>>, envelope: Envelope<'_>) -> usize {
     let mut counter = Counter::default();
     // A counter is never full.
     let _ = write_jobs(jobs, &mut counter, |_, _| Ok(()));
-    let _ = write_tail(topic, message_id, &mut counter);
+    let _ = write_tail(envelope, &mut counter);
     counter.len()
 }
 
 fn write_checked<'a, S: Sink + ?Sized>(
     jobs: impl Iterator<Item: Borrow<Job<'a>>>,
-    topic: Option<&str>,
-    message_id: &str,
+    envelope: Envelope<'_>,
     sink: &mut S,
 ) -> Result<(), EncodeError> {
     let start = sink.len();
@@ -202,8 +219,8 @@ fn write_checked<'a, S: Sink + ?Sized>(
     if count == 0 {
         return Err(invalid(Code::Empty, Path::REPORT.member("jobs")));
     }
-    valid_envelope(topic, message_id)?;
-    write_tail(topic, message_id, sink).map_err(too_small)?;
+    valid_envelope(envelope)?;
+    write_tail(envelope, sink).map_err(too_small)?;
     within_limit(sink.len().saturating_sub(start))
 }
 
@@ -232,84 +249,106 @@ pub(super) fn write_job<S: Sink + ?Sized>(
     with_sink!(put_job(job, is_first; sink))
 }
 
+/// The value of a member, if it is there.
+macro_rules! given {
+    (required $value:ident) => {
+        Some($value)
+    };
+    (advised $value:ident) => {
+        $value
+    };
+    (optional $value:ident) => {
+        $value
+    };
+}
+
+/// Puts the members of an object by their list, from `$open` in front of the first to the `}` behind the last.
+macro_rules! put_members {
+    (($sink:ident, $open:literal, $object:ident = $from:expr) $($name:ident $need:ident $value:ident,)*) => {{
+        let $object { $($name),* } = $from;
+        let is_first = true;
+        $(
+            let is_first = match given!($need $name) {
+                Some(value) => {
+                    match is_first {
+                        true => $sink.put(concat!($open, "\"", stringify!($name), "\":").as_bytes())?,
+                        false => $sink.put(concat!(",\"", stringify!($name), "\":").as_bytes())?,
+                    }
+                    put_value!($value value $sink)?;
+                    false
+                }
+                None => is_first,
+            };
+        )*
+        let _ = is_first;
+        $sink.put(b"}")
+    }};
+}
+
+/// Puts a value of one of the contract's kinds.
+macro_rules! put_value {
+    (JobId $value:ident $sink:ident) => {
+        $sink.put_integer(*$value)
+    };
+    (CreateTime $value:ident $sink:ident) => {
+        $sink.put_integer(*$value)
+    };
+    (Status $value:ident $sink:ident) => {
+        $value.put($sink)
+    };
+    (Exceptions $value:ident $sink:ident) => {
+        put_exceptions($value, $sink)
+    };
+    (Text $value:ident $sink:ident) => {
+        $sink.put_string($value)
+    };
+    (NonEmptyText $value:ident $sink:ident) => {
+        $sink.put_string($value)
+    };
+    (ErrorTime $value:ident $sink:ident) => {
+        put_error_time($value, $sink)
+    };
+}
+
 fn put_job<S: Sink + ?Sized>(job: &Job<'_>, is_first: bool, sink: &mut S) -> Result<(), Full> {
     if !is_first {
         sink.put(b",")?;
     }
-    if let Some(id) = job.job_id {
-        sink.put(b"{\"job_id\":")?;
-        sink.put_integer(id)?;
-        sink.put(b",\"status\":")?;
-    } else {
-        sink.put(b"{\"status\":")?;
-    }
-    job.status.put(sink)?;
-    sink.put(b",\"create_time\":")?;
-    sink.put_integer(job.create_time)?;
-    match job.exceptions {
-        None => {}
-        Some(Exceptions::Text(text)) => {
-            sink.put(b",\"exceptions\":")?;
-            sink.put_string(text)?;
-        }
-        Some(Exceptions::Detail(detail)) => write_exception(&detail, sink)?,
-    }
-    if let Some(metrics) = job.metrics {
-        sink.put(b",\"metrics\":")?;
-        sink.put_string(metrics)?;
-    }
-    if let Some(plan) = job.plan {
-        sink.put(b",\"plan\":")?;
-        sink.put_string(plan)?;
-    }
-    sink.put(b"}")
+    job_members!(put_members(sink, "{", Job = job))
 }
 
-#[inline]
-fn write_exception<S: Sink + ?Sized>(detail: &JobException<'_>, sink: &mut S) -> Result<(), Full> {
-    sink.put(b",\"exceptions\":{\"error_id\":")?;
-    sink.put_string(detail.error_id)?;
-    sink.put(b",\"error_type\":")?;
-    sink.put_string(detail.error_type)?;
-    sink.put(b",\"error_cause\":")?;
-    sink.put_string(detail.error_cause)?;
-    sink.put(b",\"exception\":")?;
-    sink.put_string(detail.exception)?;
-    sink.put(b",\"error_time\":")?;
-    match detail.error_time {
-        ErrorTime::Text(text) => sink.put_string(text)?,
-        ErrorTime::UnixMs(ms) => {
-            // A time out of range was refused before.
-            let stamp = WallTime::from_unix_ms(ms).to_error_time();
-            sink.put_string(stamp.as_ref().map_or("", |s| s.as_str()))?;
+#[inline(always)] // where it is called from is hot
+fn put_exceptions<S: Sink + ?Sized>(exceptions: &Exceptions<'_>, sink: &mut S) -> Result<(), Full> {
+    match exceptions {
+        Exceptions::Text(text) => sink.put_string(text),
+        Exceptions::Detail(detail) => {
+            exception_members!(put_members(sink, "{", JobException = detail))
         }
     }
-    sink.put(b"}")
+}
+
+#[inline(always)] // as above
+fn put_error_time<S: Sink + ?Sized>(time: &ErrorTime<'_>, sink: &mut S) -> Result<(), Full> {
+    match time {
+        ErrorTime::Text(text) => sink.put_string(text),
+        ErrorTime::UnixMs(ms) => {
+            // A time out of range was refused before.
+            let stamp = WallTime::from_unix_ms(*ms).to_error_time();
+            sink.put_string(stamp.as_ref().map_or("", |s| s.as_str()))
+        }
+    }
 }
 
 /// Writes what stands behind the last job.
 pub(super) fn write_tail<S: Sink + ?Sized>(
-    topic: Option<&str>,
-    message_id: &str,
+    envelope: Envelope<'_>,
     sink: &mut S,
 ) -> Result<(), Full> {
-    with_sink!(put_tail(topic, message_id; sink))
+    with_sink!(put_tail(envelope; sink))
 }
 
-fn put_tail<S: Sink + ?Sized>(
-    topic: Option<&str>,
-    message_id: &str,
-    sink: &mut S,
-) -> Result<(), Full> {
-    if let Some(topic) = topic {
-        sink.put(b"],\"msg_confirm_topic\":")?;
-        sink.put_string(topic)?;
-        sink.put(b",\"message_id\":")?;
-    } else {
-        sink.put(b"],\"message_id\":")?;
-    }
-    sink.put_string(message_id)?;
-    sink.put(b"}")
+fn put_tail<S: Sink + ?Sized>(envelope: Envelope<'_>, sink: &mut S) -> Result<(), Full> {
+    report_members!(behind_jobs(put_members(sink, "],", Envelope = &envelope)))
 }
 
 pub(super) fn within_limit(len: usize) -> Result<(), EncodeError> {
@@ -319,30 +358,28 @@ pub(super) fn within_limit(len: usize) -> Result<(), EncodeError> {
     Ok(())
 }
 
-#[inline]
 pub(super) fn valid_job(job: &Job<'_>, index: usize) -> Result<(), EncodeError> {
-    if IS_ROOMY && is_flawless(job) {
-        return Ok(());
-    }
-    first_error(|found| check_job(job, index, found))
-}
-
-pub(super) fn valid_envelope(topic: Option<&str>, message_id: &str) -> Result<(), EncodeError> {
-    if topic != Some("") && !message_id.is_empty() {
-        return Ok(());
-    }
-    first_error(|found| check_envelope(topic, message_id, found))
-}
-
-#[cold]
-fn first_error(check: impl FnOnce(&mut dyn FnMut(Code, Path<'static>))) -> Result<(), EncodeError> {
-    let mut first = None;
-    check(&mut |code, path| {
-        if code.severity() == Severity::Error {
-            first = first.or(Some(invalid(code, path)));
-        }
+    let mut first = Ok(());
+    check_job(job, index, &mut |code, path| {
+        keep_error(&mut first, code, path)
     });
-    first.map_or(Ok(()), Err)
+    first
+}
+
+pub(super) fn valid_envelope(envelope: Envelope<'_>) -> Result<(), EncodeError> {
+    let mut first = Ok(());
+    check_envelope(envelope, &mut |code, path| {
+        keep_error(&mut first, code, path)
+    });
+    first
+}
+
+/// Keeps the first error, and no warning.
+#[inline]
+fn keep_error(first: &mut Result<(), EncodeError>, code: Code, path: Path<'static>) {
+    if first.is_ok() && code.severity() == Severity::Error {
+        *first = Err(invalid(code, path));
+    }
 }
 
 const fn invalid(code: Code, path: Path<'static>) -> EncodeError {
@@ -358,70 +395,94 @@ fn too_small(_: Full) -> EncodeError {
     EncodeError::TooSmall { needed: 0 }
 }
 
+/// Gives what is wrong with the members of an object, by their list, to `$found`.
+macro_rules! check_members {
+    (($found:ident, $path:ident, $object:ident = $from:expr) $($name:ident $need:ident $value:ident,)*) => {{
+        let $object { $($name),* } = $from;
+        $(
+            let code: Option<Code> = match given!($need $name) {
+                Some(value) => check_value!($value value),
+                None => if_missing!($need),
+            };
+            if let Some(code) = code {
+                $found(code, $path.member(stringify!($name)));
+            }
+        )*
+    }};
+}
+
+/// What is wrong with a value of one of the contract's kinds.
+macro_rules! check_value {
+    (JobId $value:ident) => {
+        contract::job_id(*$value)
+    };
+    (CreateTime $value:ident) => {
+        contract::create_time(*$value)
+    };
+    (Status $value:ident) => {
+        check_status(*$value)
+    };
+    (NonEmptyText $value:ident) => {
+        $value.is_empty().then_some(Code::Empty)
+    };
+    (ErrorTime $value:ident) => {
+        check_error_time(*$value)
+    };
+    (Text $value:ident) => {{
+        let _ = $value;
+        None
+    }};
+    // Its object form is checked on its own.
+    (Exceptions $value:ident) => {{
+        let _ = $value;
+        None
+    }};
+}
+
 /// Gives what is wrong with a job to `found`.
-fn check_job(job: &Job<'_>, index: usize, found: &mut dyn FnMut(Code, Path<'static>)) {
+#[inline]
+fn check_job<F>(job: &Job<'_>, index: usize, found: &mut F)
+where
+    F: FnMut(Code, Path<'static>) + ?Sized,
+{
     let path = Path::of_job(index);
-    let places = [
-        path.member("job_id"),
-        path.member("status"),
-        path.member("create_time"),
-        path.exceptions().member("error_time"),
-    ];
-    for (code, place) in job_codes(job).into_iter().zip(places) {
-        if let Some(code) = code {
-            found(code, place);
-        }
+    job_members!(check_members(found, path, Job = job));
+    if let Some(Exceptions::Detail(detail)) = &job.exceptions {
+        let path = path.exceptions();
+        exception_members!(check_members(found, path, JobException = detail));
     }
 }
 
-fn is_flawless(job: &Job<'_>) -> bool {
-    job_codes(job) == [None; 4]
-}
-
-/// What is wrong with the id, the status, the creation time and the time of the exception.
-#[inline]
-fn job_codes(job: &Job<'_>) -> [Option<Code>; 4] {
-    let status = match job.status {
+fn check_status(status: JobStatus<'_>) -> Option<Code> {
+    match status {
         JobStatus::Other("") => Some(Code::Empty),
         JobStatus::Other(name) => match JobStatus::from_name(name) {
             JobStatus::Other(_) => Some(Code::UnknownStatus),
             _ => None,
         },
         _ => None,
-    };
-    let error_time = match job.exceptions {
-        Some(Exceptions::Detail(detail)) => match detail.error_time {
-            ErrorTime::Text(text) => contract::error_time(text.as_bytes()),
-            ErrorTime::UnixMs(ms) => match WallTime::from_unix_ms(ms).to_error_time() {
-                Some(_) => None,
-                None => Some(Code::TimeOutOfRange),
-            },
-        },
-        _ => None,
-    };
-    let job_id = job.job_id.and_then(contract::job_id);
-    [
-        job_id,
-        status,
-        contract::create_time(job.create_time),
-        error_time,
-    ]
+    }
 }
 
-fn check_envelope(
-    topic: Option<&str>,
-    message_id: &str,
-    found: &mut dyn FnMut(Code, Path<'static>),
-) {
-    let topic_code = match topic {
-        None => Some(Code::TopicMissing),
-        Some("") => Some(Code::Empty),
-        Some(_) => None,
-    };
-    if let Some(code) = topic_code {
-        found(code, Path::REPORT.member("msg_confirm_topic"));
+fn check_error_time(time: ErrorTime<'_>) -> Option<Code> {
+    match time {
+        ErrorTime::Text(text) => contract::error_time(text.as_bytes()),
+        ErrorTime::UnixMs(ms) => match WallTime::from_unix_ms(ms).to_error_time() {
+            Some(_) => None,
+            None => Some(Code::TimeOutOfRange),
+        },
     }
-    if message_id.is_empty() {
-        found(Code::Empty, Path::REPORT.member("message_id"));
-    }
+}
+
+#[inline]
+fn check_envelope<F>(envelope: Envelope<'_>, found: &mut F)
+where
+    F: FnMut(Code, Path<'static>) + ?Sized,
+{
+    let path = Path::REPORT;
+    report_members!(behind_jobs(check_members(
+        found,
+        path,
+        Envelope = &envelope
+    )));
 }

@@ -1,7 +1,9 @@
 //! Writes a report job by job, for agents that cannot hold all jobs at once.
 
 use super::contract::HEAD;
-use super::encode::{EncodeError, valid_envelope, valid_job, within_limit, write_job, write_tail};
+use super::encode::{
+    EncodeError, Envelope, valid_envelope, valid_job, within_limit, write_job, write_tail,
+};
 use super::finding::{Finding, Path};
 use super::model::Job;
 use crate::code::Code;
@@ -31,8 +33,7 @@ pub struct ReportWriter<'m, S> {
     sink: S,
     start: usize,
     jobs: usize,
-    topic: Option<&'m str>,
-    message_id: &'m str,
+    envelope: Envelope<'m>,
     tail_len: usize,
 }
 
@@ -54,9 +55,13 @@ impl<'m, S: Sink> ReportWriter<'m, S> {
         topic: Option<&'m str>,
         message_id: &'m str,
     ) -> Result<Self, EncodeError> {
-        valid_envelope(topic, message_id)?;
+        let envelope = Envelope {
+            msg_confirm_topic: topic,
+            message_id,
+        };
+        valid_envelope(envelope)?;
         let mut tail = Counter::default();
-        let _ = write_tail(topic, message_id, &mut tail);
+        let _ = write_tail(envelope, &mut tail);
         let needed = HEAD.len().saturating_add(tail.len());
         within_limit(needed)?;
         let start = sink.len();
@@ -67,8 +72,7 @@ impl<'m, S: Sink> ReportWriter<'m, S> {
             sink,
             start,
             jobs: 0,
-            topic,
-            message_id,
+            envelope,
             tail_len: tail.len(),
         })
     }
@@ -106,7 +110,7 @@ impl<'m, S: Sink> ReportWriter<'m, S> {
                 offset: None,
             }));
         }
-        match write_tail(self.topic, self.message_id, &mut self.sink) {
+        match write_tail(self.envelope, &mut self.sink) {
             Ok(()) => Ok(self.sink),
             // Only a heap that has run out gets here.
             Err(_) => Err(EncodeError::TooSmall {
