@@ -70,7 +70,7 @@ mod witness;
 use core::fmt;
 
 use super::aside::{Asides, Memory, SUSPECTS, Tried, Waits, Walk};
-use super::outbox::{DeadLetter, Forget, Outbox, Ticket, job_keys};
+use super::outbox::{DeadLetter, Forget, Outbox, Ticket, job_keys, keys_of};
 use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
 use crate::code::Severity;
@@ -265,7 +265,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             .encode_into(&mut sink)
             .map_err(CourierError::Invalid)?;
         let bytes = sink.into_written();
-        Ok(self.outbox.append(&job_keys(bytes), bytes, now, wall)?)
+        Ok(self.outbox.append(&keys_of(report), bytes, now, wall)?)
     }
 
     /// Stores a report that is encoded: these very bytes are sent. Errors of [`check`] are refused, and so is one for which

@@ -5,7 +5,7 @@ use core::fmt;
 use super::reason::Reason;
 use crate::code::Code;
 use crate::json::{Scanner, Token};
-use crate::report::JobStatus;
+use crate::report::{Encode, JobStatus};
 use crate::time::{MonoTime, WallTime};
 
 /// Names one submitted report: its place in the order, counted from 1 and never used again.
@@ -194,9 +194,19 @@ const MAX_KEYS: usize = 16;
 /// told: some have an id and some have none, or there are more than 16.
 pub type JobKeys = heapless::Vec<JobKey, MAX_KEYS>;
 
+/// The jobs of a report.
+#[inline(never)] // its lists are not on the stack while the report is stored
+pub(super) fn keys_of(report: &impl Encode) -> JobKeys {
+    keys_or_any(told_keys(report))
+}
+
 /// Reads the jobs of an encoded report.
 pub(super) fn job_keys(report: &[u8]) -> JobKeys {
-    read_keys(report).unwrap_or_else(|| {
+    keys_or_any(read_keys(report))
+}
+
+fn keys_or_any(keys: Option<JobKeys>) -> JobKeys {
+    keys.unwrap_or_else(|| {
         let any = JobKey {
             job_id: JobKey::ANY,
             is_final: false,
@@ -206,6 +216,18 @@ pub(super) fn job_keys(report: &[u8]) -> JobKeys {
         let _ = keys.push(any);
         keys
     })
+}
+
+fn told_keys(report: &impl Encode) -> Option<JobKeys> {
+    let mut keys = JobKeys::new();
+    let mut has_nameless = false;
+    for (job_id, is_final) in report.job_keys() {
+        match job_id {
+            Some(job_id) => keys.push(JobKey { job_id, is_final }).ok()?,
+            None => has_nameless = true,
+        }
+    }
+    (keys.is_empty() || !has_nameless).then_some(keys)
 }
 
 fn read_keys(report: &[u8]) -> Option<JobKeys> {
@@ -427,4 +449,66 @@ pub(crate) use forward_outbox;
 
 impl<O: Outbox + ?Sized> Outbox for &mut O {
     forward_outbox!(self => (**self), O::Error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::courier::{Courier, Policy, RamOutbox};
+    use crate::json::Sink;
+    use crate::report::{EncodeError, Job, Report, ReportOf};
+
+    #[test]
+    fn a_report_tells_the_keys_that_its_bytes_have() {
+        let numbered = |n: i64| {
+            let name = ["job_running", "job_finish", "of_another"][n as usize % 3];
+            let statuses = [JobStatus::from_name(name), JobStatus::Other(name)];
+            Job::new(statuses[n as usize % 2], 1_591_104_868_201).with_job_id(n)
+        };
+        let nameless = Job::new(JobStatus::Finish, 1_591_104_868_201);
+        for (with_id, without) in [(1, 0), (6, 0), (16, 0), (17, 0), (1, 1), (0, 1), (0, 40)] {
+            let jobs = (1..=with_id).map(numbered);
+            let report = ReportOf {
+                jobs: jobs.chain((0..without).map(|_| nameless)),
+                msg_confirm_topic: None,
+                message_id: "uuid",
+            };
+            let mut bytes = heapless::Vec::<u8, 4096>::new();
+            report.encode_into(&mut bytes).unwrap();
+            let keys = job_keys(&bytes);
+            assert_eq!(keys_of(&report), keys, "{with_id} and {without}");
+            let jobs: heapless::Vec<Job<'_>, 40> = report.jobs.clone().collect();
+            let report = Report::new("uuid", &jobs);
+            assert_eq!(keys_of(&report), keys, "{with_id} and {without}");
+            #[cfg(feature = "alloc")]
+            assert_eq!(keys_of(&crate::report::ReportBuf::from(report)), keys);
+        }
+    }
+
+    /// Says that its job is 7, whatever its bytes say.
+    struct OfSeven<'a>(Report<'a>);
+
+    impl Encode for OfSeven<'_> {
+        fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
+            self.0.encode_into(sink)
+        }
+
+        fn encoded_len(&self) -> usize {
+            self.0.encoded_len()
+        }
+
+        fn job_keys(&self) -> impl Iterator<Item = (Option<i64>, bool)> {
+            [(Some(7), false)].into_iter()
+        }
+    }
+
+    #[test]
+    fn a_submitted_report_is_not_read_again() {
+        let jobs = [Job::new(JobStatus::Finish, 1_591_104_868_201).with_job_id(1)];
+        let report = OfSeven(Report::new("uuid", &jobs));
+        let mut outbox = RamOutbox::new([0; 4096], 4096);
+        let mut courier = Courier::new(&mut outbox, [0; 512], Policy::default(), MonoTime(0), 0);
+        let ticket = courier.submit(&report, MonoTime(1), None).unwrap();
+        assert_eq!(outbox.job_keys(ticket).unwrap(), keys_of(&report));
+    }
 }

@@ -55,6 +55,9 @@ pub trait Encode {
 
     /// How many bytes the canonical form has.
     fn encoded_len(&self) -> usize;
+
+    /// Of each job its id, and whether its status is final: by this a courier knows what a newer report supersedes.
+    fn job_keys(&self) -> impl Iterator<Item = (Option<i64>, bool)>;
 }
 
 /// A report whose jobs come from an iterator: from structs of another language or of your own, without a list of [`Job`]s.
@@ -89,6 +92,10 @@ impl<'a, I: Iterator<Item = Job<'a>> + Clone> Encode for ReportOf<'_, I> {
     fn encoded_len(&self) -> usize {
         len_of_parts(self.jobs.clone(), self.envelope())
     }
+
+    fn job_keys(&self) -> impl Iterator<Item = (Option<i64>, bool)> {
+        self.jobs.clone().map(|job| job.key())
+    }
 }
 
 impl<'a, I> ReportOf<'a, I> {
@@ -107,6 +114,10 @@ impl Encode for Report<'_> {
 
     fn encoded_len(&self) -> usize {
         Report::encoded_len(self)
+    }
+
+    fn job_keys(&self) -> impl Iterator<Item = (Option<i64>, bool)> {
+        self.jobs.iter().map(Job::key)
     }
 }
 
@@ -168,6 +179,15 @@ impl<'a> Report<'a> {
             found(Code::TooLarge, Path::REPORT);
         }
         summary
+    }
+}
+
+impl Job<'_> {
+    /// See [`Encode::job_keys`].
+    pub(super) fn key(&self) -> (Option<i64>, bool) {
+        // A known status may be given as another's name.
+        let status = JobStatus::from_name(self.status.name());
+        (self.job_id, status.is_final())
     }
 }
 

@@ -171,6 +171,10 @@ impl Encode for ReportBuf {
     fn encoded_len(&self) -> usize {
         self.as_report_of().encoded_len()
     }
+
+    fn job_keys(&self) -> impl Iterator<Item = (Option<i64>, bool)> {
+        self.jobs.iter().map(|job| job.as_job().key())
+    }
 }
 
 impl JobBuf {
