@@ -1,6 +1,6 @@
 //! Division of 64-bit numbers, for which 32-bit machines need a function of 0.9 KB otherwise.
 
-use crate::json::IS_ROOMY;
+use crate::small::IS_ROOMY;
 
 /// Quotient and remainder; both 0 if `by` is.
 pub(crate) fn divide(value: u64, by: u16) -> (u64, u16) {

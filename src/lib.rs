@@ -35,6 +35,7 @@ pub mod exchange;
 mod host;
 pub mod json;
 pub mod report;
+mod small;
 mod split;
 mod time;
 

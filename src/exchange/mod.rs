@@ -5,6 +5,7 @@ mod endpoint;
 mod http_date;
 mod reply;
 mod request;
+mod request_error;
 mod service_codes;
 mod sign;
 
@@ -13,6 +14,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use reply::{
     MAX_REPLY_BYTES, Outcome, Reply, ReplyHeaders, RetryAfter, read_reply, read_reply_with,
 };
-pub use request::{Request, RequestError};
+pub use request::Request;
+pub use request_error::RequestError;
 pub use service_codes::ServiceCodes;
 pub use sign::{Header, Signable, Signature, canonical_request, sign};

@@ -1,11 +1,9 @@
 //! The request that carries a report.
 
-use core::fmt;
-
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
+use super::request_error::RequestError;
 use super::sign::{Header, Signable, Signature, sign};
-use crate::code::Code;
 use crate::json::{Counter, Sink, SliceSink};
 use crate::time::WallTime;
 
@@ -24,47 +22,6 @@ pub struct Request<'r> {
     /// The body, to be sent as it is.
     pub body: &'r [u8],
 }
-
-/// Why a request was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestError {
-    /// Something given cannot be used.
-    Unusable(Code),
-    /// The buffer is too small; exactly `needed` bytes are enough.
-    TooSmall {
-        /// In bytes.
-        needed: usize,
-    },
-}
-
-impl RequestError {
-    /// The stable code.
-    pub const fn code(&self) -> Code {
-        match self {
-            RequestError::Unusable(code) => *code,
-            RequestError::TooSmall { .. } => Code::BufferTooSmall,
-        }
-    }
-}
-
-impl From<Code> for RequestError {
-    fn from(code: Code) -> Self {
-        RequestError::Unusable(code)
-    }
-}
-
-impl fmt::Display for RequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RequestError::Unusable(code) => code.fmt(f),
-            RequestError::TooSmall { needed } => {
-                write!(f, "{}; {needed} bytes are needed", Code::BufferTooSmall)
-            }
-        }
-    }
-}
-
-impl core::error::Error for RequestError {}
 
 impl<'r> Request<'r> {
     /// Makes the request; its path and signature are written to `scratch`. 512 bytes do for usual keys and URLs; if not, the

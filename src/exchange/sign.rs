@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::credentials::Keys;
 use super::endpoint::write_encoded;
-use super::request::RequestError;
+use super::request_error::RequestError;
 use crate::code::Code;
 use crate::json::{Counter, Full, Sink, SliceSink, with_sink};
 use crate::time::{Stamp, WallTime};

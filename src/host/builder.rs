@@ -13,7 +13,7 @@ use ureq::{Agent, Proxy, ProxyProtocol};
 use zeroize::Zeroizing;
 
 use super::client::Client;
-use super::connection::Watching;
+use super::connection::{MAX_ANSWER_HEADER, Watching};
 use super::progress::{Plan, Progress};
 use super::resolver::{Remembering, System};
 use super::send_error::BuildError;
@@ -23,7 +23,6 @@ use crate::code::Code;
 use crate::exchange::{Credentials, Endpoint, Request, RequestError, ServiceCodes};
 use crate::time::WallTime;
 
-pub(super) const MAX_ANSWER_HEADER: usize = 8 * 1024;
 const INPUT_BUFFER: usize = 16 * 1024;
 /// Nearly all bodies go out in one write, behind one for the head.
 const OUTPUT_BUFFER: usize = 64 * 1024;

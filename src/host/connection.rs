@@ -13,11 +13,13 @@ use ureq::unversioned::transport::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use super::builder::MAX_ANSWER_HEADER;
 use super::progress::{Phase, Progress};
 use super::socket::{LOOK, Socket};
 use super::tls::Tls;
 use crate::time::MonoTime;
+
+/// Longer heads of answers are not read.
+pub(super) const MAX_ANSWER_HEADER: usize = 8 * 1024;
 
 /// Connections by TCP, through a proxy where one is set, with TLS where the URL asks for it.
 #[derive(Debug)]

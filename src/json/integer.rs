@@ -1,8 +1,8 @@
 //! Integers in decimal, eight digits at a time.
 
-use super::IS_ROOMY;
 use super::sink::{Full, Sink};
 use crate::divide::divide;
+use crate::small::IS_ROOMY;
 
 const GROUP: u64 = 100_000_000;
 

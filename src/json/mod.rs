@@ -17,9 +17,7 @@ mod sink;
 mod string;
 mod text;
 
-/// Whether there is room for code that is there for speed alone: not on small machines.
-pub(crate) const IS_ROOMY: bool = cfg!(any(target_pointer_width = "64", feature = "alloc"));
-
+pub(crate) use crate::small::IS_ROOMY;
 pub(crate) use kernel::string_end;
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
 pub(crate) use sink::with_sink;

@@ -61,7 +61,7 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 /// Calls a function with a sink as its last argument. Where room for code is scarce, one copy of it serves all sinks.
 macro_rules! with_sink {
     ($function:ident($($argument:expr),*; $sink:expr)) => {
-        if $crate::json::IS_ROOMY {
+        if $crate::small::IS_ROOMY {
             $function($($argument),*, $sink)
         } else {
             let mut sink = $sink;

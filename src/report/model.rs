@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use crate::json::{Full, IS_ROOMY, Sink};
+use crate::json::{Full, Sink};
+use crate::small::IS_ROOMY;
 
 /// One report: what `POST …/edgesrv/job-report` carries.
 ///
