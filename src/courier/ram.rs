@@ -25,7 +25,7 @@ use super::outbox::{
 };
 use super::reason::{Cause, Reason, ShortText};
 use crate::code::Code;
-use crate::json::IS_ROOMY;
+use crate::small::IS_ROOMY;
 use crate::time::{MonoTime, WallTime};
 
 /// In front of each report.

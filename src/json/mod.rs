@@ -17,7 +17,6 @@ mod sink;
 mod string;
 mod text;
 
-pub(crate) use crate::small::IS_ROOMY;
 pub(crate) use kernel::string_end;
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
 pub(crate) use sink::with_sink;

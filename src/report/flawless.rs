@@ -7,7 +7,8 @@ use super::contract::{
 };
 use super::model::JobStatus;
 use crate::code::{Code, Severity};
-use crate::json::{IS_ROOMY, string_end};
+use crate::json::string_end;
+use crate::small::IS_ROOMY;
 
 /// A report with nothing wrong.
 pub(super) struct Flawless {
