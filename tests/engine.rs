@@ -604,6 +604,39 @@ fn a_clock_that_goes_back_in_flight_lengthens_no_budget() {
     }
 }
 
+/// Somebody in front of the service asks for credentials, or elsewhere, after each pause, and lets all others pass. Nothing is bad.
+#[test]
+fn what_comes_first_after_a_pause_is_not_at_fault() {
+    for event in [
+        Event::answered(Outcome::Credentials, 401),
+        Event::answered(Outcome::Misconfigured, 302),
+        FIREWALL,
+    ] {
+        for pause in [5_000, 60_000, HOUR / 10] {
+            for seed in 0..30u64 {
+                let mut sim = Sim::new(Policy::default(), outbox(), 12_000_000 + seed);
+                let mut last = 0;
+                for n in 0..24 * 10 {
+                    for _ in 0..1 + seed % 5 {
+                        let job = sim.random() % 4;
+                        sim.submit(job as i64);
+                    }
+                    let until = (n + 1) * HOUR;
+                    sim.run(until, |sent| {
+                        let is_first = sent.now - last >= pause;
+                        last = sent.now;
+                        if is_first { event } else { accepted(sent) }
+                    });
+                    sim.now = until;
+                }
+                let (_, _, refused) = counts(&sim);
+                let at = format!("{event:?}, {pause}, {seed}");
+                assert_eq!(refused, 0, "{at}: {:?}", sim.buried);
+            }
+        }
+    }
+}
+
 /// Calls in any order, with tickets that were never given: no panic, and nothing is lost.
 #[test]
 fn any_order_of_calls_leaves_it_valid() {

@@ -136,7 +136,8 @@ pub enum Verdict {
         /// What failed.
         reason: Reason,
     },
-    /// Credentials or settings are wrong: it is not sent before then.
+    /// Credentials or settings are wrong: it is not sent before then, unless another report is accepted right after it was denied. Then it is
+    /// tried again at once, and is refused with this reason if that goes wrong after [`Policy::refuse_after`] of them.
     Held {
         /// Until when.
         until: MonoTime,

@@ -160,6 +160,7 @@ pub(crate) struct Sim {
     pub(crate) failing_takes_ms: u64,
     /// Before then it must not be sent: its last verdict said so.
     not_before: BTreeMap<Ticket, u64>,
+    denied: BTreeSet<Ticket>,
     policy: Policy,
     random: u64,
 }
@@ -177,6 +178,7 @@ impl Sim {
             accepted: Vec::new(),
             failing_takes_ms: 0,
             not_before: BTreeMap::new(),
+            denied: BTreeSet::new(),
             policy,
             random: seed,
         }
@@ -259,7 +261,7 @@ impl Sim {
             };
             let told = self.not_before.get(&sent.ticket).copied().unwrap_or(0);
             assert!(
-                self.now >= told || self.is_overtaken(sent.ticket),
+                self.now >= told || self.is_overtaken(sent.ticket) || self.was_denied(sent.ticket),
                 "{} is sent before {told}",
                 sent.ticket
             );
@@ -287,15 +289,36 @@ impl Sim {
                     assert_ne!(event.reason.cause, Cause::Answered(Outcome::Accepted));
                     self.buried.push((sent.ticket, reason));
                 }
+                Verdict::Refused(reason) if self.was_denied(sent.ticket) => {
+                    assert_eq!(reason, event.reason);
+                    self.buried.push((sent.ticket, reason));
+                }
                 verdict => assert_eq!(verdict.reason(), Some(&event.reason)),
             }
             if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = verdict {
                 self.not_before.insert(sent.ticket, at.0);
+                let is_held = match event.reason.cause {
+                    Cause::Answered(outcome) => {
+                        matches!(outcome, Outcome::Credentials | Outcome::Misconfigured)
+                    }
+                    Cause::Failed(code) => !matches!(code, Code::NotSent | Code::MayHaveArrived),
+                };
+                match is_held {
+                    true => self.denied.insert(sent.ticket),
+                    false => self.denied.remove(&sent.ticket),
+                };
             }
             while let Some(buried) = self.courier.take_buried() {
                 self.buried.push(buried);
             }
         }
+    }
+
+    /// Whether it was held, and another one was accepted right after.
+    fn was_denied(&self, ticket: Ticket) -> bool {
+        let last = self.accepted.last();
+        self.denied.contains(&ticket)
+            && last.is_some_and(|(_, at)| self.now - at <= 4 * RIGHT_AFTER_MS)
     }
 
     /// Whether a newer report of its jobs was accepted right before, or of the jobs of an older one that shares one with that, and so on.

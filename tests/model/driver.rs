@@ -11,7 +11,7 @@ use edge_report::{Code, MonoTime, Outcome, WallTime};
 use crate::account::{Account, Told, says_overtaken, wall_of};
 use crate::courier_common::{Sample, sample, with_report};
 use crate::ground::{End, FoundLetter, Ground, Shared};
-use crate::pace::{Clock, Pace, Place};
+use crate::pace::{self, Clock, Pace, Place};
 use crate::{Content, Op, Tally, ensure};
 
 type Check = Result<(), String>;
@@ -48,6 +48,8 @@ pub(crate) struct Driver<G: Ground> {
     witness: Option<Witness>,
     /// Those that went ahead of older ones: they are accepted and wait for what becomes of these.
     ahead: BTreeSet<u64>,
+    /// When anything was accepted last.
+    accepted: Option<Clock>,
     last: Option<(Ticket, Verdict)>,
     /// Names reports.
     number: u64,
@@ -78,6 +80,7 @@ impl<G: Ground> Driver<G> {
             in_flight: None,
             witness: None,
             ahead: BTreeSet::new(),
+            accepted: None,
             last: None,
             number: 0,
             unsynced_since: None,
@@ -439,6 +442,7 @@ impl<G: Ground> Driver<G> {
         self.see_buried(verdict == Verdict::Delivered)?;
         match verdict {
             Verdict::Delivered => {
+                self.accepted = Some(self.clock);
                 let elders = self.account.elders(ticket);
                 match &mut self.witness {
                     Some(witness) if is_overtaken => witness.seen = self.clock,
@@ -496,19 +500,26 @@ impl<G: Ground> Driver<G> {
         Ok(())
     }
 
-    /// Whether the witness overtook this one, and it is right after.
+    /// Whether the witness overtook this one, or it was denied before another one was accepted, and it is right after.
     fn is_overtaken(&self, ticket: u64) -> bool {
-        self.witness.is_some_and(|witness| {
-            let ago = self.clock.since(&witness.seen);
-            let is_fresh = ago <= RIGHT_AFTER_MS || !self.clock.is_steady(&witness.seen);
-            let older = self.account.waiting.range(..witness.ticket);
-            let older = older.map(|(ticket, _)| ticket);
-            is_fresh
-                && self
-                    .account
-                    .reached(witness.ticket, older)
-                    .contains(&ticket)
-        })
+        let failed = self.pace.tries(ticket).and_then(|tries| tries.failed);
+        let was_denied = failed.is_some_and(|(_, reason)| pace::is_denied(&reason))
+            && self.accepted.is_some_and(|accepted| {
+                let ago = self.clock.since(&accepted);
+                ago <= RIGHT_AFTER_MS || !self.clock.is_steady(&accepted)
+            });
+        was_denied
+            || self.witness.is_some_and(|witness| {
+                let ago = self.clock.since(&witness.seen);
+                let is_fresh = ago <= RIGHT_AFTER_MS || !self.clock.is_steady(&witness.seen);
+                let older = self.account.waiting.range(..witness.ticket);
+                let older = older.map(|(ticket, _)| ticket);
+                is_fresh
+                    && self
+                        .account
+                        .reached(witness.ticket, older)
+                        .contains(&ticket)
+            })
     }
 
     /// Those that went ahead leave when none is left that they overtook, or a newer one that went ahead says as much.
@@ -671,6 +682,7 @@ impl<G: Ground> Driver<G> {
         (self.in_flight, self.last, self.unsynced_since) = (None, None, None);
         self.witness = None;
         self.ahead.clear();
+        self.accepted = None;
         self.writes = self.ground.writes();
         if self.ground.is_memory() {
             self.account.forget_verdicts();

@@ -82,8 +82,17 @@ enum Kind {
     Network,
 }
 
+/// Whether somebody finds fault with the credentials or a setting.
+pub(crate) fn is_denied(reason: &Reason) -> bool {
+    matches!(kind_of(reason), Kind::Denied | Kind::Hold)
+}
+
 fn kind(event: &Event) -> Kind {
-    match event.reason.cause {
+    kind_of(&event.reason)
+}
+
+fn kind_of(reason: &Reason) -> Kind {
+    match reason.cause {
         Cause::Answered(Outcome::Accepted | Outcome::Refused) => Kind::Service,
         Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood) => Kind::Doubtful,
         Cause::Answered(Outcome::Credentials) => Kind::Denied,
@@ -318,7 +327,9 @@ impl Pace {
                 cause: Cause::Failed(Code::Overtaken),
                 ..event.reason
             };
-            ensure!(kind != Kind::Network && reason == wanted, "{verdict:?}");
+            let is_denied = matches!(kind, Kind::Denied | Kind::Hold) && reason == event.reason;
+            let is_right = kind != Kind::Network && (reason == wanted || is_denied);
+            ensure!(is_right, "{verdict:?}");
             return self.arm(not_before, [0, 0], clock);
         }
         ensure!(

@@ -2,7 +2,7 @@
 //!
 //! It follows at once, whatever wait the suspect was asked for: that is the suspect's own, until the canary is asked for one, too. If it is accepted
 //! more than [`RIGHT_AFTER_MS`] after the failure it proves nothing: the service may only be back. It counts against all suspects that failed within
-//! that time. In an outage canaries are the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a
+//! that time, but those that were denied are tried again first ([`witness`](super::witness)). In an outage canaries are the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a
 //! row are passed in a few steps.
 //!
 //! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
@@ -272,7 +272,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn count_against_all(&mut self, sent_at: MonoTime, now: MonoTime) {
         let failed = |aside: &Aside| {
             let failed = aside.failed_at;
-            failed.is_some_and(|failed| sent_at.since(failed) <= RIGHT_AFTER_MS)
+            let is_right_before = |failed| sent_at.since(failed) <= RIGHT_AFTER_MS;
+            aside.tried.denied == 0 && failed.is_some_and(is_right_before)
         };
         for _ in 0..SUSPECTS {
             let Some(suspect) = self.asides.suspects().find(|aside| failed(aside)) else {

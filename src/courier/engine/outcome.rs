@@ -191,8 +191,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.doubt(current);
         let is_canary = matches!(current.role, Role::Canary | Role::OwnCanary);
         if is_canary {
-            let witness = Witness::new(current, now, entropy);
-            self.witness = self.is_ahead(ticket).then_some(witness);
+            let is_ahead = self.is_ahead(ticket);
+            let witness = Witness::new(current, is_ahead, now, entropy);
+            let is_needed = is_ahead || self.denied_before(&witness).is_some();
+            self.witness = is_needed.then_some(witness);
         } else if current.role == Role::Overtaken
             && let Some(witness) = &mut self.witness
         {
@@ -202,7 +204,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.rounds = 0;
         }
         self.on_trial = None;
-        if is_canary && self.witness.is_none() {
+        if is_canary && !self.is_ahead(ticket) {
             self.count_against_all(current.sent_at, now);
         }
         (self.passes, self.passes_from) = (0, 0);

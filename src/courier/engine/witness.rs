@@ -1,6 +1,9 @@
-//! The witness: a canary of a suspect's own jobs that was accepted, and what becomes of those it overtook.
+//! The witness: a canary that was accepted, and what becomes of those of its jobs that it overtook, or that were denied right before.
 //!
-//! Either these are bad, or the outage ended between them and the witness. So they are tried again, at once, in their order: all older reports that
+//! Somebody who asks for credentials after each pause denies whatever comes first, which is the suspect after each hold, and never the canary
+//! right behind it. So a suspect that was denied is tried again right after the canary, and only if it fails there, too, that counts.
+//!
+//! Of those that were overtaken, either they are bad, or the outage ended between them and the witness. So they are tried again, at once, in their order: all older reports that
 //! share a job with it, or with one of these.
 //!
 //! ```text
@@ -15,7 +18,7 @@
 //! a dead letter then ([`Code::Overtaken`]). If it is accepted, the witness is sent a second time, so that the service hears the newest last
 //! ([`held`](super::held)).
 
-use super::super::aside::{JobSet, Tried, Waits};
+use super::super::aside::{Aside, JobSet, Tried, Waits};
 use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
 use super::super::policy::{Verdict, stray_ms};
 use super::super::reason::{Cause, Reason};
@@ -37,6 +40,8 @@ const DENIED: u32 = AT_ONCE / AGAIN;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Witness {
     ticket: Ticket,
+    /// It went ahead of reports of its own jobs. If not, those are tried again that were denied right before.
+    pub(super) is_ahead: bool,
     /// When anything was accepted last, or what is tried again failed.
     pub(super) seen_at: MonoTime,
     /// The last of the older ones that failed as often as was drawn.
@@ -57,9 +62,10 @@ enum Next {
 }
 
 impl Witness {
-    pub(super) fn new(current: &InFlight, now: MonoTime, entropy: u64) -> Self {
+    pub(super) fn new(current: &InFlight, is_ahead: bool, now: MonoTime, entropy: u64) -> Self {
         Witness {
             ticket: current.tried.ticket,
+            is_ahead,
             seen_at: now,
             after: None,
             tries: tries(current, entropy),
@@ -105,7 +111,15 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         // What fails later may fail for another reason.
-        if witness.left > 0 && now.since(witness.seen_at) <= RIGHT_AFTER_MS {
+        let is_right_after = witness.left > 0 && now.since(witness.seen_at) <= RIGHT_AFTER_MS;
+        if is_right_after && !witness.is_ahead {
+            while let Some(ticket) = self.denied_before(&witness) {
+                if let Some((waiting, _)) = self.still_waits(ticket)? {
+                    return Ok(Some(waiting));
+                }
+                self.gone(ticket);
+            }
+        } else if is_right_after {
             let jobs = self.jobs_overtaken(witness.ticket)?;
             let mut walked = witness.after;
             while let Some(waiting) = self.outbox.next(walked)?
@@ -124,6 +138,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         self.witness = None;
         Ok(None)
+    }
+
+    /// The oldest suspect that was denied right before the witness was accepted.
+    pub(super) fn denied_before(&self, witness: &Witness) -> Option<Ticket> {
+        let is_it = |aside: &&Aside| {
+            let failed = aside.failed_at;
+            let is_right_before = |at| witness.seen_at.since(at) <= RIGHT_AFTER_MS;
+            aside.tried.denied > 0
+                && failed.is_some_and(is_right_before)
+                && Some(aside.tried.ticket) > witness.after
+        };
+        let denied = self.asides.suspects().filter(is_it);
+        denied.map(|aside| aside.tried.ticket).min()
     }
 
     /// The jobs of a report, of all older ones that share one with it, of those that share one with these, and so on: none of them may reach the
@@ -163,6 +190,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return verdict;
         };
         let ticket = current.tried.ticket;
+        let is_ahead = self.witness.is_some_and(|witness| witness.is_ahead);
         let next = self.witness.as_mut();
         let next = next.map_or(Next::Over, |witness| {
             witness.failed(&current, kind, now, entropy)
@@ -171,12 +199,15 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             let at = now.plus_ms(stray_ms(entropy));
             self.arm(now, at);
             self.keep(&current, at, reason, 1);
+            if let Some(aside) = self.asides.get_mut(ticket) {
+                aside.failed_at = Some(now);
+            }
             return Verdict::Again { at, reason };
         }
         self.arm(now, now);
         if matches!(next, Next::Counts)
             && self.is_proven_by_one_more(&mut current.tried)
-            && let Some(overtaken) = self.bury_overtaken(current.tried, reason, now)
+            && let Some(overtaken) = self.bury_overtaken(current.tried, is_ahead, reason, now)
         {
             self.last_failure = Some((ticket, overtaken));
             return Verdict::Refused(overtaken);
@@ -190,12 +221,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// One that witnesses overtook failed right after each of them: it becomes a dead letter. `None` if that cannot be done, nor wait to be done.
-    fn bury_overtaken(&mut self, tried: Tried, reason: Reason, now: MonoTime) -> Option<Reason> {
+    fn bury_overtaken(
+        &mut self,
+        tried: Tried,
+        is_overtaken: bool,
+        mut reason: Reason,
+        now: MonoTime,
+    ) -> Option<Reason> {
         let ticket = tried.ticket;
-        let reason = Reason {
-            cause: Cause::Failed(Code::Overtaken),
-            ..reason
-        };
+        if is_overtaken {
+            reason.cause = Cause::Failed(Code::Overtaken);
+        }
         let has_place = self.asides.get(ticket).is_some() || self.asides.has_room();
         if !has_place && self.bury_now(ticket, Fate::Refused(reason)).is_err() {
             return None;
