@@ -199,17 +199,17 @@ test('again and held say why, in the words of the response or of the error', () 
   }
 });
 
-test('an older report of a job that a newer one overtook keeps what its last attempt got', () => {
+test('an older report of a job that newer ones overtook keeps what its last attempt got', () => {
   const { courier, run } = simulated({ refuseAfter: 3 });
   courier.submit(report(1, 'older'));
-  courier.submit(report(1, 'newer'));
+  for (const newer of ['newer', 'newer still', 'newest']) courier.submit(report(1, newer));
   run((id) => (id === 'older' ? DISLIKED : ACCEPTED));
   const { number, message } = new EdgeReportError('Overtaken');
-  // It was tried once more, right after the newer one was accepted, and its own verdict says so.
+  // It was tried again right after each newer one was accepted, and its own verdict says so.
   const [{ ticket, reason }] = courier.deadLetters();
   assert.deepEqual([ticket, reason], [1, { code: 'Overtaken', number, message, status: 403 }]);
   assert.equal(courier.takeBuried(), undefined);
-  assert.deepEqual([courier.status().delivered, courier.status().waiting], [1, 0]);
+  assert.deepEqual([courier.status().delivered, courier.status().waiting], [3, 0]);
   courier.free();
 });
 
