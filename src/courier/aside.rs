@@ -68,7 +68,7 @@ pub(super) struct Aside {
     pub(super) waits: Waits,
     /// When it failed last, with a canary to follow or as one, until that says something of it.
     pub(super) failed_at: Option<MonoTime>,
-    /// Whether reports of any job may follow in its rounds.
+    /// Whether its own canary may be of any job.
     pub(super) of_any: bool,
     /// Failures in a row, for its own back-off.
     pub(super) failures: u32,

@@ -96,19 +96,11 @@ impl Connector<()> for Watching {
         if details.needs_tls() {
             self.progress.enter(Phase::Tls);
         }
-        Ok(Some(Box::new(Watched {
-            inner: self.secured(details, inner)?,
-            progress: self.progress.clone(),
-            looks_while_sending: self.tls.can_look() || !details.needs_tls(),
-            held: Zeroizing::default(),
-            shown: false,
-            answered: false,
-            spoilt: false,
-            just_read: false,
-            is_new: true,
-            used_at: MonoTime::now(),
-            max_idle: self.max_idle,
-        })))
+        let looks_while_sending = self.tls.can_look() || !details.needs_tls();
+        let inner = self.secured(details, inner)?;
+        let progress = self.progress.clone();
+        let watched = Watched::new(inner, progress, looks_while_sending, self.max_idle);
+        Ok(Some(Box::new(watched)))
     }
 }
 
@@ -139,6 +131,27 @@ struct Watched {
 }
 
 impl Watched {
+    fn new(
+        inner: Box<dyn Transport>,
+        progress: Arc<Progress>,
+        looks_while_sending: bool,
+        max_idle: Duration,
+    ) -> Self {
+        Watched {
+            inner,
+            progress,
+            looks_while_sending,
+            held: Zeroizing::default(),
+            shown: false,
+            answered: false,
+            spoilt: false,
+            just_read: false,
+            is_new: true,
+            used_at: MonoTime::now(),
+            max_idle,
+        }
+    }
+
     /// Begins with a head: keeps it if its body fits behind it.
     fn begin(&mut self, amount: usize) -> bool {
         self.progress.enter(Phase::Send);
@@ -377,19 +390,9 @@ mod tests {
     }
 
     fn watched(bell: &Arc<Bell>) -> Watched {
-        Watched {
-            inner: Box::new(Rude(LazyBuffers::new(64, 64))),
-            progress: Arc::new(Progress::new(bell.clone())),
-            looks_while_sending: true,
-            held: Zeroizing::default(),
-            shown: false,
-            answered: false,
-            spoilt: false,
-            just_read: false,
-            is_new: true,
-            used_at: MonoTime::now(),
-            max_idle: Duration::from_secs(60),
-        }
+        let inner = Box::new(Rude(LazyBuffers::new(64, 64)));
+        let progress = Arc::new(Progress::new(bell.clone()));
+        Watched::new(inner, progress, true, Duration::from_secs(60))
     }
 
     #[test]

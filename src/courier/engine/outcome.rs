@@ -171,6 +171,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         // What cannot be read now is not sent again.
         let _ = self.release(ticket);
         let mut failed = self.take_out(ticket, went_ahead);
+        let is_ahead = self.is_ahead(ticket);
         let is_before_line = self.line.is_some_and(|line| ticket <= line);
         let has_passed = current.role == Role::Canary && self.passes > 0;
         if has_passed || (current.role == Role::Ordinary && is_before_line) {
@@ -184,14 +185,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.refusals = 0;
         let wait = match self.pace.answered(&self.policy, entropy) {
             // What was overtaken follows at once, or it would prove nothing.
-            _ if current.role == Role::Overtaken || self.is_ahead(ticket) => 0,
+            _ if current.role == Role::Overtaken || is_ahead => 0,
             wait => wait,
         };
         self.arm(now, now.plus_ms(wait));
         self.doubt(current);
         let is_canary = matches!(current.role, Role::Canary | Role::OwnCanary);
         if is_canary {
-            let is_ahead = self.is_ahead(ticket);
             let witness = Witness::new(current, is_ahead, now, entropy);
             let is_needed = is_ahead || self.denied_before(&witness).is_some();
             self.witness = is_needed.then_some(witness);
@@ -204,7 +204,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.rounds = 0;
         }
         self.on_trial = None;
-        if is_canary && !self.is_ahead(ticket) {
+        if is_canary && !is_ahead {
             self.count_against_all(current.sent_at, now);
         }
         (self.passes, self.passes_from) = (0, 0);

@@ -212,7 +212,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.last_failure = Some((ticket, overtaken));
             return Verdict::Refused(overtaken);
         }
-        // Its own time comes later, in a round at the earliest.
+        // It rests until its own time.
         if self.asides.get(ticket).is_none() {
             self.rest(ticket, at);
         }
