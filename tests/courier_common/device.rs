@@ -485,6 +485,8 @@ struct Board {
     step: usize,
     fault: Option<Fault>,
     counters: Counters,
+    /// The bytes that all segments of a device had when it was switched on.
+    at_start: [usize; 2],
     /// Which devices had nothing unsynced at some time.
     synced: [bool; 2],
     /// How often what cannot be read fails yet; for good without.
@@ -499,6 +501,7 @@ impl Power {
     pub(crate) fn on(mut images: Images, limits: [StorageLimits; 2]) -> Self {
         images.iter_mut().for_each(Image::forget);
         Power(Rc::new(RefCell::new(Board {
+            at_start: [images[0].total(), images[1].total()],
             images,
             limits,
             cuts: None,
@@ -648,10 +651,16 @@ impl Storage for Device {
             !image.used.contains(&id),
             "create {id}: the id was used before"
         );
-        // One segment more while others are merged, and two short ones for notes.
+        // One segment more while others are merged, another after a failed sync, and two short ones for notes.
+        let rewritten = match board.counters.failed {
+            0 => 0,
+            _ => board.counters.longest,
+        };
+        // More is there already if the power was cut meanwhile.
+        let most = most.max(board.at_start[self.side as usize]);
         let total = image.total() + len;
         assert!(
-            total <= most + least.max(len) + 2 * NOTES.min(least),
+            total <= most + least.max(len) + rewritten + 2 * NOTES.min(least),
             "create {id} of {len}: {total} > {most} and a segment, {:?}",
             image.lens()
         );

@@ -16,7 +16,7 @@ pub(super) struct Range {
 }
 
 /// Ranges of tickets, by rising ticket, with a report that waits between any two.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ahead(heapless::Vec<Range, MAX_RANGES>);
 
 impl Ahead {

@@ -162,13 +162,13 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         free
     }
 
-    /// The sealed neighbours whose compaction frees most; where bytes are not what is short, those that get one segment out of two. `None`
-    /// if none frees anything.
-    pub(super) fn best_window(&self) -> Option<Window> {
+    /// The sealed neighbours whose compaction frees most; where bytes are not what a segment of the length `wanted` lacks, those that get one
+    /// segment out of two. `None` if none frees anything.
+    pub(super) fn best_window(&self, wanted: usize) -> Option<Window> {
         let limits = self.storage.limits();
         let sealed = self.list.len().saturating_sub(usize::from(self.is_open));
         let most = self.most_at_once();
-        let short_of_bytes = self.total().saturating_add(limits.segment) > limits.total;
+        let short_of_bytes = self.total().saturating_add(wanted) > limits.total;
         let mut best: Option<(usize, Window)> = None;
         for first in 0..sealed {
             for count in 1..=most.min(sealed.saturating_sub(first)) {

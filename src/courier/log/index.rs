@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 
 use super::segments::Place;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Index {
     /// By number: ticket and place.
     #[cfg(feature = "alloc")]

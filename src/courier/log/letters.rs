@@ -562,14 +562,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             }
             self.segments.sync()?;
         }
-        let before = self.state.get(Counter::FORGOTTEN);
+        // What is left out must be forgotten before, and stays if that fails.
+        let before = full.then(|| (self.state, self.index.clone(), self.forgotten.clone()));
         self.state.set(Counter::FORGOTTEN, total);
         self.forget_in_memory(number, up_to);
-        if full && let Err(error) = self.leave_out(found.place.id, up_to) {
-            self.state.set(Counter::FORGOTTEN, before);
-            if !up_to {
-                self.index.insert(number, ticket.0, found.place);
-            }
+        if let Some(before) = before
+            && let Err(error) = self.leave_out(found.place.id, up_to)
+        {
+            (self.state, self.index, self.forgotten) = before;
             return Err(error);
         }
         self.count = self.count.saturating_sub(forgotten);
@@ -611,15 +611,21 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     fn reclaim(&mut self) {
         self.segments.discard_pending();
         while let [first, second, ..] = self.segments.list.as_slice() {
-            let (id, live, next) = (first.id, first.live, second.first);
+            let (id, live, last) = (first.id, first.live, second.first.saturating_sub(1));
+            let before = self.state.cursor;
+            // A process was killed after it said so, and before this was discarded.
+            let is_said = self.is_noted && before >= last;
             // Without room the header of a new segment says it, or the segment is compacted.
-            if live > 0 || !self.segments.has_room(self.record_len(CHECKPOINT)) {
+            if live > 0 || !(is_said || self.segments.has_room(self.record_len(CHECKPOINT))) {
                 return;
             }
             // What is forgotten must stay so without the records that say it.
-            let before = self.state.cursor;
-            self.state.cursor = before.max(next.saturating_sub(1));
-            if self.note().is_err() || self.segments.list.first().is_none_or(|f| f.id != id) {
+            self.state.cursor = before.max(last);
+            let said = match is_said {
+                true => self.segments.sync(),
+                false => self.note(),
+            };
+            if said.is_err() || self.segments.list.first().is_none_or(|f| f.id != id) {
                 return;
             }
             self.forgotten.drop_until(self.state.cursor);
@@ -633,36 +639,56 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         records: usize,
         when_full: WhenLettersFull,
     ) -> Result<(), OutboxError<S::Error>> {
-        let limits = self.segments.storage.limits();
         let needed = self.segments.segment_len(records);
         if !self.is_possible(needed) {
             return Err(OutboxError::TooLarge);
         }
         self.reclaim();
         let mut dropped = Dropped::new();
+        let made = self.roll_dropping(records, needed, when_full, &mut dropped);
+        let made = match made {
+            // How many are gone must be durable before they are.
+            Ok(()) if !dropped.is_empty() => self.segments.sync(),
+            made => made,
+        };
+        match made {
+            Ok(()) => self.discard_dropped(&mut dropped),
+            Err(_) => self.put_back(&mut dropped),
+        }
+        made
+    }
+
+    fn roll_dropping(
+        &mut self,
+        records: usize,
+        needed: usize,
+        when_full: WhenLettersFull,
+        dropped: &mut Dropped<MAX>,
+    ) -> Result<(), OutboxError<S::Error>> {
+        let limits = self.segments.storage.limits();
         loop {
             match self.roll(records) {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(OutboxError::Full) => {}
                 // A full device, perhaps: then what is dropped must make room first.
                 Err(error) => {
                     let may_drop = when_full == WhenLettersFull::DropOldest
                         && matches!(&error, OutboxError::Device(e) if self.segments.storage.lacks_room(e));
                     if dropped.is_empty() && may_drop && self.segments.list.len() > 1 {
-                        self.drop_oldest(&mut dropped);
+                        self.drop_oldest(dropped);
                     }
-                    self.keep_one(&mut dropped);
+                    self.keep_one(dropped);
                     if dropped.is_empty() {
                         return Err(error);
                     }
-                    self.discard_dropped(&mut dropped);
-                    self.roll(records)?;
-                    break;
+                    self.discard_dropped(dropped);
+                    return self.roll(records);
                 }
             }
             let free = limits.total.saturating_sub(self.segments.total());
-            let is_enough = free.saturating_add(self.segments.reclaimable()) >= needed;
-            if let Some(window) = self.segments.best_window().filter(|_| is_enough) {
+            let is_enough = free.saturating_add(self.segments.reclaimable()) >= needed
+                && self.segments.may_replace();
+            if let Some(window) = self.segments.best_window(needed).filter(|_| is_enough) {
                 let before = (self.segments.total(), self.segments.list.len());
                 if !self.compact_or_spare(window)? {
                     continue;
@@ -701,16 +727,10 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             let first = self.segments.list.first();
             let is_empty = first.is_some_and(|first| first.live == 0);
             let may_drop = is_empty || when_full == WhenLettersFull::DropOldest;
-            if !may_drop || !self.drop_oldest(&mut dropped) {
+            if !may_drop || !self.drop_oldest(dropped) {
                 return Err(OutboxError::LettersFull);
             }
         }
-        if !dropped.is_empty() {
-            // How many are gone must be durable before they are.
-            self.segments.sync()?;
-            self.discard_dropped(&mut dropped);
-        }
-        Ok(())
     }
 
     fn roll(&mut self, records: usize) -> Result<(), OutboxError<S::Error>> {
@@ -761,6 +781,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         {
             // There is room: it was there before.
             let _ = self.segments.list.push(Segment { live: 0, ..newest });
+        }
+    }
+
+    /// What is not discarded yet stands in the list, with nothing in it that is kept: [`reclaim`](Self::reclaim) discards it.
+    fn put_back(&mut self, dropped: &mut Dropped<MAX>) {
+        while let Some(segment) = dropped.pop() {
+            // There is room: it was there before, and one was left for what was made since.
+            let _ = self.segments.list.insert(0, Segment { live: 0, ..segment });
         }
     }
 

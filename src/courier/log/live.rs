@@ -680,6 +680,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Opens a new segment, whose header says how things stand.
     fn roll(&mut self, records: usize) -> Result<(), OutboxError<S::Error>> {
         self.rewrite_unsynced()?;
+        if self.waiting == 0 {
+            // Of tickets that a restart passed over nothing need be said.
+            self.pass_to(self.state.next_seq.saturating_sub(1));
+        }
         let with_note = match self.ahead.is_empty() {
             true => records.max(self.reserve()),
             false => records.saturating_add(self.reserve().saturating_mul(2)),
@@ -884,7 +888,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             let free = limits.total.saturating_sub(self.segments.total());
             let open = self.segments.open_window();
             let sealed = free.saturating_add(self.segments.reclaimable());
-            if sealed >= needed && self.compact_once()? {
+            if sealed >= needed && self.compact_once(needed)? {
                 continue;
             }
             // The open one has little that waits, perhaps, and is long.
@@ -917,14 +921,14 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let is_enough = free.saturating_add(self.segments.reclaimable()) >= limits.segment;
         if left <= steps && is_enough {
             // A failure comes again when the room is needed, and is told then.
-            let _ = self.compact_once();
+            let _ = self.compact_once(limits.segment);
         }
     }
 
-    /// Compacts the neighbours that free most; `false` if none frees anything.
-    fn compact_once(&mut self) -> Result<bool, OutboxError<S::Error>> {
+    /// Compacts the neighbours that free most, for a segment of the length `wanted`; `false` if none frees anything.
+    fn compact_once(&mut self, wanted: usize) -> Result<bool, OutboxError<S::Error>> {
         self.segments.discard_pending();
-        let Some(window) = self.segments.best_window() else {
+        let Some(window) = self.segments.best_window(wanted) else {
             return Ok(false);
         };
         if !self.segments.may_replace() {

@@ -162,7 +162,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 (segment.is_for_notes, segment.is_unsynced) = (is_for_notes, true);
             }
         }
-        self.total_at_open = self.total();
+        self.total_at_open = self.total_listed();
         Ok(())
     }
 

@@ -80,7 +80,8 @@ pub(super) struct Segments<S, const MAX: usize> {
     spare: usize,
     /// By rising ticket.
     pub(super) list: heapless::Vec<Segment, MAX>,
-    /// What there was when it was opened: the limits may have been greater before.
+    /// What there was when it was opened: the limits may have been greater before. Without what is to be discarded, or a storage that does
+    /// not discard would hold one segment more after each restart.
     pub(super) total_at_open: usize,
     /// To be discarded: the storage would not, so far. Each with its length.
     pending_discard: heapless::Vec<(u32, usize), MAX>,
@@ -171,9 +172,13 @@ impl<S, const MAX: usize> Segments<S, MAX> {
     /// The same without the half-made one, which makes way for another. Those for notes alone count nowhere: they must never be what there is
     /// no room for.
     pub(super) fn total_but_partial(&self) -> usize {
-        let listed = self.list.iter().filter(|s| !s.is_for_notes).map(|s| s.len);
         let pending = self.pending_discard.iter().map(|(_, len)| *len);
-        listed.chain(pending).fold(0, usize::saturating_add)
+        pending.fold(self.total_listed(), usize::saturating_add)
+    }
+
+    pub(super) fn total_listed(&self) -> usize {
+        let listed = self.list.iter().filter(|s| !s.is_for_notes).map(|s| s.len);
+        listed.fold(0, usize::saturating_add)
     }
 
     /// Whether one segment more may be made for a while, to put it in the place of others.

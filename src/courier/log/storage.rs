@@ -16,7 +16,8 @@ pub struct StorageLimits {
     pub length_unit: usize,
     /// The length of the longest segment there can be.
     pub longest_segment: usize,
-    /// What all segments together may have. There may be one more for a while that takes the place of others, and two short ones for notes.
+    /// What all segments together may have. There may be one more for a while that takes the place of others, another one after a sync failed,
+    /// and two short ones for notes.
     pub total: usize,
     /// Everything is written at multiples of this, in multiples of it: 8, 16 or 32.
     pub write_unit: usize,
