@@ -30,8 +30,12 @@ pub(super) struct Tried {
     pub(super) missed: u32,
     /// Its attempts before that one.
     pub(super) before: u32,
+    /// When that one was counted.
+    pub(super) since: MonoTime,
     /// When it was tried first.
     pub(super) first: MonoTime,
+    /// It may be at fault, and no more suspects can be known: it is passed over until then, or until one of them has left.
+    pub(super) rests_until: Option<MonoTime>,
 }
 
 impl Tried {
@@ -45,7 +49,9 @@ impl Tried {
             counted: 0,
             missed: 0,
             before: 0,
+            since: now,
             first: now,
+            rests_until: None,
         }
     }
 }
@@ -163,6 +169,36 @@ impl Memory {
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Tried> {
         self.0.iter().find(|tried| tried.ticket == ticket)
+    }
+
+    pub(super) fn rests(&self, ticket: Ticket) -> bool {
+        self.get(ticket)
+            .is_some_and(|tried| tried.rests_until.is_some())
+    }
+
+    /// Wakes those that rested long enough; `true` if there were some.
+    pub(super) fn wake(&mut self, now: MonoTime) -> bool {
+        let mut some = false;
+        for tried in &mut self.0 {
+            if tried.rests_until.is_some_and(|until| until <= now) {
+                (tried.rests_until, some) = (None, true);
+            }
+        }
+        some
+    }
+
+    /// Wakes the oldest of them; `true` if there was one.
+    pub(super) fn wake_oldest(&mut self) -> bool {
+        let resting = self
+            .0
+            .iter_mut()
+            .filter(|tried| tried.rests_until.is_some());
+        let oldest = resting.min_by_key(|tried| tried.ticket);
+        oldest.map(|tried| tried.rests_until = None).is_some()
+    }
+
+    pub(super) fn first_awake(&self) -> Option<MonoTime> {
+        self.0.iter().filter_map(|tried| tried.rests_until).min()
     }
 
     /// Whether it failed the last time.

@@ -19,7 +19,7 @@
 //!
 //! ```text
 //!            3 doubtful answers (1 while others are accepted),
-//!            or another hold after a hold
+//!            or another hold after a hold (the first right after others were accepted)
 //!  waiting ────────────────────────────────────────────► suspect ── accepted ──► delivered
 //!     │                                                     │
 //!     │ accepted                                            │ 8 of its attempts count, or more where others failed, too
@@ -28,7 +28,7 @@
 //! ```
 //!
 //! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on ([`turn`]). At most [`SUSPECTS`] are
-//! known. Where only newer reports of its own jobs wait, one of these goes ahead ([`witness`]), and stays known until it is clear what becomes of the
+//! known; who would be one more rests until one of them has left. Where only newer reports of its own jobs wait, one of these goes ahead ([`witness`]), and stays known until it is clear what becomes of the
 //! older one ([`held`]). A report is *to be buried* while it cannot be made a dead letter (no room, a sick disk): it is not sent, and the burial is tried
 //! again ([`burial`]).
 //!
@@ -157,6 +157,12 @@ pub struct Courier<O, B> {
     bad: Option<Ticket>,
     /// When anything was accepted last.
     accepted_at: MonoTime,
+    /// Answers since then that were neither; 1 before anything was.
+    strikes: u32,
+    /// The ordinary report that failed last, and for which all wait.
+    awaited: Option<Ticket>,
+    /// How many of these were superseded meanwhile.
+    lost: u32,
     /// Accepted, and still in the outbox.
     held: heapless::Vec<Held, HELD>,
     /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
@@ -231,6 +237,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             line: None,
             bad: None,
             accepted_at: now,
+            strikes: 1,
+            awaited: None,
+            lost: 0,
             held: heapless::Vec::new(),
             own_is_next: false,
             pace: Pace::new(),
@@ -347,8 +356,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             _ => return Err(CourierError::StaleTicket),
         };
         let kind = Kind::of(event.reason.cause);
+        let is_way_free = self.is_way_free(&current);
         let then = self.note(&mut current, kind, event.reason.cause, entropy);
         let is_own_wait = then != Then::Wait;
+        if kind != Kind::Service && kind != Kind::Network {
+            self.strikes = self.strikes.saturating_add(1);
+        }
         // One that fails with a canary to follow is no failure of the node yet.
         let is_failure = kind != Kind::Service && !is_own_wait;
         let is_stray = is_failure && self.pace.failed(event.reason.cause, &self.policy);
@@ -361,6 +374,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 (true, None) => tried.doubtful.max(1),
             },
             is_stray,
+            is_alone: is_own_wait && is_way_free,
             first: tried.first,
             may_correct_clock: !self.clock_corrected,
             clock_offset_ms: self.clock_offset_ms,
@@ -386,6 +400,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 // What it asked for holds for those that follow.
                 let others = Attempt {
                     failures: self.pace.failures,
+                    is_alone: false,
                     ..attempt
                 };
                 match wait_after(&event, &others, now, entropy, &self.policy) {
@@ -394,6 +409,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                         self.arm(now, at);
                     }
                     Verdict::Again { at, .. } | Verdict::Held { until: at, .. } => {
+                        self.distrust_clock(event.reason.cause, is_own_wait);
                         self.arm(now, at);
                     }
                     _ => {}
@@ -408,12 +424,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.keep(&current, at, reason, 0);
             }
             Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
-                if kind == Kind::Denied {
-                    // The correction may have been a middlebox's, so a canary goes without it; or by then the system's clock is right.
-                    self.clock_offset_ms = 0;
-                    // Once for each hold.
-                    self.clock_corrected &= is_own_wait;
-                }
+                self.distrust_clock(event.reason.cause, is_own_wait);
                 if current.role == Role::Overtaken && kind != Kind::Network {
                     verdict = self.overtaken_failed(current, kind, verdict, now, entropy);
                 } else {
@@ -482,6 +493,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.pace.wake();
         self.next_attempt = now;
         self.resting = None;
+        self.tried
+            .iter_mut()
+            .for_each(|tried| tried.rests_until = None);
         self.walk = Walk::START;
         for aside in self.asides.iter_mut() {
             aside.due = now;

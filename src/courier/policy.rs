@@ -30,13 +30,14 @@ pub struct Policy {
     /// leads to the greatest wait. Default: 5.
     pub open_circuit_after: u32,
     /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not
-    /// sent does not count, and neither does what was sent before a restart, or cancelled. Attempts are remembered of 1,024 reports that failed (with no heap
+    /// sent (no connection, a certificate that is not trusted) does not count, and neither does what was sent before a restart, or cancelled. Attempts are remembered of 1,024 reports that failed (with no heap
     /// of 3): of more the oldest begin anew, and go out a little more often. Default: `None`.
     pub max_attempts: Option<u32>,
     /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.
     pub max_time_ms: Option<u64>,
     /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
-    /// attempts, each followed by another report that was accepted; where others fail, too, after more. Where only newer reports of its own
+    /// attempts, each followed by another report that was accepted; where others fail, too, after more, and where the answers are a busy
+    /// service's, after an hour of them at the least. Where only newer reports of its own
     /// jobs wait, one of these is tried after 4 times so many attempts, of which an answer that is not like a busy service's (not 408, 425,
     /// 429, 5xx, or none) counts for 8. If it is accepted, the older one is tried again at once, and each time that it fails counts. Default: 8.
     pub refuse_after: u32,
@@ -170,6 +171,8 @@ pub struct Attempt {
     pub failures: u32,
     /// Whether the failure may be one of those that come and go: right after an answer, and without one.
     pub is_stray: bool,
+    /// Whether others were accepted right before: then what holds all others holds it for a back-off alone.
+    pub is_alone: bool,
     /// When this report was tried first.
     pub first: MonoTime,
     /// Whether the clock may be corrected for one more try at once.
@@ -232,7 +235,10 @@ pub(super) fn wait_after(
     if holds(reason.cause) {
         let hold = policy.hold_ms.max(FLOOR_MS);
         let spread = within(divide(hold, 10).0, entropy);
-        let hold = hold.saturating_add(spread);
+        let hold = match attempt.is_alone {
+            true => policy.backoff_ms(attempt.failures, entropy),
+            false => hold.saturating_add(spread),
+        };
         return Verdict::Held {
             until: now.plus_ms(hold),
             reason,
@@ -352,6 +358,7 @@ mod tests {
             count: 1,
             failures: 1,
             is_stray: false,
+            is_alone: false,
             first: MonoTime(0),
             may_correct_clock: true,
             clock_offset_ms: 0,

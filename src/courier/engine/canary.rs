@@ -23,7 +23,7 @@
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Ticket, Waiting};
-use super::outcome::DENIED;
+use super::outcome::{DENIED, is_busy};
 use super::steps::{CourierError, Scratch};
 use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
@@ -35,6 +35,8 @@ const OWN_JOB: u32 = 4;
 const BESIDE_OTHERS: u32 = 4;
 /// When nothing was accepted for so many of the longest waits, nobody new may come.
 const QUIET: u64 = 4;
+/// For so long at the least the answers of a busy service must count against a report.
+const BUSY_MS: u64 = 3_600_000;
 
 /// A suspect that waits for what a canary says of it.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +117,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<Option<InFlight>, CourierError<O::Error>> {
         let suspect = trial.suspect;
+        if self.still_waits(suspect)?.is_none() {
+            // Or the newer one that supersedes it would be its canary.
+            self.gone(suspect);
+        }
         let aside = self.asides.suspects();
         let aside = aside.filter(|aside| aside.tried.ticket == suspect).copied();
         let Some(aside) = { aside }.next() else {
@@ -289,12 +295,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         aside.failed_at = None;
         let (mut tried, reason) = (aside.tried, aside.reason);
-        let is_proven = self.is_proven_by_one_more(&mut tried);
+        let is_proven = self.is_proven_by_one_more(&mut tried, now);
+        // While a part of the service starts anew it is busy for some jobs alone.
+        let lasts = !is_busy(reason.cause) || now.since(tried.since) >= BUSY_MS;
         if let Some(aside) = self.asides.get_mut(suspect) {
             aside.tried = tried;
         }
         // It may have been dropped as superseded meanwhile.
-        if is_proven && self.bury(tried, Waits::Refusal, reason, now) {
+        if is_proven && lasts && self.bury(tried, Waits::Refusal, reason, now) {
             self.tell_buried(suspect, reason);
         }
     }
@@ -304,9 +312,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// `counted` others were accepted, and these failed `missed` times before, so a part `f` of what is sent fails for no fault of its own. Were
     /// this one healthy, `n` attempts of its own all failed with the probability f^n, less than e^(-n (1 - f)). So n (1 - f) must be 3
     /// `refuse_after` times f. What was before the first that counts tells of an outage.
-    pub(super) fn is_proven_by_one_more(&self, tried: &mut Tried) -> bool {
+    pub(super) fn is_proven_by_one_more(&self, tried: &mut Tried, now: MonoTime) -> bool {
         if tried.counted == 0 {
             (tried.before, tried.missed) = (tried.attempts.saturating_sub(1), 0);
+            tried.since = now;
         }
         tried.counted = tried.counted.saturating_add(1);
         let refuse_after = self.policy.refuse_after;

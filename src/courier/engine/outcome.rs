@@ -16,7 +16,7 @@ use super::canary::Trial;
 use super::held::Held;
 use super::steps::Scratch;
 use super::witness::Witness;
-use super::{Courier, InFlight, Role};
+use super::{Courier, InFlight, RIGHT_AFTER_MS, Role};
 use crate::code::Code;
 use crate::exchange::Outcome;
 use crate::time::MonoTime;
@@ -32,6 +32,9 @@ const CANARY_EVERY: u32 = 4;
 const NO_CANARY: u32 = 4;
 /// Only busy services answer at random. Any other answer says as much as so many of those.
 const NOT_BUSY: u32 = 8;
+/// So long one rests that may be at fault, while as many suspects as can be known are known.
+const REST_MS: u64 = 3_600_000;
+
 /// What is due after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -58,13 +61,29 @@ pub(super) enum Kind {
     Network,
 }
 
+/// Whether a busy service may say so of a healthy report.
+pub(super) const fn is_busy(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::Answered(Outcome::TryAgain) | Cause::Failed(Code::MayHaveArrived)
+    )
+}
+
 /// How much a failure speaks against a report.
 pub(super) const fn weight(cause: Cause) -> u32 {
     match cause {
-        Cause::Answered(Outcome::TryAgain) | Cause::Failed(Code::MayHaveArrived) => 1,
         Cause::Failed(Code::NotSent) => 0,
+        cause if is_busy(cause) => 1,
         _ => NOT_BUSY,
     }
+}
+
+/// Whether it may have arrived.
+const fn went_out(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::Answered(_) | Cause::Failed(Code::MayHaveArrived)
+    )
 }
 
 impl Kind {
@@ -93,6 +112,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.clock_corrected = true;
     }
 
+    /// The correction may have been a middlebox's, so what follows goes without it; or by then the system's clock is right.
+    pub(super) fn distrust_clock(&mut self, cause: Cause, is_own_wait: bool) {
+        let is_denied = Kind::of(cause) == Kind::Denied;
+        if is_denied || cause == Cause::Failed(Code::TimeOutOfRange) {
+            self.clock_offset_ms = 0;
+            // Once for each hold.
+            self.clock_corrected &= is_denied && is_own_wait;
+        }
+    }
+
     /// Counts an attempt. What is due after it.
     pub(super) fn note(
         &mut self,
@@ -102,7 +131,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         entropy: u64,
     ) -> Then {
         let tried = &mut current.tried;
-        if kind != Kind::Network {
+        if went_out(cause) {
             tried.attempts = tried.attempts.saturating_add(1);
         }
         tried.weight = tried.weight.saturating_add(weight(cause));
@@ -116,7 +145,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if current.role == Role::Overtaken && kind != Kind::Network {
             return Then::Others;
         }
-        if !self.is_at_fault(current, kind) {
+        if !self.is_at_fault(current, cause) {
             return Then::Wait;
         }
         let is_known = current.role == Role::Suspect;
@@ -126,7 +155,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Role::Canary | Role::OwnCanary | Role::Overtaken => false,
         };
         if !may_be_suspect {
-            return Then::Wait;
+            // Too many are known already. One is no reason to keep the others waiting.
+            let rests = current.role == Role::Ordinary && self.is_way_free(current);
+            return if rests { Then::Others } else { Then::Wait };
         }
         current.role = Role::Suspect;
         let every = CANARY_EVERY;
@@ -138,16 +169,24 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
+    /// Whether something was accepted right before, and nothing failed since.
+    pub(super) fn is_way_free(&self, current: &InFlight) -> bool {
+        let since = current.sent_at.since(self.accepted_at);
+        !self.outage && self.strikes == 0 && since <= RIGHT_AFTER_MS
+    }
+
     /// Whether it may not be the node's fault. While others are accepted, once is enough.
-    pub(super) fn is_at_fault(&self, current: &InFlight, kind: Kind) -> bool {
+    pub(super) fn is_at_fault(&self, current: &InFlight, cause: Cause) -> bool {
         let tried = &current.tried;
         let others_go =
             || !self.outage && self.asides.suspects().any(|aside| aside.tried.counted > 0);
-        match kind {
+        match Kind::of(cause) {
             Kind::Doubtful => {
                 current.role == Role::Suspect || tried.doubtful >= DOUBTFUL || others_go()
             }
-            Kind::Denied | Kind::Hold => tried.denied >= DENIED,
+            Kind::Denied | Kind::Hold => {
+                tried.denied >= DENIED || (went_out(cause) && self.is_way_free(current))
+            }
             _ => false,
         }
     }
@@ -179,6 +218,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.draw_line(Ticket(ticket.0.saturating_sub(1)));
         }
         self.accepted_at = now;
+        self.strikes = 0;
         self.last_failure = None;
         self.clock_corrected = false;
         self.outage = false;
@@ -273,7 +313,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         reason: Reason,
         now: MonoTime,
     ) {
-        let ticket = current.tried.ticket;
+        let mut current = *current;
+        let tried = &mut current.tried;
+        let ticket = tried.ticket;
         let is_own = current.role == Role::OwnCanary;
         match (current.role, then) {
             (Role::Ordinary | Role::Suspect, Then::Canary) => {
@@ -287,12 +329,18 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             (Role::Ordinary | Role::Suspect, Then::Others) => {
                 self.on_trial = None;
                 self.arm(now, now);
+                if current.role == Role::Ordinary {
+                    tried.rests_until = Some(at.max(now.plus_ms(REST_MS)));
+                }
             }
             (Role::Ordinary | Role::Suspect, Then::Wait) => {
                 self.on_trial = None;
                 self.arm(now, at);
+                if current.role == Role::Ordinary {
+                    self.awaited = Some(ticket);
+                }
                 if current.role == Role::Ordinary
-                    && self.is_at_fault(current, kind)
+                    && self.is_at_fault(&current, reason.cause)
                     && let Ok(keys) = self.outbox.job_keys(ticket)
                 {
                     // Too many are known already: its turn comes when one of them has left.
@@ -327,7 +375,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         let is_canary = matches!(current.role, Role::Canary | Role::OwnCanary);
         let has_failed = kind != Kind::Network && (is_canary || then == Then::Canary);
-        self.keep(current, at, reason, u32::from(kind != Kind::Network));
+        self.keep(&current, at, reason, u32::from(kind != Kind::Network));
         if let Some(aside) = self.asides.get_mut(ticket) {
             aside.failed_at = has_failed.then_some(now);
         }

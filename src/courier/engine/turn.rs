@@ -43,6 +43,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     #[inline(never)]
     fn choose_once(&mut self, now: MonoTime) -> Result<Choice, CourierError<O::Error>> {
         if self.outbox.waiting() == 0 {
+            self.lost = 0;
             return Ok(Choice::Idle);
         }
         let wait = self.wait(now);
@@ -54,6 +55,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if self.resting.is_some_and(|(_, until)| until <= now) {
             self.resting = None;
             self.walk = Walk::START;
+        }
+        if self.tried.wake(now) {
+            self.walk = Walk::START;
+        }
+        if let Some(awaited) = self.awaited.take()
+            && (self.find(awaited)?.is_none() || self.drop_superseded(awaited)?)
+        {
+            self.lost = self.lost.saturating_add(1);
         }
         if let Some(witness) = self.witness
             && let Some(overtaken) = self.overtaken(witness, now)?
@@ -87,14 +96,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let kept = if suspects > 0 { KEPT_FOR_CANARIES } else { 0 };
         let is_short = self.outbox.room_ahead() <= kept;
         if !stopped
-            && let Some(waiting) = self.ordinary()?
+            && let Some(waiting) = self.ordinary(is_short)?
             && (!is_short || self.needs_no_room(waiting.ticket)?)
         {
             return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
         }
         let rested = self.resting.map(|(_, until)| until);
         let first_due = self.asides.iter().map(|aside| aside.due);
-        let first_due = first_due.chain(rested).min();
+        let first_due = first_due
+            .chain(rested)
+            .chain(self.tried.first_awake())
+            .min();
         Ok(match first_due {
             Some(due) => Choice::Wait(due.since(now).max(1)),
             None if self.held.is_empty() => Choice::Idle,
@@ -126,8 +138,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn chosen(&mut self, waiting: Waiting, role: Role, now: MonoTime) -> InFlight {
         let known = self.asides.get(waiting.ticket).map(|aside| aside.tried);
         let tried = known.or_else(|| self.tried.take(waiting.ticket));
+        let tried = tried.unwrap_or(Tried::new(waiting.ticket, now));
         InFlight {
-            tried: tried.unwrap_or(Tried::new(waiting.ticket, now)),
+            tried: Tried {
+                rests_until: None,
+                ..tried
+            },
             len: waiting.len,
             role,
             sent_at: now,
@@ -140,11 +156,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// The next report whose turn it is, past those that stepped aside.
-    pub(super) fn ordinary(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
+    fn ordinary(&mut self, is_short: bool) -> Result<Option<Waiting>, CourierError<O::Error>> {
         if self.has_budget() {
             self.walk = Walk::START;
         }
         let is_full = self.asides.suspects().count() >= SUSPECTS;
+        if !is_full && self.asides.has_room() && self.tried.wake_oldest() {
+            self.walk = Walk::START;
+        }
         if is_full && let Some(found) = self.between()? {
             return Ok(Some(found));
         }
@@ -154,6 +173,33 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.walk = walk;
         if !is_full && found.is_none_or(|found| self.line.is_some_and(|line| found.ticket > line)) {
             (self.line, self.bad) = (None, None);
+        }
+        match found {
+            Some(first) if self.lost > 0 && line.is_none() && !is_short => {
+                self.in_turn(walk, first).map(Some)
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Of those that may go, past so many as failed and were superseded: the newer one in the place of one that failed must not be the first each
+    /// time, or a job whose reports are bad would have all attempts.
+    #[inline(never)] // as above
+    fn in_turn(&mut self, from: Walk, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
+        let (mut walk, mut found, mut passed) = (from, first, 0u32);
+        let mut place = self.lost;
+        while passed < place {
+            self.pass(&mut walk, found.ticket)?;
+            passed = passed.saturating_add(1);
+            found = match self.next_on(&mut walk, &mut None)? {
+                Some(next) => next,
+                None => {
+                    // There are not so many: from the first on again.
+                    place = place.checked_rem(passed).unwrap_or(0);
+                    (walk, passed) = (from, 0);
+                    first
+                }
+            };
         }
         Ok(found)
     }
@@ -241,6 +287,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let may_go = match failed {
             None => {
                 let rests = self.resting.is_some_and(|(last, _)| ticket <= last);
+                let rests = rests || self.tried.rests(ticket);
                 waits.is_none() && !rests
             }
             Some(failed) => {
@@ -322,13 +369,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             set_back(&mut aside.due);
             aside.failed_at.iter_mut().for_each(set_back);
             set_back(&mut aside.tried.first);
+            set_back(&mut aside.tried.since);
         }
         for tried in self.tried.iter_mut() {
             set_back(&mut tried.first);
+            set_back(&mut tried.since);
+            tried.rests_until.iter_mut().for_each(set_back);
         }
         if let Some(current) = &mut self.current {
             set_back(&mut current.sent_at);
             set_back(&mut current.tried.first);
+            set_back(&mut current.tried.since);
         }
         if let Some(trial) = &mut self.on_trial {
             set_back(&mut trial.failed_at);

@@ -1,0 +1,223 @@
+//! What bad reports, and what was wrong for a while, may cost the good ones beside them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+mod courier_sim;
+
+use courier_sim::{HOUR, Sent, Sim, accepted, outbox, outbox_of};
+use edge_report::courier::{Backlog, Event, Policy};
+use edge_report::{Code, Outcome};
+
+const MINUTE: u64 = 60_000;
+const DAY: u64 = 24 * HOUR;
+const BUSY: Event = Event::answered(Outcome::TryAgain, 503);
+const FIREWALL: Event = Event::answered(Outcome::NotUnderstood, 403);
+const DENIED: Event = Event::answered(Outcome::Credentials, 401);
+const MOVED: Event = Event::answered(Outcome::Misconfigured, 302);
+
+/// Of five jobs, each with a report each `every` ms, the first one's get `event`, whatever happens. How many came of each.
+fn beside_a_bad_job(policy: Policy, bytes: usize, every: u64, event: Event) -> [u64; 5] {
+    let mut sim = Sim::new(policy, outbox_of(bytes), 7);
+    let mut came = [0; 5];
+    for round in 1..=8 * HOUR / every {
+        for job in 0..5 {
+            sim.submit(job);
+        }
+        sim.run(round * every, |sent| {
+            let job = (sent.ticket.0 - 1) as usize % 5;
+            if job == 0 {
+                return event;
+            }
+            came[job] += 1;
+            accepted(sent)
+        });
+        sim.now = round * every;
+    }
+    came
+}
+
+#[test]
+fn a_job_whose_reports_are_all_bad_starves_nobody() {
+    let latest = Policy {
+        backlog: Backlog::LatestPerJob,
+        ..Policy::default()
+    };
+    for event in [MOVED, DENIED, FIREWALL, BUSY] {
+        for (policy, bytes) in [(latest, 1 << 20), (Policy::default(), 4096)] {
+            for every in [MINUTE, 5 * MINUTE] {
+                let came = beside_a_bad_job(policy, bytes, every, event);
+                let all = 8 * HOUR / every;
+                assert!(
+                    came[1..].iter().all(|came| came * 10 >= all * 8),
+                    "{event:?}, {:?}, each {every} ms: {came:?} of {all}",
+                    policy.backlog
+                );
+            }
+        }
+    }
+}
+
+/// A report a minute: one in twenty of them is bad, or one in a hundred where they share ten jobs.
+#[test]
+fn a_stream_with_some_bad_ones_flows() {
+    for event in [MOVED, DENIED, FIREWALL, BUSY] {
+        for jobs in [0, 10] {
+            let mut sim = Sim::new(Policy::default(), outbox_of(1 << 20), 5);
+            let is_bad = |ticket: u64| {
+                ticket.wrapping_mul(0x9e37_79b9) >> 8 & 0xff < if jobs == 0 { 13 } else { 3 }
+            };
+            for minute in 1..=DAY / MINUTE {
+                let job = match jobs {
+                    0 => -1,
+                    _ => (sim.random() % 10) as i64,
+                };
+                sim.submit(job);
+                sim.run(minute * MINUTE, |sent| match is_bad(sent.ticket.0) {
+                    true => event,
+                    false => accepted(sent),
+                });
+                sim.now = minute * MINUTE;
+            }
+            let bad = (1..=DAY / MINUTE).filter(|ticket| is_bad(*ticket)).count() as u64;
+            let status = sim.courier.status();
+            let (waiting, ledger) = (status.waiting, status.ledger);
+            let good = waiting - (bad - ledger.refused);
+            assert!(
+                good < 20 && ledger.refused * 3 > bad,
+                "{event:?}, {jobs}: {good} good ones wait, {ledger:?}, {bad}"
+            );
+        }
+    }
+}
+
+/// While a part of the service starts anew, the reports of one job in ten fail; those of the others are served.
+#[test]
+fn an_outage_for_some_jobs_buries_nothing() {
+    for event in [
+        BUSY,
+        BUSY.with_retry_after_ms(MINUTE),
+        Event::MAY_HAVE_ARRIVED,
+    ] {
+        for seed in 0..10 {
+            let mut sim = Sim::new(Policy::default(), outbox(), 100 + seed);
+            sim.failing_takes_ms = 3_000;
+            let begins = 10 * MINUTE + seed * 37_000;
+            for minute in 1..=120 {
+                for job in 0..10 {
+                    sim.submit(job);
+                }
+                sim.run(minute * MINUTE, |sent| {
+                    let is_down = (begins..begins + 40 * MINUTE).contains(&sent.now);
+                    match is_down && sent.ticket.0 % 10 == 1 {
+                        true => event,
+                        false => accepted(sent),
+                    }
+                });
+                sim.now = sim.now.max(minute * MINUTE);
+            }
+            sim.run(sim.now + DAY, accepted);
+            let status = sim.courier.status();
+            assert_eq!((status.waiting, status.ledger.refused), (0, 0), "{event:?}");
+            sim.check_order();
+        }
+    }
+}
+
+/// What was never sent is no attempt.
+#[test]
+fn what_was_not_sent_spends_no_attempt() {
+    let policy = Policy {
+        max_attempts: Some(3),
+        ..Policy::default()
+    };
+    for event in [
+        Event::failed(Code::Tls),
+        Event::failed(Code::TimeOutOfRange),
+        Event::failed(Code::PlainHttp),
+        Event::NOT_SENT,
+    ] {
+        let mut sim = Sim::new(policy, outbox(), 1);
+        for job in 0..10 {
+            sim.submit(job);
+        }
+        sim.run(DAY, |_| event);
+        sim.run(sim.now + DAY, accepted);
+        assert_eq!(sim.courier.status().ledger.delivered, 10, "{event:?}");
+    }
+}
+
+/// Milliseconds in 2026.
+const TRUTH: i64 = 1_795_737_600_000;
+const YEAR: i64 = 365 * DAY as i64;
+
+/// A gateway that denies what is not signed within 15 minutes of the true time, and says the time. Its clock goes right, the node's is `wrong`.
+fn signed(sent: &Sent, wrong: i64) -> Event {
+    let now = wrong + sent.clock_offset_ms;
+    let time = TRUTH + sent.now as i64 + now;
+    if !(0..=253_402_300_799_999).contains(&time) {
+        return Event::failed(Code::TimeOutOfRange);
+    }
+    match now.abs() > 900_000 {
+        true => DENIED.with_clock_skew_ms(-wrong),
+        false => accepted(sent),
+    }
+}
+
+/// One that was far off for two hours, was corrected by the gateway's, and was set right then.
+#[test]
+fn a_clock_that_is_set_right_signs_again() {
+    for year in [1900, 1970, 2038, 2080, 2099, 2106, 9990] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 1);
+        for hour in 1..=3 * 24 {
+            sim.submit(hour as i64 % 3);
+            sim.run(hour * HOUR, |sent| {
+                let is_wrong = i64::from(sent.now < 2 * HOUR);
+                signed(sent, is_wrong * (year - 2026) * YEAR)
+            });
+            sim.now = hour * HOUR;
+        }
+        let status = sim.courier.status();
+        assert_eq!((status.waiting, status.ledger.delivered), (0, 72), "{year}");
+    }
+}
+
+/// The correction is not trusted for ever, even if no report is tried a second time.
+#[test]
+fn a_wrong_date_costs_few_reports_with_one_attempt_each() {
+    let once = Policy {
+        max_attempts: Some(1),
+        ..Policy::default()
+    };
+    let soon = Policy {
+        max_time_ms: Some(MINUTE),
+        ..Policy::default()
+    };
+    for (policy, takes_ms) in [(once, 0), (once, 61_000), (soon, 61_000)] {
+        for portal in [true, false] {
+            let mut sim = Sim::new(policy, outbox(), 1);
+            sim.failing_takes_ms = takes_ms;
+            for hour in 1..=3 * 24 {
+                sim.submit(hour as i64 % 3);
+                sim.run(hour * HOUR, |sent| {
+                    let is_first = sent.now < HOUR;
+                    match (is_first, portal) {
+                        // Somebody else, whose clock is wrong.
+                        (true, true) => DENIED.with_clock_skew_ms(YEAR),
+                        // The node has no clock yet.
+                        (true, false) => signed(sent, -TRUTH),
+                        (false, _) => signed(sent, 0),
+                    }
+                });
+                sim.now = sim.now.max(hour * HOUR);
+            }
+            let ledger = sim.courier.status().ledger;
+            assert!(ledger.expired < 4, "{portal}: {ledger:?}");
+            assert!(ledger.delivered > 67, "{portal}: {ledger:?}");
+        }
+    }
+}
