@@ -10,8 +10,6 @@
 //!
 //! It ends after some reports, once nothing waits, and shows what became of all reports so far.
 
-mod receiver;
-
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +22,7 @@ use edge_report::{
     Client, Credentials, FairMutex, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool,
 };
 use edge_report::{WallTime, random};
-use receiver::{Options, Receiver};
+use edge_report_receiver::{Options, Receiver};
 
 const USAGE: &str = "usage: agent [URL PROJECT-ID SPOOL-DIRECTORY [AK SK]]";
 
@@ -47,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *arguments {
         [] => {
-            let receiver = Receiver::start(Options::default())?;
+            let receiver = Receiver::start(Options::new())?;
             let spool = std::env::temp_dir().join(format!("agent-{:016x}", random()));
             let result = run(&receiver.url(), "example", &spool, Credentials::None);
             std::fs::remove_dir_all(&spool)?;

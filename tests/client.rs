@@ -8,8 +8,6 @@
 #![cfg(feature = "http")]
 
 mod raw;
-#[path = "../examples/receiver/mod.rs"]
-mod receiver;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -24,8 +22,8 @@ use edge_report::{
     Client, ClientBuilder, Code, Credentials, FairMutex, Job, JobStatus, MonoTime, Outcome, Pause,
     Report, SendError,
 };
+use edge_report_receiver::{Options, Receiver};
 use raw::{raw_server, read_until};
-use receiver::{Options, Receiver};
 
 const READ: Duration = Duration::from_millis(800);
 const TOTAL: Duration = Duration::from_millis(1800);
@@ -33,11 +31,8 @@ const TOTAL: Duration = Duration::from_millis(1800);
 const SLACK: Duration = Duration::from_millis(1500);
 
 fn receiver(faults: &[&str]) -> Receiver {
-    Receiver::start(Options {
-        faults: faults.iter().map(|spec| spec.parse().unwrap()).collect(),
-        ..Options::default()
-    })
-    .unwrap()
+    let faults = faults.iter().map(|spec| spec.parse().unwrap());
+    Receiver::start(faults.fold(Options::new(), Options::fault)).unwrap()
 }
 
 fn builder(url: &str) -> ClientBuilder {
@@ -308,13 +303,7 @@ fn large_bodies() {
 #[test]
 fn signatures_tokens_and_clocks() {
     fn signed(clock: fn() -> i64) -> Receiver {
-        let keys = Some(Keys::new("AK", "SK"));
-        Receiver::start(Options {
-            keys,
-            clock,
-            ..Options::default()
-        })
-        .unwrap()
+        Receiver::start(Options::new().keys("AK", "SK").clock(clock)).unwrap()
     }
     const SKEW: i64 = 20 * 60 * 1000;
     let on_time = signed(|| edge_report::WallTime::now().unix_ms());

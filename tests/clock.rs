@@ -10,20 +10,17 @@
 )]
 #![cfg(feature = "http")]
 
-#[path = "../examples/receiver/mod.rs"]
-mod receiver;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step};
-use edge_report::exchange::{Endpoint, Keys, ReplyHeaders, Request, read_reply};
+use edge_report::exchange::{Endpoint, ReplyHeaders, Request, read_reply};
 use edge_report::{
     Client, Credentials, Job, JobStatus, MonoTime, Outcome, Pause, Report, WallTime,
 };
-use receiver::{Options, Receiver};
+use edge_report_receiver::{Options, Receiver};
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -67,12 +64,7 @@ fn keys() -> Credentials<'static> {
 }
 
 fn receiver(clock: fn() -> i64) -> Receiver {
-    Receiver::start(Options {
-        keys: Some(Keys::new("AK", "SK")),
-        clock,
-        ..Options::default()
-    })
-    .unwrap()
+    Receiver::start(Options::new().keys("AK", "SK").clock(clock)).unwrap()
 }
 
 /// By how much the node's clock is wrong while each of the reports is sent.

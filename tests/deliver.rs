@@ -9,8 +9,6 @@
 )]
 
 mod deliver_common;
-#[path = "../examples/receiver/mod.rs"]
-mod receiver;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -22,16 +20,12 @@ use std::time::{Duration, Instant};
 
 use deliver_common::{Account, Ended, PATIENCE, Tool, example, letters, place, report, said};
 use edge_report::JobStatus::{CancelSuccess, Running};
-use edge_report::exchange::Keys;
-use receiver::{Options, Receiver};
+use edge_report_receiver::{Options, Receiver};
 use serde_json::{Value, json};
 
 fn receiver(faults: &[&str]) -> Receiver {
-    Receiver::start(Options {
-        faults: faults.iter().map(|spec| spec.parse().unwrap()).collect(),
-        ..Options::default()
-    })
-    .unwrap()
+    let faults = faults.iter().map(|spec| spec.parse().unwrap());
+    Receiver::start(faults.fold(Options::new(), Options::fault)).unwrap()
 }
 
 /// Where nobody listens, yet: an address that no other test takes.
@@ -45,12 +39,8 @@ fn receiver_at(listen: SocketAddr) -> Receiver {
 }
 
 fn faulty_at(listen: SocketAddr, faults: &[&str]) -> Receiver {
-    let options = Options {
-        listen,
-        faults: faults.iter().map(|spec| spec.parse().unwrap()).collect(),
-        ..Options::default()
-    };
-    Receiver::start(options).unwrap()
+    let faults = faults.iter().map(|spec| spec.parse().unwrap());
+    Receiver::start(faults.fold(Options::new().listen(listen), Options::fault)).unwrap()
 }
 
 /// Waits for something that comes to be.
@@ -365,11 +355,7 @@ fn one_process_at_a_time() {
 #[test]
 fn it_signs() {
     let (_parent, spool) = place();
-    let options = Options {
-        keys: Some(Keys::new("AK", "SK")),
-        ..Options::default()
-    };
-    let receiver = Receiver::start(options).unwrap();
+    let receiver = Receiver::start(Options::new().keys("AK", "SK")).unwrap();
     store(&spool, &ids(0..1));
     let wrong = ["--ak", "AK", "--sk", "WRONG-SECRET"];
     let tool = Tool::deliver(&spool, &receiver.url(), &wrong);
@@ -1082,11 +1068,7 @@ fn the_agent() {
     );
 
     let (_parent, spool) = place();
-    let options = Options {
-        keys: Some(Keys::new("AK", "SK")),
-        ..Options::default()
-    };
-    let receiver = Receiver::start(options).unwrap();
+    let receiver = Receiver::start(Options::new().keys("AK", "SK")).unwrap();
     for runs in 1..=2 {
         let mut agent = example("agent");
         agent.args([&receiver.url(), "p", spool.to_str().unwrap(), "AK", "SK"]);

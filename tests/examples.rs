@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 
 const SAMPLE: &str = include_str!("vectors/workloads/W1.json");
 
+/// The program of the package of this name.
+const RECEIVER: &str = "edge-report-receiver";
+
 /// What a machine under load may take for anything here.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -38,17 +41,23 @@ impl Scratch {
         path
     }
 
-    /// The example `name`, to be run in this directory.
+    /// The example `name`, or the receiver, to be run in this directory.
     fn example<A: AsRef<str>>(&self, name: &str, args: &[A]) -> Command {
         // target/debug/deps/examples-HASH -> target/debug/examples/NAME
         let mut path = std::env::current_exe().unwrap();
         path.pop();
         path.pop();
-        path.extend(["examples", name]);
+        let build = if name == RECEIVER {
+            path.push(name);
+            "cargo build -p edge-report-receiver"
+        } else {
+            path.extend(["examples", name]);
+            "cargo build --examples"
+        };
         path.set_extension(std::env::consts::EXE_EXTENSION);
         assert!(
             path.exists(),
-            "{} is not there: run `cargo build --examples` first",
+            "{} is not there: run `{build}` first",
             path.display()
         );
         let mut command = Command::new(path);
@@ -99,24 +108,24 @@ impl Ended {
     }
 }
 
-/// A collector at work, until it is dropped.
-struct Collector {
+/// A receiver at work, until it is dropped.
+struct Receiver {
     child: Child,
     url: String,
     log: PathBuf,
 }
 
-impl Collector {
+impl Receiver {
     /// On a free port.
-    fn start(scratch: &Scratch, args: &[&str]) -> Collector {
+    fn start(scratch: &Scratch, args: &[&str]) -> Receiver {
         let args = [&["--listen", "127.0.0.1:0"], args].concat();
-        Collector::run(scratch, &args).unwrap_or_else(|why| panic!("{why}"))
+        Receiver::run(scratch, &args).unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Fails with what it said instead of the line that it listens.
-    fn run<A: AsRef<str>>(scratch: &Scratch, args: &[A]) -> Result<Collector, String> {
-        let log = scratch.0.join("collector.log");
-        let mut command = scratch.example("collector", args);
+    fn run<A: AsRef<str>>(scratch: &Scratch, args: &[A]) -> Result<Receiver, String> {
+        let log = scratch.0.join("receiver.log");
+        let mut command = scratch.example(RECEIVER, args);
         command
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap());
@@ -128,7 +137,7 @@ impl Collector {
             let _ = out.read_line(&mut line);
             let _ = said.send(line);
         });
-        let mut collector = Collector {
+        let mut receiver = Receiver {
             child,
             url: String::new(),
             log,
@@ -136,10 +145,10 @@ impl Collector {
         let line = line.recv_timeout(PATIENCE).unwrap_or_default();
         let url = line.trim_end().strip_prefix("listening on ");
         let Some(url) = url.filter(|url| url.starts_with("http://")) else {
-            return Err(format!("{line}{}", collector.log()));
+            return Err(format!("{line}{}", receiver.log()));
         };
-        collector.url = url.to_owned();
-        Ok(collector)
+        receiver.url = url.to_owned();
+        Ok(receiver)
     }
 
     fn address(&self) -> &str {
@@ -168,7 +177,7 @@ impl Collector {
     }
 }
 
-impl Drop for Collector {
+impl Drop for Receiver {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -203,7 +212,7 @@ fn accept_one() -> (String, thread::JoinHandle<String>) {
 
 // README
 
-/// The `cargo run --example` lines of README, in order: name and arguments. Any other command must be named here.
+/// The `cargo run` lines of README, in order: name and arguments. Any other command must be named here.
 fn readme_commands() -> Vec<(String, Vec<String>)> {
     let readme = include_str!("../README.md");
     let mut commands = Vec::new();
@@ -234,14 +243,18 @@ fn readme_commands() -> Vec<(String, Vec<String>)> {
             (None, _) => {}
         }
     }
-    let run = ["cargo", "run", "--example"];
+    let example = ["cargo", "run", "--example"];
+    let package = ["cargo", "run", "-p"];
     let examples = commands.into_iter().filter_map(|words| {
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             // This runs under it.
             ["tests/run"] => None,
-            [a, b, c, name] if [a, b, c] == run => Some((name.to_owned(), Vec::new())),
-            [a, b, c, name, "--", ..] if [a, b, c] == run => {
+            [a, b, c, name] if [a, b, c] == example => Some((name.to_owned(), Vec::new())),
+            [a, b, c, name, "--", ..] if [a, b, c] == example => {
                 Some((name.to_owned(), words[5..].to_vec()))
+            }
+            [a, b, c, RECEIVER, "--", ..] if [a, b, c] == package => {
+                Some((RECEIVER.to_owned(), words[5..].to_vec()))
             }
             _ => panic!("README has a command that no test knows: {words:?}"),
         }
@@ -283,7 +296,7 @@ fn words_are_split_like_a_shell_does() {
     );
 }
 
-/// Collectors start, and are stopped; a quickstart to an address talks to README's first collector that listens there.
+/// Receivers start, and are stopped; a quickstart to an address talks to README's first receiver that listens there.
 #[test]
 fn commands_of_readme() {
     let scratch = Scratch::new("readme");
@@ -294,9 +307,9 @@ fn commands_of_readme() {
     };
     let start = |args: &[String]| {
         let begin = Instant::now();
-        let collector = loop {
-            match Collector::run(&scratch, args) {
-                Ok(collector) => break collector,
+        let receiver = loop {
+            match Receiver::run(&scratch, args) {
+                Ok(receiver) => break receiver,
                 // README names a port, which another run of these tests may have just now.
                 Err(why) if why.contains("in use") && begin.elapsed() < PATIENCE => {
                     thread::sleep(Duration::from_millis(50));
@@ -304,8 +317,8 @@ fn commands_of_readme() {
                 Err(why) => panic!("{args:?}: {why}"),
             }
         };
-        assert_eq!(collector.address(), listens_at(args));
-        collector
+        assert_eq!(receiver.address(), listens_at(args));
+        receiver
     };
     let mut names = Vec::new();
     for (name, args) in &commands {
@@ -315,17 +328,17 @@ fn commands_of_readme() {
             .position(|arg| arg == "--url")
             .map(|url| &args[url + 1]);
         match (name.as_str(), url) {
-            ("collector", _) => drop(start(args)),
+            (RECEIVER, _) => drop(start(args)),
             ("quickstart", None) => {
                 Ended::run(scratch.example(name, args)).assert(0, &["accepted"]);
             }
             ("quickstart", Some(url)) => {
                 let address = url.strip_prefix("http://").unwrap();
-                let of_collector = commands
+                let of_receiver = commands
                     .iter()
-                    .find(|(name, args)| name == "collector" && listens_at(args) == address);
-                let (_, collector_args) = of_collector.unwrap();
-                let _collector = start(collector_args);
+                    .find(|(name, args)| name == RECEIVER && listens_at(args) == address);
+                let (_, receiver_args) = of_receiver.unwrap();
+                let _receiver = start(receiver_args);
                 Ended::run(scratch.example(name, args)).assert(0, &["accepted: 200"]);
             }
             ("agent", None) => {
@@ -341,7 +354,7 @@ fn commands_of_readme() {
         names.push(name.as_str());
     }
     assert!(
-        names.contains(&"collector") && names.contains(&"quickstart"),
+        names.contains(&RECEIVER) && names.contains(&"quickstart"),
         "{names:?}"
     );
     let recorded = fs::read_to_string(scratch.0.join("reports.jsonl")).unwrap();
@@ -380,9 +393,9 @@ fn quickstart_sends_the_documented_sample() {
 #[test]
 fn quickstart_reads_nothing_from_the_environment() {
     let scratch = Scratch::new("environment");
-    let collector = Collector::start(&scratch, &[]);
-    let to_collector = ["--url", &collector.url, "--project-id", "p"];
-    for args in [&[][..], &to_collector] {
+    let receiver = Receiver::start(&scratch, &[]);
+    let to_receiver = ["--url", &receiver.url, "--project-id", "p"];
+    for args in [&[][..], &to_receiver] {
         let mut command = scratch.example("quickstart", args);
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env(name, "http://127.0.0.1:1");
@@ -396,9 +409,9 @@ fn quickstart_reads_nothing_from_the_environment() {
 #[test]
 fn quickstart_signs() {
     let scratch = Scratch::new("keys");
-    let collector = Collector::start(&scratch, &["--ak", "AK", "--sk", "SK"]);
+    let receiver = Receiver::start(&scratch, &["--ak", "AK", "--sk", "SK"]);
     let send = |more: &[&str]| {
-        let to = ["--url", &collector.url, "--project-id", "p"];
+        let to = ["--url", &receiver.url, "--project-id", "p"];
         scratch.quickstart(&[&to, more].concat())
     };
     send(&["--ak", "AK", "--sk", "SK"]).assert(0, &["accepted: 200"]);
@@ -563,8 +576,8 @@ fn quickstart_says_why_not() {
 #[cfg(target_os = "linux")]
 fn quickstart_allows_plain_http_by_name() {
     let scratch = Scratch::new("plain");
-    let collector = Collector::start(&scratch, &[]);
-    let url = collector.url.replace("127.0.0.1", "0.0.0.0");
+    let receiver = Receiver::start(&scratch, &[]);
+    let url = receiver.url.replace("127.0.0.1", "0.0.0.0");
     let to = ["--url", &url, "--project-id", "p"];
     scratch
         .quickstart(&to)
@@ -573,12 +586,12 @@ fn quickstart_allows_plain_http_by_name() {
     scratch.quickstart(&allowed).assert(0, &["accepted: 200"]);
 }
 
-// collector
+// receiver
 
 #[test]
-fn collector_says_what_is_wrong() {
+fn receiver_says_what_is_wrong() {
     let scratch = Scratch::new("usage");
-    let taken = Collector::start(&scratch, &[]);
+    let taken = Receiver::start(&scratch, &[]);
     let directory = scratch.0.to_str().unwrap().to_owned();
     for (args, code, said) in [
         (
@@ -618,7 +631,7 @@ fn collector_says_what_is_wrong() {
             &directory,
         ),
     ] {
-        let ended = Ended::run(scratch.example("collector", args));
+        let ended = Ended::run(scratch.example(RECEIVER, args));
         ended.assert(code, &[said]);
         assert_eq!(ended.out, "", "{args:?}");
         assert_eq!(ended.err.lines().count(), 1, "{args:?}: {}", ended.err);
@@ -627,9 +640,9 @@ fn collector_says_what_is_wrong() {
 }
 
 #[test]
-fn collector_helps() {
+fn receiver_helps() {
     let scratch = Scratch::new("help");
-    let ended = Ended::run(scratch.example("collector", &["--help"]));
+    let ended = Ended::run(scratch.example(RECEIVER, &["--help"]));
     let options = [
         "--listen", "--ak", "--sk", "--record", "--fault", "--seed", "--quiet", "--help",
     ];
@@ -639,12 +652,12 @@ fn collector_helps() {
 }
 
 #[test]
-fn collector_refuses_what_breaks_the_contract() {
+fn receiver_refuses_what_breaks_the_contract() {
     let scratch = Scratch::new("refuse");
-    let collector = Collector::start(&scratch, &["--record", "reports.jsonl"]);
+    let receiver = Receiver::start(&scratch, &["--record", "reports.jsonl"]);
     let path = "/prefix/v1/p/edgesrv/job-report";
     let wrong = SAMPLE.replace("99270", "0").replace("\"uuid\"", "7");
-    let (status, answer) = collector.post(path, &wrong);
+    let (status, answer) = receiver.post(path, &wrong);
     assert_eq!((status, &answer["error_code"]), (400, &json!("DLI.0001")));
     let why = answer["error_msg"].as_str().unwrap();
     assert!(
@@ -653,27 +666,27 @@ fn collector_refuses_what_breaks_the_contract() {
     );
     assert!(why.contains("message_id: must be a string"), "{why}");
 
-    let (status, answer) = collector.post(path, "{\"jobs\":");
+    let (status, answer) = receiver.post(path, "{\"jobs\":");
     let why = answer["error_msg"].as_str().unwrap();
     assert!(
         status == 400 && why.contains("the JSON text ends too early"),
         "{why}"
     );
 
-    let (status, answer) = collector.post("/v1/p/edgesrv/other", SAMPLE);
+    let (status, answer) = receiver.post("/v1/p/edgesrv/other", SAMPLE);
     assert_eq!((status, &answer["error_code"]), (404, &json!("APIGW.0101")));
     assert_eq!(fs::read(scratch.0.join("reports.jsonl")).unwrap(), b"");
     assert_eq!(
-        collector.log().matches("refused").count(),
+        receiver.log().matches("refused").count(),
         3,
         "{}",
-        collector.log()
+        receiver.log()
     );
-    assert_eq!(collector.post(path, SAMPLE).0, 200);
+    assert_eq!(receiver.post(path, SAMPLE).0, 200);
 }
 
 #[test]
-fn collector_keeps_each_report_once() {
+fn receiver_keeps_each_report_once() {
     let scratch = Scratch::new("record");
     let path = "/v1/project%20one/edgesrv/job-report";
     let second = SAMPLE.replace("\"uuid\"", r#""作业 \" \\ 2""#);
@@ -690,9 +703,9 @@ fn collector_keeps_each_report_once() {
     };
     let args = ["--record", "reports.jsonl"];
 
-    let collector = Collector::start(&scratch, &args);
+    let receiver = Receiver::start(&scratch, &args);
     for body in [SAMPLE, &second.replace(',', ",\n  "), SAMPLE] {
-        let (status, answer) = collector.post(path, body);
+        let (status, answer) = receiver.post(path, body);
         assert_eq!(
             (status, &answer["is_success"]),
             (200, &json!(true)),
@@ -708,11 +721,11 @@ fn collector_keeps_each_report_once() {
         assert_eq!(entry["project_id"], "project one");
         assert!(entry["received_ms"].as_i64().unwrap() > 1_591_104_868_201);
     }
-    let repeats = |collector: &Collector| collector.log().matches("repeat").count();
-    assert_eq!(repeats(&collector), 1, "{}", collector.log());
-    drop(collector);
+    let repeats = |receiver: &Receiver| receiver.log().matches("repeat").count();
+    assert_eq!(repeats(&receiver), 1, "{}", receiver.log());
+    drop(receiver);
 
-    let again = Collector::start(&scratch, &args);
+    let again = Receiver::start(&scratch, &args);
     assert_eq!(again.post(path, &second).0, 200);
     assert_eq!(repeats(&again), 1, "{}", again.log());
     assert_eq!(entries(), first_entries);
@@ -721,14 +734,14 @@ fn collector_keeps_each_report_once() {
 }
 
 #[test]
-fn collector_fails_when_told_to() {
+fn receiver_fails_when_told_to() {
     let scratch = Scratch::new("fault");
     let fault = "status=503,retry-after=1,code=DLI.0999@first 1";
-    let collector = Collector::start(&scratch, &["--quiet", "--fault", fault]);
-    let to = ["--url", &collector.url, "--project-id", "p"];
+    let receiver = Receiver::start(&scratch, &["--quiet", "--fault", fault]);
+    let to = ["--url", &receiver.url, "--project-id", "p"];
     scratch
         .quickstart(&to)
         .assert(1, &["not accepted: ", "503", "DLI.0999"]);
     scratch.quickstart(&to).assert(0, &["accepted: 200"]);
-    assert_eq!(collector.log(), "", "--quiet");
+    assert_eq!(receiver.log(), "", "--quiet");
 }

@@ -11,8 +11,6 @@
 )]
 
 mod deliver_common;
-#[path = "../examples/receiver/mod.rs"]
-mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,7 +24,7 @@ use deliver_common::{Account, Ended, Tool, example, letters, place, report, said
 use edge_report::JobStatus::{Finish, Running};
 use edge_report::courier::{Courier, Policy};
 use edge_report::{Limits, MonoTime, Spool};
-use receiver::{Options, Receiver};
+use edge_report_receiver::{Options, Receiver};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -97,11 +95,8 @@ fn killed_before_each_write() {
     let (mut kills, mut repeats, mut dead) = (0, 0, 0);
     for write in 1.. {
         let (_parent, spool) = place();
-        let receiver = Receiver::start(Options {
-            faults: vec!["status=400,code=DLI.0001@every 3".parse().unwrap()],
-            ..Options::default()
-        })
-        .unwrap();
+        let fault = "status=400,code=DLI.0001@every 3".parse().unwrap();
+        let receiver = Receiver::start(Options::new().fault(fault)).unwrap();
         let limit = ["--max-bytes", "16384", "--when-letters-full", "hold"];
         let mut command = example("deliver");
         command
@@ -502,14 +497,12 @@ fn record_file(dir: &Path) -> PathBuf {
 }
 
 fn receiver(dir: &Path, faults: &[&str], seed: u64) -> Receiver {
-    Receiver::start(Options {
-        faults: faults.iter().map(|spec| spec.parse().unwrap()).collect(),
-        seed,
-        record: Some(record_file(dir)),
-        keep: false,
-        ..Options::default()
-    })
-    .unwrap()
+    let options = Options::new()
+        .seed(seed)
+        .record(record_file(dir))
+        .keep(false);
+    let faults = faults.iter().map(|spec| spec.parse().unwrap());
+    Receiver::start(faults.fold(options, Options::fault)).unwrap()
 }
 
 /// SplitMix64.

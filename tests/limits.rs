@@ -121,6 +121,7 @@ fn no_thread() {
 
     // Whoever may go beyond this limit becomes somebody who may not.
     if rustix::process::geteuid().is_root() {
+        // SAFETY: a call of the system; it touches no memory.
         assert_eq!(unsafe { libc::setuid(54_321) }, 0);
     }
     let before = limit(Resource::Nproc, 0);

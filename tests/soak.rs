@@ -18,7 +18,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use deliver_common::example;
+use deliver_common::program;
 use edge_report::courier::{Courier, Durability, Policy};
 use edge_report::{
     Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, WallTime, random,
@@ -61,7 +61,7 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     let count = std::env::var("EDGE_REPORT_SOAK").map_or(10_000, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let collector = Collector::start(File::create(&log).unwrap());
+    let receiver = Receiver::start(File::create(&log).unwrap());
 
     let limits = Limits {
         max_bytes: 4 * 1024 * 1024,
@@ -81,7 +81,7 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     let spool = Spool::open(dir.path().join("spool"), limits).unwrap();
     let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
     let time_out = Duration::from_secs(2);
-    let mut client = Client::builder(&collector.url, "project")
+    let mut client = Client::builder(&receiver.url, "project")
         .connect_timeout(time_out)
         .send_timeout(time_out)
         .response_timeout(time_out)
@@ -115,7 +115,7 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     let took = begin.elapsed();
     let memory = resident_kib();
     let ledger = courier.status().ledger;
-    drop(collector);
+    drop(receiver);
 
     let seen = Seen::read(BufReader::new(File::open(&log).unwrap()));
     let Seen {
@@ -151,7 +151,7 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     }
 }
 
-/// What the collector says of the requests.
+/// What the receiver says of the requests.
 #[derive(Default)]
 struct Seen {
     requests: u64,
@@ -201,15 +201,15 @@ impl Seen {
     }
 }
 
-/// A collector in a process of its own, so that what it remembers does not count here.
-struct Collector {
+/// A receiver in a process of its own, so that what it remembers does not count here.
+struct Receiver {
     child: Child,
     url: String,
 }
 
-impl Collector {
-    fn start(log: File) -> Collector {
-        let mut command = example("collector");
+impl Receiver {
+    fn start(log: File) -> Receiver {
+        let mut command = program("edge-report-receiver");
         command.args(["--listen", "127.0.0.1:0", "--seed", "7"]);
         // A rule gets only what those before it leave.
         let mut left = 100.0;
@@ -230,11 +230,11 @@ impl Collector {
             .strip_prefix("listening on ")
             .unwrap()
             .to_owned();
-        Collector { child, url }
+        Receiver { child, url }
     }
 }
 
-impl Drop for Collector {
+impl Drop for Receiver {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

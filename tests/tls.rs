@@ -7,8 +7,6 @@
 )]
 #![cfg(feature = "http")]
 
-#[path = "../examples/receiver/mod.rs"]
-mod receiver;
 #[cfg(all(feature = "client", target_os = "linux"))]
 mod shim;
 
@@ -24,8 +22,8 @@ use edge_report::WallTime;
 use edge_report::{
     Client, ClientBuilder, Code, Job, JobStatus, Outcome, Report, SendError, TlsSettings,
 };
+use edge_report_receiver::{Options, Receiver};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use receiver::{Options, Receiver};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::time_provider::TimeProvider;
@@ -152,7 +150,7 @@ fn tls(receiver: &Receiver, leaf: &Leaf, clients: Option<&Ca>) -> String {
 }
 
 fn receiver() -> Receiver {
-    Receiver::start(Options::default()).unwrap()
+    Receiver::start(Options::new()).unwrap()
 }
 
 fn builder(url: &str) -> ClientBuilder {

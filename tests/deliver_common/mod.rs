@@ -18,15 +18,24 @@ use serde_json::Value;
 /// What a machine under load may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The example `name`. A plain `cargo test` builds it.
+/// The example `name`.
 pub fn example(name: &str) -> Command {
-    // target/debug/deps/TEST-HASH -> target/debug/examples/NAME
+    built(&["examples", name], "--examples")
+}
+
+/// The program of the package `name`.
+pub fn program(name: &str) -> Command {
+    built(&[name], &format!("-p {name}"))
+}
+
+fn built(place: &[&str], by: &str) -> Command {
+    // From target/debug/deps/TEST-HASH to target/debug
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
-    path.extend(["examples", name]);
+    path.extend(place);
     path.set_extension(std::env::consts::EXE_EXTENSION);
-    let missing = "run `cargo build --examples` first";
+    let missing = format!("run `cargo build {by}` first");
     assert!(path.exists(), "{} is not there: {missing}", path.display());
     Command::new(path)
 }

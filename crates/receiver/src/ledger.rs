@@ -11,6 +11,7 @@ use super::named;
 
 /// A report that was accepted.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Accepted {
     /// By the receiver's clock, since 1970.
     pub received_ms: i64,
@@ -62,6 +63,10 @@ impl Ledger {
             self.accepted.push(report);
         }
         Ok(Entry::New)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.accepted.len()
     }
 
     pub(super) fn accepted(&self) -> Vec<Accepted> {

@@ -1,4 +1,4 @@
-// Starts the receiver of examples/collector, which fails as it is told.
+// Starts edge-report-receiver, which fails as it is told.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../target', import.meta.url));
-const program = join(target, 'debug/examples/collector');
+const program = join(target, 'debug/edge-report-receiver');
 
 /** A running one: its url, the message ids that it accepted, and how to stop it. */
-export async function collector(faults, options = []) {
-  if (!existsSync(program)) throw new Error(`${program} is not there: cargo build --example collector`);
+export async function startReceiver(faults, options = []) {
+  if (!existsSync(program)) throw new Error(`${program} is not there: cargo build -p edge-report-receiver`);
   const record = join(mkdtempSync(join(tmpdir(), 'edge-report-')), 'record');
   const specs = faults.flatMap((fault) => ['--fault', fault]);
   const child = spawn(program, ['--listen', '127.0.0.1:0', '--record', record, ...specs, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });

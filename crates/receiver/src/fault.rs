@@ -1,9 +1,7 @@
 //! Fault rules: what goes wrong, and when.
-//!
-//! ```text
-#![doc = include_str!("faults.txt")]
-//! ```
 
+use std::error::Error;
+use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,14 +11,15 @@ use hyper::header::{self, HeaderName, HeaderValue};
 
 use super::answer::{HTML, JSON, error_body};
 
-/// The grammar of a rule, for `--help`.
-pub const GRAMMAR: &str = include_str!("faults.txt");
-
-/// One rule, read from its SPEC by [`str::parse`]; an error says what is wrong with the SPEC.
+/// One rule of what goes wrong and when, read from its SPEC by [`str::parse`].
+///
+/// ```text
+#[doc = include_str!("faults.txt")]
+/// ```
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// SPEC without WHEN.
-    pub name: String,
+    pub(super) name: String,
     pub(super) effect: Effect,
     when: When,
 }
@@ -71,10 +70,27 @@ enum When {
     Random(f64),
 }
 
-impl FromStr for Fault {
-    type Err = String;
+impl Fault {
+    /// What a SPEC may be, as a text for `--help`.
+    pub const GRAMMAR: &'static str = include_str!("faults.txt");
+}
 
-    fn from_str(spec: &str) -> Result<Self, String> {
+/// What is wrong with the SPEC of a [`Fault`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidFault(String);
+
+impl fmt::Display for InvalidFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for InvalidFault {}
+
+impl FromStr for Fault {
+    type Err = InvalidFault;
+
+    fn from_str(spec: &str) -> Result<Self, InvalidFault> {
         let (name, when) = match spec.rsplit_once('@') {
             Some((name, when)) => (name.trim(), when.parse()),
             None => (spec.trim(), Ok(When::Always)),
@@ -85,7 +101,7 @@ impl FromStr for Fault {
                 let when = when?;
                 Ok(Fault { name, effect, when })
             })
-            .map_err(|why| format!("fault `{spec}`: {why}"))
+            .map_err(|why| InvalidFault(format!("fault `{spec}`: {why}")))
     }
 }
 

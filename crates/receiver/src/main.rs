@@ -1,6 +1,4 @@
-//! A receiver of job reports on the command line: `cargo run --example collector -- --help`.
-
-mod receiver;
+//! The receiver on the command line: `edge-report-receiver --help`.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,13 +7,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use edge_report::exchange::{Credentials, Keys};
-use receiver::{Options, Receiver, fault};
+use edge_report_receiver::{Fault, Options, Receiver};
 
 const HELP: &str = "\
 Receives job reports: POST [/prefix]/v1/{project_id}/edgesrv/job-report
 
-Usage: collector [OPTION]...
+Usage: edge-report-receiver [OPTION]...
   --listen ADDR:PORT  default 127.0.0.1:8087; port 0 is any free one
   --ak AK --sk SK     requests must be signed with these keys
   --record FILE       append each accepted report to FILE as a line of JSON
@@ -34,13 +31,18 @@ enum Command {
 fn main() -> ExitCode {
     match parse(env::args_os().skip(1).map(OsString::into_string)) {
         Ok(Command::Help) => {
-            let shown = write!(io::stdout(), "{HELP}\n{}", fault::GRAMMAR);
+            let shown = write!(io::stdout(), "{HELP}\n{}", Fault::GRAMMAR);
             ExitCode::from(u8::from(shown.is_err()))
         }
         Ok(Command::Run(options)) => {
             let Err(why) = run(options);
             complain(&why.to_string());
-            ExitCode::FAILURE
+            let code = if why.kind() == io::ErrorKind::InvalidInput {
+                2
+            } else {
+                1
+            };
+            ExitCode::from(code)
         }
         Err(why) => {
             complain(&format!("{why}; see --help"));
@@ -62,12 +64,10 @@ fn run(options: Options) -> io::Result<std::convert::Infallible> {
 
 /// Arguments that are not Unicode come as errors.
 fn parse(mut args: impl Iterator<Item = Result<String, OsString>>) -> Result<Command, String> {
-    let mut options = Options {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8087)),
-        keep: false,
-        log: complain,
-        ..Options::default()
-    };
+    let mut options = Options::new()
+        .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 8087)))
+        .keep(false)
+        .log(complain);
     let (mut ak, mut sk) = (None, None);
     while let Some(name) = args.next() {
         let name = unicode(name)?;
@@ -75,30 +75,32 @@ fn parse(mut args: impl Iterator<Item = Result<String, OsString>>) -> Result<Com
             let value = args.next().map(unicode).transpose()?;
             value.ok_or_else(|| format!("{name} needs a value"))
         };
-        match name.as_str() {
+        options = match name.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
-            "--listen" => options.listen = parsed(&name, &value()?)?,
-            "--ak" => ak = Some(value()?),
-            "--sk" => sk = Some(value()?),
-            "--record" => options.record = Some(value()?.into()),
-            "--fault" => options.faults.push(value()?.parse()?),
-            "--seed" => options.seed = parsed(&name, &value()?)?,
-            "--quiet" => options.log = |_| {},
+            "--listen" => options.listen(parsed(&name, &value()?)?),
+            "--ak" => {
+                ak = Some(value()?);
+                options
+            }
+            "--sk" => {
+                sk = Some(value()?);
+                options
+            }
+            "--record" => options.record(value()?),
+            "--fault" => {
+                let fault: Result<Fault, _> = value()?.parse();
+                options.fault(fault.map_err(|why| why.to_string())?)
+            }
+            "--seed" => options.seed(parsed(&name, &value()?)?),
+            "--quiet" => options.log(|_| {}),
             _ => return Err(format!("there is no option `{name}`")),
         }
     }
-    options.keys = match (ak, sk) {
-        (None, None) => None,
-        (Some(ak), Some(sk)) => Some(usable(Keys::new(ak.leak(), sk.leak()))?),
-        _ => return Err("--ak and --sk go together".to_owned()),
-    };
-    Ok(Command::Run(options))
-}
-
-fn usable(keys: Keys<'static>) -> Result<Keys<'static>, String> {
-    let checked = Credentials::Keys(keys.clone()).check();
-    checked.map_err(|why| format!("--ak, --sk: {why}"))?;
-    Ok(keys)
+    match (ak, sk) {
+        (None, None) => Ok(Command::Run(options)),
+        (Some(ak), Some(sk)) => Ok(Command::Run(options.keys(ak, sk))),
+        _ => Err("--ak and --sk go together".to_owned()),
+    }
 }
 
 fn unicode(arg: Result<String, OsString>) -> Result<String, String> {

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use edge_report::exchange::Keys;
+use edge_report::exchange::{Credentials, Keys};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, header};
 
@@ -15,11 +16,14 @@ use super::verify;
 use super::{Options, judge};
 
 pub(super) struct State {
-    keys: Option<Keys<'static>>,
+    /// AK and SK.
+    keys: Option<(String, String)>,
     clock: fn() -> i64,
     log: fn(&str),
     faults: Mutex<Faults>,
     ledger: Mutex<Ledger>,
+    /// Told of each report in the ledger.
+    accepted: Condvar,
     pub(super) connections: AtomicU64,
     pub(super) requests: AtomicU64,
     pub(super) repeats: AtomicU64,
@@ -34,7 +38,12 @@ pub(super) struct Arrival {
 
 impl State {
     pub(super) fn new(options: Options) -> io::Result<State> {
+        if let Some((ak, sk)) = &options.keys {
+            let checked = Credentials::Keys(Keys::new(ak, sk)).check();
+            checked.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why.to_string()))?;
+        }
         Ok(State {
+            accepted: Condvar::new(),
             ledger: Mutex::new(Ledger::open(options.record.as_deref(), options.keep)?),
             faults: Mutex::new(Faults::new(options.faults, options.seed)),
             keys: options.keys,
@@ -57,8 +66,8 @@ impl State {
     pub(super) fn judge(&self, head: &Parts, body: Vec<u8>) -> Result<String, Refusal> {
         let received_ms = self.now_ms();
         let project_id = judge::project_id(&head.method, head.uri.path())?;
-        if let Some(keys) = &self.keys {
-            verify::signature(keys, head, &body, received_ms)?;
+        if let Some((ak, sk)) = &self.keys {
+            verify::signature(&Keys::new(ak, sk), head, &body, received_ms)?;
         }
         judge::content_type(&head.headers)?;
         let report = judge::report(&body)?;
@@ -70,6 +79,7 @@ impl State {
             message_id,
             body,
         });
+        self.accepted.notify_all();
         match entry {
             Ok(Entry::New) => Ok(format!("accepted {shown} {} jobs", report.jobs.len())),
             Ok(Entry::Repeat) => {
@@ -86,6 +96,16 @@ impl State {
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
+    }
+
+    /// All that was accepted when there are `count`, or the time is up.
+    pub(super) fn wait_for(&self, count: usize, within: Duration) -> Vec<Accepted> {
+        let too_few = |ledger: &mut Ledger| ledger.len() < count;
+        let waited = self
+            .accepted
+            .wait_timeout_while(self.ledger(), within, too_few);
+        let (ledger, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        ledger.accepted()
     }
 
     pub(super) fn now_ms(&self) -> i64 {
