@@ -2,11 +2,11 @@
 //!
 //! Bare, it delivers to a receiver inside itself, from a spool that it removes in the end:
 //!
-//!     cargo run --example agent
+//!     cargo run -p examples --example agent
 //!
 //! To a real endpoint, from a spool that stays; without keys for an endpoint that wants none:
 //!
-//!     cargo run --example agent -- http://127.0.0.1:8087 0a1b2c SPOOL-DIRECTORY [AK SK]
+//!     cargo run -p examples --example agent -- http://127.0.0.1:8087 0a1b2c SPOOL-DIRECTORY [AK SK]
 //!
 //! It ends after some reports, once nothing waits, and shows what became of all reports so far.
 

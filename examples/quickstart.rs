@@ -2,11 +2,11 @@
 //!
 //! Bare, it starts a receiver inside itself and sends the documented sample there:
 //!
-//!     cargo run --example quickstart
+//!     cargo run -p examples --example quickstart
 //!
 //! To a real endpoint, with a report of your own:
 //!
-//!     cargo run --example quickstart -- --url https://gateway.example --project-id 0a1b2c --ak AK --sk SK --file report.json
+//!     cargo run -p examples --example quickstart -- --url https://gateway.example --project-id 0a1b2c --ak AK --sk SK --file report.json
 //!
 //! Ends 0: accepted. 1: not accepted, with the reason. 2: invalid report or usage.
 

@@ -1,4 +1,4 @@
-// The client over fetch against the receiver's faults: the verdicts of the Rust client's table (tests/client.rs).
+// The client over fetch against the receiver's faults: the verdicts of the Rust client's table (tests/host/client.rs).
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, Courier, EdgeReportError } from 'edge-report';

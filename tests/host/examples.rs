@@ -1,6 +1,6 @@
 //! The examples, run as README and its readers run them.
 //!
-//! A plain `cargo test` builds them; before `cargo test --test examples`, say `cargo build --examples`.
+//! `cargo test --workspace` builds them; before a test alone, say `cargo build -p examples --examples -p edge-report-receiver`.
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-const SAMPLE: &str = include_str!("vectors/workloads/W1.json");
+const SAMPLE: &str = include_str!("../vectors/workloads/W1.json");
 
 /// The program of the package of this name.
 const RECEIVER: &str = "edge-report-receiver";
@@ -52,7 +52,7 @@ impl Scratch {
             "cargo build -p edge-report-receiver"
         } else {
             path.extend(["examples", name]);
-            "cargo build --examples"
+            "cargo build -p examples --examples"
         };
         path.set_extension(std::env::consts::EXE_EXTENSION);
         assert!(
@@ -214,7 +214,7 @@ fn accept_one() -> (String, thread::JoinHandle<String>) {
 
 /// The `cargo run` lines of README, in order: name and arguments. Any other command must be named here.
 fn readme_commands() -> Vec<(String, Vec<String>)> {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let mut commands = Vec::new();
     let mut language = None;
     let mut line = String::new();
@@ -243,18 +243,19 @@ fn readme_commands() -> Vec<(String, Vec<String>)> {
             (None, _) => {}
         }
     }
-    let example = ["cargo", "run", "--example"];
-    let package = ["cargo", "run", "-p"];
+    let run = ["cargo", "run", "-p"];
     let examples = commands.into_iter().filter_map(|words| {
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             // This runs under it.
             ["tests/run"] => None,
-            [a, b, c, name] if [a, b, c] == example => Some((name.to_owned(), Vec::new())),
-            [a, b, c, name, "--", ..] if [a, b, c] == example => {
-                Some((name.to_owned(), words[5..].to_vec()))
-            }
-            [a, b, c, RECEIVER, "--", ..] if [a, b, c] == package => {
+            [a, b, c, RECEIVER, "--", ..] if [a, b, c] == run => {
                 Some((RECEIVER.to_owned(), words[5..].to_vec()))
+            }
+            [a, b, c, "examples", "--example", name] if [a, b, c] == run => {
+                Some((name.to_owned(), Vec::new()))
+            }
+            [a, b, c, "examples", "--example", name, "--", ..] if [a, b, c] == run => {
+                Some((name.to_owned(), words[7..].to_vec()))
             }
             _ => panic!("README has a command that no test knows: {words:?}"),
         }
@@ -367,7 +368,7 @@ fn commands_of_readme() {
 
 /// Copies the files of this repository that `args` name to the same place under `scratch`.
 fn bring_files(scratch: &Scratch, args: &[String]) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     for arg in args {
         if Path::new(arg).is_relative() && root.join(arg).is_file() {
             scratch.file(arg, &fs::read_to_string(root.join(arg)).unwrap());

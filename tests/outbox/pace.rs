@@ -1,4 +1,4 @@
-//! What links that come and go let through, in virtual time. `tests/fleet.rs` has the other side: what a fleet asks of its receiver.
+//! What links that come and go let through, in virtual time. `tests/outbox/fleet.rs` has the other side: what a fleet asks of its receiver.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -17,7 +17,7 @@ type Small = Courier<RamOutbox<[u8; 4096]>, [u8; 512]>;
 
 #[test]
 fn vectors() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/courier.json");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/courier.json");
     let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let cases = file["cases"].as_array().unwrap();
     assert!(cases.len() >= 40, "only {} cases", cases.len());

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library of tests/shim/NAME.c, compiled in this place.
+/// The library of shim/NAME.c, compiled in this place.
 pub(crate) fn shim(name: &str, place: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/shim/{name}.c"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("shim/{name}.c"));
     let library = place.join(format!("{name}.so"));
     let mut compiler = Command::new("cc");
     compiler.args(["-Wall", "-Werror", "-shared", "-fPIC", "-o"]);

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 fn path_of(name: &str) -> PathBuf {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/vectors").join(name)
+    root.join("../vectors").join(name)
 }
 
 fn bytes_of(name: &str) -> Vec<u8> {

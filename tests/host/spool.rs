@@ -1,5 +1,4 @@
 //! The spool on real files.
-#![cfg(feature = "std")]
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::expect_used,

@@ -28,7 +28,7 @@ fn no_heap<T>(what: &str, name: &str, run: impl FnOnce() -> T) -> T {
 
 fn workload(name: &str) -> Vec<u8> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(root.join(format!("tests/vectors/workloads/{name}.json"))).unwrap()
+    std::fs::read(root.join(format!("../vectors/workloads/{name}.json"))).unwrap()
 }
 
 /// W7: 100,000 jobs with rising ids and times and two numbers of metrics each.

@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The example `name`.
 pub fn example(name: &str) -> Command {
-    built(&["examples", name], "--examples")
+    built(&["examples", name], "-p examples --examples")
 }
 
 /// The program of the package `name`.
@@ -286,10 +286,10 @@ pub fn letters(spool: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// The library of tests/shim/record.c, which watches a process or kills it; `None` without a C compiler.
+/// The library of shim/record.c, which watches a process or kills it; `None` without a C compiler.
 pub fn shim(dir: &Path) -> Option<PathBuf> {
     let library = dir.join("record.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/record.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/record.c");
     let compiled = Command::new("cc")
         .args([
             "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o",

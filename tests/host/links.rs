@@ -1,4 +1,4 @@
-//! Reports over slow, long and broken links, made in user space (tests/link). All is 10 times faster than in the field: rates,
+//! Reports over slow, long and broken links, made in user space (tests/host/link). All is 10 times faster than in the field: rates,
 //! delays, and the client's time-outs.
 #![allow(
     clippy::unwrap_used,
@@ -172,7 +172,7 @@ fn broken_links() {
     assert_eq!(counts.back.load(Ordering::Relaxed), 0);
 }
 
-/// Look-ups by the system, in a process whose names come late, never, or not (tests/shim/names.c): a living connection needs none, an
+/// Look-ups by the system, in a process whose names come late, never, or not (shim/names.c): a living connection needs none, an
 /// address that was known serves on, and what goes nowhere for it was surely not sent.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
