@@ -641,18 +641,6 @@ fn receiver_says_what_is_wrong() {
 }
 
 #[test]
-fn receiver_helps() {
-    let scratch = Scratch::new("help");
-    let ended = Ended::run(scratch.example(RECEIVER, &["--help"]));
-    let options = [
-        "--listen", "--ak", "--sk", "--record", "--fault", "--seed", "--quiet", "--help",
-    ];
-    ended.assert(0, &options);
-    ended.assert(0, &["status=CODE", "reset-after", "WHEN"]);
-    assert_eq!(ended.err, "");
-}
-
-#[test]
 fn receiver_refuses_what_breaks_the_contract() {
     let scratch = Scratch::new("refuse");
     let receiver = Receiver::start(&scratch, &["--record", "reports.jsonl"]);
