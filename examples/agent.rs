@@ -2,15 +2,13 @@
 //!
 //! Bare, it delivers to a receiver inside itself, from a spool that it removes in the end:
 //!
-//!     cargo run --example agent
+//!     cargo run -p examples --example agent
 //!
 //! To a real endpoint, from a spool that stays; without keys for an endpoint that wants none:
 //!
-//!     cargo run --example agent -- http://127.0.0.1:8087 0a1b2c SPOOL-DIRECTORY [AK SK]
+//!     cargo run -p examples --example agent -- http://127.0.0.1:8087 0a1b2c SPOOL-DIRECTORY [AK SK]
 //!
 //! It ends after some reports, once nothing waits, and shows what became of all reports so far.
-
-mod receiver;
 
 use std::error::Error;
 use std::path::Path;
@@ -24,7 +22,7 @@ use edge_report::{
     Client, Credentials, FairMutex, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool,
 };
 use edge_report::{WallTime, random};
-use receiver::{Options, Receiver};
+use edge_report_receiver::{Options, Receiver};
 
 const USAGE: &str = "usage: agent [URL PROJECT-ID SPOOL-DIRECTORY [AK SK]]";
 
@@ -47,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *arguments {
         [] => {
-            let receiver = Receiver::start(Options::default())?;
+            let receiver = Receiver::start(Options::new())?;
             let spool = std::env::temp_dir().join(format!("agent-{:016x}", random()));
             let result = run(&receiver.url(), "example", &spool, Credentials::None);
             std::fs::remove_dir_all(&spool)?;

@@ -1,6 +1,6 @@
 //! Reads reports from standard input, a line of JSON each, and delivers them. What it has stored survives kills and power cuts.
 //!
-//!     cargo run --example deliver -- --spool DIR --url https://gateway.example --project-id 0a1b2c --ak AK --sk SK
+//!     cargo run -p examples --example deliver -- --spool DIR --url https://gateway.example --project-id 0a1b2c --ak AK --sk SK
 //!
 //! It answers on standard output, a line each:
 //!

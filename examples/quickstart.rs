@@ -2,15 +2,13 @@
 //!
 //! Bare, it starts a receiver inside itself and sends the documented sample there:
 //!
-//!     cargo run --example quickstart
+//!     cargo run -p examples --example quickstart
 //!
 //! To a real endpoint, with a report of your own:
 //!
-//!     cargo run --example quickstart -- --url https://gateway.example --project-id 0a1b2c --ak AK --sk SK --file report.json
+//!     cargo run -p examples --example quickstart -- --url https://gateway.example --project-id 0a1b2c --ak AK --sk SK --file report.json
 //!
 //! Ends 0: accepted. 1: not accepted, with the reason. 2: invalid report or usage.
-
-mod receiver;
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -20,7 +18,7 @@ use edge_report::{
     Client, Credentials, Exceptions, Job, JobException, JobStatus, Outcome, Report, ReportBuf,
     SendError,
 };
-use receiver::{Options, Receiver};
+use edge_report_receiver::{Options, Receiver};
 
 const USAGE: &str = "usage: quickstart [--url URL --project-id ID] [--ak AK --sk SK [--security-token T] | --token T]
                   [--file FILE | --file -] [--ca FILE] [--allow-plain-http]";
@@ -128,10 +126,7 @@ fn show(line: &str) {
 
 /// A receiver that wants the signature of these example keys.
 fn local_receiver() -> Result<Receiver, String> {
-    let options = Options {
-        keys: Some(Keys::new("EXAMPLEAK", "EXAMPLESK")),
-        ..Options::default()
-    };
+    let options = Options::new().keys("EXAMPLEAK", "EXAMPLESK");
     let receiver = Receiver::start(options).map_err(|error| format!("receiver: {error}"))?;
     show(&format!("receiver: {}", receiver.url()));
     Ok(receiver)

@@ -1,7 +1,7 @@
-"""A live peer: the vendor's SDK reports to the collector, which verifies its signatures.
+"""A live peer: the vendor's SDK reports to the receiver, which verifies its signatures.
 
-    cargo build --example collector
-    python3 tests/vendor_sdk.py target/debug/examples/collector
+    cargo build -p edge-report-receiver
+    python3 tests/vendor_sdk.py target/debug/edge-report-receiver
 
 Needs the package huaweicloudsdkdli 3.1.219; tests/run installs it in tests/.cache/venv.
 """
@@ -26,7 +26,7 @@ from huaweicloudsdkdli.v1 import (  # noqa: E402
     UpdateFlinkJobStatusReportRequest,
 )
 
-COLLECTOR = os.path.abspath(sys.argv.pop(1))
+RECEIVER = os.path.abspath(sys.argv.pop(1))
 SAMPLE = os.path.join(os.path.dirname(__file__), "vectors", "workloads", "W1.json")
 AK, SK = "EXAMPLEAK", "EXAMPLESK"
 
@@ -37,12 +37,12 @@ class VendorSdk(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.record = os.path.join(directory.name, "reports.jsonl")
-        command = [COLLECTOR, "--listen", "127.0.0.1:0", "--ak", AK, "--sk", SK, "--record", self.record, "--quiet"]
-        collector = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(collector.stdout.close)
-        self.addCleanup(collector.wait)
-        self.addCleanup(collector.kill)
-        said = collector.stdout.readline()
+        command = [RECEIVER, "--listen", "127.0.0.1:0", "--ak", AK, "--sk", SK, "--record", self.record, "--quiet"]
+        receiver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(receiver.stdout.close)
+        self.addCleanup(receiver.wait)
+        self.addCleanup(receiver.kill)
+        said = receiver.stdout.readline()
         self.assertRegex(said, r"^listening on http://127\.0\.0\.1:\d+\n$")
         self.url = said.split()[-1]
 

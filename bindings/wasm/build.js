@@ -19,6 +19,7 @@ async function run() {
   const wasm = module();
   javascript(wasm);
   types();
+  papers();
   await build({
     entryPoints: [join(dist, 'node.cjs.js')],
     outfile: join(dist, 'node.cjs'),
@@ -53,6 +54,11 @@ function module() {
   const wasm = join(dist, 'edge_report.wasm');
   execFileSync(join(here, 'node_modules/.bin/wasm-opt'), ['-Oz', '--converge', join(glue, 'edge_report_bg.wasm'), '-o', wasm]);
   return readFileSync(wasm);
+}
+
+/** Those of the repository, as copies: npm packs no links. */
+function papers() {
+  for (const file of ['CHANGELOG.md', 'LICENSE-APACHE', 'LICENSE-MIT']) cpSync(join(root, file), join(here, file));
 }
 
 function javascript(wasm) {

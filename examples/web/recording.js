@@ -1,4 +1,4 @@
-// A recording of the collector: a line of JSON for each report that it accepted.
+// A recording of the receiver: a line of JSON for each report that it accepted.
 import { JOB_STATUSES, parse } from 'edge-report/inline';
 import { byId, el } from './dom.js';
 import { strips, table, time } from './strip.js';

@@ -1,4 +1,4 @@
-/* One thread submits while another delivers, under the caller's lock, against a collector: shared URL PROJECT-ID AK SK */
+/* One thread submits while another delivers, under the caller's lock, against a receiver: shared URL PROJECT-ID AK SK */
 #define _POSIX_C_SOURCE 200809L
 #include "test.h"
 #include <pthread.h>

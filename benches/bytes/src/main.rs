@@ -18,7 +18,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The link of the tests.
 #[allow(dead_code, reason = "here it is neither slow nor broken")]
-#[path = "../../../tests/link/mod.rs"]
+#[path = "../../../tests/host/link/mod.rs"]
 mod link;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

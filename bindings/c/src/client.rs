@@ -158,6 +158,7 @@ pub unsafe extern "C" fn edge_report_client_new(
 pub unsafe extern "C" fn edge_report_client_free(client: *mut edge_report_client) {
     guard(core::ptr::null_mut(), || {
         if !client.is_null() {
+            // SAFETY: made by `Box::into_raw` in `_new`; the caller gives it back, once.
             drop(unsafe { Box::from_raw(client) });
         }
         Ok(())
@@ -404,8 +405,10 @@ unsafe fn open<'a>(
     if !client.is_aligned() {
         return Err(Failure::at(Code::OutOfRange, "client"));
     }
+    // SAFETY: checked above for NULL and alignment, and the caller's alone.
     let state = unsafe { &(*client).state };
     state.check("client")?;
+    // SAFETY: as above; another member than `state`.
     Ok((state, unsafe { &mut (*client).client }))
 }
 
@@ -418,6 +421,7 @@ unsafe fn waker_of<'a>(client: *const edge_report_client) -> Result<&'a Waker, F
     if !client.is_aligned() {
         return Err(Failure::at(Code::OutOfRange, "client"));
     }
+    // SAFETY: checked above; this member is shared by all threads, and never borrowed as `&mut`.
     Ok(unsafe { &(*client).waker })
 }
 
@@ -549,6 +553,7 @@ impl Held {
             ..
         }) = lock
         {
+            // SAFETY: the caller's function with the caller's argument, as the header has it.
             unsafe { take(user) }
         }
         Held(lock)
@@ -563,6 +568,7 @@ impl Drop for Held {
             ..
         }) = self.0
         {
+            // SAFETY: as for `take`, which was called before.
             unsafe { give(user) }
         }
     }

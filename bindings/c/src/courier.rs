@@ -76,10 +76,12 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
         // What they have on the heap. The bare build has none.
         #[cfg(feature = "full")]
         match unsafe { &mut (*courier).engine } {
+            // SAFETY: the engine is read once, and the handle has ended: nobody reads it again. The outbox stands in the caller's memory, which outlives it.
             Engine::Memory(engine) => unsafe {
                 let outbox: *mut AnyOutbox = core::ptr::read(&raw const **engine).into_outbox();
                 core::ptr::drop_in_place(outbox);
             },
+            // SAFETY: made by `Box::into_raw` in host.rs; the handle has ended, so this happens once.
             Engine::Spool(_) => drop(unsafe { std::boxed::Box::from_raw(courier) }),
         }
         Ok(())
@@ -454,7 +456,9 @@ pub(crate) unsafe fn open<'a>(
     if !courier.is_aligned() {
         return Err(Failure::at(Code::OutOfRange, "courier"));
     }
+    // SAFETY: checked above for NULL and alignment, and the caller's alone.
     let state = unsafe { &(*courier).state };
     state.check("courier")?;
+    // SAFETY: as above; another member than `state`.
     Ok((state, unsafe { &mut (*courier).engine }))
 }

@@ -361,6 +361,7 @@ pub(crate) unsafe fn read_event(
 /// What stands before the NUL, as far as it is UTF-8.
 fn text_of<const N: usize>(text: &[c_char]) -> ShortText<N> {
     let mut short = ShortText::EMPTY;
+    // SAFETY: the same bytes under another type: `c_char` is `i8` or `u8`.
     let bytes = unsafe { core::slice::from_raw_parts(text.as_ptr().cast::<u8>(), text.len()) };
     let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     if let Some(chunk) = bytes.utf8_chunks().next() {

@@ -100,6 +100,7 @@ impl Failure {
     /// # Safety
     /// `error` is a place for one.
     pub(crate) unsafe fn write(&self, error: *mut edge_report_error) {
+        // SAFETY: the caller has a place for one there.
         let error = unsafe {
             // Plain data, which may be all zeros.
             error.write_bytes(0, 1);

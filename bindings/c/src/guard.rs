@@ -21,6 +21,7 @@ pub(crate) fn guard(
 #[inline(never)] // once, not in each function
 fn tell(error: *mut edge_report_error, failure: &Failure) -> edge_report_result {
     if !error.is_null() && error.is_aligned() {
+        // SAFETY: not NULL, aligned, and the caller's place for one.
         unsafe { failure.write(error) }
     }
     number(failure.code)

@@ -6,6 +6,10 @@
 #![allow(non_camel_case_types)]
 // What callers owe is said once for all functions, at the top of the header.
 #![allow(clippy::missing_safety_doc)]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "most blocks only take what the caller lends, as the header says once; those that rest on more say so"
+)]
 
 #[cfg(feature = "full")]
 extern crate std;

@@ -181,9 +181,11 @@ fn open_log(
         place.write(Log::unopened(live, dead, durability));
     }
     make(place, live, dead, durability);
+    // SAFETY: `make` has written it.
     let log = unsafe { place.assume_init_mut() };
     if let Err(error) = log.reopen(entropy) {
         // What it has on the heap by now.
+        // SAFETY: it is initialised, and nobody uses it after this.
         unsafe { core::ptr::drop_in_place(log) };
         return Err(error.into());
     }

@@ -178,6 +178,7 @@ pub unsafe extern "C" fn edge_report_check(
         let mut first = None;
         let counts = check(text, |finding| {
             if kept < capacity {
+                // SAFETY: `findings` has `capacity` places, and `kept` is less.
                 unsafe { edge_report_finding::write(&finding, findings.add(kept)) };
                 kept = kept.saturating_add(1);
             }
@@ -199,6 +200,7 @@ impl edge_report_finding {
     /// # Safety
     /// `to` is a place for one.
     unsafe fn write(finding: &Finding<'_>, to: *mut Self) {
+        // SAFETY: the caller has a place for one there.
         let this = unsafe {
             // Plain data, which may be all zeros.
             to.write_bytes(0, 1);
@@ -241,6 +243,7 @@ impl<'a> Source<'a> {
         // All of them were checked.
         let trusted = |text: edge_report_str, _: &_, _: &_| {
             let bytes = unsafe { text.bytes("") }.ok().flatten();
+            // SAFETY: `Source::new` has checked all texts.
             bytes.map(|bytes| unsafe { core::str::from_utf8_unchecked(bytes) })
         };
         let read = move |job: &'a edge_report_job| {

@@ -205,11 +205,13 @@ impl Storage for Callbacks {
 
     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), DeviceError> {
         unsafe extern "C" fn forward(context: *mut c_void, id: u32, len: usize) {
+            // SAFETY: `context` is `each` below, which lives as long as `list` runs; the callback may call this only meanwhile.
             let each = unsafe { &mut *context.cast::<&mut dyn FnMut(u32, usize)>() };
             each(id, len);
         }
         let mut each = each;
         let context = ptr::from_mut(&mut each).cast();
+        // SAFETY: the caller's function with the caller's argument.
         done((self.0.list).map(|f| unsafe { f(self.0.user, Some(forward), context) }))
     }
 
@@ -225,24 +227,29 @@ impl Storage for Callbacks {
     }
 
     fn create(&mut self, id: u32, len: usize) -> Result<(), DeviceError> {
+        // SAFETY: the caller's function with the caller's argument.
         done((self.0.create).map(|f| unsafe { f(self.0.user, id, len) }))
     }
 
     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), DeviceError> {
         let (to, len) = (buffer.as_mut_ptr(), buffer.len());
+        // SAFETY: the caller's function with the caller's argument, and `len` bytes that may be written.
         done((self.0.read).map(|f| unsafe { f(self.0.user, id, offset, to, len) }))
     }
 
     fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
         let (from, len) = (bytes.as_ptr(), bytes.len());
+        // SAFETY: the caller's function with the caller's argument, and `len` bytes that may be read.
         done((self.0.write).map(|f| unsafe { f(self.0.user, id, offset, from, len) }))
     }
 
     fn sync(&mut self, id: u32) -> Result<(), DeviceError> {
+        // SAFETY: the caller's function with the caller's argument.
         done((self.0.sync).map(|f| unsafe { f(self.0.user, id) }))
     }
 
     fn discard(&mut self, id: u32) -> Result<(), DeviceError> {
+        // SAFETY: the caller's function with the caller's argument.
         done((self.0.discard).map(|f| unsafe { f(self.0.user, id) }))
     }
 }
@@ -293,12 +300,14 @@ impl Arena {
         let at = self.at;
         self.left = self.left.checked_sub(rounded)?;
         self.at = at.wrapping_add(rounded);
+        // SAFETY: within the memory that the caller gave to `new`, and given out once: `at` only moves on.
         Some(unsafe { core::slice::from_raw_parts_mut(at, len) })
     }
 
     /// Room for a value.
     pub(crate) fn room<T>(&mut self) -> Option<&'static mut MaybeUninit<T>> {
         let at: *mut MaybeUninit<T> = self.bytes(room_of::<T>())?.as_mut_ptr().cast();
+        // SAFETY: these bytes are given out once; they are enough and aligned (`ALIGN`), and `MaybeUninit` may hold anything.
         Some(unsafe { &mut *at })
     }
 

@@ -115,6 +115,7 @@ pub(crate) unsafe fn array<'a, T>(
         return Ok(&[]);
     }
     check_pointer::<T>(ptr, len, place)?;
+    // SAFETY: checked for NULL, alignment and length; that so many are there is the caller's word.
     Ok(unsafe { slice::from_raw_parts(ptr, len) })
 }
 
@@ -130,6 +131,7 @@ pub(crate) unsafe fn buffer<'a>(
     }
     let ptr: *mut u8 = ptr.cast();
     check_pointer::<u8>(ptr, len, place)?;
+    // SAFETY: checked for NULL and length; that so many are there, and the caller's alone, is the caller's word.
     Ok(unsafe { slice::from_raw_parts_mut(ptr, len) })
 }
 
@@ -140,6 +142,7 @@ pub(crate) unsafe fn reference<'a, T>(
     place: impl Into<Place>,
 ) -> Result<&'a T, Failure> {
     check_pointer::<T>(ptr, 1, place)?;
+    // SAFETY: checked for NULL and alignment; that there is a value is the caller's word.
     Ok(unsafe { &*ptr })
 }
 
@@ -186,6 +189,7 @@ impl<T> Output<T> {
 
     pub(crate) fn set(&self, value: T) {
         // What was there means nothing, and may never have been initialised.
+        // SAFETY: checked when it was made; that there is a place is the caller's word.
         unsafe { self.0.write(value) }
     }
 

@@ -107,6 +107,7 @@ pub unsafe extern "C" fn edge_report_writer_status(
         let len = Output::optional(len, "len")?;
         let inner: &Inner = unsafe { reference(writer.cast(), "writer") }?;
         inner.state.check("writer")?;
+        // SAFETY: the state says that it was begun and is not ended.
         let writer = unsafe { inner.writer.assume_init_ref() };
         if let Some(jobs) = jobs {
             jobs.set(writer.jobs());
@@ -133,6 +134,7 @@ pub unsafe extern "C" fn edge_report_writer_finish(
         let len = Output::new(len, "len")?;
         let (state, writer) = unsafe { open(writer) }?;
         // Taken out once, since the state ends here.
+        // SAFETY: the state ends before anybody could read it a second time.
         let writer = unsafe { core::ptr::read(writer) };
         state.end();
         len.set(writer.finish()?.into_written().len());
@@ -152,7 +154,9 @@ unsafe fn open<'a>(
     if !inner.is_aligned() {
         return Err(Failure::at(Code::OutOfRange, "writer"));
     }
+    // SAFETY: checked above for NULL and alignment, and the caller's alone.
     let state = unsafe { &(*inner).state };
     state.check("writer")?;
+    // SAFETY: the state says that it was begun and is not ended.
     Ok((state, unsafe { (*inner).writer.assume_init_mut() }))
 }

@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { collector } from './collector.js';
+import { startReceiver } from './receiver.js';
 
 const program = fileURLToPath(new URL('../bin/edge-report.js', import.meta.url));
 const w1 = fileURLToPath(new URL('../../../tests/vectors/workloads/W1.json', import.meta.url));
@@ -80,7 +80,7 @@ test('explain', () => {
 });
 
 test('send', async () => {
-  const receiver = await collector(['reset-after@first 1'], ['--ak', 'AK', '--sk', 'SK']);
+  const receiver = await startReceiver(['reset-after@first 1'], ['--ak', 'AK', '--sk', 'SK']);
   const send = (...more) =>
     new Promise((resolve) => {
       const child = spawn(process.execPath, [program, 'send', w1, '--url', receiver.url, '--project-id', 'p', ...more]);

@@ -1,8 +1,8 @@
-// The client over fetch against the receiver's faults: the verdicts of the Rust client's table (tests/client.rs).
+// The client over fetch against the receiver's faults: the verdicts of the Rust client's table (tests/host/client.rs).
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, Courier, EdgeReportError } from 'edge-report';
-import { collector } from './collector.js';
+import { startReceiver } from './receiver.js';
 
 const KEYS = { accessKey: 'AK', secretKey: 'SK' };
 const report = (id) => ({ jobs: [{ job_id: 7, status: 'job_running', create_time: 1591104868201 }], message_id: id, msg_confirm_topic: 't' });
@@ -58,7 +58,7 @@ async function outcomeOf(client, id) {
 
 test('every fault', { timeout: 120_000 }, async () => {
   for (const [fault, expected, accepted] of TABLE) {
-    const receiver = await collector([`${fault}@first 1`], ['--ak', 'AK', '--sk', 'SK']);
+    const receiver = await startReceiver([`${fault}@first 1`], ['--ak', 'AK', '--sk', 'SK']);
     try {
       const client = new Client({ baseUrl: receiver.url, projectId: '0a1b2c', credentials: KEYS, timeoutMs: 700 });
       assert.equal(await outcomeOf(client, 'first'), expected, fault);
@@ -72,7 +72,7 @@ test('every fault', { timeout: 120_000 }, async () => {
 });
 
 test('no receiver, a wrong key, an invalid report', async () => {
-  const receiver = await collector([], ['--ak', 'AK', '--sk', 'SK']);
+  const receiver = await startReceiver([], ['--ak', 'AK', '--sk', 'SK']);
   const { url } = receiver;
   const wrong = new Client({ baseUrl: url, projectId: 'p', credentials: { ...KEYS, secretKey: 'other' } });
   assert.equal(await outcomeOf(wrong, '1'), 'credentials');
@@ -211,7 +211,7 @@ test('a delivery sleeps until its courier changes', { timeout: 60_000 }, async (
 });
 
 test('a courier is delivered, each report once, through failures', { timeout: 60_000 }, async () => {
-  const receiver = await collector(['status=503@first 2', 'reset-after@every 4'], ['--ak', 'AK', '--sk', 'SK']);
+  const receiver = await startReceiver(['status=503@first 2', 'reset-after@every 4'], ['--ak', 'AK', '--sk', 'SK']);
   const policy = { startSpreadMs: 0, minBackoffMs: 1, maxBackoffMs: 5 };
   const courier = new Courier({ policy });
   for (let number = 0; number < 12; number++) courier.submit(report(`r${number}`));

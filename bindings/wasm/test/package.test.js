@@ -40,6 +40,7 @@ test('everything that package.json names is in the package, and nothing runs at 
   const named = JSON.stringify([manifest.exports, manifest.main, manifest.module, manifest.types, manifest.bin]).match(/(?<=")\.?\/?(dist|bin)\/[^"]+/g);
   assert.ok(named.length >= 12);
   named.forEach((file) => assert.ok(statSync(join(installed, file)).isFile(), file));
+  for (const paper of ['README.md', 'CHANGELOG.md', 'LICENSE-APACHE', 'LICENSE-MIT']) assert.ok(statSync(join(installed, paper)).size > 0, paper);
   assert.deepEqual([manifest.dependencies, manifest.scripts.install, manifest.scripts.postinstall], [undefined, undefined, undefined]);
   for (const conditions of Object.values(manifest.exports).flatMap((entry) => (entry.node ? Object.values(entry.node) : [entry]))) {
     if (conditions.default) assert.equal(Object.keys(conditions)[0], 'types');
@@ -54,11 +55,12 @@ test('the command of the package', () => {
 test('README', () => {
   const readme = readFileSync(join(root, '../../README.md'), 'utf8');
   const chapter = readme.slice(readme.indexOf('## Use it from JavaScript')).split('\n## ')[0];
-  const blocks = [...chapter.matchAll(/^```js\n(.*?)^```/gms)].map(([, block]) => block);
-  assert.ok(blocks.length >= 2);
+  const own = readFileSync(join(installed, 'README.md'), 'utf8');
+  const blocks = [...`${chapter}\n${own}`.matchAll(/^```js\n(.*?)^```/gms)].map(([, block]) => block);
+  assert.ok(blocks.length >= 3);
   blocks.forEach((block, index) => run(`readme${index}.mjs`, block));
   cpSync(join(root, '../../tests/vectors/workloads/W1.json'), join(work, 'report.json'));
-  const commands = [...chapter.matchAll(/^npx edge-report (.*)$/gm)].map(([, words]) => words.split(' '));
+  const commands = [...`${chapter}\n${own}`.matchAll(/^npx edge-report (.*)$/gm)].map(([, words]) => words.split(' '));
   assert.ok(commands.length >= 2);
   for (const words of commands) {
     execFileSync(process.execPath, [join(installed, 'bin/edge-report.js'), ...words], { cwd: work });

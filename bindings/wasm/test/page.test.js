@@ -11,7 +11,7 @@ import { encode } from 'edge-report';
 import { en } from '../../../examples/web/texts/en.js';
 import { zh } from '../../../examples/web/texts/zh.js';
 import { launch, serve } from './browser.js';
-import { collector } from './collector.js';
+import { startReceiver } from './receiver.js';
 
 const file = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'edge-report-page-'));
@@ -110,7 +110,7 @@ test('a bad report: each finding, its spot, and the way there', () =>
 
 test('the curl line is accepted by a receiver that verifies signatures, whatever the strings hold', () =>
   opened(async (page) => {
-    const receiver = await collector([], KEYS);
+    const receiver = await startReceiver([], KEYS);
     try {
       await endpoint(page, receiver.url);
       const id = `it's $(touch hacked) \`x\` "y" \\ 上报`;
@@ -202,7 +202,7 @@ test('answers: what they mean, and what an agent does next', () =>
 
 test('a recording becomes a strip of each job, and a table', () =>
   opened(async (page) => {
-    const receiver = await collector([]);
+    const receiver = await startReceiver([]);
     try {
       const send = (minute, ...jobs) => {
         const report = { jobs: jobs.map(([id, status]) => ({ job_id: id, status, create_time: 1591104868201 })), message_id: `m${minute}` };

@@ -5,7 +5,7 @@ const range = (from, to) => (from === to ? from : `${from} to ${to}`);
 export const en = {
   lang: 'en',
   title: 'Report workbench',
-  tagline: 'Paste or drop a report, a service’s answer, or a recording of the collector. Nothing leaves this page.',
+  tagline: 'Paste or drop a report, a service’s answer, or a recording of the receiver. Nothing leaves this page.',
   settings: 'Settings',
   skip: 'To the report',
   otherLanguage: '中文',
@@ -92,7 +92,7 @@ export const en = {
   },
 
   recording: 'Recording',
-  recordingNone: 'Drop or open a .jsonl that the collector recorded (--record) to see each job’s statuses over time.',
+  recordingNone: 'Drop or open a .jsonl that the receiver recorded (--record) to see each job’s statuses over time.',
   recordingOf: (reports, jobs, skipped) =>
     `${count(reports, 'report')} of ${count(jobs, 'job')}${skipped ? `; ${count(skipped, 'line')} passed over, being no record of a valid report` : ''}`,
   recordingEmpty: 'No line of this file is a record of a valid report.',

@@ -7,7 +7,7 @@ export const zh = {
   codes,
   lang: 'zh-CN',
   title: '报告工作台',
-  tagline: '粘贴或拖入一份报告、服务的响应，或 collector 的记录。任何内容都不会离开此页面。',
+  tagline: '粘贴或拖入一份报告、服务的响应，或 edge-report-receiver 的记录。任何内容都不会离开此页面。',
   settings: '设置',
   skip: '跳到报告',
   otherLanguage: 'English',
@@ -94,7 +94,7 @@ export const zh = {
   },
 
   recording: '记录',
-  recordingNone: '拖入或打开 collector 用 --record 记录的 .jsonl，即可看到各作业状态随时间的变化。',
+  recordingNone: '拖入或打开 edge-report-receiver 用 --record 记录的 .jsonl，即可看到各作业状态随时间的变化。',
   recordingOf: (reports, jobs, skipped) => `${number(reports)} 份报告，${number(jobs)} 个作业${skipped ? `；跳过 ${number(skipped)} 行（不是有效报告的记录）` : ''}`,
   recordingEmpty: '此文件中没有一行是有效报告的记录。',
   jobsShown: (shown) => `仅显示前 ${shown} 个作业。`,

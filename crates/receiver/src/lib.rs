@@ -1,0 +1,258 @@
+//! A receiver of job reports, for tests and for a first try.
+//!
+//! It takes `POST [/prefix]/v1/{project_id}/edgesrv/job-report`, checks signature and report, keeps each report once by
+//! its `message_id`, and can be told to fail in the ways that networks, gateways and services do: see [`Fault`]. In a
+//! test it runs in the same process, and says afterwards what came:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use edge_report::{Client, Job, JobStatus, Report};
+//! use edge_report_receiver::{Options, Receiver};
+//!
+//! let receiver = Receiver::start(Options::new().fault("status=503@first 1".parse()?))?;
+//!
+//! // The agent under test: any program that is told where to report.
+//! let mut agent = Client::builder(&receiver.url(), "0a1b2c").build()?;
+//! let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+//! agent.send(&Report::new("node-7-000001", &jobs))?; // 503
+//! agent.send(&Report::new("node-7-000001", &jobs))?;
+//!
+//! let accepted = receiver.wait_for(1, Duration::from_secs(10));
+//! assert_eq!(accepted[0].message_id, "node-7-000001");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The program `edge-report-receiver` is its command line.
+//!
+//! From the socket upwards: `io` lends it to hyper, `serve` runs a connection, `judge` and `verify` look at a request,
+//! `ledger` keeps what was accepted, `answer` words the answer, `raw` spoils it where hyper would not.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod fault;
+mod io;
+mod judge;
+mod ledger;
+mod raw;
+mod serve;
+mod state;
+mod verify;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use edge_report::WallTime;
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::task::{LocalSet, spawn_local};
+
+pub use fault::{Fault, InvalidFault};
+pub use ledger::Accepted;
+
+use state::State;
+
+/// How a receiver is to behave: by default it listens on a free port of 127.0.0.1, wants no signature, and never fails.
+pub struct Options {
+    listen: SocketAddr,
+    /// AK and SK.
+    keys: Option<(String, String)>,
+    faults: Vec<Fault>,
+    seed: u64,
+    record: Option<PathBuf>,
+    keep: bool,
+    clock: fn() -> i64,
+    log: fn(&str),
+}
+
+impl Options {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Options {
+        Options {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            keys: None,
+            faults: Vec::new(),
+            seed: 1,
+            record: None,
+            keep: true,
+            clock: || WallTime::now().unix_ms(),
+            log: |_| {},
+        }
+    }
+
+    /// Where to listen; port 0 is any free one.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Options {
+        self.listen = address;
+        self
+    }
+
+    /// Requests must be signed with these keys.
+    #[must_use]
+    pub fn keys(mut self, ak: impl Into<String>, sk: impl Into<String>) -> Options {
+        self.keys = Some((ak.into(), sk.into()));
+        self
+    }
+
+    /// One more rule of what goes wrong. The rules are tried in order.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Options {
+        self.faults.push(fault);
+        self
+    }
+
+    /// For faults `@random`, which are the same again with the same seed. Default: 1.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Options {
+        self.seed = seed;
+        self
+    }
+
+    /// A file to append accepted reports to, a line of JSON each. Those in it already are known.
+    #[must_use]
+    pub fn record(mut self, file: impl Into<PathBuf>) -> Options {
+        self.record = Some(file.into());
+        self
+    }
+
+    /// Whether to keep accepted reports in memory, for [`Receiver::accepted`]. Default: yes.
+    #[must_use]
+    pub fn keep(mut self, keep: bool) -> Options {
+        self.keep = keep;
+        self
+    }
+
+    /// The time, in milliseconds since 1970. Default: the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: fn() -> i64) -> Options {
+        self.clock = clock;
+        self
+    }
+
+    /// Is told a line for each request.
+    #[must_use]
+    pub fn log(mut self, log: fn(&str)) -> Options {
+        self.log = log;
+        self
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options::new()
+    }
+}
+
+/// A receiver at work in a thread of its own, until it is dropped.
+pub struct Receiver {
+    address: SocketAddr,
+    state: Arc<State>,
+    /// Dropped to stop the thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Receiver {
+    /// Listens when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for keys that sign nothing; else what the system says of the address or the record.
+    pub fn start(options: Options) -> std::io::Result<Receiver> {
+        let listener =
+            TcpListener::bind(options.listen).map_err(|why| named(&why, options.listen))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State::new(options)?);
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+
+        let serving = Arc::clone(&state);
+        let thread = thread::Builder::new().name("receiver".to_owned());
+        let thread = thread.spawn(move || {
+            let tasks = LocalSet::new();
+            tasks.spawn_local(accept(listener, serving));
+            // Resolves when its sender is dropped. Then the tasks are dropped, and their sockets with them.
+            let _ = tasks.block_on(&runtime, stopped);
+        })?;
+        Ok(Receiver {
+            address,
+            state,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// `http://ADDRESS:PORT`
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The reports accepted since the start, in order, each message id once.
+    #[must_use]
+    pub fn accepted(&self) -> Vec<Accepted> {
+        self.state.ledger().accepted()
+    }
+
+    /// Waits until `count` reports were accepted, at most for `within`. Gives all that were.
+    #[must_use]
+    pub fn wait_for(&self, count: usize, within: Duration) -> Vec<Accepted> {
+        self.state.wait_for(count, within)
+    }
+
+    /// Requests of which at least a byte arrived.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests with a message id that had been accepted already.
+    #[must_use]
+    pub fn repeats(&self) -> u64 {
+        self.state.repeats.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were opened.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.state.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// An error that names what it is about.
+fn named(why: &std::io::Error, what: impl std::fmt::Display) -> std::io::Error {
+    std::io::Error::new(why.kind(), format!("{what}: {why}"))
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+        return;
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                state::count(&state.connections);
+                spawn_local(serve::connection(stream, Arc::clone(&state)));
+            }
+            // Out of file descriptors, most likely: some will come free.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}

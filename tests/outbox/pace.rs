@@ -1,0 +1,113 @@
+//! What links that come and go let through, in virtual time. `tests/outbox/fleet.rs` has the other side: what a fleet asks of its receiver.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_precision_loss,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+mod courier_sim;
+
+use courier_sim::{HOUR, Sim, accepted, outbox};
+use edge_report::courier::{Event, Policy};
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+
+/// How much of what was submitted before the last contact is delivered after a day of one report a minute. The link is up for `up` in each `every`;
+/// if it is not, it is silent, and an attempt takes 10 s to find out.
+fn delivered(up: u64, every: u64, wakes: bool, seed: u64) -> f64 {
+    let mut sim = Sim::new(Policy::default(), outbox(), seed);
+    sim.failing_takes_ms = 10 * SECOND;
+    let shift = sim.random() % every;
+    let is_up = |now: u64| (now + shift) % every < up;
+    let mut was_up = false;
+    for minute in 0..24 * 60 {
+        sim.submit(1);
+        let until = (minute + 1) * MINUTE;
+        while sim.now < until {
+            let up_now = is_up(sim.now);
+            if wakes && up_now && !was_up {
+                sim.wake();
+            }
+            was_up = up_now;
+            let next = sim.now + SECOND;
+            sim.run(next, |sent| match is_up(sent.now) {
+                true => accepted(sent),
+                false => Event::NOT_SENT,
+            });
+            sim.now = sim.now.max(next);
+        }
+    }
+    let day = 24 * HOUR;
+    let last_up = (0..day)
+        .rev()
+        .step_by(SECOND as usize)
+        .find(|now| is_up(*now));
+    let due = (last_up.unwrap() / MINUTE + 1).min(24 * 60);
+    sim.accepted.len() as f64 / due as f64
+}
+
+/// The least and the mean of some days, in percent.
+fn days(up: u64, every: u64, wakes: bool) -> (f64, f64) {
+    let days: Vec<f64> = (0..10)
+        .map(|seed| delivered(up * SECOND, every * SECOND, wakes, seed))
+        .collect();
+    let least = days.iter().copied().fold(1.0, f64::min);
+    (100.0 * least, 10.0 * days.iter().sum::<f64>())
+}
+
+#[test]
+fn links_that_come_and_go_deliver() {
+    println!("| the link is up | of each | what tells of the link | delivered, mean | least |");
+    println!("|---|---|---|---|---|");
+    for (up, every) in [
+        (180, 1080),
+        (120, 1080),
+        (120, 1800),
+        (30, 120),
+        (10, 600),
+        (5, 900),
+    ] {
+        let is_long = up >= 120 || every == 120;
+        for wakes in [false, true] {
+            let (least, mean) = days(up, every, wakes);
+            let told = if wakes { "`wake()`" } else { "nobody" };
+            println!("| {up} s | {every} s | {told} | {mean:.1} % | {least:.1} % |");
+            assert!(
+                mean >= 95.0 || !(is_long || wakes),
+                "{up} of {every}, {told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn single_resets_cost_little() {
+    println!("| resets | delivered of 30,000 at 50/s |");
+    println!("|---|---|");
+    for percent in [0, 1, 5, 10] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 5);
+        let mut number = 7u64;
+        sim.courier.wake(edge_report::MonoTime(0));
+        for tick in 0..30_000u64 {
+            sim.submit(1);
+            let until = tick * 20;
+            sim.run(until, |sent| {
+                number = number
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                match (number >> 33) % 100 < percent {
+                    true => Event::MAY_HAVE_ARRIVED,
+                    false => accepted(sent),
+                }
+            });
+            sim.now = sim.now.max(until);
+        }
+        let delivered = sim.accepted.len();
+        println!("| {percent} % | {delivered} |");
+        assert!(delivered >= 24_000, "{percent} %: {delivered}");
+    }
+}
