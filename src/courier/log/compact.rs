@@ -425,7 +425,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             copied: true,
             ..*header
         };
-        let sealed = sealed.encode(&self.identity(to.id));
+        let sealed = sealed.encode(&self.identity(to.id), to.offset);
         if let Some(place) = chunk.first_chunk_mut() {
             *place = sealed;
         }

@@ -400,7 +400,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         prefix: &[u8],
         body: &[u8],
     ) -> Result<(), OutboxError<S::Error>> {
-        let header = header.encode(&self.identity(place.id));
+        let header = header.encode(&self.identity(place.id), place.offset);
         let mut writer = Writer {
             segments: self,
             place,

@@ -211,7 +211,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             return None;
         }
         self.read_lossy(id, offset, &mut bytes);
-        let header = RecordHeader::decode(&bytes, &self.identity(id))?;
+        let header = RecordHeader::decode(&bytes, &self.identity(id), offset)?;
         let fits = offset.saturating_add(self.record_len(header.len)) <= end;
         fits.then_some(header)
     }
