@@ -1845,3 +1845,74 @@ fn what_forgets_a_letter_counts_if_it_is_there() {
     }
     assert!(odd.is_empty(), "{}: {:?}", odd.len(), odd.first());
 }
+
+/// The newest report cannot be read for a moment at the start, or never more: nobody may take that for a write that was cut.
+#[test]
+fn the_newest_report_outlasts_one_at_the_start() {
+    for reads in (0..40).chain([u32::MAX]) {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        put(&mut log, 1, 1, 300);
+        put(&mut log, 2, 2, 1300);
+        drop(log);
+        spoil(&b, 0, &[2; 1300], reads);
+        let mut log = open(&b, &BIG).unwrap();
+        if reads != u32::MAX {
+            b.borrow_mut().bad.clear();
+        }
+        let ledger = log.ledger();
+        let seen = (ledger.submitted, log.waiting(), ledger.torn, ledger.corrupt);
+        assert_eq!(seen, (2, 2, 0, 0), "{reads} failing reads");
+        put(&mut log, 3, 3, 100);
+        log.close().unwrap();
+        drop(log);
+        let mut log = open(&b, &BIG).unwrap();
+        let mut read = vec![];
+        for ticket in all(&mut log) {
+            let mut buffer = vec![0; 1300];
+            let mut tries = 0;
+            let is_whole = loop {
+                match log.read(Ticket(ticket), &mut buffer) {
+                    Err(OutboxError::Unreadable) if tries < 4 => tries += 1,
+                    is_whole => break is_whole.unwrap(),
+                }
+            };
+            if is_whole {
+                read.push(buffer[0]);
+            }
+        }
+        let ledger = log.ledger();
+        let lost = u64::from(reads == u32::MAX);
+        let all = if lost > 0 { vec![1, 3] } else { vec![1, 2, 3] };
+        assert_eq!(read, all, "{reads} failing reads");
+        assert_eq!((ledger.submitted, ledger.torn), (3, 0), "{reads}");
+        assert_eq!(ledger.corrupt, lost, "{reads} failing reads");
+    }
+}
+
+/// The newest report was cut, and that cannot be read for a moment at the start: what the first look takes it for does not stay.
+#[test]
+fn a_cut_report_is_found_to_be_one_after_a_read_error() {
+    for reads in 0..40 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        put(&mut log, 1, 1, 300);
+        put(&mut log, 2, 2, 1300);
+        drop(log);
+        let (id, at) = place(&b, 0, &[2; 1300]);
+        spoil(&b, 0, &[2; 1300], reads);
+        if let Some(seg) = b.borrow_mut().segs[0].get_mut(&id) {
+            seg.view[at + 700..at + 1300].fill(0);
+            seg.durable = seg.view.clone();
+        }
+        let log = open(&b, &BIG).unwrap();
+        let ledger = log.ledger();
+        let seen = (ledger.submitted, log.waiting(), ledger.torn, ledger.corrupt);
+        // After more errors than are tried it may be one that is not cut.
+        let expected = match reads < 12 {
+            true => (1, 1, 1, 0),
+            false => (2, 2, 0, 0),
+        };
+        assert_eq!(seen, expected, "{reads} failing reads");
+    }
+}

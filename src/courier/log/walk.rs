@@ -48,7 +48,7 @@ impl Patience {
 pub(super) fn until_read<L, T>(
     log: &mut L,
     failed: fn(&mut L) -> &mut bool,
-    read: fn(&mut L) -> T,
+    read: impl Fn(&mut L) -> T,
 ) -> T {
     let mut tries = 1;
     loop {
