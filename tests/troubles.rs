@@ -2094,3 +2094,33 @@ fn no_way_leads_through_a_segment_that_is_gone() {
         assert!(seen.is_superset(&half.keep), "ahead: {ticket}");
     }
 }
+
+/// All letters up to one are forgotten while one of them cannot be read for a moment, or never more: they count as forgotten, or as lost.
+#[test]
+fn letters_that_cannot_be_read_are_counted_when_they_are_forgotten() {
+    for reads in (1..12).chain([u32::MAX]) {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        for n in 1..=4 {
+            let ticket = put(&mut log, n, i64::from(n), 900);
+            let refused = Fate::Refused(REASON);
+            log.settle(ticket, refused, &[n; 900], WhenLettersFull::Hold)
+                .unwrap();
+        }
+        spoil(&b, 1, &[2; 900], reads);
+        let mut tries = 0;
+        while let Err(error) = log.forget_dead_letters(Forget::UpTo(Ticket(3))) {
+            assert_eq!(error, OutboxError::Unreadable);
+            tries += 1;
+            assert!(tries < 4, "{reads} failing reads");
+        }
+        let ledger = log.ledger();
+        // Two for each of four tries.
+        let lost = u64::from(reads >= 8);
+        let seen = (ledger.letters, ledger.letters_dropped);
+        assert_eq!(seen, (1, lost), "{reads} failing reads");
+        let left = log.dead_letter(None).unwrap().unwrap();
+        assert_eq!(left.ticket, Ticket(4));
+        assert_eq!(log.dead_letter(Some(left.ticket)).unwrap(), None);
+    }
+}
