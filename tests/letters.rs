@@ -167,3 +167,46 @@ fn what_cannot_be_forgotten_is_not_submitted_again() {
     let again = courier.resubmit_dead_letter(None, MonoTime(0), None);
     assert_eq!(again.unwrap(), None);
 }
+
+/// A kill cuts a letter. It is none, and when its segment makes way for others it is none that is dropped.
+#[test]
+fn a_cut_letter_counts_nowhere() {
+    let setting = Setting {
+        limits: [(4096, 8 * 4096), (2048, 3 * 2048)],
+        ..EACH
+    };
+    let power = setting.power();
+    let mut log = setting.open(&power).unwrap();
+    bury(&mut log, 1..=2);
+    let cut = sample(3, &[(1, JobStatus::Running)], 60);
+    let ticket = log.append(&cut.keys, &cut.bytes, MonoTime(0), None);
+    power.fail(Some(Fault {
+        first: 0,
+        count: u64::MAX,
+        error: DeviceError::Io,
+        part: 2,
+        kinds: [false, true, false, false],
+    }));
+    let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+    let failed = log.settle(
+        ticket.unwrap(),
+        refused,
+        &cut.bytes,
+        WhenLettersFull::DropOldest,
+    );
+    assert!(failed.is_err());
+    drop(log);
+    power.fail(None);
+    let mut log = setting.open(&power).unwrap();
+    assert_eq!(letters(&mut log), [1, 2]);
+    let mut number = 4;
+    while log.ledger().letters_dropped == 0 {
+        let sample = sample(number, &[(1, JobStatus::Running)], 60);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
+        let when_full = WhenLettersFull::DropOldest;
+        log.settle(ticket.unwrap(), refused, &sample.bytes, when_full)
+            .unwrap();
+        letters(&mut log);
+        number += 1;
+    }
+}
