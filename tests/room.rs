@@ -100,7 +100,7 @@ impl World {
             count: 1 + self.rng.next() % 6,
             error: DeviceError::Io,
             part: self.rng.below(4),
-            kinds: [0, 1, 2].map(|other| all || other == kind),
+            kinds: [0, 0, 1, 2].map(|other| all || other == kind),
         }));
     }
 

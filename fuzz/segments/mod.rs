@@ -70,7 +70,7 @@ pub mod piece {
 /// Counters and numbers beyond this come to the end of counting.
 const MOST: u64 = 1 << 40;
 
-/// Which segment a record is of: all checksums of headers begin with it.
+/// Which segment a record is of: all checksums of headers begin with it, and with where they stand in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     spool: u64,
@@ -87,25 +87,26 @@ impl Identity {
         }
     }
 
-    fn checksum(&self, bytes: &[u8]) -> u32 {
-        let mut seed = [0; 16];
+    fn checksum(&self, at: usize, bytes: &[u8]) -> u32 {
+        let mut seed = [0; 24];
         seed[..8].copy_from_slice(&self.spool.to_le_bytes());
         seed[8..12].copy_from_slice(&self.segment.to_le_bytes());
         seed[12] = self.store;
+        seed[16..].copy_from_slice(&(at as u64).to_le_bytes());
         let mut digest = CRC.digest();
         digest.update(&seed);
         digest.update(bytes);
         digest.finalize()
     }
 
-    fn seal(&self, bytes: &mut Vec<u8>) {
-        let crc = self.checksum(bytes);
+    fn seal(&self, at: usize, bytes: &mut Vec<u8>) {
+        let crc = self.checksum(at, bytes);
         bytes.extend(crc.to_le_bytes());
     }
 
-    fn unseal<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    fn unseal<'b>(&self, at: usize, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let (body, crc) = bytes.split_last_chunk()?;
-        (self.checksum(body) == u32::from_le_bytes(*crc)).then_some(body)
+        (self.checksum(at, body) == u32::from_le_bytes(*crc)).then_some(body)
     }
 }
 
@@ -209,6 +210,7 @@ impl<'a> Pieces<'a> {
                     let payload = numbers.collect::<Vec<_>>().concat();
                     record(
                         &identity,
+                        at,
                         [kind::CHECKPOINT, 0],
                         [0, 0],
                         crc(&payload),
@@ -219,7 +221,7 @@ impl<'a> Pieces<'a> {
                     at += usize::from(self.byte()) * 8;
                     continue;
                 }
-                _ => self.record(&identity, piece == piece::DAMAGED),
+                _ => self.record(&identity, at, piece == piece::DAMAGED),
             };
             let Some(segment) = images[side].get_mut(&id) else {
                 continue;
@@ -252,11 +254,11 @@ impl<'a> Pieces<'a> {
         }
         // Up to the checksum.
         front.resize(SEGMENT_HEADER - 4, 0);
-        identity.seal(&mut front);
+        identity.seal(0, &mut front);
         front
     }
 
-    fn record(&mut self, identity: &Identity, damaged: bool) -> Vec<u8> {
+    fn record(&mut self, identity: &Identity, at: usize, damaged: bool) -> Vec<u8> {
         let (first, detail) = (self.byte(), self.byte());
         // The kinds there are, one that is skipped, one that is not known; or a copy of it.
         let number = match first % 8 {
@@ -273,7 +275,7 @@ impl<'a> Pieces<'a> {
             kind::SETTLED => settled,
             _ => crc(&payload).wrapping_add(u32::from(damaged)),
         };
-        record(identity, [kind, detail], numbers, crc, &payload)
+        record(identity, at, [kind, detail], numbers, crc, &payload)
     }
 }
 
@@ -294,6 +296,7 @@ fn crc(payload: &[u8]) -> u32 {
 
 fn record(
     identity: &Identity,
+    at: usize,
     kind: [u8; 2],
     numbers: [u64; 2],
     crc: u32,
@@ -305,7 +308,7 @@ fn record(
     record.extend((payload.len() as u32).to_le_bytes());
     record.extend(numbers.map(u64::to_le_bytes).concat());
     record.extend(crc.to_le_bytes());
-    identity.seal(&mut record);
+    identity.seal(at, &mut record);
     record.extend(payload);
     record.resize(record.len().next_multiple_of(8), 0);
     record
@@ -335,7 +338,7 @@ fn fronts(segment: &[u8]) -> impl Iterator<Item = Front> {
             segment: long(bytes, 16) as u32,
             store: bytes[20],
         };
-        let body = identity.unseal(bytes)?;
+        let body = identity.unseal(0, bytes)?;
         body.starts_with(b"EDGLOG").then(|| Front {
             version: u16::from_le_bytes([body[6], body[7]]),
             identity,
@@ -368,7 +371,7 @@ struct Record<'a> {
 
 fn record_at<'s>(segment: &'s [u8], at: usize, identity: &Identity) -> Option<Record<'s>> {
     let rest = segment.get(at..)?;
-    let header = identity.unseal(rest.get(..HEADER)?)?;
+    let header = identity.unseal(at, rest.get(..HEADER)?)?;
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
     let payload = rest.get(HEADER..)?.get(..word(4) as usize)?;
     (header[..2] == MAGIC).then_some(Record {

@@ -559,6 +559,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(None);
         };
         let len = body.len();
+        // A letter that stays would be submitted again and again.
+        self.outbox.may_forget(letter)?;
         let bytes = read_part(&mut self.buffer, len);
         let ticket = self.outbox.append(&job_keys(bytes), bytes, now, wall)?;
         self.forget_dead_letter(letter)?;

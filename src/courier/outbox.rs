@@ -348,6 +348,12 @@ pub trait Outbox {
         buffer: &mut [u8],
     ) -> Result<bool, OutboxError<Self::Error>>;
 
+    /// An error if it is known that this dead letter could not be forgotten now: who is to submit it again asks that first.
+    fn may_forget(&mut self, ticket: Ticket) -> Result<(), OutboxError<Self::Error>> {
+        let _ = ticket;
+        Ok(())
+    }
+
     /// Forgets dead letters, durably; after an error none of them.
     fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<Self::Error>>;
 
@@ -429,6 +435,10 @@ macro_rules! forward_outbox {
 
         fn read_dead_letter(&mut $this, ticket: Ticket, buffer: &mut [u8]) -> Result<bool, OutboxError<$error>> {
             $to.read_dead_letter(ticket, buffer)
+        }
+
+        fn may_forget(&mut $this, ticket: Ticket) -> Result<(), OutboxError<$error>> {
+            $to.may_forget(ticket)
         }
 
         fn forget_dead_letters(&mut $this, which: Forget) -> Result<(), OutboxError<$error>> {

@@ -41,7 +41,8 @@ const NO_TIME: i64 = i64::MIN;
 ///
 /// A report takes 22 bytes besides its own, and 9 for each of its jobs; all of it may be half of the capacity. When full, reports
 /// whose every job has a newer entry are dropped, the oldest first, but never a final status that only others follow. Dead letters take a
-/// quarter of the capacity, or the newest of them alone takes more; the oldest make room for the newest, or are held.
+/// quarter of the capacity, or the newest of them alone takes more, up to a half: then without the texts of its reason, if need be. The oldest
+/// make room for the newest, or are held.
 ///
 /// With `alloc` it has an index of the jobs that wait, from the first time that it is full. Without, it looks at 16 jobs at a time
 /// when it is full, and keeps the reports of others.
@@ -583,10 +584,12 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         let live = self.live().saturating_sub(record.size());
         let taken = self.letters.saturating_sub(until).saturating_add(live);
         let free = self.capacity().saturating_sub(taken);
-        if letter.size() > free {
+        // The other half is for a report as long as that of the letter.
+        let most = free.min(self.capacity() / 2);
+        if letter.size() > most {
             letter.text = 0;
         }
-        if letter.size() > free {
+        if letter.size() > most {
             letter.error_code = 0;
         }
         let size = letter.size();

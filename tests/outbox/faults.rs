@@ -35,7 +35,7 @@ fn unless_broken(result: Result<(), Failure>) {
 fn script(run: &mut Run, fault: Option<Fault>) -> Result<(), String> {
     run.is_faulty = true;
     run.account.is_faulty = true;
-    run.stays_open = fault.is_some_and(|fault| fault.kinds[1] && fault.part >= 2);
+    run.stays_open = fault.is_some_and(|fault| fault.kinds[2] && fault.part >= 2);
     run.open().map_err(|error| error.to_string())?;
     run.power.fail(fault);
     for _ in 0..8 {
@@ -82,13 +82,13 @@ fn ways() -> Vec<Fault> {
     for count in [1, 3, u64::MAX] {
         for part in [0, 1, 2, 4] {
             for kinds in [
-                [true, false, false],
-                [false, true, false],
-                [false, false, true],
-                [true, true, true],
+                [true, true, false, false],
+                [false, false, true, false],
+                [false, false, false, true],
+                [true; 4],
             ] {
                 // Of a discard nothing can be left.
-                if kinds == [false, false, true] && part > 0 {
+                if kinds == [false, false, false, true] && part > 0 {
                     continue;
                 }
                 ways.push(Fault {
@@ -145,7 +145,7 @@ fn every() -> usize {
     std::env::var("EDGE_REPORT_EVERY").map_or(47, |n| n.parse().unwrap())
 }
 
-/// `EDGE_REPORT_FAULT=0,12,1,2,101` tries one: of which setting, the first call that fails, how many (0: all from there on), the part,
+/// `EDGE_REPORT_FAULT=0,12,1,2,1101` tries one: of which setting, the first call that fails, how many (0: all from there on), the part,
 /// the kinds of calls.
 fn only() -> Option<(usize, Fault)> {
     let given = std::env::var("EDGE_REPORT_FAULT").ok()?;
@@ -160,7 +160,7 @@ fn only() -> Option<(usize, Fault)> {
         },
         error: DeviceError::Io,
         part: numbers[3] as usize,
-        kinds: [kind(100), kind(10), kind(1)],
+        kinds: [kind(1000), kind(100), kind(10), kind(1)],
     };
     Some((numbers[0] as usize, fault))
 }

@@ -122,11 +122,13 @@ impl Model {
                 self.letters.pop_front();
                 self.ledger.letters_dropped += 1;
             }
-            if letter_size(&letter) > self.free() {
+            // Not so much that the same report would find no room.
+            let most = self.free().min(CAPACITY / 2);
+            if letter_size(&letter) > most {
                 reason.text = Default::default();
                 letter.1 = reason;
             }
-            if letter_size(&letter) > self.free() {
+            if letter_size(&letter) > most {
                 reason.error_code = Default::default();
                 letter.1 = reason;
             }
@@ -309,5 +311,28 @@ proptest! {
         run(&mut [0xa5; CAPACITY + 1][..], CAPACITY, &ops);
         #[cfg(feature = "alloc")]
         run(Vec::new(), CAPACITY, &ops);
+    }
+}
+
+/// Whatever the dead letters are, where nothing waits there is room for the longest report.
+#[test]
+fn a_long_letter_leaves_room_for_its_report() {
+    let longest = CAPACITY / 2 - 22;
+    for len in longest - 300..=longest {
+        let mut outbox = RamOutbox::new([0; CAPACITY], CAPACITY);
+        let bytes = vec![b'x'; len];
+        let reason = Reason::answered(Outcome::Refused, 400)
+            .with_error_code("DLI.0001")
+            .with_text(&"t".repeat(120));
+        for full in [WhenLettersFull::Hold, WhenLettersFull::DropOldest] {
+            let ticket = outbox.append(&JobKeys::new(), &bytes, MonoTime(0), None);
+            let ticket = ticket.unwrap_or_else(|error| panic!("{len} bytes: {error}"));
+            let settled = outbox.settle(ticket, Fate::Refused(reason), &bytes, full);
+            settled.unwrap();
+        }
+        let letter = outbox.dead_letter(None).unwrap().unwrap();
+        assert_eq!(letter.len, len);
+        let has_room = 18 + 128 + len <= CAPACITY / 2;
+        assert_eq!(letter.reason == reason, has_room, "{len} bytes");
     }
 }

@@ -441,6 +441,46 @@ fn a_bad_sector_costs_the_records_in_it() {
     failures.end();
 }
 
+/// A write that went astray: the walk must not take what it finds there for newer records, or for copies.
+#[test]
+fn a_sector_of_another_place_costs_the_records_in_it() {
+    const SECTOR: usize = 512;
+    let failures = Failures::default();
+    let astray = |closed: bool| {
+        move |images: &Images, index: usize| {
+            let mut pairs = Vec::new();
+            for (side, id, len) in segments(images) {
+                // Whole ones.
+                let sectors = || (0..len / SECTOR).map(|sector| sector * SECTOR);
+                let others = |to| sectors().filter(move |from| *from != to);
+                pairs.extend(
+                    sectors().flat_map(|to| others(to).map(move |from| (side, id, to, from))),
+                );
+            }
+            let &(side, id, to, from) = pairs.get(index)?;
+            let is_silent = !closed && is_last(images, side, id);
+            let mut images = images.clone();
+            let image = &mut images[side as usize];
+            let mut bytes = image.bytes(id).to_vec();
+            let records = records_in(&bytes, to, to + SECTOR);
+            bytes.copy_within(from..from + SECTOR, to);
+            image.put(id, bytes);
+            Some(Damage {
+                place: format!("{side:?} {id}, bytes {from} at {to}"),
+                images,
+                heals_after: None,
+                cost: Cost { records, is_silent },
+            })
+        }
+    };
+    let mut total = 0;
+    for (setting, run, closed) in &runs() {
+        total += try_all(setting, run, &failures, astray(*closed));
+    }
+    println!("sectors of another place: {total}");
+    failures.end();
+}
+
 #[test]
 fn strange_segments_cost_no_others() {
     let failures = Failures::default();

@@ -65,6 +65,13 @@ impl Ahead {
         }
     }
 
+    /// Whether there is room for one more ticket: in a range of its own, or in one that it adjoins.
+    pub(super) fn takes(&self, seq: u64) -> bool {
+        let adjoins =
+            |r: &Range| r.first <= seq.saturating_add(1) && seq <= r.last.saturating_add(1);
+        self.room() > 0 || self.0.iter().any(adjoins)
+    }
+
     /// Adds a range; what overlaps or adjoins becomes one. `false` if there is no room.
     pub(super) fn insert(&mut self, range: Range) -> bool {
         let mut whole = range;

@@ -8,7 +8,9 @@
 //! 2. A segment without a valid commit whose sources are there is a *partial* one. The next compaction of the same sources goes on where
 //!    it ends, after comparing what it has with them record by record. So progress survives any number of cuts.
 //! 3. What is left out was settled, or is superseded by a report that waits: the caller makes that one durable first.
-//! 4. Only then are the sources discarded. A crash in between leaves a valid commit beside its sources, and recovery discards these.
+//! 4. Only then are the sources discarded. A crash in between leaves a valid commit beside its sources, and recovery discards these. If one of
+//!    them is gone already it is the new segment that counts, even if it cannot be synced at that moment or was damaged since: nobody may
+//!    give a report that it left out, and that nothing counts any more. The others then stay until a sync of it succeeds.
 //! 5. Recovery also finds the commit of a segment that was given up because it could not be synced, if it could not be discarded either. So
 //!    such a segment must say all that its sources say, for as long as it may be there: nothing more is appended to them
 //!    ([`give_up`](Segments::give_up)), and what stands for them later stands for it, too.
@@ -425,7 +427,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             copied: true,
             ..*header
         };
-        let sealed = sealed.encode(&self.identity(to.id));
+        let sealed = sealed.encode(&self.identity(to.id), to.offset);
         if let Some(place) = chunk.first_chunk_mut() {
             *place = sealed;
         }
@@ -454,20 +456,22 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// How many whole records stand before the commit of a segment, if that is what it says.
-    pub(super) fn has_commit(&mut self, segment: &Segment) -> bool {
+    /// Whether as many whole records stand before the commit of a segment as it says; `None` without one.
+    pub(super) fn commit_of(&mut self, segment: &Segment) -> Option<bool> {
         let mut count = 0u64;
         let mut offset = SEGMENT_HEADER;
         while let Some((place, header)) = self.next_in(segment, offset) {
             offset = self.after(place, &header).offset;
             match header.kind {
-                Kind::Commit => return header.count == count && self.is_whole(place, &header),
+                Kind::Commit => {
+                    return Some(header.count == count && self.is_whole(place, &header));
+                }
                 Kind::Report | Kind::Letter if self.is_whole(place, &header) => {
                     count = count.saturating_add(1);
                 }
                 _ => {}
             }
         }
-        false
+        None
     }
 }

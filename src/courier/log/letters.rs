@@ -41,6 +41,7 @@ pub(super) struct Letters<S, const MAX: usize> {
     /// The newest number that a checkpoint counts.
     noted: u64,
     copy_patience: Patience,
+    forget_patience: Patience,
     /// The one listed last, and where it stands.
     listed: Option<(Ticket, Place)>,
     /// They were read. If that failed it is tried again when one is to be written.
@@ -69,6 +70,7 @@ impl<S, const MAX: usize> Letters<S, MAX> {
             is_noted: true,
             noted: 0,
             copy_patience: Patience(0),
+            forget_patience: Patience(0),
             listed: None,
             is_loaded: false,
         }
@@ -528,28 +530,35 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             return Ok(());
         };
         let number = found.header.count;
+        // The same of the oldest, but that it takes no range.
+        let up_to = up_to || self.is_oldest(number);
+        if !up_to {
+            self.check_room_to_forget(number)?;
+        }
         let mut forgotten = 0u64;
-        let mut at = self.segments.start();
         let mut freed = heapless::Vec::<(u32, usize), MAX>::new();
-        while let Some(next) = self.next_from(at) {
-            at = self.segments.after(next.place, &next.header);
-            let goes = next.header.count == number || (up_to && next.header.count < number);
-            if goes {
-                forgotten = forgotten.saturating_add(1);
-                let size = self.record_len(next.header.len);
-                match freed.iter_mut().find(|(id, _)| *id == next.place.id) {
-                    Some((_, bytes)) => *bytes = bytes.saturating_add(size),
-                    // As many as there are segments.
-                    None => _ = freed.push((next.place.id, size)),
-                }
+        let mut goes = |found: &Found, size: usize| {
+            forgotten = forgotten.saturating_add(1);
+            match freed.iter_mut().find(|(id, _)| *id == found.place.id) {
+                Some((_, bytes)) => *bytes = bytes.saturating_add(size),
+                // As many as there are segments.
+                None => _ = freed.push((found.place.id, size)),
             }
-            if next.header.count >= number {
-                break;
+        };
+        goes(&found, self.record_len(found.header.len));
+        self.segments.read_failed = false;
+        if up_to {
+            let mut at = self.segments.start();
+            while let Some(next) = self.next_from(at)
+                && next.header.count < number
+            {
+                at = self.segments.after(next.place, &next.header);
+                goes(&next, self.record_len(next.header.len));
             }
+            // Those that cannot be read are forgotten, too, and must be counted.
+            self.segments.check_patience(&mut self.forget_patience)?;
         }
-        if !cfg!(feature = "alloc") && !up_to && self.forgotten.room() == 0 {
-            return Err(OutboxError::LettersFull);
-        }
+        let has_unread = self.segments.read_failed;
         let total = self.state.get(Counter::FORGOTTEN).saturating_add(forgotten);
         let detail = if up_to { FORGET_UP_TO } else { 0 };
         let header = header_of(Kind::Forgotten, detail, number, total);
@@ -577,8 +586,45 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             let place = Place { id, offset: 0 };
             self.segments.count_live(place, bytes, false);
         }
+        if has_unread {
+            // Some were given up.
+            self.count_letters();
+            self.count_dropped();
+        }
         self.reclaim();
         Ok(())
+    }
+
+    /// An error if this letter cannot be forgotten, for want of memory to remember it.
+    pub(super) fn may_forget(&mut self, ticket: Ticket) -> Result<(), OutboxError<S::Error>> {
+        if cfg!(feature = "alloc") {
+            return Ok(());
+        }
+        let Some(found) = self.look_up(ticket)? else {
+            return Ok(());
+        };
+        let number = found.header.count;
+        match self.is_oldest(number) {
+            true => Ok(()),
+            false => self.check_room_to_forget(number),
+        }
+    }
+
+    /// Whether it is known that no letter stands before this one. With a heap nobody needs to know.
+    fn is_oldest(&mut self, number: u64) -> bool {
+        if cfg!(feature = "alloc") {
+            return false;
+        }
+        self.segments.read_failed = false;
+        let oldest = self.next_from(self.segments.start());
+        oldest.is_some_and(|oldest| oldest.header.count >= number) && !self.segments.read_failed
+    }
+
+    fn check_room_to_forget(&self, number: u64) -> Result<(), OutboxError<S::Error>> {
+        match cfg!(feature = "alloc") || self.forgotten.takes(number) {
+            true => Ok(()),
+            false => Err(OutboxError::LettersFull),
+        }
     }
 
     /// Without room to say that letters are forgotten, they are left out of their segment, or what is written anew says it.
@@ -596,7 +642,6 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         self.index.forget(number, up_to);
         if up_to {
             self.state.cursor = self.state.cursor.max(number);
-            self.forgotten.drop_until(self.state.cursor);
         } else if !cfg!(feature = "alloc") {
             let range = Range {
                 first: number,
@@ -605,6 +650,12 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             };
             let _ = self.forgotten.insert(range);
         }
+        // What adjoins it needs no range any more.
+        let next = self.state.cursor.saturating_add(1);
+        if let Some(range) = self.forgotten.find(next) {
+            self.state.cursor = range.last;
+        }
+        self.forgotten.drop_until(self.state.cursor);
     }
 
     /// Discards the oldest segments, if no letter in them is kept.
@@ -758,7 +809,9 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let mut offset = SEGMENT_HEADER;
         while let Some((place, header)) = self.segments.next_in(&first, offset) {
             offset = self.segments.after(place, &header).offset;
-            if self.is_kept(place, &header) {
+            // The index has none that a crash has cut.
+            let is_whole = cfg!(feature = "alloc") || self.segments.is_whole(place, &header);
+            if is_whole && self.is_kept(place, &header) {
                 count = count.saturating_add(1);
             }
         }

@@ -342,15 +342,16 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             _ => Some(self.head),
         };
         let mut at = start.unwrap_or(self.segments.start());
-        if self.segments.segment_of(at.id).is_none() {
-            at = self.segments.start();
-        }
         self.segments.read_failed = false;
         loop {
             // A whole range at once, if it is known where it ends.
             if let Some(range) = self.ahead.find(after_seq.saturating_add(1)).copied() {
                 after_seq = range.last;
                 at = range.end.unwrap_or(at);
+            }
+            // Where nothing stands any more nothing could be found.
+            if self.segments.segment_of(at.id).is_none() {
+                at = self.segments.start();
             }
             let Some((place, header)) = self.segments.next(at) else {
                 self.check_walk()?;
@@ -861,6 +862,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 continue;
             }
             self.segments.remove(id);
+            self.ahead.forget_places();
             if self.segments.list.iter().all(|s| s.id != self.head.id) {
                 self.head = self.segments.start();
             }

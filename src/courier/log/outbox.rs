@@ -351,6 +351,11 @@ where
         self.letters.read(ticket, buffer)
     }
 
+    fn may_forget(&mut self, ticket: Ticket) -> Result<(), OutboxError<L::Error>> {
+        self.load_letters()?;
+        self.letters.may_forget(ticket)
+    }
+
     fn forget_dead_letters(&mut self, which: Forget) -> Result<(), OutboxError<L::Error>> {
         self.is_touched = true;
         self.load_letters()?;

@@ -82,8 +82,8 @@ pub(super) const HEADER: usize = 32;
 pub(super) const MIN_UNIT: usize = 8;
 pub(super) const MAX_UNIT: usize = 32;
 
-/// Which log a segment belongs to, and which segment it is: all checksums of headers begin with it, so that nothing that was meant for
-/// another place is taken for a record here.
+/// Which log a segment belongs to, and which segment it is. All checksums of headers begin with it and with where in the segment they stand,
+/// so that nothing that was meant for another place is taken for a record here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) spool: u64,
@@ -99,29 +99,30 @@ pub(super) enum Store {
 }
 
 impl Identity {
-    fn checksum(&self) -> Checksum {
-        let mut seed = [0; 16];
+    fn checksum(&self, offset: usize) -> Checksum {
+        let mut seed = [0; 24];
         let mut fields = Fields(&mut seed);
         fields.put(self.spool.to_le_bytes());
         fields.put(self.segment.to_le_bytes());
-        fields.put([self.store as u8]);
+        fields.put([self.store as u8, 0, 0, 0]);
+        fields.put((offset as u64).to_le_bytes());
         let mut checksum = Checksum::new();
         checksum.add(&seed);
         checksum
     }
 
     /// Puts the checksum of all before them into the last four bytes.
-    fn seal(&self, bytes: &mut [u8]) {
+    fn seal(&self, offset: usize, bytes: &mut [u8]) {
         if let Some((body, crc)) = bytes.split_last_chunk_mut() {
-            let mut checksum = self.checksum();
+            let mut checksum = self.checksum(offset);
             checksum.add(body);
             *crc = checksum.finish().to_le_bytes();
         }
     }
 
-    fn unseal<'b>(&self, bytes: &'b [u8]) -> Option<Taken<'b>> {
+    fn unseal<'b>(&self, offset: usize, bytes: &'b [u8]) -> Option<Taken<'b>> {
         let (body, crc) = bytes.split_last_chunk()?;
-        let mut checksum = self.checksum();
+        let mut checksum = self.checksum(offset);
         checksum.add(body);
         (checksum.finish() == u32::from_le_bytes(*crc)).then_some(Taken(body))
     }
@@ -155,7 +156,8 @@ pub(super) const FORGET_UP_TO: u8 = 1;
 pub(super) const NEVER_WAS: u8 = 2;
 
 impl RecordHeader {
-    pub(super) fn encode(&self, identity: &Identity) -> [u8; HEADER] {
+    /// For a record that stands at `offset` of its segment.
+    pub(super) fn encode(&self, identity: &Identity, offset: usize) -> [u8; HEADER] {
         let mut out = [0; HEADER];
         let mut fields = Fields(&mut out);
         fields.put(MAGIC);
@@ -165,15 +167,15 @@ impl RecordHeader {
         fields.put(self.seq.to_le_bytes());
         fields.put(self.count.to_le_bytes());
         fields.put(self.crc.to_le_bytes());
-        identity.seal(&mut out);
+        identity.seal(offset, &mut out);
         out
     }
 
-    pub(super) fn decode(bytes: &[u8; HEADER], identity: &Identity) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8; HEADER], identity: &Identity, offset: usize) -> Option<Self> {
         if !bytes.starts_with(&MAGIC) {
             return None;
         }
-        let mut fields = identity.unseal(bytes)?;
+        let mut fields = identity.unseal(offset, bytes)?;
         let [_, _] = fields.take()?;
         let [kind, detail] = fields.take()?;
         let header = RecordHeader {
@@ -537,7 +539,7 @@ impl SegmentHeader {
             fields.put(source.to_le_bytes());
         }
         fields.put(self.checkpoint.encode());
-        self.identity.seal(&mut out);
+        self.identity.seal(0, &mut out);
         out
     }
 
@@ -563,7 +565,7 @@ impl SegmentHeader {
                 store,
                 segment,
             };
-            identity.unseal(bytes)?;
+            identity.unseal(0, bytes)?;
             Some(SegmentHeader {
                 identity,
                 first: u64::from_le_bytes(fields.take()?),

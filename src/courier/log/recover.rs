@@ -7,6 +7,10 @@
 //! Then the reports that wait are counted. Each report's record says how many were submitted up to it. What was submitted, less what is
 //! settled, should wait; what does not was lost by the storage, and counts as corrupt. So the counters add up by construction.
 //!
+//! The newest report was cut if its bytes are there and are not what its checksum says: nobody was told that it is stored, and no counter has
+//! it. One whose bytes cannot be read may be whole, so it waits, and who reads it finds out. What a pass over the records found is thrown away if
+//! some of them could not be read, and the pass is repeated: so an error that goes away leaves no trace.
+//!
 //! Tickets are never given out twice: unless the log was closed cleanly, the next one is the first that was not reserved.
 
 use super::ahead::{RANGE, Range};
@@ -40,18 +44,13 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         self.segments.reopen();
         // Some of what is found may stand in segments that go before the last one.
         self.set_unnoted();
-        for index in 0..self.segments.list.len() {
-            let Some(segment) = self.segments.list.get(index).copied() else {
-                break;
-            };
-            self.state.next_seq = self.state.next_seq.max(segment.first);
-            if let Ok(SegmentFront::Header(header)) =
-                self.segments.read_front(segment.id, segment.len)
-            {
-                self.state.join(&header.checkpoint);
-            }
-        }
-        let (is_clean, is_torn) = until_read(self, Self::read_failed, Self::read_records);
+        let before = self.state;
+        let (is_clean, is_torn) = until_read(self, Self::read_failed, |this| {
+            (this.state, this.known) = (before, 0);
+            this.ahead.drop_until(u64::MAX);
+            this.read_fronts();
+            this.read_records()
+        });
         if is_clean && knows_letters {
             self.clean_at = Some(self.segments.end_of_log());
         } else {
@@ -135,6 +134,20 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         self.state.get(Counter::Submitted).saturating_sub(found)
     }
 
+    fn read_fronts(&mut self) {
+        for index in 0..self.segments.list.len() {
+            let Some(segment) = self.segments.list.get(index).copied() else {
+                break;
+            };
+            self.state.next_seq = self.state.next_seq.max(segment.first);
+            if let Ok(SegmentFront::Header(header)) =
+                self.segments.read_front(segment.id, segment.len)
+            {
+                self.state.join(&header.checkpoint);
+            }
+        }
+    }
+
     /// Reads all records. Says whether the log was closed cleanly, and whether the last write was cut.
     fn read_records(&mut self) -> (bool, bool) {
         let mut last: Option<Last> = None;
@@ -180,7 +193,11 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         // Whoever goes on after that reserves tickets first.
         let is_clean = !is_torn && closed == Some(self.state.reserved);
         if let Some(last) = last {
+            let failed = core::mem::take(&mut self.segments.read_failed);
             let is_whole = self.segments.is_whole(last.place, &last.header);
+            // What cannot be read was not cut.
+            let is_whole = is_whole || self.segments.read_failed;
+            self.segments.read_failed |= failed;
             // A checkpoint after it counts what was known then, and what became of its bytes later is no cut.
             let is_whole = is_whole || last.header.count <= self.state.get(Counter::Submitted);
             let next = last.header.count.saturating_add(u64::from(is_whole));

@@ -400,7 +400,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         prefix: &[u8],
         body: &[u8],
     ) -> Result<(), OutboxError<S::Error>> {
-        let header = header.encode(&self.identity(place.id));
+        let header = header.encode(&self.identity(place.id), place.offset);
         let mut writer = Writer {
             segments: self,
             place,
@@ -451,9 +451,13 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
 
     pub(super) fn discard(&mut self, id: u32, len: usize) {
         if self.storage.discard(id).is_err() {
-            // There is room: `create` saw to it.
-            let _ = self.pending_discard.push((id, len));
+            self.discard_later(id, len);
         }
+    }
+
+    pub(super) fn discard_later(&mut self, id: u32, len: usize) {
+        // There is room: `create` saw to it.
+        let _ = self.pending_discard.push((id, len));
     }
 
     /// One that is for notes alone, and that a newer one has taken the place of.
@@ -504,11 +508,17 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.pending_discard.iter().any(|(other, _)| *other == id)
     }
 
-    /// Discards what could not be discarded before; `false` if something is left.
+    /// Discards what could not be discarded before, but not before what stands for it is durable; `false` if something is left.
     pub(super) fn discard_pending(&mut self) -> bool {
-        let storage = &mut self.storage;
-        self.pending_discard
-            .retain(|(id, _)| storage.discard(*id).is_err());
+        let (storage, list) = (&mut self.storage, &mut self.list);
+        self.pending_discard.retain(|(id, _)| {
+            let stands_for_it = |s: &&mut Segment| s.is_unsynced && s.stands_for(*id);
+            let is_held = list.iter_mut().filter(stands_for_it).any(|segment| {
+                segment.is_unsynced = storage.sync(segment.id).is_err();
+                segment.is_unsynced
+            });
+            is_held || storage.discard(*id).is_err()
+        });
         self.pending_discard.is_empty()
     }
 

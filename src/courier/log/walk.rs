@@ -48,7 +48,7 @@ impl Patience {
 pub(super) fn until_read<L, T>(
     log: &mut L,
     failed: fn(&mut L) -> &mut bool,
-    read: fn(&mut L) -> T,
+    read: impl Fn(&mut L) -> T,
 ) -> T {
     let mut tries = 1;
     loop {
@@ -211,7 +211,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             return None;
         }
         self.read_lossy(id, offset, &mut bytes);
-        let header = RecordHeader::decode(&bytes, &self.identity(id))?;
+        let header = RecordHeader::decode(&bytes, &self.identity(id), offset)?;
         let fits = offset.saturating_add(self.record_len(header.len)) <= end;
         fits.then_some(header)
     }

@@ -458,8 +458,8 @@ pub(crate) struct Fault {
     /// (0), written later (1) or only seems to be there, and never reaches the device (2 and more). Of the
     /// making of a segment: whether it is there (2 and more).
     pub(crate) part: usize,
-    /// Whether a call of this kind fails at all: creates and writes, syncs, discards.
-    pub(crate) kinds: [bool; 3],
+    /// Whether a call of this kind fails at all: creates, writes, syncs, discards.
+    pub(crate) kinds: [bool; 4],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -596,12 +596,12 @@ impl Board {
         self.counters.calls += 1;
         let kind = match &call {
             Call::Create { .. } => 0,
-            Call::Write { .. } => 0,
+            Call::Write { .. } => 1,
             Call::Sync { .. } => {
                 self.counters.flushes += 1;
-                1
+                2
             }
-            Call::Discard { .. } => 2,
+            Call::Discard { .. } => 3,
         };
         let hit = |fault: &Fault| number >= fault.first && number - fault.first < fault.count;
         let fault = self.fault.filter(|fault| hit(fault) && fault.kinds[kind]);

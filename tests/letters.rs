@@ -1,0 +1,212 @@
+//! Forgetting dead letters, with a heap and without one: where an index tells them apart, and where a few ranges must do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
+
+mod courier_common;
+
+use courier_common::account::{EACH, Log, Setting};
+use courier_common::device::{DeviceError, Fault};
+use courier_common::sample;
+use edge_report::courier::{
+    Courier, CourierError, Fate, Forget, Outbox, OutboxError, Policy, Reason, Ticket,
+    WhenLettersFull,
+};
+use edge_report::{JobStatus, MonoTime, Outcome};
+
+const ROOMY: Setting = Setting {
+    limits: [(4096, 8 * 4096), (4096, 4 * 4096)],
+    ..EACH
+};
+
+/// So many reports become dead letters.
+fn bury(log: &mut Log, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
+        let sample = sample(number, &[(1, JobStatus::Running)], 60);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
+        let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+        log.settle(
+            ticket.unwrap(),
+            refused,
+            &sample.bytes,
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
+    }
+}
+
+fn letters(log: &mut Log) -> Vec<u64> {
+    let mut tickets = Vec::new();
+    let mut last = None;
+    while let Some(letter) = log.dead_letter(last).unwrap() {
+        last = Some(letter.ticket);
+        tickets.push(letter.ticket.0);
+    }
+    assert_eq!(log.ledger().letters, tickets.len() as u64);
+    tickets
+}
+
+/// There is no room for what forgets letters, and no segment can be made that leaves them out: they stay.
+#[test]
+fn letters_that_could_not_be_forgotten_stay() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=30);
+    power.fail(Some(Fault {
+        first: 0,
+        count: u64::MAX,
+        error: DeviceError::Full,
+        part: 0,
+        kinds: [true, false, false, false],
+    }));
+    // Until what is set aside for that is used up.
+    let mut forgotten = 0;
+    while log
+        .forget_dead_letters(Forget::One(Ticket(forgotten + 1)))
+        .is_ok()
+    {
+        forgotten += 1;
+    }
+    let left: Vec<u64> = (forgotten + 1..=30).collect();
+    assert!(left.len() > 10, "{left:?}");
+    assert_eq!(letters(&mut log), left);
+    for which in [
+        Forget::One(Ticket(29)),
+        Forget::One(Ticket(forgotten + 1)),
+        Forget::UpTo(Ticket(30)),
+        Forget::UpTo(Ticket(25)),
+        Forget::One(Ticket(28)),
+    ] {
+        let failed = log.forget_dead_letters(which);
+        assert!(failed.is_err(), "{which:?}");
+        assert_eq!(letters(&mut log), left, "{which:?}");
+    }
+    power.fail(None);
+    bury(&mut log, 31..=31);
+    let left: Vec<u64> = letters(&mut log);
+    assert_eq!(left.len() as u64, 31 - forgotten);
+    assert_eq!(log.ledger().letters_dropped, 0);
+    log.close().unwrap();
+    drop(log);
+    let mut log = ROOMY.open(&power).unwrap();
+    assert_eq!(letters(&mut log), left);
+    log.forget_dead_letters(Forget::UpTo(Ticket(29))).unwrap();
+    assert_eq!(letters(&mut log), left[left.len() - 2..]);
+}
+
+/// Letters forgotten here and there, as many as can be remembered: the oldest can be forgotten, and those beside forgotten ones.
+#[test]
+fn after_some_here_and_there_others_can_be_forgotten() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=30);
+    for ticket in (2..=16).step_by(2) {
+        log.forget_dead_letters(Forget::One(Ticket(ticket)))
+            .unwrap();
+    }
+    let one_more = log.forget_dead_letters(Forget::One(Ticket(20)));
+    let has_heap = cfg!(feature = "alloc");
+    match has_heap {
+        true => one_more.unwrap(),
+        false => assert_eq!(one_more, Err(OutboxError::LettersFull)),
+    }
+    for ticket in [1, 7, 17, 3] {
+        log.forget_dead_letters(Forget::One(Ticket(ticket)))
+            .unwrap();
+    }
+    let gone = |ticket: &u64| {
+        [1, 7, 17, 3].contains(ticket)
+            || (*ticket <= 16 && ticket.is_multiple_of(2))
+            || (*ticket == 20 && has_heap)
+    };
+    let left: Vec<u64> = (1..=30).filter(|ticket| !gone(ticket)).collect();
+    assert_eq!(letters(&mut log), left);
+    drop(log);
+    let mut log = ROOMY.open(&power).unwrap();
+    assert_eq!(letters(&mut log), left);
+    for ticket in &left {
+        log.forget_dead_letters(Forget::One(Ticket(*ticket)))
+            .unwrap();
+    }
+    assert_eq!(letters(&mut log), Vec::<u64>::new());
+    assert_eq!(log.ledger().letters_dropped, 0);
+}
+
+/// A letter that cannot be forgotten is not submitted again: it would be each time that somebody asks.
+#[test]
+fn what_cannot_be_forgotten_is_not_submitted_again() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=30);
+    for ticket in (2..=16).step_by(2) {
+        log.forget_dead_letters(Forget::One(Ticket(ticket)))
+            .unwrap();
+    }
+    let mut courier = Courier::new(log, [0; 4096], Policy::default(), MonoTime(0), 1);
+    let again = courier.resubmit_dead_letter(Some(Ticket(20)), MonoTime(0), None);
+    match again {
+        Ok(Some(_)) => assert!(cfg!(feature = "alloc")),
+        Err(CourierError::Outbox(OutboxError::LettersFull)) => {
+            assert!(!cfg!(feature = "alloc"));
+            assert_eq!(courier.status().waiting, 0);
+        }
+        other => panic!("{other:?}"),
+    }
+    let letters = courier.status().ledger.letters;
+    let waiting = courier.status().waiting;
+    for done in 1..=letters {
+        let again = courier.resubmit_dead_letter(None, MonoTime(0), None);
+        assert!(again.unwrap().is_some());
+        assert_eq!(courier.status().waiting, waiting + done);
+    }
+    let again = courier.resubmit_dead_letter(None, MonoTime(0), None);
+    assert_eq!(again.unwrap(), None);
+}
+
+/// A kill cuts a letter. It is none, and when its segment makes way for others it is none that is dropped.
+#[test]
+fn a_cut_letter_counts_nowhere() {
+    let setting = Setting {
+        limits: [(4096, 8 * 4096), (2048, 3 * 2048)],
+        ..EACH
+    };
+    let power = setting.power();
+    let mut log = setting.open(&power).unwrap();
+    bury(&mut log, 1..=2);
+    let cut = sample(3, &[(1, JobStatus::Running)], 60);
+    let ticket = log.append(&cut.keys, &cut.bytes, MonoTime(0), None);
+    power.fail(Some(Fault {
+        first: 0,
+        count: u64::MAX,
+        error: DeviceError::Io,
+        part: 2,
+        kinds: [false, true, false, false],
+    }));
+    let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+    let failed = log.settle(
+        ticket.unwrap(),
+        refused,
+        &cut.bytes,
+        WhenLettersFull::DropOldest,
+    );
+    assert!(failed.is_err());
+    drop(log);
+    power.fail(None);
+    let mut log = setting.open(&power).unwrap();
+    assert_eq!(letters(&mut log), [1, 2]);
+    let mut number = 4;
+    while log.ledger().letters_dropped == 0 {
+        let sample = sample(number, &[(1, JobStatus::Running)], 60);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
+        let when_full = WhenLettersFull::DropOldest;
+        log.settle(ticket.unwrap(), refused, &sample.bytes, when_full)
+            .unwrap();
+        letters(&mut log);
+        number += 1;
+    }
+}
