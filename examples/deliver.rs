@@ -19,7 +19,8 @@
 //!
 //! `--status`, `--letters` and `--resubmit` look at a spool that no other process has open, or change it, and end. `--help` says more.
 //!
-//! Ends 0: nothing waits. 1: spool or input failed. 2: usage, settings, or the spool is in use.
+//! Ends 0: nothing waits any more; with one of these, it is done, whatever waits. 1: spool or input failed, or there is no such dead
+//! letter. 2: usage, settings, or the spool is in use.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Write};
@@ -56,7 +57,7 @@ const ARGUMENTS: &[Argument] = &[
     ("--sk", "SK", "and this secret key"),
     ("--security-token", "T", "of temporary keys"),
     ("--token", "T", "send this token instead of a signature"),
-    ("--ca", "FILE", "trust this authority, too (PEM or DER)"),
+    ("--ca", "FILE", "trust these authorities (PEM or DER), and no others"),
     ("--allow-plain-http", "", "http:// also to other machines"),
     ("--connect-timeout", "MS", "the most a look-up, and then a connection, may take (10,000)"),
     ("--tls-timeout", "MS", "the most a TLS handshake may take (30,000)"),
@@ -69,7 +70,7 @@ const ARGUMENTS: &[Argument] = &[
     ("--max-bytes", "N", "the most bytes of reports that wait (64 MiB)"),
     ("--min-backoff", "MS", "the least wait after a failure (1,000)"),
     ("--max-backoff", "MS", "the most (300,000)"),
-    ("--hold", "MS", "how long nothing is sent when credentials or settings are wrong (300,000)"),
+    ("--hold", "MS", "how long nothing is sent when credentials or settings are wrong, and up to a tenth more (300,000)"),
     ("--start-spread", "MS", "the first attempt comes at random within this time (0)"),
     ("--backlog", "latest|all", "latest: send only the newest report of each job that waits (all)"),
     ("--when-letters-full", "drop|hold", "drop the oldest dead letter, or keep what is refused waiting (drop)"),
@@ -482,7 +483,10 @@ fn help() -> String {
     }
     text.push_str(
         "\nReports come on standard input, a line of JSON each; what became of each stands on standard output: stored, delivered,\n\
-         refused, invalid. In brackets: what is taken without the option.",
+         refused, invalid. In brackets: what is taken without the option. Why an attempt failed knows only the process that made it: what --status\n\
+         calls last_reason is that of the newest dead letter, and next_attempt_ms is when a process that starts now would try.\n\
+         Ends 0: nothing waits any more; with --status, --letters or --resubmit: it is done. 1: spool or input failed, or there is no such\n\
+         dead letter. 2: usage, settings, or the spool is in use.",
     );
     text
 }

@@ -817,11 +817,11 @@ typedef struct edge_report_courier_config {
    */
   uint64_t max_backoff_ms;
   /**
-   * The most of a `Retry-After` that is honoured. Default: 1 h.
+   * The most of a `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
    */
   uint64_t max_retry_after_ms;
   /**
-   * How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s.
+   * How long all sending is held when the credentials or the endpoint are wrong, and at random up to a tenth more; less than 10 ms counts as 10 ms. Default: 300 s.
    */
   uint64_t hold_ms;
   /**
@@ -1987,8 +1987,9 @@ edge_report_result edge_report_client_wake(const struct edge_report_client *clie
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Ends the call of this client that runs, within 100 ms, whatever it waits for: a delivery with EDGE_REPORT_PAUSE_CANCELLED, a send as
- * EDGE_REPORT_E_NOT_SENT or EDGE_REPORT_E_MAY_HAVE_ARRIVED. If none runs, the next one ends at once.
+ * Ends the call of this client that runs, within 100 ms, whatever it waits for of the network or the time: a delivery with
+ * EDGE_REPORT_PAUSE_CANCELLED, a send as EDGE_REPORT_E_NOT_SENT or EDGE_REPORT_E_MAY_HAVE_ARRIVED. A delivery whose disk syncs, or that
+ * waits for a courier which another thread has locked meanwhile, ends right after. If none runs, the next one ends at once.
  *
  * The report that was being delivered stays in flight, and the next delivery begins with it, under the same `message_id`: it may have
  * arrived. What was cancelled is no failure, and counts as no attempt.

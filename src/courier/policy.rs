@@ -20,10 +20,10 @@ pub struct Policy {
     pub min_backoff_ms: u64,
     /// The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
     pub max_backoff_ms: u64,
-    /// The most of a `Retry-After` that is honoured. Default: 1 h.
+    /// The most of a `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
     pub max_retry_after_ms: u64,
-    /// How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s, since
-    /// the service locks a key pair for that long after more than five failed checks.
+    /// How long all sending is held when the credentials or the endpoint are wrong, and at random up to a tenth more; less than 10 ms counts
+    /// as 10 ms. Default: 300 s, since the service locks a key pair for that long after more than five failed checks.
     pub hold_ms: u64,
     /// After how many failures in a row the circuit counts as open. Once the service is back, each answer then takes back half of the doublings,
     /// and the next report waits that long: what waited begins to flow within a minute, not at once; a busy service's answer meanwhile (503)

@@ -290,7 +290,7 @@ fn header(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     headers.get(name).cloned()
 }
 
-/// A value that is wiped with the request when it is secret, and kept out of ureq's log.
+/// A value that is wiped with the request when it is secret, and that no `Debug` of the headers shows. (At the level trace ureq-proto logs the bytes.)
 fn header_value(text: &str, is_secret: bool) -> Option<HeaderValue> {
     if !is_secret {
         return HeaderValue::from_str(text).ok();
@@ -536,6 +536,41 @@ mod tests {
         assert!(both.send_encoded(b"{}").is_ok());
         let mapped = SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1], server(1).port()));
         assert!(localhost_at(vec![mapped]).send_encoded(b"{}").is_ok());
+    }
+
+    /// An address that takes no connections leaves half of the time to those behind it.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_first_address_gets_half_of_the_time() {
+        let full = TcpListener::bind("127.0.0.1:0").unwrap();
+        // The queue of those who wait to be taken is full from now on: the system answers nobody.
+        rustix::net::listen(&full, 0).unwrap();
+        let address = full.local_addr().unwrap();
+        let soon = Duration::from_millis(200);
+        let connects = || std::net::TcpStream::connect_timeout(&address, soon).ok();
+        let queue: Vec<_> = std::iter::from_fn(connects).collect();
+        let addresses = vec![address, server(1)];
+        let port = addresses[1].port();
+        let asked = AtomicU32::new(0);
+        let builder = Client::builder(&format!("http://localhost:{port}"), "p")
+            .connect_timeout(Duration::from_secs(2));
+        let mut client = builder.build_with(|_| Slow { addresses, asked }).unwrap();
+        let begin = std::time::Instant::now();
+        assert!(client.send_encoded(b"{}").is_ok());
+        assert!(begin.elapsed() >= Duration::from_secs(1));
+        drop(queue);
+    }
+
+    #[test]
+    fn secrets_are_marked_and_https_is_all_there_is() {
+        for is_secret in [false, true] {
+            let value = header_value("AK", is_secret).unwrap();
+            assert_eq!(value.is_sensitive(), is_secret);
+        }
+        for (url, is_https) in [("https://a", true), ("http://127.0.0.1", false)] {
+            let client = Client::builder(url, "p").build().unwrap();
+            assert_eq!(client.agent.config().https_only(), is_https);
+        }
     }
 
     #[test]

@@ -403,7 +403,8 @@ impl Transport for Secured {
             }
             // What came in front of a record that is spoilt counts.
             processed?;
-            // An answer to a change of keys, say. Should that fail, what came is read all the same.
+            // A refusal to negotiate anew, say; the answer to a change of keys goes out with what is sent next. Should that fail, what came is
+            // read all the same.
             let _ = self.flush();
             self.tls.read_tls(&mut self.records)?;
             processed = self.process();

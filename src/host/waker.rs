@@ -51,8 +51,9 @@ impl Waker {
         self.0.ring();
     }
 
-    /// Ends the call that runs, within 100 ms, whatever it waits for: a send as not sent or as perhaps arrived, a delivery with
-    /// [`Pause::Cancelled`](super::Pause). If none runs, the next one ends at once. Does not block.
+    /// Ends the call that runs, within 100 ms, whatever it waits for of the network or the time: a send as not sent or as perhaps arrived,
+    /// a delivery with [`Pause::Cancelled`](super::Pause). A delivery that is in its outbox, or waits for a courier that another thread
+    /// has locked, ends right after: a slow disk may take long. If none runs, the next one ends at once. Does not block.
     ///
     /// The report that was being delivered stays in flight: the next delivery begins with it, under the same `message_id`, since it may have
     /// arrived. What was cancelled is no failure, and counts as no attempt ([`max_attempts`](crate::courier::Policy::max_attempts)).

@@ -248,6 +248,9 @@ static void exchanges(void) {
   credentials.access_key = str("A");
   GIVES(EDGE_REPORT_E_SECRET_KEY,
         edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, sizeof buffer, &request, NULL));
+  credentials.secret_key = str("S\n");
+  GIVES(EDGE_REPORT_E_SECRET_KEY,
+        edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, sizeof buffer, &request, NULL));
   credentials.secret_key = str("S");
   for (size_t room = 0; room < sizeof buffer; room++) {
     edge_report_result result =

@@ -8,6 +8,8 @@
 )]
 #![cfg(all(feature = "client", target_os = "linux"))]
 
+mod alone;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -281,4 +283,40 @@ fn make_a_key() {
     fs::write(place.join("chain.pem"), certificate.pem()).unwrap();
     fs::write(place.join("key.pem"), key.serialize_pem()).unwrap();
     fs::write(place.join("key.hex"), hex).unwrap();
+}
+
+/// A logger for all that is logged by anybody. Apart from that stand the bytes that ureq-proto writes, which it logs at the level trace:
+/// SECURITY.md says so.
+#[test]
+fn a_logger_gets_no_secrets() {
+    struct Logger;
+    static SAID: Mutex<String> = Mutex::new(String::new());
+    impl log::Log for Logger {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            if record.level() < log::Level::Trace || !record.target().starts_with("ureq_proto") {
+                let mut said = SAID.lock().unwrap();
+                said.push_str(&format!("{}\n", record.args()));
+            }
+        }
+        fn flush(&self) {}
+    }
+    if !alone::is_alone("a_logger_gets_no_secrets", |_| {}) {
+        return;
+    }
+    log::set_logger(&Logger).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let url = server();
+    let keys = Keys::new("some-access-key", "some-secret-key").with_security_token("some-token");
+    for credentials in [Credentials::token("other-token"), Credentials::Keys(keys)] {
+        let builder = Client::builder(&url, "p").credentials(credentials);
+        assert!(builder.build().unwrap().send_encoded(b"{}").is_ok());
+    }
+    let said = SAID.lock().unwrap();
+    assert!(said.contains("POST"), "{said}");
+    for secret in ["some-", "other-token", "SDK-HMAC-SHA256", "Signature="] {
+        assert!(!said.contains(secret), "{said}");
+    }
 }

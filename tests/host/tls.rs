@@ -544,10 +544,60 @@ fn certificates_are_replaced_between_two_reports() {
         .set_tls(&tls_of(&leaves[0]).ca_certificate(&other.der))
         .unwrap();
     assert!(client.send_encoded(b"{}").is_ok());
-    client
-        .set_tls(&TlsSettings::new().ca_certificate(&other.der))
+    let others = TlsSettings::new()
+        .ca_certificate(&other.der)
+        .ca_certificate(&Ca::new().der)
+        .ca_certificate(&Ca::new().der);
+    client.set_tls(&others).unwrap();
+    let error = client.send_encoded(b"{}").unwrap_err();
+    assert_eq!(error.code(), Code::Tls);
+    // What is trusted now, and not what was.
+    let says = "trusted are 3 own CA certificate(s)";
+    assert!(error.to_string().contains(says), "{error}");
+}
+
+/// A server may ask for new keys at any time: its answer comes under its own, and the next report goes out under the client's.
+#[test]
+#[cfg(feature = "client")]
+fn new_keys_in_front_of_an_answer() {
+    let ca = Ca::new();
+    let config = server_config(&ca.leaf("localhost", |_| {}), None);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut connection = ServerConnection::new(config).unwrap();
+        let mut part = [0; 4096];
+        let mut all = Vec::new();
+        loop {
+            let mut stream = Stream::new(&mut connection, &mut socket);
+            let Ok(n @ 1..) = stream.read(&mut part) else {
+                return;
+            };
+            all.extend_from_slice(&part[..n]);
+            if all.ends_with(b"}") {
+                all.clear();
+                tell.send(()).unwrap();
+                connection.refresh_traffic_keys().unwrap();
+                let mut stream = Stream::new(&mut connection, &mut socket);
+                stream
+                    .write_all(&answer(r#"{"is_success":true}"#, 0))
+                    .unwrap();
+                stream.flush().unwrap();
+            }
+        }
+    });
+    let mut client = builder(&format!("https://localhost:{port}"))
+        .ca_certificate(&ca.der)
+        .build()
         .unwrap();
-    assert_eq!(client.send_encoded(b"{}").unwrap_err().code(), Code::Tls);
+    for _ in 0..3 {
+        let reply = client.send_encoded(b"{}").unwrap();
+        assert_eq!(reply.outcome, Outcome::Accepted);
+    }
+    // On one connection.
+    assert_eq!(told.try_iter().count(), 3);
 }
 
 /// The same from files that change, in the middle of a delivery that never runs dry: no attempt fails, and nothing is sent twice.

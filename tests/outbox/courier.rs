@@ -302,6 +302,14 @@ fn too_large_or_too_little_memory() {
             needed: report.encoded_len()
         }
     );
+    let mut encoded = vec![0; report.encoded_len()];
+    report.encode(&mut encoded).unwrap();
+    // It could be stored, and not be sent.
+    let mut fixed = courier();
+    let error = fixed.submit_encoded(&encoded[..], NOW, None).unwrap_err();
+    let needed = encoded.len();
+    assert_eq!(error, CourierError::TooSmall { needed });
+    assert_eq!(fixed.status().ledger.submitted, 0);
     let outbox = RamOutbox::new([0; 4096], 4096);
     let mut roomy = Courier::new(outbox, Vec::new(), policy(), NOW, 0);
     assert!(matches!(

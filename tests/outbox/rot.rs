@@ -551,3 +551,33 @@ fn strange_segments_cost_no_others() {
     println!("strange segments: {total}");
     failures.end();
 }
+
+/// The first sector of a segment that stands for others, which are gone: what was copied there and stands behind it is found all the same.
+#[test]
+fn a_compacted_segment_without_its_first_sector_costs_the_records_in_it() {
+    let run = compacted(4);
+    let failures = Failures::default();
+    let tried = try_all(&EACH, &run, &failures, |images, index| {
+        let live = &images[Side::Live as usize];
+        let mut copied = live
+            .lens()
+            .into_iter()
+            .filter(|(id, _)| live.bytes(*id)[32..48].iter().any(|byte| *byte != 0));
+        let (id, len) = copied.nth(index)?;
+        let mut bytes = live.bytes(id).to_vec();
+        let records = records_in(&bytes, 0, 512);
+        assert!(records < records_in(&bytes, 0, len));
+        bytes[..512].fill(0);
+        let is_silent = is_last(images, Side::Live, id);
+        let mut images = images.clone();
+        images[Side::Live as usize].put(id, bytes);
+        Some(Damage {
+            place: format!("segment {id}, without its first sector"),
+            images,
+            heals_after: None,
+            cost: Cost { records, is_silent },
+        })
+    });
+    assert!(tried > 0, "no segment stands for others");
+    failures.end();
+}

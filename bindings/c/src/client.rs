@@ -303,8 +303,9 @@ pub unsafe extern "C" fn edge_report_client_wake(
     })
 }
 
-/// Ends the call of this client that runs, within 100 ms, whatever it waits for: a delivery with EDGE_REPORT_PAUSE_CANCELLED, a send as
-/// EDGE_REPORT_E_NOT_SENT or EDGE_REPORT_E_MAY_HAVE_ARRIVED. If none runs, the next one ends at once.
+/// Ends the call of this client that runs, within 100 ms, whatever it waits for of the network or the time: a delivery with
+/// EDGE_REPORT_PAUSE_CANCELLED, a send as EDGE_REPORT_E_NOT_SENT or EDGE_REPORT_E_MAY_HAVE_ARRIVED. A delivery whose disk syncs, or that
+/// waits for a courier which another thread has locked meanwhile, ends right after. If none runs, the next one ends at once.
 ///
 /// The report that was being delivered stays in flight, and the next delivery begins with it, under the same `message_id`: it may have
 /// arrived. What was cancelled is no failure, and counts as no attempt.

@@ -41,9 +41,9 @@ pub struct edge_report_courier_config {
     pub min_backoff_ms: u64,
     /// The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
     pub max_backoff_ms: u64,
-    /// The most of a `Retry-After` that is honoured. Default: 1 h.
+    /// The most of a `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
     pub max_retry_after_ms: u64,
-    /// How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s.
+    /// How long all sending is held when the credentials or the endpoint are wrong, and at random up to a tenth more; less than 10 ms counts as 10 ms. Default: 300 s.
     pub hold_ms: u64,
     /// The first attempt after the start comes at random within this time. Default: 30 s.
     pub start_spread_ms: u64,

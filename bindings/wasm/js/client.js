@@ -132,6 +132,7 @@ async function readBody(response, answer, signal) {
     reader?.cancel().catch(() => {});
   } catch (error) {
     if (response.ok || signal.aborted) throw error;
+    answer.length = 0;
   }
 }
 

@@ -1,5 +1,6 @@
 // The client over fetch against the receiver's faults: the verdicts of the Rust client's table (tests/host/client.rs).
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { Client, Courier, EdgeReportError } from 'edge-report';
 import { startReceiver } from './receiver.js';
@@ -225,4 +226,96 @@ test('a courier is delivered, each report once, through failures', { timeout: 60
   courier.submit(report('last'));
   await assert.rejects(client.deliver(courier, { signal: AbortSignal.abort() }), { name: 'AbortError' });
   receiver.stop();
+});
+
+test('what is given to fetch: no cookies, no redirect, no referrer, and the credentials that were set last and can be used', async () => {
+  const seen = [];
+  const fetch = async (_, init) => {
+    seen.push(init);
+    return Response.json({ is_success: true });
+  };
+  const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', credentials: { token: 'first' }, fetch });
+  await client.send(report('1'));
+  for (const wrong of [{ token: 'a\nb' }, { accessKey: 'AK', secretKey: '' }, { accessKey: 'AK', secretKey: 'SK\n' }]) {
+    assert.throws(() => client.setCredentials(wrong), (error) => ['Token', 'SecretKey'].includes(error.code));
+    await client.send(report('2'));
+  }
+  client.setCredentials({ token: 'second' });
+  await client.send(report('3'));
+  assert.deepEqual(seen.map(({ headers }) => headers['X-Auth-Token']), ['first', 'first', 'first', 'first', 'second']);
+  for (const { method, redirect, credentials, cache, referrerPolicy } of seen) {
+    assert.deepEqual({ method, redirect, credentials, cache, referrerPolicy }, { method: 'POST', redirect: 'manual', credentials: 'omit', cache: 'no-store', referrerPolicy: 'no-referrer' });
+  }
+});
+
+test('of several addresses all must have failed to connect for a report to be unsent', async () => {
+  const [refused, reset] = [{ code: 'ECONNREFUSED', syscall: 'connect' }, { code: 'ECONNRESET', syscall: 'read' }];
+  for (const [errors, expected] of [
+    [[refused, refused], 'NotSent'],
+    [[refused, reset], 'MayHaveArrived'],
+    [[reset, refused], 'MayHaveArrived'],
+  ]) {
+    const cause = new AggregateError(errors.map((error) => Object.assign(new Error('no'), error)));
+    const fetch = async () => {
+      throw new TypeError('fetch failed', { cause });
+    };
+    assert.equal(await outcomeOf(new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch }), '1'), expected);
+  }
+});
+
+test('of a body without end no more is read than can be an answer', async () => {
+  const part = new Uint8Array(16_384);
+  let [pulled, cancelled] = [0, 0];
+  const endless = {
+    pull(controller) {
+      pulled += 1;
+      controller.enqueue(part);
+    },
+    cancel() {
+      cancelled += 1;
+    },
+  };
+  const fetch = async () => new Response(new ReadableStream(endless));
+  const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch });
+  assert.equal(await outcomeOf(client, '1'), 'not_understood');
+  // 64 KiB and a byte, and what the stream keeps ready.
+  assert.ok(pulled >= 5 && pulled <= 7, `${pulled} parts`);
+  assert.equal(cancelled, 1);
+});
+
+test('a body that is cut decides nothing, and its status stands', async () => {
+  const broken = (text) =>
+    new ReadableStream({
+      start: (controller) => controller.enqueue(new TextEncoder().encode(text)),
+      pull: (controller) => controller.error(new TypeError('terminated')),
+    });
+  for (const [status, text, expected] of [
+    [503, '<html>', 'try_again'],
+    [400, '{"error_code":"DLI.', 'not_understood'],
+    [400, '{"error_code":"DLI.0001"}', 'not_understood'],
+    [200, '{"is_success":true}', 'MayHaveArrived'],
+  ]) {
+    const fetch = async () => new Response(broken(text), { status });
+    const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch });
+    assert.equal(await outcomeOf(client, '1'), expected, `${status} ${text}`);
+  }
+});
+
+test('a signal that lives long keeps nothing of the calls that are over', async () => {
+  const { signal } = new AbortController();
+  let number = 0;
+  const fetch = async () => {
+    number += 1;
+    if (number % 3) throw new TypeError('fetch failed');
+    return Response.json({ is_success: true });
+  };
+  const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch });
+  const courier = new Courier({ policy: { startSpreadMs: 0, minBackoffMs: 10, maxBackoffMs: 10 } });
+  for (const id of ['1', '2', '3']) {
+    courier.submit(report(id));
+    await client.send(report(id), { signal }).catch(() => {});
+    assert.equal(await client.deliver(courier, { signal }), 'idle');
+    assert.equal(getEventListeners(signal, 'abort').length, 0);
+  }
+  courier.free();
 });

@@ -291,9 +291,9 @@ export interface Policy {
   minBackoffMs?: number;
   /** The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s. */
   maxBackoffMs?: number;
-  /** The most of a `Retry-After` that is honoured. Default: 1 h. */
+  /** The most of a `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h. */
   maxRetryAfterMs?: number;
-  /** How long all sending is held when the credentials or the endpoint are wrong; less than 10 ms counts as 10 ms. Default: 300 s. */
+  /** How long all sending is held when the credentials or the endpoint are wrong, and at random up to a tenth more; less than 10 ms counts as 10 ms. Default: 300 s. */
   holdMs?: number;
   /** The first attempt comes at random within this time. Default: 30 s. */
   startSpreadMs?: number;

@@ -1,7 +1,9 @@
 //! What was accepted: in memory, and in the record file if there is one.
 
 use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
@@ -29,8 +31,29 @@ pub(super) enum Entry {
     Repeat,
 }
 
+/// The message ids that came: so many bytes for each, however long it is.
+#[derive(Default)]
+struct Known {
+    hashers: [RandomState; 2],
+    ids: HashSet<[u64; 2]>,
+}
+
+impl Known {
+    fn hash(&self, id: &str) -> [u64; 2] {
+        self.hashers.each_ref().map(|hasher| hasher.hash_one(id))
+    }
+
+    fn contains(&self, id: &str) -> bool {
+        self.ids.contains(&self.hash(id))
+    }
+
+    fn insert(&mut self, id: &str) {
+        self.ids.insert(self.hash(id));
+    }
+}
+
 pub(super) struct Ledger {
-    known: HashSet<String>,
+    known: Known,
     accepted: Vec<Accepted>,
     keep: bool,
     record: Option<Record>,
@@ -39,7 +62,7 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Reads what `record` holds already. Without `keep`, accepted bodies are not kept in memory.
     pub(super) fn open(record: Option<&Path>, keep: bool) -> io::Result<Ledger> {
-        let mut known = HashSet::new();
+        let mut known = Known::default();
         let record = record
             .map(|path| Record::open(path, &mut known).map_err(|why| named(&why, path.display())));
         Ok(Ledger {
@@ -58,7 +81,7 @@ impl Ledger {
         if let Some(record) = &mut self.record {
             record.append(&report)?;
         }
-        self.known.insert(report.message_id.clone());
+        self.known.insert(&report.message_id);
         if self.keep {
             self.accepted.push(report);
         }
@@ -83,12 +106,13 @@ struct Record {
 
 impl Record {
     /// Adds the message ids in the file to `known`. A line that cannot be read was torn, and is passed over.
-    fn open(path: &Path, known: &mut HashSet<String>) -> io::Result<Record> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .read(true)
-            .open(path)?;
+    fn open(path: &Path, known: &mut Known) -> io::Result<Record> {
+        let mut options = File::options();
+        options.create(true).append(true).read(true);
+        // What jobs run here is nobody else's business.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
         let mut lines = BufReader::new(&file);
         let mut line = Vec::new();
         let mut torn = false;
@@ -97,7 +121,7 @@ impl Record {
             let entry: Option<Value> = serde_json::from_slice(&line).ok();
             let id = entry.as_ref().and_then(|entry| entry.get("message_id"));
             if let Some(id) = id.and_then(Value::as_str) {
-                known.insert(id.to_owned());
+                known.insert(id);
             }
             line.clear();
         }

@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use edge_report::WallTime;
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 pub use fault::{Fault, InvalidFault};
@@ -236,6 +236,9 @@ impl Drop for Receiver {
     }
 }
 
+/// Connections at a time: each may bring as much as a body may have. Others wait in the system's queue.
+const MOST_CONNECTIONS: usize = 128;
+
 /// An error that names what it is about.
 fn named(why: &std::io::Error, what: impl std::fmt::Display) -> std::io::Error {
     std::io::Error::new(why.kind(), format!("{what}: {why}"))
@@ -245,11 +248,16 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
-    loop {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
                 state::count(&state.connections);
-                spawn_local(serve::connection(stream, Arc::clone(&state)));
+                let serving = serve::connection(stream, Arc::clone(&state));
+                spawn_local(async move {
+                    serving.await;
+                    drop(place);
+                });
             }
             // Out of file descriptors, most likely: some will come free.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,

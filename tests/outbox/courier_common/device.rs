@@ -465,6 +465,7 @@ pub(crate) struct Fault {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) calls: u64,
+    pub(crate) reads: u64,
     /// Of each device.
     pub(crate) writes: [u64; 2],
     pub(crate) bytes: u64,
@@ -686,6 +687,7 @@ impl Storage for Device {
     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), DeviceError> {
         let mut board = self.board.borrow_mut();
         let board = &mut *board;
+        board.counters.reads += 1;
         let image = &board.images[self.side as usize];
         let end = offset + buffer.len();
         let mut bad = image.bad.range((id, 0)..=(id, usize::MAX));
