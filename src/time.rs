@@ -1,6 +1,7 @@
 //! Wall-clock time as the wire writes it. The core never reads a clock: hosts pass time in.
 
 use core::fmt;
+use core::time::Duration;
 
 use crate::divide::divide;
 use crate::split::split_once;
@@ -26,12 +27,7 @@ impl WallTime {
     /// What the system's clock says.
     #[cfg(feature = "std")]
     pub fn now() -> Self {
-        use std::time::{Duration, SystemTime, UNIX_EPOCH};
-        let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
-        WallTime(match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(after) => ms(after),
-            Err(before) => ms(before.duration()).saturating_neg(),
-        })
+        std::time::SystemTime::now().into()
     }
 
     /// This time moved by `ms`, as a clock correction does.
@@ -106,6 +102,25 @@ impl WallTime {
     }
 }
 
+/// Milliseconds since 1970-01-01 UTC, as Flink and the wire have them.
+impl From<i64> for WallTime {
+    fn from(ms: i64) -> Self {
+        WallTime(ms)
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<std::time::SystemTime> for WallTime {
+    fn from(time: std::time::SystemTime) -> Self {
+        use std::time::UNIX_EPOCH;
+        let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        WallTime(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => ms(after),
+            Err(before) => ms(before.duration()).saturating_neg(),
+        })
+    }
+}
+
 const JULIAN_DAY_OF_1970: i32 = 2_440_588;
 
 /// A point of monotonic time: milliseconds since some start, such as the boot. Never goes back; all waiting is by it.
@@ -148,6 +163,12 @@ impl MonoTime {
     pub const fn since(self, earlier: MonoTime) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// A span in whole milliseconds, without the wide arithmetic of [`Duration::as_millis`].
+pub(crate) const fn whole_ms(span: Duration) -> u64 {
+    let ms = span.as_secs().saturating_mul(1000);
+    ms.saturating_add(span.subsec_millis() as u64)
 }
 
 /// `n` below 100 as two ASCII digits.

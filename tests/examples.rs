@@ -1,7 +1,7 @@
 //! The examples, run as README and its readers run them.
 //!
 //! A plain `cargo test` builds them; before `cargo test --test examples`, say `cargo build --examples`.
-#![cfg(feature = "http")]
+#![cfg(feature = "_http")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs::{self, File};

@@ -1,6 +1,7 @@
 //! One HTTP exchange for agents with their own HTTP stack: signed requests, and what responses mean.
 
 use core::ffi::c_void;
+use core::time::Duration;
 
 use edge_report::exchange::{
     Credentials, Endpoint, Header, Keys, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request,
@@ -192,13 +193,13 @@ pub unsafe extern "C" fn edge_report_request(
         let request = Request::new(&endpoint, &credentials, body, now, scratch)?;
         // In its place: what is made there takes no stack.
         let out = unsafe { out.zeroed() };
-        out.method = edge_report_str::from_bytes(request.method.as_bytes());
-        out.path = edge_report_str::from_bytes(request.path.as_bytes());
-        for (slot, header) in out.headers.iter_mut().zip(&request.headers) {
+        out.method = edge_report_str::from_bytes(request.method().as_bytes());
+        out.path = edge_report_str::from_bytes(request.path().as_bytes());
+        for (slot, header) in out.headers.iter_mut().zip(request.headers()) {
             slot.name = edge_report_str::from_bytes(header.name.as_bytes());
             slot.value = edge_report_str::from_bytes(header.value.as_bytes());
         }
-        out.headers_len = request.headers.len();
+        out.headers_len = request.headers().len();
         Ok(())
     })
 }
@@ -361,10 +362,9 @@ unsafe fn read_reply_of(
     // What is not UTF-8 is none of the forms that are known.
     let retry_after = unsafe { retry_after.bytes("retry_after") }?;
     let date = unsafe { date.bytes("date") }?;
-    let headers = ReplyHeaders {
-        retry_after: retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()),
-        date: date.and_then(|bytes| core::str::from_utf8(bytes).ok()),
-    };
+    let headers = ReplyHeaders::default()
+        .with_retry_after(retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()))
+        .with_date(date.and_then(|bytes| core::str::from_utf8(bytes).ok()));
     let reply = read_reply_with(codes, status, headers, body);
     Ok(reply_for_c(&reply, WallTime::from_unix_ms(unix_ms)))
 }
@@ -502,20 +502,26 @@ unsafe fn with_signable(
         to.name = unsafe { from.name.required("headers") }?;
         to.value = unsafe { from.value.required("headers") }?;
     }
-    let signable = Signable {
-        method: unsafe { request.method.required("method") }?,
-        host: unsafe { request.host.required("host") }?,
-        path: unsafe { request.path.required("path") }?,
-        query: pairs,
-        headers: fields,
-        body: unsafe { request.body.bytes("body") }?.unwrap_or_default(),
-    };
+    let signable = Signable::new(
+        unsafe { request.method.required("method") }?,
+        unsafe { request.host.required("host") }?,
+        unsafe { request.path.required("path") }?,
+    )
+    .with_query(pairs)
+    .with_headers(fields)
+    .with_body(unsafe { request.body.bytes("body") }?.unwrap_or_default());
     body(&signable, &keys)
+}
+
+/// Without the wide arithmetic of `Duration::as_millis`.
+fn whole_ms(span: Duration) -> u64 {
+    let ms = span.as_secs().saturating_mul(1000);
+    ms.saturating_add(u64::from(span.subsec_millis()))
 }
 
 pub(crate) fn reply_for_c(reply: &Reply<'_>, now: WallTime) -> edge_report_reply {
     let text = |text: Option<Text<'_>>| edge_report_str::from_option(text.map(|text| text.raw()));
-    let retry_after = reply.retry_after_ms(now);
+    let retry_after = reply.retry_after(now);
     let clock_skew = reply.clock_skew_ms(now);
     edge_report_reply {
         outcome: u32::from(reply.outcome.number()),
@@ -524,7 +530,7 @@ pub(crate) fn reply_for_c(reply: &Reply<'_>, now: WallTime) -> edge_report_reply
         error_msg: text(reply.error_msg),
         message: text(reply.message),
         request_id: text(reply.request_id),
-        retry_after_ms: retry_after.unwrap_or(0),
+        retry_after_ms: retry_after.map_or(0, whole_ms),
         clock_skew_ms: clock_skew.unwrap_or(0),
         has_retry_after: u32::from(retry_after.is_some()),
         has_clock_skew: u32::from(clock_skew.is_some()),
