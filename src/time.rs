@@ -1,7 +1,6 @@
 //! Wall-clock time as the wire writes it. The core never reads a clock: hosts pass time in.
 
 use core::fmt;
-use core::time::Duration;
 
 use crate::divide::divide;
 use crate::split::split_once;
@@ -112,7 +111,7 @@ impl From<i64> for WallTime {
 #[cfg(feature = "std")]
 impl From<std::time::SystemTime> for WallTime {
     fn from(time: std::time::SystemTime) -> Self {
-        use std::time::UNIX_EPOCH;
+        use std::time::{Duration, UNIX_EPOCH};
         let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         WallTime(match time.duration_since(UNIX_EPOCH) {
             Ok(after) => ms(after),
@@ -163,12 +162,6 @@ impl MonoTime {
     pub const fn since(self, earlier: MonoTime) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
-}
-
-/// A span in whole milliseconds, without the wide arithmetic of [`Duration::as_millis`].
-pub(crate) const fn whole_ms(span: Duration) -> u64 {
-    let ms = span.as_secs().saturating_mul(1000);
-    ms.saturating_add(span.subsec_millis() as u64)
 }
 
 /// `n` below 100 as two ASCII digits.

@@ -152,10 +152,13 @@ fn run<M: Scratch>(memory: M, capacity: usize, ops: &[Op]) {
         match op {
             Op::Append(keys, len) => {
                 let bytes = vec![number as u8; *len];
-                let mut jobs = JobKeys::new();
-                for &(job_id, is_final) in keys {
-                    jobs.push(JobKey { job_id, is_final }).unwrap();
-                }
+                let jobs = keys
+                    .iter()
+                    .map(|(job_id, is_final)| JobKey {
+                        job_id: *job_id,
+                        is_final: *is_final,
+                    })
+                    .collect::<JobKeys>();
                 let time = number.is_multiple_of(2);
                 let time = time.then_some(WallTime::from_unix_ms(number as i64));
                 let said = outbox.append(&jobs, &bytes, MonoTime(0), time);

@@ -1,7 +1,6 @@
 //! Where reports wait: the trait, and what it is told.
 
 use core::fmt;
-use core::ops::Deref;
 
 use super::reason::Reason;
 use crate::code::Code;
@@ -188,23 +187,49 @@ impl JobKey {
     pub const ANY: i64 = i64::MAX;
 }
 
-/// The jobs of a report. None if none of them has an id: then it is of no job that another report is of. [`JobKey::ANY`] alone if not all can be
-/// told: some have an id and some have none, or there are more than [`MOST`](Self::MOST).
+const MAX_KEYS: usize = 16;
+
+/// The jobs of a report, [`MAX`](Self::MAX) at the most; a slice of them. None if none of them has an id: then it is of no job that another report is of.
+/// [`JobKey::ANY`] alone if not all can be told: some have an id and some have none, or there are more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct JobKeys(heapless::Vec<JobKey, { Self::MOST }>);
+pub struct JobKeys(heapless::Vec<JobKey, MAX_KEYS>);
 
 impl JobKeys {
     /// The most jobs of one report that are looked at to supersede it.
-    pub const MOST: usize = 16;
+    pub const MAX: usize = MAX_KEYS;
 
-    /// None.
+    /// Of no job.
     pub const fn new() -> Self {
         JobKeys(heapless::Vec::new())
     }
 
-    /// Adds one; an error gives it back when there are [`MOST`](Self::MOST).
+    /// Perhaps of each job.
+    fn any() -> Self {
+        let mut keys = Self::new();
+        // There is room.
+        let _ = keys.push(JobKey {
+            job_id: JobKey::ANY,
+            is_final: false,
+        });
+        keys
+    }
+
+    /// Adds a job; gives it back if there are as many as there can be.
     pub fn push(&mut self, key: JobKey) -> Result<(), JobKey> {
         self.0.push(key)
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl core::ops::Deref for JobKeys {
+    type Target = [JobKey];
+
+    fn deref(&self) -> &[JobKey] {
+        &self.0
     }
 }
 
@@ -213,15 +238,20 @@ impl<'k> IntoIterator for &'k JobKeys {
     type IntoIter = core::slice::Iter<'k, JobKey>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.iter()
     }
 }
 
-impl Deref for JobKeys {
-    type Target = [JobKey];
-
-    fn deref(&self) -> &[JobKey] {
-        &self.0
+/// [`JobKey::ANY`] alone, if there are too many.
+impl FromIterator<JobKey> for JobKeys {
+    fn from_iter<I: IntoIterator<Item = JobKey>>(all: I) -> Self {
+        let mut keys = Self::new();
+        for key in all {
+            if keys.push(key).is_err() {
+                return Self::any();
+            }
+        }
+        keys
     }
 }
 
@@ -237,16 +267,7 @@ pub(super) fn job_keys(report: &[u8]) -> JobKeys {
 }
 
 fn keys_or_any(keys: Option<JobKeys>) -> JobKeys {
-    keys.unwrap_or_else(|| {
-        let any = JobKey {
-            job_id: JobKey::ANY,
-            is_final: false,
-        };
-        let mut keys = JobKeys::new();
-        // There is room.
-        let _ = keys.push(any);
-        keys
-    })
+    keys.unwrap_or_else(JobKeys::any)
 }
 
 fn told_keys(report: &impl Encode) -> Option<JobKeys> {

@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use crate::code::Code;
 use crate::exchange::{Outcome, Reply};
-use crate::time::{WallTime, whole_ms};
+use crate::time::WallTime;
 
 /// Text of at most `N` bytes of UTF-8, cut on a character's border. Control characters become spaces, so that it fits into a log line.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -265,7 +265,7 @@ impl Event {
         }
         Event {
             reason,
-            retry_after_ms: reply.retry_after(now).map(whole_ms),
+            retry_after_ms: reply.retry_after_ms(now),
             clock_skew_ms: reply.clock_skew_ms(now),
         }
     }

@@ -97,8 +97,8 @@ impl<'a> ReplyHeaders<'a> {
 /// What `Retry-After` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RetryAfter {
-    /// To wait that long; on the wire, whole seconds.
-    After(Duration),
+    /// To wait that many seconds.
+    Seconds(u64),
     /// To wait until then, by the server's clock.
     At(WallTime),
 }
@@ -133,12 +133,17 @@ impl Reply<'_> {
 
     /// How long the server asks to wait, by `Retry-After`. A date in it counts from the server's own clock where it told that.
     pub fn retry_after(&self, now: WallTime) -> Option<Duration> {
+        self.retry_after_ms(now).map(Duration::from_millis)
+    }
+
+    /// [`retry_after`](Self::retry_after) in milliseconds, as the other languages have it: small machines divide no 64 bits for it.
+    #[doc(hidden)]
+    pub fn retry_after_ms(&self, now: WallTime) -> Option<u64> {
         Some(match self.retry_after? {
-            RetryAfter::After(span) => span,
+            RetryAfter::Seconds(seconds) => seconds.saturating_mul(1000),
             RetryAfter::At(then) => {
                 let from = self.date.unwrap_or(now).unix_ms();
-                let ms = u64::try_from(then.unix_ms().saturating_sub(from));
-                Duration::from_millis(ms.unwrap_or(0))
+                u64::try_from(then.unix_ms().saturating_sub(from)).unwrap_or(0)
             }
         })
     }
@@ -295,8 +300,7 @@ fn parse_date(text: &str) -> Option<WallTime> {
 fn parse_retry_after(text: &str) -> Option<RetryAfter> {
     let text = text.trim_ascii();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        let seconds = text.parse().unwrap_or(u64::MAX);
-        return Some(RetryAfter::After(Duration::from_secs(seconds)));
+        return Some(RetryAfter::Seconds(text.parse().unwrap_or(u64::MAX)));
     }
     http_date::parse(text).map(RetryAfter::At)
 }

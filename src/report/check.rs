@@ -6,6 +6,7 @@ use super::flawless;
 use super::model::JobStatus;
 use crate::code::{Code, Severity};
 use crate::json::{Number, Scanner, Sink, SliceSink, Text, Token};
+use crate::small::IS_ROOMY;
 
 /// Checks a report as JSON bytes and gives each finding to `emit`, in the order they are found.
 ///
@@ -198,8 +199,8 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
 
     fn status(&mut self, text: Text<'a>, path: Path<'a>) {
         let known = match text.plain() {
-            Some(name) => JobStatus::from_name(name).is_known(),
-            None => JobStatus::KNOWN.iter().any(|status| text.is(status.name())),
+            Some(name) if IS_ROOMY => JobStatus::from_name(name).is_known(),
+            _ => JobStatus::KNOWN.iter().any(|status| text.is(status.name())),
         };
         let code = match known {
             true => None,

@@ -144,6 +144,7 @@ macro_rules! job_status {
 
         impl<'a> JobStatus<'a> {
             /// The name on the wire.
+            #[cfg_attr(not(any(target_pointer_width = "64", feature = "alloc")), inline(never))] // large, and called from many places
             pub const fn name(&self) -> &'a str {
                 match self.0 {
                     $(Name::$variant => $name,)*

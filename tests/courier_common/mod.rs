@@ -97,7 +97,7 @@ pub(crate) fn sample(number: u64, jobs: &[(i64, JobStatus<'_>)], padding: usize)
                 })
                 .is_err()
         {
-            keys = JobKeys::new();
+            keys.clear();
             break;
         }
     }

@@ -1,7 +1,6 @@
 //! One HTTP exchange for agents with their own HTTP stack: signed requests, and what responses mean.
 
 use core::ffi::c_void;
-use core::time::Duration;
 
 use edge_report::exchange::{
     Credentials, Endpoint, Header, Keys, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request,
@@ -513,15 +512,9 @@ unsafe fn with_signable(
     body(&signable, &keys)
 }
 
-/// Without the wide arithmetic of `Duration::as_millis`.
-fn whole_ms(span: Duration) -> u64 {
-    let ms = span.as_secs().saturating_mul(1000);
-    ms.saturating_add(u64::from(span.subsec_millis()))
-}
-
 pub(crate) fn reply_for_c(reply: &Reply<'_>, now: WallTime) -> edge_report_reply {
     let text = |text: Option<Text<'_>>| edge_report_str::from_option(text.map(|text| text.raw()));
-    let retry_after = reply.retry_after(now);
+    let retry_after = reply.retry_after_ms(now);
     let clock_skew = reply.clock_skew_ms(now);
     edge_report_reply {
         outcome: u32::from(reply.outcome.number()),
@@ -530,7 +523,7 @@ pub(crate) fn reply_for_c(reply: &Reply<'_>, now: WallTime) -> edge_report_reply
         error_msg: text(reply.error_msg),
         message: text(reply.message),
         request_id: text(reply.request_id),
-        retry_after_ms: retry_after.map_or(0, whole_ms),
+        retry_after_ms: retry_after.unwrap_or(0),
         clock_skew_ms: clock_skew.unwrap_or(0),
         has_retry_after: u32::from(retry_after.is_some()),
         has_clock_skew: u32::from(clock_skew.is_some()),

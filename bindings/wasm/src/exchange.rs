@@ -44,8 +44,7 @@ pub fn read_reply(
     answer.json_text("errorMsg", reply.error_msg);
     answer.json_text("message", reply.message);
     answer.json_text("requestId", reply.request_id);
-    if let Some(span) = reply.retry_after(now) {
-        let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    if let Some(ms) = reply.retry_after_ms(now) {
         answer.number("retryAfterMs", ms);
     }
     if let Some(ms) = reply.clock_skew_ms(now) {
