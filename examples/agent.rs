@@ -149,12 +149,12 @@ fn watch(
 /// What to report for a state of Flink's; `None`: nothing new.
 fn status(flink: &str) -> Option<JobStatus<'static>> {
     Some(match flink {
-        "INITIALIZING" | "CREATED" => JobStatus::Submitting,
-        "RUNNING" => JobStatus::Running,
-        "RESTARTING" | "FAILING" => JobStatus::RunningException,
-        "CANCELLING" => JobStatus::Canceling,
-        "CANCELED" => JobStatus::CancelSuccess,
-        "FINISHED" => JobStatus::Finish,
+        "INITIALIZING" | "CREATED" => JobStatus::SUBMITTING,
+        "RUNNING" => JobStatus::RUNNING,
+        "RESTARTING" | "FAILING" => JobStatus::RUNNING_EXCEPTION,
+        "CANCELLING" => JobStatus::CANCELING,
+        "CANCELED" => JobStatus::CANCEL_SUCCESS,
+        "FINISHED" => JobStatus::FINISH,
         _ => return None,
     })
 }

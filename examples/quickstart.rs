@@ -15,8 +15,7 @@ use std::process::ExitCode;
 
 use edge_report::exchange::Keys;
 use edge_report::{
-    Client, Credentials, Exceptions, Job, JobException, JobStatus, Outcome, Report, ReportBuf,
-    SendError,
+    Client, Credentials, Exceptions, Job, JobException, JobStatus, ReportBuf, SendError,
 };
 use edge_report_receiver::{Options, Receiver};
 
@@ -39,7 +38,7 @@ fn run() -> Result<ExitCode, String> {
 
     // 1. Build and check.
     let report = match &arguments.file {
-        None => ReportBuf::from(sample()),
+        None => sample(),
         Some(file) => read_report(file)?,
     };
     let bytes = report.encode_to_vec().map_err(|error| error.to_string())?;
@@ -63,9 +62,8 @@ fn run() -> Result<ExitCode, String> {
     let mut client = builder.build().map_err(|error| error.to_string())?;
 
     // 3. Sign, send, and read the answer.
-    let jobs = report.borrowed_jobs();
-    match client.send(&report.as_report(&jobs)) {
-        Ok(reply) if reply.outcome == Outcome::Accepted => {
+    match client.send(&report) {
+        Ok(reply) if reply.is_accepted() => {
             show(&reply.to_string());
             Ok(ExitCode::SUCCESS)
         }
@@ -82,18 +80,18 @@ fn run() -> Result<ExitCode, String> {
 }
 
 /// The sample of the service's documentation.
-fn sample() -> Report<'static> {
-    const JOBS: &[Job<'static>] = &[Job::new(JobStatus::SubmitFail, 1_591_104_868_201)
+fn sample() -> ReportBuf {
+    let detail = JobException::new(
+        "Agent.51000",
+        "JOB_SUBMIT_EXCEPTION",
+        "agent_submit_job_exception_error",
+    );
+    let job = Job::new(JobStatus::SUBMIT_FAIL, 1_591_104_868_201)
         .with_job_id(99270)
-        .with_exceptions(Exceptions::Detail(
-            JobException::new(
-                "Agent.51000",
-                "JOB_SUBMIT_EXCEPTION",
-                "agent_submit_job_exception_error",
-            )
-            .at_ms(1_591_104_868_201),
-        ))];
-    Report::new("uuid", JOBS).with_topic("hw/events/messages/dli/message/confirm")
+        .with_exceptions(Exceptions::Detail(detail.at(1_591_104_868_201)));
+    ReportBuf::new("uuid")
+        .with_topic("hw/events/messages/dli/message/confirm")
+        .with_job(job)
 }
 
 /// Lists all findings; only errors stop.

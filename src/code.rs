@@ -5,7 +5,7 @@
 use core::ffi::CStr;
 use core::fmt;
 
-/// How much a [`Code`] matters.
+/// How much a [`Code`] matters. There will be no third kind: what is no error can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// Breaks the contract: encoding refuses it.
@@ -79,6 +79,7 @@ macro_rules! table {
             }
 
             /// [`name`](Self::name) for C.
+            #[doc(hidden)]
             pub const fn c_name(self) -> &'static CStr {
                 match self {
                     $(Code::$variant => const { c_str(concat!(stringify!($variant), "\0")) },)*
@@ -86,6 +87,7 @@ macro_rules! table {
             }
 
             /// [`text`](Self::text) for C.
+            #[doc(hidden)]
             pub const fn c_text(self) -> &'static CStr {
                 match self {
                     $(Code::$variant => const { c_str(concat!($text, "\0")) },)*
@@ -199,6 +201,8 @@ impl fmt::Display for Code {
         f.write_str(self.text())
     }
 }
+
+impl core::error::Error for Code {}
 
 #[cfg(test)]
 mod tests {

@@ -26,12 +26,7 @@ impl WallTime {
     /// What the system's clock says.
     #[cfg(feature = "std")]
     pub fn now() -> Self {
-        use std::time::{Duration, SystemTime, UNIX_EPOCH};
-        let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
-        WallTime(match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(after) => ms(after),
-            Err(before) => ms(before.duration()).saturating_neg(),
-        })
+        std::time::SystemTime::now().into()
     }
 
     /// This time moved by `ms`, as a clock correction does.
@@ -103,6 +98,25 @@ impl WallTime {
         let [j, k] = two_digits((minute % 60) as u8);
         let [s, u] = two_digits(second as u8);
         Some([c, e, y, a, m, n, d, t, h, i, j, k, s, u])
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC, as Flink and the wire have them.
+impl From<i64> for WallTime {
+    fn from(ms: i64) -> Self {
+        WallTime(ms)
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<std::time::SystemTime> for WallTime {
+    fn from(time: std::time::SystemTime) -> Self {
+        use std::time::{Duration, UNIX_EPOCH};
+        let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        WallTime(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => ms(after),
+            Err(before) => ms(before.duration()).saturating_neg(),
+        })
     }
 }
 

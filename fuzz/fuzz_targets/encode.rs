@@ -2,7 +2,8 @@
 #![no_main]
 
 use edge_report::{
-    EncodeError, ExceptionsBuf, JobBuf, JobExceptionBuf, JobStatus, ReportBuf, ReportWriter, check,
+    EncodeError, ErrorTime, ExceptionsBuf, JobBuf, JobException, JobStatus, Report, ReportBuf,
+    ReportWriter, check,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -28,34 +29,29 @@ struct Job {
 fn job(job: Job) -> JobBuf {
     let known = |n: u8| JobStatus::KNOWN[usize::from(n) % JobStatus::KNOWN.len()];
     let detail = |[error_id, error_type, error_cause, exception, error_time]: [String; 5]| {
-        ExceptionsBuf::Detail(JobExceptionBuf {
-            error_id,
-            error_type,
-            error_cause,
-            exception,
-            error_time,
-        })
+        let mut detail = JobException::new(&error_id, &error_type, &error_cause);
+        detail.exception = &exception;
+        detail.error_time = ErrorTime::Text(&error_time);
+        ExceptionsBuf::Detail(detail.into())
     };
-    JobBuf {
-        job_id: job.id,
-        status: job
-            .status
-            .map_or_else(|name| name, |n| known(n).name().to_owned()),
-        create_time: job.time,
-        exceptions: job
-            .exceptions
-            .map(|e| e.map_or_else(ExceptionsBuf::Text, detail)),
-        metrics: job.metrics,
-        plan: job.plan,
-    }
+    let status = match &job.status {
+        Ok(n) => known(*n),
+        Err(name) => JobStatus::from_name(name),
+    };
+    let mut owned = JobBuf::from(edge_report::Job::new(status, job.time));
+    owned.job_id = job.id;
+    owned.exceptions = job
+        .exceptions
+        .map(|e| e.map_or_else(ExceptionsBuf::Text, detail));
+    owned.metrics = job.metrics;
+    owned.plan = job.plan;
+    owned
 }
 
 fuzz_target!(|input: Input| {
-    let report = ReportBuf {
-        jobs: input.jobs.into_iter().map(job).collect(),
-        msg_confirm_topic: input.topic,
-        message_id: input.message_id,
-    };
+    let mut report = ReportBuf::new(input.message_id);
+    report.jobs = input.jobs.into_iter().map(job).collect();
+    report.msg_confirm_topic = input.topic;
     let bytes = serde_json::to_vec(&report).expect("serde_json writes any report");
     assert_eq!(report.encoded_len(), bytes.len());
     let summary = report.check(|_| {});
@@ -65,8 +61,9 @@ fuzz_target!(|input: Input| {
         summary.is_valid().then_some(&report)
     );
 
-    let jobs = report.borrowed_jobs();
-    let borrowed = report.as_report(&jobs);
+    let jobs: Vec<_> = report.jobs.iter().map(JobBuf::as_job).collect();
+    let mut borrowed = Report::new(&report.message_id, &jobs);
+    borrowed.msg_confirm_topic = report.msg_confirm_topic.as_deref();
     let mut buffer = vec![0; bytes.len()];
     if !summary.is_valid() {
         assert!(matches!(
@@ -89,10 +86,8 @@ fuzz_target!(|input: Input| {
             .cloned()
             .collect();
         if let Ok(sink) = writer.finish() {
-            let wanted = ReportBuf {
-                jobs: taken,
-                ..report.clone()
-            };
+            let mut wanted = report.clone();
+            wanted.jobs = taken;
             assert_eq!(sink.written(), wanted.encode_to_vec().expect("valid"));
         } else {
             assert!(taken.is_empty());

@@ -12,15 +12,14 @@ fuzz_target!(|answer: &[u8]| {
     };
     let mut parts = rest.splitn(3, |&b| b == 0);
     let mut header = || str::from_utf8(parts.next()?).ok();
-    let headers = ReplyHeaders {
-        retry_after: header(),
-        date: header(),
-    };
+    let headers = ReplyHeaders::default()
+        .with_retry_after(header())
+        .with_date(header());
     let body = parts.next().unwrap_or_default();
     let status = u16::from_le_bytes([low, high]);
     let reply = read_reply(status, headers, body);
     for now in [i64::MIN, 0, 1_591_104_868_201, i64::MAX].map(WallTime::from_unix_ms) {
-        let _ = (reply.retry_after_ms(now), reply.clock_skew_ms(now));
+        let _ = (reply.retry_after(now), reply.clock_skew_ms(now));
     }
     let _ = reply.to_string();
 
@@ -34,7 +33,10 @@ fuzz_target!(|answer: &[u8]| {
         }
     }
     if reply.outcome == Outcome::Refused {
-        assert!(matches!(status, 200..=299 | 400 | 404 | 405 | 409 | 413 | 422));
+        assert!(matches!(
+            status,
+            200..=299 | 400 | 404 | 405 | 409 | 413 | 422
+        ));
         assert!(body.len() <= MAX_REPLY_BYTES && body.trim_ascii().ends_with(b"}"));
         assert!(reply.error_code.is_some() || (200..300).contains(&status));
     }

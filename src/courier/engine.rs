@@ -73,9 +73,8 @@ use super::aside::{Asides, Memory, SUSPECTS, Tried, Waits, Walk};
 use super::outbox::{DeadLetter, Forget, Outbox, Ticket, job_keys, keys_of};
 use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
-use crate::code::Severity;
 use crate::json::SliceSink;
-use crate::report::{Encode, EncodeError, check};
+use crate::report::{Encode, EncodeError, first_error};
 use crate::time::{MonoTime, WallTime};
 
 use canary::Trial;
@@ -111,7 +110,7 @@ const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 /// let policy = Policy { start_spread_ms: 0, ..Policy::default() };
 /// let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), 0);
 ///
-/// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(99270)];
+/// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(99270)];
 /// let report = Report::new("9f1c-0001", &jobs).with_topic("topic");
 /// let ticket = courier.submit(&report, MonoTime(1), None)?;
 ///
@@ -277,7 +276,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(self.outbox.append(&keys_of(report), bytes, now, wall)?)
     }
 
-    /// Stores a report that is encoded: these very bytes are sent. Errors of [`check`] are refused, and so is one for which
+    /// Stores a report that is encoded: these very bytes are sent. Errors of [`check`](crate::check()) are refused, and so is one for which
     /// there is no memory to send it.
     pub fn submit_encoded(
         &mut self,
@@ -285,13 +284,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
         wall: Option<WallTime>,
     ) -> Result<Ticket, CourierError<O::Error>> {
-        let mut first = None;
-        check(report, |finding| {
-            if finding.severity() == Severity::Error && first.is_none() {
-                first = Some(finding.without_text());
-            }
-        });
-        if let Some(finding) = first {
+        if let Some(finding) = first_error(report) {
+            let finding = finding.without_text();
             return Err(CourierError::Invalid(EncodeError::Invalid(finding)));
         }
         if self.buffer.room(report.len()).is_none() {

@@ -187,12 +187,73 @@ impl JobKey {
     pub const ANY: i64 = i64::MAX;
 }
 
-/// The most jobs of one report that are looked at to supersede it.
 const MAX_KEYS: usize = 16;
 
-/// The jobs of a report. None if none of them has an id: then it is of no job that another report is of. [`JobKey::ANY`] alone if not all can be
-/// told: some have an id and some have none, or there are more than 16.
-pub type JobKeys = heapless::Vec<JobKey, MAX_KEYS>;
+/// The jobs of a report, [`MAX`](Self::MAX) at the most; a slice of them. None if none of them has an id: then it is of no job that another report is of.
+/// [`JobKey::ANY`] alone if not all can be told: some have an id and some have none, or there are more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobKeys(heapless::Vec<JobKey, MAX_KEYS>);
+
+impl JobKeys {
+    /// The most jobs of one report that are looked at to supersede it.
+    pub const MAX: usize = MAX_KEYS;
+
+    /// Of no job.
+    pub const fn new() -> Self {
+        JobKeys(heapless::Vec::new())
+    }
+
+    /// Perhaps of each job.
+    fn any() -> Self {
+        let mut keys = Self::new();
+        // There is room.
+        let _ = keys.push(JobKey {
+            job_id: JobKey::ANY,
+            is_final: false,
+        });
+        keys
+    }
+
+    /// Adds a job; gives it back if there are as many as there can be.
+    pub fn push(&mut self, key: JobKey) -> Result<(), JobKey> {
+        self.0.push(key)
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl core::ops::Deref for JobKeys {
+    type Target = [JobKey];
+
+    fn deref(&self) -> &[JobKey] {
+        &self.0
+    }
+}
+
+impl<'k> IntoIterator for &'k JobKeys {
+    type Item = &'k JobKey;
+    type IntoIter = core::slice::Iter<'k, JobKey>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// [`JobKey::ANY`] alone, if there are too many.
+impl FromIterator<JobKey> for JobKeys {
+    fn from_iter<I: IntoIterator<Item = JobKey>>(all: I) -> Self {
+        let mut keys = Self::new();
+        for key in all {
+            if keys.push(key).is_err() {
+                return Self::any();
+            }
+        }
+        keys
+    }
+}
 
 /// The jobs of a report.
 #[inline(never)] // its lists are not on the stack while the report is stored
@@ -206,16 +267,7 @@ pub(super) fn job_keys(report: &[u8]) -> JobKeys {
 }
 
 fn keys_or_any(keys: Option<JobKeys>) -> JobKeys {
-    keys.unwrap_or_else(|| {
-        let any = JobKey {
-            job_id: JobKey::ANY,
-            is_final: false,
-        };
-        let mut keys = JobKeys::new();
-        // There is room.
-        let _ = keys.push(any);
-        keys
-    })
+    keys.unwrap_or_else(JobKeys::any)
 }
 
 fn told_keys(report: &impl Encode) -> Option<JobKeys> {
@@ -465,38 +517,36 @@ impl<O: Outbox + ?Sized> Outbox for &mut O {
 mod tests {
     use super::*;
     use crate::courier::{Courier, Policy, RamOutbox};
-    use crate::json::Sink;
-    use crate::report::{EncodeError, Job, Report, ReportOf};
+    use crate::json::{Sink, SliceSink};
+    use crate::report::{EncodeError, Job, Report, ReportOf, Sealed};
 
     #[test]
     fn a_report_tells_the_keys_that_its_bytes_have() {
         let numbered = |n: i64| {
             let name = ["job_running", "job_finish", "of_another"][n as usize % 3];
-            let statuses = [JobStatus::from_name(name), JobStatus::Other(name)];
-            Job::new(statuses[n as usize % 2], 1_591_104_868_201).with_job_id(n)
+            Job::new(JobStatus::from_name(name), 1_591_104_868_201).with_job_id(n)
         };
-        let nameless = Job::new(JobStatus::Finish, 1_591_104_868_201);
+        let nameless = Job::new(JobStatus::FINISH, 1_591_104_868_201);
         for (with_id, without) in [(1, 0), (6, 0), (16, 0), (17, 0), (1, 1), (0, 1), (0, 40)] {
             let jobs = (1..=with_id).map(numbered);
-            let report = ReportOf {
-                jobs: jobs.chain((0..without).map(|_| nameless)),
-                msg_confirm_topic: None,
-                message_id: "uuid",
-            };
-            let mut bytes = heapless::Vec::<u8, 4096>::new();
+            let report = ReportOf::new("uuid", jobs.chain((0..without).map(|_| nameless)));
+            let mut bytes = [0; 4096];
+            let mut bytes = SliceSink::new(&mut bytes);
             report.encode_into(&mut bytes).unwrap();
-            let keys = job_keys(&bytes);
+            let keys = job_keys(bytes.written());
             assert_eq!(keys_of(&report), keys, "{with_id} and {without}");
             let jobs: heapless::Vec<Job<'_>, 40> = report.jobs.clone().collect();
             let report = Report::new("uuid", &jobs);
             assert_eq!(keys_of(&report), keys, "{with_id} and {without}");
-            #[cfg(feature = "alloc")]
+            #[cfg(feature = "serde")]
             assert_eq!(keys_of(&crate::report::ReportBuf::from(report)), keys);
         }
     }
 
     /// Says that its job is 7, whatever its bytes say.
     struct OfSeven<'a>(Report<'a>);
+
+    impl Sealed for OfSeven<'_> {}
 
     impl Encode for OfSeven<'_> {
         fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
@@ -514,7 +564,7 @@ mod tests {
 
     #[test]
     fn a_submitted_report_is_not_read_again() {
-        let jobs = [Job::new(JobStatus::Finish, 1_591_104_868_201).with_job_id(1)];
+        let jobs = [Job::new(JobStatus::FINISH, 1_591_104_868_201).with_job_id(1)];
         let report = OfSeven(Report::new("uuid", &jobs));
         let mut outbox = RamOutbox::new([0; 4096], 4096);
         let mut courier = Courier::new(&mut outbox, [0; 512], Policy::default(), MonoTime(0), 0);

@@ -111,7 +111,8 @@ impl Cause {
         match number.checked_sub(1000) {
             Some(code) => Code::from_number(code).map(Cause::Failed),
             None => Outcome::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|outcome| u16::from(outcome.number()) == number)
                 .map(Cause::Answered),
         }
@@ -297,10 +298,7 @@ mod tests {
             ("Sat, 01 Jan 2101 00:00:00 GMT", false),
             ("Fri, 31 Dec 9999 23:59:59 GMT", false),
         ] {
-            let headers = ReplyHeaders {
-                date: Some(date),
-                ..ReplyHeaders::default()
-            };
+            let headers = ReplyHeaders::default().with_date(date);
             let reply = read_reply(401, headers, b"");
             let event = Event::from_reply(&reply, WallTime::from_unix_ms(0));
             assert_eq!(event.clock_skew_ms.is_some(), is_one, "{date}");
@@ -309,7 +307,7 @@ mod tests {
 
     #[test]
     fn causes_lead_back_from_their_numbers() {
-        for outcome in Outcome::ALL {
+        for &outcome in Outcome::ALL {
             let cause = Cause::Answered(outcome);
             assert_eq!(Cause::from_number(cause.number()), Some(cause));
         }

@@ -6,6 +6,7 @@ use crate::code::Code;
 
 /// How requests prove who sends them.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Credentials<'a> {
     /// Not at all.
     #[default]

@@ -31,10 +31,20 @@ pub struct Endpoint<'a> {
 /// Why a base URL or project id cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointError {
-    /// What is wrong.
-    pub code: Code,
+    code: Code,
+    offset: usize,
+}
+
+impl EndpointError {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
     /// Byte offset into the base URL, or into the project id for [`Code::ProjectId`].
-    pub offset: usize,
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
 }
 
 impl fmt::Display for EndpointError {
@@ -319,9 +329,10 @@ fn encoded_separator(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::string::{String, ToString};
+    use std::string::ToString;
 
     use super::*;
+    use crate::json::SliceSink;
 
     #[test]
     fn urls() {
@@ -359,9 +370,10 @@ mod tests {
         ] {
             let endpoint = Endpoint::new(url, "p").unwrap();
             assert_eq!((endpoint.authority(), endpoint.port()), (authority, port));
-            let mut written = heapless::Vec::<u8, 128>::new();
+            let mut written = [0; 128];
+            let mut written = SliceSink::new(&mut written);
             endpoint.write_path(&mut written).unwrap();
-            assert_eq!(String::from_utf8(written.to_vec()).unwrap(), path);
+            assert_eq!(written.written(), path.as_bytes());
         }
     }
 

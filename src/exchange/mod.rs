@@ -11,9 +11,7 @@ mod sign;
 
 pub use credentials::{Credentials, Keys, Secret};
 pub use endpoint::{Endpoint, EndpointError};
-pub use reply::{
-    MAX_REPLY_BYTES, Outcome, Reply, ReplyHeaders, RetryAfter, read_reply, read_reply_with,
-};
+pub use reply::{MAX_REPLY_BYTES, Outcome, Reply, ReplyHeaders, read_reply, read_reply_with};
 pub use request::Request;
 pub use request_error::RequestError;
 pub use service_codes::ServiceCodes;

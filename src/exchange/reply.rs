@@ -1,15 +1,17 @@
-//! What a response means: a closed set of outcomes.
+//! What a response means: one of a few outcomes.
 
 use core::fmt::{self, Write};
 use core::ops::Range;
+use core::time::Duration;
 
 use super::http_date;
 use super::service_codes::{ServiceCodes, after};
 use crate::json::{Scanner, Text, Token};
 use crate::time::WallTime;
 
-/// What became of a report, as far as the response tells.
+/// What became of a report, as far as the response tells. Take one that you do not know for [`NotUnderstood`](Self::NotUnderstood).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 #[repr(u8)]
 pub enum Outcome {
     /// The service took it.
@@ -29,7 +31,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, by rising number.
-    pub const ALL: [Outcome; 6] = [
+    pub const ALL: &'static [Outcome] = &[
         Outcome::Accepted,
         Outcome::Refused,
         Outcome::NotUnderstood,
@@ -62,18 +64,39 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The headers of a response that matter.
+/// The headers of a response that matter; none of them by default.
+///
+/// ```
+/// use edge_report::exchange::ReplyHeaders;
+///
+/// let found = None; // what your HTTP stack has under this name
+/// let headers = ReplyHeaders::default().with_retry_after("120").with_date(found);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplyHeaders<'a> {
-    /// `Retry-After`
-    pub retry_after: Option<&'a str>,
-    /// `Date`
-    pub date: Option<&'a str>,
+    retry_after: Option<&'a str>,
+    date: Option<&'a str>,
+}
+
+impl<'a> ReplyHeaders<'a> {
+    /// With `Retry-After`, if it is there.
+    #[must_use]
+    pub fn with_retry_after(mut self, value: impl Into<Option<&'a str>>) -> Self {
+        self.retry_after = value.into();
+        self
+    }
+
+    /// With `Date`, if it is there.
+    #[must_use]
+    pub fn with_date(mut self, value: impl Into<Option<&'a str>>) -> Self {
+        self.date = value.into();
+        self
+    }
 }
 
 /// What `Retry-After` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryAfter {
+enum RetryAfter {
     /// To wait that many seconds.
     Seconds(u64),
     /// To wait until then, by the server's clock.
@@ -82,6 +105,8 @@ pub enum RetryAfter {
 
 /// A response, read.
 #[derive(Clone, Copy, Debug)]
+#[must_use = "a reply may be a refusal: see `is_accepted` and `outcome`"]
+#[non_exhaustive]
 pub struct Reply<'a> {
     /// What it means.
     pub outcome: Outcome,
@@ -95,14 +120,24 @@ pub struct Reply<'a> {
     pub message: Option<Text<'a>>,
     /// The gateway's name for the request.
     pub request_id: Option<Text<'a>>,
-    /// When to try again.
-    pub retry_after: Option<RetryAfter>,
+    retry_after: Option<RetryAfter>,
     /// The server's clock. One outside of the years 2020 to 2100 is wrong itself, and as good as none.
     pub date: Option<WallTime>,
 }
 
 impl Reply<'_> {
-    /// How many milliseconds the server asks to wait. A date counts from the server's own clock where it told it.
+    /// Whether the service took the report. Otherwise [`outcome`](Self::outcome) says what became of it.
+    pub const fn is_accepted(&self) -> bool {
+        matches!(self.outcome, Outcome::Accepted)
+    }
+
+    /// How long the server asks to wait, by `Retry-After`. A date in it counts from the server's own clock where it told that.
+    pub fn retry_after(&self, now: WallTime) -> Option<Duration> {
+        self.retry_after_ms(now).map(Duration::from_millis)
+    }
+
+    /// [`retry_after`](Self::retry_after) in milliseconds, as the other languages have it: small machines divide no 64 bits for it.
+    #[doc(hidden)]
     pub fn retry_after_ms(&self, now: WallTime) -> Option<u64> {
         Some(match self.retry_after? {
             RetryAfter::Seconds(seconds) => seconds.saturating_mul(1000),
@@ -113,7 +148,7 @@ impl Reply<'_> {
         })
     }
 
-    /// By how many milliseconds the server's clock is ahead of `now`; exact to about a second.
+    /// By how many milliseconds the server's clock is ahead of `now`, below 0 if it is behind; exact to about a second.
     pub fn clock_skew_ms(&self, now: WallTime) -> Option<i64> {
         Some(self.date?.unix_ms().saturating_sub(now.unix_ms()))
     }

@@ -13,14 +13,9 @@ const MAX_HEADERS: usize = 6;
 /// One `POST …/edgesrv/job-report`, ready for any HTTP stack.
 #[derive(Clone, Debug)]
 pub struct Request<'r> {
-    /// `POST`
-    pub method: &'static str,
-    /// The path, percent-encoded.
-    pub path: &'r str,
-    /// All headers but `Content-Length` and what the HTTP stack adds.
-    pub headers: heapless::Vec<Header<'r>, MAX_HEADERS>,
-    /// The body, to be sent as it is.
-    pub body: &'r [u8],
+    path: &'r str,
+    headers: heapless::Vec<Header<'r>, MAX_HEADERS>,
+    body: &'r [u8],
 }
 
 impl<'r> Request<'r> {
@@ -36,7 +31,8 @@ impl<'r> Request<'r> {
     /// let now = WallTime::from_unix_ms(1_591_104_868_201);
     /// let mut scratch = [0; 512];
     /// let request = Request::new(&endpoint, &credentials, b"{}", now, &mut scratch)?;
-    /// assert_eq!(request.path, "/v1/0a1b2c/edgesrv/job-report");
+    /// assert_eq!(request.path(), "/v1/0a1b2c/edgesrv/job-report");
+    /// assert_eq!(request.headers()[0].name, "Host");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(
@@ -58,23 +54,19 @@ impl<'r> Request<'r> {
         let signature = match credentials {
             Credentials::None | Credentials::Token(_) => None,
             Credentials::Keys(keys) => {
-                let signable = Signable {
-                    method: METHOD,
-                    host: endpoint.authority(),
-                    path,
-                    query: &[],
-                    headers: &[
-                        Header {
-                            name: "Content-Type",
-                            value: "application/json",
-                        },
-                        Header {
-                            name: "X-Project-Id",
-                            value: endpoint.project_id(),
-                        },
-                    ],
-                    body,
-                };
+                let headers = [
+                    Header {
+                        name: "Content-Type",
+                        value: "application/json",
+                    },
+                    Header {
+                        name: "X-Project-Id",
+                        value: endpoint.project_id(),
+                    },
+                ];
+                let signable = Signable::new(METHOD, endpoint.authority(), path)
+                    .with_headers(&headers)
+                    .with_body(body);
                 let signature = sign(&signable, keys, now, rest).map_err(|error| match error {
                     RequestError::TooSmall { needed } => RequestError::TooSmall {
                         needed: path_len.saturating_add(needed),
@@ -88,6 +80,26 @@ impl<'r> Request<'r> {
             return Err(RequestError::TooSmall { needed: path_len });
         }
         Ok(Self::with(endpoint, credentials, signature, path, body))
+    }
+
+    /// `POST`
+    pub const fn method(&self) -> &'static str {
+        METHOD
+    }
+
+    /// The path, percent-encoded.
+    pub const fn path(&self) -> &'r str {
+        self.path
+    }
+
+    /// All headers but `Content-Length` and what the HTTP stack adds.
+    pub fn headers(&self) -> &[Header<'r>] {
+        &self.headers
+    }
+
+    /// The body, to be sent as it is.
+    pub const fn body(&self) -> &'r [u8] {
+        self.body
     }
 
     #[inline(never)] // its stack is not there while the signature is made
@@ -118,7 +130,6 @@ impl<'r> Request<'r> {
             _ => {}
         }
         Request {
-            method: METHOD,
             path,
             headers,
             body,

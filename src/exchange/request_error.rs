@@ -6,6 +6,7 @@ use crate::code::Code;
 
 /// Why a request was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RequestError {
     /// Something given cannot be used.
     Unusable(Code),

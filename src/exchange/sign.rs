@@ -33,19 +33,49 @@ pub struct Header<'a> {
 /// but those with a `_` in their name, which gateways drop.
 #[derive(Clone, Copy, Debug)]
 pub struct Signable<'a> {
-    /// `POST`, `GET`, …
-    pub method: &'a str,
-    /// Host with port, as the `Host` header has it.
-    pub host: &'a str,
-    /// The path as it is sent, percent-encoded.
-    pub path: &'a str,
-    /// The pairs of the query, not encoded, in any order.
-    pub query: &'a [(&'a str, &'a str)],
-    /// Further headers. With an `X-Sdk-Date` among them, that date is signed; with an `X-Sdk-Content-Sha256`, its value in the place of
-    /// the body's hash, be it a hash or `UNSIGNED-PAYLOAD`.
-    pub headers: &'a [Header<'a>],
-    /// The very bytes that are sent.
-    pub body: &'a [u8],
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
+    query: &'a [(&'a str, &'a str)],
+    headers: &'a [Header<'a>],
+    body: &'a [u8],
+}
+
+impl<'a> Signable<'a> {
+    /// A request without query, further headers and body: its method (`POST`, `GET`, …), its host with port as the `Host` header has it, and
+    /// its path as it is sent, percent-encoded.
+    pub const fn new(method: &'a str, host: &'a str, path: &'a str) -> Self {
+        Signable {
+            method,
+            host,
+            path,
+            query: &[],
+            headers: &[],
+            body: &[],
+        }
+    }
+
+    /// With the pairs of the query, not encoded, in any order.
+    #[must_use]
+    pub const fn with_query(mut self, query: &'a [(&'a str, &'a str)]) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// With further headers. If an `X-Sdk-Date` is among them, that date is signed; if an `X-Sdk-Content-Sha256`, its value in the place
+    /// of the body's hash, be it a hash or `UNSIGNED-PAYLOAD`.
+    #[must_use]
+    pub const fn with_headers(mut self, headers: &'a [Header<'a>]) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// With the very bytes that are sent.
+    #[must_use]
+    pub const fn with_body(mut self, body: &'a [u8]) -> Self {
+        self.body = body;
+        self
+    }
 }
 
 impl Header<'_> {
@@ -67,6 +97,7 @@ impl fmt::Debug for Header<'_> {
 
 /// What signing adds to a request: two headers, three for temporary keys.
 #[derive(Clone, Copy)]
+#[must_use]
 pub struct Signature<'b> {
     date: &'b str,
     authorization: &'b str,
@@ -93,7 +124,22 @@ impl<'b> Signature<'b> {
 }
 
 /// Signs a request at a time; `X-Sdk-Date` must be within 15 minutes of the server's clock.
-/// Both values are written to the front of `buffer`.
+/// Both values are written to the front of `buffer`; if it is too small, the error says how many bytes are enough.
+///
+/// ```
+/// use edge_report::WallTime;
+/// use edge_report::exchange::{Header, Keys, Signable, sign};
+///
+/// let headers = [Header { name: "Content-Type", value: "application/json" }];
+/// let request = Signable::new("GET", "gateway.example", "/v1.0/0a1b2c/jobs")
+///     .with_query(&[("page-size", "100")])
+///     .with_headers(&headers);
+/// let mut buffer = [0; 256];
+/// let signature = sign(&request, &Keys::new("AK", "SK"), WallTime::from_unix_ms(1_591_104_868_201), &mut buffer)?;
+/// assert_eq!(signature.x_sdk_date(), "20200602T133428Z");
+/// assert!(signature.authorization().starts_with("SDK-HMAC-SHA256 Access=AK, SignedHeaders=content-type;host;x-sdk-date, "));
+/// # Ok::<(), edge_report::exchange::RequestError>(())
+/// ```
 ///
 /// Temporary keys: send their security token as `X-Security-Token`, it is signed with the rest.
 pub fn sign<'b>(
@@ -225,10 +271,11 @@ impl<'r> Plan<'r> {
     fn signature(&self, keys: &Keys<'_>) -> [u8; 32] {
         let mut hash = digest(self.request.body);
         hash = self.request_hash(&hash);
-        let mut request = heapless::Vec::<u8, 64>::new();
+        let mut request = [0; 64];
+        let mut request = SliceSink::new(&mut request);
         let _ = put_hex(&hash, &mut request);
         let date = self.date.as_str().as_bytes();
-        let text: [&[u8]; 5] = [ALGORITHM, b"\n", date, b"\n", &request];
+        let text: [&[u8]; 5] = [ALGORITHM, b"\n", date, b"\n", request.written()];
         authenticate(keys.secret_key().as_bytes(), &text)
     }
 

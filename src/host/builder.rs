@@ -386,9 +386,9 @@ fn parse_proxy(url: &str) -> Result<Proxy, BuildError> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     Endpoint::new(&format!("{scheme}://{authority}"), "proxy").map_err(|error| {
-        match error.code {
+        match error.code() {
             Code::UrlScheme => wrong(schemes),
-            Code::UrlPort => wrong(error.code.text()),
+            Code::UrlPort => wrong(error.code().text()),
             _ => wrong("its host cannot be used"),
         }
     })?;

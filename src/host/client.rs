@@ -37,7 +37,7 @@ const LONGEST_ANSWER: u64 = MAX_REPLY_BYTES as u64 + 1;
 /// let mut client = Client::builder("https://gateway.example", "0a1b2c")
 ///     .credentials(Credentials::keys("AK", "SK"))
 ///     .build()?;
-/// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+/// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
 /// let reply = client.send(&Report::new("5f0c…-1", &jobs))?;
 /// println!("{reply}");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -157,10 +157,9 @@ impl Client {
     }
 
     pub(super) fn read(&self, head: Head) -> Result<Reply<'_>, SendError> {
-        let headers = ReplyHeaders {
-            retry_after: head.retry_after.as_ref().and_then(|v| v.to_str().ok()),
-            date: head.date.as_ref().and_then(|v| v.to_str().ok()),
-        };
+        let headers = ReplyHeaders::default()
+            .with_retry_after(head.retry_after.as_ref().and_then(|v| v.to_str().ok()))
+            .with_date(head.date.as_ref().and_then(|v| v.to_str().ok()));
         // They were checked when the client was made.
         let codes = service_codes(&self.service_codes).unwrap_or_default();
         Ok(read_reply_with(&codes, head.status, headers, &self.answer))
@@ -194,19 +193,19 @@ impl Client {
         self.progress.begin(body.len(), plan);
         let now = WallTime::now().plus_ms(self.clock_offset_ms);
         let endpoint = Endpoint::new(&self.base_url, &self.project_id)
-            .map_err(|error| Failure::Unusable(error.code))?;
+            .map_err(|error| Failure::Unusable(error.code()))?;
         let request = match Request::new(&endpoint, &self.credentials, body, now, &mut self.scratch)
         {
             Ok(request) => request,
             Err(error) => return Err(Failure::Unusable(error.code())),
         };
         let mut call = self.agent.post(self.url.clone());
-        for header in &request.headers {
+        for header in request.headers() {
             let value = header_value(header.value, header.is_secret())
                 .ok_or(Failure::Unusable(Code::HeaderValue))?;
             call = call.header(header.name, value);
         }
-        let (head, body) = call.send(request.body)?.into_parts();
+        let (head, body) = call.send(request.body())?.into_parts();
         if self.progress.is_unsent() && head.status.is_success() {
             return Err(Failure::Early(head.status.as_u16()));
         }

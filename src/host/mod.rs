@@ -1,12 +1,12 @@
 //! What touches sockets, files and clocks. Needs `std`.
 
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod builder;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod client;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod connection;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod deliver;
 mod fair;
 mod files;
@@ -14,39 +14,39 @@ mod folder;
 mod lock;
 #[cfg(unix)]
 mod owner;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod progress;
 mod random;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod resolver;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod send_error;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod socket;
 mod spool;
 mod spool_error;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod tls;
 #[cfg(feature = "client")]
 mod tls_rustls;
 #[cfg(feature = "native-tls")]
 mod tls_system;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 mod waker;
 
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 pub use builder::ClientBuilder;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 pub use client::Client;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 pub use deliver::{Access, Pause};
 pub use fair::{FairGuard, FairMutex};
 pub use random::random;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 pub use send_error::{BuildError, SendError};
 pub use spool::{Limits, Spool};
 pub use spool_error::{SpoolError, SpoolIoError};
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 pub use tls::TlsSettings;
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 pub use waker::Waker;

@@ -1,7 +1,6 @@
 //! The file `owner`: which process has a spool open, for programs that have no `flock`. docs/spool-folder.md is its contract.
 
 use rustix::process::{Pid, test_kill_process};
-use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::string::{String, ToString};
@@ -11,6 +10,7 @@ use std::{process, thread};
 
 use super::folder::Folder;
 use super::spool_error::SpoolError;
+use crate::json::{Scanner, Sink, Token};
 
 const NAME: &str = "owner";
 const STALE: &str = "owner.stale";
@@ -23,7 +23,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 const TRIES: u32 = 100;
 
 /// A process, so that it is not taken for another one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) pid: u32,
     /// In ticks since boot, where the system tells.
@@ -43,12 +43,43 @@ impl Owner {
     }
 
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        serde_json::from_slice(text).ok()
+        let mut scanner = Scanner::new(text);
+        let Ok(Some(Token::ObjectStart)) = scanner.next_token() else {
+            return None;
+        };
+        let (mut pid, mut start_time, mut boot_id) = (None, None, None);
+        while let Token::Key(key) = scanner.next_token().ok()?? {
+            let value = scanner.next_token().ok()??;
+            match value {
+                Token::Number(number) if key.is("pid") => pid = Some(number.raw().parse().ok()?),
+                Token::Number(number) if key.is("start_time") => {
+                    start_time = Some(number.raw().parse().ok()?);
+                }
+                Token::String(text) if key.is("boot_id") => boot_id = Some(text.to_string()),
+                // What a newer writer may add.
+                _ => scanner.leave(1).ok()?,
+            }
+        }
+        let is_whole = scanner.next_token().ok()?.is_none();
+        is_whole.then_some(Owner {
+            pid: pid?,
+            start_time,
+            boot_id,
+        })
     }
 
     fn text(&self) -> Vec<u8> {
-        let mut text = serde_json::to_vec(self).unwrap_or_default();
-        text.push(b'\n');
+        let pid = self.pid;
+        let start_time = self.start_time.map(|ticks| ticks.to_string());
+        let start_time = start_time.as_deref().unwrap_or("null");
+        let text = std::format!("{{\"pid\":{pid},\"start_time\":{start_time},\"boot_id\":");
+        let mut text = text.into_bytes();
+        // A `Vec` is full only when the heap is.
+        let _ = match &self.boot_id {
+            Some(id) => text.put_string(id),
+            None => text.put(b"null"),
+        };
+        text.extend(b"}\n");
         text
     }
 

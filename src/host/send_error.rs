@@ -105,12 +105,15 @@ impl From<Code> for BuildError {
 
 impl From<EndpointError> for BuildError {
     fn from(error: EndpointError) -> Self {
-        let what = if error.code == Code::ProjectId {
+        let what = if error.code() == Code::ProjectId {
             "project id"
         } else {
             "base URL"
         };
-        BuildError::new(error.code, format!("byte {} of the {what}", error.offset))
+        BuildError::new(
+            error.code(),
+            format!("byte {} of the {what}", error.offset()),
+        )
     }
 }
 

@@ -68,7 +68,7 @@ impl Default for Limits {
 /// let spool = Spool::open(&dir, Limits::default())?;
 /// let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
 ///
-/// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(7)];
+/// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(7)];
 /// courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime(0), None)?;
 /// drop(courier);
 ///
@@ -328,7 +328,7 @@ mod tests {
 
     fn submit(node: &mut Node, message_id: &str) -> Result<Ticket, String> {
         let metrics = "m".repeat(400);
-        let jobs = [Job::new(JobStatus::Running, 1).with_metrics(&metrics)];
+        let jobs = [Job::new(JobStatus::RUNNING, 1).with_metrics(&metrics)];
         node.submit(&Report::new(message_id, &jobs), NOW, None)
             .map_err(|error| error.to_string())
     }
@@ -429,7 +429,7 @@ mod tests {
         let mut node = open(dir.path(), &watch, 65536, durability);
         for number in 0..3000i64 {
             let id = number.to_string();
-            let job = Job::new(JobStatus::Running, 1);
+            let job = Job::new(JobStatus::RUNNING, 1);
             let jobs = [if number % 4 == 0 {
                 job
             } else {

@@ -35,13 +35,21 @@ pub enum Token<'a> {
 /// Why a text is not JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What is wrong: one of the `Json…` codes.
-    pub code: Code,
-    /// Byte offset into the text.
-    pub offset: usize,
+    code: Code,
+    offset: usize,
 }
 
 impl Error {
+    /// What is wrong: one of the `Json…` codes.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Byte offset into the text.
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
     /// Whether only the content of one string is wrong. The scanner then stands behind that string,
     /// and [`Scanner::next_token`] goes on as if it had been given out.
     pub fn is_in_string(&self) -> bool {

@@ -1,12 +1,23 @@
-//! Where bytes go: a slice, a `heapless::Vec`, a `Vec`, or nowhere but a counter.
+//! Where bytes go: a slice, a `Vec`, or nowhere but a counter.
+
+use core::fmt;
 
 use super::{integer, kernel, string};
+use crate::code::Code;
 
 /// The sink has no room for these bytes; it holds what it held before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// A place that bytes are appended to.
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Code::BufferTooSmall.fmt(f)
+    }
+}
+
+impl core::error::Error for Full {}
+
+/// A place that bytes are appended to: implement it for a buffer of your own.
 pub trait Sink {
     /// Appends all of `bytes`, or nothing.
     fn put(&mut self, bytes: &[u8]) -> Result<(), Full>;
@@ -164,31 +175,6 @@ impl Sink for Counter {
     fn put_string(&mut self, text: &str) -> Result<(), Full> {
         self.0 = self.0.saturating_add(quoted_len(text));
         Ok(())
-    }
-}
-
-impl<const N: usize> Sink for heapless::Vec<u8, N> {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        self.extend_from_slice(bytes).map_err(|_| Full)
-    }
-    fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-    fn room(&self) -> usize {
-        N.saturating_sub(self.as_slice().len())
-    }
-    fn truncate(&mut self, len: usize) {
-        heapless::Vec::truncate(self, len);
-    }
-    fn put_string(&mut self, text: &str) -> Result<(), Full> {
-        let before = self.as_slice().len();
-        let end = before.saturating_add(quoted_len(text));
-        self.resize(end, 0).map_err(|_| Full)?;
-        let free = self.get_mut(before..).unwrap_or_default();
-        let written = kernel::fill(text.as_bytes(), free);
-        heapless::Vec::truncate(self, before.saturating_add(written.unwrap_or(0)));
-        written.map(|_| ()).ok_or(Full)
     }
 }
 

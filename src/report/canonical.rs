@@ -1,11 +1,9 @@
 //! The canonical bytes of a report that is JSON already, in one pass and without a heap.
 
-use super::check::check;
+use super::check::first_error;
 use super::contract::{EXCEPTIONS, HEAD, JOB, Member, REPORT};
 use super::encode::EncodeError;
-use super::finding::Finding;
 use super::flawless;
-use crate::code::Severity;
 use crate::json::{Counter, Full, Scanner, Sink, Token};
 
 /// Checks a report that is JSON in any form and appends its canonical bytes to `sink`, which after an error holds what it held
@@ -40,16 +38,6 @@ pub fn canonical_into<S: Sink + ?Sized>(text: &[u8], sink: &mut S) -> Result<(),
         });
     }
     Ok(())
-}
-
-fn first_error(text: &[u8]) -> Option<Finding<'_>> {
-    let mut first = None;
-    check(text, |finding| {
-        if first.is_none() && finding.severity() == Severity::Error {
-            first = Some(finding);
-        }
-    });
-    first
 }
 
 /// The values of an object's known members, in the order of the contract; of an object or array its first token.

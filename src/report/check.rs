@@ -4,8 +4,9 @@ use super::contract::{self, EXCEPTIONS, JOB, MAX_REPORT_BYTES, Member, REPORT, V
 use super::finding::{Finding, Path, Summary};
 use super::flawless;
 use super::model::JobStatus;
-use crate::code::Code;
-use crate::json::{Number, Scanner, Sink, Text, Token};
+use crate::code::{Code, Severity};
+use crate::json::{Number, Scanner, Sink, SliceSink, Text, Token};
+use crate::small::IS_ROOMY;
 
 /// Checks a report as JSON bytes and gives each finding to `emit`, in the order they are found.
 ///
@@ -39,20 +40,19 @@ pub fn check<'a>(text: &'a [u8], emit: impl FnMut(Finding<'a>)) -> Summary {
     checker.summary
 }
 
-/// Like [`check`], into a slice: gives back the part that was filled, with the first findings, and how many there were in all.
-pub fn check_into<'a, 'f>(
-    text: &'a [u8],
-    findings: &'f mut [Finding<'a>],
-) -> (&'f [Finding<'a>], Summary) {
-    let mut slots = findings.iter_mut();
-    let summary = check(text, |finding| {
-        if let Some(slot) = slots.next() {
-            *slot = finding;
+/// The first error, if there is one.
+pub(crate) fn first_error(text: &[u8]) -> Option<Finding<'_>> {
+    let mut first = None;
+    check(text, |finding| {
+        if first.is_none() && finding.severity() == Severity::Error {
+            first = Some(finding);
         }
     });
-    let filled = summary.total().min(findings.len());
-    (findings.get(..filled).unwrap_or_default(), summary)
+    first
 }
+
+/// The checker remembers in a word which members it has seen.
+const _: () = assert!(REPORT.len() < 32 && JOB.len() < 32 && EXCEPTIONS.len() < 32);
 
 /// How many unknown keys of the open objects are remembered to see repeats.
 const UNKNOWN_KEYS: usize = 16;
@@ -199,8 +199,8 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
 
     fn status(&mut self, text: Text<'a>, path: Path<'a>) {
         let known = match text.plain() {
-            Some(name) => !matches!(JobStatus::from_name(name), JobStatus::Other(_)),
-            None => JobStatus::KNOWN.iter().any(|status| text.is(status.name())),
+            Some(name) if IS_ROOMY => JobStatus::from_name(name).is_known(),
+            _ => JobStatus::KNOWN.iter().any(|status| text.is(status.name())),
         };
         let code = match known {
             true => None,
@@ -213,11 +213,12 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
     #[inline(never)] // objects in objects need not have its stack
     fn error_time(&mut self, text: Text<'a>, path: Path<'a>) {
         // Longer than any right one, and so a wrong one.
-        let mut decoded = heapless::Vec::<u8, 20>::new();
+        let mut decoded = [0; 20];
+        let mut decoded = SliceSink::new(&mut decoded);
         let _ = text
             .chars()
             .try_for_each(|c| decoded.put(c.encode_utf8(&mut [0; 4]).as_bytes()));
-        self.found_if(contract::error_time(&decoded), path);
+        self.found_if(contract::error_time(decoded.written()), path);
     }
 
     fn wrong_type(&mut self, step: Step<'a>, code: Code, path: Path<'a>) -> Result<(), Stop> {
@@ -249,7 +250,7 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
             Ok(Some(token)) => Ok(Step::Token(token)),
             Ok(None) => Err(Stop),
             Err(error) => {
-                self.found(error.code, path, error.offset);
+                self.found(error.code(), path, error.offset());
                 if error.is_in_string() {
                     Ok(Step::SpoiltString)
                 } else {

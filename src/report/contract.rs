@@ -62,7 +62,7 @@ pub(super) enum Value {
     Jobs,
     /// An integer, see [`job_id`].
     JobId,
-    /// One of [`JobStatus::KNOWN`](super::JobStatus::KNOWN); others are doubtful.
+    /// A string, one of [`JobStatus::KNOWN`](super::JobStatus::KNOWN); others are doubtful.
     Status,
     /// An integer, see [`create_time`].
     CreateTime,
@@ -189,7 +189,7 @@ fn two_digits(tens: u8, ones: u8) -> Option<u16> {
 }
 
 #[cfg(test)]
-#[cfg(feature = "alloc")]
+#[cfg(feature = "serde")]
 mod tests {
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;
@@ -197,7 +197,7 @@ mod tests {
 
     use super::{EXCEPTIONS, JOB, Member, REPORT, Value};
     use crate::code::Severity;
-    use crate::report::{ReportBuf, canonical_into, check, flawless};
+    use crate::report::{JobBuf, Report, ReportBuf, ReportWriter, canonical_into, check, flawless};
 
     const TEXT: &str = r#""{\"a\":1}""#;
 
@@ -257,11 +257,32 @@ mod tests {
         let result = canonical_into(format!("{text} ").as_bytes(), &mut bytes);
         same(result.is_ok().then_some(bytes), "canonical");
         let owned = serde_json::from_str::<ReportBuf>(text).ok();
-        same(
-            owned.as_ref().map(|o| serde_json::to_vec(o).unwrap()),
-            "serde",
-        );
+        let owned = owned.as_ref();
+        same(owned.map(|o| serde_json::to_vec(o).unwrap()), "serde");
         same(owned.map(|o| o.encode_to_vec().unwrap()), "encoder");
+        same(owned.map(by_writer), "writer");
+        same(owned.map(by_copy), "copy");
+        assert!(owned.is_none_or(|o| o.check(|_| {}).is_valid()), "{text}");
+    }
+
+    fn by_writer(report: &ReportBuf) -> Vec<u8> {
+        let topic = report.msg_confirm_topic.as_deref();
+        let mut writer = ReportWriter::new(vec![], topic, &report.message_id).unwrap();
+        for job in &report.jobs {
+            writer.job(&job.as_job()).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    /// Borrowed, and owned again.
+    fn by_copy(report: &ReportBuf) -> Vec<u8> {
+        let jobs: Vec<_> = report.jobs.iter().map(JobBuf::as_job).collect();
+        let borrowed = Report {
+            jobs: &jobs,
+            msg_confirm_topic: report.msg_confirm_topic.as_deref(),
+            message_id: &report.message_id,
+        };
+        serde_json::to_vec(&ReportBuf::from(borrowed)).unwrap()
     }
 
     #[test]

@@ -11,10 +11,10 @@ use super::finding::{Finding, Path, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 use crate::code::{Code, Severity};
 use crate::json::{Counter, Full, Sink, SliceSink, with_sink};
-use crate::time::WallTime;
 
 /// Why a report was not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// It breaks the contract; this is the first error.
     Invalid(Finding<'static>),
@@ -48,8 +48,10 @@ impl fmt::Display for EncodeError {
 
 impl core::error::Error for EncodeError {}
 
-/// What can be encoded as a report.
-pub trait Encode {
+/// What can be encoded as a report: [`Report`], [`ReportOf`] and, with feature `serde`, `ReportBuf`.
+///
+/// Nothing else is: what a client sends and a courier stores was checked.
+pub trait Encode: Sealed {
     /// Checks the report and appends its canonical bytes to `sink`, which after an error holds what it held before.
     fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError>;
 
@@ -60,22 +62,29 @@ pub trait Encode {
     fn job_keys(&self) -> impl Iterator<Item = (Option<i64>, bool)>;
 }
 
+/// Keeps [`Encode`] to the types of this crate.
+pub trait Sealed {}
+
+impl Sealed for Report<'_> {}
+impl<I> Sealed for ReportOf<'_, I> {}
+
 /// A report whose jobs come from an iterator: from structs of another language or of your own, without a list of [`Job`]s.
 ///
 /// ```
 /// use edge_report::{Encode, Job, JobStatus, ReportOf};
 ///
 /// let running = [99270, 99271];
-/// let jobs = running.iter().map(|id| Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(*id));
-/// let report = ReportOf { jobs, msg_confirm_topic: None, message_id: "5f0c…-1" };
+/// let jobs = running.iter().map(|id| Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(*id));
+/// let report = ReportOf::new("5f0c…-1", jobs).with_topic("confirm");
 /// let mut bytes = Vec::new();
 /// report.encode_into(&mut bytes)?;
 /// assert_eq!(bytes.len(), report.encoded_len());
 /// # Ok::<(), edge_report::EncodeError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ReportOf<'a, I> {
-    /// See [`Report::jobs`]. Run through more than once.
+    /// See [`Report::jobs`]. A clone of it is run through for each pass, so all of them must give the same jobs.
     pub jobs: I,
     /// See [`Report::msg_confirm_topic`].
     pub msg_confirm_topic: Option<&'a str>,
@@ -98,7 +107,30 @@ impl<'a, I: Iterator<Item = Job<'a>> + Clone> Encode for ReportOf<'_, I> {
     }
 }
 
+impl<'a, 'j, I: Iterator<Item = Job<'j>> + Clone> ReportOf<'a, I> {
+    /// Gives each error and warning to `emit`, see [`Report::check`].
+    pub fn check(&self, emit: impl FnMut(Finding<'static>)) -> Summary {
+        check_parts(self.jobs.clone(), self.envelope(), emit)
+    }
+}
+
 impl<'a, I> ReportOf<'a, I> {
+    /// A report without a topic.
+    pub const fn new(message_id: &'a str, jobs: I) -> Self {
+        ReportOf {
+            jobs,
+            msg_confirm_topic: None,
+            message_id,
+        }
+    }
+
+    /// With the topic for the confirmation.
+    #[must_use]
+    pub fn with_topic(mut self, topic: &'a str) -> Self {
+        self.msg_confirm_topic = Some(topic);
+        self
+    }
+
     fn envelope(&self) -> Envelope<'a> {
         Envelope {
             msg_confirm_topic: self.msg_confirm_topic,
@@ -157,37 +189,16 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Gives each error and warning to `emit`, like [`check`](crate::check) does for bytes.
-    pub fn check(&self, mut emit: impl FnMut(Finding<'static>)) -> Summary {
-        let mut summary = Summary::default();
-        let mut found = |code: Code, path: Path<'static>| {
-            summary.count(code.severity());
-            emit(Finding {
-                code,
-                path,
-                offset: None,
-            });
-        };
-        if self.jobs.is_empty() {
-            found(Code::Empty, Path::REPORT.member("jobs"));
-        }
-        for (index, job) in self.jobs.iter().enumerate() {
-            check_job(job, index, &mut found);
-        }
-        check_envelope(self.envelope(), &mut found);
-        if self.encoded_len() > MAX_REPORT_BYTES {
-            found(Code::TooLarge, Path::REPORT);
-        }
-        summary
+    /// Gives each error and warning to `emit`, like [`check`](crate::check()) does for bytes.
+    pub fn check(&self, emit: impl FnMut(Finding<'static>)) -> Summary {
+        check_parts(self.jobs.iter(), self.envelope(), emit)
     }
 }
 
 impl Job<'_> {
     /// See [`Encode::job_keys`].
     pub(super) fn key(&self) -> (Option<i64>, bool) {
-        // A known status may be given as another's name.
-        let status = JobStatus::from_name(self.status.name());
-        (self.job_id, status.is_final())
+        (self.job_id, self.status.is_final())
     }
 }
 
@@ -227,6 +238,35 @@ fn len_of_parts<'a>(jobs: impl Iterator<Item: Borrow<Job<'a>>>, envelope: Envelo
     let _ = write_jobs(jobs, &mut counter, |_, _| Ok(()));
     let _ = write_tail(envelope, &mut counter);
     counter.len()
+}
+
+fn check_parts<'a>(
+    jobs: impl Iterator<Item: Borrow<Job<'a>>> + Clone,
+    envelope: Envelope<'_>,
+    mut emit: impl FnMut(Finding<'static>),
+) -> Summary {
+    let mut summary = Summary::default();
+    let mut found = |code: Code, path: Path<'static>| {
+        summary.count(code.severity());
+        emit(Finding {
+            code,
+            path,
+            offset: None,
+        });
+    };
+    let mut count = 0usize;
+    for job in jobs.clone() {
+        check_job(job.borrow(), count, &mut found);
+        count = count.saturating_add(1);
+    }
+    if count == 0 {
+        found(Code::Empty, Path::REPORT.member("jobs"));
+    }
+    check_envelope(envelope, &mut found);
+    if len_of_parts(jobs, envelope) > MAX_REPORT_BYTES {
+        found(Code::TooLarge, Path::REPORT);
+    }
+    summary
 }
 
 fn write_checked<'a, S: Sink + ?Sized>(
@@ -351,9 +391,9 @@ fn put_exceptions<S: Sink + ?Sized>(exceptions: &Exceptions<'_>, sink: &mut S) -
 fn put_error_time<S: Sink + ?Sized>(time: &ErrorTime<'_>, sink: &mut S) -> Result<(), Full> {
     match time {
         ErrorTime::Text(text) => sink.put_string(text),
-        ErrorTime::UnixMs(ms) => {
+        ErrorTime::At(time) => {
             // A time out of range was refused before.
-            let stamp = WallTime::from_unix_ms(*ms).to_error_time();
+            let stamp = time.to_error_time();
             sink.put_string(stamp.as_ref().map_or("", |s| s.as_str()))
         }
     }
@@ -474,20 +514,17 @@ where
 }
 
 fn check_status(status: JobStatus<'_>) -> Option<Code> {
-    match status {
-        JobStatus::Other("") => Some(Code::Empty),
-        JobStatus::Other(name) => match JobStatus::from_name(name) {
-            JobStatus::Other(_) => Some(Code::UnknownStatus),
-            _ => None,
-        },
-        _ => None,
+    match status.name() {
+        _ if status.is_known() => None,
+        "" => Some(Code::Empty),
+        _ => Some(Code::UnknownStatus),
     }
 }
 
 fn check_error_time(time: ErrorTime<'_>) -> Option<Code> {
     match time {
         ErrorTime::Text(text) => contract::error_time(text.as_bytes()),
-        ErrorTime::UnixMs(ms) => match WallTime::from_unix_ms(ms).to_error_time() {
+        ErrorTime::At(time) => match time.to_error_time() {
             Some(_) => None,
             None => Some(Code::TimeOutOfRange),
         },

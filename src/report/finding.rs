@@ -46,7 +46,8 @@ impl<'a> Path<'a> {
         self
     }
 
-    /// Gives the text piece by piece, without the machinery of [`core::fmt`].
+    /// Gives the text piece by piece, without the machinery of [`core::fmt`]; for the C face.
+    #[doc(hidden)]
     pub fn parts<E>(&self, mut each: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
         let mut result = Ok(());
         self.each_part(&mut |part| {
@@ -116,6 +117,7 @@ fn is_identifier(key: &str) -> bool {
 
 /// One thing that is wrong or doubtful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding<'a> {
     /// What.
     pub code: Code,
@@ -139,13 +141,6 @@ impl Finding<'_> {
         }
     }
 
-    /// Room for findings: fill a slice with it for [`check_into`](crate::check_into).
-    pub const NONE: Finding<'static> = Finding {
-        code: Code::JsonUnexpectedEnd,
-        path: Path::REPORT,
-        offset: None,
-    };
-
     /// Error or warning.
     pub const fn severity(&self) -> Severity {
         self.code.severity()
@@ -167,6 +162,7 @@ impl fmt::Display for Finding<'_> {
 
 /// How many findings there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// How many break the contract.
     pub errors: usize,

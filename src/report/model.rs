@@ -4,20 +4,24 @@ use core::fmt;
 
 use crate::json::{Full, Sink};
 use crate::small::IS_ROOMY;
+use crate::time::WallTime;
 
 /// One report: what `POST …/edgesrv/job-report` carries.
 ///
 /// ```
 /// use edge_report::{Job, JobStatus, Report};
 ///
-/// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(99270)];
+/// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(99270)];
 /// let report = Report::new("5f0c…-1", &jobs).with_topic("hw/events/messages/dli/message/confirm");
 /// let mut buffer = [0; 512];
 /// let bytes = report.encode(&mut buffer)?;
 /// assert_eq!(bytes.len(), report.encoded_len());
 /// # Ok::<(), edge_report::EncodeError>(())
 /// ```
+///
+/// The contract may get members that are optional, so a report is made by [`new`](Self::new) and its fields are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report<'a> {
     /// The jobs, one at least.
     pub jobs: &'a [Job<'a>],
@@ -47,7 +51,10 @@ impl<'a> Report<'a> {
 }
 
 /// What one job is doing.
+///
+/// Made by [`new`](Self::new), like a [`Report`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Job<'a> {
     /// Greater than 0. Over 2147483647 is a warning: some receivers cannot read it.
     pub job_id: Option<i64>,
@@ -64,12 +71,12 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// A job with only what is required; `create_time` in milliseconds since 1970.
-    pub const fn new(status: JobStatus<'a>, create_time: i64) -> Self {
+    /// A job with only what is required. An integer as `create_time` is milliseconds since 1970-01-01 UTC.
+    pub fn new(status: JobStatus<'a>, create_time: impl Into<WallTime>) -> Self {
         Job {
             job_id: None,
             status,
-            create_time,
+            create_time: create_time.into().unix_ms(),
             exceptions: None,
             metrics: None,
             plan: None,
@@ -106,37 +113,55 @@ impl<'a> Job<'a> {
 }
 
 macro_rules! job_status {
-    ($($variant:ident $name:literal $final:literal;)*) => {
-        /// The state of a job. 14 names are known; any other can be sent, with a warning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum JobStatus<'a> {
-            $(#[doc = concat!("`", $name, "`")] $variant,)*
-            /// A name that is not known here.
+    ($($constant:ident $variant:ident $name:literal $final:literal;)*) => {
+        /// The state of a job. 14 names are known, each a constant; any other can be sent, with a warning.
+        ///
+        /// One name is one value, wherever it comes from:
+        ///
+        /// ```
+        /// use edge_report::JobStatus;
+        ///
+        /// assert_eq!(JobStatus::from_name("job_finish"), JobStatus::FINISH);
+        /// assert!(JobStatus::FINISH.is_final());
+        /// assert!(!JobStatus::from_name("job_on_holiday").is_known());
+        /// ```
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct JobStatus<'a>(Name<'a>);
+
+        /// Never `Other` with a known name.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        enum Name<'a> {
+            $($variant,)*
             Other(&'a str),
         }
 
-        impl<'a> JobStatus<'a> {
-            /// The known ones.
-            pub const KNOWN: [JobStatus<'static>; 14] = [$(JobStatus::$variant),*];
+        impl JobStatus<'static> {
+            $(#[doc = concat!("`", $name, "`")] pub const $constant: Self = JobStatus(Name::$variant);)*
 
+            /// The known ones.
+            pub const KNOWN: &'static [Self] = &[$(Self::$constant),*];
+        }
+
+        impl<'a> JobStatus<'a> {
             /// The name on the wire.
+            #[cfg_attr(not(any(target_pointer_width = "64", feature = "alloc")), inline(never))] // large, and called from many places
             pub const fn name(&self) -> &'a str {
-                match *self {
-                    $(JobStatus::$variant => $name,)*
-                    JobStatus::Other(name) => name,
+                match self.0 {
+                    $(Name::$variant => $name,)*
+                    Name::Other(name) => name,
                 }
             }
 
-            /// The status of this name; `Other` if it is not known.
+            /// The status of this name, known or not.
             pub fn from_name(name: &'a str) -> Self {
                 if !IS_ROOMY {
                     let known = JobStatus::KNOWN.iter().find(|known| known.name() == name);
-                    return known.copied().unwrap_or(JobStatus::Other(name));
+                    return known.copied().unwrap_or(JobStatus(Name::Other(name)));
                 }
-                match name {
-                    $($name => JobStatus::$variant,)*
-                    _ => JobStatus::Other(name),
-                }
+                JobStatus(match name {
+                    $($name => Name::$variant,)*
+                    _ => Name::Other(name),
+                })
             }
 
             /// Appends the name as a JSON string.
@@ -145,18 +170,23 @@ macro_rules! job_status {
                 if !IS_ROOMY {
                     return sink.put_string(self.name());
                 }
-                match self {
+                match self.0 {
                     // The known ones have nothing to escape, and are copies of constant size.
-                    $(JobStatus::$variant => sink.put(concat!("\"", $name, "\"").as_bytes()),)*
-                    JobStatus::Other(name) => sink.put_string(name),
+                    $(Name::$variant => sink.put(concat!("\"", $name, "\"").as_bytes()),)*
+                    Name::Other(name) => sink.put_string(name),
                 }
+            }
+
+            /// Whether it is one of [`KNOWN`](Self::KNOWN).
+            pub const fn is_known(&self) -> bool {
+                !matches!(self.0, Name::Other(_))
             }
 
             /// Whether the job will not change its state again.
             pub const fn is_final(&self) -> bool {
-                match self {
-                    $(JobStatus::$variant => $final,)*
-                    JobStatus::Other(_) => false,
+                match self.0 {
+                    $(Name::$variant => $final,)*
+                    Name::Other(_) => false,
                 }
             }
         }
@@ -164,20 +194,20 @@ macro_rules! job_status {
 }
 
 job_status! {
-    Init "job_init" false;
-    Submitting "job_submitting" false;
-    SubmitFail "job_submit_fail" true;
-    Running "job_running" false;
-    RunningException "job_running_exception" false;
-    Downloading "job_downloading" false;
-    Idle "job_idle" false;
-    Canceling "job_canceling" false;
-    CancelSuccess "job_cancel_success" true;
-    CancelFail "job_cancel_fail" false;
-    Savepointing "job_savepointing" false;
-    ArrearageStopped "job_arrearage_stopped" true;
-    ArrearageRecovering "job_arrearage_recovering" false;
-    Finish "job_finish" true;
+    INIT Init "job_init" false;
+    SUBMITTING Submitting "job_submitting" false;
+    SUBMIT_FAIL SubmitFail "job_submit_fail" true;
+    RUNNING Running "job_running" false;
+    RUNNING_EXCEPTION RunningException "job_running_exception" false;
+    DOWNLOADING Downloading "job_downloading" false;
+    IDLE Idle "job_idle" false;
+    CANCELING Canceling "job_canceling" false;
+    CANCEL_SUCCESS CancelSuccess "job_cancel_success" true;
+    CANCEL_FAIL CancelFail "job_cancel_fail" false;
+    SAVEPOINTING Savepointing "job_savepointing" false;
+    ARREARAGE_STOPPED ArrearageStopped "job_arrearage_stopped" true;
+    ARREARAGE_RECOVERING ArrearageRecovering "job_arrearage_recovering" false;
+    FINISH Finish "job_finish" true;
 }
 
 impl fmt::Display for JobStatus<'_> {
@@ -186,9 +216,16 @@ impl fmt::Display for JobStatus<'_> {
     }
 }
 
+impl fmt::Debug for JobStatus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.name(), f)
+    }
+}
+
 /// What went wrong with a job. The service's table calls for a string, its sample shows an object;
 /// both can be sent, by your choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Exceptions<'a> {
     /// Sent as a string.
     Text(&'a str),
@@ -197,7 +234,10 @@ pub enum Exceptions<'a> {
 }
 
 /// The object form of [`Exceptions`]; all five members are always written.
+///
+/// Made by [`new`](Self::new), like a [`Report`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JobException<'a> {
     /// For instance `Agent.51000`.
     pub error_id: &'a str,
@@ -230,21 +270,22 @@ impl<'a> JobException<'a> {
         self
     }
 
-    /// Stamped with a time in milliseconds since 1970, written as `YYYY-MM-DD hh:mm:ss` in UTC.
+    /// With the time when it happened, written as `YYYY-MM-DD hh:mm:ss` in UTC. An integer is milliseconds since 1970-01-01 UTC.
     #[must_use]
-    pub const fn at_ms(mut self, unix_ms: i64) -> Self {
-        self.error_time = ErrorTime::UnixMs(unix_ms);
+    pub fn at(mut self, time: impl Into<WallTime>) -> Self {
+        self.error_time = ErrorTime::At(time.into());
         self
     }
 }
 
 /// When an exception happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorTime<'a> {
     /// Sent as it is; `YYYY-MM-DD hh:mm:ss` in UTC is what receivers know.
     Text(&'a str),
-    /// Milliseconds since 1970, written as `YYYY-MM-DD hh:mm:ss` in UTC. The years 1970 to 9999.
-    UnixMs(i64),
+    /// Written as `YYYY-MM-DD hh:mm:ss` in UTC. The years 1970 to 9999.
+    At(WallTime),
 }
 
 impl Default for ErrorTime<'_> {

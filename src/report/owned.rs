@@ -8,15 +8,30 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::check::check;
-use super::encode::{Encode, EncodeError, ReportOf};
+use super::check::first_error;
+use super::encode::{Encode, EncodeError, ReportOf, Sealed};
 use super::finding::{Finding, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
-use crate::code::{Code, Severity};
+use crate::code::Code;
 use crate::json::Sink;
 
-/// An owned [`Report`].
+/// An owned [`Report`], read and written by serde.
+///
+/// ```
+/// use edge_report::{Job, JobStatus, ReportBuf};
+///
+/// let job = Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(99270);
+/// let mut report = ReportBuf::new("5f0c…-1").with_topic("confirm").with_job(job);
+/// report.jobs[0].metrics = Some("{}".into());
+///
+/// let bytes = report.encode_to_vec()?;
+/// assert_eq!(ReportBuf::from_json(&bytes)?, report);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Whatever serde reads it from, only encoding it checks it. [`from_json`](Self::from_json) checks first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ReportBuf {
     /// See [`Report::jobs`].
     pub jobs: Vec<JobBuf>,
@@ -27,8 +42,9 @@ pub struct ReportBuf {
     pub message_id: String,
 }
 
-/// An owned [`Job`]. The status is a name: see [`JobStatus::from_name`].
+/// An owned [`Job`], made from one. The status is a name: see [`JobStatus::from_name`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct JobBuf {
     /// See [`Job::job_id`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +66,7 @@ pub struct JobBuf {
 
 /// Owned [`Exceptions`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ExceptionsBuf {
     /// A string.
     Text(String),
@@ -57,8 +74,9 @@ pub enum ExceptionsBuf {
     Detail(JobExceptionBuf),
 }
 
-/// An owned [`JobException`].
+/// An owned [`JobException`], made from one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct JobExceptionBuf {
     /// See [`JobException::error_id`].
     pub error_id: String,
@@ -75,13 +93,27 @@ pub struct JobExceptionBuf {
 /// Why bytes were not read as a report: its first error. [`check`](crate::check()) lists all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadError {
-    /// What is wrong.
-    pub code: Code,
-    /// Where in the report, for instance `jobs[3].create_time`.
-    pub path: String,
-    /// Where in the bytes.
-    pub offset: Option<usize>,
+    code: Code,
+    path: String,
+    offset: Option<usize>,
     text: String,
+}
+
+impl ReadError {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Where in the report, for instance `jobs[3].create_time`; empty for the report as a whole.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where in the bytes.
+    pub const fn offset(&self) -> Option<usize> {
+        self.offset
+    }
 }
 
 impl fmt::Display for ReadError {
@@ -104,15 +136,32 @@ impl From<Finding<'_>> for ReadError {
 }
 
 impl ReportBuf {
+    /// A report without a topic, and without the one job that it needs at least.
+    pub fn new(message_id: impl Into<String>) -> Self {
+        ReportBuf {
+            jobs: Vec::new(),
+            msg_confirm_topic: None,
+            message_id: message_id.into(),
+        }
+    }
+
+    /// With the topic for the confirmation.
+    #[must_use]
+    pub fn with_topic(mut self, topic: impl Into<String>) -> Self {
+        self.msg_confirm_topic = Some(topic.into());
+        self
+    }
+
+    /// With one job more: a [`Job`] or a [`JobBuf`].
+    #[must_use]
+    pub fn with_job(mut self, job: impl Into<JobBuf>) -> Self {
+        self.jobs.push(job.into());
+        self
+    }
+
     /// Checks `text` and reads it. Warnings pass; unknown keys are dropped.
     pub fn from_json(text: &[u8]) -> Result<Self, ReadError> {
-        let mut first = None;
-        check(text, |finding| {
-            if first.is_none() && finding.severity() == Severity::Error {
-                first = Some(finding);
-            }
-        });
-        if let Some(finding) = first {
+        if let Some(finding) = first_error(text) {
             return Err(finding.into());
         }
         serde_json::from_slice(text).map_err(|error| ReadError {
@@ -121,20 +170,6 @@ impl ReportBuf {
             offset: None,
             text: alloc::format!("{error}"),
         })
-    }
-
-    /// The jobs, borrowed; for [`as_report`](Self::as_report).
-    pub fn borrowed_jobs(&self) -> Vec<Job<'_>> {
-        self.jobs.iter().map(JobBuf::as_job).collect()
-    }
-
-    /// Borrows all of it; `jobs` comes from [`borrowed_jobs`](Self::borrowed_jobs).
-    pub fn as_report<'a>(&'a self, jobs: &'a [Job<'a>]) -> Report<'a> {
-        Report {
-            jobs,
-            msg_confirm_topic: self.msg_confirm_topic.as_deref(),
-            message_id: &self.message_id,
-        }
     }
 
     /// Checks the report and gives its canonical bytes.
@@ -159,9 +194,11 @@ impl ReportBuf {
 
     /// Gives each error and warning to `emit`, see [`Report::check`].
     pub fn check(&self, emit: impl FnMut(Finding<'static>)) -> Summary {
-        self.as_report(&self.borrowed_jobs()).check(emit)
+        self.as_report_of().check(emit)
     }
 }
+
+impl Sealed for ReportBuf {}
 
 impl Encode for ReportBuf {
     fn encode_into<S: Sink + ?Sized>(&self, sink: &mut S) -> Result<(), EncodeError> {
@@ -192,8 +229,7 @@ impl JobBuf {
 }
 
 impl ExceptionsBuf {
-    /// Borrows it.
-    pub fn as_exceptions(&self) -> Exceptions<'_> {
+    fn as_exceptions(&self) -> Exceptions<'_> {
         match self {
             ExceptionsBuf::Text(text) => Exceptions::Text(text),
             ExceptionsBuf::Detail(detail) => Exceptions::Detail(detail.as_exception()),
@@ -202,8 +238,7 @@ impl ExceptionsBuf {
 }
 
 impl JobExceptionBuf {
-    /// Borrows it.
-    pub fn as_exception(&self) -> JobException<'_> {
+    fn as_exception(&self) -> JobException<'_> {
         JobException {
             error_id: &self.error_id,
             error_type: &self.error_type,
@@ -249,7 +284,6 @@ impl From<Exceptions<'_>> for ExceptionsBuf {
 impl From<JobException<'_>> for JobExceptionBuf {
     /// A stamp out of range becomes an empty text.
     fn from(detail: JobException<'_>) -> Self {
-        let stamp = |ms| crate::WallTime::from_unix_ms(ms).to_error_time();
         JobExceptionBuf {
             error_id: detail.error_id.into(),
             error_type: detail.error_type.into(),
@@ -257,7 +291,10 @@ impl From<JobException<'_>> for JobExceptionBuf {
             exception: detail.exception.into(),
             error_time: match detail.error_time {
                 ErrorTime::Text(text) => text.into(),
-                ErrorTime::UnixMs(ms) => stamp(ms).map_or_else(String::new, |s| s.as_str().into()),
+                ErrorTime::At(time) => {
+                    let stamp = time.to_error_time();
+                    stamp.map_or_else(String::new, |stamp| stamp.as_str().into())
+                }
             },
         }
     }

@@ -18,7 +18,7 @@ use crate::json::{Counter, Sink, SliceSink};
 /// let mut buffer = [0; 256];
 /// let mut writer = ReportWriter::over(&mut buffer, Some("confirm"), "5f0c…-2")?;
 /// for id in 1.. {
-///     let job = Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(id);
+///     let job = Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(id);
 ///     if writer.job(&job).is_err() {
 ///         break; // full: this job goes into the next report
 ///     }

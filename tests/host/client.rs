@@ -5,7 +5,7 @@
     clippy::arithmetic_side_effects,
     reason = "a panic is how a test fails"
 )]
-#![cfg(feature = "http")]
+#![cfg(feature = "_http")]
 
 mod raw;
 
@@ -45,7 +45,7 @@ fn builder(url: &str) -> ClientBuilder {
 }
 
 fn send(client: &mut Client, message_id: &str) -> Class {
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     class(client.send(&Report::new(message_id, &jobs).with_topic("topic")))
 }
 
@@ -189,12 +189,12 @@ fn every_fault() {
 fn retry_advice_and_reasons_reach_the_caller() {
     let receiver = receiver(&["status=429,retry-after=2,code=APIGW.0308"]);
     let mut client = builder(&receiver.url()).build().unwrap();
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let reply = client.send(&Report::new("1", &jobs)).unwrap();
     assert_eq!(reply.status, 429);
     assert_eq!(
-        reply.retry_after_ms(edge_report::WallTime::now()),
-        Some(2000)
+        reply.retry_after(edge_report::WallTime::now()),
+        Some(Duration::from_secs(2))
     );
     assert!(reply.error_code.unwrap().is("APIGW.0308"));
     assert!(reply.date.is_some());
@@ -275,7 +275,7 @@ fn nobody_listens() {
 fn a_report_that_breaks_the_contract_stays_here() {
     let receiver = receiver(&[]);
     let mut client = builder(&receiver.url()).build().unwrap();
-    let jobs = [Job::new(JobStatus::Running, 0)];
+    let jobs = [Job::new(JobStatus::RUNNING, 0)];
     let error = client.send(&Report::new("1", &jobs)).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -294,7 +294,7 @@ fn large_bodies() {
     let receiver = receiver(&[]);
     let mut client = Client::builder(&receiver.url(), "project").build().unwrap();
     let plan = "x".repeat(edge_report::MAX_REPORT_BYTES - 200);
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_plan(&plan)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_plan(&plan)];
     let report = Report::new("large", &jobs);
     assert_eq!(class(client.send(&report)), Class::Reply(Outcome::Accepted));
     assert_eq!(receiver.accepted()[0].message_id, "large");
@@ -331,7 +331,7 @@ fn signatures_tokens_and_clocks() {
         .credentials(keys("AK", "SK"))
         .build()
         .unwrap();
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let report = Report::new("1", &jobs);
     let reply = client.send(&report).unwrap();
     assert_eq!(reply.outcome, Outcome::Credentials);
@@ -468,7 +468,7 @@ fn courier(reports: usize) -> Courier<RamOutbox<Vec<u8>>, Vec<u8>> {
     let mut courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
     for number in 0..reports {
         let id = number.to_string();
-        let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+        let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
         let report = Report::new(&id, &jobs);
         courier.submit(&report, MonoTime::now(), None).unwrap();
     }

@@ -8,7 +8,7 @@
     clippy::arithmetic_side_effects,
     reason = "a panic is how a test fails"
 )]
-#![cfg(feature = "http")]
+#![cfg(feature = "_http")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -52,7 +52,7 @@ fn courier(reports: usize) -> Small {
 }
 
 fn submit(courier: &mut Small, number: usize) {
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let id = format!("report-{number}");
     courier
         .submit(&Report::new(&id, &jobs), MonoTime(0), None)
@@ -134,17 +134,17 @@ fn a_wrong_clock_costs_one_request_for_each_step() {
 fn exchange(endpoint: &Endpoint<'_>, body: &[u8], signed_at: WallTime, wall: WallTime) -> Event {
     let (credentials, mut scratch) = (keys(), [0; 1024]);
     let request = Request::new(endpoint, &credentials, body, signed_at, &mut scratch).unwrap();
-    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.path);
-    for header in &request.headers {
+    let mut head = format!("{} {} HTTP/1.1\r\n", request.method(), request.path());
+    for header in request.headers() {
         head += &format!("{}: {}\r\n", header.name, header.value);
     }
     head += &format!(
         "Content-Length: {}\r\nConnection: close\r\n\r\n",
-        request.body.len()
+        request.body().len()
     );
     let mut stream = TcpStream::connect(endpoint.authority()).unwrap();
     stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(request.body).unwrap();
+    stream.write_all(request.body()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
 
@@ -154,10 +154,7 @@ fn exchange(endpoint: &Endpoint<'_>, body: &[u8], signed_at: WallTime, wall: Wal
     let date = headers
         .clone()
         .find(|(name, _)| name.eq_ignore_ascii_case("date"));
-    let headers = ReplyHeaders {
-        date: date.map(|(_, value)| value),
-        ..ReplyHeaders::default()
-    };
+    let headers = ReplyHeaders::default().with_date(date.map(|(_, value)| value));
     Event::from_reply(&read_reply(status, headers, body.as_bytes()), wall)
 }
 

@@ -19,7 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deliver_common::{Account, Ended, PATIENCE, Tool, example, letters, place, report, said};
-use edge_report::JobStatus::{CancelSuccess, Running};
+use edge_report::JobStatus;
+use edge_report::exchange::Keys;
 use edge_report_receiver::{Options, Receiver};
 use serde_json::{Value, json};
 
@@ -54,7 +55,7 @@ fn wait_until(what: impl Fn() -> bool) {
 }
 
 fn plain(message_id: &str) -> String {
-    report(message_id, None, Running)
+    report(message_id, None, JobStatus::RUNNING)
 }
 
 fn ids(range: std::ops::Range<usize>) -> Vec<String> {
@@ -306,9 +307,9 @@ fn in_a_full_spool_the_newest_state_of_a_job_wins() {
     let mut tool = Tool::deliver(&spool, &format!("http://{address}"), &limit);
     for number in 0..1000 {
         let status = if number == 500 {
-            CancelSuccess
+            JobStatus::CANCEL_SUCCESS
         } else {
-            Running
+            JobStatus::RUNNING
         };
         tool.feed(&report(&format!("m-{number}"), Some(7), status));
         assert_eq!(tool.line(), format!("stored m-{number}"));
@@ -787,7 +788,11 @@ fn of_a_backlog_only_the_latest() {
     let (_parent, spool) = place();
     let mut tool = Tool::deliver(&spool, &format!("http://{}", nobody(7)), &[]);
     for number in 0..100 {
-        let status = if number == 40 { CancelSuccess } else { Running };
+        let status = if number == 40 {
+            JobStatus::CANCEL_SUCCESS
+        } else {
+            JobStatus::RUNNING
+        };
         tool.feed(&report(
             &format!("m-{number}"),
             Some(number % 5 + 1),

@@ -292,7 +292,7 @@ fn script() {
     let mut node = open(&dir, &mut trace);
     submit_all(&mut node, &mut trace, 0..200);
     let metrics = "m".repeat(20_000);
-    let job = Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics);
+    let job = Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_metrics(&metrics);
     let large = Report::new("large", std::slice::from_ref(&job));
     trace.mark("submit", || node.submit(&large, NOW, None).unwrap());
     for _ in 0..10 {
@@ -310,7 +310,7 @@ fn script() {
     while settle(&mut node, &mut trace, "deliver", Outcome::Accepted, 200) {}
     // Far more than there is room for: newer ones supersede older ones.
     let mut superseding = |number: i64| {
-        let jobs = [Job::new(JobStatus::Running, 1).with_job_id(number % 5 + 1)];
+        let jobs = [Job::new(JobStatus::RUNNING, 1).with_job_id(number % 5 + 1)];
         let id = number.to_string();
         trace.mark("submit", || {
             node.submit(&Report::new(&id, &jobs), NOW, None).unwrap()
@@ -333,7 +333,7 @@ fn open(dir: &Path, trace: &mut Trace) -> Node {
 
 fn submit_all(node: &mut Node, trace: &mut Trace, numbers: std::ops::Range<usize>) {
     for number in numbers {
-        let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+        let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
         let id = number.to_string();
         trace.mark("submit", || {
             node.submit(&Report::new(&id, &jobs), NOW, None).unwrap()

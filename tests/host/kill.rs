@@ -21,9 +21,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deliver_common::{Account, Ended, Tool, example, letters, place, report, said, shim};
-use edge_report::JobStatus::{Finish, Running};
 use edge_report::courier::{Courier, Policy};
-use edge_report::{Limits, MonoTime, Spool};
+use edge_report::{JobStatus, Limits, MonoTime, Spool};
 use edge_report_receiver::{Options, Receiver};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -107,7 +106,11 @@ fn killed_before_each_write() {
         let mut input = tool.take_input();
         for number in 0..REPORTS {
             // Fails when it is killed.
-            let _ = writeln!(input, "{}", report(&id_of(number), None, Running));
+            let _ = writeln!(
+                input,
+                "{}",
+                report(&id_of(number), None, JobStatus::RUNNING)
+            );
         }
         drop(input);
         let first = tool.finish();
@@ -351,7 +354,11 @@ impl History {
         let job = self.rng.below(JOBS * 3 / 2);
         let job = (job < JOBS).then(|| i64::try_from(job + 1).unwrap());
         let is_final = self.rng.below(10) == 0;
-        let status = if is_final { Finish } else { Running };
+        let status = if is_final {
+            JobStatus::FINISH
+        } else {
+            JobStatus::RUNNING
+        };
         // Mostly short ones.
         let padding = self.rng.index(100) * self.rng.index(50);
         let id = format!("{number}-{}", "p".repeat(padding));

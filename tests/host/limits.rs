@@ -1,7 +1,7 @@
 //! At the limits of the process: no descriptor, no thread. Reports wait for better times, and nothing panics.
 //!
 //! Each in a process of its own, since limits are those of all its threads.
-#![cfg(all(feature = "http", target_os = "linux"))]
+#![cfg(all(feature = "_http", target_os = "linux"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -58,7 +58,7 @@ fn keeps_waiting(client: &mut Client, why: &str) {
     };
     let outbox = RamOutbox::new(vec![0; 1 << 12], 1 << 12);
     let mut courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     courier
         .submit(&Report::new("m", &jobs), MonoTime::now(), None)
         .unwrap();

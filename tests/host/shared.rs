@@ -1,5 +1,5 @@
 //! Several threads over one courier, on a disk that is slow.
-#![cfg(feature = "http")]
+#![cfg(feature = "_http")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -112,7 +112,7 @@ fn a_slow_sync_starves_nobody() {
             let (courier, waker) = (&courier, &waker);
             let (is_over, delivered) = (&is_over, &delivered);
             scope.spawn(move || {
-                let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+                let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
                 while !is_over.load(Ordering::Relaxed) {
                     let number = submitted.load(Ordering::Relaxed);
                     let id = format!("{submitter}-{number}");
@@ -165,7 +165,7 @@ fn the_tool_delivers_while_it_stores() {
     thread::spawn(move || {
         // It is killed before it has read all.
         for number in 0..10 * STORED {
-            let line = report(&number.to_string(), None, JobStatus::Running);
+            let line = report(&number.to_string(), None, JobStatus::RUNNING);
             if writeln!(input, "{line}").is_err() {
                 return;
             }

@@ -94,7 +94,7 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     for number in 0..count {
         let id = format!("m-{number}");
         let metrics = "m".repeat(number % 1000);
-        let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)
+        let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)
             .with_job_id(i64::try_from(number % 7 + 1).unwrap())
             .with_metrics(&metrics)];
         courier

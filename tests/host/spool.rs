@@ -77,7 +77,7 @@ fn refusal(dir: &Path) -> String {
 
 /// A report that nothing supersedes, since its job has no id.
 fn submit(node: &mut Node, message_id: &str) -> Result<Ticket, Failure> {
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     node.submit(&Report::new(message_id, &jobs), NOW, None)
 }
 
@@ -668,12 +668,12 @@ fn a_report_larger_than_a_segment_gets_a_larger_one() {
     let (_parent, dir) = place();
     let mut node = open(&dir, SMALL);
     let metrics = "m".repeat(20_000);
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_metrics(&metrics)];
     node.submit(&Report::new("large", &jobs), NOW, None)
         .unwrap();
     submit_all(&mut node, 0..3);
     let metrics = "m".repeat(65_536);
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_metrics(&metrics)];
     let refused = node.submit(&Report::new("too large", &jobs), NOW, None);
     assert_eq!(
         refused.unwrap_err().to_string(),
@@ -1232,7 +1232,7 @@ fn the_bound_is_kept() {
     for number in 0..20_000u32 {
         let id = number.to_string();
         // Some can be superseded, some cannot.
-        let job = Job::new(JobStatus::Running, 1_591_104_868_201);
+        let job = Job::new(JobStatus::RUNNING, 1_591_104_868_201);
         let jobs = [if number % 3 == 0 {
             job
         } else {
@@ -1292,7 +1292,7 @@ fn memory_at_start_does_not_grow_with_what_waits() {
         ..batched()
     };
     let metrics = "m".repeat(16 * 1024);
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_metrics(&metrics)];
     let peak = |backlog: usize| {
         let mut node = open(&dir, limits);
         while bytes_of(&segments(&dir, "live-")) < backlog as u64 {
@@ -1576,7 +1576,7 @@ fn no_report_stands_in_a_debug_text() {
     drop(node);
     let ram = RamOutbox::new(Vec::new(), 4096);
     let mut node = Courier::new(ram, Vec::new(), Policy::default(), NOW, 0);
-    let jobs = [Job::new(JobStatus::Running, 1)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1)];
     node.submit(&Report::new(secret, &jobs), NOW, None).unwrap();
     node.wake(NOW);
     assert!(matches!(node.next(NOW).unwrap(), Step::Send(_)));

@@ -5,7 +5,7 @@
     clippy::arithmetic_side_effects,
     reason = "a panic is how a test fails"
 )]
-#![cfg(feature = "http")]
+#![cfg(feature = "_http")]
 
 #[cfg(all(feature = "client", target_os = "linux"))]
 mod shim;
@@ -161,7 +161,7 @@ fn builder(url: &str) -> ClientBuilder {
 }
 
 fn send(builder: ClientBuilder) -> Result<Outcome, SendError> {
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let mut client = builder.build().unwrap();
     let mut last = Err(SendError::NotSent {
         detail: String::new(),
@@ -311,7 +311,7 @@ fn a_server_without_tls() {
 fn a_handshake_that_never_ends_is_surely_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let builder = builder(&url).tls_timeout(Duration::from_millis(300));
     let mut client = builder.build().unwrap();
     let begin = Instant::now();
@@ -417,7 +417,7 @@ fn leftovers_are_no_answer() {
                 .response_timeout(Duration::from_secs(5))
                 .build()
                 .unwrap();
-            let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+            let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
             let mut connections = Vec::new();
             for id in ["1", "2"] {
                 let reply = client.send(&Report::new(id, &jobs));
@@ -522,7 +522,7 @@ fn certificates_are_replaced_between_two_reports() {
         };
         client.set_tls(&tls).unwrap();
         for part in ["a", "b"] {
-            let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+            let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
             let id = format!("{n}{part}");
             let reply = client.send(&Report::new(&id, &jobs)).unwrap();
             assert_eq!(reply.outcome, Outcome::Accepted);
@@ -650,7 +650,7 @@ fn certificates_are_replaced_under_load() {
                     thread::sleep(Duration::from_millis(1));
                 }
                 let id = format!("{number}");
-                let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+                let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
                 let report = Report::new(&id, &jobs);
                 let now = MonoTime::now();
                 courier.lock().submit(&report, now, None).unwrap();
@@ -833,7 +833,7 @@ fn the_spool_remembers_what_time_it_was() {
             ..Policy::default()
         };
         let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), 0);
-        let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+        let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
         courier
             .submit(&Report::new("1", &jobs), MonoTime::now(), None)
             .unwrap();
@@ -1046,7 +1046,7 @@ fn deliver_after_a_wrong_date() {
         };
         let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), 0);
         if courier.status().waiting == 0 {
-            let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+            let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
             let report = Report::new("1", &jobs);
             courier.submit(&report, MonoTime::now(), None).unwrap();
         }
@@ -1130,7 +1130,7 @@ fn a_record_that_is_spoilt() {
     for spoil in [flip as fn(&mut Vec<u8>), text] {
         let (url, armed) = spoiler(&server, spoil);
         let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
-        client.send_encoded(b"{}").unwrap();
+        assert!(client.send_encoded(b"{}").unwrap().is_accepted());
         armed.store(true, Ordering::SeqCst);
         let error = client.send_encoded(b"{}").unwrap_err();
         assert!(matches!(error, SendError::MayHaveArrived { .. }), "{error}");

@@ -1,5 +1,5 @@
 //! Waits that another thread ends, and what they cost meanwhile.
-#![cfg(feature = "http")]
+#![cfg(feature = "_http")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -65,7 +65,7 @@ fn courier(policy: Policy) -> Node {
 }
 
 fn submit(courier: &mut Node) {
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let report = Report::new("m", &jobs);
     courier.submit(&report, MonoTime::now(), None).unwrap();
 }
@@ -95,7 +95,7 @@ fn cancelled<R>(client: &mut Client, call: impl FnOnce(&mut Client) -> R) -> (R,
 
 #[test]
 fn a_call_ends_whatever_it_waits_for() {
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let report = Report::new("m", &jobs);
     for (scheme, takes, phase) in [
         ("http", false, "a connection"),
@@ -331,7 +331,7 @@ fn the_tool_sleeps() {
     };
     woken(0);
     let input = tool.stdin.as_mut().unwrap();
-    let report = deliver_common::report("m", None, JobStatus::Running);
+    let report = deliver_common::report("m", None, JobStatus::RUNNING);
     writeln!(input, "{report}").unwrap();
     let mut failure = String::new();
     let mut errors = BufReader::new(tool.stderr.as_mut().unwrap());

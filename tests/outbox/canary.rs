@@ -41,7 +41,7 @@ fn hours(step: u64, total: u64) -> (u64, usize) {
         ..Policy::default()
     };
     let mut courier = Courier::new(log(), [0; 1024], policy, MonoTime(0), 0);
-    let job = Job::new(JobStatus::Running, 1_591_104_868_201);
+    let job = Job::new(JobStatus::RUNNING, 1_591_104_868_201);
     let submit = |courier: &mut Courier<_, _>, n: u64, now| {
         let jobs = [job.with_job_id(1 + i64::try_from(n).unwrap())];
         let report = Report::new("m", &jobs);
@@ -98,7 +98,7 @@ fn a_log_without_room_delivers_all_the_same() {
 fn alone(event: Event, poll: u64) -> u64 {
     let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
     let mut courier = Courier::new(outbox, [0; 1024], Policy::default(), MonoTime(0), 0);
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(1)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(1)];
     for _ in 0..30 {
         let report = Report::new("m", &jobs);
         courier.submit(&report, MonoTime(0), None).unwrap();

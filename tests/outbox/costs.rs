@@ -23,7 +23,7 @@ const NOW: MonoTime = MonoTime(0);
 
 /// One that nothing supersedes, since its job has no id.
 fn append(log: &mut Log, number: u64, padding: usize) -> Result<Ticket, Failure> {
-    let sample = sample(number, &[(0, JobStatus::Running)], padding);
+    let sample = sample(number, &[(0, JobStatus::RUNNING)], padding);
     log.append(&sample.keys, &sample.bytes, NOW, None)
 }
 
@@ -165,7 +165,7 @@ fn resubmitting_drops_no_letter() {
         courier.settle(ticket, event, NOW, 0).unwrap();
     };
     for number in 0..60 {
-        let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+        let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
         let id = number.to_string();
         courier.submit(&Report::new(&id, &jobs), NOW, None).unwrap();
         settle(&mut courier, Event::answered(Outcome::Refused, 400));
@@ -215,10 +215,10 @@ fn a_job_that_runs_on_never_fills_a_log_behind_many_that_are_finished() {
         log.append(&sample.keys, &sample.bytes, NOW, None)
     };
     for job in 1..=FINISHED {
-        submit(job, job, JobStatus::Finish).unwrap();
+        submit(job, job, JobStatus::FINISH).unwrap();
     }
     for number in 0..20_000 {
-        let stored = submit(FINISHED + number, FINISHED + 1, JobStatus::Running);
+        let stored = submit(FINISHED + number, FINISHED + 1, JobStatus::RUNNING);
         assert!(stored.is_ok(), "{stored:?} of status {number}");
     }
     let mut waits = Vec::new();

@@ -1,5 +1,5 @@
 //! The courier over an outbox in memory: what is dropped when it is full, dead letters, and order.
-#![cfg(feature = "alloc")]
+#![cfg(feature = "serde")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -72,7 +72,7 @@ fn drain(courier: &mut Small) -> Vec<String> {
 fn thousands_go_through_a_small_one() {
     let mut courier = courier();
     for n in 0..5000 {
-        submit(&mut courier, &n.to_string(), 1, JobStatus::Running).unwrap();
+        submit(&mut courier, &n.to_string(), 1, JobStatus::RUNNING).unwrap();
         if n % 7 == 0 {
             drain(&mut courier);
         }
@@ -85,7 +85,7 @@ fn thousands_go_through_a_small_one() {
 fn when_full_the_newest_status_of_each_job_stays() {
     let mut courier = courier();
     for n in 0..1000 {
-        submit(&mut courier, &format!("{n}"), 1 + n % 3, JobStatus::Running).unwrap();
+        submit(&mut courier, &format!("{n}"), 1 + n % 3, JobStatus::RUNNING).unwrap();
     }
     let ids: Vec<u32> = drain(&mut courier)
         .iter()
@@ -101,15 +101,15 @@ fn when_full_the_newest_status_of_each_job_stays() {
 #[test]
 fn a_final_status_outlives_those_that_are_not() {
     let mut courier = courier();
-    submit(&mut courier, "head", 9, JobStatus::Running).unwrap();
-    submit(&mut courier, "finished", 1, JobStatus::Finish).unwrap();
-    submit(&mut courier, "first", 2, JobStatus::Running).unwrap();
+    submit(&mut courier, "head", 9, JobStatus::RUNNING).unwrap();
+    submit(&mut courier, "finished", 1, JobStatus::FINISH).unwrap();
+    submit(&mut courier, "first", 2, JobStatus::RUNNING).unwrap();
     for n in 0..300 {
-        submit(&mut courier, &n.to_string(), 1 + n % 2, JobStatus::Running).unwrap();
+        submit(&mut courier, &n.to_string(), 1 + n % 2, JobStatus::RUNNING).unwrap();
     }
-    submit(&mut courier, "finished again", 1, JobStatus::Finish).unwrap();
+    submit(&mut courier, "finished again", 1, JobStatus::FINISH).unwrap();
     for n in 0..300 {
-        submit(&mut courier, &n.to_string(), 2, JobStatus::Running).unwrap();
+        submit(&mut courier, &n.to_string(), 2, JobStatus::RUNNING).unwrap();
     }
     let ids = drain(&mut courier);
     assert!(!ids.contains(&"first".into()));
@@ -127,8 +127,8 @@ fn reports_without_a_newer_one_fill_it_and_nothing_is_lost() {
     for n in 0.. {
         // Each job once, every third without an id.
         let jobs = [match n % 3 {
-            0 => Job::new(JobStatus::Running, T),
-            _ => Job::new(JobStatus::Running, T).with_job_id(1 + n),
+            0 => Job::new(JobStatus::RUNNING, T),
+            _ => Job::new(JobStatus::RUNNING, T).with_job_id(1 + n),
         }];
         let id = n.to_string();
         match courier.submit(&Report::new(&id, &jobs), NOW, None) {
@@ -140,15 +140,15 @@ fn reports_without_a_newer_one_fill_it_and_nothing_is_lost() {
     assert!(stored.len() > 10);
     assert_eq!(courier.status().waiting, stored.len() as u64);
     assert_eq!(drain(&mut courier), stored);
-    submit(&mut courier, "again", 1, JobStatus::Running).unwrap();
+    submit(&mut courier, "again", 1, JobStatus::RUNNING).unwrap();
     assert_eq!(drain(&mut courier), ["again"]);
 }
 
 #[test]
 fn refused_reports_go_to_the_dead_letters_and_delay_nothing() {
     let mut courier = courier();
-    submit(&mut courier, "poison", 1, JobStatus::Running).unwrap();
-    submit(&mut courier, "good", 2, JobStatus::Running).unwrap();
+    submit(&mut courier, "poison", 1, JobStatus::RUNNING).unwrap();
+    submit(&mut courier, "good", 2, JobStatus::RUNNING).unwrap();
     let Step::Send(parcel) = courier.next(NOW).unwrap() else {
         panic!()
     };
@@ -182,7 +182,7 @@ fn refused_reports_go_to_the_dead_letters_and_delay_nothing() {
 fn dead_letters_are_bounded_and_the_newest_stay() {
     let mut courier = courier();
     for n in 0..500 {
-        submit(&mut courier, &n.to_string(), 1 + n, JobStatus::Running).unwrap();
+        submit(&mut courier, &n.to_string(), 1 + n, JobStatus::RUNNING).unwrap();
         // Refusals in a row have waits between them.
         courier.wake(NOW);
         let Step::Send(parcel) = courier.next(NOW).unwrap() else {
@@ -212,7 +212,7 @@ fn dead_letters_are_bounded_and_the_newest_stay() {
         .unwrap();
     assert_eq!(courier.status().ledger.letters, 0);
     assert!(courier.dead_letter(None).unwrap().is_none());
-    submit(&mut courier, "last", 1, JobStatus::Running).unwrap();
+    submit(&mut courier, "last", 1, JobStatus::RUNNING).unwrap();
     courier.wake(NOW);
     let Step::Send(parcel) = courier.next(NOW).unwrap() else {
         panic!()
@@ -227,7 +227,7 @@ fn dead_letters_are_bounded_and_the_newest_stay() {
 #[test]
 fn next_is_idempotent_and_stale_tickets_are_errors() {
     let mut courier = courier();
-    let ticket = submit(&mut courier, "1", 1, JobStatus::Running).unwrap();
+    let ticket = submit(&mut courier, "1", 1, JobStatus::RUNNING).unwrap();
     let stale = courier.settle(ticket, Event::NOT_SENT, NOW, 0).unwrap_err();
     assert_eq!(stale, CourierError::StaleTicket, "it was not offered yet");
     for _ in 0..3 {
@@ -236,7 +236,7 @@ fn next_is_idempotent_and_stale_tickets_are_errors() {
         };
         assert_eq!(parcel.ticket, ticket);
         // Submitting uses the same memory.
-        submit(&mut courier, "2", 2, JobStatus::Running).unwrap();
+        submit(&mut courier, "2", 2, JobStatus::RUNNING).unwrap();
     }
     assert_eq!(courier.status().in_flight, Some(ticket));
     courier
@@ -276,7 +276,7 @@ fn after_an_open_circuit_each_answer_takes_back_half_of_the_doublings() {
         let mut courier = courier();
         let mut now = NOW;
         for n in 0..12 {
-            submit(&mut courier, &n.to_string(), 1, JobStatus::Running).unwrap();
+            submit(&mut courier, &n.to_string(), 1, JobStatus::RUNNING).unwrap();
         }
         for _ in 0..failures {
             settle_next(&mut courier, &mut now, Event::NOT_SENT);
@@ -293,7 +293,7 @@ fn after_an_open_circuit_each_answer_takes_back_half_of_the_doublings() {
 #[test]
 fn too_large_or_too_little_memory() {
     let plan = "x".repeat(2000);
-    let jobs = [Job::new(JobStatus::Running, T).with_plan(&plan)];
+    let jobs = [Job::new(JobStatus::RUNNING, T).with_plan(&plan)];
     let report = Report::new("1", &jobs);
     let error = courier().submit(&report, NOW, None).unwrap_err();
     assert_eq!(

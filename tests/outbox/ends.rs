@@ -23,7 +23,7 @@ use edge_report::{JobStatus, MonoTime, Outcome, WallTime};
 const REFUSED: Fate = Fate::Refused(Reason::answered(Outcome::Refused, 400));
 
 fn append(log: &mut Log, number: u64, job: i64) -> Ticket {
-    let sample = sample(number, &[(job, JobStatus::Running)], 0);
+    let sample = sample(number, &[(job, JobStatus::RUNNING)], 0);
     let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
     ticket.unwrap()
 }
@@ -180,9 +180,9 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
     let now = MonoTime(0);
     let outbox = RamOutbox::<_>::new([0; 1200], 1200);
     let mut courier = Courier::new(outbox, [0; 1024], policy, now, 0);
-    let suspect = sample(1, &[(1, JobStatus::Running)], 0);
+    let suspect = sample(1, &[(1, JobStatus::RUNNING)], 0);
     let suspect = courier.submit_encoded(&suspect.bytes, now, None).unwrap();
-    let canary = sample(2, &[(2, JobStatus::Running)], 0);
+    let canary = sample(2, &[(2, JobStatus::RUNNING)], 0);
     let canary = courier.submit_encoded(&canary.bytes, now, None).unwrap();
     for _ in 0..3 {
         courier.wake(now);
@@ -196,7 +196,7 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
     let mut number = 2;
     while courier.status().ledger.superseded == 0 {
         number += 1;
-        let newer = sample(number, &[(1, JobStatus::Running)], 60);
+        let newer = sample(number, &[(1, JobStatus::RUNNING)], 60);
         courier.submit_encoded(&newer.bytes, now, None).unwrap();
     }
     courier.wake(now);
@@ -272,7 +272,7 @@ fn a_durable_report_is_not_dropped_for_one_that_is_not() {
         append(&mut log, 1, 1);
         let old = append(&mut log, 2, 2);
         log.flush().unwrap();
-        let newer = sample(3, &[(2, JobStatus::Running)], 700);
+        let newer = sample(3, &[(2, JobStatus::RUNNING)], 700);
         let newer = log.append(&newer.keys, &newer.bytes, MonoTime(0), None);
         assert!(log.is_superseded(old).unwrap());
         settle(&mut log, old, Fate::Superseded).unwrap();
@@ -328,7 +328,7 @@ fn what_cannot_be_read_now_is_not_said_to_be_gone() {
     assert!(log.find_dead_letter(first).unwrap().is_none());
 
     // A refused one becomes a dead letter though its log cannot be read any more.
-    let bytes = sample(2, &[(2, JobStatus::Running)], 0).bytes;
+    let bytes = sample(2, &[(2, JobStatus::RUNNING)], 0).bytes;
     power.make_unreadable(Side::Live, true);
     log.settle(second, REFUSED, &bytes, WhenLettersFull::Hold)
         .unwrap();

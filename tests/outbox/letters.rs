@@ -27,7 +27,7 @@ const ROOMY: Setting = Setting {
 /// So many reports become dead letters.
 fn bury(log: &mut Log, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
-        let sample = sample(number, &[(1, JobStatus::Running)], 60);
+        let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
         let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
         let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
         log.settle(
@@ -178,7 +178,7 @@ fn a_cut_letter_counts_nowhere() {
     let power = setting.power();
     let mut log = setting.open(&power).unwrap();
     bury(&mut log, 1..=2);
-    let cut = sample(3, &[(1, JobStatus::Running)], 60);
+    let cut = sample(3, &[(1, JobStatus::RUNNING)], 60);
     let ticket = log.append(&cut.keys, &cut.bytes, MonoTime(0), None);
     power.fail(Some(Fault {
         first: 0,
@@ -201,7 +201,7 @@ fn a_cut_letter_counts_nowhere() {
     assert_eq!(letters(&mut log), [1, 2]);
     let mut number = 4;
     while log.ledger().letters_dropped == 0 {
-        let sample = sample(number, &[(1, JobStatus::Running)], 60);
+        let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
         let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
         let when_full = WhenLettersFull::DropOldest;
         log.settle(ticket.unwrap(), refused, &sample.bytes, when_full)

@@ -173,10 +173,7 @@ const ANSWERS: [(&str, u16, Option<&str>, &str); 40] = [
 ];
 
 fn answer(status: u16, retry_after: Option<&str>, body: &str) -> Event {
-    let headers = ReplyHeaders {
-        retry_after,
-        date: None,
-    };
+    let headers = ReplyHeaders::default().with_retry_after(retry_after);
     let now = WallTime::from_unix_ms(1_700_000_000_000);
     Event::from_reply(&read_reply(status, headers, body.as_bytes()), now)
 }

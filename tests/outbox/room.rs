@@ -112,7 +112,7 @@ impl World {
         self.number += 1;
         let job = 1 + i64::try_from(self.rng.below(jobs)).unwrap();
         let padding = self.rng.below(padding);
-        sample(self.number, &[(job, JobStatus::Running)], padding)
+        sample(self.number, &[(job, JobStatus::RUNNING)], padding)
     }
 
     fn append(&mut self, sample: &Sample) -> Result<Ticket, Failure> {

@@ -33,8 +33,8 @@ fn filled(setting: Setting, closes: bool) -> Run {
         for _ in 0..count {
             number += 1;
             let jobs = [
-                (number, JobStatus::Running),
-                (number + 100, JobStatus::Finish),
+                (number, JobStatus::RUNNING),
+                (number + 100, JobStatus::FINISH),
             ];
             let jobs = &jobs[..1 + number as usize % 2];
             let sample = sample(number as u64, jobs, 20 * (number as usize % 4));
@@ -189,7 +189,7 @@ fn check_rot(
     for number in 0..3 {
         let sample = sample(
             1_000_000 + number,
-            &[(number as i64, JobStatus::Finish)],
+            &[(number as i64, JobStatus::FINISH)],
             60,
         );
         let ticket = log

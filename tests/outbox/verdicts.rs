@@ -65,7 +65,7 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
     match step["do"].as_str().unwrap() {
         "submit" => {
             let job_id = number(&step["job_id"]).unwrap_or(99270);
-            let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(job_id)];
+            let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(job_id)];
             let submitted = courier.submit(&Report::new("m", &jobs), now, None).unwrap();
             assert_eq!(Some(submitted), ticket, "{at}");
         }
@@ -126,7 +126,7 @@ fn event(step: &Value) -> Event {
         Some(failure) => Event::failed(Code::from_number(failure).unwrap()),
         None => {
             let named = |outcome: &Outcome| outcome.name() == step["outcome"].as_str().unwrap();
-            let outcome = Outcome::ALL.into_iter().find(named).unwrap();
+            let outcome = Outcome::ALL.iter().copied().find(named).unwrap();
             Event::answered(outcome, number(&step["status"]).unwrap())
         }
     };

@@ -79,10 +79,10 @@ fn main() -> Result<()> {
             paced(reports, between, || {
                 signed(port, |request, url| {
                     let mut call = agent.post(url);
-                    for header in &request.headers {
+                    for header in request.headers() {
                         call = call.header(header.name, header.value);
                     }
-                    let answer = call.send(request.body)?.body_mut().read_to_string()?;
+                    let answer = call.send(request.body())?.body_mut().read_to_string()?;
                     answer.ends_with('}').then_some(()).ok_or("cut".into())
                 })
             })
@@ -93,7 +93,7 @@ fn main() -> Result<()> {
                     println!("next");
                 }
                 signed(port, |request, url| {
-                    for header in &request.headers {
+                    for header in request.headers() {
                         println!("header = \"{}: {}\"", header.name, header.value);
                     }
                     println!("url = \"{url}\"\ncacert = \"{ca_file}\"");
@@ -134,7 +134,7 @@ fn signed(port: &str, use_it: impl FnOnce(&Request<'_>, &str) -> Result<()>) -> 
     let endpoint = Endpoint::new(&base_url, PROJECT_ID)?;
     let (keys, mut scratch) = (keys(), [0; 1024]);
     let request = Request::new(&endpoint, &keys, &report, WallTime::now(), &mut scratch)?;
-    use_it(&request, &format!("{base_url}{}", request.path))
+    use_it(&request, &format!("{base_url}{}", request.path()))
 }
 
 fn serve(ca_file: &str) -> Result<()> {

@@ -77,8 +77,8 @@ fn sample<T>(use_it: impl FnOnce(&Report<'_>) -> T) -> T {
         "JOB_SUBMIT_EXCEPTION",
         "agent_submit_job_exception_error",
     )
-    .at_ms(1_591_104_868_201);
-    let jobs = [Job::new(JobStatus::SubmitFail, 1_591_104_868_201)
+    .at(1_591_104_868_201);
+    let jobs = [Job::new(JobStatus::SUBMIT_FAIL, 1_591_104_868_201)
         .with_job_id(99270)
         .with_exceptions(Exceptions::Detail(detail))];
     use_it(&Report::new("uuid", &jobs).with_topic("hw/events/messages/dli/message/confirm"))

@@ -173,24 +173,21 @@ impl<'a> Report<'a> {
     }
 
     pub fn ours<'r>(&'r self, jobs: &'r [edge_report::Job<'r>]) -> edge_report::Report<'r> {
-        edge_report::Report {
-            jobs,
-            msg_confirm_topic: text(&self.msg_confirm_topic),
-            message_id: &self.message_id.0,
-        }
+        let mut ours = edge_report::Report::new(&self.message_id.0, jobs);
+        ours.msg_confirm_topic = text(&self.msg_confirm_topic);
+        ours
     }
 }
 
 impl Job<'_> {
     fn ours(&self) -> edge_report::Job<'_> {
-        edge_report::Job {
-            job_id: self.job_id,
-            status: edge_report::JobStatus::from_name(&self.status.0),
-            create_time: self.create_time,
-            exceptions: self.exceptions.as_ref().map(Exceptions::ours),
-            metrics: text(&self.metrics),
-            plan: text(&self.plan),
-        }
+        let status = edge_report::JobStatus::from_name(&self.status.0);
+        let mut ours = edge_report::Job::new(status, self.create_time);
+        ours.job_id = self.job_id;
+        ours.exceptions = self.exceptions.as_ref().map(Exceptions::ours);
+        ours.metrics = text(&self.metrics);
+        ours.plan = text(&self.plan);
+        ours
     }
 }
 
@@ -199,13 +196,11 @@ impl Exceptions<'_> {
         match self {
             Exceptions::Text(text) => edge_report::Exceptions::Text(&text.0),
             Exceptions::Detail(detail) => {
-                edge_report::Exceptions::Detail(edge_report::JobException {
-                    error_id: &detail.error_id.0,
-                    error_type: &detail.error_type.0,
-                    error_cause: &detail.error_cause.0,
-                    exception: &detail.exception.0,
-                    error_time: edge_report::ErrorTime::Text(&detail.error_time.0),
-                })
+                let (id, kind) = (&detail.error_id.0, &detail.error_type.0);
+                let mut ours = edge_report::JobException::new(id, kind, &detail.error_cause.0);
+                ours.exception = &detail.exception.0;
+                ours.error_time = edge_report::ErrorTime::Text(&detail.error_time.0);
+                edge_report::Exceptions::Detail(ours)
             }
         }
     }

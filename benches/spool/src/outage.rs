@@ -109,7 +109,7 @@ fn with_report<T>(number: usize, run: impl FnOnce(&Report<'_>) -> T) -> T {
     let id = format!("0190163d-8694-739b-aea5-{number:012}");
     let metrics = "7".repeat(200);
     let job_id = i64::try_from(number % JOBS + 1).unwrap_or(1);
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)
         .with_job_id(job_id)
         .with_metrics(&metrics)];
     run(&Report::new(&id, &jobs).with_topic("topic"))

@@ -184,6 +184,7 @@ impl From<EncodeError> for Failure {
         match error {
             EncodeError::Invalid(finding) => finding.into(),
             EncodeError::TooSmall { needed } => Failure::too_small(needed),
+            error => error.code().into(),
         }
     }
 }
@@ -193,18 +194,19 @@ impl From<RequestError> for Failure {
         match error {
             RequestError::Unusable(code) => code.into(),
             RequestError::TooSmall { needed } => Failure::too_small(needed),
+            error => error.code().into(),
         }
     }
 }
 
 impl From<EndpointError> for Failure {
     fn from(error: EndpointError) -> Self {
-        let name = match error.code {
+        let name = match error.code() {
             Code::ProjectId => "project_id",
             _ => "base_url",
         };
-        let mut failure = Failure::at(error.code, name);
-        failure.offset = error.offset;
+        let mut failure = Failure::at(error.code(), name);
+        failure.offset = error.offset();
         failure
     }
 }

@@ -192,13 +192,13 @@ pub unsafe extern "C" fn edge_report_request(
         let request = Request::new(&endpoint, &credentials, body, now, scratch)?;
         // In its place: what is made there takes no stack.
         let out = unsafe { out.zeroed() };
-        out.method = edge_report_str::from_bytes(request.method.as_bytes());
-        out.path = edge_report_str::from_bytes(request.path.as_bytes());
-        for (slot, header) in out.headers.iter_mut().zip(&request.headers) {
+        out.method = edge_report_str::from_bytes(request.method().as_bytes());
+        out.path = edge_report_str::from_bytes(request.path().as_bytes());
+        for (slot, header) in out.headers.iter_mut().zip(request.headers()) {
             slot.name = edge_report_str::from_bytes(header.name.as_bytes());
             slot.value = edge_report_str::from_bytes(header.value.as_bytes());
         }
-        out.headers_len = request.headers.len();
+        out.headers_len = request.headers().len();
         Ok(())
     })
 }
@@ -361,10 +361,9 @@ unsafe fn read_reply_of(
     // What is not UTF-8 is none of the forms that are known.
     let retry_after = unsafe { retry_after.bytes("retry_after") }?;
     let date = unsafe { date.bytes("date") }?;
-    let headers = ReplyHeaders {
-        retry_after: retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()),
-        date: date.and_then(|bytes| core::str::from_utf8(bytes).ok()),
-    };
+    let headers = ReplyHeaders::default()
+        .with_retry_after(retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()))
+        .with_date(date.and_then(|bytes| core::str::from_utf8(bytes).ok()));
     let reply = read_reply_with(codes, status, headers, body);
     Ok(reply_for_c(&reply, WallTime::from_unix_ms(unix_ms)))
 }
@@ -502,14 +501,14 @@ unsafe fn with_signable(
         to.name = unsafe { from.name.required("headers") }?;
         to.value = unsafe { from.value.required("headers") }?;
     }
-    let signable = Signable {
-        method: unsafe { request.method.required("method") }?,
-        host: unsafe { request.host.required("host") }?,
-        path: unsafe { request.path.required("path") }?,
-        query: pairs,
-        headers: fields,
-        body: unsafe { request.body.bytes("body") }?.unwrap_or_default(),
-    };
+    let signable = Signable::new(
+        unsafe { request.method.required("method") }?,
+        unsafe { request.host.required("host") }?,
+        unsafe { request.path.required("path") }?,
+    )
+    .with_query(pairs)
+    .with_headers(fields)
+    .with_body(unsafe { request.body.bytes("body") }?.unwrap_or_default());
     body(&signable, &keys)
 }
 

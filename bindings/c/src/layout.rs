@@ -33,7 +33,7 @@ sizes! {
     crate::delivery::edge_report_letter, 192, 184;
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 sizes! {
     crate::host::edge_report_spool_limits, 32, 32;
     crate::client::edge_report_client_config, 184, 112;

@@ -42,7 +42,7 @@ pub mod courier;
 #[cfg(feature = "full")]
 pub mod host;
 
-#[cfg(feature = "http")]
+#[cfg(feature = "_http")]
 pub mod client;
 
 #[cfg(all(feature = "full", feature = "test-panic"))]

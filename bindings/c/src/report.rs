@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_void};
 use edge_report::json::SliceSink;
 use edge_report::{
     Code, Encode, ErrorTime, Exceptions, Finding, Job, JobException, JobStatus, Path, ReportOf,
-    Severity, check,
+    Severity, WallTime, check,
 };
 
 use crate::error::{EDGE_REPORT_PATH_SIZE, Failure, edge_report_error, write_path};
@@ -255,11 +255,9 @@ impl<'a> Source<'a> {
                 unsafe { checked_job(job, 0) }.ok()
             }
         };
-        ReportOf {
-            jobs: self.jobs.iter().filter_map(read),
-            msg_confirm_topic: self.msg_confirm_topic,
-            message_id: self.message_id,
-        }
+        let mut report = ReportOf::new(self.message_id, self.jobs.iter().filter_map(read));
+        report.msg_confirm_topic = self.msg_confirm_topic;
+        report
     }
 }
 
@@ -330,24 +328,23 @@ fn read_job<'a>(
             ];
             let [id, kind, cause, exception, time] =
                 fields.map(|(view, name)| text(view, &path, name));
-            Some(Exceptions::Detail(JobException {
-                error_id: id.unwrap_or_default(),
-                error_type: kind.unwrap_or_default(),
-                error_cause: cause.unwrap_or_default(),
-                exception: exception.unwrap_or_default(),
-                error_time: match time {
-                    None if detail.error_time_ms != 0 => ErrorTime::UnixMs(detail.error_time_ms),
-                    time => ErrorTime::Text(time.unwrap_or_default()),
-                },
-            }))
+            let (id, kind) = (id.unwrap_or_default(), kind.unwrap_or_default());
+            let mut read = JobException::new(id, kind, cause.unwrap_or_default());
+            read.exception = exception.unwrap_or_default();
+            read.error_time = match time {
+                None if detail.error_time_ms != 0 => {
+                    ErrorTime::At(WallTime::from_unix_ms(detail.error_time_ms))
+                }
+                time => ErrorTime::Text(time.unwrap_or_default()),
+            };
+            Some(Exceptions::Detail(read))
         }
     };
-    Job {
-        job_id: (job.job_id != 0).then_some(job.job_id),
-        status: JobStatus::from_name(status.unwrap_or_default()),
-        create_time: job.create_time,
-        exceptions,
-        metrics,
-        plan,
-    }
+    let status = JobStatus::from_name(status.unwrap_or_default());
+    let mut read = Job::new(status, job.create_time);
+    read.job_id = (job.job_id != 0).then_some(job.job_id);
+    read.exceptions = exceptions;
+    read.metrics = metrics;
+    read.plan = plan;
+    read
 }

@@ -28,8 +28,10 @@ pub extern "C" fn edge_report_outcome_name(outcome: edge_report_outcome) -> *con
         Some(Outcome::TryAgain) => c"try_again",
         Some(Outcome::Credentials) => c"credentials",
         Some(Outcome::Misconfigured) => c"misconfigured",
-        None => c"unknown",
+        _ => c"unknown",
     };
+    // A new one needs its line above.
+    const _: () = assert!(Outcome::ALL.len() == 6);
     name.as_ptr()
 }
 
@@ -61,5 +63,5 @@ pub(crate) fn code_from(result: edge_report_result) -> Option<Code> {
 
 pub(crate) fn outcome_from(number: edge_report_outcome) -> Option<Outcome> {
     let is = |outcome: &Outcome| u32::from(outcome.number()) == number;
-    Outcome::ALL.into_iter().find(is)
+    Outcome::ALL.iter().copied().find(is)
 }

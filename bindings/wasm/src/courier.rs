@@ -271,7 +271,8 @@ fn read_event(json: &str) -> Option<Event> {
     members(json, |key, value| match (key.raw(), value) {
         ("outcome", Token::String(name)) => {
             outcome = Outcome::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|outcome| name.is(outcome.name()));
         }
         ("status", value) => status = whole(value).and_then(|n| u16::try_from(n).ok()),

@@ -32,10 +32,9 @@ pub fn read_reply(
             Err(code) => return Answer::error(code).end(b'}'),
         },
     };
-    let headers = ReplyHeaders {
-        retry_after: retry_after.as_deref(),
-        date: date.as_deref(),
-    };
+    let headers = ReplyHeaders::default()
+        .with_retry_after(retry_after.as_deref())
+        .with_date(date.as_deref());
     let reply = read(&codes, status, headers, body);
     let now = wall(now_ms);
     let mut answer = Answer::begin(b'{');
@@ -69,8 +68,8 @@ pub fn request(
     let endpoint = match Endpoint::new(base_url, project_id) {
         Ok(endpoint) => endpoint,
         Err(error) => {
-            let mut answer = Answer::error(error.code);
-            answer.number("offset", error.offset);
+            let mut answer = Answer::error(error.code());
+            answer.number("offset", error.offset());
             return answer.end(b'}');
         }
     };
@@ -87,11 +86,11 @@ pub fn request(
                 let mut url = Vec::new();
                 let _ = endpoint.write_url(&mut url);
                 let mut answer = Answer::begin(b'{');
-                answer.text("method", request.method);
+                answer.text("method", request.method());
                 answer.text("url", core::str::from_utf8(&url).unwrap_or_default());
-                answer.text("path", request.path);
+                answer.text("path", request.path());
                 answer.open("headers", b'[');
-                for header in &request.headers {
+                for header in request.headers() {
                     pair(&mut answer, header.name, header.value);
                 }
                 answer.close(b']');
@@ -120,14 +119,14 @@ pub fn sign(
         .map(|(name, value)| Header { name, value })
         .collect();
     let query: Vec<(&str, &str)> = query.pairs().collect();
-    let request = Signable {
-        method: line.at(0).unwrap_or_default(),
-        host: line.at(1).unwrap_or_default(),
-        path: line.at(2).unwrap_or_default(),
-        query: &query,
-        headers: &headers,
-        body,
-    };
+    let request = Signable::new(
+        line.at(0).unwrap_or_default(),
+        line.at(1).unwrap_or_default(),
+        line.at(2).unwrap_or_default(),
+    )
+    .with_query(&query)
+    .with_headers(&headers)
+    .with_body(body);
     let keys = keys(line.at(3), line.at(4), line.at(5));
     let now = wall(now_ms);
     let mut answer = Answer::begin(b'{');

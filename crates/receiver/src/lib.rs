@@ -14,7 +14,7 @@
 //!
 //! // The agent under test: any program that is told where to report.
 //! let mut agent = Client::builder(&receiver.url(), "0a1b2c").build()?;
-//! let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
+//! let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
 //! agent.send(&Report::new("node-7-000001", &jobs))?; // 503
 //! agent.send(&Report::new("node-7-000001", &jobs))?;
 //!

@@ -37,16 +37,17 @@ fn verify(keys: &Keys<'_>, head: &Parts, body: &[u8], now_ms: i64) -> Result<(),
         .filter(|name| *name != "host")
         .map(|name| text(&head.headers, name).map(|value| Header { name, value }))
         .collect();
+    let signed = signed?;
     let query = pairs(head.uri.query().unwrap_or_default());
     let query: Vec<(&str, &str)> = query.iter().map(|(k, v)| (&**k, &**v)).collect();
-    let request = Signable {
-        method: head.method.as_str(),
-        host: text(&head.headers, "host")?,
-        path: head.uri.path(),
-        query: &query,
-        headers: &signed?,
-        body,
-    };
+    let request = Signable::new(
+        head.method.as_str(),
+        text(&head.headers, "host")?,
+        head.uri.path(),
+    )
+    .with_query(&query)
+    .with_headers(&signed)
+    .with_body(body);
     // Right headers have the same length, give or take spaces; wrong ones shall be told from right ones.
     let mut room = vec![0; authorization.len().saturating_add(1024)];
     let expected = sign(&request, keys, WallTime::from_unix_ms(now_ms), &mut room)

@@ -35,8 +35,8 @@ extern "C" fn main() -> i32 {
 
 fn run() -> Option<()> {
     let ms = black_box(1_591_104_868_201);
-    let detail = JobException::new("Agent.51000", "JOB_SUBMIT_EXCEPTION", "cause").at_ms(ms);
-    let jobs = [Job::new(JobStatus::SubmitFail, ms)
+    let detail = JobException::new("Agent.51000", "JOB_SUBMIT_EXCEPTION", "cause").at(ms);
+    let jobs = [Job::new(JobStatus::SUBMIT_FAIL, ms)
         .with_job_id(black_box(99270))
         .with_exceptions(Exceptions::Detail(detail))
         .with_metrics(black_box("{\"a\":1}"))];
@@ -63,12 +63,11 @@ fn run() -> Option<()> {
     let mut scratch = [0; 512];
     let now = WallTime::from_unix_ms(ms);
     let request = Request::new(&endpoint, &credentials, body, now, &mut scratch).ok()?;
-    (request.headers.len() == 5).then_some(())?;
+    (request.headers().len() == 5).then_some(())?;
 
-    let headers = ReplyHeaders {
-        retry_after: black_box(Some("120")),
-        date: black_box(Some("Tue, 02 Jun 2020 13:34:28 GMT")),
-    };
+    let headers = ReplyHeaders::default()
+        .with_retry_after(black_box("120"))
+        .with_date(black_box("Tue, 02 Jun 2020 13:34:28 GMT"));
     let reply = read_reply(
         black_box(200),
         headers,

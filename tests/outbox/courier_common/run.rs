@@ -232,9 +232,9 @@ impl Run {
         let mut jobs = Vec::new();
         for _ in 0..count {
             let status = match rng.below(6) {
-                0 => JobStatus::Finish,
-                1 => JobStatus::RunningException,
-                _ => JobStatus::Running,
+                0 => JobStatus::FINISH,
+                1 => JobStatus::RUNNING_EXCEPTION,
+                _ => JobStatus::RUNNING,
             };
             // Some change often, some come once, some have no id and are never superseded.
             let id = match rng.below(20) {

@@ -217,7 +217,7 @@ impl Sim {
 
     /// A report on these jobs; on one without an id if there is none. A negative one stands for one without.
     pub(crate) fn submit_jobs(&mut self, ids: &[i64]) -> Ticket {
-        let job = Job::new(JobStatus::Running, 1_591_104_868_201);
+        let job = Job::new(JobStatus::RUNNING, 1_591_104_868_201);
         let named = |id: &i64| match *id {
             ..0 => job,
             id => job.with_job_id(id + 1),

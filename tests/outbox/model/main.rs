@@ -210,9 +210,9 @@ const SETTINGS: [Setting; 7] = [
 
 fn content() -> impl Strategy<Value = Content> {
     let status = prop_oneof![
-        4 => Just(JobStatus::Running),
-        1 => Just(JobStatus::RunningException),
-        1 => Just(JobStatus::Finish),
+        4 => Just(JobStatus::RUNNING),
+        1 => Just(JobStatus::RUNNING_EXCEPTION),
+        1 => Just(JobStatus::FINISH),
     ];
     // Some change often, some come once, some have no id and are never superseded.
     let id = prop_oneof![8 => 1..4i64, 2 => 10..60i64, 1 => Just(0)];

@@ -97,6 +97,7 @@ fn kind_of(reason: &Reason) -> Kind {
         Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood) => Kind::Doubtful,
         Cause::Answered(Outcome::Credentials) => Kind::Denied,
         Cause::Answered(Outcome::Misconfigured) => Kind::Hold,
+        Cause::Answered(other) => panic!("{other} is new"),
         Cause::Failed(Code::MayHaveArrived) => Kind::Doubtful,
         Cause::Failed(Code::NotSent) => Kind::Network,
         Cause::Failed(_) => Kind::Hold,

@@ -50,7 +50,7 @@ fn delivers_after_a_lost_answer() -> Result<(), Box<dyn std::error::Error>> {
     let mut now = MonoTime::default();
     let outbox = RamOutbox::new([0; 4096], 4096);
     let mut node: Node = Courier::new(outbox, [0; 512], Policy::default(), now, 7);
-    let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(99270)];
+    let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(99270)];
     node.submit(&Report::new("node-7-000001", &jobs), now, None)?;
     // Ten minutes of its own time.
     for _ in 0..600 {
