@@ -8,7 +8,7 @@
     clippy::arithmetic_side_effects,
     reason = "a panic is how a test fails"
 )]
-#![cfg(feature = "_http")]
+#![cfg(feature = "http")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

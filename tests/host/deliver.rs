@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use deliver_common::{Account, Ended, PATIENCE, Tool, example, letters, place, report, said};
 use edge_report::JobStatus;
-use edge_report::exchange::Keys;
 use edge_report_receiver::{Options, Receiver};
 use serde_json::{Value, json};
 

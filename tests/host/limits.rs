@@ -1,7 +1,7 @@
 //! At the limits of the process: no descriptor, no thread. Reports wait for better times, and nothing panics.
 //!
 //! Each in a process of its own, since limits are those of all its threads.
-#![cfg(all(feature = "_http", target_os = "linux"))]
+#![cfg(all(feature = "http", target_os = "linux"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

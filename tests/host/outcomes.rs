@@ -5,7 +5,7 @@
     clippy::arithmetic_side_effects,
     reason = "a panic is how a test fails"
 )]
-#![cfg(feature = "_http")]
+#![cfg(feature = "http")]
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod alone;

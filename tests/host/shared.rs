@@ -1,5 +1,5 @@
 //! Several threads over one courier, on a disk that is slow.
-#![cfg(feature = "_http")]
+#![cfg(feature = "http")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -5,7 +5,7 @@
     clippy::arithmetic_side_effects,
     reason = "a panic is how a test fails"
 )]
-#![cfg(feature = "_http")]
+#![cfg(feature = "http")]
 
 #[cfg(all(feature = "client", target_os = "linux"))]
 mod shim;

@@ -1,5 +1,5 @@
 //! Waits that another thread ends, and what they cost meanwhile.
-#![cfg(feature = "_http")]
+#![cfg(feature = "http")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

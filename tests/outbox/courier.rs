@@ -1,5 +1,5 @@
 //! The courier over an outbox in memory: what is dropped when it is full, dead letters, and order.
-#![cfg(feature = "serde")]
+#![cfg(feature = "alloc")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
