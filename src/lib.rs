@@ -42,9 +42,12 @@ mod time;
 pub use code::{Code, Severity};
 pub use exchange::{Credentials, Outcome, Reply};
 #[cfg(feature = "http")]
-pub use host::{Access, BuildError, Client, ClientBuilder, Pause, SendError, TlsSettings, Waker};
+pub use host::{
+    Access, BuildError, Client, ClientBuilder, DeliveryEvent, Pause, Reporter, SendError,
+    TlsSettings, Waker,
+};
 #[cfg(feature = "std")]
-pub use host::{FairGuard, FairMutex, Limits, Spool, SpoolError, SpoolIoError, random};
+pub use host::{FairGuard, FairMutex, Limits, Spool, SpoolError, SpoolIoError};
 pub use report::*;
 pub use time::{MonoTime, Stamp, WallTime};
 

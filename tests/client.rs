@@ -487,16 +487,16 @@ fn with_the_time_up_nothing_is_put_in_flight() {
     let receiver = receiver(&[]);
     let mut client = builder(&receiver.url()).build().unwrap();
     let mut courier = courier(1);
-    let pause = client.deliver(&mut courier, Instant::now());
+    let pause = client.deliver(&mut courier, Instant::now(), |_| ());
     assert_eq!(pause.unwrap(), Pause::TimeUp);
     let status = courier.status();
     assert_eq!((status.in_flight, status.waiting), (None, 1));
     assert_eq!(receiver.requests(), 0);
     let later = Instant::now() + Duration::from_secs(20);
-    let pause = client.deliver(&mut courier, later);
+    let pause = client.deliver(&mut courier, later, |_| ());
     assert_eq!(pause.unwrap(), Pause::Idle);
     assert_eq!(receiver.accepted().len(), 1);
-    let pause = client.deliver(&mut courier, Instant::now());
+    let pause = client.deliver(&mut courier, Instant::now(), |_| ());
     assert_eq!(pause.unwrap(), Pause::Idle);
 }
 
@@ -508,7 +508,7 @@ fn two_clients_over_one_courier() {
     let until = Instant::now() + Duration::from_secs(60);
     let deliver = || {
         let mut client = builder(&receiver.url()).build().unwrap();
-        client.deliver_shared(&courier, until).unwrap()
+        client.deliver(&courier, until, |_| ()).unwrap()
     };
     thread::scope(|scope| {
         let both = [scope.spawn(deliver), scope.spawn(deliver)];

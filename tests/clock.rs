@@ -203,7 +203,7 @@ fn the_client_corrects_it_too() {
             number += 1;
         }
         let until = Instant::now() + Duration::from_secs(20);
-        let pause = client.deliver(&mut courier, until).unwrap();
+        let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
         assert_eq!(pause, Pause::Idle, "{:?}", courier.status());
         corrections += corrected;
         assert_eq!(

@@ -248,7 +248,10 @@ struct Fed {
 impl History {
     fn new(dir: &Path, max_bytes: u64, rounds: u32, faults: &[&str]) -> History {
         let seed = std::env::var("EDGE_REPORT_SEED");
-        let seed = seed.map_or_else(|_| edge_report::random(), |text| text.parse().unwrap());
+        let seed = seed.map_or_else(
+            |_| edge_report::courier::entropy(),
+            |text| text.parse().unwrap(),
+        );
         println!("EDGE_REPORT_SEED={seed}");
         let elsewhere = tempfile::tempdir().unwrap();
         let receiver = receiver(elsewhere.path(), faults, seed);

@@ -25,7 +25,7 @@ ROOMS = [
 ]
 # The same inside of the courier, but those on one line know nothing of each other.
 COURIER = [
-    ["reason.rs"],
+    ["entropy.rs", "reason.rs"],
     ["outbox.rs"],
     ["aside.rs", "newest.rs", "policy.rs"],
     ["engine", "log"],

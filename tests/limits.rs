@@ -63,7 +63,7 @@ fn keeps_waiting(client: &mut Client, why: &str) {
         .submit(&Report::new("m", &jobs), MonoTime::now(), None)
         .unwrap();
     let until = Instant::now() + Duration::from_millis(50);
-    let pause = client.deliver(&mut courier, until).unwrap();
+    let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
     let status = courier.status();
     assert_eq!((pause, status.waiting), (Pause::TimeUp, 1));
     let text = format!("{:?}", status.last_failure);

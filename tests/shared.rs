@@ -132,7 +132,7 @@ fn a_slow_sync_starves_nobody() {
         }
         while !is_over.load(Ordering::Relaxed) {
             let until = Instant::now() + Duration::from_secs(60);
-            if client.deliver_shared(&courier, until).unwrap() == Pause::Idle {
+            if client.deliver(&courier, until, |_| ()).unwrap() == Pause::Idle {
                 client.wait(None);
             }
         }

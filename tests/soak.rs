@@ -19,10 +19,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use deliver_common::example;
-use edge_report::courier::{Courier, Durability, Policy};
-use edge_report::{
-    Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, WallTime, random,
-};
+use edge_report::courier::{Courier, Durability, Policy, entropy};
+use edge_report::{Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, WallTime};
 
 /// In percent; 30 together. None that refuses a report, for that is not a failure.
 const FAULTS: [(&str, f64); 22] = [
@@ -79,7 +77,7 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
         ..Policy::default()
     };
     let spool = Spool::open(dir.path().join("spool"), limits).unwrap();
-    let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
+    let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), entropy());
     let time_out = Duration::from_secs(2);
     let mut client = Client::builder(&collector.url, "project")
         .connect_timeout(time_out)
@@ -106,7 +104,10 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
             .unwrap();
         if courier.status().waiting >= BACKLOG || number + 1 == count {
             let in_time = Instant::now() + Duration::from_secs(600);
-            assert_eq!(client.deliver(&mut courier, in_time).unwrap(), Pause::Idle);
+            assert_eq!(
+                client.deliver(&mut courier, in_time, |_| ()).unwrap(),
+                Pause::Idle
+            );
         }
         if number == count / 5 {
             memory_early = resident_kib();

@@ -614,13 +614,13 @@ fn certificates_are_replaced_under_load() {
             let before = status().ledger.delivered;
             while status().ledger.delivered == before && status().last_failure.is_none() {
                 let until = Instant::now() + Duration::from_millis(2);
-                client.deliver_shared(&courier, until).unwrap();
+                let _ = client.deliver(&courier, until, |_| ()).unwrap();
             }
         }
         is_over.store(true, Ordering::Relaxed);
     });
     let until = Instant::now() + Duration::from_secs(60);
-    client.deliver_shared(&courier, until).unwrap();
+    let _ = client.deliver(&courier, until, |_| ()).unwrap();
     let status = status();
     assert_eq!((status.waiting, status.last_failure), (0, None));
     let submitted = status.ledger.submitted;
@@ -791,7 +791,7 @@ fn the_spool_remembers_what_time_it_was() {
             .unwrap();
         let mut client = builder(url).ca_certificate(&ca.der).build().unwrap();
         let until = Instant::now() + Duration::from_secs(2);
-        let pause = client.deliver(&mut courier, until).unwrap();
+        let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
         courier.close().unwrap();
         (pause, courier.trusted_time())
     };
@@ -1008,7 +1008,7 @@ fn deliver_after_a_wrong_date() {
         }
         let mut client = client.build().unwrap();
         let until = Instant::now() + Duration::from_secs(2);
-        let pause = client.deliver(&mut courier, until).unwrap();
+        let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
         courier.close().unwrap();
         (pause, courier.trusted_time())
     };

@@ -129,7 +129,9 @@ fn a_call_ends_whatever_it_waits_for() {
         submit(&mut node);
         let until = Instant::now() + Duration::from_secs(600);
         for _ in 0..2 {
-            let (pause, took) = cancelled(&mut client, |client| client.deliver(&mut node, until));
+            let (pause, took) = cancelled(&mut client, |client| {
+                client.deliver(&mut node, until, |_| ())
+            });
             assert_eq!(pause.unwrap(), Pause::Cancelled, "{phase}");
             assert!(took < SOON, "{phase}: {took:?}");
             let status = node.status();
@@ -185,7 +187,7 @@ fn a_delivery_that_backs_off_and_one_that_idles_are_woken() {
     let waker = client.waker();
     let until = Instant::now() + Duration::from_secs(600);
     thread::scope(|scope| {
-        let delivery = scope.spawn(|| client.deliver_shared(&node, until));
+        let delivery = scope.spawn(|| client.deliver(&node, until, |_| ()));
         let attempts = || node.lock().status().failures;
         let failed = |least| {
             let began = Instant::now();
@@ -257,12 +259,12 @@ fn waiting_costs_no_wake_ups() {
     submit(&mut node);
     // The attempt that fails, and its back-off.
     let pause = client
-        .deliver(&mut node, Instant::now() + Duration::from_secs(1))
+        .deliver(&mut node, Instant::now() + Duration::from_secs(1), |_| ())
         .unwrap();
     assert_eq!((pause, node.status().failures), (Pause::TimeUp, 1));
     let before = waits();
     let began = Instant::now();
-    let pause = client.deliver(&mut node, began + span).unwrap();
+    let pause = client.deliver(&mut node, began + span, |_| ()).unwrap();
     assert_eq!(pause, Pause::TimeUp);
     // Not by the minute that it sleeps at the most.
     assert!(began.elapsed() < span + 6 * SOON, "{:?}", began.elapsed());

@@ -208,6 +208,20 @@ enum Role {
     Overtaken,
 }
 
+#[cfg(feature = "std")]
+impl<O: Outbox> Courier<O, alloc::vec::Vec<u8>> {
+    /// A courier over an outbox, by the default [`Policy`], with the system's clock and a buffer that grows.
+    pub fn over(outbox: O) -> Self {
+        Self::with_policy(outbox, Policy::default())
+    }
+
+    /// Like [`over`](Self::over), by another policy.
+    pub fn with_policy(outbox: O, policy: Policy) -> Self {
+        let (now, entropy) = (MonoTime::now(), super::entropy::entropy());
+        Self::new(outbox, alloc::vec::Vec::new(), policy, now, entropy)
+    }
+}
+
 impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// A courier over an outbox, with memory for one report. `entropy` is a random number.
     pub fn new(outbox: O, buffer: B, policy: Policy, now: MonoTime, entropy: u64) -> Self {
@@ -434,6 +448,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub fn take_buried(&mut self) -> Option<(Ticket, Reason)> {
         let slot = self.buried.iter_mut().find(|slot| slot.is_some());
         slot.and_then(Option::take)
+    }
+
+    /// The same, and leaves them there.
+    #[cfg(feature = "http")]
+    pub(crate) fn buried(&self) -> impl Iterator<Item = (Ticket, Reason)> {
+        self.buried.iter().flatten().copied()
     }
 
     /// How things stand.

@@ -10,6 +10,8 @@
 
 mod aside;
 mod engine;
+#[cfg(feature = "std")]
+mod entropy;
 mod log;
 mod newest;
 mod outbox;
@@ -18,6 +20,8 @@ mod ram;
 mod reason;
 
 pub use engine::{Courier, CourierError, Letter, Parcel, Scratch, Status, Step};
+#[cfg(feature = "std")]
+pub use entropy::entropy;
 pub use log::{Durability, LogOutbox, Storage, StorageLimits};
 #[cfg(feature = "std")]
 pub(crate) use outbox::forward_outbox;

@@ -16,7 +16,8 @@ mod lock;
 mod owner;
 #[cfg(feature = "http")]
 mod progress;
-mod random;
+#[cfg(feature = "http")]
+mod reporter;
 #[cfg(feature = "http")]
 mod resolver;
 #[cfg(feature = "http")]
@@ -39,9 +40,10 @@ pub use builder::ClientBuilder;
 #[cfg(feature = "http")]
 pub use client::Client;
 #[cfg(feature = "http")]
-pub use deliver::{Access, Pause};
+pub use deliver::{Access, DeliveryEvent, Pause};
 pub use fair::{FairGuard, FairMutex};
-pub use random::random;
+#[cfg(feature = "http")]
+pub use reporter::Reporter;
 #[cfg(feature = "http")]
 pub use send_error::{BuildError, SendError};
 pub use spool::{Limits, Spool};

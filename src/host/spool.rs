@@ -7,11 +7,10 @@ use std::vec::Vec;
 use super::files::FileStorage;
 use super::folder::Folder;
 use super::lock::Lock;
-use super::random::random;
 use super::spool_error::{SpoolError, SpoolIoError};
 use crate::courier::{
     DeadLetter, Durability, Fate, Forget, JobKeys, Ledger, LogOutbox, Outbox, OutboxError, Ticket,
-    Waiting, WhenLettersFull, forward_outbox,
+    Waiting, WhenLettersFull, entropy, forward_outbox,
 };
 use crate::time::{MonoTime, WallTime};
 
@@ -118,7 +117,7 @@ impl Spool {
             let names = storage.foreign()?;
             foreign.extend(names.iter().map(|name| dir.join(name)));
         }
-        let log = Log::open(live, dead, limits.durability, random());
+        let log = Log::open(live, dead, limits.durability, entropy());
         let log = log.map_err(|error| match error {
             OutboxError::Device(error) => SpoolError::Io(error),
             OutboxError::OtherVersion(version) => SpoolError::Version {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Backlog, Courier, Durability, Policy};
-use edge_report::{Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, random};
+use edge_report::{Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool};
 
 use crate::{Result, device, median};
 
@@ -74,7 +74,7 @@ fn waited(dir: &Path, backlog: Backlog, reports: usize) -> Result<Waited> {
         ..Limits::default()
     };
     let spool = Spool::open(dir, limits)?;
-    let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
+    let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), edge_report::courier::entropy());
     let mut bytes = 0;
     for number in 0..reports {
         with_report(number, |report| {
@@ -86,7 +86,7 @@ fn waited(dir: &Path, backlog: Backlog, reports: usize) -> Result<Waited> {
     let (url, seen) = server(reports)?;
     let mut client = Client::builder(&url, "project").build()?;
     let begin = Instant::now();
-    let pause = client.deliver(&mut courier, begin + Duration::from_secs(600))?;
+    let pause = client.deliver(&mut courier, begin + Duration::from_secs(600), |_| ())?;
     let drained = begin.elapsed();
     if pause != Pause::Idle {
         return Err(format!("not all arrived: {:?}", courier.status()).into());

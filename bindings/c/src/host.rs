@@ -94,7 +94,7 @@ pub extern "C" fn edge_report_unix_ms() -> i64 {
 /// A random number for jitter, not for secrets. Any thread. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn edge_report_random() -> u64 {
-    edge_report::random()
+    edge_report::courier::entropy()
 }
 
 impl From<SpoolError> for Failure {
