@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use edge_report::courier::{Courier, Policy, entropy};
 use edge_report::{
-    Client, Credentials, DeliveryEvent, Job, JobStatus, Limits, Pause, Report, Reporter, Spool,
-    WallTime,
+    Client, Credentials, DeliveryEvent, Job, JobStatus, Pause, Report, Reporter, Spool,
+    SpoolOptions, WallTime,
 };
 use receiver::{Options, Receiver};
 
@@ -76,7 +76,7 @@ fn run(
         start_spread_ms: 0,
         ..Policy::default()
     };
-    let spool = Spool::open(spool, Limits::default())?;
+    let spool = Spool::open(spool, SpoolOptions::default())?;
     let courier = Courier::with_policy(spool, policy);
     let reporter = Reporter::start(client, courier, |event| match event {
         DeliveryEvent::Delivered { .. } => {}

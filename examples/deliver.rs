@@ -36,8 +36,8 @@ use edge_report::courier::{
 };
 use edge_report::exchange::Keys;
 use edge_report::{
-    Client, ClientBuilder, Credentials, DeliveryEvent, Limits, MonoTime, Pause, ReportBuf,
-    Reporter, Spool, SpoolIoError, WallTime,
+    Client, ClientBuilder, Credentials, DeliveryEvent, MonoTime, Pause, ReportBuf, Reporter, Spool,
+    SpoolIoError, SpoolOptions, WallTime,
 };
 use serde_json::json;
 
@@ -354,7 +354,7 @@ fn show_status(given: &Arguments, console: &Console) -> Result<(), Failure> {
 fn show_letters(given: &Arguments, console: &Console) -> Result<(), Failure> {
     let mut courier = given.courier_of_existing()?;
     let mut after = None;
-    while let Some(letter) = courier.dead_letter(after).map_err(failed)? {
+    while let Some((letter, report)) = courier.dead_letter(after).map_err(failed)? {
         let Reason { cause, status, .. } = letter.reason;
         let error_code = letter.reason.error_code.as_str();
         let reason = match cause {
@@ -372,7 +372,7 @@ fn show_letters(given: &Arguments, console: &Console) -> Result<(), Failure> {
             json!((!error_code.is_empty()).then_some(error_code)),
         );
         // The very bytes; line breaks can only stand between tokens.
-        let report = String::from_utf8_lossy(letter.body).replace(['\n', '\r'], " ");
+        let report = String::from_utf8_lossy(report).replace(['\n', '\r'], " ");
         let ticket = letter.ticket;
         let line = format!(
             r#"{{"ticket":{ticket},"reason":{reason},"status":{status},"error_code":{error_code},"report":{report}}}"#
@@ -560,7 +560,7 @@ impl Arguments {
     }
 
     fn courier(&self) -> Result<Node, Failure> {
-        let mut limits = Limits::default();
+        let mut limits = SpoolOptions::default();
         let max_bytes = self.get("--max-bytes");
         limits.max_bytes = number("--max-bytes", max_bytes, limits.max_bytes)?;
         limits.dead_letter_bytes = limits.dead_letter_bytes.min(limits.max_bytes);

@@ -43,11 +43,11 @@ pub use code::{Code, Severity};
 pub use exchange::{Credentials, Outcome, Reply};
 #[cfg(feature = "http")]
 pub use host::{
-    Access, BuildError, Client, ClientBuilder, DeliveryEvent, Pause, Reporter, SendError,
-    TlsSettings, Waker,
+    Access, BuildError, Client, ClientBuilder, DeliveryEvent, NotSentKind, Pause, Reporter,
+    SendError, TlsSettings, Waker,
 };
 #[cfg(feature = "std")]
-pub use host::{FairGuard, FairMutex, Limits, Spool, SpoolError, SpoolIoError};
+pub use host::{FairGuard, FairMutex, Spool, SpoolError, SpoolIoError, SpoolOptions};
 pub use report::*;
 pub use time::{MonoTime, Stamp, WallTime};
 

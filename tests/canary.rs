@@ -120,7 +120,7 @@ fn alone(event: Event, poll: u64) -> u64 {
         };
         let entropy = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let settled = courier.settle(ticket, event, MonoTime(now), entropy);
-        settled.unwrap();
+        let _ = settled.unwrap();
         now += poll;
     }
     courier.status().ledger.delivered

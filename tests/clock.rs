@@ -120,7 +120,7 @@ fn a_wrong_clock_costs_one_request_for_each_step() {
             let signed_at = wall.plus_ms(parcel.clock_offset_ms);
             let event = exchange(&endpoint, parcel.body, signed_at, wall);
             requests += 1;
-            courier.settle(ticket, event, now, 0).unwrap();
+            let _ = courier.settle(ticket, event, now, 0).unwrap();
         }
         let status = courier.status();
         assert_eq!(
@@ -229,7 +229,7 @@ fn a_monotonic_clock_that_jumps() {
     ] {
         let mut courier = courier(2);
         let ticket = sent(&mut courier, start).expect(name);
-        courier.settle(ticket, failed, start, 0).unwrap();
+        let _ = courier.settle(ticket, failed, start, 0).unwrap();
         let mut now = jumped;
         match courier.next(now).unwrap() {
             Step::Wait(ms) if waits => {
@@ -243,10 +243,10 @@ fn a_monotonic_clock_that_jumps() {
         let ticket = sent(&mut courier, now).expect(name);
         assert_eq!(sent(&mut courier, start), Some(ticket), "{name}");
         let accepted = Event::answered(Outcome::Accepted, 200);
-        courier.settle(ticket, accepted, MonoTime(0), 0).unwrap();
+        let _ = courier.settle(ticket, accepted, MonoTime(0), 0).unwrap();
         let next = sent(&mut courier, now).expect(name);
         assert!(next > ticket, "{name}");
-        courier.settle(next, accepted, now, 0).unwrap();
+        let _ = courier.settle(next, accepted, now, 0).unwrap();
         assert!(
             matches!(courier.next(MonoTime(0)).unwrap(), Step::Idle),
             "{name}"

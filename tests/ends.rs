@@ -191,7 +191,7 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
         };
         assert_eq!(parcel.ticket, suspect);
         let doubtful = Event::answered(Outcome::NotUnderstood, 403);
-        courier.settle(suspect, doubtful, now, 0).unwrap();
+        let _ = courier.settle(suspect, doubtful, now, 0).unwrap();
     }
     let mut number = 2;
     while courier.status().ledger.superseded == 0 {
@@ -205,7 +205,7 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
     };
     assert_eq!(parcel.ticket, canary);
     let accepted = Event::answered(Outcome::Accepted, 200);
-    courier.settle(canary, accepted, now, 0).unwrap();
+    let _ = courier.settle(canary, accepted, now, 0).unwrap();
     assert_eq!(courier.take_buried(), None);
     assert_eq!(courier.status().ledger.refused, 0);
 }

@@ -594,7 +594,7 @@ fn a_clock_that_goes_back_in_flight_lengthens_no_budget() {
                 Step::Send(_) => {
                     sim.now -= back / 1000;
                     let now = MonoTime(sim.now);
-                    sim.courier.settle(ticket, BUSY, now, u64::MAX).unwrap();
+                    let _ = sim.courier.settle(ticket, BUSY, now, u64::MAX).unwrap();
                 }
                 Step::Idle => break,
             }

@@ -334,7 +334,7 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
         if let Some((ticket, event)) = agent.in_flight.take() {
             let before = agent.courier.outbox().delivered();
             let courier = &mut agent.courier;
-            courier
+            let _ = courier
                 .settle(ticket, event, MonoTime(now), entropy(&mut rng))
                 .unwrap();
             let after = courier.outbox().delivered().min(agent.backlog);

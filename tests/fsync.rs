@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use edge_report::courier::{Courier, Durability, Event, Policy, Step};
-use edge_report::{Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool};
+use edge_report::{Job, JobStatus, MonoTime, Outcome, Report, Spool, SpoolOptions};
 use tempfile::TempDir;
 
 const NOW: MonoTime = MonoTime(1000);
-const LIMITS: Limits = Limits {
+const LIMITS: SpoolOptions = SpoolOptions {
     max_bytes: 64 * 1024,
     segment_bytes: Some(4096),
     dead_letter_bytes: 64 * 1024,
@@ -350,6 +350,6 @@ fn settle(node: &mut Node, trace: &mut Trace, call: &str, outcome: Outcome, stat
     };
     let ticket = parcel.ticket;
     let event = Event::answered(outcome, status);
-    trace.mark(call, || node.settle(ticket, event, NOW, 0).unwrap());
+    let _ = trace.mark(call, || node.settle(ticket, event, NOW, 0).unwrap());
     true
 }

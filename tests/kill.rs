@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use deliver_common::{Account, Ended, Tool, example, letters, place, report, said, shim};
 use edge_report::JobStatus::{Finish, Running};
 use edge_report::courier::{Courier, Policy};
-use edge_report::{Limits, MonoTime, Spool};
+use edge_report::{MonoTime, Spool, SpoolOptions};
 use receiver::{Options, Receiver};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -460,13 +460,13 @@ impl History {
     }
 
     fn dead_letters(&self) -> BTreeSet<usize> {
-        let spool = Spool::open(&self.spool, Limits::default()).unwrap();
+        let spool = Spool::open(&self.spool, SpoolOptions::default()).unwrap();
         let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
         let mut numbers = BTreeSet::new();
         let mut after = None;
-        while let Some(letter) = courier.dead_letter(after).unwrap() {
+        while let Some((letter, report)) = courier.dead_letter(after).unwrap() {
             assert_eq!(letter.reason.status, 422);
-            let report: Value = serde_json::from_slice(letter.body).unwrap();
+            let report: Value = serde_json::from_slice(report).unwrap();
             assert!(numbers.insert(number_of(report["message_id"].as_str().unwrap())));
             after = Some(letter.ticket);
         }

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use courier_sim::{HOUR, Sent, Sim, accepted, outbox, outbox_of};
 use edge_report::courier::{
-    Backlog, Cause, Event, Outbox, OutboxError, Policy, Reason, Ticket, WhenLettersFull,
+    Backlog, Cause, Event, Outbox, OutboxError, Policy, Ticket, WhenLettersFull,
 };
 use edge_report::exchange::{ReplyHeaders, read_reply};
 use edge_report::{Code, Outcome, WallTime};
@@ -312,7 +312,7 @@ fn poison_among_healthy_ones_is_buried_and_stops_nobody() {
             let went_out = sim.attempts[&poison];
             assert_eq!(sim.requests, 1099 + went_out as usize, "{at}");
             sim.check_order();
-            let letter = sim.courier.find_dead_letter(poison).unwrap().unwrap();
+            let (letter, _) = sim.courier.find_dead_letter(poison).unwrap().unwrap();
             let reason = letter.reason;
             assert_eq!(sim.buried, [(poison, reason)], "{at}");
             // Now and then nobody waits right then, and some have no canary. What is denied is tried again, up to four times, after each canary.
@@ -391,10 +391,11 @@ fn where_only_its_own_jobs_wait_the_older_one_goes_when_the_newer_is_accepted() 
             assert_eq!(status.waiting, 0, "{name}, {bad}");
             assert_eq!(status.ledger.refused, bad, "{name}, {bad}");
             sim.check_order();
-            let letter = sim.courier.find_dead_letter(Ticket(1)).unwrap().unwrap();
-            let overtaken = Reason {
-                cause: Cause::Failed(Code::Overtaken),
-                ..event.reason
+            let (letter, _) = sim.courier.find_dead_letter(Ticket(1)).unwrap().unwrap();
+            let overtaken = {
+                let mut reason = event.reason;
+                reason.cause = Cause::Failed(Code::Overtaken);
+                reason
             };
             assert_eq!(letter.reason, overtaken, "{name}");
         }

@@ -233,7 +233,7 @@ fn a_courier_in_memory() {
                     0 => Event::answered(Outcome::Accepted, 200),
                     _ => Event::answered(Outcome::Refused, 400),
                 };
-                courier.settle(ticket, event, MonoTime(0), 0).unwrap();
+                let _ = courier.settle(ticket, event, MonoTime(0), 0).unwrap();
             }
             if n % 100 == 0 {
                 courier

@@ -23,7 +23,7 @@ use edge_report::courier::{
     Backlog, Courier, Durability, LogOutbox, Policy, RamOutbox, Storage, StorageLimits, Ticket,
 };
 use edge_report::{
-    Client, DeliveryEvent, Job, JobStatus, Limits, Outcome, Pause, Report, Reporter, Spool,
+    Client, DeliveryEvent, Job, JobStatus, Outcome, Pause, Report, Reporter, Spool, SpoolOptions,
 };
 use receiver::{Options, Receiver};
 
@@ -138,7 +138,7 @@ fn each_verdict_is_told_with_its_report() {
     ] {
         let receiver = receiver(&[faults]);
         let place = tempfile::tempdir().unwrap();
-        let spool = Spool::open(place.path().join("spool"), Limits::default()).unwrap();
+        let spool = Spool::open(place.path().join("spool"), SpoolOptions::default()).unwrap();
         let courier = Courier::with_policy(spool, policy);
         let told = Told::default();
         let reporter = Reporter::start(client(&receiver.url()), courier, noting(&told)).unwrap();
@@ -186,7 +186,7 @@ fn nothing_is_lost_over_restarts() {
     let dir = place.path().join("spool");
     let delivered = Arc::new(Mutex::new(BTreeSet::new()));
     let start = || {
-        let spool = Spool::open(&dir, Limits::default()).unwrap();
+        let spool = Spool::open(&dir, SpoolOptions::default()).unwrap();
         let courier = Courier::with_policy(spool, eager());
         let delivered = Arc::clone(&delivered);
         Reporter::start(client(&receiver.url()), courier, move |event| {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use deliver_common::example;
 use edge_report::courier::{Courier, Durability, Policy, entropy};
-use edge_report::{Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, WallTime};
+use edge_report::{Client, Job, JobStatus, MonoTime, Pause, Report, Spool, SpoolOptions, WallTime};
 
 /// In percent; 30 together. None that refuses a report, for that is not a failure.
 const FAULTS: [(&str, f64); 22] = [
@@ -61,13 +61,13 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     let log = dir.path().join("log");
     let collector = Collector::start(File::create(&log).unwrap());
 
-    let limits = Limits {
+    let limits = SpoolOptions {
         max_bytes: 4 * 1024 * 1024,
         durability: Durability::Batch {
             reports: 100,
             ms: 1000,
         },
-        ..Limits::default()
+        ..SpoolOptions::default()
     };
     let policy = Policy {
         start_spread_ms: 0,

@@ -24,7 +24,9 @@ use edge_report::courier::{
     RamOutbox, Reason, Step, WhenLettersFull,
 };
 use edge_report::courier::{Ledger, Ticket};
-use edge_report::{Code, Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
+use edge_report::{
+    Code, Job, JobStatus, MonoTime, Outcome, Report, Spool, SpoolError, SpoolOptions,
+};
 use tempfile::TempDir;
 
 type Node = Courier<Spool, Vec<u8>>;
@@ -33,7 +35,7 @@ type Failure = CourierError<<Spool as Outbox>::Error>;
 const NOW: MonoTime = MonoTime(1000);
 
 /// Some segments of 4 KiB, some 35 reports in each.
-const SMALL: Limits = Limits {
+const SMALL: SpoolOptions = SpoolOptions {
     max_bytes: 64 * 1024,
     segment_bytes: Some(4096),
     dead_letter_bytes: 64 * 1024,
@@ -65,7 +67,7 @@ fn node(spool: Spool) -> Node {
     Courier::new(spool, Vec::new(), policy, NOW, 0)
 }
 
-fn open(dir: &Path, limits: Limits) -> Node {
+fn open(dir: &Path, limits: SpoolOptions) -> Node {
     node(Spool::open(dir, limits).unwrap())
 }
 
@@ -103,7 +105,7 @@ fn settle(node: &mut Node, event: Event) -> Option<String> {
         return None;
     };
     let (ticket, id) = (parcel.ticket, message_id(parcel.body));
-    node.settle(ticket, event, NOW, 0).unwrap();
+    let _ = node.settle(ticket, event, NOW, 0).unwrap();
     Some(id)
 }
 
@@ -476,20 +478,20 @@ fn all_of_it_is_there_after_a_restart() {
             before,
             "{round}"
         );
-        let letter = node.dead_letter(None).unwrap().unwrap();
+        let (letter, report) = node.dead_letter(None).unwrap().unwrap();
         let first = letter.ticket;
         assert_eq!(
             (first, letter.reason),
             (Ticket(31), Reason::answered(Outcome::Refused, 400))
         );
-        assert_eq!(message_id(letter.body), "30");
-        let letter = node.dead_letter(Some(first)).unwrap().unwrap();
+        assert_eq!(message_id(report), "30");
+        let (letter, report) = node.dead_letter(Some(first)).unwrap().unwrap();
         let second = letter.ticket;
         assert_eq!(
             (second, letter.reason),
             (Ticket(32), Reason::answered(Outcome::Refused, 413))
         );
-        assert_eq!(message_id(letter.body), "31");
+        assert_eq!(message_id(report), "31");
         assert!(node.dead_letter(Some(second)).unwrap().is_none());
     }
 
@@ -502,7 +504,10 @@ fn all_of_it_is_there_after_a_restart() {
     drop(node);
     let mut node = open(&dir, SMALL);
     assert_eq!(drain(&mut node), numbers((32..101).chain([30])));
-    assert_eq!(node.dead_letter(None).unwrap().unwrap().ticket, Ticket(32));
+    assert_eq!(
+        node.dead_letter(None).unwrap().unwrap().0.ticket,
+        Ticket(32)
+    );
     assert_adds_up(&node);
     drop(node);
     let node = open(&dir, SMALL);
@@ -526,10 +531,10 @@ fn all_of_it_is_there_after_a_restart() {
 #[test]
 fn limits_may_change_between_starts() {
     let (_parent, dir) = place();
-    submit_all(&mut open(&dir, Limits::default()), 0..200);
+    submit_all(&mut open(&dir, SpoolOptions::default()), 0..200);
     let mut node = open(
         &dir,
-        Limits {
+        SpoolOptions {
             max_bytes: 16 * 1024,
             segment_bytes: None,
             ..SMALL
@@ -544,7 +549,7 @@ fn limits_may_change_between_starts() {
     drop(node);
     let mut node = open(
         &dir,
-        Limits {
+        SpoolOptions {
             max_bytes: 1 << 20,
             segment_bytes: Some(128 * 1024),
             ..SMALL
@@ -558,93 +563,93 @@ fn limits_may_change_between_starts() {
 fn limits_that_do_not_fit_are_refused() {
     let (_parent, dir) = place();
     for (limits, allowed) in [
-        (Limits::default(), true),
+        (SpoolOptions::default(), true),
         (
-            Limits {
+            SpoolOptions {
                 max_bytes: 16 * 1024,
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             true,
         ),
         (
-            Limits {
+            SpoolOptions {
                 max_bytes: 16 * 1024 - 1,
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             false,
         ),
         (
-            Limits {
+            SpoolOptions {
                 max_bytes: 0,
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             false,
         ),
         (
-            Limits {
+            SpoolOptions {
                 dead_letter_bytes: 0,
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             false,
         ),
         (
-            Limits {
+            SpoolOptions {
                 dead_letter_bytes: 16 * 1024,
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             true,
         ),
         (
-            Limits {
+            SpoolOptions {
                 segment_bytes: Some(1 << 20),
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             true,
         ),
         (
-            Limits {
+            SpoolOptions {
                 segment_bytes: Some((1 << 20) - 4096),
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             false,
         ),
         (
-            Limits {
+            SpoolOptions {
                 segment_bytes: Some(16 << 20),
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             true,
         ),
         (
-            Limits {
+            SpoolOptions {
                 segment_bytes: Some((16 << 20) + 1),
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
             false,
         ),
         (
-            Limits {
+            SpoolOptions {
                 segment_bytes: Some(0),
                 ..SMALL
             },
             false,
         ),
         (
-            Limits {
+            SpoolOptions {
                 segment_bytes: Some(1),
                 ..SMALL
             },
             true,
         ),
         (
-            Limits {
+            SpoolOptions {
                 segment_bytes: Some(u64::MAX),
                 ..SMALL
             },
             false,
         ),
         (
-            Limits {
+            SpoolOptions {
                 max_bytes: u64::MAX,
                 segment_bytes: Some(u64::MAX),
                 ..SMALL
@@ -655,7 +660,7 @@ fn limits_that_do_not_fit_are_refused() {
         match Spool::open(&dir, limits) {
             Ok(_) => assert!(allowed, "{limits:?}"),
             Err(error) => assert!(
-                !allowed && matches!(error, SpoolError::Limits(_)),
+                !allowed && matches!(error, SpoolError::Options(_)),
                 "{limits:?}: {error}"
             ),
         }
@@ -937,7 +942,7 @@ fn a_full_disk_is_said_and_overcome() {
         return;
     };
     let dir = disk.0.path().join("spool");
-    let limits = Limits {
+    let limits = SpoolOptions {
         max_bytes: 1 << 20,
         segment_bytes: Some(32 * 1024),
         ..SMALL
@@ -1051,7 +1056,7 @@ fn a_few_at_a_time_leave_a_full_disk() {
 }
 
 /// A spool that has filled a disk, of which others took what was left over, and what has the names of others.
-fn on_a_full_disk(disk: &Mount, limits: Limits) -> (PathBuf, PathBuf) {
+fn on_a_full_disk(disk: &Mount, limits: SpoolOptions) -> (PathBuf, PathBuf) {
     let (dir, others) = (disk.0.path().join("spool"), disk.0.path().join("others"));
     let mut node = open(&dir, limits);
     (0..).find(|n| submit(&mut node, &n.to_string()).is_err());
@@ -1126,13 +1131,13 @@ fn no_fault_loses_a_spare() {
 #[test]
 #[cfg(unix)]
 fn spares_are_mended_and_others_left_alone() {
-    let larger_later = Limits {
+    let larger_later = SpoolOptions {
         max_bytes: 16 * 1024,
         segment_bytes: None,
         ..LARGER
     };
     type Spoil = fn(&Path, &Path);
-    let spoils: [(&str, Limits, Spoil); 8] = [
+    let spoils: [(&str, SpoolOptions, Spoil); 8] = [
         ("larger limits", larger_later, |_, _| {}),
         ("link", LARGER, |spare, others| {
             fs::remove_file(spare).unwrap();
@@ -1207,7 +1212,7 @@ fn the_only_segment_of_a_full_disk_is_used_again() {
 }
 
 /// Larger than the small disk.
-const LARGER: Limits = Limits {
+const LARGER: SpoolOptions = SpoolOptions {
     max_bytes: 1 << 20,
     segment_bytes: Some(32 * 1024),
     ..SMALL
@@ -1216,7 +1221,7 @@ const LARGER: Limits = Limits {
 #[test]
 fn the_bound_is_kept() {
     let (_parent, dir) = quick_place();
-    let limits = Limits {
+    let limits = SpoolOptions {
         max_bytes: 256 * 1024,
         segment_bytes: Some(16 * 1024),
         dead_letter_bytes: 64 * 1024,
@@ -1286,7 +1291,7 @@ fn memory_at_start_does_not_grow_with_what_waits() {
         return;
     }
     let (_parent, dir) = quick_place();
-    let limits = Limits {
+    let limits = SpoolOptions {
         max_bytes: 256 << 20,
         ..batched()
     };
@@ -1325,13 +1330,13 @@ fn opening_with_100_000_waiting_is_quick() {
     assert_eq!(node.status().waiting, 99_999);
 }
 
-fn batched() -> Limits {
-    Limits {
+fn batched() -> SpoolOptions {
+    SpoolOptions {
         durability: Durability::Batch {
             reports: 1000,
             ms: 1000,
         },
-        ..Limits::default()
+        ..SpoolOptions::default()
     }
 }
 
@@ -1365,7 +1370,7 @@ fn task_of_a_child() {
         return;
     };
     let limits = if task == "peak" {
-        Limits {
+        SpoolOptions {
             max_bytes: 256 << 20,
             ..batched()
         }
@@ -1515,9 +1520,9 @@ impl Drop for Mount {
 /// Nothing waits, so there is room, whatever was there before.
 #[test]
 fn a_spool_from_which_all_was_delivered_takes_reports_again() {
-    let megabyte = |max_bytes| Limits {
+    let megabyte = |max_bytes| SpoolOptions {
         max_bytes,
-        ..Limits::default()
+        ..SpoolOptions::default()
     };
     let large = (1 << 20) - 40_000;
     // The limits at first and later; the lengths of reports, each delivered before the next one.

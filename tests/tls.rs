@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "client")]
 use edge_report::WallTime;
 use edge_report::{
-    Client, ClientBuilder, Code, Job, JobStatus, Outcome, Report, SendError, TlsSettings,
+    Client, ClientBuilder, Code, Job, JobStatus, NotSentKind, Outcome, Report, SendError,
+    TlsSettings,
 };
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use receiver::{Options, Receiver};
@@ -166,6 +167,7 @@ fn send(builder: ClientBuilder) -> Result<Outcome, SendError> {
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
     let mut client = builder.build().unwrap();
     let mut last = Err(SendError::NotSent {
+        kind: NotSentKind::Cancelled,
         detail: String::new(),
     });
     for id in ["1", "2"] {
@@ -761,7 +763,7 @@ fn certificates_are_verified_at_the_known_time() {
 #[cfg(feature = "client")]
 fn the_spool_remembers_what_time_it_was() {
     use edge_report::courier::{Courier, Outbox, Policy};
-    use edge_report::{Limits, MonoTime, Pause, Spool};
+    use edge_report::{MonoTime, Pause, Spool, SpoolOptions};
 
     let receiver = receiver();
     let ca = Ca::new();
@@ -776,7 +778,7 @@ fn the_spool_remembers_what_time_it_was() {
     let now = tls(&receiver, &ca.leaf("localhost", |_| {}), None);
     let place = tempfile::tempdir().unwrap();
     let deliver = |url: &str, known: Option<WallTime>| {
-        let mut spool = Spool::open(place.path().join("spool"), Limits::default()).unwrap();
+        let mut spool = Spool::open(place.path().join("spool"), SpoolOptions::default()).unwrap();
         if let Some(time) = known {
             spool.note_trusted_time(time);
         }
@@ -970,7 +972,7 @@ fn a_wrong_date_stops_no_node() {
 #[cfg(all(feature = "client", target_os = "linux"))]
 fn deliver_after_a_wrong_date() {
     use edge_report::courier::{Courier, Outbox, Policy};
-    use edge_report::{Limits, MonoTime, Pause, Spool};
+    use edge_report::{MonoTime, Pause, Spool, SpoolOptions};
 
     const YEAR_2028: WallTime = WallTime::from_unix_ms(1_830_000_000_000);
     const YEAR_2092: WallTime = WallTime::from_unix_ms(3_850_000_000_000);
@@ -986,7 +988,7 @@ fn deliver_after_a_wrong_date() {
             "HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-length: 19\r\n\r\n{{\"is_success\":true}}"
         );
         let (url, _told) = raw_tls(&leaf, vec![accepted.into_bytes()], Duration::ZERO);
-        let mut spool = Spool::open(place.path().join("spool"), Limits::default()).unwrap();
+        let mut spool = Spool::open(place.path().join("spool"), SpoolOptions::default()).unwrap();
         if let Some(time) = noted {
             spool.note_trusted_time(time);
         }

@@ -33,6 +33,8 @@ impl std::fmt::Display for Err1 {
     }
 }
 
+impl std::error::Error for Err1 {}
+
 const NO_ROOM: Err1 = Err1("no room");
 
 #[derive(Clone, Default)]

@@ -93,7 +93,7 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
         "dead_letter" => {
             let after = number(&step["after"]).filter(|&after| after != 0);
             let letter = courier.dead_letter(after.map(Ticket)).unwrap();
-            let found = letter.map(|letter| (letter.ticket, number_of(&letter.reason)));
+            let found = letter.map(|(letter, _)| (letter.ticket, number_of(&letter.reason)));
             let wanted = ticket.filter(|ticket| ticket.0 != 0);
             assert_eq!(found, wanted.zip(reason), "{at}");
         }
@@ -149,7 +149,8 @@ fn check(verdict: &Verdict, step: &Value, reason: Option<u16>, at: &str) {
         Verdict::Refused(_) => ("refused", None),
         Verdict::Again { at, .. } => ("again", Some(at.0)),
         Verdict::Held { until, .. } => ("held", Some(until.0)),
-        Verdict::GaveUp(_) => ("gave_up", None),
+        Verdict::Expired(_) => ("gave_up", None),
+        other => panic!("{other:?}"),
     };
     assert_eq!(Some(name), step["verdict"].as_str(), "{at}: {verdict:?}");
     assert_eq!(then, number(&step["at_ms"]), "{at}");

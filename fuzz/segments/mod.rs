@@ -580,10 +580,20 @@ impl Disk {
     }
 }
 
-const MISSING: &str = "there is no such segment";
+/// There is no such segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Missing;
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("there is no such segment")
+    }
+}
+
+impl std::error::Error for Missing {}
 
 impl Storage for Disk {
-    type Error = &'static str;
+    type Error = Missing;
 
     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Self::Error> {
         let image = self.0.borrow();
@@ -611,7 +621,7 @@ impl Storage for Disk {
 
     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), Self::Error> {
         let image = self.0.borrow();
-        let segment = image.get(&id).ok_or(MISSING)?;
+        let segment = image.get(&id).ok_or(Missing)?;
         let part = segment.get(offset..offset + buffer.len());
         buffer.copy_from_slice(part.expect("reads past the end"));
         Ok(())
@@ -620,7 +630,7 @@ impl Storage for Disk {
     fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), Self::Error> {
         assert!(offset.is_multiple_of(8) && bytes.len().is_multiple_of(8));
         let mut image = self.0.borrow_mut();
-        let segment = image.get_mut(&id).ok_or(MISSING)?;
+        let segment = image.get_mut(&id).ok_or(Missing)?;
         let part = segment.get_mut(offset..offset + bytes.len());
         let part = part.expect("writes past the end");
         assert!(part.iter().all(|b| *b == 0), "writes over something");
@@ -629,10 +639,10 @@ impl Storage for Disk {
     }
 
     fn sync(&mut self, id: u32) -> Result<(), Self::Error> {
-        self.0.borrow().get(&id).map(|_| ()).ok_or(MISSING)
+        self.0.borrow().get(&id).map(|_| ()).ok_or(Missing)
     }
 
     fn discard(&mut self, id: u32) -> Result<(), Self::Error> {
-        self.0.borrow_mut().remove(&id).map(|_| ()).ok_or(MISSING)
+        self.0.borrow_mut().remove(&id).map(|_| ()).ok_or(Missing)
     }
 }

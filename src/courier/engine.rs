@@ -70,7 +70,7 @@ mod witness;
 use core::fmt;
 
 use super::aside::{Asides, Memory, SUSPECTS, Tried, Waits, Walk};
-use super::outbox::{DeadLetter, Forget, Outbox, Ticket, job_keys, keys_of};
+use super::outbox::{DeadLetter, Forget, Outbox, Scratch, Ticket, job_keys, keys_of};
 use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
 use crate::code::Severity;
@@ -82,7 +82,7 @@ use canary::Trial;
 use held::Held;
 use outcome::{Kind, Then};
 use pace::Pace;
-pub use steps::{CourierError, Letter, Parcel, Scratch, Status, Step};
+pub use steps::{CourierError, Parcel, Status, Step};
 use turn::Choice;
 use witness::Witness;
 
@@ -393,7 +393,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 }
             }
             Verdict::Refused(reason) => self.refused(&current, reason, now, entropy),
-            Verdict::GaveUp(reason) => {
+            Verdict::Expired(reason) => {
                 self.on_trial = None;
                 self.outage |=
                     kind == Kind::Doubtful && current.role != Role::Ordinary && !is_own_wait;
@@ -519,10 +519,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// The dead letter that died next after `after`, and its bytes; the first of all without.
-    pub fn dead_letter(
-        &mut self,
-        after: Option<Ticket>,
-    ) -> Result<Option<Letter<'_>>, CourierError<O::Error>> {
+    pub fn dead_letter(&mut self, after: Option<Ticket>) -> FoundLetter<'_, O::Error> {
         let mut after = after;
         while let Some(letter) = self.outbox.dead_letter(after)? {
             if self.load_letter(&letter)? {
@@ -534,10 +531,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// The dead letter of this ticket, and its bytes.
-    pub fn find_dead_letter(
-        &mut self,
-        ticket: Ticket,
-    ) -> Result<Option<Letter<'_>>, CourierError<O::Error>> {
+    pub fn find_dead_letter(&mut self, ticket: Ticket) -> FoundLetter<'_, O::Error> {
         match self.outbox.find_dead_letter(ticket)? {
             Some(letter) if self.load_letter(&letter)? => Ok(Some(self.letter(letter))),
             _ => Ok(None),
@@ -556,18 +550,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Some(ticket) => self.find_dead_letter(ticket)?,
             None => self.dead_letter(None)?,
         };
-        let Some(Letter {
-            ticket: letter,
-            body,
-            ..
-        }) = letter
-        else {
+        let Some((letter, _)) = letter else {
             return Ok(None);
         };
-        let len = body.len();
-        let bytes = read_part(&mut self.buffer, len);
+        let bytes = read_part(&mut self.buffer, letter.len);
         let ticket = self.outbox.append(&job_keys(bytes), bytes, now, wall)?;
-        self.forget_dead_letter(letter)?;
+        self.forget_dead_letter(letter.ticket)?;
         Ok(Some(ticket))
     }
 
@@ -620,14 +608,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(self.outbox.read_dead_letter(letter.ticket, bytes)?)
     }
 
-    fn letter(&mut self, letter: DeadLetter) -> Letter<'_> {
-        Letter {
-            ticket: letter.ticket,
-            reason: letter.reason,
-            body: read_part(&mut self.buffer, letter.len),
-        }
+    fn letter(&mut self, letter: DeadLetter) -> (DeadLetter, &[u8]) {
+        let len = letter.len;
+        (letter, read_part(&mut self.buffer, len))
     }
 }
+
+/// A dead letter and its bytes.
+type FoundLetter<'c, E> = Result<Option<(DeadLetter, &'c [u8])>, CourierError<E>>;
 
 /// What the buffer has of a report.
 fn read_part<B: Scratch>(buffer: &mut B, len: usize) -> &[u8] {

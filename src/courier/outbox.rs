@@ -98,6 +98,7 @@ pub enum Fate {
 
 /// What to do when there is no room for another dead letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenLettersFull {
     /// Drop the oldest letters, and count them.
     #[default]
@@ -106,7 +107,7 @@ pub enum WhenLettersFull {
     Hold,
 }
 
-/// A report that will not be sent, and why.
+/// A report that will not be sent, since it was refused or its budget is spent, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Its name.
@@ -128,6 +129,7 @@ pub enum Forget {
 
 /// Why an outbox failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OutboxError<E> {
     /// There is no room: dropping all that is superseded would free less than one segment. Nothing was stored or dropped.
     Full,
@@ -171,7 +173,15 @@ impl<E: fmt::Display> fmt::Display for OutboxError<E> {
     }
 }
 
-impl<E: fmt::Display + fmt::Debug> core::error::Error for OutboxError<E> {}
+impl<E: core::error::Error + 'static> core::error::Error for OutboxError<E> {
+    /// That of the storage's error, whose text is this one's.
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            OutboxError::Device(error) => error.source(),
+            _ => None,
+        }
+    }
+}
 
 /// One job of a report, as far as newer reports can supersede it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,12 +197,73 @@ impl JobKey {
     pub const ANY: i64 = i64::MAX;
 }
 
-/// The most jobs of one report that are looked at to supersede it.
 const MAX_KEYS: usize = 16;
 
-/// The jobs of a report. None if none of them has an id: then it is of no job that another report is of. [`JobKey::ANY`] alone if not all can be
-/// told: some have an id and some have none, or there are more than 16.
-pub type JobKeys = heapless::Vec<JobKey, MAX_KEYS>;
+/// The jobs of a report, [`MAX`](Self::MAX) at the most; a slice of them. None if none of them has an id: then it is of no job that another report is of.
+/// [`JobKey::ANY`] alone if not all can be told: some have an id and some have none, or there are more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobKeys(heapless::Vec<JobKey, MAX_KEYS>);
+
+impl JobKeys {
+    /// The most jobs of one report that are looked at to supersede it.
+    pub const MAX: usize = MAX_KEYS;
+
+    /// Of no job.
+    pub const fn new() -> Self {
+        JobKeys(heapless::Vec::new())
+    }
+
+    /// Perhaps of each job.
+    fn any() -> Self {
+        let mut keys = Self::new();
+        // There is room.
+        let _ = keys.push(JobKey {
+            job_id: JobKey::ANY,
+            is_final: false,
+        });
+        keys
+    }
+
+    /// Adds a job; gives it back if there are as many as there can be.
+    pub fn push(&mut self, key: JobKey) -> Result<(), JobKey> {
+        self.0.push(key)
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl core::ops::Deref for JobKeys {
+    type Target = [JobKey];
+
+    fn deref(&self) -> &[JobKey] {
+        &self.0
+    }
+}
+
+impl<'k> IntoIterator for &'k JobKeys {
+    type Item = &'k JobKey;
+    type IntoIter = core::slice::Iter<'k, JobKey>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// [`JobKey::ANY`] alone, if there are too many.
+impl FromIterator<JobKey> for JobKeys {
+    fn from_iter<I: IntoIterator<Item = JobKey>>(all: I) -> Self {
+        let mut keys = Self::new();
+        for key in all {
+            if keys.push(key).is_err() {
+                return Self::any();
+            }
+        }
+        keys
+    }
+}
 
 /// The jobs of a report.
 #[inline(never)] // its lists are not on the stack while the report is stored
@@ -206,16 +277,7 @@ pub(super) fn job_keys(report: &[u8]) -> JobKeys {
 }
 
 fn keys_or_any(keys: Option<JobKeys>) -> JobKeys {
-    keys.unwrap_or_else(|| {
-        let any = JobKey {
-            job_id: JobKey::ANY,
-            is_final: false,
-        };
-        let mut keys = JobKeys::new();
-        // There is room.
-        let _ = keys.push(any);
-        keys
-    })
+    keys.unwrap_or_else(JobKeys::any)
 }
 
 fn told_keys(report: &impl Encode) -> Option<JobKeys> {
@@ -262,12 +324,57 @@ fn read_keys(report: &[u8]) -> Option<JobKeys> {
     (keys.is_empty() || !has_nameless).then_some(keys)
 }
 
+/// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
+pub trait Scratch {
+    /// At least `len` bytes; `None` if that is not to be had.
+    fn room(&mut self, len: usize) -> Option<&mut [u8]>;
+
+    /// The most that is ever to be had, as far as that is known.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
+}
+
+impl<const N: usize> Scratch for [u8; N] {
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        (len <= N).then_some(self)
+    }
+
+    fn limit(&self) -> usize {
+        N
+    }
+}
+
+impl Scratch for &mut [u8] {
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        (len <= self.len()).then_some(self)
+    }
+
+    fn limit(&self) -> usize {
+        self.len()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Scratch for alloc::vec::Vec<u8> {
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        if self.len() < len {
+            self.try_reserve(len.saturating_sub(self.len())).ok()?;
+            self.resize(len, 0);
+        }
+        Some(self)
+    }
+}
+
 /// Where reports wait, in the order they were submitted. All of it survives a restart, if the outbox is durable.
 ///
 /// Every operation names its ticket: what was sent is what is settled, whatever happened to the others meanwhile.
+///
+/// There are [`RamOutbox`](super::RamOutbox), [`LogOutbox`](super::LogOutbox) over any [`Storage`](super::Storage), and `Spool`. A database, say, may be another one:
+/// the trait is open, and functions that it gets later have a default.
 pub trait Outbox {
     /// Why the storage failed.
-    type Error: fmt::Display + fmt::Debug;
+    type Error: core::error::Error + 'static;
 
     /// Stores a report after the others, and returns when it is as durable as this outbox makes things.
     /// When full, superseded reports are dropped first; if that does not help, the error says so and nothing has changed.

@@ -52,6 +52,7 @@ pub struct Policy {
 
 /// What is sent of the reports that wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Backlog {
     /// All of them.
     #[default]
@@ -122,6 +123,8 @@ pub(super) fn within(most: u64, entropy: u64) -> u64 {
 
 /// What becomes of a report after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
 pub enum Verdict {
     /// It arrived. One that went ahead of older reports of its jobs waits until it is clear what becomes of them, and comes once more if one of
     /// these arrives after it: the service hears the newest last.
@@ -145,7 +148,7 @@ pub enum Verdict {
         reason: Reason,
     },
     /// Its budget is spent: it goes to the dead letters.
-    GaveUp(Reason),
+    Expired(Reason),
 }
 
 impl Verdict {
@@ -156,7 +159,7 @@ impl Verdict {
             Verdict::Refused(reason)
             | Verdict::Again { reason, .. }
             | Verdict::Held { reason, .. }
-            | Verdict::GaveUp(reason) => Some(reason),
+            | Verdict::Expired(reason) => Some(reason),
         }
     }
 }
@@ -184,7 +187,7 @@ pub struct Attempt {
 /// |---|---|
 /// | accepted | delivered |
 /// | refused | refused |
-/// | anything else, with the budget of attempts or time spent | gave up |
+/// | anything else, with the budget of attempts or time spent | expired |
 /// | credentials, and the clock differs | again at once, with the clock corrected; only once until a report is accepted or a hold has passed |
 /// | credentials, misconfigured; no response, for a setting that cannot work | held |
 /// | not sent, may have arrived, right after an answer | again, within 50 ms |
@@ -209,7 +212,7 @@ pub fn decide(
         .max_time_ms
         .is_some_and(|most| now.since(attempt.first) >= most);
     if attempts_spent || time_spent {
-        return Verdict::GaveUp(reason);
+        return Verdict::Expired(reason);
     }
     wait_after(event, attempt, now, entropy, policy)
 }
@@ -441,7 +444,7 @@ mod tests {
             answered(Outcome::Misconfigured, 302),
             Event::failed(Code::Tls),
         ] {
-            let gave_up = Verdict::GaveUp(event.reason);
+            let gave_up = Verdict::Expired(event.reason);
             assert_eq!(decide(event, &second, least, &twice), gave_up);
             assert_ne!(decide(event, &attempt, least, &twice), gave_up);
             assert_eq!(decide(event, &attempt, least, &soon), gave_up);

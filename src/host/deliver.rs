@@ -275,7 +275,7 @@ impl Untold {
     fn settled(&mut self, ticket: Ticket, verdict: Verdict, at: MonoTime) {
         let doomed = match verdict {
             Verdict::Refused(reason) => Some((reason, false)),
-            Verdict::GaveUp(reason) => Some((reason, true)),
+            Verdict::Expired(reason) => Some((reason, true)),
             _ => None,
         };
         self.doomed
@@ -312,7 +312,7 @@ impl Untold {
         let obstacle = &mut self.obstacle;
         self.doomed.retain(|doomed| {
             match courier.find_dead_letter(doomed.ticket) {
-                Ok(Some(letter)) => letters.push((*doomed, letter.body.to_vec())),
+                Ok(Some((_, report))) => letters.push((*doomed, report.to_vec())),
                 Ok(None) if status.parked > 0 => {}
                 // The storage lost it; the counters say so.
                 Ok(None) => return false,
@@ -350,7 +350,7 @@ impl Untold {
                     wait: Duration::from_millis(until.since(at)),
                     reason,
                 }),
-                Verdict::Refused(reason) | Verdict::GaveUp(reason) => {
+                Verdict::Refused(reason) | Verdict::Expired(reason) => {
                     let obstacle = self.obstacle.take();
                     obstacle.map(|obstacle| DeliveryEvent::Unburied {
                         ticket,
@@ -539,7 +539,7 @@ impl From<&SendError> for Event {
         let event = Event::failed(error.code());
         match error {
             SendError::Invalid(_) => event,
-            SendError::NotSent { detail }
+            SendError::NotSent { detail, .. }
             | SendError::MayHaveArrived { detail }
             | SendError::Misconfigured { detail, .. } => event.with_text(detail),
         }

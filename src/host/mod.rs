@@ -45,8 +45,8 @@ pub use fair::{FairGuard, FairMutex};
 #[cfg(feature = "http")]
 pub use reporter::Reporter;
 #[cfg(feature = "http")]
-pub use send_error::{BuildError, SendError};
-pub use spool::{Limits, Spool};
+pub use send_error::{BuildError, NotSentKind, SendError};
+pub use spool::{Spool, SpoolOptions};
 pub use spool_error::{SpoolError, SpoolIoError};
 #[cfg(feature = "http")]
 pub use tls::TlsSettings;

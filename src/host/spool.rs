@@ -30,7 +30,7 @@ type Log = LogOutbox<FileStorage, FileStorage, MOST>;
 ///
 /// The room is taken in segments, each made of zeros at first, so that a disk that gets full later does not lose what was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SpoolOptions {
     /// The most bytes of reports that wait; 16 KiB or more. Beside it there are 8 KiB for notes on a full disk, and for a while one segment more.
     /// Default: 64 MiB.
     pub max_bytes: u64,
@@ -44,9 +44,9 @@ pub struct Limits {
     pub durability: Durability,
 }
 
-impl Default for Limits {
+impl Default for SpoolOptions {
     fn default() -> Self {
-        Limits {
+        SpoolOptions {
             max_bytes: 64 * 1024 * 1024,
             segment_bytes: None,
             dead_letter_bytes: 16 * 1024 * 1024,
@@ -61,17 +61,17 @@ impl Default for Limits {
 ///
 /// ```
 /// use edge_report::courier::{Courier, Policy};
-/// use edge_report::{Job, JobStatus, Limits, MonoTime, Report, Spool};
+/// use edge_report::{Job, JobStatus, SpoolOptions, MonoTime, Report, Spool};
 ///
 /// let dir = std::env::temp_dir().join(format!("spool-{}", std::process::id()));
-/// let spool = Spool::open(&dir, Limits::default())?;
+/// let spool = Spool::open(&dir, SpoolOptions::default())?;
 /// let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
 ///
 /// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(7)];
 /// courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime(0), None)?;
 /// drop(courier);
 ///
-/// let spool = Spool::open(&dir, Limits::default())?;
+/// let spool = Spool::open(&dir, SpoolOptions::default())?;
 /// let courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
 /// assert_eq!(courier.status().waiting, 1);
 /// # drop(courier);
@@ -95,7 +95,7 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the spool in a directory, and makes the directory if its parent is there.
-    pub fn open(dir: impl AsRef<Path>, limits: Limits) -> Result<Self, SpoolError> {
+    pub fn open(dir: impl AsRef<Path>, limits: SpoolOptions) -> Result<Self, SpoolError> {
         let (live, dead) = (
             Room::of(limits.max_bytes, limits.segment_bytes)?,
             Room::of(limits.dead_letter_bytes, None)?,
@@ -175,18 +175,18 @@ impl Room {
         let share = max_bytes.div_ceil(FULL);
         let segment = in_blocks(segment_bytes.unwrap_or_else(|| share.max(SMALL).min(quarter)));
         if quarter == 0 {
-            return Err(SpoolError::Limits(
+            return Err(SpoolError::Options(
                 "a spool and its dead letters need 16 KiB each, or more",
             ));
         }
         if segment < share || segment > quarter {
-            return Err(SpoolError::Limits(
+            return Err(SpoolError::Options(
                 "a segment must have at least a 64th and at most a quarter of the spool's bytes",
             ));
         }
         match (usize::try_from(segment), usize::try_from(max_bytes)) {
             (Ok(segment), Ok(total)) => Ok(Room { segment, total }),
-            _ => Err(SpoolError::Limits(
+            _ => Err(SpoolError::Options(
                 "this machine cannot address so large a spool",
             )),
         }
@@ -341,7 +341,8 @@ mod tests {
         };
         let id = message_id(body);
         let event = Event::answered(outcome, status);
-        node.settle(ticket, event, NOW, 0)
+        let _ = node
+            .settle(ticket, event, NOW, 0)
             .map_err(|error| error.to_string())?;
         Ok(Some(id))
     }
@@ -367,7 +368,7 @@ mod tests {
                 Step::Idle => return delivered,
             };
             let accepted = Event::answered(Outcome::Accepted, 200);
-            node.settle(ticket, accepted, now, 0).expect(at);
+            let _ = node.settle(ticket, accepted, now, 0).expect(at);
         }
         panic!("{at}: it does not come to an end: {:?}", node.status());
     }
@@ -381,9 +382,9 @@ mod tests {
     fn letters(node: &mut Node, at: &str) -> Vec<String> {
         let mut ids = Vec::new();
         let mut after = None;
-        while let Some(letter) = node.dead_letter(after).expect(at) {
+        while let Some((letter, report)) = node.dead_letter(after).expect(at) {
             after = Some(letter.ticket);
-            ids.push(message_id(letter.body));
+            ids.push(message_id(report));
         }
         ids
     }

@@ -449,7 +449,7 @@ pub(crate) fn check_losses(
     let failed = after.maybe.len() as u64;
     let most = match setting.durability {
         Durability::Each => failed,
-        Durability::Batch { .. } => unsynced + before.holes + failed,
+        _ => unsynced + before.holes + failed,
     };
     ensure!(
         corrupt <= most && found.ledger.corrupt <= before.ledger.corrupt + most,

@@ -32,6 +32,8 @@ impl fmt::Display for Broken {
     }
 }
 
+impl core::error::Error for Broken {}
+
 /// An outbox whose burials can fail.
 pub(crate) struct Faulty {
     inner: RamOutbox<&'static mut [u8], Broken>,

@@ -475,10 +475,10 @@ impl<G: Ground> Driver<G> {
                 }
                 self.account.doomed(ticket, Fate::Refused(reason), true)?;
             }
-            Verdict::GaveUp(reason) => {
+            Verdict::Expired(reason) => {
                 self.account.doomed(ticket, Fate::Expired(reason), true)?;
             }
-            Verdict::Again { .. } | Verdict::Held { .. } => {}
+            _ => {}
         }
         self.compare()?;
         self.check_last_failure(ticket, verdict, &status)?;
@@ -585,7 +585,7 @@ impl<G: Ground> Driver<G> {
             let letter = self.courier().find_dead_letter(Ticket(ticket));
             let letter = letter.map_err(|error| error.to_string())?;
             ensure!(
-                letter.is_some_and(|letter| letter.ticket.0 == ticket),
+                letter.is_some_and(|(letter, _)| letter.ticket.0 == ticket),
                 "letter {ticket} is listed, and not found"
             );
         }
@@ -602,9 +602,9 @@ impl<G: Ground> Driver<G> {
     fn letters(&mut self) -> Result<Vec<FoundLetter>, Fault<G>> {
         let mut letters = Vec::<(u64, Reason, Vec<u8>)>::new();
         let mut last = None;
-        while let Some(letter) = self.courier().dead_letter(last)? {
+        while let Some((letter, report)) = self.courier().dead_letter(last)? {
             last = Some(letter.ticket);
-            letters.push((letter.ticket.0, letter.reason, letter.body.to_vec()));
+            letters.push((letter.ticket.0, letter.reason, report.to_vec()));
         }
         Ok(letters)
     }

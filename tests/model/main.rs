@@ -246,10 +246,11 @@ fn event() -> impl Strategy<Value = Event> {
         prop_oneof![0..20_000u64, select(&[3_600_000, u64::MAX][..])],
     );
     let answered = |outcome: BoxedStrategy<(Outcome, u16)>| {
-        (outcome, retry_after.clone(), skew.clone()).prop_map(|(answer, retry_after, skew)| Event {
-            retry_after_ms: retry_after,
-            clock_skew_ms: skew,
-            ..Event::answered(answer.0, answer.1)
+        (outcome, retry_after.clone(), skew.clone()).prop_map(|(answer, retry_after, skew)| {
+            let mut event = Event::answered(answer.0, answer.1);
+            event.retry_after_ms = retry_after;
+            event.clock_skew_ms = skew;
+            event
         })
     };
     prop_oneof![

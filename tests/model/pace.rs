@@ -305,7 +305,7 @@ impl Pace {
 
         let is_spent = self.is_spent(&tries, clock.now);
         let not_before = status.not_before;
-        let gave_up = matches!(verdict, Verdict::GaveUp(_));
+        let gave_up = matches!(verdict, Verdict::Expired(_));
         if place == Place::Overtaken
             && !is_counted
             && kind != Kind::Network
@@ -323,9 +323,10 @@ impl Pace {
         if place == Place::Overtaken
             && let Verdict::Refused(reason) = verdict
         {
-            let wanted = Reason {
-                cause: Cause::Failed(Code::Overtaken),
-                ..event.reason
+            let wanted = {
+                let mut reason = event.reason;
+                reason.cause = Cause::Failed(Code::Overtaken);
+                reason
             };
             let is_denied = matches!(kind, Kind::Denied | Kind::Hold) && reason == event.reason;
             let is_right = kind != Kind::Network && (reason == wanted || is_denied);
@@ -370,7 +371,7 @@ impl Pace {
             }
         };
         let at = match (kind, verdict) {
-            (_, Verdict::GaveUp(_)) => return self.arm(not_before, bounds, clock),
+            (_, Verdict::Expired(_)) => return self.arm(not_before, bounds, clock),
             (Kind::Doubtful | Kind::Network, Verdict::Again { at, .. }) => at,
             (Kind::Denied | Kind::Hold, Verdict::Held { until, .. }) => until,
             _ => return Err(format!("{verdict:?} after {event:?}")),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use edge_report::courier::{
     Durability, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Storage, StorageLimits,
 };
-use edge_report::{Limits, MonoTime, Spool};
+use edge_report::{SpoolOptions, MonoTime, Spool};
 
 use crate::{REPORT, Result, device, report};
 
@@ -74,10 +74,10 @@ pub(crate) fn run(dir: &Path, part: usize) -> Result<()> {
 fn timed(dir: &Path, (name, keys): Mix, total: usize, submits: usize) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     let place = dir.join("spool");
-    let limits = Limits {
+    let limits = SpoolOptions {
         max_bytes: total as u64,
         durability: Durability::Each,
-        ..Limits::default()
+        ..SpoolOptions::default()
     };
     let mut spool = Spool::open(&place, limits)?;
     let report = report();

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Backlog, Courier, Durability, Policy};
-use edge_report::{Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool};
+use edge_report::{Client, Job, JobStatus, SpoolOptions, MonoTime, Pause, Report, Spool};
 
 use crate::{Result, device, median};
 
@@ -66,12 +66,12 @@ fn waited(dir: &Path, backlog: Backlog, reports: usize) -> Result<Waited> {
         backlog,
         ..Policy::default()
     };
-    let limits = Limits {
+    let limits = SpoolOptions {
         durability: Durability::Batch {
             reports: 1000,
             ms: 1000,
         },
-        ..Limits::default()
+        ..SpoolOptions::default()
     };
     let spool = Spool::open(dir, limits)?;
     let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), edge_report::courier::entropy());

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use edge_report::courier::{Durability, Fate, JobKey, JobKeys, Outbox, Ticket, WhenLettersFull};
-use edge_report::{Limits, MonoTime, Spool};
+use edge_report::{SpoolOptions, MonoTime, Spool};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -146,9 +146,9 @@ impl OurSpool {
         };
         let spool = Spool::open(
             dir,
-            Limits {
+            SpoolOptions {
                 durability,
-                ..Limits::default()
+                ..SpoolOptions::default()
             },
         )?;
         let keys = [JobKey {

@@ -583,7 +583,7 @@ impl From<SendError> for Failure {
             error => {
                 let mut failure = Failure::new(error.code());
                 failure.detail = match error {
-                    SendError::NotSent { detail }
+                    SendError::NotSent { detail, .. }
                     | SendError::MayHaveArrived { detail }
                     | SendError::Misconfigured { detail, .. } => detail,
                     other => other.to_string(),

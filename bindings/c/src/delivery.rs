@@ -4,7 +4,7 @@ use core::ffi::c_char;
 use core::fmt::Write;
 
 use edge_report::courier::{
-    Backlog, Cause, Durability, Event, Letter, MAX_ERROR_CODE, MAX_REASON_TEXT, Policy, Reason,
+    Backlog, Cause, DeadLetter, Durability, Event, MAX_ERROR_CODE, MAX_REASON_TEXT, Policy, Reason,
     ShortText, Status, Step, Verdict, WhenLettersFull,
 };
 use edge_report::json::Text;
@@ -412,9 +412,9 @@ const fn kind_of(verdict: &Verdict) -> edge_report_verdict_kind {
     match verdict {
         Verdict::Delivered => EDGE_REPORT_VERDICT_DELIVERED,
         Verdict::Refused(_) => EDGE_REPORT_VERDICT_REFUSED,
-        Verdict::Again { .. } => EDGE_REPORT_VERDICT_AGAIN,
         Verdict::Held { .. } => EDGE_REPORT_VERDICT_HELD,
-        Verdict::GaveUp(_) => EDGE_REPORT_VERDICT_GAVE_UP,
+        Verdict::Expired(_) => EDGE_REPORT_VERDICT_GAVE_UP,
+        _ => EDGE_REPORT_VERDICT_AGAIN,
     }
 }
 
@@ -471,10 +471,10 @@ impl edge_report_courier_state {
 impl edge_report_letter {
     /// Fills one in that is all zeros.
     #[inline(never)] // as above
-    pub(crate) fn fill(&mut self, letter: Option<Letter<'_>>) {
-        if let Some(letter) = letter {
+    pub(crate) fn fill(&mut self, letter: Option<(DeadLetter, &[u8])>) {
+        if let Some((letter, report)) = letter {
             self.ticket = letter.ticket.0;
-            self.body = edge_report_str::from_bytes(letter.body);
+            self.body = edge_report_str::from_bytes(report);
             self.reason.fill(&letter.reason);
         }
     }

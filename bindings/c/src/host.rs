@@ -5,7 +5,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use edge_report::courier::Courier;
-use edge_report::{Limits, MonoTime, Spool, SpoolError, WallTime};
+use edge_report::{MonoTime, Spool, SpoolError, SpoolOptions, WallTime};
 
 use crate::courier::{Engine, edge_report_courier};
 use crate::delivery::{edge_report_courier_config, read_config};
@@ -58,9 +58,9 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
         let out = Output::new(courier, "courier")?;
         let dir = unsafe { dir.required("dir") }?;
         let config = unsafe { read_config(config) }?;
-        let mut all = Limits {
+        let mut all = SpoolOptions {
             durability: config.durability(),
-            ..Limits::default()
+            ..SpoolOptions::default()
         };
         if let Some(limits) = unsafe { sized(limits, "limits") }? {
             let given = |bytes: u64| (bytes != 0).then_some(bytes);

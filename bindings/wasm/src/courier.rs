@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 
 use edge_report::courier::{
-    Backlog, Cause, Courier as Engine, CourierError, Event, Letter, Policy, RamOutbox, Reason,
-    Step, Ticket, Verdict, WhenLettersFull,
+    Backlog, Cause, Courier as Engine, CourierError, Event, Policy, RamOutbox, Reason, Step,
+    Ticket, Verdict, WhenLettersFull,
 };
 use edge_report::json::Token;
 use edge_report::{Code, MonoTime, Outcome};
@@ -171,8 +171,8 @@ impl Courier {
         match self.0.dead_letter(after.map(|after| Ticket(after as u64))) {
             Err(error) => return failed(&error),
             Ok(None) => {}
-            Ok(Some(Letter { ticket, reason, .. })) => {
-                put_ticket_and_reason(&mut answer, ticket, &reason);
+            Ok(Some((letter, _))) => {
+                put_ticket_and_reason(&mut answer, letter.ticket, &letter.reason);
             }
         }
         answer.end(b'}')
@@ -181,7 +181,7 @@ impl Courier {
     /// The bytes of the dead letter of this ticket.
     pub fn dead_letter_body(&mut self, ticket: f64) -> Option<Vec<u8>> {
         let letter = self.0.find_dead_letter(Ticket(ticket as u64));
-        letter.ok().flatten().map(|letter| letter.body.into())
+        letter.ok().flatten().map(|(_, report)| report.into())
     }
 
     /// Submits the dead letter of this ticket again, the first of all without: `{"ticket"}`, or `{}` if it is not there.
@@ -307,10 +307,11 @@ fn ticket_only(ticket: Ticket) -> String {
 fn put_verdict(answer: &mut Answer, verdict: &Verdict) {
     let (name, time) = match verdict {
         Verdict::Delivered => ("delivered", None),
-        Verdict::Again { at, .. } => ("again", Some(("at", at))),
         Verdict::Held { until, .. } => ("held", Some(("until", until))),
         Verdict::Refused(_) => ("refused", None),
-        Verdict::GaveUp(_) => ("gave_up", None),
+        Verdict::Expired(_) => ("gave_up", None),
+        Verdict::Again { at, .. } => ("again", Some(("at", at))),
+        _ => ("again", None),
     };
     answer.text("verdict", name);
     if let Some((name, time)) = time {

@@ -22,9 +22,9 @@
 //! behind bad reports of other jobs, all reports may follow, in their order.
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
-use super::super::outbox::{JobKeys, Outbox, Ticket, Waiting};
+use super::super::outbox::{JobKeys, Outbox, Scratch, Ticket, Waiting};
 use super::outcome::DENIED;
-use super::steps::{CourierError, Scratch};
+use super::steps::CourierError;
 use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
 

@@ -10,11 +10,10 @@
 //! ```
 
 use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
-use super::super::outbox::{Fate, Outbox, Ticket};
+use super::super::outbox::{Fate, Outbox, Scratch, Ticket};
 use super::super::reason::{Cause, Event, Reason};
 use super::canary::Trial;
 use super::held::Held;
-use super::steps::Scratch;
 use super::witness::Witness;
 use super::{Courier, InFlight, Role};
 use crate::code::Code;

@@ -13,10 +13,10 @@
 //! between the line and the last that is known to be bad, the line comes to where the bad ones end.
 
 use super::super::aside::{SUSPECTS, Tried, Waits, Walk, share};
-use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
+use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::Backlog;
 use super::canary::Failed;
-use super::steps::{CourierError, Scratch};
+use super::steps::CourierError;
 use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
 

@@ -19,11 +19,11 @@
 //! ([`held`](super::held)).
 
 use super::super::aside::{Aside, JobSet, Tried, Waits};
-use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
+use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::{Verdict, stray_ms};
 use super::super::reason::{Cause, Reason};
 use super::outcome::{Kind, drawn};
-use super::steps::{CourierError, Scratch};
+use super::steps::CourierError;
 use super::{Courier, InFlight, RIGHT_AFTER_MS, Role};
 use crate::code::Code;
 use crate::time::MonoTime;

@@ -33,6 +33,7 @@ const MAX_NOTE: usize = CHECKPOINT + MAX_RANGES * RANGE;
 
 /// When reports become durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// Each before its `submit` returns.
     #[default]

@@ -1,7 +1,5 @@
 //! What a log needs of a device: a few functions that a file system or a flash driver can give.
 
-use core::fmt;
-
 /// What the segments of a storage may be, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageLimits {
@@ -29,7 +27,7 @@ pub struct StorageLimits {
 /// A log has two of these: one for what waits, one for the dead letters.
 pub trait Storage {
     /// Why the device failed.
-    type Error: fmt::Display + fmt::Debug;
+    type Error: core::error::Error + 'static;
 
     /// Gives the id and length of each segment there is, in any order.
     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Self::Error>;
