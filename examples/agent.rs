@@ -72,10 +72,7 @@ fn run(
         .credentials(credentials)
         .build()?;
     // So that there is something to see at once. Many nodes that start together should keep the default.
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let spool = Spool::open(spool, SpoolOptions::default())?;
     let courier = Courier::with_policy(spool, policy);
     let reporter = Reporter::start(client, courier, |event| match event {

@@ -325,7 +325,7 @@ fn show_status(given: &Arguments, console: &Console) -> Result<(), Failure> {
     }
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".into());
     let now = (MonoTime::now(), WallTime::now().unix_ms());
-    let next = status.next_attempt.map(|at| at.since(now.0).to_string());
+    let next = status.next_attempt.map(|at| at.since_ms(now.0).to_string());
     let age = oldest.map(|time| now.1.saturating_sub(time.unix_ms()).to_string());
     for (name, value) in [
         ("submitted", ledger.submitted.to_string()),
@@ -540,23 +540,27 @@ impl Arguments {
     fn policy(&self) -> Result<Policy, Failure> {
         let default = Policy::default();
         let ms = |name, default| number(name, self.get(name), default);
-        Ok(Policy {
-            min_backoff_ms: ms("--min-backoff", default.min_backoff_ms)?,
-            max_backoff_ms: ms("--max-backoff", default.max_backoff_ms)?,
-            hold_ms: ms("--hold", default.hold_ms)?,
-            start_spread_ms: ms("--start-spread", 0)?,
-            backlog: match self.get("--backlog") {
+        Ok(default
+            .with_min_backoff(Duration::from_millis(ms(
+                "--min-backoff",
+                default.min_backoff_ms,
+            )?))
+            .with_max_backoff(Duration::from_millis(ms(
+                "--max-backoff",
+                default.max_backoff_ms,
+            )?))
+            .with_hold(Duration::from_millis(ms("--hold", default.hold_ms)?))
+            .with_start_spread(Duration::from_millis(ms("--start-spread", 0)?))
+            .with_backlog(match self.get("--backlog") {
                 None | Some("all") => Backlog::KeepAll,
                 Some("latest") => Backlog::LatestPerJob,
                 Some(_) => return Err(misused("--backlog is latest or all")),
-            },
-            when_letters_full: match self.get("--when-letters-full") {
+            })
+            .with_when_letters_full(match self.get("--when-letters-full") {
                 None | Some("drop") => WhenLettersFull::DropOldest,
                 Some("hold") => WhenLettersFull::Hold,
                 Some(_) => return Err(misused("--when-letters-full is drop or hold")),
-            },
-            ..default
-        })
+            }))
     }
 
     fn courier(&self) -> Result<Node, Failure> {

@@ -466,10 +466,7 @@ fn through_a_proxy() {
 }
 
 fn courier(reports: usize) -> Courier<RamOutbox<Vec<u8>>, Vec<u8>> {
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let outbox = RamOutbox::new(Vec::new(), 1 << 16);
     let mut courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
     for number in 0..reports {

@@ -12,14 +12,12 @@ use edge_report::courier::{
     Courier, CourierError, Event, OutboxError, Policy, RamOutbox, Reason, Step, Ticket, Verdict,
 };
 use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
+use std::time::Duration;
 
 const T: i64 = 1_591_104_868_201;
-const NOW: MonoTime = MonoTime(0);
+const NOW: MonoTime = MonoTime::from_ms(0);
 fn policy() -> Policy {
-    Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    }
+    Policy::default().with_start_spread(Duration::ZERO)
 }
 
 type Small = Courier<RamOutbox<[u8; 4096]>, [u8; 1024]>;
@@ -252,9 +250,9 @@ fn settle_next(courier: &mut Small, now: &mut MonoTime, event: Event) -> u64 {
     let mut waited = 0;
     loop {
         let ticket = match courier.next(*now).unwrap() {
-            Step::Wait(ms) => {
-                waited += ms;
-                now.0 += ms;
+            Step::Wait(at) => {
+                waited += at.since_ms(*now);
+                *now = at;
                 continue;
             }
             Step::Send(parcel) => parcel.ticket,

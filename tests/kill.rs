@@ -461,7 +461,13 @@ impl History {
 
     fn dead_letters(&self) -> BTreeSet<usize> {
         let spool = Spool::open(&self.spool, SpoolOptions::default()).unwrap();
-        let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
+        let mut courier = Courier::new(
+            spool,
+            Vec::new(),
+            Policy::default(),
+            MonoTime::from_ms(0),
+            0,
+        );
         let mut numbers = BTreeSet::new();
         let mut after = None;
         while let Some((letter, report)) = courier.dead_letter(after).unwrap() {

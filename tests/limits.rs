@@ -52,10 +52,7 @@ fn cannot_send(client: &mut Client, why: &str) {
 
 /// A delivery goes on, and says why nothing goes out.
 fn keeps_waiting(client: &mut Client, why: &str) {
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let outbox = RamOutbox::new(vec![0; 1 << 12], 1 << 12);
     let mut courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];

@@ -161,7 +161,7 @@ fn run<M: Scratch>(memory: M, capacity: usize, ops: &[Op]) {
                     .collect::<JobKeys>();
                 let time = number.is_multiple_of(2);
                 let time = time.then_some(WallTime::from_unix_ms(number as i64));
-                let said = outbox.append(&jobs, &bytes, MonoTime(0), time);
+                let said = outbox.append(&jobs, &bytes, MonoTime::from_ms(0), time);
                 let said = said.map(|ticket| ticket.0).map_err(|error| match error {
                     OutboxError::Full => "full",
                     OutboxError::TooLarge => "too large",

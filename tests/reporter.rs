@@ -31,13 +31,11 @@ use receiver::{Options, Receiver};
 const SOON: Duration = Duration::from_secs(10);
 
 fn eager() -> Policy {
-    Policy {
-        start_spread_ms: 0,
-        min_backoff_ms: 10,
-        max_backoff_ms: 50,
-        hold_ms: 10,
-        ..Policy::default()
-    }
+    Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_min_backoff(Duration::from_millis(10))
+        .with_max_backoff(Duration::from_millis(50))
+        .with_hold(Duration::from_millis(10))
 }
 
 fn receiver(faults: &[&str]) -> Receiver {
@@ -110,10 +108,7 @@ fn wait_for(told: &Told, what: &str) {
 
 #[test]
 fn each_verdict_is_told_with_its_report() {
-    let budget = Policy {
-        max_attempts: Some(1),
-        ..eager()
-    };
+    let budget = eager().with_max_attempts(1);
     for (faults, policy, expected) in [
         (
             "refuse@first 1",
@@ -159,10 +154,7 @@ fn each_verdict_is_told_with_its_report() {
 #[test]
 fn what_is_superseded_is_told() {
     let receiver = receiver(&[]);
-    let latest = Policy {
-        backlog: Backlog::LatestPerJob,
-        ..eager()
-    };
+    let latest = eager().with_backlog(Backlog::LatestPerJob);
     // Before it starts: so all wait when it does.
     let mut courier = Courier::with_policy(memory(), latest);
     for id in ["0", "1", "2"] {

@@ -61,21 +61,17 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     let log = dir.path().join("log");
     let collector = Collector::start(File::create(&log).unwrap());
 
-    let limits = SpoolOptions {
-        max_bytes: 4 * 1024 * 1024,
-        durability: Durability::Batch {
+    let limits = SpoolOptions::default()
+        .with_max_bytes(4 * 1024 * 1024)
+        .with_durability(Durability::Batch {
             reports: 100,
             ms: 1000,
-        },
-        ..SpoolOptions::default()
-    };
-    let policy = Policy {
-        start_spread_ms: 0,
-        min_backoff_ms: 0,
-        max_backoff_ms: 1,
-        hold_ms: 1,
-        ..Policy::default()
-    };
+        });
+    let policy = Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_min_backoff(Duration::ZERO)
+        .with_max_backoff(Duration::from_millis(1))
+        .with_hold(Duration::from_millis(1));
     let spool = Spool::open(dir.path().join("spool"), limits).unwrap();
     let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), entropy());
     let time_out = Duration::from_secs(2);

@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use std::time::Instant;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -32,15 +33,13 @@ use tempfile::TempDir;
 type Node = Courier<Spool, Vec<u8>>;
 type Failure = CourierError<<Spool as Outbox>::Error>;
 
-const NOW: MonoTime = MonoTime(1000);
+const NOW: MonoTime = MonoTime::from_ms(1000);
 
 /// Some segments of 4 KiB, some 35 reports in each.
-const SMALL: SpoolOptions = SpoolOptions {
-    max_bytes: 64 * 1024,
-    segment_bytes: Some(4096),
-    dead_letter_bytes: 64 * 1024,
-    durability: Durability::Each,
-};
+const SMALL: SpoolOptions = SpoolOptions::new()
+    .with_max_bytes(64 * 1024)
+    .with_segment_bytes(4096)
+    .with_dead_letter_bytes(64 * 1024);
 
 fn place() -> (TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
@@ -58,12 +57,10 @@ fn quick_place() -> (TempDir, PathBuf) {
 }
 
 fn node(spool: Spool) -> Node {
-    let policy = Policy {
-        start_spread_ms: 0,
-        min_backoff_ms: 0,
-        max_backoff_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_min_backoff(Duration::ZERO)
+        .with_max_backoff(Duration::ZERO);
     Courier::new(spool, Vec::new(), policy, NOW, 0)
 }
 
@@ -532,14 +529,9 @@ fn all_of_it_is_there_after_a_restart() {
 fn limits_may_change_between_starts() {
     let (_parent, dir) = place();
     submit_all(&mut open(&dir, SpoolOptions::default()), 0..200);
-    let mut node = open(
-        &dir,
-        SpoolOptions {
-            max_bytes: 16 * 1024,
-            segment_bytes: None,
-            ..SMALL
-        },
-    );
+    let mut smaller = SMALL.with_max_bytes(16 * 1024);
+    smaller.segment_bytes = None;
+    let mut node = open(&dir, smaller);
     assert_eq!(node.outbox().foreign_segments(), 0);
     assert_eq!(node.status().waiting, 200);
     let first = segments(&dir, "live-");
@@ -549,11 +541,7 @@ fn limits_may_change_between_starts() {
     drop(node);
     let mut node = open(
         &dir,
-        SpoolOptions {
-            max_bytes: 1 << 20,
-            segment_bytes: Some(128 * 1024),
-            ..SMALL
-        },
+        SMALL.with_max_bytes(1 << 20).with_segment_bytes(128 * 1024),
     );
     submit_all(&mut node, 300..400);
     assert_eq!(drain(&mut node), numbers(0..400));
@@ -564,96 +552,29 @@ fn limits_that_do_not_fit_are_refused() {
     let (_parent, dir) = place();
     for (limits, allowed) in [
         (SpoolOptions::default(), true),
+        (SpoolOptions::default().with_max_bytes(16 * 1024), true),
+        (SpoolOptions::default().with_max_bytes(16 * 1024 - 1), false),
+        (SpoolOptions::default().with_max_bytes(0), false),
+        (SpoolOptions::default().with_dead_letter_bytes(0), false),
         (
-            SpoolOptions {
-                max_bytes: 16 * 1024,
-                ..SpoolOptions::default()
-            },
+            SpoolOptions::default().with_dead_letter_bytes(16 * 1024),
             true,
         ),
+        (SpoolOptions::default().with_segment_bytes(1 << 20), true),
         (
-            SpoolOptions {
-                max_bytes: 16 * 1024 - 1,
-                ..SpoolOptions::default()
-            },
+            SpoolOptions::default().with_segment_bytes((1 << 20) - 4096),
             false,
         ),
+        (SpoolOptions::default().with_segment_bytes(16 << 20), true),
         (
-            SpoolOptions {
-                max_bytes: 0,
-                ..SpoolOptions::default()
-            },
+            SpoolOptions::default().with_segment_bytes((16 << 20) + 1),
             false,
         ),
+        (SMALL.with_segment_bytes(0), false),
+        (SMALL.with_segment_bytes(1), true),
+        (SMALL.with_segment_bytes(u64::MAX), false),
         (
-            SpoolOptions {
-                dead_letter_bytes: 0,
-                ..SpoolOptions::default()
-            },
-            false,
-        ),
-        (
-            SpoolOptions {
-                dead_letter_bytes: 16 * 1024,
-                ..SpoolOptions::default()
-            },
-            true,
-        ),
-        (
-            SpoolOptions {
-                segment_bytes: Some(1 << 20),
-                ..SpoolOptions::default()
-            },
-            true,
-        ),
-        (
-            SpoolOptions {
-                segment_bytes: Some((1 << 20) - 4096),
-                ..SpoolOptions::default()
-            },
-            false,
-        ),
-        (
-            SpoolOptions {
-                segment_bytes: Some(16 << 20),
-                ..SpoolOptions::default()
-            },
-            true,
-        ),
-        (
-            SpoolOptions {
-                segment_bytes: Some((16 << 20) + 1),
-                ..SpoolOptions::default()
-            },
-            false,
-        ),
-        (
-            SpoolOptions {
-                segment_bytes: Some(0),
-                ..SMALL
-            },
-            false,
-        ),
-        (
-            SpoolOptions {
-                segment_bytes: Some(1),
-                ..SMALL
-            },
-            true,
-        ),
-        (
-            SpoolOptions {
-                segment_bytes: Some(u64::MAX),
-                ..SMALL
-            },
-            false,
-        ),
-        (
-            SpoolOptions {
-                max_bytes: u64::MAX,
-                segment_bytes: Some(u64::MAX),
-                ..SMALL
-            },
+            SMALL.with_max_bytes(u64::MAX).with_segment_bytes(u64::MAX),
             false,
         ),
     ] {
@@ -942,11 +863,7 @@ fn a_full_disk_is_said_and_overcome() {
         return;
     };
     let dir = disk.0.path().join("spool");
-    let limits = SpoolOptions {
-        max_bytes: 1 << 20,
-        segment_bytes: Some(32 * 1024),
-        ..SMALL
-    };
+    let limits = SMALL.with_max_bytes(1 << 20).with_segment_bytes(32 * 1024);
     let mut node = open(&dir, limits);
     let mut next = 0;
     for round in 0..3 {
@@ -1131,11 +1048,8 @@ fn no_fault_loses_a_spare() {
 #[test]
 #[cfg(unix)]
 fn spares_are_mended_and_others_left_alone() {
-    let larger_later = SpoolOptions {
-        max_bytes: 16 * 1024,
-        segment_bytes: None,
-        ..LARGER
-    };
+    let mut larger_later = LARGER.with_max_bytes(16 * 1024);
+    larger_later.segment_bytes = None;
     type Spoil = fn(&Path, &Path);
     let spoils: [(&str, SpoolOptions, Spoil); 8] = [
         ("larger limits", larger_later, |_, _| {}),
@@ -1212,24 +1126,16 @@ fn the_only_segment_of_a_full_disk_is_used_again() {
 }
 
 /// Larger than the small disk.
-const LARGER: SpoolOptions = SpoolOptions {
-    max_bytes: 1 << 20,
-    segment_bytes: Some(32 * 1024),
-    ..SMALL
-};
+const LARGER: SpoolOptions = SMALL.with_max_bytes(1 << 20).with_segment_bytes(32 * 1024);
 
 #[test]
 fn the_bound_is_kept() {
     let (_parent, dir) = quick_place();
-    let limits = SpoolOptions {
-        max_bytes: 256 * 1024,
-        segment_bytes: Some(16 * 1024),
-        dead_letter_bytes: 64 * 1024,
-        durability: Durability::Batch {
-            reports: 100,
-            ms: 1000,
-        },
-    };
+    let limits = SpoolOptions::new()
+        .with_max_bytes(256 * 1024)
+        .with_segment_bytes(16 * 1024)
+        .with_dead_letter_bytes(64 * 1024)
+        .with_durability(Durability::batch(100, Duration::from_secs(1)));
     let most = limits.max_bytes + limits.segment_bytes.unwrap();
     let mut node = open(&dir, limits);
     let (mut largest, mut largest_dead, mut full) = (0, 0, 0u32);
@@ -1291,10 +1197,7 @@ fn memory_at_start_does_not_grow_with_what_waits() {
         return;
     }
     let (_parent, dir) = quick_place();
-    let limits = SpoolOptions {
-        max_bytes: 256 << 20,
-        ..batched()
-    };
+    let limits = batched().with_max_bytes(256 << 20);
     let metrics = "m".repeat(16 * 1024);
     let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_metrics(&metrics)];
     let peak = |backlog: usize| {
@@ -1331,13 +1234,10 @@ fn opening_with_100_000_waiting_is_quick() {
 }
 
 fn batched() -> SpoolOptions {
-    SpoolOptions {
-        durability: Durability::Batch {
-            reports: 1000,
-            ms: 1000,
-        },
-        ..SpoolOptions::default()
-    }
+    SpoolOptions::default().with_durability(Durability::Batch {
+        reports: 1000,
+        ms: 1000,
+    })
 }
 
 /// Runs one of the tasks in [`task_of_a_child`] in another process; what it says.
@@ -1370,10 +1270,7 @@ fn task_of_a_child() {
         return;
     };
     let limits = if task == "peak" {
-        SpoolOptions {
-            max_bytes: 256 << 20,
-            ..batched()
-        }
+        batched().with_max_bytes(256 << 20)
     } else if task.starts_with("deliver") {
         LARGER
     } else {
@@ -1520,10 +1417,7 @@ impl Drop for Mount {
 /// Nothing waits, so there is room, whatever was there before.
 #[test]
 fn a_spool_from_which_all_was_delivered_takes_reports_again() {
-    let megabyte = |max_bytes| SpoolOptions {
-        max_bytes,
-        ..SpoolOptions::default()
-    };
+    let megabyte = |max_bytes| SpoolOptions::default().with_max_bytes(max_bytes);
     let large = (1 << 20) - 40_000;
     // The limits at first and later; the lengths of reports, each delivered before the next one.
     for (before, after, lens) in [

@@ -584,10 +584,7 @@ fn certificates_are_replaced_under_load() {
             .ca_certificate(&read("roots"))
             .client_certificate(&read("chain"), &read("key"))
     };
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
     let courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
     let courier = FairMutex::new(courier);
@@ -782,10 +779,7 @@ fn the_spool_remembers_what_time_it_was() {
         if let Some(time) = known {
             spool.note_trusted_time(time);
         }
-        let policy = Policy {
-            start_spread_ms: 0,
-            ..Policy::default()
-        };
+        let policy = Policy::default().with_start_spread(Duration::ZERO);
         let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), 0);
         let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];
         courier
@@ -992,12 +986,10 @@ fn deliver_after_a_wrong_date() {
         if let Some(time) = noted {
             spool.note_trusted_time(time);
         }
-        let policy = Policy {
-            start_spread_ms: 0,
-            max_backoff_ms: 10,
-            hold_ms: 10,
-            ..Policy::default()
-        };
+        let policy = Policy::default()
+            .with_start_spread(Duration::ZERO)
+            .with_max_backoff(Duration::from_millis(10))
+            .with_hold(Duration::from_millis(10));
         let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), 0);
         if courier.status().waiting == 0 {
             let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201)];

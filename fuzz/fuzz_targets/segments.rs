@@ -15,7 +15,7 @@ use segments::{
     Disk, Images, MAX, Pieces, ROOM, has_front, is_newer, is_sane, letters_in, refusal, reports_in,
 };
 
-const NOW: MonoTime = MonoTime(0);
+const NOW: MonoTime = MonoTime::from_ms(0);
 type Log = LogOutbox<Disk, Disk, MAX>;
 
 fuzz_target!(|input: &[u8]| {

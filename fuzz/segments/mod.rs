@@ -550,7 +550,7 @@ pub fn log_of(calls: &[u8]) -> Images {
                 }
                 let bytes = vec![call; if call == b'S' { 500 } else { 40 }];
                 let wall = WallTime::from_unix_ms(1_591_104_868_201);
-                match log.append(&jobs, &bytes, MonoTime(0), Some(wall)) {
+                match log.append(&jobs, &bytes, MonoTime::from_ms(0), Some(wall)) {
                     Ok(_) | Err(OutboxError::Full) => {}
                     Err(error) => panic!("{error}"),
                 }

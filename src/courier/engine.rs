@@ -104,27 +104,29 @@ const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 /// leaves it valid.
 ///
 /// ```
+/// use core::time::Duration;
+///
 /// use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step, Verdict};
 /// use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
 ///
 /// let outbox = RamOutbox::new([0; 4096], 4096);
-/// let policy = Policy { start_spread_ms: 0, ..Policy::default() };
-/// let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), 0);
+/// let policy = Policy::default().with_start_spread(Duration::ZERO);
+/// let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime::from_ms(0), 0);
 ///
 /// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(99270)];
 /// let report = Report::new("9f1c-0001", &jobs).with_topic("topic");
-/// let ticket = courier.submit(&report, MonoTime(1), None)?;
+/// let ticket = courier.submit(&report, MonoTime::from_ms(1), None)?;
 ///
-/// let Step::Send(parcel) = courier.next(MonoTime(1))? else { unreachable!() };
+/// let Step::Send(parcel) = courier.next(MonoTime::from_ms(1))? else { unreachable!() };
 /// assert_eq!(parcel.ticket, ticket);
 /// // The network is down:
 /// let event = Event::NOT_SENT.with_text("connection refused");
-/// let verdict = courier.settle(ticket, event, MonoTime(2), 0)?;
-/// assert_eq!(verdict, Verdict::Again { at: MonoTime(1002), reason: event.reason });
-/// assert!(matches!(courier.next(MonoTime(2))?, Step::Wait(1000)));
+/// let verdict = courier.settle(ticket, event, MonoTime::from_ms(2), 0)?;
+/// assert_eq!(verdict, Verdict::Again { at: MonoTime::from_ms(1002), reason: event.reason });
+/// assert!(matches!(courier.next(MonoTime::from_ms(2))?, Step::Wait(at) if at == MonoTime::from_ms(1002)));
 ///
-/// let Step::Send(parcel) = courier.next(MonoTime(1002))? else { unreachable!() };
-/// let verdict = courier.settle(ticket, Event::answered(Outcome::Accepted, 200), MonoTime(1003), 0)?;
+/// let Step::Send(parcel) = courier.next(MonoTime::from_ms(1002))? else { unreachable!() };
+/// let verdict = courier.settle(ticket, Event::answered(Outcome::Accepted, 200), MonoTime::from_ms(1003), 0)?;
 /// assert_eq!(verdict, Verdict::Delivered);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -318,7 +320,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     Choice::Send(chosen) => chosen,
                     Choice::Wait(ms) => {
                         self.next_attempt = now.plus_ms(ms);
-                        return Ok(Step::Wait(ms));
+                        return Ok(Step::Wait(self.next_attempt));
                     }
                     Choice::Idle => return Ok(Step::Idle),
                 },

@@ -614,8 +614,14 @@ mod tests {
         let jobs = [Job::new(JobStatus::Finish, 1_591_104_868_201).with_job_id(1)];
         let report = OfSeven(Report::new("uuid", &jobs));
         let mut outbox = RamOutbox::new([0; 4096], 4096);
-        let mut courier = Courier::new(&mut outbox, [0; 512], Policy::default(), MonoTime(0), 0);
-        let ticket = courier.submit(&report, MonoTime(1), None).unwrap();
+        let mut courier = Courier::new(
+            &mut outbox,
+            [0; 512],
+            Policy::default(),
+            MonoTime::from_ms(0),
+            0,
+        );
+        let ticket = courier.submit(&report, MonoTime::from_ms(1), None).unwrap();
         assert_eq!(outbox.job_keys(ticket).unwrap(), keys_of(&report));
     }
 }

@@ -1,11 +1,13 @@
 //! What an answer or an error means for the report, and when to try again: one pure function.
 
+use core::time::Duration;
+
 use super::outbox::WhenLettersFull;
 use super::reason::{Cause, Event, Reason};
 use crate::code::Code;
 use crate::divide::divide;
 use crate::exchange::Outcome;
-use crate::time::MonoTime;
+use crate::time::{MonoTime, ms_of};
 
 /// What is waited at the least after a failure or for a hold, whatever the policy says.
 const FLOOR_MS: u64 = 10;
@@ -14,7 +16,19 @@ const FLOOR_MS: u64 = 10;
 const STRAY_MS: u64 = 10;
 
 /// When to try again, and when to stop trying.
+///
+/// ```
+/// use core::time::Duration;
+///
+/// use edge_report::courier::{Backlog, Policy};
+///
+/// let policy = Policy::default()
+///     .with_max_backoff(Duration::from_secs(60))
+///     .with_backlog(Backlog::LatestPerJob);
+/// assert_eq!(policy.max_backoff_ms, 60_000);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
     /// The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
     pub min_backoff_ms: u64,
@@ -82,10 +96,98 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Sets [`min_backoff_ms`](Self::min_backoff_ms).
+    #[must_use]
+    pub const fn with_min_backoff(mut self, span: Duration) -> Self {
+        self.min_backoff_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`max_backoff_ms`](Self::max_backoff_ms).
+    #[must_use]
+    pub const fn with_max_backoff(mut self, span: Duration) -> Self {
+        self.max_backoff_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`max_retry_after_ms`](Self::max_retry_after_ms).
+    #[must_use]
+    pub const fn with_max_retry_after(mut self, span: Duration) -> Self {
+        self.max_retry_after_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`hold_ms`](Self::hold_ms).
+    #[must_use]
+    pub const fn with_hold(mut self, span: Duration) -> Self {
+        self.hold_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`open_circuit_after`](Self::open_circuit_after).
+    #[must_use]
+    pub const fn with_open_circuit_after(mut self, count: u32) -> Self {
+        self.open_circuit_after = count;
+        self
+    }
+
+    /// Sets [`max_attempts`](Self::max_attempts).
+    #[must_use]
+    pub const fn with_max_attempts(mut self, count: u32) -> Self {
+        self.max_attempts = Some(count);
+        self
+    }
+
+    /// Sets [`max_time_ms`](Self::max_time_ms).
+    #[must_use]
+    pub const fn with_max_time(mut self, span: Duration) -> Self {
+        self.max_time_ms = Some(ms_of(span));
+        self
+    }
+
+    /// Sets [`refuse_after`](Self::refuse_after).
+    #[must_use]
+    pub const fn with_refuse_after(mut self, count: u32) -> Self {
+        self.refuse_after = count;
+        self
+    }
+
+    /// Sets [`backlog`](Self::backlog).
+    #[must_use]
+    pub const fn with_backlog(mut self, backlog: Backlog) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Sets [`when_letters_full`](Self::when_letters_full).
+    #[must_use]
+    pub const fn with_when_letters_full(mut self, when_letters_full: WhenLettersFull) -> Self {
+        self.when_letters_full = when_letters_full;
+        self
+    }
+
+    /// Sets [`start_spread_ms`](Self::start_spread_ms).
+    #[must_use]
+    pub const fn with_start_spread(mut self, span: Duration) -> Self {
+        self.start_spread_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`max_clock_skew_ms`](Self::max_clock_skew_ms).
+    #[must_use]
+    pub const fn with_max_clock_skew(mut self, span: Duration) -> Self {
+        self.max_clock_skew_ms = ms_of(span);
+        self
+    }
+
     /// The wait after the `failures`-th failure in a row: at random from the least wait to twice, four times, eight times … it,
     /// up to the most (full jitter above a floor).
+    pub fn backoff(&self, failures: u32, entropy: u64) -> Duration {
+        Duration::from_millis(self.backoff_ms(failures, entropy))
+    }
+
     #[inline(never)] // large on 32-bit machines, and called from many places
-    pub fn backoff_ms(&self, failures: u32, entropy: u64) -> u64 {
+    pub(super) fn backoff_ms(&self, failures: u32, entropy: u64) -> u64 {
         let doubled = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
         let (least, longest) = self.bounds_ms();
         let most = least.saturating_mul(doubled).min(longest);
@@ -210,7 +312,7 @@ pub fn decide(
         .is_some_and(|most| attempt.count >= most);
     let time_spent = policy
         .max_time_ms
-        .is_some_and(|most| now.since(attempt.first) >= most);
+        .is_some_and(|most| now.since_ms(attempt.first) >= most);
     if attempts_spent || time_spent {
         return Verdict::Expired(reason);
     }
@@ -350,12 +452,12 @@ mod tests {
 
     #[test]
     fn the_table() {
-        let now = MonoTime(10_000);
+        let now = MonoTime::from_ms(10_000);
         let attempt = Attempt {
             count: 1,
             failures: 1,
             is_stray: false,
-            first: MonoTime(0),
+            first: MonoTime::from_ms(0),
             may_correct_clock: true,
             clock_offset_ms: 0,
         };
@@ -364,11 +466,11 @@ mod tests {
         let skewed = |ms| answered(Outcome::Credentials, 401).with_clock_skew_ms(ms);
         let (least, most) = (0, u64::MAX);
         let again = |event: Event, ms: u64| Verdict::Again {
-            at: MonoTime(10_000 + ms),
+            at: MonoTime::from_ms(10_000 + ms),
             reason: event.reason,
         };
         let held = |event: Event| Verdict::Held {
-            until: MonoTime(310_000),
+            until: MonoTime::from_ms(310_000),
             reason: event.reason,
         };
         let decide = |event: Event, attempt: &Attempt, entropy, policy: &Policy| {
@@ -431,7 +533,7 @@ mod tests {
             ..POLICY
         };
         let later = Attempt {
-            first: MonoTime(1),
+            first: MonoTime::from_ms(1),
             ..attempt
         };
         // Whatever came back, and whatever else is wrong.

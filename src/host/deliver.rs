@@ -341,13 +341,13 @@ impl Untold {
                 Verdict::Again { at: until, reason } => Some(DeliveryEvent::Waiting {
                     ticket,
                     report,
-                    wait: Duration::from_millis(until.since(at)),
+                    wait: until.since(at),
                     reason,
                 }),
                 Verdict::Held { until, reason } => Some(DeliveryEvent::Held {
                     ticket,
                     report,
-                    wait: Duration::from_millis(until.since(at)),
+                    wait: until.since(at),
                     reason,
                 }),
                 Verdict::Refused(reason) | Verdict::Expired(reason) => {
@@ -503,7 +503,7 @@ impl Client {
         }
         Ok(match courier.next(MonoTime::now())? {
             Step::Idle => Task::Pause(Pause::Idle),
-            Step::Wait(ms) => Task::Sleep(Duration::from_millis(ms).min(left)),
+            Step::Wait(until) => Task::Sleep(until.since(MonoTime::now()).min(left)),
             Step::Send(parcel) => {
                 self.set_clock_offset_ms(parcel.clock_offset_ms);
                 body.clear();

@@ -30,6 +30,7 @@ type Log = LogOutbox<FileStorage, FileStorage, MOST>;
 ///
 /// The room is taken in segments, each made of zeros at first, so that a disk that gets full later does not lose what was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpoolOptions {
     /// The most bytes of reports that wait; 16 KiB or more. Beside it there are 8 KiB for notes on a full disk, and for a while one segment more.
     /// Default: 64 MiB.
@@ -46,12 +47,47 @@ pub struct SpoolOptions {
 
 impl Default for SpoolOptions {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SpoolOptions {
+    /// The defaults.
+    pub const fn new() -> Self {
         SpoolOptions {
             max_bytes: 64 * 1024 * 1024,
             segment_bytes: None,
             dead_letter_bytes: 16 * 1024 * 1024,
             durability: Durability::Each,
         }
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`segment_bytes`](Self::segment_bytes).
+    #[must_use]
+    pub const fn with_segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets [`dead_letter_bytes`](Self::dead_letter_bytes).
+    #[must_use]
+    pub const fn with_dead_letter_bytes(mut self, bytes: u64) -> Self {
+        self.dead_letter_bytes = bytes;
+        self
+    }
+
+    /// Sets [`durability`](Self::durability).
+    #[must_use]
+    pub const fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
     }
 }
 
@@ -60,19 +96,19 @@ impl Default for SpoolOptions {
 /// What [`Courier::submit`](crate::courier::Courier::submit) accepted is there again after a restart, a kill or a power cut:
 ///
 /// ```
-/// use edge_report::courier::{Courier, Policy};
-/// use edge_report::{Job, JobStatus, SpoolOptions, MonoTime, Report, Spool};
+/// use edge_report::courier::Courier;
+/// use edge_report::{Job, JobStatus, MonoTime, Report, Spool, SpoolOptions};
 ///
 /// let dir = std::env::temp_dir().join(format!("spool-{}", std::process::id()));
 /// let spool = Spool::open(&dir, SpoolOptions::default())?;
-/// let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
+/// let mut courier = Courier::over(spool);
 ///
 /// let jobs = [Job::new(JobStatus::Running, 1_591_104_868_201).with_job_id(7)];
-/// courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime(0), None)?;
+/// courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime::now(), None)?;
 /// drop(courier);
 ///
 /// let spool = Spool::open(&dir, SpoolOptions::default())?;
-/// let courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
+/// let courier = Courier::over(spool);
 /// assert_eq!(courier.status().waiting, 1);
 /// # drop(courier);
 /// # std::fs::remove_dir_all(&dir)?;
@@ -206,6 +242,7 @@ mod tests {
     use std::ops::Range;
     use std::rc::Rc;
     use std::string::{String, ToString};
+    use std::time::Duration;
     use std::vec::Vec;
 
     /// What was asked of the files, and which of it fails.
@@ -303,7 +340,7 @@ mod tests {
 
     type Node = Courier<LogOutbox<Watched, Watched, MOST>, Vec<u8>>;
 
-    const NOW: MonoTime = MonoTime(0);
+    const NOW: MonoTime = MonoTime::from_ms(0);
 
     fn open(
         dir: &Path,
@@ -318,10 +355,7 @@ mod tests {
             watch: watch.clone(),
         };
         let log = LogOutbox::open(watched(LIVE), watched(DEAD), durability, 1).unwrap();
-        let policy = Policy {
-            start_spread_ms: 0,
-            ..Policy::default()
-        };
+        let policy = Policy::default().with_start_spread(Duration::ZERO);
         Courier::new(log, Vec::new(), policy, NOW, 0)
     }
 
@@ -361,8 +395,8 @@ mod tests {
                     delivered.push(message_id(parcel.body));
                     parcel.ticket
                 }
-                Step::Wait(ms) => {
-                    now = now.plus_ms(ms);
+                Step::Wait(at) => {
+                    now = at;
                     continue;
                 }
                 Step::Idle => return delivered,

@@ -313,7 +313,7 @@ impl<G: Ground> Driver<G> {
                         parcel.body.to_vec(),
                         parcel.clock_offset_ms,
                     ))),
-                    Step::Wait(ms) => Some(Err(ms)),
+                    Step::Wait(at) => Some(Err(at.since_ms(now))),
                     Step::Idle => None,
                 },
             );
@@ -325,7 +325,7 @@ impl<G: Ground> Driver<G> {
             (self.ground.durability(), self.unsynced_since)
         {
             // On a clock that went back nobody knows how late it is.
-            let late = self.clock.never_went_back() && now.since(since) >= ms;
+            let late = self.clock.never_went_back() && now.since_ms(since) >= ms;
             ensure!(!late, "too long not synced");
         }
         // Some may have been buried or dropped on the way.
@@ -404,7 +404,7 @@ impl<G: Ground> Driver<G> {
         self.next()?;
         let Some(flying) = &self.in_flight else {
             let at = self.courier().status().next_attempt;
-            let wait = at.map_or(0, |at| at.since(self.clock.now));
+            let wait = at.map_or(0, |at| at.since_ms(self.clock.now));
             self.clock.pass(wait.min(10_000_000));
             return Ok(());
         };

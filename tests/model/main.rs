@@ -362,19 +362,20 @@ fn policy() -> impl Strategy<Value = Policy> {
             refuse_after,
             backlog,
             when_letters_full,
-        )| Policy {
-            min_backoff_ms: min,
-            max_backoff_ms: max,
-            max_retry_after_ms: most_asked,
-            hold_ms: hold,
-            open_circuit_after: open,
-            max_attempts,
-            max_time_ms,
-            start_spread_ms: spread,
-            max_clock_skew_ms: 60_000,
-            refuse_after,
-            backlog,
-            when_letters_full,
+        )| {
+            let mut policy = Policy::default();
+            policy.min_backoff_ms = min;
+            policy.max_backoff_ms = max;
+            policy.max_retry_after_ms = most_asked;
+            policy.hold_ms = hold;
+            policy.open_circuit_after = open;
+            policy.max_attempts = max_attempts;
+            policy.max_time_ms = max_time_ms;
+            policy.start_spread_ms = spread;
+            policy.refuse_after = refuse_after;
+            policy.backlog = backlog;
+            policy.when_letters_full = when_letters_full;
+            policy
         },
     )
 }

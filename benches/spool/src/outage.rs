@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Backlog, Courier, Durability, Policy};
-use edge_report::{Client, Job, JobStatus, SpoolOptions, MonoTime, Pause, Report, Spool};
+use edge_report::{Client, Job, JobStatus, MonoTime, Pause, Report, Spool, SpoolOptions};
 
 use crate::{Result, device, median};
 
@@ -61,20 +61,13 @@ struct Waited {
 }
 
 fn waited(dir: &Path, backlog: Backlog, reports: usize) -> Result<Waited> {
-    let policy = Policy {
-        start_spread_ms: 0,
-        backlog,
-        ..Policy::default()
-    };
-    let limits = SpoolOptions {
-        durability: Durability::Batch {
-            reports: 1000,
-            ms: 1000,
-        },
-        ..SpoolOptions::default()
-    };
+    let policy = Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_backlog(backlog);
+    let limits =
+        SpoolOptions::default().with_durability(Durability::batch(1000, Duration::from_secs(1)));
     let spool = Spool::open(dir, limits)?;
-    let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), edge_report::courier::entropy());
+    let mut courier = Courier::with_policy(spool, policy);
     let mut bytes = 0;
     for number in 0..reports {
         with_report(number, |report| {

@@ -68,9 +68,9 @@ impl Courier {
         match self.0.next(mono(now_ms)) {
             Err(error) => return failed(&error),
             Ok(Step::Idle) => answer.text("step", "idle"),
-            Ok(Step::Wait(ms)) => {
+            Ok(Step::Wait(until)) => {
                 answer.text("step", "wait");
-                answer.number("ms", ms);
+                answer.number("ms", until.since_ms(mono(now_ms)));
             }
             Ok(Step::Send(parcel)) => {
                 answer.text("step", "send");
@@ -130,7 +130,7 @@ impl Courier {
             ("lettersDropped", status.ledger.letters_dropped),
             ("waiting", status.waiting),
             ("failures", u64::from(status.failures)),
-            ("notBefore", status.not_before.0),
+            ("notBefore", status.not_before.ms()),
         ] {
             answer.number(name, count);
         }
@@ -138,7 +138,7 @@ impl Courier {
         answer.number("clockOffsetMs", status.clock_offset_ms);
         answer.flag("circuitOpen", status.circuit_open);
         if let Some(at) = status.next_attempt {
-            answer.number("nextAttempt", at.0);
+            answer.number("nextAttempt", at.ms());
         }
         if let Ok(Some(submitted_at)) = self.0.oldest() {
             answer.number("oldest", submitted_at.unix_ms());
@@ -217,7 +217,7 @@ impl Courier {
 }
 
 fn mono(now_ms: f64) -> MonoTime {
-    MonoTime(now_ms as u64)
+    MonoTime::from_ms(now_ms as u64)
 }
 
 /// The policy, or the name of the first member that it cannot have.
@@ -315,7 +315,7 @@ fn put_verdict(answer: &mut Answer, verdict: &Verdict) {
     };
     answer.text("verdict", name);
     if let Some((name, time)) = time {
-        answer.number(name, time.0);
+        answer.number(name, time.ms());
     }
     if let Some(reason) = verdict.reason() {
         put_reason(answer, reason);

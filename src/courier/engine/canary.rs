@@ -128,7 +128,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let mut first = self.next_behind(&mut walk, self.line)?;
         // Those before the line may be bad, and then it looks like an outage. So somebody new is waited for.
         let waited =
-            now.since(self.accepted_at) >= self.policy.max_backoff_ms.saturating_mul(QUIET);
+            now.since_ms(self.accepted_at) >= self.policy.max_backoff_ms.saturating_mul(QUIET);
         if first.is_none() && self.line.is_some() && (self.outage || waited) {
             (self.line, self.bad) = (None, None);
             walk = Walk::START;
@@ -272,7 +272,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn count_against_all(&mut self, sent_at: MonoTime, now: MonoTime) {
         let failed = |aside: &Aside| {
             let failed = aside.failed_at;
-            let is_right_before = |failed| sent_at.since(failed) <= RIGHT_AFTER_MS;
+            let is_right_before = |failed| sent_at.since_ms(failed) <= RIGHT_AFTER_MS;
             aside.tried.denied == 0 && failed.is_some_and(is_right_before)
         };
         for _ in 0..SUSPECTS {

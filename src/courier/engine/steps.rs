@@ -28,8 +28,8 @@ pub struct Parcel<'c> {
 pub enum Step<'c> {
     /// Send this, then call [`Courier::settle`](super::Courier::settle).
     Send(Parcel<'c>),
-    /// Nothing before this many milliseconds have passed, or something is submitted.
-    Wait(u64),
+    /// Nothing before then, unless something is submitted.
+    Wait(MonoTime),
     /// Nothing waits.
     Idle,
 }

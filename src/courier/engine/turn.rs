@@ -65,7 +65,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         // What is accepted much later may only mean that the service is back.
         let trial = self.on_trial;
-        self.on_trial = trial.filter(|trial| now.since(trial.failed_at) <= RIGHT_AFTER_MS);
+        self.on_trial = trial.filter(|trial| now.since_ms(trial.failed_at) <= RIGHT_AFTER_MS);
         if let Some(trial) = self.on_trial
             && let Some(canary) = self.canary(trial, now)?
         {
@@ -96,7 +96,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let first_due = self.asides.iter().map(|aside| aside.due);
         let first_due = first_due.chain(rested).min();
         Ok(match first_due {
-            Some(due) => Choice::Wait(due.since(now).max(1)),
+            Some(due) => Choice::Wait(due.since_ms(now).max(1)),
             None if self.held.is_empty() => Choice::Idle,
             None => Choice::Wait(self.policy.backoff_ms(0, 0)),
         })
@@ -306,14 +306,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// How long to wait.
     pub(super) fn wait(&mut self, now: MonoTime) -> u64 {
         self.see_clock(now);
-        self.not_before.since(now)
+        self.not_before.since_ms(now)
     }
 
     /// A clock that went back waits no longer than was meant, and counts what has passed.
     pub(super) fn see_clock(&mut self, now: MonoTime) {
         let sent_at = self.current.map(|current| current.sent_at);
         let latest = sent_at.unwrap_or(now).max(self.armed);
-        let back = latest.since(now);
+        let back = latest.since_ms(now);
         if back == 0 {
             return;
         }
