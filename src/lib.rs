@@ -15,6 +15,7 @@
 //! | `std` (default) | the system's clock, `Spool` | `std` |
 //! | `client` (default) | `Client` with rustls | `std` |
 //! | `native-tls` | `Client` with the system's TLS | `std` |
+//! | `log` | what becomes of reports, told to the `log` facade | `std` |
 //! | `simd` | long strings escaped by AVX2 or AVX-512, in a crate of its own | `std` |
 //!
 //! The core is `no_std`, has no unsafe code, allocates nothing and never panics.

@@ -483,7 +483,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// Notes a time that is known for sure, such as the `Date` of an accepted response over verified TLS: a node without a clock begins with
-    /// it after the next restart. Noted once an hour, and written with what comes next. [`Client::deliver`](crate::Client::deliver) does it.
+    /// it after the next restart. Noted once an hour, and written with what comes next. `Client::deliver` does it.
     pub fn note_trusted_time(&mut self, time: WallTime) {
         let known = self.outbox.trusted_time();
         if known.is_none_or(|known| time >= known.plus_ms(TRUSTED_EVERY_MS)) {

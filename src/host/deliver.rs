@@ -185,6 +185,33 @@ impl fmt::Display for DeliveryEvent<'_> {
     }
 }
 
+impl DeliveryEvent<'_> {
+    /// A line in the log: what is lost to the service as an error, what waits as a warning. Target `edge_report`; without the report's bytes.
+    #[cfg(feature = "log")]
+    fn log(&self) {
+        let level = match self {
+            DeliveryEvent::Delivered { .. } => log::Level::Debug,
+            DeliveryEvent::Superseded { .. } => log::Level::Info,
+            DeliveryEvent::Waiting { .. } | DeliveryEvent::Held { .. } => log::Level::Warn,
+            DeliveryEvent::Refused { .. }
+            | DeliveryEvent::Expired { .. }
+            | DeliveryEvent::Unburied { .. }
+            | DeliveryEvent::Corrupt { .. }
+            | DeliveryEvent::Failed { .. } => log::Level::Error,
+        };
+        log::log!(target: "edge_report", level, "{self}");
+    }
+
+    #[cfg(not(feature = "log"))]
+    const fn log(&self) {}
+
+    /// Tells the log and the observer.
+    pub(super) fn tell(self, observe: &mut impl FnMut(DeliveryEvent<'_>)) {
+        self.log();
+        observe(self);
+    }
+}
+
 /// What to do outside of the courier.
 enum Task {
     Send(Ticket),
@@ -360,19 +387,21 @@ impl Untold {
                     })
                 }
             };
-            event.into_iter().for_each(&mut *observe);
+            if let Some(event) = event {
+                event.tell(observe);
+            }
         }
         // Taken first: an observer may panic.
         for (doomed, report) in std::mem::take(&mut self.letters) {
-            observe(doomed.event(&report));
+            doomed.event(&report).tell(observe);
         }
         match std::mem::take(&mut self.superseded) {
             0 => {}
-            count => observe(DeliveryEvent::Superseded { count }),
+            count => DeliveryEvent::Superseded { count }.tell(observe),
         }
         match std::mem::take(&mut self.corrupt) {
             0 => {}
-            count => observe(DeliveryEvent::Corrupt { count }),
+            count => DeliveryEvent::Corrupt { count }.tell(observe),
         }
     }
 }

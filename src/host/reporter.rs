@@ -300,10 +300,11 @@ impl<O: Outbox + 'static, B: Scratch> Shared<O, B> {
             };
             let wait = PAUSE.saturating_mul(1 << failures);
             failures = failures.saturating_add(1).min(DOUBLINGS);
-            observe(DeliveryEvent::Failed {
+            let failed = DeliveryEvent::Failed {
                 error: &*error,
                 wait,
-            });
+            };
+            failed.tell(&mut observe);
             // Its cancellation may have been taken before the error.
             if !self.is_wanted() {
                 client.wait(Some(wait));
