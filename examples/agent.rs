@@ -1,4 +1,4 @@
-//! An agent in small: one thread reports what a job does, another delivers, and what waits survives kills and power cuts.
+//! A minimal agent: it reports what a job does, and what waits survives kills and power cuts.
 //!
 //! Bare, it delivers to a receiver inside itself, from a spool that it removes in the end:
 //!
@@ -12,16 +12,14 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edge_report::courier::{Courier, Policy};
+use edge_report::courier::{Courier, Policy, entropy};
 use edge_report::{
-    Client, Credentials, FairMutex, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool,
+    Client, Credentials, DeliveryEvent, Job, JobStatus, Pause, Report, Reporter, Spool,
+    SpoolOptions, WallTime,
 };
-use edge_report::{WallTime, random};
 use edge_report_receiver::{Options, Receiver};
 
 const USAGE: &str = "usage: agent [URL PROJECT-ID SPOOL-DIRECTORY [AK SK]]";
@@ -39,6 +37,7 @@ const POLLS: [&str; 9] = [
     "CANCELED",
 ];
 const BETWEEN_POLLS: Duration = Duration::from_millis(50);
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match *arguments {
         [] => {
             let receiver = Receiver::start(Options::new())?;
-            let spool = std::env::temp_dir().join(format!("agent-{:016x}", random()));
+            let spool = std::env::temp_dir().join(format!("agent-{:016x}", entropy()));
             let result = run(&receiver.url(), "example", &spool, Credentials::None);
             std::fs::remove_dir_all(&spool)?;
             result
@@ -60,8 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-type Node = Courier<Spool, Vec<u8>>;
-
+#[allow(clippy::arithmetic_side_effects, reason = "a clock has a minute left")]
 fn run(
     url: &str,
     project_id: &str,
@@ -72,56 +70,24 @@ fn run(
         .credentials(credentials)
         .build()?;
     // So that there is something to see at once. Many nodes that start together should keep the default.
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
-    let spool = Spool::open(spool, Limits::default())?;
-    let courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
-    let courier = Arc::new(FairMutex::new(courier));
-
-    let waker = client.waker();
-    let (tell, told) = mpsc::channel();
-    thread::spawn({
-        let courier = Arc::clone(&courier);
-        move || deliver(&courier, client, &tell)
-    });
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
+    let spool = Spool::open(spool, SpoolOptions::default())?;
+    let courier = Courier::with_policy(spool, policy);
+    let reporter = Reporter::start(client, courier, |event| match event {
+        DeliveryEvent::Delivered { .. } => {}
+        trouble => eprintln!("{trouble}"),
+    })?;
     watch(|report| {
-        courier
-            .lock()
-            .submit(report, MonoTime::now(), Some(WallTime::now()))?;
-        waker.wake();
+        reporter.submit(report)?;
         Ok(())
     })?;
 
     // An agent would go on; this one has seen enough.
-    while courier.lock().status().waiting > 0 {
-        told.recv()?;
-    }
-    courier.lock().flush()?;
-    let status = courier.lock().status();
+    while reporter.flush(Instant::now() + MINUTE)? != Pause::Idle {}
+    let status = reporter.status();
     println!("{:?}, {} waiting", status.ledger, status.waiting);
+    reporter.stop()?;
     Ok(())
-}
-
-/// Delivers as long as the agent lives, and tells when nothing waits.
-#[allow(clippy::arithmetic_side_effects, reason = "a clock has a minute left")]
-fn deliver(courier: &FairMutex<Node>, mut client: Client, tell: &Sender<()>) {
-    loop {
-        let minute = Instant::now() + Duration::from_secs(60);
-        match client.deliver_shared(courier, minute) {
-            Ok(Pause::Idle) => {
-                let _ = tell.send(());
-                // Until there is something new.
-                client.wait(None);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                eprintln!("delivery: {error}");
-                client.wait(Some(Duration::from_secs(10)));
-            }
-        }
-    }
 }
 
 /// Polls the job, and reports what has changed.
@@ -130,7 +96,7 @@ fn watch(
 ) -> Result<(), Box<dyn Error>> {
     let started = WallTime::now().unix_ms();
     // No other run makes the same ids, whatever its clock says.
-    let run = random();
+    let run = entropy();
     let mut last = None;
     for (number, state) in POLLS.iter().enumerate() {
         let status = status(state).or(last);

@@ -26,20 +26,20 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_report::courier::{
-    Backlog, Cause, Courier, CourierError, Outbox, OutboxError, Policy, Reason, Step, Ticket,
-    Verdict, WhenLettersFull,
+    Backlog, Cause, Courier, CourierError, Outbox, OutboxError, Policy, Reason, Ticket,
+    WhenLettersFull,
 };
 use edge_report::exchange::Keys;
 use edge_report::{
-    Client, ClientBuilder, Credentials, FairMutex, Limits, MonoTime, ReportBuf, Spool,
-    SpoolIoError, Waker,
+    Client, ClientBuilder, Credentials, DeliveryEvent, MonoTime, Pause, ReportBuf, Reporter, Spool,
+    SpoolIoError, SpoolOptions, WallTime,
 };
-use edge_report::{WallTime, random};
 use serde_json::json;
 
 const USAGE: &str = "usage: deliver --spool DIR --url URL --project-id ID [OPTIONS]
@@ -126,7 +126,7 @@ fn run(given: &Arguments, console: &Console) -> Result<(), Failure> {
         _ => {
             let client = given.client()?;
             let courier = given.courier()?;
-            deliver_input(client, courier, given.policy()?, console)
+            deliver_input(client, courier, console)
         }
     }
 }
@@ -136,55 +136,122 @@ type NodeError = CourierError<SpoolIoError>;
 
 // Deliver.
 
-/// What the thread that reads and the one that delivers share.
-struct Shared {
-    /// The two take turns, also while the disk is slow.
-    state: FairMutex<State>,
-    /// For when a report came, or the end of the input.
-    deliverer: Waker,
-    lines: Arc<Lines>,
-    errors: Arc<Lines>,
-}
-
-struct State {
-    courier: Node,
-    input_ended: bool,
-    /// Reports that will not be sent, and may not be dead letters yet.
-    refused: Vec<(Ticket, Reason)>,
-}
-
-fn deliver_input(
-    mut client: Client,
-    courier: Node,
-    policy: Policy,
-    console: &Console,
-) -> Result<(), Failure> {
-    let shared = Arc::new(Shared {
-        state: FairMutex::new(State {
-            courier,
-            input_ended: false,
-            refused: Vec::new(),
-        }),
-        deliverer: client.waker(),
+fn deliver_input(client: Client, courier: Node, console: &Console) -> Result<(), Failure> {
+    let reader = Arc::new(OnceLock::<Thread>::new());
+    let (end, ended) = mpsc::channel();
+    let observer = Observer {
         lines: Arc::clone(&console.lines),
         errors: Arc::clone(&console.errors),
-    });
-    let reader = thread::spawn({
-        let shared = Arc::clone(&shared);
+        reader: Arc::clone(&reader),
+        end: end.clone(),
+    };
+    let reporter = Reporter::start(client, courier, move |event| observer.tell(event));
+    let reporter = Arc::new(reporter.map_err(failed)?);
+    let reading = thread::spawn({
+        let (reporter, lines, errors) = (
+            Arc::clone(&reporter),
+            Arc::clone(&console.lines),
+            Arc::clone(&console.errors),
+        );
         move || {
-            let result = read(&shared);
-            shared.state.lock().input_ended = true;
-            shared.deliverer.wake();
+            let _ = reader.set(thread::current());
+            let result = read(&reporter, &lines, &errors);
+            let _ = end.send(Ok(()));
             result
         }
     });
-    // If this fails, the reader, who may wait for a line, ends with the process.
-    deliver(&shared, &mut client, &policy, reader.thread()).map_err(failed)?;
-    reader.join().map_err(|_| failed("the reader failed"))?
+    // If the spool is gone, the reader, who may wait for a line, ends with the process.
+    ended.recv().map_err(failed)??;
+    let result = reading.join().map_err(|_| failed("the reader failed"))?;
+    while reporter.flush(soon()).map_err(failed)? != Pause::Idle {
+        if let Ok(end) = ended.try_recv() {
+            end?;
+        }
+    }
+    result
+}
+
+/// So often it looks whether the spool is gone, once the input has ended.
+#[allow(clippy::arithmetic_side_effects, reason = "a clock has a second left")]
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(1)
+}
+
+/// Tells what becomes of reports.
+struct Observer {
+    lines: Arc<Lines>,
+    errors: Arc<Lines>,
+    /// It may wait for room.
+    reader: Arc<OnceLock<Thread>>,
+    end: Sender<Result<(), Failure>>,
+}
+
+impl Observer {
+    fn tell(&self, event: DeliveryEvent<'_>) {
+        let trouble = match event {
+            DeliveryEvent::Delivered { report, .. } => {
+                let line = format!("delivered {}", message_id(report));
+                self.lines.say_if_read(line);
+                None
+            }
+            DeliveryEvent::Refused { report, reason, .. }
+            | DeliveryEvent::Expired { report, reason, .. } => {
+                let line = format!("refused {} {reason}", message_id(report));
+                self.lines.say_if_read(line);
+                None
+            }
+            DeliveryEvent::Waiting {
+                report,
+                wait,
+                reason,
+                ..
+            } => {
+                let ms = wait.as_millis();
+                Some(format!(
+                    "{}: {reason}; again in {ms} ms",
+                    message_id(report)
+                ))
+            }
+            DeliveryEvent::Held {
+                report,
+                wait,
+                reason,
+                ..
+            } => {
+                let (id, ms) = (message_id(report), wait.as_millis());
+                Some(format!("{id}: {reason}; nothing is sent for {ms} ms"))
+            }
+            DeliveryEvent::Unburied {
+                report,
+                reason,
+                obstacle,
+                ..
+            } => {
+                let id = message_id(report);
+                let line = format!("{id}: {reason}; not yet a dead letter, and waits: {obstacle}");
+                Some(line)
+            }
+            // A disk that fails may be well again later; what is stored stays.
+            DeliveryEvent::Failed { error, wait } => {
+                if error.downcast_ref().is_some_and(is_gone) {
+                    let _ = self.end.send(Err(failed(error)));
+                }
+                let ms = wait.as_millis();
+                Some(format!("the spool: {error}; again in {ms} ms"))
+            }
+            _ => None,
+        };
+        if let Some(line) = trouble {
+            self.errors.say_if_read(line);
+        }
+        if let Some(reader) = self.reader.get() {
+            reader.unpark();
+        }
+    }
 }
 
 /// Stores what comes from standard input.
-fn read(shared: &Shared) -> Result<(), Failure> {
+fn read(reporter: &Reporter, lines: &Lines, errors: &Lines) -> Result<(), Failure> {
     let mut told = String::new();
     for (number, line) in (1u64..).zip(io::stdin().lock().split(b'\n')) {
         let line = line.map_err(|error| failed(format!("standard input: {error}")))?;
@@ -194,36 +261,38 @@ fn read(shared: &Shared) -> Result<(), Failure> {
         }
         let stored = format!("stored {}", message_id(report));
         // Here it waits until somebody reads, so that it need not with the courier under lock.
-        shared.lines.reserve(stored.len());
-        let mut state = shared.state.lock();
+        lines.reserve(stored.len());
         let answer = loop {
-            let now = (MonoTime::now(), Some(WallTime::now()));
-            let error = match state.courier.submit_encoded(report, now.0, now.1) {
-                Ok(_) => break stored,
+            // Said before it can be delivered.
+            let stored = reporter.with_courier(|courier| {
+                let now = (MonoTime::now(), Some(WallTime::now()));
+                let ticket = courier.submit_encoded(report, now.0, now.1)?;
+                lines.say(stored.clone());
+                Ok(ticket)
+            });
+            let error: NodeError = match stored {
+                Ok(_) => break None,
                 Err(error) => error,
             };
             match error {
                 CourierError::Invalid(_) | CourierError::Outbox(OutboxError::TooLarge) => {
-                    break format!("invalid {number} {error}");
+                    break Some(format!("invalid {number} {error}"));
                 }
                 error if is_gone(&error) => return Err(failed(error)),
                 error => {
                     let why = error.to_string();
                     if told != why {
                         let line = format!("line {number} waits to be stored: {why}");
-                        shared.errors.say_if_read(line);
+                        errors.say_if_read(line);
                         told = why;
                     }
                 }
             }
-            drop(state);
             thread::park_timeout(NO_ROOM);
-            state = shared.state.lock();
         };
-        // Before it can be delivered.
-        shared.lines.say(answer);
-        drop(state);
-        shared.deliverer.wake();
+        if let Some(answer) = answer {
+            lines.say(answer);
+        }
     }
     Ok(())
 }
@@ -231,134 +300,6 @@ fn read(shared: &Shared) -> Result<(), Failure> {
 /// Whether the spool was removed, so that trying again does not help.
 fn is_gone(error: &NodeError) -> bool {
     matches!(error, CourierError::Outbox(OutboxError::Device(error)) if error.is_missing())
-}
-
-/// Delivers until the input has ended and nothing waits. Who reads may wait for room.
-fn deliver(
-    shared: &Shared,
-    client: &mut Client,
-    policy: &Policy,
-    reader: &Thread,
-) -> Result<(), NodeError> {
-    let mut failures = 0u32;
-    loop {
-        // A disk that fails may be well again later; what is stored stays.
-        match deliver_some(shared, client, reader, &mut failures) {
-            Ok(true) => failures = 0,
-            Ok(false) => return shared.state.lock().courier.flush(),
-            Err(error) if is_gone(&error) => return Err(error),
-            Err(error) => {
-                failures = failures.saturating_add(1);
-                let ms = policy.backoff_ms(failures, random());
-                let line = format!("the spool: {error}; again in {ms} ms");
-                shared.errors.say_if_read(line);
-                thread::sleep(Duration::from_millis(ms));
-            }
-        }
-    }
-}
-
-/// What can be sent now, and one wait; `false` if there is nothing more to do.
-fn deliver_some(
-    shared: &Shared,
-    client: &mut Client,
-    reader: &Thread,
-    failures: &mut u32,
-) -> Result<bool, NodeError> {
-    let mut body = Vec::new();
-    let mut guard = shared.state.lock();
-    loop {
-        // 1. What to do next.
-        let state = &mut *guard;
-        let ticket = match state.courier.next(MonoTime::now())? {
-            Step::Send(parcel) => {
-                body.clear();
-                body.extend_from_slice(parcel.body);
-                client.set_clock_offset_ms(parcel.clock_offset_ms);
-                parcel.ticket
-            }
-            Step::Wait(ms) => {
-                tell_refused(state, &shared.lines)?;
-                // A minute at the most: while the machine is suspended no time passes here.
-                let wait = Duration::from_millis(ms.min(60_000));
-                drop(guard);
-                client.wait(Some(wait));
-                return Ok(true);
-            }
-            Step::Idle => {
-                tell_refused(state, &shared.lines)?;
-                if state.input_ended {
-                    return Ok(false);
-                }
-                drop(guard);
-                client.wait(None);
-                return Ok(true);
-            }
-        };
-        drop(guard);
-
-        // 2. Send it. Others may submit meanwhile.
-        let event = client.send_for_event(&body);
-
-        // 3. What became of it; and, in the same turn, what is next: a turn may take long.
-        let now = MonoTime::now();
-        guard = shared.state.lock();
-        let state = &mut *guard;
-        let verdict = state.courier.settle(ticket, event, now, random())?;
-        let trouble = match verdict {
-            Verdict::Delivered => {
-                let line = format!("delivered {}", message_id(&body));
-                shared.lines.say_if_read(line);
-                None
-            }
-            Verdict::Refused(reason) | Verdict::GaveUp(reason) => {
-                state.refused.push((ticket, reason));
-                let failure = state.courier.status().last_failure;
-                let failure = failure.filter(|failure| *failure != (ticket, reason));
-                failure.map(|(_, why)| format!("{reason}; not yet a dead letter, and waits: {why}"))
-            }
-            Verdict::Again { at, reason } => {
-                Some(format!("{reason}; again in {} ms", at.since(now)))
-            }
-            Verdict::Held { until, reason } => {
-                let ms = until.since(now);
-                Some(format!("{reason}; nothing is sent for {ms} ms"))
-            }
-        };
-        // Others may have been buried by what became of this one.
-        while let Some(buried) = state.courier.take_buried() {
-            state.refused.push(buried);
-        }
-        tell_refused(state, &shared.lines)?;
-        *failures = 0;
-        reader.unpark();
-        if let Some(trouble) = trouble {
-            let line = format!("{}: {trouble}", message_id(&body));
-            shared.errors.say_if_read(line);
-        }
-    }
-}
-
-/// Tells of those that are dead letters by now.
-fn tell_refused(state: &mut State, lines: &Lines) -> Result<(), NodeError> {
-    let mut index = 0;
-    let are_parked = state.courier.status().parked > 0;
-    while let Some(&(ticket, reason)) = state.refused.get(index) {
-        match state.courier.find_dead_letter(ticket)? {
-            Some(letter) => {
-                let id = message_id(letter.body);
-                lines.say_if_read(format!("refused {id} {reason}"));
-            }
-            None if are_parked => {
-                index = index.saturating_add(1);
-                continue;
-            }
-            // The storage lost it; the counters say so.
-            None => {}
-        }
-        state.refused.remove(index);
-    }
-    Ok(())
 }
 
 /// Of a report that was checked.
@@ -385,7 +326,7 @@ fn show_status(given: &Arguments, console: &Console) -> Result<(), Failure> {
     }
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".into());
     let now = (MonoTime::now(), WallTime::now().unix_ms());
-    let next = status.next_attempt.map(|at| at.since(now.0).to_string());
+    let next = status.next_attempt.map(|at| at.since_ms(now.0).to_string());
     let age = oldest.map(|time| now.1.saturating_sub(time.unix_ms()).to_string());
     for (name, value) in [
         ("submitted", ledger.submitted.to_string()),
@@ -414,7 +355,7 @@ fn show_status(given: &Arguments, console: &Console) -> Result<(), Failure> {
 fn show_letters(given: &Arguments, console: &Console) -> Result<(), Failure> {
     let mut courier = given.courier_of_existing()?;
     let mut after = None;
-    while let Some(letter) = courier.dead_letter(after).map_err(failed)? {
+    while let Some((letter, report)) = courier.dead_letter(after).map_err(failed)? {
         let Reason { cause, status, .. } = letter.reason;
         let error_code = letter.reason.error_code.as_str();
         let reason = match cause {
@@ -432,7 +373,7 @@ fn show_letters(given: &Arguments, console: &Console) -> Result<(), Failure> {
             json!((!error_code.is_empty()).then_some(error_code)),
         );
         // The very bytes; line breaks can only stand between tokens.
-        let report = String::from_utf8_lossy(letter.body).replace(['\n', '\r'], " ");
+        let report = String::from_utf8_lossy(report).replace(['\n', '\r'], " ");
         let ticket = letter.ticket;
         let line = format!(
             r#"{{"ticket":{ticket},"reason":{reason},"status":{status},"error_code":{error_code},"report":{report}}}"#
@@ -458,7 +399,7 @@ fn resubmit(given: &Arguments, console: &Console) -> Result<(), Failure> {
             tickets.push(letter.ticket);
         }
         let policy = given.policy()?;
-        courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
+        courier = Courier::with_policy(spool, policy);
     }
     for letter in tickets {
         let now = (MonoTime::now(), Some(WallTime::now()));
@@ -603,34 +544,37 @@ impl Arguments {
     fn policy(&self) -> Result<Policy, Failure> {
         let default = Policy::default();
         let ms = |name, default| number(name, self.get(name), default);
-        Ok(Policy {
-            min_backoff_ms: ms("--min-backoff", default.min_backoff_ms)?,
-            max_backoff_ms: ms("--max-backoff", default.max_backoff_ms)?,
-            hold_ms: ms("--hold", default.hold_ms)?,
-            start_spread_ms: ms("--start-spread", 0)?,
-            backlog: match self.get("--backlog") {
+        Ok(default
+            .with_min_backoff(Duration::from_millis(ms(
+                "--min-backoff",
+                default.min_backoff_ms,
+            )?))
+            .with_max_backoff(Duration::from_millis(ms(
+                "--max-backoff",
+                default.max_backoff_ms,
+            )?))
+            .with_hold(Duration::from_millis(ms("--hold", default.hold_ms)?))
+            .with_start_spread(Duration::from_millis(ms("--start-spread", 0)?))
+            .with_backlog(match self.get("--backlog") {
                 None | Some("all") => Backlog::KeepAll,
                 Some("latest") => Backlog::LatestPerJob,
                 Some(_) => return Err(misused("--backlog is latest or all")),
-            },
-            when_letters_full: match self.get("--when-letters-full") {
+            })
+            .with_when_letters_full(match self.get("--when-letters-full") {
                 None | Some("drop") => WhenLettersFull::DropOldest,
                 Some("hold") => WhenLettersFull::Hold,
                 Some(_) => return Err(misused("--when-letters-full is drop or hold")),
-            },
-            ..default
-        })
+            }))
     }
 
     fn courier(&self) -> Result<Node, Failure> {
-        let mut limits = Limits::default();
+        let mut limits = SpoolOptions::default();
         let max_bytes = self.get("--max-bytes");
         limits.max_bytes = number("--max-bytes", max_bytes, limits.max_bytes)?;
         limits.dead_letter_bytes = limits.dead_letter_bytes.min(limits.max_bytes);
         let policy = self.policy()?;
         let spool = Spool::open(self.required("--spool")?, limits).map_err(wrong)?;
-        let now = MonoTime::now();
-        Ok(Courier::new(spool, Vec::new(), policy, now, random()))
+        Ok(Courier::with_policy(spool, policy))
     }
 
     /// Looking makes no spool.

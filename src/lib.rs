@@ -88,6 +88,7 @@
 //! | `std` (default) | the system's clock, `Spool` | `std` |
 //! | `client` (default) | `Client` on ureq, with TLS by rustls and Mozilla's roots | `std` |
 //! | `native-tls` | `Client` with the system's TLS and roots: instead of `client`, or beside it and chosen by `ClientBuilder::system_tls` | `std` |
+//! | `log` | what becomes of reports, told to the `log` facade | `std` |
 //! | `simd` | long strings escaped by AVX2 or AVX-512 where the machine has them, in a crate with `unsafe` | `std`, x86-64 |
 //!
 //! Features only add. Without the default ones: `edge-report = { version = "0.1", default-features = false }`.
@@ -123,9 +124,12 @@ pub use code::{Code, Severity};
 #[doc(no_inline)]
 pub use exchange::{Credentials, Outcome, Reply};
 #[cfg(feature = "_http")]
-pub use host::{Access, BuildError, Client, ClientBuilder, Pause, SendError, TlsSettings, Waker};
+pub use host::{
+    Access, BuildError, Client, ClientBuilder, DeliveryEvent, NotSentKind, Pause, Reporter,
+    SendError, TlsSettings, Waker,
+};
 #[cfg(feature = "std")]
-pub use host::{FairGuard, FairMutex, Limits, Spool, SpoolError, SpoolIoError, random};
+pub use host::{FairGuard, FairMutex, Spool, SpoolError, SpoolIoError, SpoolOptions};
 pub use report::{
     Encode, EncodeError, ErrorTime, Exceptions, Finding, Job, JobException, JobStatus,
     MAX_REPORT_BYTES, Path, Report, ReportOf, ReportWriter, Summary, canonical_into, check,

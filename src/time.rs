@@ -1,6 +1,7 @@
 //! Wall-clock time as the wire writes it. The core never reads a clock: hosts pass time in.
 
 use core::fmt;
+use core::time::Duration;
 
 use crate::divide::divide;
 use crate::split::split_once;
@@ -123,10 +124,22 @@ impl From<std::time::SystemTime> for WallTime {
 const JULIAN_DAY_OF_1970: i32 = 2_440_588;
 
 /// A point of monotonic time: milliseconds since some start, such as the boot. Never goes back; all waiting is by it.
+///
+/// Its arithmetic saturates at the start and at 2^64 ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MonoTime(pub u64);
+pub struct MonoTime(u64);
 
 impl MonoTime {
+    /// So many milliseconds after the start.
+    pub const fn from_ms(ms: u64) -> Self {
+        MonoTime(ms)
+    }
+
+    /// Milliseconds since the start.
+    pub const fn ms(self) -> u64 {
+        self.0
+    }
+
     /// Milliseconds since the start of the machine (Linux, Android), the time that it was suspended included, so that no wait lasts longer
     /// for a sleep; elsewhere since the first call in this process.
     #[cfg(all(feature = "std", any(target_os = "linux", target_os = "android")))]
@@ -148,7 +161,18 @@ impl MonoTime {
         MonoTime(u64::try_from(ms).unwrap_or(u64::MAX))
     }
 
-    /// This time, `ms` later.
+    /// This time, so much later; what is less than a millisecond does not count.
+    #[must_use]
+    pub const fn plus(self, span: Duration) -> Self {
+        self.plus_ms(ms_of(span))
+    }
+
+    /// How much later this is than `earlier`; zero if it is not.
+    pub const fn since(self, earlier: MonoTime) -> Duration {
+        Duration::from_millis(self.since_ms(earlier))
+    }
+
+    /// Like [`plus`](Self::plus), in milliseconds: of a `Duration`, small machines notice the divisions.
     #[must_use]
     pub const fn plus_ms(self, ms: u64) -> Self {
         MonoTime(self.0.saturating_add(ms))
@@ -158,10 +182,23 @@ impl MonoTime {
         MonoTime(self.0.saturating_sub(ms))
     }
 
-    /// How many milliseconds this is after `earlier`; 0 if it is not.
-    pub const fn since(self, earlier: MonoTime) -> u64 {
+    /// Like [`since`](Self::since), in milliseconds.
+    pub const fn since_ms(self, earlier: MonoTime) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// From the span since the start.
+impl From<Duration> for MonoTime {
+    fn from(since_start: Duration) -> Self {
+        MonoTime(ms_of(since_start))
+    }
+}
+
+/// In whole milliseconds; more than there can be counts as the most.
+pub(crate) const fn ms_of(span: Duration) -> u64 {
+    let seconds = span.as_secs().saturating_mul(1000);
+    seconds.saturating_add(span.subsec_millis() as u64)
 }
 
 /// `n` below 100 as two ASCII digits.

@@ -15,7 +15,7 @@ use segments::{
     Disk, Images, MAX, Pieces, ROOM, has_front, is_newer, is_sane, letters_in, refusal, reports_in,
 };
 
-const NOW: MonoTime = MonoTime(0);
+const NOW: MonoTime = MonoTime::from_ms(0);
 type Log = LogOutbox<Disk, Disk, MAX>;
 
 fuzz_target!(|input: &[u8]| {
@@ -94,7 +94,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// What is refused is not touched.
-fn refused(error: OutboxError<&'static str>, images: &Images, disks: &[Disk; 2]) {
+fn refused(error: OutboxError<segments::Missing>, images: &Images, disks: &[Disk; 2]) {
     let is_some = |is: fn(&[u8]) -> bool| images.iter().any(|image| image.values().any(|s| is(s)));
     match error {
         OutboxError::OtherVersion(_) => {

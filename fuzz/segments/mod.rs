@@ -553,7 +553,7 @@ pub fn log_of(calls: &[u8]) -> Images {
                 }
                 let bytes = vec![call; if call == b'S' { 500 } else { 40 }];
                 let wall = WallTime::from_unix_ms(1_591_104_868_201);
-                match log.append(&jobs, &bytes, MonoTime(0), Some(wall)) {
+                match log.append(&jobs, &bytes, MonoTime::from_ms(0), Some(wall)) {
                     Ok(_) | Err(OutboxError::Full) => {}
                     Err(error) => panic!("{error}"),
                 }
@@ -583,10 +583,20 @@ impl Disk {
     }
 }
 
-const MISSING: &str = "there is no such segment";
+/// There is no such segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Missing;
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("there is no such segment")
+    }
+}
+
+impl std::error::Error for Missing {}
 
 impl Storage for Disk {
-    type Error = &'static str;
+    type Error = Missing;
 
     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Self::Error> {
         let image = self.0.borrow();
@@ -614,7 +624,7 @@ impl Storage for Disk {
 
     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), Self::Error> {
         let image = self.0.borrow();
-        let segment = image.get(&id).ok_or(MISSING)?;
+        let segment = image.get(&id).ok_or(Missing)?;
         let part = segment.get(offset..offset + buffer.len());
         buffer.copy_from_slice(part.expect("reads past the end"));
         Ok(())
@@ -623,7 +633,7 @@ impl Storage for Disk {
     fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), Self::Error> {
         assert!(offset.is_multiple_of(8) && bytes.len().is_multiple_of(8));
         let mut image = self.0.borrow_mut();
-        let segment = image.get_mut(&id).ok_or(MISSING)?;
+        let segment = image.get_mut(&id).ok_or(Missing)?;
         let part = segment.get_mut(offset..offset + bytes.len());
         let part = part.expect("writes past the end");
         assert!(part.iter().all(|b| *b == 0), "writes over something");
@@ -632,10 +642,10 @@ impl Storage for Disk {
     }
 
     fn sync(&mut self, id: u32) -> Result<(), Self::Error> {
-        self.0.borrow().get(&id).map(|_| ()).ok_or(MISSING)
+        self.0.borrow().get(&id).map(|_| ()).ok_or(Missing)
     }
 
     fn discard(&mut self, id: u32) -> Result<(), Self::Error> {
-        self.0.borrow_mut().remove(&id).map(|_| ()).ok_or(MISSING)
+        self.0.borrow_mut().remove(&id).map(|_| ()).ok_or(Missing)
     }
 }

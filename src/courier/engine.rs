@@ -70,7 +70,7 @@ mod witness;
 use core::fmt;
 
 use super::aside::{Asides, Memory, SUSPECTS, Tried, Waits, Walk};
-use super::outbox::{DeadLetter, Forget, Outbox, Ticket, job_keys, keys_of};
+use super::outbox::{DeadLetter, Forget, Outbox, Scratch, Ticket, job_keys, keys_of};
 use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
 use crate::json::SliceSink;
@@ -81,7 +81,7 @@ use canary::Trial;
 use held::Held;
 use outcome::{Kind, Then};
 use pace::Pace;
-pub use steps::{CourierError, Letter, Parcel, Scratch, Status, Step};
+pub use steps::{CourierError, Parcel, Status, Step};
 use turn::Choice;
 use witness::Witness;
 
@@ -103,27 +103,29 @@ const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 /// leaves it valid.
 ///
 /// ```
+/// use core::time::Duration;
+///
 /// use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step, Verdict};
 /// use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
 ///
 /// let outbox = RamOutbox::new([0; 4096], 4096);
-/// let policy = Policy { start_spread_ms: 0, ..Policy::default() };
-/// let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), 0);
+/// let policy = Policy::default().with_start_spread(Duration::ZERO);
+/// let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime::from_ms(0), 0);
 ///
 /// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(99270)];
 /// let report = Report::new("9f1c-0001", &jobs).with_topic("topic");
-/// let ticket = courier.submit(&report, MonoTime(1), None)?;
+/// let ticket = courier.submit(&report, MonoTime::from_ms(1), None)?;
 ///
-/// let Step::Send(parcel) = courier.next(MonoTime(1))? else { unreachable!() };
+/// let Step::Send(parcel) = courier.next(MonoTime::from_ms(1))? else { unreachable!() };
 /// assert_eq!(parcel.ticket, ticket);
 /// // The network is down:
 /// let event = Event::NOT_SENT.with_text("connection refused");
-/// let verdict = courier.settle(ticket, event, MonoTime(2), 0)?;
-/// assert_eq!(verdict, Verdict::Again { at: MonoTime(1002), reason: event.reason });
-/// assert!(matches!(courier.next(MonoTime(2))?, Step::Wait(1000)));
+/// let verdict = courier.settle(ticket, event, MonoTime::from_ms(2), 0)?;
+/// assert_eq!(verdict, Verdict::Again { at: MonoTime::from_ms(1002), reason: event.reason });
+/// assert!(matches!(courier.next(MonoTime::from_ms(2))?, Step::Wait(at) if at == MonoTime::from_ms(1002)));
 ///
-/// let Step::Send(parcel) = courier.next(MonoTime(1002))? else { unreachable!() };
-/// let verdict = courier.settle(ticket, Event::answered(Outcome::Accepted, 200), MonoTime(1003), 0)?;
+/// let Step::Send(parcel) = courier.next(MonoTime::from_ms(1002))? else { unreachable!() };
+/// let verdict = courier.settle(ticket, Event::answered(Outcome::Accepted, 200), MonoTime::from_ms(1003), 0)?;
 /// assert_eq!(verdict, Verdict::Delivered);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -211,6 +213,20 @@ enum Role {
     OwnCanary,
     /// One of these, once more, right after that was accepted.
     Overtaken,
+}
+
+#[cfg(feature = "std")]
+impl<O: Outbox> Courier<O, alloc::vec::Vec<u8>> {
+    /// A courier over an outbox, by the default [`Policy`], with the system's clock and a buffer that grows.
+    pub fn over(outbox: O) -> Self {
+        Self::with_policy(outbox, Policy::default())
+    }
+
+    /// Like [`over`](Self::over), by another policy.
+    pub fn with_policy(outbox: O, policy: Policy) -> Self {
+        let (now, entropy) = (MonoTime::now(), super::entropy::entropy());
+        Self::new(outbox, alloc::vec::Vec::new(), policy, now, entropy)
+    }
 }
 
 impl<O: Outbox, B: Scratch> Courier<O, B> {
@@ -307,7 +323,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     Choice::Send(chosen) => chosen,
                     Choice::Wait(ms) => {
                         self.next_attempt = now.plus_ms(ms);
-                        return Ok(Step::Wait(ms));
+                        return Ok(Step::Wait(self.next_attempt));
                     }
                     Choice::Idle => return Ok(Step::Idle),
                 },
@@ -387,7 +403,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 }
             }
             Verdict::Refused(reason) => self.refused(&current, reason, now, entropy),
-            Verdict::GaveUp(reason) => {
+            Verdict::Expired(reason) => {
                 self.on_trial = None;
                 self.outage |=
                     kind == Kind::Doubtful && current.role != Role::Ordinary && !is_own_wait;
@@ -441,6 +457,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         slot.and_then(Option::take)
     }
 
+    /// The same, and leaves them there.
+    #[cfg(feature = "_http")]
+    pub(crate) fn buried(&self) -> impl Iterator<Item = (Ticket, Reason)> {
+        self.buried.iter().flatten().copied()
+    }
+
     /// How things stand.
     pub fn status(&self) -> Status {
         let in_flight = self.current.map(|current| current.tried.ticket);
@@ -466,7 +488,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// Notes a time that is known for sure, such as the `Date` of an accepted response over verified TLS: a node without a clock begins with
-    /// it after the next restart. Noted once an hour, and written with what comes next. [`Client::deliver`](crate::Client::deliver) does it.
+    /// it after the next restart. Noted once an hour, and written with what comes next. `Client::deliver` does it.
     pub fn note_trusted_time(&mut self, time: WallTime) {
         let known = self.outbox.trusted_time();
         if known.is_none_or(|known| time >= known.plus_ms(TRUSTED_EVERY_MS)) {
@@ -507,10 +529,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// The dead letter that died next after `after`, and its bytes; the first of all without.
-    pub fn dead_letter(
-        &mut self,
-        after: Option<Ticket>,
-    ) -> Result<Option<Letter<'_>>, CourierError<O::Error>> {
+    pub fn dead_letter(&mut self, after: Option<Ticket>) -> FoundLetter<'_, O::Error> {
         let mut after = after;
         while let Some(letter) = self.outbox.dead_letter(after)? {
             if self.load_letter(&letter)? {
@@ -522,10 +541,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// The dead letter of this ticket, and its bytes.
-    pub fn find_dead_letter(
-        &mut self,
-        ticket: Ticket,
-    ) -> Result<Option<Letter<'_>>, CourierError<O::Error>> {
+    pub fn find_dead_letter(&mut self, ticket: Ticket) -> FoundLetter<'_, O::Error> {
         match self.outbox.find_dead_letter(ticket)? {
             Some(letter) if self.load_letter(&letter)? => Ok(Some(self.letter(letter))),
             _ => Ok(None),
@@ -544,20 +560,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Some(ticket) => self.find_dead_letter(ticket)?,
             None => self.dead_letter(None)?,
         };
-        let Some(Letter {
-            ticket: letter,
-            body,
-            ..
-        }) = letter
-        else {
+        let Some((letter, _)) = letter else {
             return Ok(None);
         };
-        let len = body.len();
         // A letter that stays would be submitted again and again.
-        self.outbox.may_forget(letter)?;
-        let bytes = read_part(&mut self.buffer, len);
+        self.outbox.may_forget(letter.ticket)?;
+        let bytes = read_part(&mut self.buffer, letter.len);
         let ticket = self.outbox.append(&job_keys(bytes), bytes, now, wall)?;
-        self.forget_dead_letter(letter)?;
+        self.forget_dead_letter(letter.ticket)?;
         Ok(Some(ticket))
     }
 
@@ -610,14 +620,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(self.outbox.read_dead_letter(letter.ticket, bytes)?)
     }
 
-    fn letter(&mut self, letter: DeadLetter) -> Letter<'_> {
-        Letter {
-            ticket: letter.ticket,
-            reason: letter.reason,
-            body: read_part(&mut self.buffer, letter.len),
-        }
+    fn letter(&mut self, letter: DeadLetter) -> (DeadLetter, &[u8]) {
+        let len = letter.len;
+        (letter, read_part(&mut self.buffer, len))
     }
 }
+
+/// A dead letter and its bytes.
+type FoundLetter<'c, E> = Result<Option<(DeadLetter, &'c [u8])>, CourierError<E>>;
 
 /// What the buffer has of a report.
 fn read_part<B: Scratch>(buffer: &mut B, len: usize) -> &[u8] {

@@ -10,6 +10,8 @@
 
 mod aside;
 mod engine;
+#[cfg(feature = "std")]
+mod entropy;
 mod log;
 mod newest;
 mod outbox;
@@ -17,13 +19,15 @@ mod policy;
 mod ram;
 mod reason;
 
-pub use engine::{Courier, CourierError, Letter, Parcel, Scratch, Status, Step};
+pub use engine::{Courier, CourierError, Parcel, Status, Step};
+#[cfg(feature = "std")]
+pub use entropy::entropy;
 pub use log::{Durability, LogOutbox, Storage, StorageLimits};
 #[cfg(feature = "std")]
 pub(crate) use outbox::forward_outbox;
 pub use outbox::{
-    DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting,
-    WhenLettersFull,
+    DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Scratch, Ticket,
+    Waiting, WhenLettersFull,
 };
 pub use policy::{Attempt, Backlog, Policy, Verdict, decide};
 pub use ram::RamOutbox;

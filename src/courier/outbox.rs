@@ -98,6 +98,7 @@ pub enum Fate {
 
 /// What to do when there is no room for another dead letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenLettersFull {
     /// Drop the oldest letters, and count them.
     #[default]
@@ -106,7 +107,7 @@ pub enum WhenLettersFull {
     Hold,
 }
 
-/// A report that will not be sent, and why.
+/// A report that will not be sent, since it was refused or its budget is spent, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Its name.
@@ -128,6 +129,7 @@ pub enum Forget {
 
 /// Why an outbox failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OutboxError<E> {
     /// There is no room: dropping all that is superseded would free less than one segment. Nothing was stored or dropped.
     Full,
@@ -171,7 +173,15 @@ impl<E: fmt::Display> fmt::Display for OutboxError<E> {
     }
 }
 
-impl<E: fmt::Display + fmt::Debug> core::error::Error for OutboxError<E> {}
+impl<E: core::error::Error + 'static> core::error::Error for OutboxError<E> {
+    /// That of the storage's error, whose text is this one's.
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            OutboxError::Device(error) => error.source(),
+            _ => None,
+        }
+    }
+}
 
 /// One job of a report, as far as newer reports can supersede it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,12 +324,57 @@ fn read_keys(report: &[u8]) -> Option<JobKeys> {
     (keys.is_empty() || !has_nameless).then_some(keys)
 }
 
+/// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
+pub trait Scratch {
+    /// At least `len` bytes; `None` if that is not to be had.
+    fn room(&mut self, len: usize) -> Option<&mut [u8]>;
+
+    /// The most that is ever to be had, as far as that is known.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
+}
+
+impl<const N: usize> Scratch for [u8; N] {
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        (len <= N).then_some(self)
+    }
+
+    fn limit(&self) -> usize {
+        N
+    }
+}
+
+impl Scratch for &mut [u8] {
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        (len <= self.len()).then_some(self)
+    }
+
+    fn limit(&self) -> usize {
+        self.len()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Scratch for alloc::vec::Vec<u8> {
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        if self.len() < len {
+            self.try_reserve(len.saturating_sub(self.len())).ok()?;
+            self.resize(len, 0);
+        }
+        Some(self)
+    }
+}
+
 /// Where reports wait, in the order they were submitted. All of it survives a restart, if the outbox is durable.
 ///
 /// Every operation names its ticket: what was sent is what is settled, whatever happened to the others meanwhile.
+///
+/// There are [`RamOutbox`](super::RamOutbox), [`LogOutbox`](super::LogOutbox) over any [`Storage`](super::Storage), and `Spool`. A database, say, may be another one:
+/// the trait is open, and functions that it gets later have a default.
 pub trait Outbox {
     /// Why the storage failed.
-    type Error: fmt::Display + fmt::Debug;
+    type Error: core::error::Error + 'static;
 
     /// Stores a report after the others, and returns when it is as durable as this outbox makes things.
     /// When full, superseded reports are dropped first; if that does not help, the error says so and nothing has changed.
@@ -567,8 +622,14 @@ mod tests {
         let jobs = [Job::new(JobStatus::FINISH, 1_591_104_868_201).with_job_id(1)];
         let report = OfSeven(Report::new("uuid", &jobs));
         let mut outbox = RamOutbox::new([0; 4096], 4096);
-        let mut courier = Courier::new(&mut outbox, [0; 512], Policy::default(), MonoTime(0), 0);
-        let ticket = courier.submit(&report, MonoTime(1), None).unwrap();
+        let mut courier = Courier::new(
+            &mut outbox,
+            [0; 512],
+            Policy::default(),
+            MonoTime::from_ms(0),
+            0,
+        );
+        let ticket = courier.submit(&report, MonoTime::from_ms(1), None).unwrap();
         assert_eq!(outbox.job_keys(ticket).unwrap(), keys_of(&report));
     }
 }

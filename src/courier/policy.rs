@@ -1,11 +1,13 @@
 //! What an answer or an error means for the report, and when to try again: one pure function.
 
+use core::time::Duration;
+
 use super::outbox::WhenLettersFull;
 use super::reason::{Cause, Event, Reason};
 use crate::code::Code;
 use crate::divide::divide;
 use crate::exchange::Outcome;
-use crate::time::MonoTime;
+use crate::time::{MonoTime, ms_of};
 
 /// What is waited at the least after a failure or for a hold, whatever the policy says.
 const FLOOR_MS: u64 = 10;
@@ -14,7 +16,19 @@ const FLOOR_MS: u64 = 10;
 const STRAY_MS: u64 = 10;
 
 /// When to try again, and when to stop trying.
+///
+/// ```
+/// use core::time::Duration;
+///
+/// use edge_report::courier::{Backlog, Policy};
+///
+/// let policy = Policy::default()
+///     .with_max_backoff(Duration::from_secs(60))
+///     .with_backlog(Backlog::LatestPerJob);
+/// assert_eq!(policy.max_backoff_ms, 60_000);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
     /// The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
     pub min_backoff_ms: u64,
@@ -53,6 +67,7 @@ pub struct Policy {
 
 /// What is sent of the reports that wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Backlog {
     /// All of them.
     #[default]
@@ -82,10 +97,98 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Sets [`min_backoff_ms`](Self::min_backoff_ms).
+    #[must_use]
+    pub const fn with_min_backoff(mut self, span: Duration) -> Self {
+        self.min_backoff_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`max_backoff_ms`](Self::max_backoff_ms).
+    #[must_use]
+    pub const fn with_max_backoff(mut self, span: Duration) -> Self {
+        self.max_backoff_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`max_retry_after_ms`](Self::max_retry_after_ms).
+    #[must_use]
+    pub const fn with_max_retry_after(mut self, span: Duration) -> Self {
+        self.max_retry_after_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`hold_ms`](Self::hold_ms).
+    #[must_use]
+    pub const fn with_hold(mut self, span: Duration) -> Self {
+        self.hold_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`open_circuit_after`](Self::open_circuit_after).
+    #[must_use]
+    pub const fn with_open_circuit_after(mut self, count: u32) -> Self {
+        self.open_circuit_after = count;
+        self
+    }
+
+    /// Sets [`max_attempts`](Self::max_attempts).
+    #[must_use]
+    pub const fn with_max_attempts(mut self, count: u32) -> Self {
+        self.max_attempts = Some(count);
+        self
+    }
+
+    /// Sets [`max_time_ms`](Self::max_time_ms).
+    #[must_use]
+    pub const fn with_max_time(mut self, span: Duration) -> Self {
+        self.max_time_ms = Some(ms_of(span));
+        self
+    }
+
+    /// Sets [`refuse_after`](Self::refuse_after).
+    #[must_use]
+    pub const fn with_refuse_after(mut self, count: u32) -> Self {
+        self.refuse_after = count;
+        self
+    }
+
+    /// Sets [`backlog`](Self::backlog).
+    #[must_use]
+    pub const fn with_backlog(mut self, backlog: Backlog) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Sets [`when_letters_full`](Self::when_letters_full).
+    #[must_use]
+    pub const fn with_when_letters_full(mut self, when_letters_full: WhenLettersFull) -> Self {
+        self.when_letters_full = when_letters_full;
+        self
+    }
+
+    /// Sets [`start_spread_ms`](Self::start_spread_ms).
+    #[must_use]
+    pub const fn with_start_spread(mut self, span: Duration) -> Self {
+        self.start_spread_ms = ms_of(span);
+        self
+    }
+
+    /// Sets [`max_clock_skew_ms`](Self::max_clock_skew_ms).
+    #[must_use]
+    pub const fn with_max_clock_skew(mut self, span: Duration) -> Self {
+        self.max_clock_skew_ms = ms_of(span);
+        self
+    }
+
     /// The wait after the `failures`-th failure in a row: at random from the least wait to twice, four times, eight times … it,
     /// up to the most (full jitter above a floor).
+    pub fn backoff(&self, failures: u32, entropy: u64) -> Duration {
+        Duration::from_millis(self.backoff_ms(failures, entropy))
+    }
+
     #[inline(never)] // large on 32-bit machines, and called from many places
-    pub fn backoff_ms(&self, failures: u32, entropy: u64) -> u64 {
+    pub(super) fn backoff_ms(&self, failures: u32, entropy: u64) -> u64 {
         let doubled = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
         let (least, longest) = self.bounds_ms();
         let most = least.saturating_mul(doubled).min(longest);
@@ -123,6 +226,8 @@ pub(super) fn within(most: u64, entropy: u64) -> u64 {
 
 /// What becomes of a report after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
 pub enum Verdict {
     /// It arrived. One that went ahead of older reports of its jobs waits until it is clear what becomes of them, and comes once more if one of
     /// these arrives after it: the service hears the newest last.
@@ -146,7 +251,7 @@ pub enum Verdict {
         reason: Reason,
     },
     /// Its budget is spent: it goes to the dead letters.
-    GaveUp(Reason),
+    Expired(Reason),
 }
 
 impl Verdict {
@@ -157,7 +262,7 @@ impl Verdict {
             Verdict::Refused(reason)
             | Verdict::Again { reason, .. }
             | Verdict::Held { reason, .. }
-            | Verdict::GaveUp(reason) => Some(reason),
+            | Verdict::Expired(reason) => Some(reason),
         }
     }
 }
@@ -187,7 +292,7 @@ pub struct Attempt {
 /// |---|---|
 /// | accepted | delivered |
 /// | refused | refused |
-/// | anything else, with the budget of attempts or time spent | gave up |
+/// | anything else, with the budget of attempts or time spent | expired |
 /// | credentials, and the clock differs | again at once, with the clock corrected; only once until a report is accepted or a hold has passed |
 /// | credentials, misconfigured; no response, for a setting that cannot work | held |
 /// | not sent, may have arrived, right after an answer | again, within 50 ms |
@@ -210,9 +315,9 @@ pub fn decide(
         .is_some_and(|most| attempt.count >= most);
     let time_spent = policy
         .max_time_ms
-        .is_some_and(|most| now.since(attempt.first) >= most);
+        .is_some_and(|most| now.since_ms(attempt.first) >= most);
     if attempts_spent || time_spent {
-        return Verdict::GaveUp(reason);
+        return Verdict::Expired(reason);
     }
     wait_after(event, attempt, now, entropy, policy)
 }
@@ -353,13 +458,13 @@ mod tests {
 
     #[test]
     fn the_table() {
-        let now = MonoTime(10_000);
+        let now = MonoTime::from_ms(10_000);
         let attempt = Attempt {
             count: 1,
             failures: 1,
             is_stray: false,
             is_alone: false,
-            first: MonoTime(0),
+            first: MonoTime::from_ms(0),
             may_correct_clock: true,
             clock_offset_ms: 0,
         };
@@ -368,11 +473,11 @@ mod tests {
         let skewed = |ms| answered(Outcome::Credentials, 401).with_clock_skew_ms(ms);
         let (least, most) = (0, u64::MAX);
         let again = |event: Event, ms: u64| Verdict::Again {
-            at: MonoTime(10_000 + ms),
+            at: MonoTime::from_ms(10_000 + ms),
             reason: event.reason,
         };
         let held = |event: Event| Verdict::Held {
-            until: MonoTime(310_000),
+            until: MonoTime::from_ms(310_000),
             reason: event.reason,
         };
         let decide = |event: Event, attempt: &Attempt, entropy, policy: &Policy| {
@@ -435,7 +540,7 @@ mod tests {
             ..POLICY
         };
         let later = Attempt {
-            first: MonoTime(1),
+            first: MonoTime::from_ms(1),
             ..attempt
         };
         // Whatever came back, and whatever else is wrong.
@@ -448,7 +553,7 @@ mod tests {
             answered(Outcome::Misconfigured, 302),
             Event::failed(Code::Tls),
         ] {
-            let gave_up = Verdict::GaveUp(event.reason);
+            let gave_up = Verdict::Expired(event.reason);
             assert_eq!(decide(event, &second, least, &twice), gave_up);
             assert_ne!(decide(event, &attempt, least, &twice), gave_up);
             assert_eq!(decide(event, &attempt, least, &soon), gave_up);

@@ -17,11 +17,10 @@ use core::convert::Infallible;
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::engine::Scratch;
 use super::newest::Newest;
 use super::outbox::{
-    DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting,
-    WhenLettersFull,
+    DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Scratch, Ticket,
+    Waiting, WhenLettersFull,
 };
 use super::reason::{Cause, Reason, ShortText};
 use crate::code::Code;
@@ -633,7 +632,7 @@ impl<M: Scratch, E> RamOutbox<M, E> {
     }
 }
 
-impl<M: Scratch, E: fmt::Display + fmt::Debug> Outbox for RamOutbox<M, E> {
+impl<M: Scratch, E: core::error::Error + 'static> Outbox for RamOutbox<M, E> {
     type Error = E;
 
     fn append(

@@ -121,6 +121,7 @@ impl Cause {
 
 /// Why a report was not delivered by an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reason {
     /// What kind of reason.
     pub cause: Cause,
@@ -188,6 +189,7 @@ impl fmt::Display for Reason {
 
 /// What came back from one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Event {
     /// What came, and what was said.
     pub reason: Reason,

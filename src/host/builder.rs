@@ -1,5 +1,6 @@
 //! The settings of a client, and their checks.
 
+use std::fmt;
 use std::format;
 use std::string::{String, ToString};
 use std::sync::Arc;
@@ -44,6 +45,24 @@ pub struct ClientBuilder {
     max_idle: Duration,
     user_agent: String,
     allow_plain_http: bool,
+}
+
+/// Without secrets: no key, token, private key, nor what a proxy's URL says.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("base_url", &self.base_url)
+            .field("project_id", &self.project_id)
+            .field("credentials", &self.credentials)
+            .field("service_codes", &self.service_codes)
+            .field("known_time", &self.known_time)
+            .field("has_proxy", &self.proxy.is_some())
+            .field("time_outs", &self.time_outs)
+            .field("max_idle", &self.max_idle)
+            .field("user_agent", &self.user_agent)
+            .field("allow_plain_http", &self.allow_plain_http)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientBuilder {

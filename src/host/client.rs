@@ -14,9 +14,9 @@ use ureq::http::{HeaderMap, HeaderValue, Uri};
 use zeroize::Zeroizing;
 
 use super::builder::{AgentParts, ClientBuilder, TimeOuts, scratch_for, service_codes};
-use super::progress::{Plan, Progress};
+use super::progress::{Phase, Plan, Progress};
 use super::resolver::Remembering;
-use super::send_error::{BuildError, SendError, is_unusable};
+use super::send_error::{BuildError, NotSentKind, SendError, is_unusable};
 use super::tls::{Clock, TlsSettings};
 use super::waker::{Bell, Waker, cancelled};
 use crate::code::Code;
@@ -169,7 +169,8 @@ impl Client {
     pub(super) fn exchange(&mut self, body: &[u8]) -> Result<Head, SendError> {
         if self.bell().is_cancelled() {
             let detail = cancelled().to_string();
-            return Err(SendError::NotSent { detail });
+            let kind = NotSentKind::Cancelled;
+            return Err(SendError::NotSent { kind, detail });
         }
         if body.len() > MAX_REPORT_BYTES {
             return Err(SendError::Misconfigured {
@@ -265,7 +266,25 @@ impl Client {
             _ if went_out_before || self.progress.went_anything_out() => {
                 SendError::MayHaveArrived { detail }
             }
-            _ => SendError::NotSent { detail },
+            _ => SendError::NotSent {
+                kind: self.not_sent_kind(),
+                detail,
+            },
+        }
+    }
+
+    fn not_sent_kind(&self) -> NotSentKind {
+        if self.bell().is_cancelled() {
+            return NotSentKind::Cancelled;
+        }
+        if self.progress.is_late() {
+            return NotSentKind::Timeout;
+        }
+        match self.progress.phase() {
+            Phase::Lookup => NotSentKind::Dns,
+            Phase::Connect => NotSentKind::Connect,
+            Phase::Tls => NotSentKind::Tls,
+            Phase::Send | Phase::Response => NotSentKind::Closed,
         }
     }
 
@@ -484,7 +503,8 @@ mod tests {
     fn an_unknown_name_is_surely_not_sent() {
         let lookup = dying(0, 1);
         let error = client(&lookup).send_encoded(b"{}").unwrap_err();
-        assert!(matches!(error, SendError::NotSent { .. }), "{error}");
+        let is_right = |error: &SendError| matches!(error, SendError::NotSent { kind, .. } if *kind == NotSentKind::Dns);
+        assert!(is_right(&error), "{error}");
     }
 
     /// A name service that says what it is told, and from the second time on nothing for as long as it may.

@@ -348,7 +348,7 @@ impl Transport for Watched {
             self.used_at = MonoTime::now();
             return !self.spoilt;
         }
-        let idle = Duration::from_millis(MonoTime::now().since(self.used_at));
+        let idle = MonoTime::now().since(self.used_at);
         !self.spoilt && idle <= self.max_idle && self.inner.is_open()
     }
 

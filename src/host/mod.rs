@@ -16,7 +16,8 @@ mod lock;
 mod owner;
 #[cfg(feature = "_http")]
 mod progress;
-mod random;
+#[cfg(feature = "_http")]
+mod reporter;
 #[cfg(feature = "_http")]
 mod resolver;
 #[cfg(feature = "_http")]
@@ -39,12 +40,13 @@ pub use builder::ClientBuilder;
 #[cfg(feature = "_http")]
 pub use client::Client;
 #[cfg(feature = "_http")]
-pub use deliver::{Access, Pause};
+pub use deliver::{Access, DeliveryEvent, Pause};
 pub use fair::{FairGuard, FairMutex};
-pub use random::random;
 #[cfg(feature = "_http")]
-pub use send_error::{BuildError, SendError};
-pub use spool::{Limits, Spool};
+pub use reporter::Reporter;
+#[cfg(feature = "_http")]
+pub use send_error::{BuildError, NotSentKind, SendError};
+pub use spool::{Spool, SpoolOptions};
 pub use spool_error::{SpoolError, SpoolIoError};
 #[cfg(feature = "_http")]
 pub use tls::TlsSettings;

@@ -18,21 +18,41 @@ pub enum SendError {
     Invalid(EncodeError),
     /// No byte of the report left this machine, in no attempt of this call. Try again later.
     NotSent {
-        /// For people.
+        /// How far it got.
+        kind: NotSentKind,
+        /// Human-readable detail.
         detail: String,
     },
     /// The report went out, wholly or in part, and no whole answer came back. Send it again with the same `message_id`.
     MayHaveArrived {
-        /// For people.
+        /// Human-readable detail.
         detail: String,
     },
     /// It will not work before somebody changes a setting, here or on the server. Keep the report.
     Misconfigured {
         /// What is wrong.
         code: Code,
-        /// For people.
+        /// Human-readable detail.
         detail: String,
     },
+}
+
+/// What a call was at that sent nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NotSentKind {
+    /// The name service gave no address.
+    Dns,
+    /// Nobody took the connection, or the proxy did not make one.
+    Connect,
+    /// The connection broke within the TLS handshake. What would fail again the same way is [`SendError::Misconfigured`].
+    Tls,
+    /// The connection broke before it took a byte of the report.
+    Closed,
+    /// One of the client's time-outs ended it.
+    Timeout,
+    /// [`Waker::cancel`](super::Waker::cancel) ended it.
+    Cancelled,
 }
 
 impl SendError {
@@ -51,7 +71,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let detail = match self {
             SendError::Invalid(error) => return error.fmt(f),
-            SendError::NotSent { detail }
+            SendError::NotSent { detail, .. }
             | SendError::MayHaveArrived { detail }
             | SendError::Misconfigured { detail, .. } => detail,
         };
@@ -59,7 +79,15 @@ impl fmt::Display for SendError {
     }
 }
 
-impl core::error::Error for SendError {}
+impl core::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            // Whose text is this one's.
+            SendError::Invalid(error) => error.source(),
+            _ => None,
+        }
+    }
+}
 
 impl From<EncodeError> for SendError {
     fn from(error: EncodeError) -> Self {
@@ -76,10 +104,11 @@ fn write_with_detail(f: &mut fmt::Formatter<'_>, code: Code, detail: &str) -> fm
 
 /// Why a client cannot be made as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BuildError {
     /// What is wrong.
     pub code: Code,
-    /// For people; may be empty.
+    /// Human-readable detail; may be empty.
     pub detail: String,
 }
 

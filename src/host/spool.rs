@@ -7,11 +7,10 @@ use std::vec::Vec;
 use super::files::FileStorage;
 use super::folder::Folder;
 use super::lock::Lock;
-use super::random::random;
 use super::spool_error::{SpoolError, SpoolIoError};
 use crate::courier::{
     DeadLetter, Durability, Fate, Forget, JobKeys, Ledger, LogOutbox, Outbox, OutboxError, Ticket,
-    Waiting, WhenLettersFull, forward_outbox,
+    Waiting, WhenLettersFull, entropy, forward_outbox,
 };
 use crate::time::{MonoTime, WallTime};
 
@@ -31,7 +30,8 @@ type Log = LogOutbox<FileStorage, FileStorage, MOST>;
 ///
 /// The room is taken in segments, each made of zeros at first, so that a disk that gets full later does not lose what was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+#[non_exhaustive]
+pub struct SpoolOptions {
     /// The most bytes of reports that wait; 16 KiB or more. Beside it there are 8 KiB for notes on a full disk, and for a while one segment more.
     /// Default: 64 MiB.
     pub max_bytes: u64,
@@ -45,14 +45,49 @@ pub struct Limits {
     pub durability: Durability,
 }
 
-impl Default for Limits {
+impl Default for SpoolOptions {
     fn default() -> Self {
-        Limits {
+        Self::new()
+    }
+}
+
+impl SpoolOptions {
+    /// The defaults.
+    pub const fn new() -> Self {
+        SpoolOptions {
             max_bytes: 64 * 1024 * 1024,
             segment_bytes: None,
             dead_letter_bytes: 16 * 1024 * 1024,
             durability: Durability::Each,
         }
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`segment_bytes`](Self::segment_bytes).
+    #[must_use]
+    pub const fn with_segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets [`dead_letter_bytes`](Self::dead_letter_bytes).
+    #[must_use]
+    pub const fn with_dead_letter_bytes(mut self, bytes: u64) -> Self {
+        self.dead_letter_bytes = bytes;
+        self
+    }
+
+    /// Sets [`durability`](Self::durability).
+    #[must_use]
+    pub const fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
     }
 }
 
@@ -61,19 +96,19 @@ impl Default for Limits {
 /// What [`Courier::submit`](crate::courier::Courier::submit) accepted is there again after a restart, a kill or a power cut:
 ///
 /// ```
-/// use edge_report::courier::{Courier, Policy};
-/// use edge_report::{Job, JobStatus, Limits, MonoTime, Report, Spool};
+/// use edge_report::courier::Courier;
+/// use edge_report::{Job, JobStatus, MonoTime, Report, Spool, SpoolOptions};
 ///
 /// let dir = std::env::temp_dir().join(format!("spool-{}", std::process::id()));
-/// let spool = Spool::open(&dir, Limits::default())?;
-/// let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
+/// let spool = Spool::open(&dir, SpoolOptions::default())?;
+/// let mut courier = Courier::over(spool);
 ///
 /// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(7)];
-/// courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime(0), None)?;
+/// courier.submit(&Report::new("5f0c…-1", &jobs), MonoTime::now(), None)?;
 /// drop(courier);
 ///
-/// let spool = Spool::open(&dir, Limits::default())?;
-/// let courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
+/// let spool = Spool::open(&dir, SpoolOptions::default())?;
+/// let courier = Courier::over(spool);
 /// assert_eq!(courier.status().waiting, 1);
 /// # drop(courier);
 /// # std::fs::remove_dir_all(&dir)?;
@@ -96,7 +131,7 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the spool in a directory, and makes the directory if its parent is there.
-    pub fn open(dir: impl AsRef<Path>, limits: Limits) -> Result<Self, SpoolError> {
+    pub fn open(dir: impl AsRef<Path>, limits: SpoolOptions) -> Result<Self, SpoolError> {
         let (live, dead) = (
             Room::of(limits.max_bytes, limits.segment_bytes)?,
             Room::of(limits.dead_letter_bytes, None)?,
@@ -118,7 +153,7 @@ impl Spool {
             let names = storage.foreign()?;
             foreign.extend(names.iter().map(|name| dir.join(name)));
         }
-        let log = Log::open(live, dead, limits.durability, random());
+        let log = Log::open(live, dead, limits.durability, entropy());
         let log = log.map_err(|error| match error {
             OutboxError::Device(error) => SpoolError::Io(error),
             OutboxError::OtherVersion(version) => SpoolError::Version {
@@ -176,18 +211,18 @@ impl Room {
         let share = max_bytes.div_ceil(FULL);
         let segment = in_blocks(segment_bytes.unwrap_or_else(|| share.max(SMALL).min(quarter)));
         if quarter == 0 {
-            return Err(SpoolError::Limits(
+            return Err(SpoolError::Options(
                 "a spool and its dead letters need 16 KiB each, or more",
             ));
         }
         if segment < share || segment > quarter {
-            return Err(SpoolError::Limits(
+            return Err(SpoolError::Options(
                 "a segment must have at least a 64th and at most a quarter of the spool's bytes",
             ));
         }
         match (usize::try_from(segment), usize::try_from(max_bytes)) {
             (Ok(segment), Ok(total)) => Ok(Room { segment, total }),
-            _ => Err(SpoolError::Limits(
+            _ => Err(SpoolError::Options(
                 "this machine cannot address so large a spool",
             )),
         }
@@ -207,6 +242,7 @@ mod tests {
     use std::ops::Range;
     use std::rc::Rc;
     use std::string::{String, ToString};
+    use std::time::Duration;
     use std::vec::Vec;
 
     /// What was asked of the files, and which of it fails.
@@ -304,7 +340,7 @@ mod tests {
 
     type Node = Courier<LogOutbox<Watched, Watched, MOST>, Vec<u8>>;
 
-    const NOW: MonoTime = MonoTime(0);
+    const NOW: MonoTime = MonoTime::from_ms(0);
 
     fn open(
         dir: &Path,
@@ -319,10 +355,7 @@ mod tests {
             watch: watch.clone(),
         };
         let log = LogOutbox::open(watched(LIVE), watched(DEAD), durability, 1).unwrap();
-        let policy = Policy {
-            start_spread_ms: 0,
-            ..Policy::default()
-        };
+        let policy = Policy::default().with_start_spread(Duration::ZERO);
         Courier::new(log, Vec::new(), policy, NOW, 0)
     }
 
@@ -342,7 +375,8 @@ mod tests {
         };
         let id = message_id(body);
         let event = Event::answered(outcome, status);
-        node.settle(ticket, event, NOW, 0)
+        let _ = node
+            .settle(ticket, event, NOW, 0)
             .map_err(|error| error.to_string())?;
         Ok(Some(id))
     }
@@ -361,14 +395,14 @@ mod tests {
                     delivered.push(message_id(parcel.body));
                     parcel.ticket
                 }
-                Step::Wait(ms) => {
-                    now = now.plus_ms(ms);
+                Step::Wait(at) => {
+                    now = at;
                     continue;
                 }
                 Step::Idle => return delivered,
             };
             let accepted = Event::answered(Outcome::Accepted, 200);
-            node.settle(ticket, accepted, now, 0).expect(at);
+            let _ = node.settle(ticket, accepted, now, 0).expect(at);
         }
         panic!("{at}: it does not come to an end: {:?}", node.status());
     }
@@ -382,9 +416,9 @@ mod tests {
     fn letters(node: &mut Node, at: &str) -> Vec<String> {
         let mut ids = Vec::new();
         let mut after = None;
-        while let Some(letter) = node.dead_letter(after).expect(at) {
+        while let Some((letter, report)) = node.dead_letter(after).expect(at) {
             after = Some(letter.ticket);
-            ids.push(message_id(letter.body));
+            ids.push(message_id(report));
         }
         ids
     }

@@ -9,6 +9,7 @@ use crate::code::Code;
 
 /// What failed with a file, and on which one.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SpoolIoError {
     /// What was tried: `write`, for example.
     pub action: &'static str,
@@ -96,7 +97,7 @@ pub enum SpoolError {
     /// The segments are more than one spool ever makes.
     TooManySegments(PathBuf),
     /// These limits do not fit together.
-    Limits(&'static str),
+    Options(&'static str),
 }
 
 impl SpoolError {
@@ -110,7 +111,7 @@ impl SpoolError {
             | SpoolError::FolderMode { .. } => Code::SpoolFolder,
             SpoolError::Version { .. } => Code::OtherFormat,
             SpoolError::TooManySegments(_) => Code::TooManySegments,
-            SpoolError::Limits(_) => Code::SpoolLimits,
+            SpoolError::Options(_) => Code::SpoolLimits,
         }
     }
 }
@@ -119,7 +120,7 @@ impl fmt::Display for SpoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dir = match self {
             SpoolError::Io(error) => return error.fmt(f),
-            SpoolError::Limits(text) => return f.write_str(text),
+            SpoolError::Options(text) => return f.write_str(text),
             SpoolError::Locked { dir, .. }
             | SpoolError::FolderIsLink(dir)
             | SpoolError::FolderOwner { dir, .. }
@@ -162,7 +163,7 @@ impl fmt::Display for SpoolError {
                 write!(f, "was written in another format ({version})")
             }
             SpoolError::TooManySegments(_) => f.write_str("has more segments than it ever makes"),
-            SpoolError::Io(_) | SpoolError::Limits(_) => Ok(()),
+            SpoolError::Io(_) | SpoolError::Options(_) => Ok(()),
         }
     }
 }

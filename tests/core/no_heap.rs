@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 use std::hint::black_box;
+use std::time::Duration;
 
 use allocation_counter::measure;
 use edge_report::courier::{Courier, Event, Policy, RamOutbox, Step};
@@ -203,30 +204,29 @@ fn one_exchange() {
 fn a_courier_in_memory() {
     let mut superseded = 0;
     let info = measure(|| {
-        let policy = Policy {
-            start_spread_ms: 0,
-            ..Policy::default()
-        };
+        let policy = Policy::default().with_start_spread(Duration::ZERO);
         let outbox = RamOutbox::new([0; 4096], 4096);
-        let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), 0);
+        let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime::from_ms(0), 0);
         for n in 0..2_000u16 {
             let job = Job::new(JobStatus::RUNNING, 1_591_104_868_201);
             let jobs = [job.with_job_id(1 + i64::from(n % 7))];
             let report = Report::new("id", &jobs).with_topic("topic");
-            courier.submit(&report, MonoTime(0), None).unwrap();
+            courier.submit(&report, MonoTime::from_ms(0), None).unwrap();
             if n % 3 == 0
-                && let Step::Send(parcel) = courier.next(MonoTime(u64::from(n))).unwrap()
+                && let Step::Send(parcel) = courier.next(MonoTime::from_ms(u64::from(n))).unwrap()
             {
                 let ticket = parcel.ticket;
                 let event = match n % 2 {
                     0 => Event::answered(Outcome::Accepted, 200),
                     _ => Event::answered(Outcome::Refused, 400),
                 };
-                courier.settle(ticket, event, MonoTime(0), 0).unwrap();
+                let _ = courier
+                    .settle(ticket, event, MonoTime::from_ms(0), 0)
+                    .unwrap();
             }
             if n % 100 == 0 {
                 courier
-                    .resubmit_dead_letter(None, MonoTime(0), None)
+                    .resubmit_dead_letter(None, MonoTime::from_ms(0), None)
                     .unwrap();
             }
         }

@@ -460,10 +460,7 @@ fn through_a_proxy() {
 }
 
 fn courier(reports: usize) -> Courier<RamOutbox<Vec<u8>>, Vec<u8>> {
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let outbox = RamOutbox::new(Vec::new(), 1 << 16);
     let mut courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
     for number in 0..reports {
@@ -481,16 +478,16 @@ fn with_the_time_up_nothing_is_put_in_flight() {
     let receiver = receiver(&[]);
     let mut client = builder(&receiver.url()).build().unwrap();
     let mut courier = courier(1);
-    let pause = client.deliver(&mut courier, Instant::now());
+    let pause = client.deliver(&mut courier, Instant::now(), |_| ());
     assert_eq!(pause.unwrap(), Pause::TimeUp);
     let status = courier.status();
     assert_eq!((status.in_flight, status.waiting), (None, 1));
     assert_eq!(receiver.requests(), 0);
     let later = Instant::now() + Duration::from_secs(20);
-    let pause = client.deliver(&mut courier, later);
+    let pause = client.deliver(&mut courier, later, |_| ());
     assert_eq!(pause.unwrap(), Pause::Idle);
     assert_eq!(receiver.accepted().len(), 1);
-    let pause = client.deliver(&mut courier, Instant::now());
+    let pause = client.deliver(&mut courier, Instant::now(), |_| ());
     assert_eq!(pause.unwrap(), Pause::Idle);
 }
 
@@ -502,7 +499,7 @@ fn two_clients_over_one_courier() {
     let until = Instant::now() + Duration::from_secs(60);
     let deliver = || {
         let mut client = builder(&receiver.url()).build().unwrap();
-        client.deliver_shared(&courier, until).unwrap()
+        client.deliver(&courier, until, |_| ()).unwrap()
     };
     thread::scope(|scope| {
         let both = [scope.spawn(deliver), scope.spawn(deliver)];

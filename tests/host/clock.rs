@@ -34,15 +34,12 @@ const REPORTS: usize = 6;
 type Small = Courier<RamOutbox<[u8; 8192]>, Vec<u8>>;
 
 fn courier(reports: usize) -> Small {
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let mut courier = Courier::new(
         RamOutbox::new([0; 8192], 8192),
         Vec::new(),
         policy,
-        MonoTime(0),
+        MonoTime::from_ms(0),
         0,
     );
     for number in 0..reports {
@@ -55,7 +52,7 @@ fn submit(courier: &mut Small, number: usize) {
     let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let id = format!("report-{number}");
     courier
-        .submit(&Report::new(&id, &jobs), MonoTime(0), None)
+        .submit(&Report::new(&id, &jobs), MonoTime::from_ms(0), None)
         .unwrap();
 }
 
@@ -104,7 +101,7 @@ fn a_wrong_clock_costs_one_request_for_each_step() {
         let endpoint = Endpoint::new(&url, "project").unwrap();
         let mut courier = courier(REPORTS);
         // Time does not pass: nothing may wait.
-        let now = MonoTime(1);
+        let now = MonoTime::from_ms(1);
         let mut requests = 0;
         while let Step::Send(parcel) = courier.next(now).unwrap() {
             let ticket = parcel.ticket;
@@ -112,7 +109,7 @@ fn a_wrong_clock_costs_one_request_for_each_step() {
             let signed_at = wall.plus_ms(parcel.clock_offset_ms);
             let event = exchange(&endpoint, parcel.body, signed_at, wall);
             requests += 1;
-            courier.settle(ticket, event, now, 0).unwrap();
+            let _ = courier.settle(ticket, event, now, 0).unwrap();
         }
         let status = courier.status();
         assert_eq!(
@@ -192,7 +189,7 @@ fn the_client_corrects_it_too() {
             number += 1;
         }
         let until = Instant::now() + Duration::from_secs(20);
-        let pause = client.deliver(&mut courier, until).unwrap();
+        let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
         assert_eq!(pause, Pause::Idle, "{:?}", courier.status());
         corrections += corrected;
         assert_eq!(
@@ -207,23 +204,32 @@ fn the_client_corrects_it_too() {
 /// The clock for waiting should not jump. If it does, nobody waits longer than was meant, and nothing is sent twice.
 #[test]
 fn a_monotonic_clock_that_jumps() {
-    let start = MonoTime(TEN_YEARS as u64);
+    let start = MonoTime::from_ms(TEN_YEARS as u64);
     let failed = Event::answered(Outcome::TryAgain, 503).with_retry_after_ms(60_000);
     for (name, jumped, waits) in [
-        ("back to zero", MonoTime(0), true),
-        ("back by a second", MonoTime(start.0 - 1000), true),
+        ("back to zero", MonoTime::from_ms(0), true),
+        (
+            "back by a second",
+            MonoTime::from_ms(start.ms() - 1000),
+            true,
+        ),
         ("back to where it was", start, true),
         ("forward ten years", start.plus_ms(TEN_YEARS as u64), false),
-        ("forward to the end of time", MonoTime(u64::MAX), false),
+        (
+            "forward to the end of time",
+            MonoTime::from_ms(u64::MAX),
+            false,
+        ),
     ] {
         let mut courier = courier(2);
         let ticket = sent(&mut courier, start).expect(name);
-        courier.settle(ticket, failed, start, 0).unwrap();
+        let _ = courier.settle(ticket, failed, start, 0).unwrap();
         let mut now = jumped;
         match courier.next(now).unwrap() {
-            Step::Wait(ms) if waits => {
+            Step::Wait(at) if waits => {
+                let ms = at.since_ms(now);
                 assert!(ms <= 60_000, "{name}: waits {ms}");
-                now = now.plus_ms(ms);
+                now = at;
             }
             Step::Send(_) if !waits => {}
             step => panic!("{name}: {step:?}"),
@@ -232,12 +238,14 @@ fn a_monotonic_clock_that_jumps() {
         let ticket = sent(&mut courier, now).expect(name);
         assert_eq!(sent(&mut courier, start), Some(ticket), "{name}");
         let accepted = Event::answered(Outcome::Accepted, 200);
-        courier.settle(ticket, accepted, MonoTime(0), 0).unwrap();
+        let _ = courier
+            .settle(ticket, accepted, MonoTime::from_ms(0), 0)
+            .unwrap();
         let next = sent(&mut courier, now).expect(name);
         assert!(next > ticket, "{name}");
-        courier.settle(next, accepted, now, 0).unwrap();
+        let _ = courier.settle(next, accepted, now, 0).unwrap();
         assert!(
-            matches!(courier.next(MonoTime(0)).unwrap(), Step::Idle),
+            matches!(courier.next(MonoTime::from_ms(0)).unwrap(), Step::Idle),
             "{name}"
         );
     }

@@ -19,18 +19,17 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use edge_report::courier::{Courier, Durability, Event, Policy, Step};
-use edge_report::{Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool};
+use edge_report::courier::{Courier, Event, Policy, Step};
+use edge_report::{Job, JobStatus, MonoTime, Outcome, Report, Spool, SpoolOptions};
 use tempfile::TempDir;
 
-const NOW: MonoTime = MonoTime(1000);
-const LIMITS: Limits = Limits {
-    max_bytes: 64 * 1024,
-    segment_bytes: Some(4096),
-    dead_letter_bytes: 64 * 1024,
-    durability: Durability::Each,
-};
+const NOW: MonoTime = MonoTime::from_ms(1000);
+const LIMITS: SpoolOptions = SpoolOptions::new()
+    .with_max_bytes(64 * 1024)
+    .with_segment_bytes(4096)
+    .with_dead_letter_bytes(64 * 1024);
 /// Somebody who is not root.
 const NOBODY: u32 = 65534;
 
@@ -322,12 +321,10 @@ fn script() {
 
 fn open(dir: &Path, trace: &mut Trace) -> Node {
     let spool = trace.mark("open", || Spool::open(dir, LIMITS).unwrap());
-    let policy = Policy {
-        start_spread_ms: 0,
-        min_backoff_ms: 0,
-        max_backoff_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_min_backoff(Duration::ZERO)
+        .with_max_backoff(Duration::ZERO);
     Courier::new(spool, Vec::new(), policy, NOW, 0)
 }
 
@@ -350,6 +347,6 @@ fn settle(node: &mut Node, trace: &mut Trace, call: &str, outcome: Outcome, stat
     };
     let ticket = parcel.ticket;
     let event = Event::answered(outcome, status);
-    trace.mark(call, || node.settle(ticket, event, NOW, 0).unwrap());
+    let _ = trace.mark(call, || node.settle(ticket, event, NOW, 0).unwrap());
     true
 }

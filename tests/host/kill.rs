@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use deliver_common::{Account, Ended, Tool, example, letters, place, report, said, shim};
 use edge_report::courier::{Courier, Policy};
-use edge_report::{JobStatus, Limits, MonoTime, Spool};
+use edge_report::{JobStatus, MonoTime, Spool, SpoolOptions};
 use edge_report_receiver::{Options, Receiver};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -246,7 +246,10 @@ struct Fed {
 impl History {
     fn new(dir: &Path, max_bytes: u64, rounds: u32, faults: &[&str]) -> History {
         let seed = std::env::var("EDGE_REPORT_SEED");
-        let seed = seed.map_or_else(|_| edge_report::random(), |text| text.parse().unwrap());
+        let seed = seed.map_or_else(
+            |_| edge_report::courier::entropy(),
+            |text| text.parse().unwrap(),
+        );
         println!("EDGE_REPORT_SEED={seed}");
         let elsewhere = tempfile::tempdir().unwrap();
         let receiver = receiver(elsewhere.path(), faults, seed);
@@ -459,13 +462,19 @@ impl History {
     }
 
     fn dead_letters(&self) -> BTreeSet<usize> {
-        let spool = Spool::open(&self.spool, Limits::default()).unwrap();
-        let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime(0), 0);
+        let spool = Spool::open(&self.spool, SpoolOptions::default()).unwrap();
+        let mut courier = Courier::new(
+            spool,
+            Vec::new(),
+            Policy::default(),
+            MonoTime::from_ms(0),
+            0,
+        );
         let mut numbers = BTreeSet::new();
         let mut after = None;
-        while let Some(letter) = courier.dead_letter(after).unwrap() {
+        while let Some((letter, report)) = courier.dead_letter(after).unwrap() {
             assert_eq!(letter.reason.status, 422);
-            let report: Value = serde_json::from_slice(letter.body).unwrap();
+            let report: Value = serde_json::from_slice(report).unwrap();
             assert!(numbers.insert(number_of(report["message_id"].as_str().unwrap())));
             after = Some(letter.ticket);
         }

@@ -52,10 +52,7 @@ fn cannot_send(client: &mut Client, why: &str) {
 
 /// A delivery goes on, and says why nothing goes out.
 fn keeps_waiting(client: &mut Client, why: &str) {
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let outbox = RamOutbox::new(vec![0; 1 << 12], 1 << 12);
     let mut courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
     let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
@@ -63,7 +60,7 @@ fn keeps_waiting(client: &mut Client, why: &str) {
         .submit(&Report::new("m", &jobs), MonoTime::now(), None)
         .unwrap();
     let until = Instant::now() + Duration::from_millis(50);
-    let pause = client.deliver(&mut courier, until).unwrap();
+    let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
     let status = courier.status();
     assert_eq!((pause, status.waiting), (Pause::TimeUp, 1));
     let text = format!("{:?}", status.last_failure);

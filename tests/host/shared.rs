@@ -96,10 +96,7 @@ fn a_slow_sync_starves_nobody() {
     type Log = LogOutbox<SlowDisk, SlowDisk, 16>;
     let disk = SlowDisk::default;
     let log = Log::open(disk(), disk(), Durability::default(), 1).unwrap();
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let courier = Courier::new(log, Vec::new(), policy, MonoTime::now(), 0);
     let courier = FairMutex::new(courier);
     let mut client = Client::builder(&server(), "p").build().unwrap();
@@ -132,7 +129,7 @@ fn a_slow_sync_starves_nobody() {
         }
         while !is_over.load(Ordering::Relaxed) {
             let until = Instant::now() + Duration::from_secs(60);
-            if client.deliver_shared(&courier, until).unwrap() == Pause::Idle {
+            if client.deliver(&courier, until, |_| ()).unwrap() == Pause::Idle {
                 client.wait(None);
             }
         }

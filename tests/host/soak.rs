@@ -19,10 +19,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use deliver_common::program;
-use edge_report::courier::{Courier, Durability, Policy};
-use edge_report::{
-    Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, WallTime, random,
-};
+use edge_report::courier::{Courier, Durability, Policy, entropy};
+use edge_report::{Client, Job, JobStatus, MonoTime, Pause, Report, Spool, SpoolOptions, WallTime};
 
 /// In percent; 30 together. None that refuses a report, for that is not a failure.
 const FAULTS: [(&str, f64); 22] = [
@@ -63,23 +61,19 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     let log = dir.path().join("log");
     let receiver = Receiver::start(File::create(&log).unwrap());
 
-    let limits = Limits {
-        max_bytes: 4 * 1024 * 1024,
-        durability: Durability::Batch {
+    let limits = SpoolOptions::default()
+        .with_max_bytes(4 * 1024 * 1024)
+        .with_durability(Durability::Batch {
             reports: 100,
             ms: 1000,
-        },
-        ..Limits::default()
-    };
-    let policy = Policy {
-        start_spread_ms: 0,
-        min_backoff_ms: 0,
-        max_backoff_ms: 1,
-        hold_ms: 1,
-        ..Policy::default()
-    };
+        });
+    let policy = Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_min_backoff(Duration::ZERO)
+        .with_max_backoff(Duration::from_millis(1))
+        .with_hold(Duration::from_millis(1));
     let spool = Spool::open(dir.path().join("spool"), limits).unwrap();
-    let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
+    let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), entropy());
     let time_out = Duration::from_secs(2);
     let mut client = Client::builder(&receiver.url, "project")
         .connect_timeout(time_out)
@@ -106,7 +100,10 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
             .unwrap();
         if courier.status().waiting >= BACKLOG || number + 1 == count {
             let in_time = Instant::now() + Duration::from_secs(600);
-            assert_eq!(client.deliver(&mut courier, in_time).unwrap(), Pause::Idle);
+            assert_eq!(
+                client.deliver(&mut courier, in_time, |_| ()).unwrap(),
+                Pause::Idle
+            );
         }
         if number == count / 5 {
             memory_early = resident_kib();

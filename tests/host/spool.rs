@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use std::time::Instant;
 
 #[cfg(target_os = "linux")]
@@ -25,21 +26,21 @@ use edge_report::courier::{
     RamOutbox, Reason, Step, WhenLettersFull,
 };
 use edge_report::courier::{Ledger, Ticket};
-use edge_report::{Code, Job, JobStatus, Limits, MonoTime, Outcome, Report, Spool, SpoolError};
+use edge_report::{
+    Code, Job, JobStatus, MonoTime, Outcome, Report, Spool, SpoolError, SpoolOptions,
+};
 use tempfile::TempDir;
 
 type Node = Courier<Spool, Vec<u8>>;
 type Failure = CourierError<<Spool as Outbox>::Error>;
 
-const NOW: MonoTime = MonoTime(1000);
+const NOW: MonoTime = MonoTime::from_ms(1000);
 
 /// Some segments of 4 KiB, some 35 reports in each.
-const SMALL: Limits = Limits {
-    max_bytes: 64 * 1024,
-    segment_bytes: Some(4096),
-    dead_letter_bytes: 64 * 1024,
-    durability: Durability::Each,
-};
+const SMALL: SpoolOptions = SpoolOptions::new()
+    .with_max_bytes(64 * 1024)
+    .with_segment_bytes(4096)
+    .with_dead_letter_bytes(64 * 1024);
 
 fn place() -> (TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
@@ -57,16 +58,14 @@ fn quick_place() -> (TempDir, PathBuf) {
 }
 
 fn node(spool: Spool) -> Node {
-    let policy = Policy {
-        start_spread_ms: 0,
-        min_backoff_ms: 0,
-        max_backoff_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_min_backoff(Duration::ZERO)
+        .with_max_backoff(Duration::ZERO);
     Courier::new(spool, Vec::new(), policy, NOW, 0)
 }
 
-fn open(dir: &Path, limits: Limits) -> Node {
+fn open(dir: &Path, limits: SpoolOptions) -> Node {
     node(Spool::open(dir, limits).unwrap())
 }
 
@@ -104,7 +103,7 @@ fn settle(node: &mut Node, event: Event) -> Option<String> {
         return None;
     };
     let (ticket, id) = (parcel.ticket, message_id(parcel.body));
-    node.settle(ticket, event, NOW, 0).unwrap();
+    let _ = node.settle(ticket, event, NOW, 0).unwrap();
     Some(id)
 }
 
@@ -477,20 +476,20 @@ fn all_of_it_is_there_after_a_restart() {
             before,
             "{round}"
         );
-        let letter = node.dead_letter(None).unwrap().unwrap();
+        let (letter, report) = node.dead_letter(None).unwrap().unwrap();
         let first = letter.ticket;
         assert_eq!(
             (first, letter.reason),
             (Ticket(31), Reason::answered(Outcome::Refused, 400))
         );
-        assert_eq!(message_id(letter.body), "30");
-        let letter = node.dead_letter(Some(first)).unwrap().unwrap();
+        assert_eq!(message_id(report), "30");
+        let (letter, report) = node.dead_letter(Some(first)).unwrap().unwrap();
         let second = letter.ticket;
         assert_eq!(
             (second, letter.reason),
             (Ticket(32), Reason::answered(Outcome::Refused, 413))
         );
-        assert_eq!(message_id(letter.body), "31");
+        assert_eq!(message_id(report), "31");
         assert!(node.dead_letter(Some(second)).unwrap().is_none());
     }
 
@@ -503,7 +502,10 @@ fn all_of_it_is_there_after_a_restart() {
     drop(node);
     let mut node = open(&dir, SMALL);
     assert_eq!(drain(&mut node), numbers((32..101).chain([30])));
-    assert_eq!(node.dead_letter(None).unwrap().unwrap().ticket, Ticket(32));
+    assert_eq!(
+        node.dead_letter(None).unwrap().unwrap().0.ticket,
+        Ticket(32)
+    );
     assert_adds_up(&node);
     drop(node);
     let node = open(&dir, SMALL);
@@ -527,15 +529,10 @@ fn all_of_it_is_there_after_a_restart() {
 #[test]
 fn limits_may_change_between_starts() {
     let (_parent, dir) = place();
-    submit_all(&mut open(&dir, Limits::default()), 0..200);
-    let mut node = open(
-        &dir,
-        Limits {
-            max_bytes: 16 * 1024,
-            segment_bytes: None,
-            ..SMALL
-        },
-    );
+    submit_all(&mut open(&dir, SpoolOptions::default()), 0..200);
+    let mut smaller = SMALL.with_max_bytes(16 * 1024);
+    smaller.segment_bytes = None;
+    let mut node = open(&dir, smaller);
     assert_eq!(node.outbox().foreign_segments(), 0);
     assert_eq!(node.status().waiting, 200);
     let first = segments(&dir, "live-");
@@ -545,11 +542,7 @@ fn limits_may_change_between_starts() {
     drop(node);
     let mut node = open(
         &dir,
-        Limits {
-            max_bytes: 1 << 20,
-            segment_bytes: Some(128 * 1024),
-            ..SMALL
-        },
+        SMALL.with_max_bytes(1 << 20).with_segment_bytes(128 * 1024),
     );
     submit_all(&mut node, 300..400);
     assert_eq!(drain(&mut node), numbers(0..400));
@@ -559,104 +552,37 @@ fn limits_may_change_between_starts() {
 fn limits_that_do_not_fit_are_refused() {
     let (_parent, dir) = place();
     for (limits, allowed) in [
-        (Limits::default(), true),
+        (SpoolOptions::default(), true),
+        (SpoolOptions::default().with_max_bytes(16 * 1024), true),
+        (SpoolOptions::default().with_max_bytes(16 * 1024 - 1), false),
+        (SpoolOptions::default().with_max_bytes(0), false),
+        (SpoolOptions::default().with_dead_letter_bytes(0), false),
         (
-            Limits {
-                max_bytes: 16 * 1024,
-                ..Limits::default()
-            },
+            SpoolOptions::default().with_dead_letter_bytes(16 * 1024),
             true,
         ),
+        (SpoolOptions::default().with_segment_bytes(1 << 20), true),
         (
-            Limits {
-                max_bytes: 16 * 1024 - 1,
-                ..Limits::default()
-            },
+            SpoolOptions::default().with_segment_bytes((1 << 20) - 4096),
             false,
         ),
+        (SpoolOptions::default().with_segment_bytes(16 << 20), true),
         (
-            Limits {
-                max_bytes: 0,
-                ..Limits::default()
-            },
+            SpoolOptions::default().with_segment_bytes((16 << 20) + 1),
             false,
         ),
+        (SMALL.with_segment_bytes(0), false),
+        (SMALL.with_segment_bytes(1), true),
+        (SMALL.with_segment_bytes(u64::MAX), false),
         (
-            Limits {
-                dead_letter_bytes: 0,
-                ..Limits::default()
-            },
-            false,
-        ),
-        (
-            Limits {
-                dead_letter_bytes: 16 * 1024,
-                ..Limits::default()
-            },
-            true,
-        ),
-        (
-            Limits {
-                segment_bytes: Some(1 << 20),
-                ..Limits::default()
-            },
-            true,
-        ),
-        (
-            Limits {
-                segment_bytes: Some((1 << 20) - 4096),
-                ..Limits::default()
-            },
-            false,
-        ),
-        (
-            Limits {
-                segment_bytes: Some(16 << 20),
-                ..Limits::default()
-            },
-            true,
-        ),
-        (
-            Limits {
-                segment_bytes: Some((16 << 20) + 1),
-                ..Limits::default()
-            },
-            false,
-        ),
-        (
-            Limits {
-                segment_bytes: Some(0),
-                ..SMALL
-            },
-            false,
-        ),
-        (
-            Limits {
-                segment_bytes: Some(1),
-                ..SMALL
-            },
-            true,
-        ),
-        (
-            Limits {
-                segment_bytes: Some(u64::MAX),
-                ..SMALL
-            },
-            false,
-        ),
-        (
-            Limits {
-                max_bytes: u64::MAX,
-                segment_bytes: Some(u64::MAX),
-                ..SMALL
-            },
+            SMALL.with_max_bytes(u64::MAX).with_segment_bytes(u64::MAX),
             false,
         ),
     ] {
         match Spool::open(&dir, limits) {
             Ok(_) => assert!(allowed, "{limits:?}"),
             Err(error) => assert!(
-                !allowed && matches!(error, SpoolError::Limits(_)),
+                !allowed && matches!(error, SpoolError::Options(_)),
                 "{limits:?}: {error}"
             ),
         }
@@ -938,11 +864,7 @@ fn a_full_disk_is_said_and_overcome() {
         return;
     };
     let dir = disk.0.path().join("spool");
-    let limits = Limits {
-        max_bytes: 1 << 20,
-        segment_bytes: Some(32 * 1024),
-        ..SMALL
-    };
+    let limits = SMALL.with_max_bytes(1 << 20).with_segment_bytes(32 * 1024);
     let mut node = open(&dir, limits);
     let mut next = 0;
     for round in 0..3 {
@@ -1052,7 +974,7 @@ fn a_few_at_a_time_leave_a_full_disk() {
 }
 
 /// A spool that has filled a disk, of which others took what was left over, and what has the names of others.
-fn on_a_full_disk(disk: &Mount, limits: Limits) -> (PathBuf, PathBuf) {
+fn on_a_full_disk(disk: &Mount, limits: SpoolOptions) -> (PathBuf, PathBuf) {
     let (dir, others) = (disk.0.path().join("spool"), disk.0.path().join("others"));
     let mut node = open(&dir, limits);
     (0..).find(|n| submit(&mut node, &n.to_string()).is_err());
@@ -1127,13 +1049,10 @@ fn no_fault_loses_a_spare() {
 #[test]
 #[cfg(unix)]
 fn spares_are_mended_and_others_left_alone() {
-    let larger_later = Limits {
-        max_bytes: 16 * 1024,
-        segment_bytes: None,
-        ..LARGER
-    };
+    let mut larger_later = LARGER.with_max_bytes(16 * 1024);
+    larger_later.segment_bytes = None;
     type Spoil = fn(&Path, &Path);
-    let spoils: [(&str, Limits, Spoil); 8] = [
+    let spoils: [(&str, SpoolOptions, Spoil); 8] = [
         ("larger limits", larger_later, |_, _| {}),
         ("link", LARGER, |spare, others| {
             fs::remove_file(spare).unwrap();
@@ -1208,24 +1127,16 @@ fn the_only_segment_of_a_full_disk_is_used_again() {
 }
 
 /// Larger than the small disk.
-const LARGER: Limits = Limits {
-    max_bytes: 1 << 20,
-    segment_bytes: Some(32 * 1024),
-    ..SMALL
-};
+const LARGER: SpoolOptions = SMALL.with_max_bytes(1 << 20).with_segment_bytes(32 * 1024);
 
 #[test]
 fn the_bound_is_kept() {
     let (_parent, dir) = quick_place();
-    let limits = Limits {
-        max_bytes: 256 * 1024,
-        segment_bytes: Some(16 * 1024),
-        dead_letter_bytes: 64 * 1024,
-        durability: Durability::Batch {
-            reports: 100,
-            ms: 1000,
-        },
-    };
+    let limits = SpoolOptions::new()
+        .with_max_bytes(256 * 1024)
+        .with_segment_bytes(16 * 1024)
+        .with_dead_letter_bytes(64 * 1024)
+        .with_durability(Durability::batch(100, Duration::from_secs(1)));
     let most = limits.max_bytes + limits.segment_bytes.unwrap();
     let mut node = open(&dir, limits);
     let (mut largest, mut largest_dead, mut full) = (0, 0, 0u32);
@@ -1287,10 +1198,7 @@ fn memory_at_start_does_not_grow_with_what_waits() {
         return;
     }
     let (_parent, dir) = quick_place();
-    let limits = Limits {
-        max_bytes: 256 << 20,
-        ..batched()
-    };
+    let limits = batched().with_max_bytes(256 << 20);
     let metrics = "m".repeat(16 * 1024);
     let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_metrics(&metrics)];
     let peak = |backlog: usize| {
@@ -1326,14 +1234,11 @@ fn opening_with_100_000_waiting_is_quick() {
     assert_eq!(node.status().waiting, 99_999);
 }
 
-fn batched() -> Limits {
-    Limits {
-        durability: Durability::Batch {
-            reports: 1000,
-            ms: 1000,
-        },
-        ..Limits::default()
-    }
+fn batched() -> SpoolOptions {
+    SpoolOptions::default().with_durability(Durability::Batch {
+        reports: 1000,
+        ms: 1000,
+    })
 }
 
 /// Runs one of the tasks in [`task_of_a_child`] in another process; what it says.
@@ -1366,10 +1271,7 @@ fn task_of_a_child() {
         return;
     };
     let limits = if task == "peak" {
-        Limits {
-            max_bytes: 256 << 20,
-            ..batched()
-        }
+        batched().with_max_bytes(256 << 20)
     } else if task.starts_with("deliver") {
         LARGER
     } else {
@@ -1524,10 +1426,7 @@ impl Drop for Mount {
 /// Nothing waits, so there is room, whatever was there before.
 #[test]
 fn a_spool_from_which_all_was_delivered_takes_reports_again() {
-    let megabyte = |max_bytes| Limits {
-        max_bytes,
-        ..Limits::default()
-    };
+    let megabyte = |max_bytes| SpoolOptions::default().with_max_bytes(max_bytes);
     let large = (1 << 20) - 40_000;
     // The limits at first and later; the lengths of reports, each delivered before the next one.
     for (before, after, lens) in [

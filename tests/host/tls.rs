@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "client")]
 use edge_report::WallTime;
 use edge_report::{
-    Client, ClientBuilder, Code, Job, JobStatus, Outcome, Report, SendError, TlsSettings,
+    Client, ClientBuilder, Code, Job, JobStatus, NotSentKind, Outcome, Report, SendError,
+    TlsSettings,
 };
 use edge_report_receiver::{Options, Receiver};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -164,6 +165,7 @@ fn send(builder: ClientBuilder) -> Result<Outcome, SendError> {
     let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
     let mut client = builder.build().unwrap();
     let mut last = Err(SendError::NotSent {
+        kind: NotSentKind::Cancelled,
         detail: String::new(),
     });
     for id in ["1", "2"] {
@@ -630,10 +632,7 @@ fn certificates_are_replaced_under_load() {
             .ca_certificate(&read("roots"))
             .client_certificate(&read("chain"), &read("key"))
     };
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
     let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
     let courier = Courier::new(outbox, Vec::new(), policy, MonoTime::now(), 0);
     let courier = FairMutex::new(courier);
@@ -662,13 +661,13 @@ fn certificates_are_replaced_under_load() {
             let before = status().ledger.delivered;
             while status().ledger.delivered == before && status().last_failure.is_none() {
                 let until = Instant::now() + Duration::from_millis(2);
-                client.deliver_shared(&courier, until).unwrap();
+                let _ = client.deliver(&courier, until, |_| ()).unwrap();
             }
         }
         is_over.store(true, Ordering::Relaxed);
     });
     let until = Instant::now() + Duration::from_secs(60);
-    client.deliver_shared(&courier, until).unwrap();
+    let _ = client.deliver(&courier, until, |_| ()).unwrap();
     let status = status();
     assert_eq!((status.waiting, status.last_failure), (0, None));
     let submitted = status.ledger.submitted;
@@ -809,7 +808,7 @@ fn certificates_are_verified_at_the_known_time() {
 #[cfg(feature = "client")]
 fn the_spool_remembers_what_time_it_was() {
     use edge_report::courier::{Courier, Outbox, Policy};
-    use edge_report::{Limits, MonoTime, Pause, Spool};
+    use edge_report::{MonoTime, Pause, Spool, SpoolOptions};
 
     let receiver = receiver();
     let ca = Ca::new();
@@ -824,14 +823,11 @@ fn the_spool_remembers_what_time_it_was() {
     let now = tls(&receiver, &ca.leaf("localhost", |_| {}), None);
     let place = tempfile::tempdir().unwrap();
     let deliver = |url: &str, known: Option<WallTime>| {
-        let mut spool = Spool::open(place.path().join("spool"), Limits::default()).unwrap();
+        let mut spool = Spool::open(place.path().join("spool"), SpoolOptions::default()).unwrap();
         if let Some(time) = known {
             spool.note_trusted_time(time);
         }
-        let policy = Policy {
-            start_spread_ms: 0,
-            ..Policy::default()
-        };
+        let policy = Policy::default().with_start_spread(Duration::ZERO);
         let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), 0);
         let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
         courier
@@ -839,7 +835,7 @@ fn the_spool_remembers_what_time_it_was() {
             .unwrap();
         let mut client = builder(url).ca_certificate(&ca.der).build().unwrap();
         let until = Instant::now() + Duration::from_secs(2);
-        let pause = client.deliver(&mut courier, until).unwrap();
+        let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
         courier.close().unwrap();
         (pause, courier.trusted_time())
     };
@@ -1018,7 +1014,7 @@ fn a_wrong_date_stops_no_node() {
 #[cfg(all(feature = "client", target_os = "linux"))]
 fn deliver_after_a_wrong_date() {
     use edge_report::courier::{Courier, Outbox, Policy};
-    use edge_report::{Limits, MonoTime, Pause, Spool};
+    use edge_report::{MonoTime, Pause, Spool, SpoolOptions};
 
     const YEAR_2028: WallTime = WallTime::from_unix_ms(1_830_000_000_000);
     const YEAR_2092: WallTime = WallTime::from_unix_ms(3_850_000_000_000);
@@ -1034,16 +1030,14 @@ fn deliver_after_a_wrong_date() {
             "HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-length: 19\r\n\r\n{{\"is_success\":true}}"
         );
         let (url, _told) = raw_tls(&leaf, vec![accepted.into_bytes()], Duration::ZERO);
-        let mut spool = Spool::open(place.path().join("spool"), Limits::default()).unwrap();
+        let mut spool = Spool::open(place.path().join("spool"), SpoolOptions::default()).unwrap();
         if let Some(time) = noted {
             spool.note_trusted_time(time);
         }
-        let policy = Policy {
-            start_spread_ms: 0,
-            max_backoff_ms: 10,
-            hold_ms: 10,
-            ..Policy::default()
-        };
+        let policy = Policy::default()
+            .with_start_spread(Duration::ZERO)
+            .with_max_backoff(Duration::from_millis(10))
+            .with_hold(Duration::from_millis(10));
         let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), 0);
         if courier.status().waiting == 0 {
             let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
@@ -1056,7 +1050,7 @@ fn deliver_after_a_wrong_date() {
         }
         let mut client = client.build().unwrap();
         let until = Instant::now() + Duration::from_secs(2);
-        let pause = client.deliver(&mut courier, until).unwrap();
+        let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
         courier.close().unwrap();
         (pause, courier.trusted_time())
     };

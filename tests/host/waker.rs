@@ -71,10 +71,7 @@ fn submit(courier: &mut Node) {
 }
 
 fn eager() -> Policy {
-    Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    }
+    Policy::default().with_start_spread(Duration::ZERO)
 }
 
 /// Cancels it a little later, and says how long it took from then on.
@@ -122,14 +119,13 @@ fn a_call_ends_whatever_it_waits_for() {
 
         // A delivery says why it ends, and the report waits.
         // It costs neither an attempt nor a wait.
-        let mut node = courier(Policy {
-            max_attempts: Some(1),
-            ..eager()
-        });
+        let mut node = courier(eager().with_max_attempts(1));
         submit(&mut node);
         let until = Instant::now() + Duration::from_secs(600);
         for _ in 0..2 {
-            let (pause, took) = cancelled(&mut client, |client| client.deliver(&mut node, until));
+            let (pause, took) = cancelled(&mut client, |client| {
+                client.deliver(&mut node, until, |_| ())
+            });
             assert_eq!(pause.unwrap(), Pause::Cancelled, "{phase}");
             assert!(took < SOON, "{phase}: {took:?}");
             let status = node.status();
@@ -176,16 +172,13 @@ fn a_write_that_blocks_ends() {
 #[test]
 fn a_delivery_that_backs_off_and_one_that_idles_are_woken() {
     let mut client = client("http://127.0.0.1:9");
-    let slow = Policy {
-        min_backoff_ms: 300_000,
-        ..eager()
-    };
+    let slow = eager().with_min_backoff(Duration::from_millis(300_000));
     let node = FairMutex::new(courier(slow));
     submit(&mut node.lock());
     let waker = client.waker();
     let until = Instant::now() + Duration::from_secs(600);
     thread::scope(|scope| {
-        let delivery = scope.spawn(|| client.deliver_shared(&node, until));
+        let delivery = scope.spawn(|| client.deliver(&node, until, |_| ()));
         let attempts = || node.lock().status().failures;
         let failed = |least| {
             let began = Instant::now();
@@ -249,20 +242,17 @@ fn waiting_costs_no_wake_ups() {
     let idle = waits() - before;
     assert!(idle <= 3, "woken {idle} times while idle");
 
-    let slow = Policy {
-        min_backoff_ms: 300_000,
-        ..eager()
-    };
+    let slow = eager().with_min_backoff(Duration::from_millis(300_000));
     let mut node = courier(slow);
     submit(&mut node);
     // The attempt that fails, and its back-off.
     let pause = client
-        .deliver(&mut node, Instant::now() + Duration::from_secs(1))
+        .deliver(&mut node, Instant::now() + Duration::from_secs(1), |_| ())
         .unwrap();
     assert_eq!((pause, node.status().failures), (Pause::TimeUp, 1));
     let before = waits();
     let began = Instant::now();
-    let pause = client.deliver(&mut node, began + span).unwrap();
+    let pause = client.deliver(&mut node, began + span, |_| ()).unwrap();
     assert_eq!(pause, Pause::TimeUp);
     // Not by the minute that it sleeps at the most.
     assert!(began.elapsed() < span + 6 * SOON, "{:?}", began.elapsed());

@@ -16,6 +16,7 @@ use edge_report::courier::{
     Verdict,
 };
 use edge_report::{Code, Job, JobStatus, MonoTime, Outcome, Report};
+use std::time::Duration;
 
 const HOUR: u64 = 3_600_000;
 
@@ -36,16 +37,15 @@ fn log() -> LogOutbox<Device, Device, 300> {
 /// Each `step`th of so many is bad, all of other jobs, and a good one comes each hour. After how many hours all of the first are settled, and
 /// how many were sent again though they had been accepted.
 fn hours(step: u64, total: u64) -> (u64, usize) {
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
-    let mut courier = Courier::new(log(), [0; 1024], policy, MonoTime(0), 0);
+    let policy = Policy::default().with_start_spread(Duration::ZERO);
+    let mut courier = Courier::new(log(), [0; 1024], policy, MonoTime::from_ms(0), 0);
     let job = Job::new(JobStatus::RUNNING, 1_591_104_868_201);
     let submit = |courier: &mut Courier<_, _>, n: u64, now| {
         let jobs = [job.with_job_id(1 + i64::try_from(n).unwrap())];
         let report = Report::new("m", &jobs);
-        courier.submit(&report, MonoTime(now), None).unwrap()
+        courier
+            .submit(&report, MonoTime::from_ms(now), None)
+            .unwrap()
     };
     for n in 0..total {
         submit(&mut courier, n, 0);
@@ -58,10 +58,10 @@ fn hours(step: u64, total: u64) -> (u64, usize) {
             hour = now / HOUR;
             submit(&mut courier, total + hour, now);
         }
-        let ticket = match courier.next(MonoTime(now)).unwrap() {
+        let ticket = match courier.next(MonoTime::from_ms(now)).unwrap() {
             Step::Idle => break,
-            Step::Wait(ms) => {
-                now += ms.min(HOUR);
+            Step::Wait(at) => {
+                now = at.ms().min(now + HOUR);
                 continue;
             }
             Step::Send(parcel) => parcel.ticket,
@@ -72,7 +72,7 @@ fn hours(step: u64, total: u64) -> (u64, usize) {
             false => Event::answered(Outcome::Accepted, 200),
         };
         let entropy = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let verdict = courier.settle(ticket, event, MonoTime(now), entropy);
+        let verdict = courier.settle(ticket, event, MonoTime::from_ms(now), entropy);
         if let Verdict::Again { reason, .. } = verdict.unwrap()
             && !is_bad(ticket)
         {
@@ -97,18 +97,24 @@ fn a_log_without_room_delivers_all_the_same() {
 /// The first report of the only job is bad, and the host calls so seldom.
 fn alone(event: Event, poll: u64) -> u64 {
     let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
-    let mut courier = Courier::new(outbox, [0; 1024], Policy::default(), MonoTime(0), 0);
+    let mut courier = Courier::new(
+        outbox,
+        [0; 1024],
+        Policy::default(),
+        MonoTime::from_ms(0),
+        0,
+    );
     let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(1)];
     for _ in 0..30 {
         let report = Report::new("m", &jobs);
-        courier.submit(&report, MonoTime(0), None).unwrap();
+        courier.submit(&report, MonoTime::from_ms(0), None).unwrap();
     }
     let (mut now, mut sent) = (0, 0u64);
     while courier.status().waiting > 0 && now < 100 * HOUR {
-        let ticket = match courier.next(MonoTime(now)).unwrap() {
+        let ticket = match courier.next(MonoTime::from_ms(now)).unwrap() {
             Step::Idle => break,
-            Step::Wait(ms) => {
-                now += ms.max(poll);
+            Step::Wait(at) => {
+                now = at.ms().max(now + poll);
                 continue;
             }
             Step::Send(parcel) => parcel.ticket,
@@ -119,8 +125,8 @@ fn alone(event: Event, poll: u64) -> u64 {
             _ => Event::answered(Outcome::Accepted, 200),
         };
         let entropy = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let settled = courier.settle(ticket, event, MonoTime(now), entropy);
-        settled.unwrap();
+        let settled = courier.settle(ticket, event, MonoTime::from_ms(now), entropy);
+        let _ = settled.unwrap();
         now += poll;
     }
     courier.status().ledger.delivered

@@ -19,7 +19,7 @@ use edge_report::courier::{
 };
 use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
 
-const NOW: MonoTime = MonoTime(0);
+const NOW: MonoTime = MonoTime::from_ms(0);
 
 /// One that nothing supersedes, since its job has no id.
 fn append(log: &mut Log, number: u64, padding: usize) -> Result<Ticket, Failure> {
@@ -151,10 +151,7 @@ fn resubmitting_drops_no_letter() {
         ..EACH
     };
     let power = setting.power();
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(std::time::Duration::ZERO);
     let mut courier = Courier::new(setting.open(&power).unwrap(), [0; 1024], policy, NOW, 0);
     let settle = |courier: &mut Courier<Log, [u8; 1024]>, event| {
         courier.wake(NOW);
@@ -162,7 +159,7 @@ fn resubmitting_drops_no_letter() {
             panic!("nothing waits")
         };
         let ticket = parcel.ticket;
-        courier.settle(ticket, event, NOW, 0).unwrap();
+        let _ = courier.settle(ticket, event, NOW, 0).unwrap();
     };
     for number in 0..60 {
         let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
@@ -173,7 +170,7 @@ fn resubmitting_drops_no_letter() {
     let full = courier.status().ledger;
     assert!(full.letters > 10 && full.letters_dropped > 0, "{full:?}");
     let mut letters = Vec::new();
-    while let Some(letter) = courier.dead_letter(letters.last().copied()).unwrap() {
+    while let Some((letter, _)) = courier.dead_letter(letters.last().copied()).unwrap() {
         letters.push(letter.ticket);
     }
     // Not from the oldest on, which would be gone first.

@@ -12,14 +12,12 @@ use edge_report::courier::{
     Courier, CourierError, Event, OutboxError, Policy, RamOutbox, Reason, Step, Ticket, Verdict,
 };
 use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
+use std::time::Duration;
 
 const T: i64 = 1_591_104_868_201;
-const NOW: MonoTime = MonoTime(0);
+const NOW: MonoTime = MonoTime::from_ms(0);
 fn policy() -> Policy {
-    Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    }
+    Policy::default().with_start_spread(Duration::ZERO)
 }
 
 type Small = Courier<RamOutbox<[u8; 4096]>, [u8; 1024]>;
@@ -54,7 +52,7 @@ fn drain(courier: &mut Small) -> Vec<String> {
         let report = edge_report::ReportBuf::from_json(parcel.body).unwrap();
         ids.push(report.message_id);
         let ticket = parcel.ticket;
-        courier
+        let _ = courier
             .settle(ticket, answered(Outcome::Accepted, 200), NOW, 0)
             .unwrap();
     }
@@ -159,9 +157,9 @@ fn refused_reports_go_to_the_dead_letters_and_delay_nothing() {
     assert_eq!(verdict, Verdict::Refused(refused(400)));
     assert_eq!(drain(&mut courier), ["good"]);
 
-    let letter = courier.dead_letter(None).unwrap().unwrap();
+    let (letter, report) = courier.dead_letter(None).unwrap().unwrap();
     assert_eq!((letter.ticket, letter.reason), (ticket, refused(400)));
-    assert_eq!(letter.body, body);
+    assert_eq!(report, body);
     assert!(courier.dead_letter(Some(ticket)).unwrap().is_none());
 
     let again = courier
@@ -189,14 +187,14 @@ fn dead_letters_are_bounded_and_the_newest_stay() {
             panic!()
         };
         let ticket = parcel.ticket;
-        courier
+        let _ = courier
             .settle(ticket, answered(Outcome::Refused, 422), NOW, 0)
             .unwrap();
     }
     assert_eq!(courier.status().ledger.refused, 500);
     let mut letters = Vec::new();
     let mut after = None;
-    while let Some(letter) = courier.dead_letter(after).unwrap() {
+    while let Some((letter, _)) = courier.dead_letter(after).unwrap() {
         after = Some(letter.ticket);
         letters.push(letter.ticket.0);
     }
@@ -204,7 +202,7 @@ fn dead_letters_are_bounded_and_the_newest_stay() {
     assert_eq!(*letters.last().unwrap(), 500);
     courier.forget_dead_letters(Ticket(letters[1])).unwrap();
     assert_eq!(
-        courier.dead_letter(None).unwrap().unwrap().ticket.0,
+        courier.dead_letter(None).unwrap().unwrap().0.ticket.0,
         letters[2]
     );
     courier
@@ -218,10 +216,10 @@ fn dead_letters_are_bounded_and_the_newest_stay() {
         panic!()
     };
     let ticket = parcel.ticket;
-    courier
+    let _ = courier
         .settle(ticket, answered(Outcome::Refused, 422), NOW, 0)
         .unwrap();
-    assert_eq!(courier.dead_letter(None).unwrap().unwrap().ticket, ticket);
+    assert_eq!(courier.dead_letter(None).unwrap().unwrap().0.ticket, ticket);
 }
 
 #[test]
@@ -239,7 +237,7 @@ fn next_is_idempotent_and_stale_tickets_are_errors() {
         submit(&mut courier, "2", 2, JobStatus::RUNNING).unwrap();
     }
     assert_eq!(courier.status().in_flight, Some(ticket));
-    courier
+    let _ = courier
         .settle(ticket, answered(Outcome::Accepted, 200), NOW, 0)
         .unwrap();
     let stale = courier.settle(ticket, answered(Outcome::Accepted, 200), NOW, 0);
@@ -252,15 +250,15 @@ fn settle_next(courier: &mut Small, now: &mut MonoTime, event: Event) -> u64 {
     let mut waited = 0;
     loop {
         let ticket = match courier.next(*now).unwrap() {
-            Step::Wait(ms) => {
-                waited += ms;
-                now.0 += ms;
+            Step::Wait(at) => {
+                waited += at.since_ms(*now);
+                *now = at;
                 continue;
             }
             Step::Send(parcel) => parcel.ticket,
             Step::Idle => panic!("nothing waits"),
         };
-        courier.settle(ticket, event, *now, u64::MAX).unwrap();
+        let _ = courier.settle(ticket, event, *now, u64::MAX).unwrap();
         return waited;
     }
 }

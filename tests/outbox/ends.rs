@@ -19,12 +19,13 @@ use edge_report::courier::{
     Ticket, WhenLettersFull,
 };
 use edge_report::{JobStatus, MonoTime, Outcome, WallTime};
+use std::time::Duration;
 
 const REFUSED: Fate = Fate::Refused(Reason::answered(Outcome::Refused, 400));
 
 fn append(log: &mut Log, number: u64, job: i64) -> Ticket {
     let sample = sample(number, &[(job, JobStatus::RUNNING)], 0);
-    let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
+    let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
     ticket.unwrap()
 }
 
@@ -172,12 +173,10 @@ fn letters_can_be_forgotten_when_they_are_full_and_then_there_is_room() {
 
 #[test]
 fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
-    let policy = Policy {
-        start_spread_ms: 0,
-        refuse_after: 1,
-        ..Policy::default()
-    };
-    let now = MonoTime(0);
+    let policy = Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_refuse_after(1);
+    let now = MonoTime::from_ms(0);
     let outbox = RamOutbox::<_>::new([0; 1200], 1200);
     let mut courier = Courier::new(outbox, [0; 1024], policy, now, 0);
     let suspect = sample(1, &[(1, JobStatus::RUNNING)], 0);
@@ -191,7 +190,7 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
         };
         assert_eq!(parcel.ticket, suspect);
         let doubtful = Event::answered(Outcome::NotUnderstood, 403);
-        courier.settle(suspect, doubtful, now, 0).unwrap();
+        let _ = courier.settle(suspect, doubtful, now, 0).unwrap();
     }
     let mut number = 2;
     while courier.status().ledger.superseded == 0 {
@@ -205,7 +204,7 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
     };
     assert_eq!(parcel.ticket, canary);
     let accepted = Event::answered(Outcome::Accepted, 200);
-    courier.settle(canary, accepted, now, 0).unwrap();
+    let _ = courier.settle(canary, accepted, now, 0).unwrap();
     assert_eq!(courier.take_buried(), None);
     assert_eq!(courier.status().ledger.refused, 0);
 }
@@ -273,7 +272,7 @@ fn a_durable_report_is_not_dropped_for_one_that_is_not() {
         let old = append(&mut log, 2, 2);
         log.flush().unwrap();
         let newer = sample(3, &[(2, JobStatus::RUNNING)], 700);
-        let newer = log.append(&newer.keys, &newer.bytes, MonoTime(0), None);
+        let newer = log.append(&newer.keys, &newer.bytes, MonoTime::from_ms(0), None);
         assert!(log.is_superseded(old).unwrap());
         settle(&mut log, old, Fate::Superseded).unwrap();
         drop(log);

@@ -10,6 +10,7 @@
 mod courier_sim;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use courier_sim::{HOUR, Sim, accepted, outbox, outbox_of};
 use edge_report::courier::{Backlog, Cause, Event, OutboxError, Policy, Step, Ticket};
@@ -386,10 +387,7 @@ fn bad_ones_of_different_jobs_stop_nobody() {
 #[test]
 fn a_backlog_of_the_latest_never_stops() {
     for seed in 0..60u64 {
-        let policy = Policy {
-            backlog: Backlog::LatestPerJob,
-            ..Policy::default()
-        };
+        let policy = Policy::default().with_backlog(Backlog::LatestPerJob);
         let mut sim = Sim::new(policy, outbox(), 10_000_000 + seed);
         let jobs = 2 + sim.random() % 4;
         let mut bad = BTreeSet::new();
@@ -410,7 +408,7 @@ fn a_backlog_of_the_latest_never_stops() {
                     false => FIREWALL,
                 });
                 // Nothing waits, or there is a time when it goes on.
-                let next = sim.courier.next(MonoTime(sim.now)).unwrap();
+                let next = sim.courier.next(MonoTime::from_ms(sim.now)).unwrap();
                 let is_idle = matches!(next, Step::Idle);
                 let waiting = sim.courier.status().waiting;
                 assert_eq!(is_idle, waiting == 0, "seed {seed}: {waiting} wait");
@@ -553,10 +551,7 @@ fn refusals_of_others_do_not_keep_bad_ones_alive() {
 #[test]
 fn a_clock_that_goes_back_lengthens_no_budget() {
     for jobs in [1, 3] {
-        let policy = Policy {
-            max_time_ms: Some(DAY),
-            ..Policy::default()
-        };
+        let policy = Policy::default().with_max_time(Duration::from_millis(DAY));
         let mut sim = Sim::new(policy, outbox(), 32);
         sim.now = 1000 * DAY;
         for n in 0..6 {
@@ -575,26 +570,24 @@ fn a_clock_that_goes_back_lengthens_no_budget() {
 /// The clock goes back while a report is in flight.
 #[test]
 fn a_clock_that_goes_back_in_flight_lengthens_no_budget() {
-    let policy = Policy {
-        max_time_ms: Some(DAY),
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_max_time(Duration::from_millis(DAY))
+        .with_start_spread(Duration::ZERO);
     for back in [HOUR, 500 * DAY] {
         let mut sim = Sim::new(policy, outbox(), 37);
         sim.now = 1000 * DAY;
         let ticket = sim.submit(1);
         let mut passed = 0;
         while sim.courier.status().waiting > 0 && passed < 10 * DAY {
-            match sim.courier.next(MonoTime(sim.now)).unwrap() {
-                Step::Wait(ms) => {
-                    sim.now += ms;
-                    passed += ms;
+            match sim.courier.next(MonoTime::from_ms(sim.now)).unwrap() {
+                Step::Wait(at) => {
+                    passed += at.ms() - sim.now;
+                    sim.now = at.ms();
                 }
                 Step::Send(_) => {
                     sim.now -= back / 1000;
-                    let now = MonoTime(sim.now);
-                    sim.courier.settle(ticket, BUSY, now, u64::MAX).unwrap();
+                    let now = MonoTime::from_ms(sim.now);
+                    let _ = sim.courier.settle(ticket, BUSY, now, u64::MAX).unwrap();
                 }
                 Step::Idle => break,
             }
@@ -650,7 +643,7 @@ fn any_order_of_calls_leaves_it_valid() {
                 1 => 0,
                 _ => now.saturating_add(number / 50 % 400_000),
             };
-            let at = MonoTime(now);
+            let at = MonoTime::from_ms(now);
             sim.now = now;
             match number / 1000 % 12 {
                 0..=2 => _ = sim.submit((number / 7 % 4) as i64),
@@ -730,12 +723,10 @@ fn a_job_goes_on_however_long_its_bad_report_is_asked_to_wait() {
 #[test]
 fn what_is_accepted_long_after_a_failure_proves_nothing() {
     for late in [61_000, HOUR] {
-        let policy = Policy {
-            refuse_after: 1,
-            min_backoff_ms: 2 * HOUR,
-            max_backoff_ms: 2 * HOUR,
-            ..Policy::default()
-        };
+        let policy = Policy::default()
+            .with_refuse_after(1)
+            .with_min_backoff(Duration::from_millis(2 * HOUR))
+            .with_max_backoff(Duration::from_millis(2 * HOUR));
         let mut sim = Sim::new(policy, outbox(), 22);
         sim.submit(1);
         let mut attempts = 0;
@@ -972,10 +963,7 @@ fn a_thousand_in_front_do_not_make_a_trickle() {
 fn budgets_are_exact_for_canaries_too() {
     for jobs in [1, 3, 100] {
         for most in [1, 4, 20] {
-            let policy = Policy {
-                max_attempts: Some(most),
-                ..Policy::default()
-            };
+            let policy = Policy::default().with_max_attempts(most);
             for event in [BUSY, FIREWALL] {
                 let mut sim = Sim::new(policy, outbox(), 27);
                 for n in 0..100 {
@@ -987,10 +975,7 @@ fn budgets_are_exact_for_canaries_too() {
                 assert!(attempts.into_iter().eq([most]), "{jobs} jobs, {most}");
             }
         }
-        let policy = Policy {
-            max_time_ms: Some(DAY),
-            ..Policy::default()
-        };
+        let policy = Policy::default().with_max_time(Duration::from_millis(DAY));
         let mut sim = Sim::new(policy, outbox(), 27);
         for n in 0..60 {
             sim.submit(n % jobs);
@@ -1010,13 +995,11 @@ fn budgets_are_exact_for_canaries_too() {
 
 #[test]
 fn no_policy_makes_it_send_without_a_pause() {
-    let policy = Policy {
-        min_backoff_ms: 0,
-        max_backoff_ms: 0,
-        hold_ms: 0,
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_min_backoff(Duration::ZERO)
+        .with_max_backoff(Duration::ZERO)
+        .with_hold(Duration::ZERO)
+        .with_start_spread(Duration::ZERO);
     for event in [
         BUSY,
         FIREWALL,
@@ -1055,7 +1038,7 @@ fn restarts_lose_and_bury_nothing_healthy() {
             });
             if number.is_multiple_of(2) {
                 // Now and then amid an attempt.
-                let _ = sim.courier.next(MonoTime(sim.now)).unwrap();
+                let _ = sim.courier.next(MonoTime::from_ms(sim.now)).unwrap();
                 sim.restart();
             }
         }
@@ -1077,10 +1060,7 @@ fn restarts_lose_and_bury_nothing_healthy() {
 /// With a budget, and a full outbox that drops what was tried: it goes on when the service is back.
 #[test]
 fn a_budget_and_a_full_outbox_stop_nothing() {
-    let policy = Policy {
-        max_attempts: Some(1000),
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_max_attempts(1000);
     let mut sim = Sim::new(policy, outbox_of(2048), 29);
     for n in 1..400 {
         sim.submit(7);
@@ -1097,11 +1077,9 @@ fn a_budget_and_a_full_outbox_stop_nothing() {
 fn bad_ones_in_front_and_a_budget_stop_nobody() {
     const HOURS: u64 = 22 * 24;
     for front in [14, 20, 60] {
-        let policy = Policy {
-            max_attempts: Some(u32::MAX),
-            max_time_ms: Some(100 * DAY),
-            ..Policy::default()
-        };
+        let policy = Policy::default()
+            .with_max_attempts(u32::MAX)
+            .with_max_time(Duration::from_millis(100 * DAY));
         let mut sim = Sim::new(policy, outbox(), 30);
         for n in 0..front + 50 {
             sim.submit(n as i64);

@@ -12,6 +12,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::time::Duration;
 
 use edge_report::courier::{
     Courier, DeadLetter, Event, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Policy, Step,
@@ -174,7 +175,7 @@ impl Outbox for Counter {
     }
 
     fn tick(&mut self, now: MonoTime) -> Done<()> {
-        self.submitted = self.submitted_at(now.0);
+        self.submitted = self.submitted_at(now.ms());
         Ok(())
     }
 
@@ -293,11 +294,9 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
     };
     let policy = match waits {
         Waits::Default => Policy::default(),
-        Waits::WithoutJitter => Policy {
-            start_spread_ms: 0,
-            open_circuit_after: u32::MAX,
-            ..Policy::default()
-        },
+        Waits::WithoutJitter => Policy::default()
+            .with_start_spread(Duration::ZERO)
+            .with_open_circuit_after(u32::MAX),
     };
     let mut wheel = Wheel::new(agents);
     let mut fleet: Vec<Agent> = (0..agents)
@@ -314,7 +313,13 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
             let backlog = outbox.submitted_at(scenario.link_from);
             wheel.add(agent, start);
             Agent {
-                courier: Courier::new(outbox, [], policy, MonoTime(start), entropy(&mut rng)),
+                courier: Courier::new(
+                    outbox,
+                    [],
+                    policy,
+                    MonoTime::from_ms(start),
+                    entropy(&mut rng),
+                ),
                 in_flight: None,
                 backlog,
             }
@@ -334,14 +339,14 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
         if let Some((ticket, event)) = agent.in_flight.take() {
             let before = agent.courier.outbox().delivered();
             let courier = &mut agent.courier;
-            courier
-                .settle(ticket, event, MonoTime(now), entropy(&mut rng))
+            let _ = courier
+                .settle(ticket, event, MonoTime::from_ms(now), entropy(&mut rng))
                 .unwrap();
             let after = courier.outbox().delivered().min(agent.backlog);
             drained[second] += after.saturating_sub(before);
         }
-        let due = match agent.courier.next(MonoTime(now)).unwrap() {
-            Step::Wait(ms) => Some(now + ms),
+        let due = match agent.courier.next(MonoTime::from_ms(now)).unwrap() {
+            Step::Wait(at) => Some(at.ms()),
             Step::Idle => agent.courier.outbox().next_at(),
             Step::Send(parcel) => {
                 let mut answer =

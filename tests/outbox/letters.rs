@@ -28,7 +28,7 @@ const ROOMY: Setting = Setting {
 fn bury(log: &mut Log, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
-        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
         let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
         log.settle(
             ticket.unwrap(),
@@ -147,8 +147,8 @@ fn what_cannot_be_forgotten_is_not_submitted_again() {
         log.forget_dead_letters(Forget::One(Ticket(ticket)))
             .unwrap();
     }
-    let mut courier = Courier::new(log, [0; 4096], Policy::default(), MonoTime(0), 1);
-    let again = courier.resubmit_dead_letter(Some(Ticket(20)), MonoTime(0), None);
+    let mut courier = Courier::new(log, [0; 4096], Policy::default(), MonoTime::from_ms(0), 1);
+    let again = courier.resubmit_dead_letter(Some(Ticket(20)), MonoTime::from_ms(0), None);
     match again {
         Ok(Some(_)) => assert!(cfg!(feature = "alloc")),
         Err(CourierError::Outbox(OutboxError::LettersFull)) => {
@@ -160,11 +160,11 @@ fn what_cannot_be_forgotten_is_not_submitted_again() {
     let letters = courier.status().ledger.letters;
     let waiting = courier.status().waiting;
     for done in 1..=letters {
-        let again = courier.resubmit_dead_letter(None, MonoTime(0), None);
+        let again = courier.resubmit_dead_letter(None, MonoTime::from_ms(0), None);
         assert!(again.unwrap().is_some());
         assert_eq!(courier.status().waiting, waiting + done);
     }
-    let again = courier.resubmit_dead_letter(None, MonoTime(0), None);
+    let again = courier.resubmit_dead_letter(None, MonoTime::from_ms(0), None);
     assert_eq!(again.unwrap(), None);
 }
 
@@ -179,7 +179,7 @@ fn a_cut_letter_counts_nowhere() {
     let mut log = setting.open(&power).unwrap();
     bury(&mut log, 1..=2);
     let cut = sample(3, &[(1, JobStatus::RUNNING)], 60);
-    let ticket = log.append(&cut.keys, &cut.bytes, MonoTime(0), None);
+    let ticket = log.append(&cut.keys, &cut.bytes, MonoTime::from_ms(0), None);
     power.fail(Some(Fault {
         first: 0,
         count: u64::MAX,
@@ -202,7 +202,7 @@ fn a_cut_letter_counts_nowhere() {
     let mut number = 4;
     while log.ledger().letters_dropped == 0 {
         let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
-        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime(0), None);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
         let when_full = WhenLettersFull::DropOldest;
         log.settle(ticket.unwrap(), refused, &sample.bytes, when_full)
             .unwrap();

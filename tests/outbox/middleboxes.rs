@@ -13,10 +13,11 @@
 mod courier_sim;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use courier_sim::{HOUR, Sent, Sim, accepted, outbox, outbox_of};
 use edge_report::courier::{
-    Backlog, Cause, Event, Outbox, OutboxError, Policy, Reason, Ticket, WhenLettersFull,
+    Backlog, Cause, Event, Outbox, OutboxError, Policy, Ticket, WhenLettersFull,
 };
 use edge_report::exchange::{ReplyHeaders, read_reply};
 use edge_report::{Code, Outcome, WallTime};
@@ -309,7 +310,7 @@ fn poison_among_healthy_ones_is_buried_and_stops_nobody() {
             let went_out = sim.attempts[&poison];
             assert_eq!(sim.requests, 1099 + went_out as usize, "{at}");
             sim.check_order();
-            let letter = sim.courier.find_dead_letter(poison).unwrap().unwrap();
+            let (letter, _) = sim.courier.find_dead_letter(poison).unwrap().unwrap();
             let reason = letter.reason;
             assert_eq!(sim.buried, [(poison, reason)], "{at}");
             // Now and then nobody waits right then, and some have no canary. What is denied is tried again, up to four times, after each canary.
@@ -388,10 +389,11 @@ fn where_only_its_own_jobs_wait_the_older_one_goes_when_the_newer_is_accepted() 
             assert_eq!(status.waiting, 0, "{name}, {bad}");
             assert_eq!(status.ledger.refused, bad, "{name}, {bad}");
             sim.check_order();
-            let letter = sim.courier.find_dead_letter(Ticket(1)).unwrap().unwrap();
-            let overtaken = Reason {
-                cause: Cause::Failed(Code::Overtaken),
-                ..event.reason
+            let (letter, _) = sim.courier.find_dead_letter(Ticket(1)).unwrap().unwrap();
+            let overtaken = {
+                let mut reason = event.reason;
+                reason.cause = Cause::Failed(Code::Overtaken);
+                reason
             };
             assert_eq!(letter.reason, overtaken, "{name}");
         }
@@ -435,10 +437,7 @@ fn refusals_in_a_row_are_spaced_and_one_acceptance_ends_that() {
 
     // Every second one is refused: as fast as they come.
     let mut sim = Sim::new(
-        Policy {
-            start_spread_ms: 0,
-            ..Policy::default()
-        },
+        Policy::default().with_start_spread(Duration::ZERO),
         outbox(),
         6,
     );
@@ -458,10 +457,7 @@ fn refusals_in_a_row_are_spaced_and_one_acceptance_ends_that() {
 
 #[test]
 fn budgets_win_whatever_is_wrong() {
-    let limited = Policy {
-        max_attempts: Some(3),
-        ..Policy::default()
-    };
+    let limited = Policy::default().with_max_attempts(3);
     for event in [
         answer(403, None, FIREWALL),
         answer(401, None, ""),
@@ -488,10 +484,7 @@ fn budgets_win_whatever_is_wrong() {
     sim.submit(1);
     sim.run(24 * HOUR, |_| Event::NOT_SENT);
     assert_eq!(sim.courier.status().ledger.expired, 0);
-    let hour = Policy {
-        max_time_ms: Some(HOUR),
-        ..Policy::default()
-    };
+    let hour = Policy::default().with_max_time(Duration::from_millis(HOUR));
     for event in [
         answer(401, None, ""),
         Event::NOT_SENT,
@@ -566,10 +559,7 @@ fn a_burial_that_fails_loses_nothing_and_stops_nobody() {
 #[test]
 fn letters_that_are_held_stop_their_own_reports_only() {
     let refusal = answer(422, None, r#"{"error_code":"DLI.0001"}"#);
-    let policy = Policy {
-        when_letters_full: WhenLettersFull::Hold,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_when_letters_full(WhenLettersFull::Hold);
     let mut sim = Sim::new(policy, outbox_of(4096), 9);
     for n in 0..12 {
         sim.submit(n);
@@ -587,11 +577,9 @@ fn letters_that_are_held_stop_their_own_reports_only() {
 
 #[test]
 fn the_newest_of_each_job_comes_first_with_latest_per_job() {
-    let policy = Policy {
-        backlog: Backlog::LatestPerJob,
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_backlog(Backlog::LatestPerJob)
+        .with_start_spread(Duration::ZERO);
     // Without an index each report is compared with those behind it.
     let count = if cfg!(feature = "alloc") {
         100_000
@@ -671,10 +659,7 @@ fn what_is_given_up_leaves_its_wait_behind() {
         (1, answer(429, Some("3600"), ""), 3_600_000),
         (2, answer(429, Some("3600"), ""), 3_600_000),
     ] {
-        let limited = Policy {
-            max_attempts: Some(most),
-            ..Policy::default()
-        };
+        let limited = Policy::default().with_max_attempts(most);
         let mut sim = Sim::new(limited, outbox(), 3);
         for n in 0..100 {
             sim.submit(n);

@@ -9,6 +9,8 @@
 
 mod courier_sim;
 
+use std::time::Duration;
+
 use courier_sim::{HOUR, Sent, Sim, accepted, outbox, outbox_of};
 use edge_report::courier::{Backlog, Event, Policy};
 use edge_report::{Code, Outcome};
@@ -43,10 +45,7 @@ fn beside_a_bad_job(policy: Policy, bytes: usize, every: u64, event: Event) -> [
 
 #[test]
 fn a_job_whose_reports_are_all_bad_starves_nobody() {
-    let latest = Policy {
-        backlog: Backlog::LatestPerJob,
-        ..Policy::default()
-    };
+    let latest = Policy::default().with_backlog(Backlog::LatestPerJob);
     for event in [MOVED, DENIED, FIREWALL, BUSY] {
         for (policy, bytes) in [(latest, 1 << 20), (Policy::default(), 4096)] {
             for every in [MINUTE, 5 * MINUTE] {
@@ -131,10 +130,7 @@ fn an_outage_for_some_jobs_buries_nothing() {
 /// What was never sent is no attempt.
 #[test]
 fn what_was_not_sent_spends_no_attempt() {
-    let policy = Policy {
-        max_attempts: Some(3),
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_max_attempts(3);
     for event in [
         Event::failed(Code::Tls),
         Event::failed(Code::TimeOutOfRange),
@@ -189,14 +185,8 @@ fn a_clock_that_is_set_right_signs_again() {
 /// The correction is not trusted for ever, even if no report is tried a second time.
 #[test]
 fn a_wrong_date_costs_few_reports_with_one_attempt_each() {
-    let once = Policy {
-        max_attempts: Some(1),
-        ..Policy::default()
-    };
-    let soon = Policy {
-        max_time_ms: Some(MINUTE),
-        ..Policy::default()
-    };
+    let once = Policy::default().with_max_attempts(1);
+    let soon = Policy::default().with_max_time(Duration::from_millis(MINUTE));
     for (policy, takes_ms) in [(once, 0), (once, 61_000), (soon, 61_000)] {
         for portal in [true, false] {
             let mut sim = Sim::new(policy, outbox(), 1);

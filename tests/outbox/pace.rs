@@ -91,7 +91,7 @@ fn single_resets_cost_little() {
     for percent in [0, 1, 5, 10] {
         let mut sim = Sim::new(Policy::default(), outbox(), 5);
         let mut number = 7u64;
-        sim.courier.wake(edge_report::MonoTime(0));
+        sim.courier.wake(edge_report::MonoTime::from_ms(0));
         for tick in 0..30_000u64 {
             sim.submit(1);
             let until = tick * 20;

@@ -163,7 +163,7 @@ fn run<M: Scratch>(memory: M, capacity: usize, ops: &[Op]) {
                     .collect::<JobKeys>();
                 let time = number.is_multiple_of(2);
                 let time = time.then_some(WallTime::from_unix_ms(number as i64));
-                let said = outbox.append(&jobs, &bytes, MonoTime(0), time);
+                let said = outbox.append(&jobs, &bytes, MonoTime::from_ms(0), time);
                 let said = said.map(|ticket| ticket.0).map_err(|error| match error {
                     OutboxError::Full => "full",
                     OutboxError::TooLarge => "too large",
@@ -325,7 +325,7 @@ fn a_long_letter_leaves_room_for_its_report() {
             .with_error_code("DLI.0001")
             .with_text(&"t".repeat(120));
         for full in [WhenLettersFull::Hold, WhenLettersFull::DropOldest] {
-            let ticket = outbox.append(&JobKeys::new(), &bytes, MonoTime(0), None);
+            let ticket = outbox.append(&JobKeys::new(), &bytes, MonoTime::from_ms(0), None);
             let ticket = ticket.unwrap_or_else(|error| panic!("{len} bytes: {error}"));
             let settled = outbox.settle(ticket, Fate::Refused(reason), &bytes, full);
             settled.unwrap();

@@ -117,7 +117,7 @@ impl World {
 
     fn append(&mut self, sample: &Sample) -> Result<Ticket, Failure> {
         self.log()
-            .append(&sample.keys, &sample.bytes, MonoTime(0), None)
+            .append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None)
     }
 
     fn fill(&mut self, longest: usize) {
@@ -207,7 +207,8 @@ fn fill_and_drain(has_faults: bool) -> usize {
                     let sample = world.sample(1, longest);
                     let fresh = world.setting.power();
                     let mut fresh = world.setting.open(&fresh).unwrap();
-                    let taken = fresh.append(&sample.keys, &sample.bytes, MonoTime(0), None);
+                    let taken =
+                        fresh.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
                     if taken.is_ok()
                         && let Err(error) = world.append(&sample)
                     {

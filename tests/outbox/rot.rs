@@ -193,7 +193,7 @@ fn check_rot(
             60,
         );
         let ticket = log
-            .append(&sample.keys, &sample.bytes, MonoTime(0), None)
+            .append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None)
             .map_err(error)?;
         let given = account.reports.keys().next_back().unwrap();
         ensure!(ticket.0 > *given, "ticket {ticket} was given out before");

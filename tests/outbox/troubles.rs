@@ -33,6 +33,8 @@ impl std::fmt::Display for Err1 {
     }
 }
 
+impl std::error::Error for Err1 {}
+
 const NO_ROOM: Err1 = Err1("no room");
 
 #[derive(Clone, Default)]
@@ -364,7 +366,7 @@ fn key(job_id: i64) -> JobKeys {
     k
 }
 fn put(log: &mut Log, n: u8, job: i64, len: usize) -> Ticket {
-    log.append(&key(job), &vec![n; len], MonoTime(0), None)
+    log.append(&key(job), &vec![n; len], MonoTime::from_ms(0), None)
         .unwrap()
 }
 /// Where these bytes stand.
@@ -472,7 +474,10 @@ fn what_is_written_anew_outlasts_one() {
         put(&mut log, 1, 1, 600);
         let t = put(&mut log, 2, 2, 1500);
         b.borrow_mut().fails[1] = 100;
-        assert!(log.append(&key(9), &[9; 20], MonoTime(0), None).is_err());
+        assert!(
+            log.append(&key(9), &[9; 20], MonoTime::from_ms(0), None)
+                .is_err()
+        );
         b.borrow_mut().fails[1] = 0;
         spoil(&b, 0, &[2; 1000], reads);
         for _ in 0..5 {
@@ -620,7 +625,10 @@ fn a_failed_write_passes_over_no_report() {
             seed += 1;
         }
         b.borrow_mut().rng = Rng(seed);
-        assert!(log.append(&key(20), &[20; 100], MonoTime(0), None).is_err());
+        assert!(
+            log.append(&key(20), &[20; 100], MonoTime::from_ms(0), None)
+                .is_err()
+        );
         b.borrow_mut().fails[0] = 0;
         log.flush().unwrap();
         drop(log);
@@ -732,17 +740,17 @@ fn after_the_longest_report_others_are_taken() {
                 let Some(len) = c.total.checked_sub(less) else {
                     continue;
                 };
-                match log.append(&key(2), &vec![2; len], MonoTime(0), None) {
+                match log.append(&key(2), &vec![2; len], MonoTime::from_ms(0), None) {
                     Ok(t) => {
                         log.settle(t, Fate::Delivered, &[], WhenLettersFull::Hold)
                             .unwrap();
-                        let next = log.append(&key(3), &[3; 200], MonoTime(0), None);
+                        let next = log.append(&key(3), &[3; 200], MonoTime::from_ms(0), None);
                         if next.is_err() {
                             odd.push(format!("total {} used {used}: one of {len} was delivered, nothing waits, one of 200: {next:?}", c.total));
                         }
                         drop(log);
                         let mut log = open(&b, &c).unwrap();
-                        let next = log.append(&key(3), &[3; 200], MonoTime(0), None);
+                        let next = log.append(&key(3), &[3; 200], MonoTime::from_ms(0), None);
                         if next.is_err() {
                             odd.push(format!(
                                 "total {} used {used}:  and after a restart: {next:?}",
@@ -827,7 +835,7 @@ fn how_things_stand_is_not_discarded() {
             log.append(
                 &key(1000 + n as i64),
                 &vec![n as u8 | 1; len],
-                MonoTime(0),
+                MonoTime::from_ms(0),
                 None,
             )
         };
@@ -953,7 +961,7 @@ fn a_segment_that_cannot_be_discarded_does_not_come_back() {
             for n in 0..90u64 {
                 let job = 1 + r.below(9) as i64;
                 let len = 20 + r.below(200);
-                let _ = log.append(&key(job), &vec![n as u8; len], MonoTime(0), None);
+                let _ = log.append(&key(job), &vec![n as u8; len], MonoTime::from_ms(0), None);
                 if r.chance(25)
                     && let Some(w) = log.next(None).unwrap()
                 {
@@ -1178,7 +1186,7 @@ fn a_failed_write_makes_no_other_go_past_the_end() {
             b.borrow_mut().fails[0] = if n == fails_at { 30 } else { 0 };
             let job = 1 + r.below(jobs) as i64;
             let bytes = vec![n as u8 | 1; 20 + r.below(longest)];
-            let Ok(ticket) = log.append(&key(job), &bytes, MonoTime(0), None) else {
+            let Ok(ticket) = log.append(&key(job), &bytes, MonoTime::from_ms(0), None) else {
                 continue;
             };
             let mut found = vec![0; bytes.len()];
@@ -1260,7 +1268,8 @@ fn a_forgotten_letter_stays_forgotten() {
             for n in 0..80u8 {
                 let len = 20 + rng.below(config.dead_seg / 3);
                 let keys = key(i64::from(n) + 1);
-                let Ok(ticket) = log.append(&keys, &vec![7; len], MonoTime(0), None) else {
+                let Ok(ticket) = log.append(&keys, &vec![7; len], MonoTime::from_ms(0), None)
+                else {
                     break;
                 };
                 let bytes = vec![7; len];
@@ -1300,7 +1309,7 @@ fn full(config: &Config) -> (Rc<RefCell<Board>>, Log) {
     let b = board(config, 1);
     let mut log = open(&b, config).unwrap();
     for n in 1..=200 {
-        let added = log.append(&key(n), &[n as u8; 100], MonoTime(0), None);
+        let added = log.append(&key(n), &[n as u8; 100], MonoTime::from_ms(0), None);
         if added.is_err() {
             break;
         }
@@ -1531,7 +1540,7 @@ fn dropped_letters_stay_counted_after_a_kill() {
         let mut forgotten = 0;
         for n in 0..150u64 {
             let (job, len) = (n as i64 + 1, 20 + rng.below(config.dead_seg / 3));
-            let _ = log.append(&key(job), &vec![7; len], MonoTime(0), None);
+            let _ = log.append(&key(job), &vec![7; len], MonoTime::from_ms(0), None);
             let at = rng.below(4);
             let waits = all(&mut log);
             match rng.below(8) {
@@ -1609,7 +1618,7 @@ fn what_is_given_up_stands_for_nothing_that_came_later() {
                     break;
                 }
                 let before = newest();
-                let Ok(ticket) = log.append(&key(n), &[1; 60], MonoTime(0), None) else {
+                let Ok(ticket) = log.append(&key(n), &[1; 60], MonoTime::from_ms(0), None) else {
                     break;
                 };
                 if before != newest() {
@@ -1622,10 +1631,10 @@ fn what_is_given_up_stands_for_nothing_that_came_later() {
             }
             log.flush().unwrap();
             b.borrow_mut().fails = [0, 100, 100, 0];
-            let failed = log.append(&key(1000), &vec![2; big], MonoTime(0), None);
+            let failed = log.append(&key(1000), &vec![2; big], MonoTime::from_ms(0), None);
             b.borrow_mut().fails = [0; 4];
             given_up += u32::from(matches!(failed, Err(OutboxError::Device(_))));
-            let added = log.append(&key(1001), &vec![3; small], MonoTime(0), None);
+            let added = log.append(&key(1001), &vec![3; small], MonoTime::from_ms(0), None);
             drop(log);
             let there = all(&mut open(&b, &config).unwrap());
             if added.is_ok_and(|ticket| !there.contains(&ticket.0)) {
@@ -1750,7 +1759,7 @@ fn what_follows_a_segment_made_in_vain_is_found() {
         let mut log = open(&b, &config).unwrap();
         put(&mut log, 1, 1, 100);
         b.borrow_mut().fails = [100, 0, 100, 0];
-        let long = log.append(&key(2), &vec![2; config.seg], MonoTime(0), None);
+        let long = log.append(&key(2), &vec![2; config.seg], MonoTime::from_ms(0), None);
         b.borrow_mut().fails = [0; 4];
         made += u32::from(long.is_err() && b.borrow().segs[0].len() > 1);
         let short = put(&mut log, 3, 3, 20);
@@ -2044,7 +2053,7 @@ fn nothing_is_discarded_for_what_is_not_durable() {
     b.borrow_mut().fails[1] = 100;
     let mut log = open(&b, &half.config).unwrap();
     for n in 1..20 {
-        let _ = log.append(&key(500), &[n; 200], MonoTime(0), None);
+        let _ = log.append(&key(500), &[n; 200], MonoTime::from_ms(0), None);
         let _ = log.flush();
     }
     drop(log);

@@ -24,7 +24,7 @@ fn vectors() {
     for case in cases {
         let policy = policy(&case["policy"]);
         let outbox = RamOutbox::new([0; 4096], 4096);
-        let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), u64::MAX);
+        let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime::from_ms(0), u64::MAX);
         for step in case["steps"].as_array().unwrap() {
             run(&mut courier, step, &format!("{}: {step}", case["name"]));
         }
@@ -59,7 +59,7 @@ fn policy(changes: &Value) -> Policy {
 }
 
 fn run(courier: &mut Small, step: &Value, at: &str) {
-    let now = MonoTime(number(&step["now"]).unwrap_or(0));
+    let now = MonoTime::from_ms(number(&step["now"]).unwrap_or(0));
     let ticket = number(&step["ticket"]).map(Ticket);
     let reason = number(&step["reason"]);
     match step["do"].as_str().unwrap() {
@@ -75,7 +75,10 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
                 let offset = number(&step["clock_offset_ms"]);
                 assert_eq!(offset, Some(parcel.clock_offset_ms), "{at}");
             }
-            Step::Wait(ms) => assert_eq!(number(&step["wait"]), Some(ms), "{at}"),
+            Step::Wait(until) => {
+                let ms = until.since_ms(now);
+                assert_eq!(number(&step["wait"]), Some(ms), "{at}");
+            }
             Step::Idle => assert_eq!(step["idle"], true, "{at}"),
         },
         "settle" => {
@@ -93,7 +96,7 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
         "dead_letter" => {
             let after = number(&step["after"]).filter(|&after| after != 0);
             let letter = courier.dead_letter(after.map(Ticket)).unwrap();
-            let found = letter.map(|letter| (letter.ticket, number_of(&letter.reason)));
+            let found = letter.map(|(letter, _)| (letter.ticket, number_of(&letter.reason)));
             let wanted = ticket.filter(|ticket| ticket.0 != 0);
             assert_eq!(found, wanted.zip(reason), "{at}");
         }
@@ -147,9 +150,10 @@ fn check(verdict: &Verdict, step: &Value, reason: Option<u16>, at: &str) {
     let (name, then) = match verdict {
         Verdict::Delivered => ("delivered", None),
         Verdict::Refused(_) => ("refused", None),
-        Verdict::Again { at, .. } => ("again", Some(at.0)),
-        Verdict::Held { until, .. } => ("held", Some(until.0)),
-        Verdict::GaveUp(_) => ("gave_up", None),
+        Verdict::Again { at, .. } => ("again", Some(at.ms())),
+        Verdict::Held { until, .. } => ("held", Some(until.ms())),
+        Verdict::Expired(_) => ("gave_up", None),
+        other => panic!("{other:?}"),
     };
     assert_eq!(Some(name), step["verdict"].as_str(), "{at}: {verdict:?}");
     assert_eq!(then, number(&step["at_ms"]), "{at}");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use edge_report::courier::{
     Durability, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Storage, StorageLimits,
 };
-use edge_report::{Limits, MonoTime, Spool};
+use edge_report::{MonoTime, Spool, SpoolOptions};
 
 use crate::{REPORT, Result, device, report};
 
@@ -74,17 +74,15 @@ pub(crate) fn run(dir: &Path, part: usize) -> Result<()> {
 fn timed(dir: &Path, (name, keys): Mix, total: usize, submits: usize) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     let place = dir.join("spool");
-    let limits = Limits {
-        max_bytes: total as u64,
-        durability: Durability::Each,
-        ..Limits::default()
-    };
+    let limits = SpoolOptions::default()
+        .with_max_bytes(total as u64)
+        .with_durability(Durability::Each);
     let mut spool = Spool::open(&place, limits)?;
     let report = report();
     let mut number = 0;
     let mut submit = |spool: &mut Spool| {
         let begin = Instant::now();
-        let result = spool.append(&keys(number), &report, MonoTime(0), None);
+        let result = spool.append(&keys(number), &report, MonoTime::from_ms(0), None);
         number += 1;
         match result {
             Ok(_) => Ok((true, begin.elapsed())),
@@ -229,7 +227,7 @@ fn counted((name, keys): Mix, total: usize, segment: usize, submits: usize) -> R
     let (mut taken, mut full) = (Vec::new(), Vec::new());
     for number in 0..(total / REPORT + submits) as u64 {
         asked.take();
-        let result = log.append(&keys(number), &report, MonoTime(0), None);
+        let result = log.append(&keys(number), &report, MonoTime::from_ms(0), None);
         let asked = asked.take();
         let is_measured = number >= (total / REPORT) as u64;
         match result {

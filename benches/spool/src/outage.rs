@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{Backlog, Courier, Durability, Policy};
-use edge_report::{Client, Job, JobStatus, Limits, MonoTime, Pause, Report, Spool, random};
+use edge_report::{Client, Job, JobStatus, MonoTime, Pause, Report, Spool, SpoolOptions};
 
 use crate::{Result, device, median};
 
@@ -61,20 +61,13 @@ struct Waited {
 }
 
 fn waited(dir: &Path, backlog: Backlog, reports: usize) -> Result<Waited> {
-    let policy = Policy {
-        start_spread_ms: 0,
-        backlog,
-        ..Policy::default()
-    };
-    let limits = Limits {
-        durability: Durability::Batch {
-            reports: 1000,
-            ms: 1000,
-        },
-        ..Limits::default()
-    };
+    let policy = Policy::default()
+        .with_start_spread(Duration::ZERO)
+        .with_backlog(backlog);
+    let limits =
+        SpoolOptions::default().with_durability(Durability::batch(1000, Duration::from_secs(1)));
     let spool = Spool::open(dir, limits)?;
-    let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), random());
+    let mut courier = Courier::with_policy(spool, policy);
     let mut bytes = 0;
     for number in 0..reports {
         with_report(number, |report| {
@@ -86,7 +79,7 @@ fn waited(dir: &Path, backlog: Backlog, reports: usize) -> Result<Waited> {
     let (url, seen) = server(reports)?;
     let mut client = Client::builder(&url, "project").build()?;
     let begin = Instant::now();
-    let pause = client.deliver(&mut courier, begin + Duration::from_secs(600))?;
+    let pause = client.deliver(&mut courier, begin + Duration::from_secs(600), |_| ())?;
     let drained = begin.elapsed();
     if pause != Pause::Idle {
         return Err(format!("not all arrived: {:?}", courier.status()).into());

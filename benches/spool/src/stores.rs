@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use edge_report::courier::{Durability, Fate, JobKey, JobKeys, Outbox, Ticket, WhenLettersFull};
-use edge_report::{Limits, MonoTime, Spool};
+use edge_report::{MonoTime, Spool, SpoolOptions};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -144,13 +144,7 @@ impl OurSpool {
                 ms: u64::MAX,
             },
         };
-        let spool = Spool::open(
-            dir,
-            Limits {
-                durability,
-                ..Limits::default()
-            },
-        )?;
+        let spool = Spool::open(dir, SpoolOptions::default().with_durability(durability))?;
         let keys = [JobKey {
             job_id: 99_270,
             is_final: false,
@@ -179,7 +173,8 @@ impl OurSpool {
 impl Store for OurSpool {
     fn append(&mut self, reports: &[&[u8]]) -> Result<()> {
         for report in reports {
-            self.spool.append(&self.keys, report, MonoTime(0), None)?;
+            self.spool
+                .append(&self.keys, report, MonoTime::from_ms(0), None)?;
         }
         Ok(())
     }

@@ -250,16 +250,16 @@ pub unsafe extern "C" fn edge_report_client_deliver(
         let pause = client_state.run("client", || {
             courier_state.run("courier", || {
                 Ok(match which {
-                    Which::Memory(at) => client.deliver_with(Locked { at, lock }, until)?,
-                    Which::Spool(at) => client.deliver_with(Locked { at, lock }, until)?,
+                    Which::Memory(at) => client.deliver(Locked { at, lock }, until, |_| ())?,
+                    Which::Spool(at) => client.deliver(Locked { at, lock }, until, |_| ())?,
                 })
             })
         })?;
         if let Some(out) = out {
             out.set(match pause {
                 Pause::Idle => EDGE_REPORT_PAUSE_IDLE,
-                Pause::TimeUp => EDGE_REPORT_PAUSE_TIME_UP,
                 Pause::Cancelled => EDGE_REPORT_PAUSE_CANCELLED,
+                _ => EDGE_REPORT_PAUSE_TIME_UP,
             });
         }
         Ok(())
@@ -590,7 +590,7 @@ impl From<SendError> for Failure {
             error => {
                 let mut failure = Failure::new(error.code());
                 failure.detail = match error {
-                    SendError::NotSent { detail }
+                    SendError::NotSent { detail, .. }
                     | SendError::MayHaveArrived { detail }
                     | SendError::Misconfigured { detail, .. } => detail,
                     other => other.to_string(),

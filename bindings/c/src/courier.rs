@@ -111,7 +111,7 @@ pub unsafe extern "C" fn edge_report_courier_submit(
         let (state, engine) = unsafe { open(courier) }?;
         let source = unsafe { Source::new(report) }?;
         let ticket = state.run("courier", || {
-            Ok(with_engine!(engine, c => c.submit(&source.report(), MonoTime(now_ms), wall(unix_ms))?))
+            Ok(with_engine!(engine, c => c.submit(&source.report(), MonoTime::from_ms(now_ms), wall(unix_ms))?))
         })?;
         if let Some(out) = out {
             out.set(ticket.0);
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn edge_report_courier_submit_encoded(
         let (state, engine) = unsafe { open(courier) }?;
         let body = unsafe { bytes(body, body_len, "body") }?;
         let ticket = state.run("courier", || {
-            Ok(with_engine!(engine, c => c.submit_encoded(body, MonoTime(now_ms), wall(unix_ms))?))
+            Ok(with_engine!(engine, c => c.submit_encoded(body, MonoTime::from_ms(now_ms), wall(unix_ms))?))
         })?;
         if let Some(out) = out {
             out.set(ticket.0);
@@ -164,8 +164,9 @@ pub unsafe extern "C" fn edge_report_courier_next(
     guard(error, || {
         let out = Output::new(step, "step")?;
         let (state, engine) = unsafe { open(courier) }?;
+        let now = MonoTime::from_ms(now_ms);
         let step = state.run("courier", || {
-            Ok(with_engine!(engine, c => step_for_c(c.next(MonoTime(now_ms))?)))
+            Ok(with_engine!(engine, c => step_for_c(c.next(now)?, now)))
         })?;
         out.set(step);
         Ok(())
@@ -206,7 +207,7 @@ pub unsafe extern "C" fn edge_report_courier_settle(
         let (state, engine) = unsafe { open(courier) }?;
         let event = unsafe { read_event(result, reply, failure) }?;
         let verdict = state.run("courier", || {
-            let (ticket, now) = (Ticket(ticket), MonoTime(now_ms));
+            let (ticket, now) = (Ticket(ticket), MonoTime::from_ms(now_ms));
             Ok(with_engine!(engine, c => c.settle(ticket, event, now, entropy)?))
         })?;
         if let Some(out) = out {
@@ -295,7 +296,7 @@ pub unsafe extern "C" fn edge_report_courier_wake(
     guard(error, || {
         let (state, engine) = unsafe { open(courier) }?;
         state.run("courier", || {
-            with_engine!(engine, c => c.wake(MonoTime(now_ms)));
+            with_engine!(engine, c => c.wake(MonoTime::from_ms(now_ms)));
             Ok(())
         })
     })
@@ -390,7 +391,7 @@ pub unsafe extern "C" fn edge_report_courier_resubmit_dead_letter(
         let (state, engine) = unsafe { open(courier) }?;
         let again = state.run("courier", || {
             let ticket = (ticket != 0).then_some(Ticket(ticket));
-            let (now, wall) = (MonoTime(now_ms), wall(unix_ms));
+            let (now, wall) = (MonoTime::from_ms(now_ms), wall(unix_ms));
             Ok(with_engine!(engine, c => c.resubmit_dead_letter(ticket, now, wall)?))
         })?;
         if let Some(out) = out {

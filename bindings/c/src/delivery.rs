@@ -4,11 +4,11 @@ use core::ffi::c_char;
 use core::fmt::Write;
 
 use edge_report::courier::{
-    Backlog, Cause, Durability, Event, Letter, MAX_ERROR_CODE, MAX_REASON_TEXT, Policy, Reason,
+    Backlog, Cause, DeadLetter, Durability, Event, MAX_ERROR_CODE, MAX_REASON_TEXT, Policy, Reason,
     ShortText, Status, Step, Verdict, WhenLettersFull,
 };
 use edge_report::json::Text;
-use edge_report::{Code, WallTime};
+use edge_report::{Code, MonoTime, WallTime};
 
 use crate::error::{Failure, Place, edge_report_error, write_text};
 use crate::exchange::{edge_report_outcome, edge_report_reply};
@@ -270,26 +270,26 @@ fn defaults() -> edge_report_courier_config {
 
 impl edge_report_courier_config {
     pub(crate) fn policy(&self) -> Policy {
-        Policy {
-            min_backoff_ms: self.min_backoff_ms,
-            max_backoff_ms: self.max_backoff_ms,
-            max_retry_after_ms: self.max_retry_after_ms,
-            hold_ms: self.hold_ms,
-            open_circuit_after: self.open_circuit_after,
-            max_attempts: (self.max_attempts != 0).then_some(self.max_attempts),
-            max_time_ms: (self.max_time_ms != 0).then_some(self.max_time_ms),
-            refuse_after: self.refuse_after,
-            backlog: match self.backlog {
-                EDGE_REPORT_BACKLOG_KEEP_ALL => Backlog::KeepAll,
-                _ => Backlog::LatestPerJob,
-            },
-            when_letters_full: match self.when_letters_full {
-                EDGE_REPORT_LETTERS_DROP_OLDEST => WhenLettersFull::DropOldest,
-                _ => WhenLettersFull::Hold,
-            },
-            start_spread_ms: self.start_spread_ms,
-            max_clock_skew_ms: self.max_clock_skew_ms,
-        }
+        let mut policy = Policy::default();
+        policy.min_backoff_ms = self.min_backoff_ms;
+        policy.max_backoff_ms = self.max_backoff_ms;
+        policy.max_retry_after_ms = self.max_retry_after_ms;
+        policy.hold_ms = self.hold_ms;
+        policy.open_circuit_after = self.open_circuit_after;
+        policy.max_attempts = (self.max_attempts != 0).then_some(self.max_attempts);
+        policy.max_time_ms = (self.max_time_ms != 0).then_some(self.max_time_ms);
+        policy.refuse_after = self.refuse_after;
+        policy.backlog = match self.backlog {
+            EDGE_REPORT_BACKLOG_KEEP_ALL => Backlog::KeepAll,
+            _ => Backlog::LatestPerJob,
+        };
+        policy.when_letters_full = match self.when_letters_full {
+            EDGE_REPORT_LETTERS_DROP_OLDEST => WhenLettersFull::DropOldest,
+            _ => WhenLettersFull::Hold,
+        };
+        policy.start_spread_ms = self.start_spread_ms;
+        policy.max_clock_skew_ms = self.max_clock_skew_ms;
+        policy
     }
 
     pub(crate) fn durability(&self) -> Durability {
@@ -370,7 +370,7 @@ fn text_of<const N: usize>(text: &[c_char]) -> ShortText<N> {
     short
 }
 
-pub(crate) fn step_for_c(step: Step<'_>) -> edge_report_step {
+pub(crate) fn step_for_c(step: Step<'_>, now: MonoTime) -> edge_report_step {
     let mut this = edge_report_step {
         kind: EDGE_REPORT_STEP_IDLE,
         reserved: 0,
@@ -381,9 +381,9 @@ pub(crate) fn step_for_c(step: Step<'_>) -> edge_report_step {
     };
     match step {
         Step::Idle => {}
-        Step::Wait(ms) => {
+        Step::Wait(until) => {
             this.kind = EDGE_REPORT_STEP_WAIT;
-            this.wait_ms = ms;
+            this.wait_ms = until.since_ms(now);
         }
         Step::Send(parcel) => {
             this.kind = EDGE_REPORT_STEP_SEND;
@@ -413,9 +413,9 @@ const fn kind_of(verdict: &Verdict) -> edge_report_verdict_kind {
     match verdict {
         Verdict::Delivered => EDGE_REPORT_VERDICT_DELIVERED,
         Verdict::Refused(_) => EDGE_REPORT_VERDICT_REFUSED,
-        Verdict::Again { .. } => EDGE_REPORT_VERDICT_AGAIN,
         Verdict::Held { .. } => EDGE_REPORT_VERDICT_HELD,
-        Verdict::GaveUp(_) => EDGE_REPORT_VERDICT_GAVE_UP,
+        Verdict::Expired(_) => EDGE_REPORT_VERDICT_GAVE_UP,
+        _ => EDGE_REPORT_VERDICT_AGAIN,
     }
 }
 
@@ -426,7 +426,7 @@ impl edge_report_verdict {
     pub(crate) fn fill(&mut self, verdict: &Verdict) {
         self.kind = kind_of(verdict);
         if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = verdict {
-            self.at_ms = at.0;
+            self.at_ms = at.ms();
         }
         if let Some(reason) = verdict.reason() {
             self.reason.fill(reason);
@@ -449,9 +449,9 @@ impl edge_report_courier_state {
         self.letters = ledger.letters;
         self.letters_dropped = ledger.letters_dropped;
         self.in_flight = status.in_flight.map_or(0, |ticket| ticket.0);
-        self.not_before_ms = status.not_before.0;
+        self.not_before_ms = status.not_before.ms();
         if let Some(at) = status.next_attempt {
-            self.next_attempt_ms = at.0;
+            self.next_attempt_ms = at.ms();
             self.has_next_attempt = 1;
         }
         self.clock_offset_ms = status.clock_offset_ms;
@@ -472,10 +472,10 @@ impl edge_report_courier_state {
 impl edge_report_letter {
     /// Fills one in that is all zeros.
     #[inline(never)] // as above
-    pub(crate) fn fill(&mut self, letter: Option<Letter<'_>>) {
-        if let Some(letter) = letter {
+    pub(crate) fn fill(&mut self, letter: Option<(DeadLetter, &[u8])>) {
+        if let Some((letter, report)) = letter {
             self.ticket = letter.ticket.0;
-            self.body = edge_report_str::from_bytes(letter.body);
+            self.body = edge_report_str::from_bytes(report);
             self.reason.fill(&letter.reason);
         }
     }

@@ -230,8 +230,9 @@ impl<E: Device> From<CourierError<E>> for Failure {
         match error {
             CourierError::Invalid(error) => error.into(),
             CourierError::Outbox(error) => error.into(),
-            CourierError::StaleTicket => Failure::at(Code::StaleTicket, "ticket"),
             CourierError::TooSmall { needed } => Failure::too_small(needed),
+            CourierError::StaleTicket => Failure::at(Code::StaleTicket, "ticket"),
+            other => Failure::new(other.code()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use edge_report::courier::Courier;
-use edge_report::{Limits, MonoTime, Spool, SpoolError, WallTime};
+use edge_report::{MonoTime, Spool, SpoolError, SpoolOptions, WallTime};
 
 use crate::courier::{Engine, edge_report_courier};
 use crate::delivery::{edge_report_courier_config, read_config};
@@ -58,10 +58,7 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
         let out = Output::new(courier, "courier")?;
         let dir = unsafe { dir.required("dir") }?;
         let config = unsafe { read_config(config) }?;
-        let mut all = Limits {
-            durability: config.durability(),
-            ..Limits::default()
-        };
+        let mut all = SpoolOptions::default().with_durability(config.durability());
         if let Some(limits) = unsafe { sized(limits, "limits") }? {
             let given = |bytes: u64| (bytes != 0).then_some(bytes);
             all.max_bytes = given(limits.max_bytes).unwrap_or(all.max_bytes);
@@ -70,7 +67,7 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
             all.dead_letter_bytes = dead.unwrap_or(all.dead_letter_bytes);
         }
         let spool = Spool::open(dir, all)?;
-        let now = MonoTime(now_ms);
+        let now = MonoTime::from_ms(now_ms);
         let engine = Courier::new(spool, Vec::new(), config.policy(), now, entropy);
         let courier = edge_report_courier::new(Engine::Spool(Box::new(engine)));
         out.set(Box::into_raw(Box::new(courier)));
@@ -82,7 +79,7 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
 /// this process. Any thread. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn edge_report_monotonic_ms() -> u64 {
-    MonoTime::now().0
+    MonoTime::now().ms()
 }
 
 /// The wall clock: milliseconds since 1970. Any thread. Does not block.
@@ -94,7 +91,7 @@ pub extern "C" fn edge_report_unix_ms() -> i64 {
 /// A random number for jitter, not for secrets. Any thread. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn edge_report_random() -> u64 {
-    edge_report::random()
+    edge_report::courier::entropy()
 }
 
 impl From<SpoolError> for Failure {

@@ -206,7 +206,13 @@ unsafe fn place(
 ) -> Result<*mut edge_report_courier, Failure> {
     let too_small = || Failure::new(Code::BufferTooSmall);
     let outbox = outbox.ok_or_else(too_small)?;
-    let courier = Courier::new(outbox, scratch, config.policy(), MonoTime(now_ms), entropy);
+    let courier = Courier::new(
+        outbox,
+        scratch,
+        config.policy(),
+        MonoTime::from_ms(now_ms),
+        entropy,
+    );
     let engine = Engine::Memory(arena.place(courier).ok_or_else(too_small)?);
     let handle = arena.place(edge_report_courier::new(engine));
     handle.map(core::ptr::from_mut).ok_or_else(too_small)

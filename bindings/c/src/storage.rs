@@ -86,7 +86,7 @@ pub struct edge_report_storage {
 }
 
 /// Why a device failed.
-pub(crate) trait Device: fmt::Display {
+pub(crate) trait Device: core::error::Error {
     /// Its number, or 0.
     fn number(&self) -> i32;
 }
@@ -101,6 +101,8 @@ impl fmt::Display for DeviceError {
         Ok(())
     }
 }
+
+impl core::error::Error for DeviceError {}
 
 impl Device for DeviceError {
     fn number(&self) -> i32 {

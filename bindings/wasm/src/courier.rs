@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 
 use edge_report::courier::{
-    Backlog, Cause, Courier as Engine, CourierError, Event, Letter, Policy, RamOutbox, Reason,
-    Step, Ticket, Verdict, WhenLettersFull,
+    Backlog, Cause, Courier as Engine, CourierError, Event, Policy, RamOutbox, Reason, Step,
+    Ticket, Verdict, WhenLettersFull,
 };
 use edge_report::json::Token;
 use edge_report::{Code, MonoTime, Outcome};
@@ -68,9 +68,9 @@ impl Courier {
         match self.0.next(mono(now_ms)) {
             Err(error) => return failed(&error),
             Ok(Step::Idle) => answer.text("step", "idle"),
-            Ok(Step::Wait(ms)) => {
+            Ok(Step::Wait(until)) => {
                 answer.text("step", "wait");
-                answer.number("ms", ms);
+                answer.number("ms", until.since_ms(mono(now_ms)));
             }
             Ok(Step::Send(parcel)) => {
                 answer.text("step", "send");
@@ -130,7 +130,7 @@ impl Courier {
             ("lettersDropped", status.ledger.letters_dropped),
             ("waiting", status.waiting),
             ("failures", u64::from(status.failures)),
-            ("notBefore", status.not_before.0),
+            ("notBefore", status.not_before.ms()),
         ] {
             answer.number(name, count);
         }
@@ -138,7 +138,7 @@ impl Courier {
         answer.number("clockOffsetMs", status.clock_offset_ms);
         answer.flag("circuitOpen", status.circuit_open);
         if let Some(at) = status.next_attempt {
-            answer.number("nextAttempt", at.0);
+            answer.number("nextAttempt", at.ms());
         }
         if let Ok(Some(submitted_at)) = self.0.oldest() {
             answer.number("oldest", submitted_at.unix_ms());
@@ -171,8 +171,8 @@ impl Courier {
         match self.0.dead_letter(after.map(|after| Ticket(after as u64))) {
             Err(error) => return failed(&error),
             Ok(None) => {}
-            Ok(Some(Letter { ticket, reason, .. })) => {
-                put_ticket_and_reason(&mut answer, ticket, &reason);
+            Ok(Some((letter, _))) => {
+                put_ticket_and_reason(&mut answer, letter.ticket, &letter.reason);
             }
         }
         answer.end(b'}')
@@ -181,7 +181,7 @@ impl Courier {
     /// The bytes of the dead letter of this ticket.
     pub fn dead_letter_body(&mut self, ticket: f64) -> Option<Vec<u8>> {
         let letter = self.0.find_dead_letter(Ticket(ticket as u64));
-        letter.ok().flatten().map(|letter| letter.body.into())
+        letter.ok().flatten().map(|(_, report)| report.into())
     }
 
     /// Submits the dead letter of this ticket again, the first of all without: `{"ticket"}`, or `{}` if it is not there.
@@ -217,7 +217,7 @@ impl Courier {
 }
 
 fn mono(now_ms: f64) -> MonoTime {
-    MonoTime(now_ms as u64)
+    MonoTime::from_ms(now_ms as u64)
 }
 
 /// The policy, or the name of the first member that it cannot have.
@@ -308,14 +308,15 @@ fn ticket_only(ticket: Ticket) -> String {
 fn put_verdict(answer: &mut Answer, verdict: &Verdict) {
     let (name, time) = match verdict {
         Verdict::Delivered => ("delivered", None),
-        Verdict::Again { at, .. } => ("again", Some(("at", at))),
         Verdict::Held { until, .. } => ("held", Some(("until", until))),
         Verdict::Refused(_) => ("refused", None),
-        Verdict::GaveUp(_) => ("gave_up", None),
+        Verdict::Expired(_) => ("gave_up", None),
+        Verdict::Again { at, .. } => ("again", Some(("at", at))),
+        _ => ("again", None),
     };
     answer.text("verdict", name);
     if let Some((name, time)) = time {
-        answer.number(name, time.0);
+        answer.number(name, time.ms());
     }
     if let Some(reason) = verdict.reason() {
         put_reason(answer, reason);

@@ -1,9 +1,9 @@
 //! Burials: a report becomes a dead letter, durably, before it leaves the queue. What cannot be buried now waits for it, and is not sent.
 
 use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
-use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
+use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
 use super::super::reason::Reason;
-use super::steps::{CourierError, Scratch};
+use super::steps::CourierError;
 use super::{Courier, read_part};
 use crate::time::MonoTime;
 

@@ -22,9 +22,9 @@
 //! behind bad reports of other jobs, all reports may follow, in their order.
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
-use super::super::outbox::{JobKeys, Outbox, Ticket, Waiting};
+use super::super::outbox::{JobKeys, Outbox, Scratch, Ticket, Waiting};
 use super::outcome::{DENIED, is_busy};
-use super::steps::{CourierError, Scratch};
+use super::steps::CourierError;
 use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
 
@@ -134,7 +134,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let mut first = self.next_behind(&mut walk, self.line)?;
         // Those before the line may be bad, and then it looks like an outage. So somebody new is waited for.
         let waited =
-            now.since(self.accepted_at) >= self.policy.max_backoff_ms.saturating_mul(QUIET);
+            now.since_ms(self.accepted_at) >= self.policy.max_backoff_ms.saturating_mul(QUIET);
         if first.is_none() && self.line.is_some() && (self.outage || waited) {
             (self.line, self.bad) = (None, None);
             walk = Walk::START;
@@ -278,7 +278,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn count_against_all(&mut self, sent_at: MonoTime, now: MonoTime) {
         let failed = |aside: &Aside| {
             let failed = aside.failed_at;
-            let is_right_before = |failed| sent_at.since(failed) <= RIGHT_AFTER_MS;
+            let is_right_before = |failed| sent_at.since_ms(failed) <= RIGHT_AFTER_MS;
             aside.tried.denied == 0 && failed.is_some_and(is_right_before)
         };
         for _ in 0..SUSPECTS {
@@ -297,7 +297,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let (mut tried, reason) = (aside.tried, aside.reason);
         let is_proven = self.is_proven_by_one_more(&mut tried, now);
         // While a part of the service starts anew it is busy for some jobs alone.
-        let lasts = !is_busy(reason.cause) || now.since(tried.since) >= BUSY_MS;
+        let lasts = !is_busy(reason.cause) || now.since_ms(tried.since) >= BUSY_MS;
         if let Some(aside) = self.asides.get_mut(suspect) {
             aside.tried = tried;
         }

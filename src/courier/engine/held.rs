@@ -7,9 +7,9 @@
 //! Of those that went ahead the newest is enough: an older one leaves whose jobs are all in a newer one.
 
 use super::super::aside::{JobSet, Waits, Walk, covers};
-use super::super::outbox::{Outbox, Ticket, Waiting};
+use super::super::outbox::{Outbox, Scratch, Ticket, Waiting};
 use super::Courier;
-use super::steps::{CourierError, Scratch};
+use super::steps::CourierError;
 use crate::code::Code;
 
 /// Accepted, and still in the outbox.

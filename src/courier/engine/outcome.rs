@@ -10,11 +10,10 @@
 //! ```
 
 use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
-use super::super::outbox::{Fate, Outbox, Ticket};
+use super::super::outbox::{Fate, Outbox, Scratch, Ticket};
 use super::super::reason::{Cause, Event, Reason};
 use super::canary::Trial;
 use super::held::Held;
-use super::steps::Scratch;
 use super::witness::Witness;
 use super::{Courier, InFlight, RIGHT_AFTER_MS, Role};
 use crate::code::Code;
@@ -171,7 +170,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// Whether something was accepted right before, and nothing failed since.
     pub(super) fn is_way_free(&self, current: &InFlight) -> bool {
-        let since = current.sent_at.since(self.accepted_at);
+        let since = current.sent_at.since_ms(self.accepted_at);
         !self.outage && self.strikes == 0 && since <= RIGHT_AFTER_MS
     }
 

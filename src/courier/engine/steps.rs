@@ -1,4 +1,4 @@
-//! What goes in and out of a courier: memory, steps, letters, errors, and how things stand.
+//! What goes in and out of a courier: steps, errors, and how things stand.
 
 use core::fmt;
 
@@ -10,50 +10,9 @@ use super::super::outbox::{Ledger, OutboxError, Ticket};
 use super::super::policy::Verdict;
 use super::super::reason::Reason;
 
-/// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
-pub trait Scratch {
-    /// At least `len` bytes; `None` if that is not to be had.
-    fn room(&mut self, len: usize) -> Option<&mut [u8]>;
-
-    /// The most that is ever to be had, as far as that is known.
-    fn limit(&self) -> usize {
-        usize::MAX
-    }
-}
-
-impl<const N: usize> Scratch for [u8; N] {
-    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
-        (len <= N).then_some(self)
-    }
-
-    fn limit(&self) -> usize {
-        N
-    }
-}
-
-impl Scratch for &mut [u8] {
-    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
-        (len <= self.len()).then_some(self)
-    }
-
-    fn limit(&self) -> usize {
-        self.len()
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl Scratch for alloc::vec::Vec<u8> {
-    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
-        if self.len() < len {
-            self.try_reserve(len.saturating_sub(self.len())).ok()?;
-            self.resize(len, 0);
-        }
-        Some(self)
-    }
-}
-
 /// A report to send now.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Parcel<'c> {
     /// Its name, for [`Courier::settle`](super::Courier::settle).
     pub ticket: Ticket,
@@ -63,30 +22,21 @@ pub struct Parcel<'c> {
     pub clock_offset_ms: i64,
 }
 
-/// A report that will not be sent: it was refused or given up.
-#[derive(Clone, Copy, Debug)]
-pub struct Letter<'c> {
-    /// Its name.
-    pub ticket: Ticket,
-    /// Why.
-    pub reason: Reason,
-    /// Its bytes.
-    pub body: &'c [u8],
-}
-
 /// What to do next.
 #[derive(Clone, Copy, Debug)]
+#[must_use]
 pub enum Step<'c> {
     /// Send this, then call [`Courier::settle`](super::Courier::settle).
     Send(Parcel<'c>),
-    /// Nothing before this many milliseconds have passed, or something is submitted.
-    Wait(u64),
+    /// Nothing before then, unless something is submitted.
+    Wait(MonoTime),
     /// Nothing waits.
     Idle,
 }
 
 /// Why a call failed; nothing is lost by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CourierError<E> {
     /// The report breaks the contract, or the memory for it is too small.
     Invalid(EncodeError),
@@ -132,10 +82,20 @@ impl<E: fmt::Display> fmt::Display for CourierError<E> {
     }
 }
 
-impl<E: fmt::Display + fmt::Debug> core::error::Error for CourierError<E> {}
+impl<E: core::error::Error + 'static> core::error::Error for CourierError<E> {
+    /// Of what it is about: its own text says that already.
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            CourierError::Invalid(error) => error.source(),
+            CourierError::Outbox(error) => error.source(),
+            CourierError::StaleTicket | CourierError::TooSmall { .. } => None,
+        }
+    }
+}
 
 /// How things stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// What became of all reports so far.
     pub ledger: Ledger,

@@ -13,10 +13,10 @@
 //! between the line and the last that is known to be bad, the line comes to where the bad ones end.
 
 use super::super::aside::{SUSPECTS, Tried, Waits, Walk, share};
-use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
+use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::Backlog;
 use super::canary::Failed;
-use super::steps::{CourierError, Scratch};
+use super::steps::CourierError;
 use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
 
@@ -74,7 +74,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         // What is accepted much later may only mean that the service is back.
         let trial = self.on_trial;
-        self.on_trial = trial.filter(|trial| now.since(trial.failed_at) <= RIGHT_AFTER_MS);
+        self.on_trial = trial.filter(|trial| now.since_ms(trial.failed_at) <= RIGHT_AFTER_MS);
         if let Some(trial) = self.on_trial
             && let Some(canary) = self.canary(trial, now)?
         {
@@ -108,7 +108,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             .chain(self.tried.first_awake())
             .min();
         Ok(match first_due {
-            Some(due) => Choice::Wait(due.since(now).max(1)),
+            Some(due) => Choice::Wait(due.since_ms(now).max(1)),
             None if self.held.is_empty() => Choice::Idle,
             None => Choice::Wait(self.policy.backoff_ms(0, 0)),
         })
@@ -353,14 +353,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// How long to wait.
     pub(super) fn wait(&mut self, now: MonoTime) -> u64 {
         self.see_clock(now);
-        self.not_before.since(now)
+        self.not_before.since_ms(now)
     }
 
     /// A clock that went back waits no longer than was meant, and counts what has passed.
     pub(super) fn see_clock(&mut self, now: MonoTime) {
         let sent_at = self.current.map(|current| current.sent_at);
         let latest = sent_at.unwrap_or(now).max(self.armed);
-        let back = latest.since(now);
+        let back = latest.since_ms(now);
         if back == 0 {
             return;
         }

@@ -19,11 +19,11 @@
 //! ([`held`](super::held)).
 
 use super::super::aside::{Aside, JobSet, Tried, Waits};
-use super::super::outbox::{Fate, Outbox, Ticket, Waiting};
+use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::{Verdict, stray_ms};
 use super::super::reason::{Cause, Reason};
 use super::outcome::{Kind, drawn};
-use super::steps::{CourierError, Scratch};
+use super::steps::CourierError;
 use super::{Courier, InFlight, RIGHT_AFTER_MS, Role};
 use crate::code::Code;
 use crate::time::MonoTime;
@@ -111,7 +111,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         // What fails later may fail for another reason.
-        let is_right_after = witness.left > 0 && now.since(witness.seen_at) <= RIGHT_AFTER_MS;
+        let is_right_after = witness.left > 0 && now.since_ms(witness.seen_at) <= RIGHT_AFTER_MS;
         if is_right_after && !witness.is_ahead {
             while let Some(ticket) = self.denied_before(&witness) {
                 if let Some((waiting, _)) = self.still_waits(ticket)? {
@@ -144,7 +144,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn denied_before(&self, witness: &Witness) -> Option<Ticket> {
         let is_it = |aside: &&Aside| {
             let failed = aside.failed_at;
-            let is_right_before = |at| witness.seen_at.since(at) <= RIGHT_AFTER_MS;
+            let is_right_before = |at| witness.seen_at.since_ms(at) <= RIGHT_AFTER_MS;
             aside.tried.denied > 0
                 && failed.is_some_and(is_right_before)
                 && Some(aside.tried.ticket) > witness.after

@@ -6,6 +6,8 @@
 //!
 //! The oldest report that waits is the front. `state.cursor` is right before it; what is settled after it stands in `ahead`.
 
+use core::time::Duration;
+
 use super::super::newest::Newest;
 use super::super::outbox::{JobKey, JobKeys, OutboxError, Ticket, Waiting};
 use super::ahead::{Ahead, MAX_RANGES, RANGE, Range};
@@ -18,7 +20,7 @@ use super::record::{
 use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
 use super::walk::Patience;
-use crate::time::{MonoTime, WallTime};
+use crate::time::{MonoTime, WallTime, ms_of};
 
 /// How many settled reports may be forgotten by a power cut, and so be sent again.
 const SETTLED_UNSYNCED: u32 = 64;
@@ -33,6 +35,7 @@ const MAX_NOTE: usize = CHECKPOINT + MAX_RANGES * RANGE;
 
 /// When reports become durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// Each before its `submit` returns.
     #[default]
@@ -44,6 +47,14 @@ pub enum Durability {
         /// How long, in milliseconds.
         ms: u64,
     },
+}
+
+impl Durability {
+    /// Together, when there are so many, or after so long.
+    pub const fn batch(reports: u32, span: Duration) -> Self {
+        let ms = ms_of(span);
+        Durability::Batch { reports, ms }
+    }
 }
 
 /// What a walk over all reports found.
@@ -111,7 +122,7 @@ impl<S, const MAX: usize> Live<S, MAX> {
             settled_unsynced: 0,
             unnoted: 0,
             unsynced: 0,
-            unsynced_since: MonoTime(0),
+            unsynced_since: MonoTime::from_ms(0),
         }
     }
 
@@ -290,7 +301,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     pub(super) fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<S::Error>> {
         match self.durability {
             Durability::Batch { ms, .. }
-                if self.unsynced > 0 && now.since(self.unsynced_since) >= ms =>
+                if self.unsynced > 0 && now.since_ms(self.unsynced_since) >= ms =>
             {
                 self.sync()
             }

@@ -1,7 +1,5 @@
 //! What a log needs of a device: a few functions that a file system or a flash driver can give.
 
-use core::fmt;
-
 /// What the segments of a storage may be, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageLimits {
@@ -27,10 +25,71 @@ pub struct StorageLimits {
 
 /// Segments of bytes, each written from front to back, but for its last bytes.
 ///
-/// A log has two of these: one for what waits, one for the dead letters.
+/// A log has two of these: one for what waits, one for the dead letters. Here they are in memory; on flash a segment may be some erase blocks.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::io::{Error, ErrorKind};
+///
+/// use edge_report::courier::{Durability, LogOutbox, Outbox, Storage, StorageLimits};
+///
+/// #[derive(Default)]
+/// struct Memory(BTreeMap<u32, Vec<u8>>);
+///
+/// impl Memory {
+///     fn part(&mut self, id: u32, offset: usize, len: usize) -> Result<&mut [u8], Error> {
+///         let segment = self.0.get_mut(&id);
+///         let part = segment.and_then(|bytes| bytes.get_mut(offset..offset + len));
+///         part.ok_or_else(|| ErrorKind::NotFound.into())
+///     }
+/// }
+///
+/// impl Storage for Memory {
+///     type Error = Error;
+///
+///     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Error> {
+///         self.0.iter().for_each(|(id, bytes)| each(*id, bytes.len()));
+///         Ok(())
+///     }
+///     fn limits(&self) -> StorageLimits {
+///         StorageLimits {
+///             segment: 4096,
+///             length_unit: 512,
+///             longest_segment: 65_536,
+///             total: 65_536,
+///             write_unit: 8,
+///             blank: 0xff,
+///         }
+///     }
+///     fn create(&mut self, id: u32, len: usize) -> Result<(), Error> {
+///         self.0.insert(id, vec![0xff; len]);
+///         Ok(())
+///     }
+///     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), Error> {
+///         buffer.copy_from_slice(self.part(id, offset, buffer.len())?);
+///         Ok(())
+///     }
+///     fn write(&mut self, id: u32, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+///         self.part(id, offset, bytes.len())?.copy_from_slice(bytes);
+///         Ok(())
+///     }
+///     fn sync(&mut self, _: u32) -> Result<(), Error> {
+///         Ok(()) // here a flash driver waits until all is written
+///     }
+///     fn discard(&mut self, id: u32) -> Result<(), Error> {
+///         self.0.remove(&id);
+///         Ok(())
+///     }
+/// }
+///
+/// let (live, dead) = (Memory::default(), Memory::default());
+/// let log = LogOutbox::<_, _, 20>::open(live, dead, Durability::Each, 7)?;
+/// assert_eq!(log.waiting(), 0);
+/// # Ok::<(), edge_report::courier::OutboxError<Error>>(())
+/// ```
 pub trait Storage {
     /// Why the device failed.
-    type Error: fmt::Display + fmt::Debug;
+    type Error: core::error::Error + 'static;
 
     /// Gives the id and length of each segment there is, in any order.
     fn list(&mut self, each: &mut dyn FnMut(u32, usize)) -> Result<(), Self::Error>;

@@ -81,16 +81,14 @@ fn run() -> Option<()> {
 /// Through the courier and back: a failure, an acceptance, a refusal, and the letter of that.
 fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
     let outbox = RamOutbox::new([0; 4096], 4096);
-    let policy = Policy {
-        backlog: black_box(Backlog::LatestPerJob),
-        when_letters_full: black_box(WhenLettersFull::DropOldest),
-        ..Policy::default()
-    };
-    let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime(0), black_box(7));
+    let policy = Policy::default()
+        .with_backlog(black_box(Backlog::LatestPerJob))
+        .with_when_letters_full(black_box(WhenLettersFull::DropOldest));
+    let mut courier = Courier::new(outbox, [0; 512], policy, MonoTime::from_ms(0), black_box(7));
     let wall = Some(WallTime::from_unix_ms(black_box(1_591_104_868_201)));
-    let ticket = courier.submit(report, MonoTime(0), wall).ok()?;
+    let ticket = courier.submit(report, MonoTime::from_ms(0), wall).ok()?;
     (courier.oldest().ok()? == wall).then_some(())?;
-    let later = MonoTime(black_box(60_000));
+    let later = MonoTime::from_ms(black_box(60_000));
     let Ok(Step::Send(parcel)) = courier.next(later) else {
         return None;
     };
@@ -115,7 +113,7 @@ fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
     let refusal = black_box(Event::answered(Outcome::Refused, 422));
     let verdict = courier.settle(ticket, refusal, at, black_box(13)).ok()?;
     (verdict == Verdict::Refused(refusal.reason)).then_some(())?;
-    let letter = courier.find_dead_letter(ticket).ok()??;
+    let (letter, _) = courier.find_dead_letter(ticket).ok()??;
     (letter.reason.status == 422).then_some(())?;
     let again = courier.resubmit_dead_letter(None, at, None).ok()??;
     (again > ticket && courier.dead_letter(None).ok()?.is_none()).then_some(())?;

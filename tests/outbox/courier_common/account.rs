@@ -243,7 +243,7 @@ pub(crate) fn check(
 
     let last = before.reports.keys().next_back().copied().unwrap_or(0);
     let more = sample(1_000_000, &[(7, JobStatus::FINISH)], 60);
-    let ticket = log.append(&more.keys, &more.bytes, MonoTime(0), None);
+    let ticket = log.append(&more.keys, &more.bytes, MonoTime::from_ms(0), None);
     let ticket = ticket.map_err(|error| format!("takes no more: {error}"))?;
     ensure!(ticket.0 > last, "ticket {ticket} was given out before");
     drop(log);
@@ -449,7 +449,7 @@ pub(crate) fn check_losses(
     let failed = after.maybe.len() as u64;
     let most = match setting.durability {
         Durability::Each => failed,
-        Durability::Batch { .. } => unsynced + before.holes + failed,
+        _ => unsynced + before.holes + failed,
     };
     ensure!(
         corrupt <= most && found.ledger.corrupt <= before.ledger.corrupt + most,

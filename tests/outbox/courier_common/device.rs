@@ -31,6 +31,8 @@ impl fmt::Display for DeviceError {
     }
 }
 
+impl core::error::Error for DeviceError {}
+
 /// A write that may not have reached the device.
 #[derive(Clone, Debug)]
 struct Unsynced {

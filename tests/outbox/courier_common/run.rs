@@ -41,10 +41,11 @@ pub(crate) fn reason(number: u64) -> Reason {
     match number % 3 {
         0 => Reason::answered(Outcome::Refused, 400).with_error_code("DLI.0001"),
         1 => Reason::failed(Code::MayHaveArrived).with_text("time-out"),
-        _ => Reason {
-            cause: Cause::Failed(Code::Overtaken),
-            ..Reason::answered(Outcome::TryAgain, 503).with_text("busy")
-        },
+        _ => {
+            let mut reason = Reason::answered(Outcome::TryAgain, 503).with_text("busy");
+            reason.cause = Cause::Failed(Code::Overtaken);
+            reason
+        }
     }
 }
 
@@ -54,7 +55,7 @@ impl Run {
             setting,
             power,
             log: None,
-            now: MonoTime(0),
+            now: MonoTime::from_ms(0),
             rng: Rng(seed),
             number: account
                 .reports
@@ -269,7 +270,7 @@ impl Run {
 
     fn append(&mut self, sample: &Sample) -> Result<Ticket, Failure> {
         let (now, ledger) = (self.now, self.log().ledger());
-        let wall = Some(WallTime::from_unix_ms(1_600_000_000_000 + now.0 as i64));
+        let wall = Some(WallTime::from_unix_ms(1_600_000_000_000 + now.ms() as i64));
         self.power.was_synced(Side::Live);
         let result = self.log().append(&sample.keys, &sample.bytes, now, wall);
         if self.power.was_synced(Side::Live) {
@@ -327,7 +328,7 @@ impl Run {
         if let (Durability::Batch { ms, .. }, Some(since)) =
             (self.setting.durability, self.unsynced_since)
         {
-            let late = now.since(since) >= ms;
+            let late = now.since_ms(since) >= ms;
             assert!(
                 !late || self.power.is_synced(Side::Live) || self.is_faulty,
                 "too long unsynced"

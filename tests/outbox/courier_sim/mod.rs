@@ -32,6 +32,8 @@ impl fmt::Display for Broken {
     }
 }
 
+impl core::error::Error for Broken {}
+
 /// An outbox whose burials can fail.
 pub(crate) struct Faulty {
     inner: RamOutbox<&'static mut [u8], Broken>,
@@ -168,7 +170,7 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn new(policy: Policy, outbox: Faulty, seed: u64) -> Self {
         Sim {
-            courier: Courier::new(outbox, [0; 2048], policy, MonoTime(0), 0),
+            courier: Courier::new(outbox, [0; 2048], policy, MonoTime::from_ms(0), 0),
             now: 0,
             requests: 0,
             attempts: BTreeMap::new(),
@@ -197,7 +199,7 @@ impl Sim {
     }
 
     pub(crate) fn wake(&mut self) {
-        self.courier.wake(MonoTime(self.now));
+        self.courier.wake(MonoTime::from_ms(self.now));
         self.not_before.clear();
     }
 
@@ -209,9 +211,21 @@ impl Sim {
     /// The process ends and starts again.
     pub(crate) fn restart(&mut self) {
         let seed = self.random();
-        let none = Courier::new(outbox_of(64), [0; 2048], self.policy, MonoTime(0), 0);
+        let none = Courier::new(
+            outbox_of(64),
+            [0; 2048],
+            self.policy,
+            MonoTime::from_ms(0),
+            0,
+        );
         let outbox = std::mem::replace(&mut self.courier, none).into_outbox();
-        self.courier = Courier::new(outbox, [0; 2048], self.policy, MonoTime(self.now), seed);
+        self.courier = Courier::new(
+            outbox,
+            [0; 2048],
+            self.policy,
+            MonoTime::from_ms(self.now),
+            seed,
+        );
         self.not_before.clear();
     }
 
@@ -227,7 +241,9 @@ impl Sim {
             jobs.push(job);
         }
         let report = Report::new("id", &jobs);
-        let ticket = self.courier.submit(&report, MonoTime(self.now), None);
+        let ticket = self
+            .courier
+            .submit(&report, MonoTime::from_ms(self.now), None);
         let is_untold = ids.len() > 16 || (ids.len() > 1 && ids.contains(&-1));
         let ids = ids.iter().copied().filter(|id| *id >= 0);
         self.jobs.push(ids.collect());
@@ -242,15 +258,15 @@ impl Sim {
     /// Until nothing waits, or then.
     pub(crate) fn run(&mut self, until: u64, mut answer: impl FnMut(&Sent) -> Event) {
         loop {
-            let sent = match self.courier.next(MonoTime(self.now)).unwrap() {
+            let sent = match self.courier.next(MonoTime::from_ms(self.now)).unwrap() {
                 Step::Idle => return,
-                Step::Wait(ms) => {
-                    assert!(ms > 0);
-                    if self.now + ms > until {
+                Step::Wait(at) => {
+                    assert!(at.ms() > self.now);
+                    if at.ms() > until {
                         self.now = until.max(self.now);
                         return;
                     }
-                    self.now += ms;
+                    self.now = at.ms();
                     continue;
                 }
                 Step::Send(parcel) => Sent {
@@ -274,9 +290,9 @@ impl Sim {
             );
             self.now += if is_served { 0 } else { self.failing_takes_ms };
             let entropy = self.random();
-            let verdict = self
-                .courier
-                .settle(sent.ticket, event, MonoTime(self.now), entropy);
+            let verdict =
+                self.courier
+                    .settle(sent.ticket, event, MonoTime::from_ms(self.now), entropy);
             let verdict = verdict.unwrap();
             match verdict {
                 Verdict::Delivered => self.accepted.push((sent.ticket, self.now)),
@@ -296,7 +312,7 @@ impl Sim {
                 verdict => assert_eq!(verdict.reason(), Some(&event.reason)),
             }
             if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = verdict {
-                self.not_before.insert(sent.ticket, at.0);
+                self.not_before.insert(sent.ticket, at.ms());
                 let is_held = match event.reason.cause {
                     Cause::Answered(outcome) => {
                         matches!(outcome, Outcome::Credentials | Outcome::Misconfigured)

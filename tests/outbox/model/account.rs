@@ -213,13 +213,15 @@ impl Account {
                 _ => return Err(format!("{ticket} is a letter, {doom:?}")),
             };
             counts[counter] += 1;
-            let cut = Reason {
-                text: ShortText::EMPTY,
-                ..wanted
+            let cut = {
+                let mut reason = wanted;
+                reason.text = ShortText::EMPTY;
+                reason
             };
-            let cut_short = Reason {
-                error_code: ShortText::EMPTY,
-                ..cut
+            let cut_short = {
+                let mut reason = cut;
+                reason.error_code = ShortText::EMPTY;
+                reason
             };
             let is_right = *reason == wanted
                 || !doom.is_told && reason.cause == wanted.cause
@@ -352,6 +354,7 @@ impl Account {
         let most = match self.durability {
             Durability::Each => 1,
             Durability::Batch { reports, .. } => reports as usize,
+            other => return Err(format!("{other:?}")),
         };
         ensure!(unsynced < most, "{unsynced} are not synced");
         Ok(())

@@ -313,7 +313,7 @@ impl<G: Ground> Driver<G> {
                         parcel.body.to_vec(),
                         parcel.clock_offset_ms,
                     ))),
-                    Step::Wait(ms) => Some(Err(ms)),
+                    Step::Wait(at) => Some(Err(at.since_ms(now))),
                     Step::Idle => None,
                 },
             );
@@ -325,7 +325,7 @@ impl<G: Ground> Driver<G> {
             (self.ground.durability(), self.unsynced_since)
         {
             // On a clock that went back nobody knows how late it is.
-            let late = self.clock.never_went_back() && now.since(since) >= ms;
+            let late = self.clock.never_went_back() && now.since_ms(since) >= ms;
             ensure!(!late, "too long not synced");
         }
         // Some may have been buried or dropped on the way.
@@ -404,7 +404,7 @@ impl<G: Ground> Driver<G> {
         self.next()?;
         let Some(flying) = &self.in_flight else {
             let at = self.courier().status().next_attempt;
-            let wait = at.map_or(0, |at| at.since(self.clock.now));
+            let wait = at.map_or(0, |at| at.since_ms(self.clock.now));
             self.clock.pass(wait.min(10_000_000));
             return Ok(());
         };
@@ -475,10 +475,10 @@ impl<G: Ground> Driver<G> {
                 }
                 self.account.doomed(ticket, Fate::Refused(reason), true)?;
             }
-            Verdict::GaveUp(reason) => {
+            Verdict::Expired(reason) => {
                 self.account.doomed(ticket, Fate::Expired(reason), true)?;
             }
-            Verdict::Again { .. } | Verdict::Held { .. } => {}
+            _ => {}
         }
         self.compare()?;
         self.check_last_failure(ticket, verdict, &status)?;
@@ -585,7 +585,7 @@ impl<G: Ground> Driver<G> {
             let letter = self.courier().find_dead_letter(Ticket(ticket));
             let letter = letter.map_err(|error| error.to_string())?;
             ensure!(
-                letter.is_some_and(|letter| letter.ticket.0 == ticket),
+                letter.is_some_and(|(letter, _)| letter.ticket.0 == ticket),
                 "letter {ticket} is listed, and not found"
             );
         }
@@ -602,9 +602,9 @@ impl<G: Ground> Driver<G> {
     fn letters(&mut self) -> Result<Vec<FoundLetter>, Fault<G>> {
         let mut letters = Vec::<(u64, Reason, Vec<u8>)>::new();
         let mut last = None;
-        while let Some(letter) = self.courier().dead_letter(last)? {
+        while let Some((letter, report)) = self.courier().dead_letter(last)? {
             last = Some(letter.ticket);
-            letters.push((letter.ticket.0, letter.reason, letter.body.to_vec()));
+            letters.push((letter.ticket.0, letter.reason, report.to_vec()));
         }
         Ok(letters)
     }

@@ -246,10 +246,11 @@ fn event() -> impl Strategy<Value = Event> {
         prop_oneof![0..20_000u64, select(&[3_600_000, u64::MAX][..])],
     );
     let answered = |outcome: BoxedStrategy<(Outcome, u16)>| {
-        (outcome, retry_after.clone(), skew.clone()).prop_map(|(answer, retry_after, skew)| Event {
-            retry_after_ms: retry_after,
-            clock_skew_ms: skew,
-            ..Event::answered(answer.0, answer.1)
+        (outcome, retry_after.clone(), skew.clone()).prop_map(|(answer, retry_after, skew)| {
+            let mut event = Event::answered(answer.0, answer.1);
+            event.retry_after_ms = retry_after;
+            event.clock_skew_ms = skew;
+            event
         })
     };
     prop_oneof![
@@ -361,19 +362,20 @@ fn policy() -> impl Strategy<Value = Policy> {
             refuse_after,
             backlog,
             when_letters_full,
-        )| Policy {
-            min_backoff_ms: min,
-            max_backoff_ms: max,
-            max_retry_after_ms: most_asked,
-            hold_ms: hold,
-            open_circuit_after: open,
-            max_attempts,
-            max_time_ms,
-            start_spread_ms: spread,
-            max_clock_skew_ms: 60_000,
-            refuse_after,
-            backlog,
-            when_letters_full,
+        )| {
+            let mut policy = Policy::default();
+            policy.min_backoff_ms = min;
+            policy.max_backoff_ms = max;
+            policy.max_retry_after_ms = most_asked;
+            policy.hold_ms = hold;
+            policy.open_circuit_after = open;
+            policy.max_attempts = max_attempts;
+            policy.max_time_ms = max_time_ms;
+            policy.start_spread_ms = spread;
+            policy.refuse_after = refuse_after;
+            policy.backlog = backlog;
+            policy.when_letters_full = when_letters_full;
+            policy
         },
     )
 }

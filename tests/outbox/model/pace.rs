@@ -28,7 +28,7 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new() -> Self {
         Clock {
-            now: MonoTime(1 << 51),
+            now: MonoTime::from_ms(1 << 51),
             forward: 0,
             steps_back: 0,
         }
@@ -40,7 +40,7 @@ impl Clock {
     }
 
     pub(crate) fn step_back(&mut self, ms: u64) {
-        self.now = MonoTime(self.now.0.saturating_sub(ms));
+        self.now = MonoTime::from_ms(self.now.ms().saturating_sub(ms));
         self.steps_back += u32::from(ms > 0);
     }
 
@@ -161,7 +161,7 @@ impl Pace {
     }
 
     fn arm(&mut self, at: MonoTime, [least, most]: [u64; 2], clock: &Clock) -> Check {
-        self.wait = at.since(clock.now);
+        self.wait = at.since_ms(clock.now);
         self.armed = *clock;
         ensure!(
             at >= clock.now && (least..=most).contains(&self.wait),
@@ -174,8 +174,8 @@ impl Pace {
     /// A clock that went back since it was looked at: what passed before counts.
     pub(crate) fn look(&mut self, clock: &Clock) {
         let latest = self.sent.unwrap_or(clock.now).max(self.armed.now);
-        let back = latest.since(clock.now);
-        let set_back = |at: &mut MonoTime| at.0 = at.0.saturating_sub(back);
+        let back = latest.since_ms(clock.now);
+        let set_back = |at: &mut MonoTime| *at = MonoTime::from_ms(at.ms().saturating_sub(back));
         self.tries.values_mut().for_each(|t| set_back(&mut t.first));
         set_back(&mut self.armed.now);
         self.sent.iter_mut().for_each(set_back);
@@ -306,13 +306,13 @@ impl Pace {
 
         let is_spent = self.is_spent(&tries, clock.now);
         let not_before = status.not_before;
-        let gave_up = matches!(verdict, Verdict::GaveUp(_));
+        let gave_up = matches!(verdict, Verdict::Expired(_));
         if place == Place::Overtaken
             && !is_counted
             && kind != Kind::Network
             && let Verdict::Again { at, reason } = verdict
             && at == not_before
-            && (10..=50).contains(&at.since(clock.now))
+            && (10..=50).contains(&at.since_ms(clock.now))
         {
             // Once more, before that says anything.
             ensure!(reason == event.reason, "{verdict:?}");
@@ -324,9 +324,10 @@ impl Pace {
         if place == Place::Overtaken
             && let Verdict::Refused(reason) = verdict
         {
-            let wanted = Reason {
-                cause: Cause::Failed(Code::Overtaken),
-                ..event.reason
+            let wanted = {
+                let mut reason = event.reason;
+                reason.cause = Cause::Failed(Code::Overtaken);
+                reason
             };
             let is_denied = matches!(kind, Kind::Denied | Kind::Hold) && reason == event.reason;
             let is_right = kind != Kind::Network && (reason == wanted || is_denied);
@@ -371,7 +372,7 @@ impl Pace {
             }
         };
         let at = match (kind, verdict) {
-            (_, Verdict::GaveUp(_)) => return self.arm(not_before, bounds, clock),
+            (_, Verdict::Expired(_)) => return self.arm(not_before, bounds, clock),
             (Kind::Doubtful | Kind::Network, Verdict::Again { at, .. }) => at,
             (Kind::Denied | Kind::Hold, Verdict::Held { until, .. }) => until,
             _ => return Err(format!("{verdict:?} after {event:?}")),
@@ -394,7 +395,7 @@ impl Pace {
         if place != Place::Ahead
             && let Some(tries) = self.tries.get_mut(&ticket)
         {
-            tries.own_wait = Some(at.since(clock.now));
+            tries.own_wait = Some(at.since_ms(clock.now));
         }
         Ok(())
     }
@@ -451,7 +452,7 @@ impl Pace {
         policy.max_attempts.is_some_and(|most| tries.count >= most)
             || policy
                 .max_time_ms
-                .is_some_and(|most| now.since(tries.first) >= most)
+                .is_some_and(|most| now.since_ms(tries.first) >= most)
     }
 
     /// How often the least wait doubles until it is the most.

@@ -1,0 +1,326 @@
+//! The front door for programs with threads: a client, a courier, and one thread that brings the two together.
+//!
+//! ```text
+//!  submit ──► courier (under a fair lock) ◄── the thread: deliver ──► client
+//!     │                                         ▲        │
+//!     └──────────── waker ──────────────────────┘        └──► observer
+//! ```
+//!
+//! The thread sleeps until something is submitted, with no wake-up before. Whoever changes something sets it under a lock, and then wakes or
+//! cancels the client: a flag in [`State`] is looked at after each call of the client, so nothing is missed in between.
+
+use std::boxed::Box;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::string::ToString;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+use std::{fmt, io};
+
+use super::client::Client;
+use super::deliver::{DeliveryEvent, Pause, Untold};
+use super::fair::FairMutex;
+use super::spool::Spool;
+use super::waker::Waker;
+use crate::courier::{Courier, CourierError, Outbox, Scratch, Status, Ticket};
+use crate::report::Encode;
+use crate::time::{MonoTime, WallTime};
+
+/// The first pause after an error of the outbox, and how often it doubles: up to 64 s.
+const PAUSE: Duration = Duration::from_secs(1);
+const DOUBLINGS: u32 = 6;
+
+/// Takes reports from any thread, and delivers them by a thread of its own.
+///
+/// A report is stored when [`submit`](Self::submit) returns; what becomes of it, the observer is told. While nothing waits, it uses no CPU.
+///
+/// ```
+/// use edge_report::courier::{Courier, RamOutbox};
+/// use edge_report::{Client, DeliveryEvent, Job, JobStatus, Report, Reporter};
+///
+/// let client = Client::builder("https://gateway.example", "0a1b2c").build()?;
+/// // Or `Spool::open(…)?`, which survives restarts and power cuts.
+/// let courier = Courier::over(RamOutbox::new(Vec::new(), 1 << 20));
+/// let reporter = Reporter::start(client, courier, |event| match event {
+///     DeliveryEvent::Delivered { ticket, .. } => println!("{ticket} is there"),
+///     DeliveryEvent::Refused { ticket, reason, .. } => eprintln!("{ticket}: {reason}"),
+///     _ => {}
+/// })?;
+///
+/// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(7)];
+/// reporter.submit(&Report::new("5f0c…-1", &jobs))?;
+/// assert_eq!(reporter.status().waiting, 1);
+/// // What waits in a spool is delivered after the next start.
+/// reporter.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # The observer
+///
+/// It runs on the reporter's thread, without a lock: it may submit, and look at the [`status`](Self::status). It must not stop the reporter, nor
+/// call [`with_client`](Self::with_client) or [`flush`](Self::flush): these wait for the thread that it is on. The next report waits until it returns.
+/// If it panics, nothing is lost, and it is told of the next event.
+///
+/// # In an async program
+///
+/// `submit` takes as long as the outbox needs to make a report durable: with a spool on a slow card 200 ms, so it belongs into
+/// `spawn_blocking` there, or a spool with `Durability::Batch`. The observer can hand events on through any channel whose sender does not block.
+pub struct Reporter<O: Outbox = Spool, B: Scratch = Vec<u8>> {
+    shared: Arc<Shared<O, B>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared<O, B> {
+    courier: FairMutex<Courier<O, B>>,
+    client: FairMutex<Client>,
+    /// Of the client that is in use: `with_client` may put another in its place.
+    waker: Mutex<Waker>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_stopping: bool,
+    /// How many want the client; the thread lets them go ahead.
+    visitors: u32,
+    /// Counts what happened, for those who wait until something does.
+    happened: u64,
+}
+
+impl<O: Outbox, B: Scratch> fmt::Debug for Reporter<O, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporter")
+            .field("state", &*self.shared.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O, B> Reporter<O, B>
+where
+    O: Outbox + Send + 'static,
+    B: Scratch + Send + 'static,
+{
+    /// Begins to deliver what waits. An error is the system's, if it has no thread; then the courier is dropped, and what is in a spool stays there.
+    pub fn start(
+        client: Client,
+        courier: Courier<O, B>,
+        observe: impl FnMut(DeliveryEvent<'_>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            waker: Mutex::new(client.waker()),
+            courier: FairMutex::new(courier),
+            client: FairMutex::new(client),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let thread = thread::Builder::new().name("edge-report".to_string());
+        let thread = thread.spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.run(observe)
+        })?;
+        Ok(Reporter {
+            shared,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl<O: Outbox, B: Scratch> Reporter<O, B> {
+    /// Checks a report, stores it, and lets the thread deliver it: [`Courier::submit`] with the time of now.
+    pub fn submit(&self, report: &impl Encode) -> Result<Ticket, CourierError<O::Error>> {
+        self.with_courier(|courier| courier.submit(report, MonoTime::now(), Some(WallTime::now())))
+    }
+
+    /// The same for a report that is encoded: these very bytes are sent.
+    pub fn submit_encoded(&self, report: &[u8]) -> Result<Ticket, CourierError<O::Error>> {
+        self.with_courier(|courier| {
+            courier.submit_encoded(report, MonoTime::now(), Some(WallTime::now()))
+        })
+    }
+
+    /// How things stand.
+    pub fn status(&self) -> Status {
+        self.shared.courier.lock().status()
+    }
+
+    /// Waits until nothing waits for delivery and that is durable, or the time is up, or the reporter is stopped. What has its time to be tried again
+    /// after that time is left waiting.
+    pub fn flush(&self, until: Instant) -> Result<Pause, CourierError<O::Error>> {
+        loop {
+            let seen = self.shared.state().happened;
+            {
+                let mut courier = self.shared.courier.lock();
+                if courier.status().waiting == 0 {
+                    courier.flush()?;
+                    return Ok(Pause::Idle);
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Pause::TimeUp);
+            }
+            let is_news = |state: &mut State| state.happened == seen && !state.is_stopping;
+            let waited =
+                (self.shared.changed).wait_timeout_while(self.shared.state(), left, is_news);
+            if waited.unwrap_or_else(PoisonError::into_inner).0.is_stopping {
+                return Ok(Pause::Cancelled);
+            }
+        }
+    }
+
+    /// Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. See [`Courier::wake`].
+    pub fn wake(&self) {
+        self.with_courier(|courier| courier.wake(MonoTime::now()));
+    }
+
+    /// Uses the courier: dead letters, for one. Delivery waits meanwhile, and looks again afterwards.
+    pub fn with_courier<R>(&self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
+        let result = use_it(&mut self.shared.courier.lock());
+        self.shared.waker().wake();
+        result
+    }
+
+    /// Uses the client, to give it other credentials or certificates. A report that is being sent is interrupted, and sent again afterwards under the same
+    /// `message_id`, since it may have arrived.
+    ///
+    /// ```no_run
+    /// # fn renew(reporter: &edge_report::Reporter) -> Result<(), edge_report::BuildError> {
+    /// use edge_report::Credentials;
+    ///
+    /// reporter.with_client(|client| client.set_credentials(&Credentials::token("new")))?;
+    /// // They may have been what everything waited for.
+    /// reporter.wake();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_client<R>(&self, use_it: impl FnOnce(&mut Client) -> R) -> R {
+        let shared = &*self.shared;
+        let mut state = shared.state();
+        state.visitors = state.visitors.saturating_add(1);
+        drop(state);
+        shared.waker().cancel();
+        let mut client = shared.client.lock();
+        // The thread is not in it any more. What was meant for it must not end what comes now.
+        client.bell().take_cancelled();
+        let mut state = shared.state();
+        state.visitors = state.visitors.saturating_sub(1);
+        drop(state);
+        shared.changed.notify_all();
+        let result = use_it(&mut client);
+        *shared.waker() = client.waker();
+        result
+    }
+
+    /// Ends the thread, also within a send, and makes durable what is not yet. What waits in a spool is delivered after the next start; what was being
+    /// sent is sent again then. Takes 100 ms at the most, and what the observer and the disk take.
+    ///
+    /// Dropping it does the same, but for errors.
+    pub fn stop(mut self) -> Result<(), CourierError<O::Error>> {
+        self.end();
+        self.shared.courier.lock().close()
+    }
+
+    fn end(&mut self) {
+        self.shared.state().is_stopping = true;
+        self.shared.changed.notify_all();
+        self.shared.waker().cancel();
+        let thread = self.thread.take();
+        let is_other = |thread: &JoinHandle<()>| thread.thread().id() != thread::current().id();
+        if let Some(thread) = thread.filter(is_other) {
+            // Its panics are caught.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<O: Outbox, B: Scratch> Drop for Reporter<O, B> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<O, B> Shared<O, B> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Waker> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn happened(&self) {
+        let mut state = self.state();
+        state.happened = state.happened.wrapping_add(1);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits until nobody else wants the client; `false` when it is stopped.
+    fn goes_on(&self) -> bool {
+        let is_wanted = |state: &mut State| state.visitors > 0 && !state.is_stopping;
+        let state = self.changed.wait_while(self.state(), is_wanted);
+        !state.unwrap_or_else(PoisonError::into_inner).is_stopping
+    }
+
+    fn is_wanted(&self) -> bool {
+        let state = self.state();
+        state.is_stopping || state.visitors > 0
+    }
+}
+
+impl<O: Outbox + 'static, B: Scratch> Shared<O, B> {
+    /// The thread.
+    fn run(&self, mut observe: impl FnMut(DeliveryEvent<'_>)) {
+        let mut observe = |event: DeliveryEvent<'_>| {
+            // The panic hook has told of it.
+            let _ = catch_unwind(AssertUnwindSafe(|| observe(event)));
+            self.happened();
+        };
+        let mut untold = Untold::default();
+        let mut failures = 0u32;
+        while self.goes_on() {
+            let mut client = self.client.lock();
+            let delivered = catch_unwind(AssertUnwindSafe(|| {
+                client.deliver_telling(&self.courier, None, &mut untold, &mut observe)
+            }));
+            let error: Box<dyn Error> = match delivered {
+                Ok(Ok(pause)) => {
+                    failures = 0;
+                    if pause == Pause::Idle {
+                        self.happened();
+                        client.wait(None);
+                    }
+                    continue;
+                }
+                Ok(Err(error)) => Box::new(error),
+                Err(_) => Box::new(Panicked),
+            };
+            let wait = PAUSE.saturating_mul(1 << failures);
+            failures = failures.saturating_add(1).min(DOUBLINGS);
+            let failed = DeliveryEvent::Failed {
+                error: &*error,
+                wait,
+            };
+            failed.tell(&mut observe);
+            // Its cancellation may have been taken before the error.
+            if !self.is_wanted() {
+                client.wait(Some(wait));
+            }
+        }
+    }
+}
+
+/// A panic within delivery, which is a bug. The panic hook has its message.
+#[derive(Debug)]
+struct Panicked;
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("delivery panicked")
+    }
+}
+
+impl Error for Panicked {}
