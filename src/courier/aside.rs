@@ -12,6 +12,9 @@ const SLOTS: usize = SUSPECTS + 1;
 /// some attempts more.
 const TRIED: usize = if cfg!(feature = "alloc") { 1024 } else { 3 };
 
+/// If none leaves for so long, it is tried all the same.
+const REST_MS: u64 = 3_600_000;
+
 /// How often a report was tried since the start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
@@ -34,8 +37,8 @@ pub(super) struct Tried {
     pub(super) since: MonoTime,
     /// When it was tried first.
     pub(super) first: MonoTime,
-    /// It may be at fault, and no more suspects can be known: it is passed over until then, or until one of them has left.
-    pub(super) rests_until: Option<MonoTime>,
+    /// It may be at fault, and no more suspects can be known: it rests until one of them has left, and is not tried before then.
+    pub(super) rests: Option<MonoTime>,
 }
 
 impl Tried {
@@ -51,7 +54,7 @@ impl Tried {
             before: 0,
             since: now,
             first: now,
-            rests_until: None,
+            rests: None,
         }
     }
 }
@@ -172,33 +175,35 @@ impl Memory {
     }
 
     pub(super) fn rests(&self, ticket: Ticket) -> bool {
-        self.get(ticket)
-            .is_some_and(|tried| tried.rests_until.is_some())
+        self.get(ticket).is_some_and(|tried| tried.rests.is_some())
     }
 
     /// Wakes those that rested long enough; `true` if there were some.
     pub(super) fn wake(&mut self, now: MonoTime) -> bool {
         let mut some = false;
         for tried in &mut self.0 {
-            if tried.rests_until.is_some_and(|until| until <= now) {
-                (tried.rests_until, some) = (None, true);
+            if tried.rests.is_some_and(|at| at.plus_ms(REST_MS) <= now) {
+                (tried.rests, some) = (None, true);
             }
         }
         some
     }
 
-    /// Wakes the oldest of them; `true` if there was one.
-    pub(super) fn wake_oldest(&mut self) -> bool {
-        let resting = self
+    /// Wakes the oldest of those that may be tried again; `true` if there was one.
+    pub(super) fn wake_oldest(&mut self, now: MonoTime) -> bool {
+        let may = |tried: &&mut Tried| tried.rests.is_some_and(|at| at <= now);
+        let oldest = self
             .0
             .iter_mut()
-            .filter(|tried| tried.rests_until.is_some());
-        let oldest = resting.min_by_key(|tried| tried.ticket);
-        oldest.map(|tried| tried.rests_until = None).is_some()
+            .filter(may)
+            .min_by_key(|tried| tried.ticket);
+        oldest.map(|tried| tried.rests = None).is_some()
     }
 
-    pub(super) fn first_awake(&self) -> Option<MonoTime> {
-        self.0.iter().filter_map(|tried| tried.rests_until).min()
+    /// When the first of them may be tried, or is tried all the same.
+    pub(super) fn first_rested(&self, has_place: bool) -> Option<MonoTime> {
+        let first = self.0.iter().filter_map(|tried| tried.rests).min();
+        first.map(|at| at.plus_ms(if has_place { 0 } else { REST_MS }))
     }
 
     /// Whether it failed the last time.

@@ -509,9 +509,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.pace.wake();
         self.next_attempt = now;
         self.resting = None;
-        self.tried
-            .iter_mut()
-            .for_each(|tried| tried.rests_until = None);
+        self.tried.iter_mut().for_each(|tried| tried.rests = None);
         self.walk = Walk::START;
         for aside in self.asides.iter_mut() {
             aside.due = now;

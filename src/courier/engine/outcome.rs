@@ -9,7 +9,7 @@
 //!                            └── a suspect ──► it waits, and a canary follows at once
 //! ```
 
-use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
+use super::super::aside::{Aside, Tried, Waits, Walk};
 use super::super::outbox::{Fate, Outbox, Scratch, Ticket};
 use super::super::reason::{Cause, Event, Reason};
 use super::canary::Trial;
@@ -31,9 +31,6 @@ const CANARY_EVERY: u32 = 4;
 const NO_CANARY: u32 = 4;
 /// Only busy services answer at random. Any other answer says as much as so many of those.
 const NOT_BUSY: u32 = 8;
-/// So long one rests that may be at fault, while as many suspects as can be known are known.
-const REST_MS: u64 = 3_600_000;
-
 /// What is due after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -150,7 +147,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let is_known = current.role == Role::Suspect;
         let may_be_suspect = match current.role {
             Role::Suspect => true,
-            Role::Ordinary => self.asides.suspects().count() < SUSPECTS && self.asides.has_room(),
+            Role::Ordinary => self.has_place(),
             Role::Canary | Role::OwnCanary | Role::Overtaken => false,
         };
         if !may_be_suspect {
@@ -329,7 +326,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.on_trial = None;
                 self.arm(now, now);
                 if current.role == Role::Ordinary {
-                    tried.rests_until = Some(at.max(now.plus_ms(REST_MS)));
+                    tried.rests = Some(at);
                 }
             }
             (Role::Ordinary | Role::Suspect, Then::Wait) => {

@@ -96,7 +96,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let kept = if suspects > 0 { KEPT_FOR_CANARIES } else { 0 };
         let is_short = self.outbox.room_ahead() <= kept;
         if !stopped
-            && let Some(waiting) = self.ordinary(is_short)?
+            && let Some(waiting) = self.ordinary(is_short, now)?
             && (!is_short || self.needs_no_room(waiting.ticket)?)
         {
             return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
@@ -105,7 +105,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let first_due = self.asides.iter().map(|aside| aside.due);
         let first_due = first_due
             .chain(rested)
-            .chain(self.tried.first_awake())
+            .chain(self.tried.first_rested(!stopped && self.has_place()))
             .min();
         Ok(match first_due {
             Some(due) => Choice::Wait(due.since_ms(now).max(1)),
@@ -141,7 +141,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let tried = tried.unwrap_or(Tried::new(waiting.ticket, now));
         InFlight {
             tried: Tried {
-                rests_until: None,
+                rests: None,
                 ..tried
             },
             len: waiting.len,
@@ -150,18 +150,27 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
+    /// Whether one suspect more can be known.
+    pub(super) fn has_place(&self) -> bool {
+        self.asides.suspects().count() < SUSPECTS && self.asides.has_room()
+    }
+
     /// Whether it must be known of each report how often it was tried.
     pub(super) const fn has_budget(&self) -> bool {
         self.policy.max_attempts.is_some() || self.policy.max_time_ms.is_some()
     }
 
     /// The next report whose turn it is, past those that stepped aside.
-    fn ordinary(&mut self, is_short: bool) -> Result<Option<Waiting>, CourierError<O::Error>> {
+    fn ordinary(
+        &mut self,
+        is_short: bool,
+        now: MonoTime,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         if self.has_budget() {
             self.walk = Walk::START;
         }
         let is_full = self.asides.suspects().count() >= SUSPECTS;
-        if !is_full && self.asides.has_room() && self.tried.wake_oldest() {
+        if self.has_place() && self.tried.wake_oldest(now) {
             self.walk = Walk::START;
         }
         if is_full && let Some(found) = self.between()? {
@@ -296,12 +305,15 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     walk.after = Some(ticket);
                     return Ok(false);
                 }
-                match failed.own {
+                let tried = self.tried.get(ticket);
+                let rests = tried.is_some_and(|tried| tried.rests > Some(failed.now));
+                let follows = match failed.own {
                     Some(own) => {
                         waits.is_none() && (share(own, &keys) || failed.ahead.has_one_of(&keys))
                     }
                     None => self.asides.get(ticket).is_none_or(|a| a.due <= failed.now),
-                }
+                };
+                follows && !rests
             }
         };
         if !is_free || !may_go {
@@ -374,7 +386,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         for tried in self.tried.iter_mut() {
             set_back(&mut tried.first);
             set_back(&mut tried.since);
-            tried.rests_until.iter_mut().for_each(set_back);
+            tried.rests.iter_mut().for_each(set_back);
         }
         if let Some(current) = &mut self.current {
             set_back(&mut current.sent_at);
