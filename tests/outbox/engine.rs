@@ -1104,3 +1104,107 @@ fn bad_ones_in_front_and_a_budget_stop_nobody() {
         );
     }
 }
+
+/// An acceptance says nothing of a report that failed long before, also when it proves another one bad that failed just now.
+#[test]
+fn what_is_accepted_counts_against_those_alone_that_failed_right_before() {
+    let policy = Policy {
+        refuse_after: 1,
+        max_backoff_ms: 1_000,
+        ..Policy::default()
+    };
+    let mut sim = Sim::new(policy, outbox(), 24);
+    let early = sim.submit(1);
+    let mut attempts = 0;
+    // Three times, so that it steps aside; then it is asked to wait for an hour.
+    sim.run(61_000, |_| {
+        attempts += 1;
+        match attempts {
+            1 | 2 => FIREWALL,
+            _ => FIREWALL.with_retry_after_ms(HOUR),
+        }
+    });
+    assert_eq!(attempts, 3);
+    sim.now += 120_000;
+    let late = sim.submit(2);
+    sim.run(sim.now + 1, |_| FIREWALL);
+    sim.submit(3);
+    finish(&mut sim, DAY, |ticket| (ticket == late).then_some(FIREWALL));
+    assert_eq!(counts(&sim), (0, 2, 1));
+    assert_eq!(sim.buried.len(), 1);
+    assert_ne!(sim.buried[0].0, early);
+}
+
+/// One that was overtaken failed before and is accepted then: that the older ones failed says nothing either, however often it goes so.
+#[test]
+fn what_counted_is_taken_back_when_what_was_overtaken_is_accepted() {
+    let policy = Policy {
+        refuse_after: 2,
+        max_backoff_ms: 1_000,
+        ..Policy::default()
+    };
+    let mut sim = Sim::new(policy, outbox(), 25);
+    let oldest = sim.submit(1);
+    for round in 0..30 {
+        let middle = sim.submit(1);
+        let newest = sim.submit(1);
+        let (mut has_failed, mut is_back, mut is_over) = (false, false, false);
+        while !is_over {
+            assert!(sim.now < 30 * DAY, "round {round}");
+            sim.run(sim.now + 5_000, |sent| {
+                has_failed |= sent.ticket == middle;
+                is_back |= sent.ticket == newest && has_failed;
+                let is_served = is_back && !is_over && sent.ticket != oldest;
+                is_over |= is_served && sent.ticket == middle;
+                if is_served { accepted(sent) } else { BUSY }
+            });
+        }
+        assert_eq!(counts(&sim).2, 0, "round {round}: {oldest} is healthy");
+    }
+    finish(&mut sim, DAY, |_| None);
+    assert_eq!(counts(&sim), (0, 61, 0));
+}
+
+/// The attempt right after a correction is the first with the right clock: no reason yet to ask another one, and have one more check fail.
+#[test]
+fn a_corrected_clock_that_is_denied_again_holds_all() {
+    let policy = Policy {
+        start_spread_ms: 0,
+        ..Policy::default()
+    };
+    let mut sim = Sim::new(policy, outbox(), 26);
+    sim.submit(1);
+    sim.submit(2);
+    let denied = Event::answered(Outcome::Credentials, 401);
+    sim.run(policy.hold_ms - 1, |_| denied.with_clock_skew_ms(1_200_000));
+    assert_eq!(sim.requests, 2);
+}
+
+/// Of the attempts of a bad report one in four is followed by nobody on purpose, and does not count.
+#[test]
+fn some_attempts_have_no_canary() {
+    let policy = Policy {
+        start_spread_ms: 0,
+        max_backoff_ms: 1_000,
+        ..Policy::default()
+    };
+    let attempts: Vec<u32> = (0..40)
+        .map(|seed| {
+            let mut sim = Sim::new(policy, outbox(), 13_000_000 + seed);
+            let bad = sim.submit(1);
+            for n in 0..100 {
+                sim.submit(2 + n);
+                sim.run(sim.now + 500, |sent| match sent.ticket == bad {
+                    true => FIREWALL,
+                    false => accepted(sent),
+                });
+            }
+            assert_eq!(counts(&sim), (0, 100, 1));
+            sim.attempts[&bad]
+        })
+        .collect();
+    let least = attempts.iter().min().copied().unwrap();
+    let sum: u32 = attempts.iter().sum();
+    println!("{least} at the least, {sum} in all");
+    assert!(least >= 10 && sum > 40 * least + 40, "{attempts:?}");
+}
