@@ -7,7 +7,7 @@
 //! | no header, and nothing between its ends | discarded: it was being made |
 //! | no header, no whole record, and an id right after the newest | discarded: its first record was being written |
 //! | stands for others that are there, without a valid commit | kept aside, to go on with it |
-//! | stands for others of which one is gone | it counts: it had a commit, and was damaged later; they are discarded once it is durable |
+//! | stands for others of which one is gone | it counts: it had a commit, and was damaged later; they are discarded, if it can be synced |
 //! | the same, and has neither a commit nor anything of the last one that is left | it counts; they stay |
 //! | stands for others that are there, with a valid commit | it counts, and they are discarded |
 //! | anything else | left alone, and counted as foreign |
@@ -104,6 +104,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 is_headless: false,
                 is_unsynced: false,
                 is_spared: false,
+                is_doubted: false,
                 is_for_notes: false,
             };
             let is_unknown = matches!(front, Ok(SegmentFront::Unknown));
@@ -163,7 +164,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 (segment.is_for_notes, segment.is_unsynced) = (is_for_notes, true);
             }
         }
-        self.total_at_open = self.total_listed();
+        let has_doubted = self.list.iter().any(|s| s.is_doubted);
+        self.total_at_open = match has_doubted {
+            true => self.total_but_partial(),
+            false => self.total_listed(),
+        };
         Ok(())
     }
 
@@ -235,11 +240,12 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             if !self.list.iter().any(is_source) {
                 continue;
             }
-            // A process that was killed may have left it readable, and not durable.
+            // A process that was killed may have left it readable, and not durable. Read after that: a sync that fails may throw it away.
+            let is_synced = self.storage.sync(output.id).is_ok();
             self.read_failed = false;
             let commit = self.commit_of(&output);
             let has_commit = commit == Some(true);
-            if has_commit && self.storage.sync(output.id).is_ok() {
+            if has_commit && is_synced {
                 while let Some(source) = self.list.iter().copied().find(is_source) {
                     self.list.retain(|s| s.id != source.id);
                     self.discard(source.id, source.len);
@@ -250,15 +256,19 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             let is_gone = |id: &u32| *id != 0 && self.list.iter().all(|s| s.id != *id);
             let counts = output.sources.iter().any(is_gone)
                 && (has_commit || self.has_records_of_its_own(&output));
-            // Then it counts instead of those that are left: they would give again what it left out. They go once it is durable: if one was
-            // lost in another way it may not be.
+            // Then it counts instead of those that are left: they would give again what it left out. If it could not be synced they stay as
+            // long as it does: if one was lost in another way it may not be durable, and a second sync would prove nothing.
             let sources = self.list.iter().filter(|s| is_source(s));
             let last = sources.map(|s| s.first).max().unwrap_or(0);
             if counts && (commit.is_some() || self.reaches(&output, last)) {
+                if let Some(segment) = self.segment_of(output.id) {
+                    segment.is_doubted = !is_synced;
+                }
                 while let Some(source) = self.list.iter().copied().find(is_source) {
                     self.list.retain(|s| s.id != source.id);
                     self.discard_later(source.id, source.len);
                 }
+                self.discard_pending();
                 continue;
             }
             // One that could not be read or synced now may be believed by the next start: until then they get nothing more.
