@@ -1108,11 +1108,9 @@ fn bad_ones_in_front_and_a_budget_stop_nobody() {
 /// An acceptance says nothing of a report that failed long before, also when it proves another one bad that failed just now.
 #[test]
 fn what_is_accepted_counts_against_those_alone_that_failed_right_before() {
-    let policy = Policy {
-        refuse_after: 1,
-        max_backoff_ms: 1_000,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_refuse_after(1)
+        .with_max_backoff(Duration::from_millis(1_000));
     let mut sim = Sim::new(policy, outbox(), 24);
     let early = sim.submit(1);
     let mut attempts = 0;
@@ -1138,11 +1136,9 @@ fn what_is_accepted_counts_against_those_alone_that_failed_right_before() {
 /// One that was overtaken failed before and is accepted then: that the older ones failed says nothing either, however often it goes so.
 #[test]
 fn what_counted_is_taken_back_when_what_was_overtaken_is_accepted() {
-    let policy = Policy {
-        refuse_after: 2,
-        max_backoff_ms: 1_000,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_refuse_after(2)
+        .with_max_backoff(Duration::from_millis(1_000));
     let mut sim = Sim::new(policy, outbox(), 25);
     let oldest = sim.submit(1);
     for round in 0..30 {
@@ -1168,10 +1164,7 @@ fn what_counted_is_taken_back_when_what_was_overtaken_is_accepted() {
 /// The attempt right after a correction is the first with the right clock: no reason yet to ask another one, and have one more check fail.
 #[test]
 fn a_corrected_clock_that_is_denied_again_holds_all() {
-    let policy = Policy {
-        start_spread_ms: 0,
-        ..Policy::default()
-    };
+    let policy = Policy::default().with_start_spread(Duration::from_millis(0));
     let mut sim = Sim::new(policy, outbox(), 26);
     sim.submit(1);
     sim.submit(2);
@@ -1183,11 +1176,9 @@ fn a_corrected_clock_that_is_denied_again_holds_all() {
 /// Of the attempts of a bad report one in four is followed by nobody on purpose, and does not count.
 #[test]
 fn some_attempts_have_no_canary() {
-    let policy = Policy {
-        start_spread_ms: 0,
-        max_backoff_ms: 1_000,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .with_start_spread(Duration::from_millis(0))
+        .with_max_backoff(Duration::from_millis(1_000));
     let attempts: Vec<u32> = (0..40)
         .map(|seed| {
             let mut sim = Sim::new(policy, outbox(), 13_000_000 + seed);

@@ -1993,14 +1993,14 @@ impl Half {
         reports.map(ticket).collect()
     }
 
-    /// Without its commit.
-    fn board_without_commit(&self) -> Rc<RefCell<Board>> {
+    /// With damage in its commit.
+    fn board_with_bad_commit(&self) -> Rc<RefCell<Board>> {
         let b = self.board();
         if let Some(seg) = b.borrow_mut().segs[0].get_mut(&self.output) {
             let mut places = (0..seg.view.len()).step_by(8);
             let at = places.find(|at| seg.view[*at..at + 3] == [0x1e, 2, 0x46]);
             let at = at.expect("it has a commit");
-            seg.view[at..at + 32].fill(0);
+            seg.view[at + 40] ^= 1;
             seg.durable = seg.view.clone();
         }
         b
@@ -2023,11 +2023,11 @@ fn agrees(log: &mut Log) -> BTreeSet<u64> {
     waits.into_iter().collect()
 }
 
-/// After that kill the segment that stands for two cannot be synced at the next start, or has lost its commit.
+/// After that kill the segment that stands for two cannot be synced at the next start, or is damaged.
 #[test]
 fn what_was_left_out_does_not_come_again() {
     let half = Half::new();
-    for (b, fails) in [(half.board(), 100), (half.board_without_commit(), 0)] {
+    for (b, fails) in [(half.board(), 100), (half.board_with_bad_commit(), 0)] {
         b.borrow_mut().fails[1] = fails;
         let mut log = open(&b, &half.config).unwrap();
         b.borrow_mut().fails[1] = 0;
@@ -2036,35 +2036,44 @@ fn what_was_left_out_does_not_come_again() {
         let again = &waits & &half.left();
         assert!(half.keep.is_superset(&again));
         log.flush().unwrap();
+        drop(log);
+        let mut log = open(&b, &half.config).unwrap();
         let is_there = b.borrow().segs[0].contains_key(&half.left);
         assert!(!is_there, "what another stands for is never discarded");
         assert!(agrees(&mut log).is_superset(&half.keep));
     }
 }
 
-/// The same, but that the one that is gone was lost in another way, before the segment that stands for it was durable.
+/// The same, but that the one that is gone was lost in another way, before the segment that stands for it was durable. What a failed sync was to
+/// make durable is thrown away, or seems to be there.
 #[test]
 fn nothing_is_discarded_for_what_is_not_durable() {
     let half = Half::new();
-    let b = half.board();
-    if let Some(seg) = b.borrow_mut().segs[0].get_mut(&half.output) {
-        seg.durable = vec![0; seg.view.len()];
+    let must_wait = &half.keep & &half.left();
+    for throws in [false, true] {
+        let b = half.board();
+        if let Some(seg) = b.borrow_mut().segs[0].get_mut(&half.output) {
+            seg.durable = vec![0; seg.view.len()];
+        }
+        b.borrow_mut().sync_throws = throws;
+        b.borrow_mut().fails[1] = 100;
+        let mut log = open(&b, &half.config).unwrap();
+        let waits: BTreeSet<u64> = all(&mut log).into_iter().collect();
+        assert!(waits.is_superset(&must_wait));
+        for n in 1..20 {
+            let _ = log.append(&key(500), &[n; 200], MonoTime::from_ms(0), None);
+            let _ = log.flush();
+        }
+        drop(log);
+        // The power fails.
+        for seg in b.borrow_mut().segs[0].values_mut() {
+            seg.view = seg.durable.clone();
+        }
+        b.borrow_mut().fails[1] = 0;
+        let mut log = open(&b, &half.config).unwrap();
+        let waits: BTreeSet<u64> = all(&mut log).into_iter().collect();
+        assert!(waits.is_superset(&must_wait));
     }
-    b.borrow_mut().fails[1] = 100;
-    let mut log = open(&b, &half.config).unwrap();
-    for n in 1..20 {
-        let _ = log.append(&key(500), &[n; 200], MonoTime::from_ms(0), None);
-        let _ = log.flush();
-    }
-    drop(log);
-    // The power fails.
-    for seg in b.borrow_mut().segs[0].values_mut() {
-        seg.view = seg.durable.clone();
-    }
-    b.borrow_mut().fails[1] = 0;
-    let mut log = open(&b, &half.config).unwrap();
-    let waits: BTreeSet<u64> = all(&mut log).into_iter().collect();
-    assert!(waits.is_superset(&(&half.keep & &half.left())));
 }
 
 /// The same kill, and then both headers of the segment that stands for two are lost, so that it counts beside the one that is left: a way

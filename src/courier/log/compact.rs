@@ -10,7 +10,7 @@
 //! 3. What is left out was settled, or is superseded by a report that waits: the caller makes that one durable first.
 //! 4. Only then are the sources discarded. A crash in between leaves a valid commit beside its sources, and recovery discards these. If one of
 //!    them is gone already it is the new segment that counts, even if it cannot be synced at that moment or was damaged since: nobody may
-//!    give a report that it left out, and that nothing counts any more. The others then stay until a sync of it succeeds.
+//!    give a report that it left out, and that nothing counts any more. If it could not be synced the others stay as long as it does.
 //! 5. Recovery also finds the commit of a segment that was given up because it could not be synced, if it could not be discarded either. So
 //!    such a segment must say all that its sources say, for as long as it may be there: nothing more is appended to them
 //!    ([`give_up`](Segments::give_up)), and what stands for them later stands for it, too.

@@ -7,8 +7,8 @@
 //! | no header, and nothing between its ends | discarded: it was being made |
 //! | no header, no whole record, and an id right after the newest | discarded: its first record was being written |
 //! | stands for others that are there, without a valid commit | kept aside, to go on with it |
-//! | stands for others of which one is gone | it counts: it had a commit, and was damaged later; they are discarded once it is durable |
-//! | the same, and has neither a commit nor anything of the last one that is left | it counts; they stay |
+//! | stands for others of which one is gone | it counts: it had a commit, and was damaged later; they are discarded, if it can be synced |
+//! | the same, but no commit is to be seen | it counts; they stay |
 //! | stands for others that are there, with a valid commit | it counts, and they are discarded |
 //! | anything else | left alone, and counted as foreign |
 
@@ -104,6 +104,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 is_headless: false,
                 is_unsynced: false,
                 is_spared: false,
+                is_doubted: false,
                 is_for_notes: false,
             };
             let is_unknown = matches!(front, Ok(SegmentFront::Unknown));
@@ -163,7 +164,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 (segment.is_for_notes, segment.is_unsynced) = (is_for_notes, true);
             }
         }
-        self.total_at_open = self.total_listed();
+        let has_doubted = self.list.iter().any(|s| s.is_doubted);
+        self.total_at_open = match has_doubted {
+            true => self.total_but_partial(),
+            false => self.total_listed(),
+        };
         Ok(())
     }
 
@@ -235,11 +240,12 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             if !self.list.iter().any(is_source) {
                 continue;
             }
-            // A process that was killed may have left it readable, and not durable.
+            // A process that was killed may have left it readable, and not durable. Read after that: a sync that fails may throw it away.
+            let is_synced = self.storage.sync(output.id).is_ok();
             self.read_failed = false;
             let commit = self.commit_of(&output);
             let has_commit = commit == Some(true);
-            if has_commit && self.storage.sync(output.id).is_ok() {
+            if has_commit && is_synced {
                 while let Some(source) = self.list.iter().copied().find(is_source) {
                     self.list.retain(|s| s.id != source.id);
                     self.discard(source.id, source.len);
@@ -248,24 +254,25 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
             // They are discarded only behind a commit: so with one of them gone there was one, whatever became of it.
             let is_gone = |id: &u32| *id != 0 && self.list.iter().all(|s| s.id != *id);
-            let counts = output.sources.iter().any(is_gone)
-                && (has_commit || self.has_records_of_its_own(&output));
-            // Then it counts instead of those that are left: they would give again what it left out. They go once it is durable: if one was
-            // lost in another way it may not be.
-            let sources = self.list.iter().filter(|s| is_source(s));
-            let last = sources.map(|s| s.first).max().unwrap_or(0);
-            if counts && (commit.is_some() || self.reaches(&output, last)) {
+            let counts = output.sources.iter().any(is_gone) && self.has_records_of_its_own(&output);
+            // Then it counts instead of those that are left: they would give again what it left out. If it could not be synced they stay as
+            // long as it does: if one was lost in another way it may not be durable, and a second sync would prove nothing.
+            if counts && commit.is_some() {
+                if let Some(segment) = self.segment_of(output.id) {
+                    segment.is_doubted = !is_synced;
+                }
                 while let Some(source) = self.list.iter().copied().find(is_source) {
                     self.list.retain(|s| s.id != source.id);
                     self.discard_later(source.id, source.len);
                 }
+                self.discard_pending();
                 continue;
             }
             // One that could not be read or synced now may be believed by the next start: until then they get nothing more.
             if has_commit || self.read_failed {
                 self.given_up = Some(output);
             }
-            // It was half-made when one of them was lost, perhaps, and has nothing of the last one.
+            // Without any trace of a commit it may have been half-made when one of them was lost: then the others have more than it.
             if counts {
                 continue;
             }
@@ -305,18 +312,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 source.is_some_and(|source| self.has_number(&source, number))
             });
             if !is_there {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether a report or letter of this number or a greater one stands in this segment.
-    fn reaches(&mut self, segment: &Segment, number: u64) -> bool {
-        let mut offset = SEGMENT_HEADER;
-        while let Some((place, header)) = self.next_in(segment, offset) {
-            offset = self.after(place, &header).offset;
-            if number_of(&header).is_some_and(|other| other >= number) {
                 return true;
             }
         }

@@ -35,6 +35,8 @@ pub(super) struct Segment {
     pub(super) is_unsynced: bool,
     /// Some of it could not be read when it was to be compacted: it stays until what is in it is settled.
     pub(super) is_spared: bool,
+    /// It could not be synced at the start: what it stands for stays as long as it.
+    pub(super) is_doubted: bool,
     /// It is short, and has no report and no letter: only how things stand, and what was settled since.
     pub(super) is_for_notes: bool,
 }
@@ -354,6 +356,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             is_headless: false,
             is_unsynced: false,
             is_spared: false,
+            is_doubted: false,
             is_for_notes: false,
         };
         let identity = self.identity(id);
@@ -508,16 +511,12 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.pending_discard.iter().any(|(other, _)| *other == id)
     }
 
-    /// Discards what could not be discarded before, but not before what stands for it is durable; `false` if something is left.
+    /// Discards what could not be discarded before, but not what must stay; `false` if something is left.
     pub(super) fn discard_pending(&mut self) -> bool {
-        let (storage, list) = (&mut self.storage, &mut self.list);
+        let (storage, list) = (&mut self.storage, &self.list);
         self.pending_discard.retain(|(id, _)| {
-            let stands_for_it = |s: &&mut Segment| s.is_unsynced && s.stands_for(*id);
-            let is_held = list.iter_mut().filter(stands_for_it).any(|segment| {
-                segment.is_unsynced = storage.sync(segment.id).is_err();
-                segment.is_unsynced
-            });
-            is_held || storage.discard(*id).is_err()
+            let must_stay = list.iter().any(|s| s.is_doubted && s.stands_for(*id));
+            must_stay || storage.discard(*id).is_err()
         });
         self.pending_discard.is_empty()
     }
