@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::panic,
+    clippy::expect_used,
     reason = "a panic is how a test fails"
 )]
 

@@ -149,10 +149,10 @@ fn what_cannot_be_forgotten_is_not_submitted_again() {
     }
     let mut courier = Courier::new(log, [0; 4096], Policy::default(), MonoTime::from_ms(0), 1);
     let again = courier.resubmit_dead_letter(Some(Ticket(20)), MonoTime::from_ms(0), None);
+    let has_heap = cfg!(feature = "alloc");
     match again {
-        Ok(Some(_)) => assert!(cfg!(feature = "alloc")),
-        Err(CourierError::Outbox(OutboxError::LettersFull)) => {
-            assert!(!cfg!(feature = "alloc"));
+        Ok(Some(_)) if has_heap => {}
+        Err(CourierError::Outbox(OutboxError::LettersFull)) if !has_heap => {
             assert_eq!(courier.status().waiting, 0);
         }
         other => panic!("{other:?}"),
