@@ -134,6 +134,8 @@ pub(crate) struct Pace {
     armed: Clock,
     /// When what is in flight was sent.
     sent: Option<MonoTime>,
+    /// The last that was settled was accepted, but for what never went out.
+    is_way_free: bool,
 }
 
 impl Pace {
@@ -155,6 +157,7 @@ impl Pace {
             wait: 0,
             armed: *clock,
             sent: None,
+            is_way_free: false,
         };
         pace.arm(not_before, [0, policy.start_spread_ms], clock)?;
         Ok(pace)
@@ -268,7 +271,11 @@ impl Pace {
         let kind = kind(event);
         let tries = self.tries.get_mut(&ticket).ok_or("nothing is in flight")?;
         tries.events += 1;
-        tries.count += u32::from(kind != Kind::Network);
+        let went_out = matches!(
+            event.reason.cause,
+            Cause::Answered(_) | Cause::Failed(Code::MayHaveArrived)
+        );
+        tries.count += u32::from(went_out);
         if kind == Kind::Service {
             return self.answered(event, place, verdict, clock, status);
         }
@@ -298,6 +305,8 @@ impl Pace {
             status.failures,
             self.failures
         );
+        let is_way_free = self.is_way_free;
+        self.is_way_free &= kind == Kind::Network;
         self.failures = status.failures;
         if is_counted {
             self.was_open |= self.failures >= self.policy.open_circuit_after;
@@ -316,9 +325,7 @@ impl Pace {
         {
             // Once more, before that says anything.
             ensure!(reason == event.reason, "{verdict:?}");
-            if kind == Kind::Denied {
-                self.offset = 0;
-            }
+            self.distrust_clock(&event.reason, true);
             return self.arm(not_before, [10, 50], clock);
         }
         if place == Place::Overtaken
@@ -358,7 +365,17 @@ impl Pace {
         let bounds = match kind {
             Kind::Denied | Kind::Hold => {
                 let hold = self.policy.hold_ms.max(FLOOR);
-                [hold, hold + hold / 10]
+                let holds = [hold, hold + hold / 10];
+                let is_alone = is_way_free && went_out && !is_counted && !gave_up;
+                let told = match verdict {
+                    Verdict::Held { until, .. } => until.since_ms(clock.now),
+                    _ => 0,
+                };
+                match is_alone && !(holds[0]..=holds[1]).contains(&told) {
+                    // Others were accepted right before: a back-off, for it alone.
+                    true => self.backoff(tries.events),
+                    false => holds,
+                }
             }
             _ => {
                 let failures = match kind {
@@ -372,17 +389,16 @@ impl Pace {
             }
         };
         let at = match (kind, verdict) {
-            (_, Verdict::Expired(_)) => return self.arm(not_before, bounds, clock),
+            (_, Verdict::Expired(_)) => {
+                self.distrust_clock(&event.reason, !is_counted);
+                return self.arm(not_before, bounds, clock);
+            }
             (Kind::Doubtful | Kind::Network, Verdict::Again { at, .. }) => at,
             (Kind::Denied | Kind::Hold, Verdict::Held { until, .. }) => until,
             _ => return Err(format!("{verdict:?} after {event:?}")),
         };
         self.arm(at, bounds, clock)?;
-        if kind == Kind::Denied {
-            self.offset = 0;
-            // Once for each hold: a canary that follows at once corrects nothing.
-            self.corrected &= not_before != at;
-        }
+        self.distrust_clock(&event.reason, not_before != at);
         if not_before == at {
             // It may not be the node that waits, but then it waits all the same.
         } else if kind != Kind::Network {
@@ -398,6 +414,16 @@ impl Pace {
             tries.own_wait = Some(at.since_ms(clock.now));
         }
         Ok(())
+    }
+
+    /// After somebody denied what was signed by it, or nothing could be signed by it, the system's clock is tried again.
+    fn distrust_clock(&mut self, reason: &Reason, is_own_wait: bool) {
+        let is_denied = kind_of(reason) == Kind::Denied;
+        if is_denied || reason.cause == Cause::Failed(Code::TimeOutOfRange) {
+            self.offset = 0;
+            // Once for each hold: a canary that follows at once corrects nothing.
+            self.corrected &= is_denied && is_own_wait;
+        }
     }
 
     /// The network and the service are up: after an open circuit the pace may pick up step by step, else at once.
@@ -431,6 +457,7 @@ impl Pace {
             _ => self.backoff(failures),
         };
         if event.reason.cause == Cause::Answered(Outcome::Accepted) {
+            self.is_way_free = true;
             ensure!(verdict == Verdict::Delivered, "{verdict:?} when accepted");
             self.refusals = 0;
         } else {
