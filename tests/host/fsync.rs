@@ -256,7 +256,15 @@ impl Shim {
         if let Some(user) = user {
             command.uid(user).gid(user);
         }
-        let output = command.output().unwrap();
+        // A program that another test starts right now has the copy open for writing, until it is another program.
+        let output = loop {
+            match command.output() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::yield_now();
+                }
+                output => break output.unwrap(),
+            }
+        };
         assert!(output.status.success(), "{output:?}");
         let trace = fs::read_to_string(self.trace()).unwrap();
         trace.lines().map(str::to_owned).collect()
