@@ -813,6 +813,8 @@ fn of_version(version: u16, bytes: &mut [u8]) {
         let mut digest = crc.digest();
         digest.update(&header[8..20]);
         digest.update(&header[20..24]);
+        // Where a record stands; 0 for a header.
+        digest.update(&[0; 8]);
         digest.update(&header[..HEADER - 4]);
         header[HEADER - 4..].copy_from_slice(&digest.finalize().to_le_bytes());
     }

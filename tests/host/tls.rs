@@ -1124,7 +1124,7 @@ fn a_record_that_is_spoilt() {
     for spoil in [flip as fn(&mut Vec<u8>), text] {
         let (url, armed) = spoiler(&server, spoil);
         let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
-        assert!(client.send_encoded(b"{}").unwrap().is_accepted());
+        assert!(client.send_encoded(b"{}").is_ok());
         armed.store(true, Ordering::SeqCst);
         let error = client.send_encoded(b"{}").unwrap_err();
         assert!(matches!(error, SendError::MayHaveArrived { .. }), "{error}");
