@@ -1637,6 +1637,54 @@ fn what_is_given_up_stands_for_nothing_that_came_later() {
     assert!(given_up > 20, "{given_up}");
 }
 
+/// A device syncs nothing, so that what is written anew is given up, twice, and discards the first of the two alone. Then the power fails, and
+/// spares of the second all but one sector, with a report that nobody was told is stored: a commit that never was durable stands beside
+/// what it was to stand for, and something that it names is gone.
+#[test]
+fn what_is_given_up_does_not_count_when_another_is_gone() {
+    let build = || {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        let told: BTreeSet<u64> = (1..8).map(|n| put(&mut log, n, n.into(), 300).0).collect();
+        let source = *b.borrow().segs[0].keys().last().unwrap();
+        for fails in [[0, 100, 0, 0], [0, 100, 100, 0], [0, 100, 100, 0]] {
+            b.borrow_mut().fails = fails;
+            let failed = log.append(&key(8), &[8; 60], MonoTime(0), None);
+            assert!(matches!(failed, Err(OutboxError::Device(_))));
+        }
+        let output = *b.borrow().segs[0].keys().last().unwrap();
+        b.borrow_mut().fails = [0, 100, 0, 0];
+        b.borrow_mut().stuck = Some((0, output));
+        assert!(log.append(&key(9), &[9; 60], MonoTime(0), None).is_err());
+        let left: Vec<u32> = b.borrow().segs[0].keys().copied().collect();
+        assert_eq!(left, [source, output]);
+        b.borrow_mut().fails = [0; 4];
+        (b, told, output)
+    };
+    let len = {
+        let (b, _, output) = build();
+        b.borrow().segs[0][&output].view.len()
+    };
+    for sector in (0..len).step_by(512) {
+        let (b, told, output) = build();
+        for (id, seg) in &mut b.borrow_mut().segs[0] {
+            if *id == output {
+                let mut spared = seg.view.clone();
+                spared[sector..sector + 512].fill(0);
+                seg.durable = spared;
+            }
+            seg.view = seg.durable.clone();
+        }
+        for _ in 0..2 {
+            let mut log = open(&b, &BIG).unwrap();
+            let waits: BTreeSet<u64> = all(&mut log).into_iter().collect();
+            assert!(waits.is_superset(&told), "{waits:?} without {sector}");
+            b.borrow_mut().stuck = None;
+            log.close().unwrap();
+        }
+    }
+}
+
 /// The same for dead letters.
 #[test]
 fn letters_that_are_given_up_stand_for_no_later_ones() {

@@ -88,13 +88,19 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         all.filter(|id| self.is_pending(*id))
     }
 
-    /// What stands for these stands for them and for what is left of others. `None` if these are too many.
+    /// What stands for these stands for them and for what is left of others, which a zero keeps apart. `None` if these are too many.
     fn sources_of(&self, window: Window) -> Option<[u32; SOURCES]> {
         let mut sources = [0; SOURCES];
-        let own = self.window(window).iter().map(|segment| segment.id);
-        for id in own.chain(self.leftovers(window)) {
+        for (index, segment) in self.window(window).iter().enumerate() {
+            *sources.get_mut(index)? = segment.id;
+        }
+        for id in self.leftovers(window) {
             if !sources.contains(&id) {
-                *sources.iter_mut().find(|place| **place == 0)? = id;
+                let mut free = sources.iter_mut().filter(|place| **place == 0);
+                let (Some(_), Some(last)) = (free.next(), free.next_back()) else {
+                    return None;
+                };
+                *last = id;
             }
         }
         Some(sources)
