@@ -88,16 +88,36 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         all.filter(|id| self.is_pending(*id))
     }
 
-    /// What stands for these stands for them and for what is left of others. `None` if these are too many.
+    /// What stands for these stands for them and for what is left of others, which a zero keeps apart. `None` if these are too many.
     fn sources_of(&self, window: Window) -> Option<[u32; SOURCES]> {
+        if self.splits_given_up(window) {
+            return None;
+        }
         let mut sources = [0; SOURCES];
-        let own = self.window(window).iter().map(|segment| segment.id);
-        for id in own.chain(self.leftovers(window)) {
+        for (index, segment) in self.window(window).iter().enumerate() {
+            *sources.get_mut(index)? = segment.id;
+        }
+        for id in self.leftovers(window) {
             if !sources.contains(&id) {
-                *sources.iter_mut().find(|place| **place == 0)? = id;
+                let mut free = sources.iter_mut().filter(|place| **place == 0);
+                let (Some(_), Some(last)) = (free.next(), free.next_back()) else {
+                    return None;
+                };
+                *last = id;
             }
         }
         Some(sources)
+    }
+
+    /// Whether these are some, and not all, of those whose records were taken by what was given up and is still there. With these gone the next
+    /// start would believe that one instead of the others.
+    pub(super) fn splits_given_up(&self, window: Window) -> bool {
+        let Some(given_up) = self.given_up.filter(|output| self.is_pending(output.id)) else {
+            return false;
+        };
+        let is_own = |segment: &&Segment| given_up.own_sources().any(|id| id == segment.id);
+        let some = self.window(window).iter().filter(is_own).count();
+        some > 0 && some < self.list.iter().filter(is_own).count()
     }
 
     /// The segment that is open, and what compacting it would free, if that is anything. That one for notes alone counts nowhere.

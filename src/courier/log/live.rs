@@ -864,7 +864,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         self.segments.discard_pending();
         while let [first, second, ..] = self.segments.list.as_slice() {
             let id = first.id;
-            if second.first > self.state.cursor.saturating_add(1) || self.note_durably().is_err() {
+            let is_over = second.first <= self.state.cursor.saturating_add(1);
+            let oldest = Window { first: 0, count: 1 };
+            if !is_over || self.segments.splits_given_up(oldest) || self.note_durably().is_err() {
                 return;
             }
             // To write that may have changed the list.

@@ -7,7 +7,7 @@
 //! | no header, and nothing between its ends | discarded: it was being made |
 //! | no header, no whole record, and an id right after the newest | discarded: its first record was being written |
 //! | stands for others that are there, without a valid commit | kept aside, to go on with it |
-//! | stands for others of which one is gone | it counts: it had a commit, and was damaged later; they are discarded, if it can be synced |
+//! | stands for others of which one whose records it took is gone | it counts: it had a commit, and was damaged later; they are discarded, if it can be synced |
 //! | the same, but no commit is to be seen | it counts; they stay |
 //! | stands for others that are there, with a valid commit | it counts, and they are discarded |
 //! | anything else | left alone, and counted as foreign |
@@ -252,9 +252,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 }
                 continue;
             }
-            // They are discarded only behind a commit: so with one of them gone there was one, whatever became of it.
-            let is_gone = |id: &u32| *id != 0 && self.list.iter().all(|s| s.id != *id);
-            let counts = output.sources.iter().any(is_gone) && self.has_records_of_its_own(&output);
+            // Those whose records it took are discarded only behind a commit: so with one of them gone there was one, whatever became of it.
+            // What was left of others goes at any time. It may have a commit then, and of its records what the power spared.
+            let is_gone = |id: u32| self.list.iter().all(|s| s.id != id);
+            let counts = output.own_sources().any(is_gone) && self.has_records_of_its_own(&output);
             // Then it counts instead of those that are left: they would give again what it left out. If it could not be synced they stay as
             // long as it does: if one was lost in another way it may not be durable, and a second sync would prove nothing.
             if counts && commit.is_some() {

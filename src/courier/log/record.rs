@@ -512,7 +512,8 @@ pub(super) struct SegmentHeader {
     pub(super) identity: Identity,
     /// No ticket in it is before this,
     pub(super) first: u64,
-    /// Which segments it stands for; zeros if for none but itself. Named one by one, since neighbours may begin with the same number.
+    /// Which segments it stands for; zeros if for none but itself. Named one by one, since neighbours may begin with the same number. First
+    /// those whose records it took, then, after a zero, what was left of others.
     pub(super) sources: [u32; SOURCES],
     pub(super) checkpoint: Checkpoint,
 }

@@ -23,7 +23,7 @@ pub(super) struct Segment {
     pub(super) len: usize,
     /// No ticket in it is before this,
     pub(super) first: u64,
-    /// Which segments it stands for; zeros if for none but itself.
+    /// Which segments it stands for; zeros if for none but itself. First those whose records it took, then, after a zero, what was left of others.
     pub(super) sources: [u32; SOURCES],
     /// It has copies of what stood elsewhere.
     pub(super) is_copy: bool,
@@ -44,6 +44,11 @@ pub(super) struct Segment {
 impl Segment {
     pub(super) fn stands_for_others(&self) -> bool {
         self.is_copy
+    }
+
+    /// Those whose records it took. What else it stands for may go at any time.
+    pub(super) fn own_sources(&self) -> impl Iterator<Item = u32> + use<> {
+        self.sources.into_iter().take_while(|id| *id != 0)
     }
 
     /// It says that it stands for this one.
