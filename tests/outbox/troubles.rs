@@ -1658,13 +1658,16 @@ fn what_is_given_up_does_not_count_when_another_is_gone() {
         let source = *b.borrow().segs[0].keys().last().unwrap();
         for fails in [[0, 100, 0, 0], [0, 100, 100, 0], [0, 100, 100, 0]] {
             b.borrow_mut().fails = fails;
-            let failed = log.append(&key(8), &[8; 60], MonoTime(0), None);
+            let failed = log.append(&key(8), &[8; 60], MonoTime::from_ms(0), None);
             assert!(matches!(failed, Err(OutboxError::Device(_))));
         }
         let output = *b.borrow().segs[0].keys().last().unwrap();
         b.borrow_mut().fails = [0, 100, 0, 0];
         b.borrow_mut().stuck = Some((0, output));
-        assert!(log.append(&key(9), &[9; 60], MonoTime(0), None).is_err());
+        assert!(
+            log.append(&key(9), &[9; 60], MonoTime::from_ms(0), None)
+                .is_err()
+        );
         let left: Vec<u32> = b.borrow().segs[0].keys().copied().collect();
         assert_eq!(left, [source, output]);
         b.borrow_mut().fails = [0; 4];
@@ -1716,7 +1719,7 @@ fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
             }
             // Two of three are superseded.
             let job = if n % 3 == 0 { 100 + i64::from(n) } else { 1 };
-            let ticket = log.append(&key(job), &[n; 200], MonoTime(0), None);
+            let ticket = log.append(&key(job), &[n; 200], MonoTime::from_ms(0), None);
             told.extend(ticket.ok().filter(|_| job > 1));
         }
         b.borrow_mut().fails = [0; 4];
