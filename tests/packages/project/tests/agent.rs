@@ -20,13 +20,19 @@ impl Transport for Tcp {
         room: &'b mut [u8],
     ) -> Option<(u16, &'b [u8])> {
         let mut stream = TcpStream::connect(&self.0).ok()?;
-        write!(stream, "{} {} HTTP/1.1\r\n", request.method, request.path).ok()?;
-        for header in &request.headers {
+        write!(
+            stream,
+            "{} {} HTTP/1.1\r\n",
+            request.method(),
+            request.path()
+        )
+        .ok()?;
+        for header in request.headers() {
             write!(stream, "{}: {}\r\n", header.name, header.value).ok()?;
         }
-        let len = request.body.len();
+        let len = request.body().len();
         write!(stream, "Connection: close\r\nContent-Length: {len}\r\n\r\n").ok()?;
-        stream.write_all(request.body).ok()?;
+        stream.write_all(request.body()).ok()?;
         let mut response = Vec::new();
         stream.read_to_end(&mut response).ok()?;
         let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
