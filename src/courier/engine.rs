@@ -384,7 +384,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 (true, None) => tried.doubtful.max(1),
             },
             is_stray,
-            is_alone: is_own_wait && is_way_free,
+            // Checks of credentials that fail too often lock a key pair, whatever is accepted between.
+            is_alone: is_own_wait && is_way_free && kind != Kind::Denied,
             first: tried.first,
             may_correct_clock: !self.clock_corrected,
             clock_offset_ms: self.clock_offset_ms,

@@ -94,6 +94,25 @@ fn a_stream_with_some_bad_ones_flows() {
     }
 }
 
+/// Some of each job's reports crash their handler: six an hour, of ten jobs.
+#[test]
+fn bad_ones_of_all_jobs_are_buried_as_fast_as_they_come() {
+    let mut sim = Sim::new(Policy::default(), outbox_of(1 << 20), 1);
+    let is_bad = |ticket: u64| ticket % 60 == 7;
+    let every = 10_000;
+    for n in 1..=12 * HOUR / every {
+        let job = (sim.random() % 10) as i64;
+        sim.submit(job);
+        sim.run(n * every, |sent| match is_bad(sent.ticket.0) {
+            true => BUSY,
+            false => accepted(sent),
+        });
+        sim.now = n * every;
+    }
+    let waiting = sim.courier.status().waiting;
+    assert!(waiting < 600, "{waiting} wait");
+}
+
 /// While a part of the service starts anew, the reports of one job in ten fail; those of the others are served.
 #[test]
 fn an_outage_for_some_jobs_buries_nothing() {

@@ -35,7 +35,7 @@ const OWN_JOB: u32 = 4;
 const BESIDE_OTHERS: u32 = 4;
 /// When nothing was accepted for so many of the longest waits, nobody new may come.
 const QUIET: u64 = 4;
-/// For so long at the least the answers of a busy service must count against a report.
+/// For so long at the least the answers of a busy service must count against a report, as long as more suspects can be known.
 const BUSY_MS: u64 = 3_600_000;
 
 /// A suspect that waits for what a canary says of it.
@@ -296,8 +296,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         aside.failed_at = None;
         let (mut tried, reason) = (aside.tried, aside.reason);
         let is_proven = self.is_proven_by_one_more(&mut tried, now);
-        // While a part of the service starts anew it is busy for some jobs alone.
-        let lasts = !is_busy(reason.cause) || now.since_ms(tried.since) >= BUSY_MS;
+        // While a part of the service starts anew it is busy for some jobs alone. But who is proven must not take the place of all others.
+        let may_wait = is_busy(reason.cause) && self.has_place();
+        let lasts = !may_wait || now.since_ms(tried.since) >= BUSY_MS;
         if let Some(aside) = self.asides.get_mut(suspect) {
             aside.tried = tried;
         }
