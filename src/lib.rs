@@ -46,19 +46,19 @@
 #![cfg_attr(not(feature = "client"), doc = "```ignore")]
 //! use std::time::{Duration, Instant};
 //!
-//! use edge_report::courier::{Courier, Policy};
-//! use edge_report::{Client, Credentials, Job, JobStatus, Limits, MonoTime, Report, Spool, WallTime, random};
+//! use edge_report::courier::Courier;
+//! use edge_report::{Client, Credentials, Job, JobStatus, Report, Reporter, Spool, SpoolOptions, WallTime};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let spool = Spool::open("/var/spool/edge-report", Limits::default())?;
-//!     let mut courier = Courier::new(spool, Vec::new(), Policy::default(), MonoTime::now(), random());
-//!     let mut client = Client::builder("https://gateway.example", "0a1b2c")
+//!     let client = Client::builder("https://gateway.example", "0a1b2c")
 //!         .credentials(Credentials::keys("AK", "SK"))
 //!         .build()?;
+//!     let spool = Spool::open("/var/spool/edge-report", SpoolOptions::default())?;
+//!     let reporter = Reporter::start(client, Courier::over(spool), |event| eprintln!("{event}"))?;
 //!
 //!     let jobs = [Job::new(JobStatus::RUNNING, WallTime::now()).with_job_id(99270)];
-//!     courier.submit(&Report::new("node-7-000001", &jobs), MonoTime::now(), Some(WallTime::now()))?;
-//!     client.deliver(&mut courier, Instant::now() + Duration::from_secs(60))?;
+//!     reporter.submit(&Report::new("node-7-000001", &jobs))?;
+//!     let _ = reporter.flush(Instant::now() + Duration::from_secs(60))?;
 //!     Ok(())
 //! }
 //! ```
@@ -75,6 +75,7 @@
 //! | make, sign and read an exchange | [`exchange::Request`], [`exchange::sign`], [`exchange::read_reply`] |
 //! | send once | `Client::send` |
 //! | deliver until accepted | [`courier::Courier`] over `Spool` (files), [`courier::RamOutbox`] (memory) or [`courier::LogOutbox`] (flash) |
+//! | have it delivered by a thread of its own | `Reporter` |
 //! | drive a courier | `Client::deliver`, or [`courier::Courier::next`] and [`settle`](courier::Courier::settle) with a transport of your own |
 //! | know what went wrong | [`Code`]: one table of numbers for all errors and findings, the same in C and JavaScript |
 //!
