@@ -41,6 +41,8 @@ test('everything that package.json names is in the package, and nothing runs at 
   assert.ok(named.length >= 12);
   named.forEach((file) => assert.ok(statSync(join(installed, file)).isFile(), file));
   for (const paper of ['README.md', 'CHANGELOG.md', 'LICENSE-APACHE', 'LICENSE-MIT']) assert.ok(statSync(join(installed, paper)).size > 0, paper);
+  const repository = readFileSync(join(root, '../../Cargo.toml'), 'utf8').match(/^repository = "(.*)"$/m)[1];
+  assert.deepEqual(manifest.repository, { type: 'git', url: `git+${repository}.git`, directory: 'bindings/wasm' }, 'as Cargo.toml has it');
   assert.deepEqual([manifest.dependencies, manifest.scripts.install, manifest.scripts.postinstall], [undefined, undefined, undefined]);
   for (const conditions of Object.values(manifest.exports).flatMap((entry) => (entry.node ? Object.values(entry.node) : [entry]))) {
     if (conditions.default) assert.equal(Object.keys(conditions)[0], 'types');
