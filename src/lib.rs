@@ -139,7 +139,13 @@ pub use report::{
 pub use report::{ExceptionsBuf, JobBuf, JobExceptionBuf, ReadError, ReportBuf};
 pub use time::{MonoTime, Stamp, WallTime};
 
-/// Compiles and runs the code blocks of the README.
+/// Compiles and runs the Rust of the README and of the pages that follow it.
 #[cfg(all(doctest, feature = "client"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/rust.md")]
+    struct Rust;
+    #[doc = include_str!("../docs/bare-metal.md")]
+    struct BareMetal;
+}

@@ -1,4 +1,4 @@
-"""The Markdown tables, each under the name of its place in docs/performance.md."""
+"""The Markdown tables, each under the name of its place in docs/measurements/performance.md."""
 
 import re
 from math import log

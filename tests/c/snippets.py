@@ -1,17 +1,24 @@
 #!/usr/bin/env python3
-"""Writes the C and C++ programs of README.md and of the header's comments into a folder, one file each; prints their names."""
+"""Writes the C and C++ programs of the documentation and of the header's comments into a folder, one file each; prints their names.
+
+A block without a `main` becomes the body of one.
+"""
 
 import pathlib
 import re
 import sys
 
-root = pathlib.Path(__file__).resolve().parent.parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# tests/docs.py looks here for who compiles the blocks of a page.
+PAGES = ["README.md", "docs/c.md", "docs/bare-metal.md"]
+AROUND = "#include <edge_report.h>\n#include <stdio.h>\n\nint main(void) {{\n{}  return 0;\n}}\n"
+
 folder = pathlib.Path(sys.argv[1])
-found = re.findall(r"^```(c|cpp)\n(.*?)^```$", (root / "README.md").read_text(), re.M | re.S)
-for example in re.findall(r"@code\{\.c\}\n(.*?)@endcode", (root / "include/edge_report.h").read_text(), re.S):
+found = [block for page in PAGES for block in re.findall(r"^```(c|cpp)\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)]
+for example in re.findall(r"@code\{\.c\}\n(.*?)@endcode", (ROOT / "include/edge_report.h").read_text(), re.S):
     found.append(("c", re.sub(r"^ \* ?", "", example, flags=re.M)))
-assert len(found) >= 2, "README.md and the header have examples"
+assert len(found) >= 5, "the pages and the header have examples"
 for number, (kind, text) in enumerate(found):
     name = f"snippet{number}.{kind}"
-    (folder / name).write_text(text)
+    (folder / name).write_text(text if "int main(" in text else AROUND.format(text))
     print(name)

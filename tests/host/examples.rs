@@ -1,4 +1,4 @@
-//! The examples, run as README and its readers run them.
+//! The examples, run as the documentation and its readers run them.
 //!
 //! `cargo test --workspace` builds them; before a test alone, say `cargo build -p examples --examples -p edge-report-receiver`.
 #![cfg(feature = "http")]
@@ -210,54 +210,53 @@ fn accept_one() -> (String, thread::JoinHandle<String>) {
     (url, service)
 }
 
-// README
+// Documentation
 
-/// The `cargo run` lines of README, in order: name and arguments. Any other command must be named here.
-fn readme_commands() -> Vec<(String, Vec<String>)> {
-    let readme = include_str!("../../README.md");
+/// Pages whose commands run here. tests/docs.py looks here for who runs them.
+const PAGES: [(&str, &str); 3] = [
+    ("README.md", include_str!("../../README.md")),
+    ("docs/delivery.md", include_str!("../../docs/delivery.md")),
+    (
+        "crates/receiver/README.md",
+        include_str!("../../crates/receiver/README.md"),
+    ),
+];
+
+/// Their lines that run a program of this repository, in order: its name and arguments. Any other command must be named here.
+fn documented_commands() -> Vec<(String, Vec<String>)> {
     let mut commands = Vec::new();
-    let mut language = None;
-    let mut line = String::new();
-    // tests/c/delivery/run and bindings/wasm/test run those of these chapters.
-    let mut is_elsewhere = false;
-    for text in readme.lines() {
-        if language.is_none() && text.starts_with("## ") {
-            is_elsewhere =
-                ["## Use it from C and C++", "## Use it from JavaScript"].contains(&text);
-        }
-        match (text.trim_start().strip_prefix("```"), language) {
-            (Some(tag), None) => language = Some(tag),
-            (Some(_), Some(_)) => language = None,
-            (None, Some("sh")) if is_elsewhere => {}
-            (None, Some("sh")) => {
-                line.push_str(text);
-                if line.ends_with('\\') {
-                    line.pop();
-                } else if !line.trim().is_empty() {
-                    commands.push(words(&std::mem::take(&mut line)));
+    for (page, text) in PAGES {
+        let mut language = None;
+        let mut line = String::new();
+        for text in text.lines() {
+            match (text.trim_start().strip_prefix("```"), language) {
+                (Some(tag), None) => language = Some(tag),
+                (Some(_), Some(_)) => language = None,
+                (None, Some("sh")) => {
+                    line.push_str(text);
+                    if line.ends_with('\\') {
+                        line.pop();
+                    } else if !line.trim().is_empty() {
+                        commands.push((page, words(&std::mem::take(&mut line))));
+                    }
                 }
+                (None, _) => {}
             }
-            (None, Some(shell @ ("bash" | "shell" | "console" | ""))) => {
-                panic!("README has a block of `{shell}`: commands stand in ```sh")
-            }
-            (None, _) => {}
         }
     }
     let run = ["cargo", "run", "-p"];
-    let examples = commands.into_iter().filter_map(|words| {
+    let examples = commands.into_iter().filter_map(|(page, words)| {
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             // This runs under it.
             ["tests/run"] => None,
-            [a, b, c, RECEIVER, "--", ..] if [a, b, c] == run => {
-                Some((RECEIVER.to_owned(), words[5..].to_vec()))
-            }
+            [RECEIVER, ..] => Some((RECEIVER.to_owned(), words[1..].to_vec())),
             [a, b, c, "examples", "--example", name] if [a, b, c] == run => {
                 Some((name.to_owned(), Vec::new()))
             }
             [a, b, c, "examples", "--example", name, "--", ..] if [a, b, c] == run => {
                 Some((name.to_owned(), words[7..].to_vec()))
             }
-            _ => panic!("README has a command that no test knows: {words:?}"),
+            _ => panic!("{page} has a command that no test knows: {words:?}"),
         }
     });
     examples.collect()
@@ -297,11 +296,11 @@ fn words_are_split_like_a_shell_does() {
     );
 }
 
-/// Receivers start, and are stopped; a quickstart to an address talks to README's first receiver that listens there.
+/// Receivers start, and are stopped; a quickstart to an address talks to the first documented receiver that listens there.
 #[test]
-fn commands_of_readme() {
-    let scratch = Scratch::new("readme");
-    let commands = readme_commands();
+fn documented_commands_run() {
+    let scratch = Scratch::new("documented");
+    let commands = documented_commands();
     let listens_at = |args: &[String]| {
         let listen = args.iter().position(|arg| arg == "--listen").unwrap();
         args[listen + 1].clone()
@@ -311,7 +310,7 @@ fn commands_of_readme() {
         let receiver = loop {
             match Receiver::run(&scratch, args) {
                 Ok(receiver) => break receiver,
-                // README names a port, which another run of these tests may have just now.
+                // The page names a port, which another run of these tests may have just now.
                 Err(why) if why.contains("in use") && begin.elapsed() < PATIENCE => {
                     thread::sleep(Duration::from_millis(50));
                 }
@@ -350,7 +349,7 @@ fn commands_of_readme() {
             ("deliver", None) => {
                 Ended::run(scratch.example(name, args)).assert(0, &["submitted 0", "waiting 0"]);
             }
-            _ => panic!("README runs an example that no test knows: {name}"),
+            _ => panic!("an example that no test knows: {name}"),
         }
         names.push(name.as_str());
     }
@@ -362,7 +361,7 @@ fn commands_of_readme() {
     assert_eq!(
         recorded.lines().count(),
         1,
-        "as README says, by --record: {recorded}"
+        "as its README says, by --record: {recorded}"
     );
 }
 

@@ -465,7 +465,7 @@ fn an_early_413_over_tls() {
     }
 }
 
-/// A new connection of the same client needs no certificates, and no signature: that halves its bytes (docs/bytes.md).
+/// A new connection of the same client needs no certificates, and no signature: that halves its bytes (docs/measurements/bytes.md).
 #[test]
 #[cfg(feature = "client")]
 fn a_second_handshake_is_a_resumed_one() {

@@ -405,7 +405,7 @@ fn row(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
     measured
 }
 
-/// `FLEET=100000` for the whole fleet in every row, as in `docs/fleet.md`; else only where it counts.
+/// `FLEET=100000` for the whole fleet in every row, as in `docs/measurements/fleet.md`; else only where it counts.
 #[test]
 fn a_fleet_that_comes_back_does_not_run_its_receiver_over() {
     let others: usize = match std::env::var("FLEET") {

@@ -53,27 +53,33 @@ test('the command of the package', () => {
   assert.match(execFileSync(process.execPath, [join(installed, 'bin/edge-report.js'), '--help'], { cwd: work }).toString(), /^usage: edge-report/);
 });
 
-/** The README's blocks, in a project that has the package. */
-test('README', () => {
-  const readme = readFileSync(join(root, '../../README.md'), 'utf8');
-  const chapter = readme.slice(readme.indexOf('## Use it from JavaScript')).split('\n## ')[0];
-  const own = readFileSync(join(installed, 'README.md'), 'utf8');
-  const blocks = [...`${chapter}\n${own}`.matchAll(/^```js\n(.*?)^```/gms)].map(([, block]) => block);
-  assert.ok(blocks.length >= 3);
-  blocks.forEach((block, index) => run(`readme${index}.mjs`, block));
+/** Pages whose blocks run here; tests/docs.py looks here for who runs them. */
+const PAGES = ['README.md', 'docs/javascript.md', 'docs/page.md', 'bindings/wasm/README.md'];
+/** Commands that make what the tests use: run by tests/wasm/run, packed.js and page.test.js. */
+const MAKERS = ['cd bindings/wasm && npm ci && npm run build && npm pack', 'node examples/web/build.js'];
+
+test('the programs and commands of the documentation, in a project that has the package', () => {
+  const pages = PAGES.map((page) => readFileSync(join(root, '../..', page), 'utf8'));
+  const blocks = (language, text) => [...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(([, block]) => block);
+  const programs = pages.flatMap((text) => blocks('js', text));
+  assert.ok(programs.length >= 4);
+  programs.forEach((program, index) => run(`documented${index}.mjs`, program));
   cpSync(join(root, '../../tests/vectors/workloads/W1.json'), join(work, 'report.json'));
-  const commands = [...`${chapter}\n${own}`.matchAll(/^npx edge-report (.*)$/gm)].map(([, words]) => words.split(' '));
-  assert.ok(commands.length >= 2);
-  for (const words of commands) {
+  // Those of README.md are run by tests/host/examples.rs.
+  const commands = pages.slice(1).flatMap((text) => blocks('sh', text)).flatMap((block) => block.trim().split('\n'));
+  assert.ok(commands.length >= 5);
+  for (const command of commands.filter((line) => !MAKERS.includes(line))) {
+    const [npx, name, ...words] = command.split(' ');
+    assert.deepEqual([npx, name], ['npx', 'edge-report'], `a command that no test knows: ${command}`);
     execFileSync(process.execPath, [join(installed, 'bin/edge-report.js'), ...words], { cwd: work });
   }
 });
 
-test('size, as docs/footprint.md says', (t) => {
+test('size, as docs/measurements/footprint.md says', (t) => {
   const bytes = readFileSync(join(installed, 'dist/edge_report.wasm'));
   const sizes = { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes).length };
   t.diagnostic(JSON.stringify(sizes));
-  const row = readFileSync(join(root, '../../docs/footprint.md'), 'utf8').match(/^\| edge_report\.wasm \| (\d+) \| (\d+) \| (\d+) \|$/m);
+  const row = readFileSync(join(root, '../../docs/measurements/footprint.md'), 'utf8').match(/^\| edge_report\.wasm \| (\d+) \| (\d+) \| (\d+) \|$/m);
   const promised = row.slice(1).map(Number);
   Object.entries(sizes).forEach(([form, size], index) => {
     // Compilers differ a little.

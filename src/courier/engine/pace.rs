@@ -10,7 +10,7 @@
 //! | an answer otherwise | the next report follows at once |
 //!
 //! Two forces pull here. A fleet whose link is back must not send all that waits at once: with these rules 100,000 agents ask their receiver for
-//! less than 1.5 times what it can take (`tests/outbox/fleet.rs`, docs/fleet.md). And a link that is there for two minutes in half an hour must deliver
+//! less than 1.5 times what it can take (`tests/outbox/fleet.rs`, docs/measurements/fleet.md). And a link that is there for two minutes in half an hour must deliver
 //! what waits: halving the doublings takes three answers to full speed, taking one back at a time took eight.
 
 use super::super::policy::Policy;
