@@ -1,6 +1,6 @@
 """The documentation holds together: each block of code is run by a test, each link leads somewhere, and no page is left out.
 
-A block is run where a runner of its language names the page. Pages for those who measure or change the library have commands that nobody runs;
+A block is run where a runner of its language names the page, and a file in backticks is there. Pages for those who measure or change the library have commands that nobody runs;
 of these, the files, packages and tests that they name must be there.
 """
 
@@ -20,8 +20,10 @@ RUNNERS = {
 }
 BY_HAND = ["CONTRIBUTING.md", "docs/measurements/"]
 FIRST = ["README.md", "docs/architecture.md"]
-# Files that are made by the commands that name them.
-MADE = "fuzz/corpus"
+# What commands make.
+MADE = ("fuzz/corpus", "examples/web/dist")
+# In backticks these are places in the repository, but for patterns and what is to be filled in.
+FOLDERS = r"`((?:bindings|benches|crates|docs|examples|fuzz|include|src|tests)/[a-z0-9_./-]*)`"
 
 
 def git(*arguments):
@@ -87,6 +89,7 @@ for page in pages:
     for language, block in blocks(text):
         look_at_block(page, language, block)
     leads_to[page] = set(links(page, text))
+    wrong.extend(f"{page}: no {name}" for name in re.findall(FOLDERS, text) if not (ROOT / name).exists() and not name.startswith(MADE))
 
 for first in FIRST:
     seen, new = set(), [first]

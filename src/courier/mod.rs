@@ -15,7 +15,7 @@
 //! It reads no clock, no random number and no socket: these are arguments. So a test replays years in a second, and whoever has no threads and no
 //! heap drives it the same way as `Client::deliver` does. One report is in flight at a time.
 //!
-//! The parts: `engine` decides whose turn it is, and what an answer to one report says of the others; [`decide`] is its table, a pure function over a [`Policy`]; [`RamOutbox`] and
+//! The parts: `engine` decides whose turn it is, and what a response to one report says of the others; [`decide`] is its table, a pure function over a [`Policy`]; [`RamOutbox`] and
 //! [`LogOutbox`] keep the bytes, the latter over any [`Storage`]. An outbox of your own (a database, say) needs [`Outbox`] alone.
 //!
 //! ```
