@@ -320,6 +320,9 @@ fn dated(reason: &CertificateError) -> Option<String> {
     })
 }
 
+/// Some four tickets come after a handshake; each takes a few of these.
+const LOOKS: u32 = 64;
+
 /// A connection under TLS.
 struct Secured {
     tls: ClientConnection,
@@ -412,10 +415,10 @@ impl Transport for Secured {
     }
 
     /// Whether it is there, and nothing came that nobody asked for: neither what is decrypted already, nor what is on its way
-    /// through rustls, nor what the socket holds. Tickets and the like are TLS' own, and taken in.
+    /// through rustls, nor what the socket holds. Tickets and the like are TLS' own, and taken in; who sends them without end is not waited for.
     fn is_open(&mut self) -> bool {
         self.records.only_look = true;
-        loop {
+        for _ in 0..LOOKS {
             match self.process() {
                 Ok(Some(0)) => {}
                 _ => return false,
@@ -427,6 +430,7 @@ impl Transport for Secured {
                 Err(_) => return false,
             }
         }
+        false
     }
 
     fn is_tls(&self) -> bool {
