@@ -79,11 +79,11 @@ enum {
   EDGE_REPORT_OK = 0,
   /** the JSON text ends too early */
   EDGE_REPORT_E_JSON_UNEXPECTED_END = 1,
-  /** this byte cannot stand here in JSON */
+  /** unexpected byte */
   EDGE_REPORT_E_JSON_UNEXPECTED_BYTE = 2,
-  /** there is more after the end of the JSON text */
+  /** bytes after the end of the JSON text */
   EDGE_REPORT_E_JSON_TRAILING_BYTES = 3,
-  /** this is not a JSON number */
+  /** not a JSON number */
   EDGE_REPORT_E_JSON_BAD_NUMBER = 4,
   /** unknown or incomplete escape in a string */
   EDGE_REPORT_E_JSON_BAD_ESCAPE = 5,
@@ -113,7 +113,7 @@ enum {
   EDGE_REPORT_E_INTEGER_OUT_OF_RANGE = 27,
   /** must be greater than 0 */
   EDGE_REPORT_E_NOT_POSITIVE = 28,
-  /** this key stands here twice */
+  /** duplicate key */
   EDGE_REPORT_E_DUPLICATE_KEY = 29,
   /** the report is larger than 12 MiB (12582912 bytes) */
   EDGE_REPORT_E_TOO_LARGE = 30,
@@ -139,13 +139,13 @@ enum {
   EDGE_REPORT_E_BUFFER_TOO_SMALL = 80,
   /** NULL where none is allowed */
   EDGE_REPORT_E_NULL_POINTER = 90,
-  /** struct_size is none that this library knows */
+  /** unknown struct_size */
   EDGE_REPORT_E_STRUCT_SIZE = 91,
-  /** none of the values that may stand here */
+  /** value out of range */
   EDGE_REPORT_E_OUT_OF_RANGE = 92,
   /** only one of two members may be set */
   EDGE_REPORT_E_CONFLICT = 93,
-  /** more of these than one call takes */
+  /** more than one call takes */
   EDGE_REPORT_E_TOO_MANY = 94,
   /** not initialised, ended, or freed */
   EDGE_REPORT_E_NOT_USABLE = 95,
@@ -155,11 +155,11 @@ enum {
   EDGE_REPORT_E_INTERNAL = 97,
   /** the base URL must begin with http:// or https:// */
   EDGE_REPORT_E_URL_SCHEME = 100,
-  /** the base URL has no host, or one with a character that cannot stand there */
+  /** the base URL has no host, or one with an invalid character */
   EDGE_REPORT_E_URL_HOST = 101,
   /** the port must be a number from 1 to 65535 */
   EDGE_REPORT_E_URL_PORT = 102,
-  /** the path of the base URL has a character that cannot stand there */
+  /** the path of the base URL has an invalid character */
   EDGE_REPORT_E_URL_PATH = 103,
   /** a user name or password in the base URL is not supported */
   EDGE_REPORT_E_URL_USER_INFO = 104,
@@ -167,17 +167,17 @@ enum {
   EDGE_REPORT_E_URL_QUERY = 105,
   /** the project id is empty, `.`, `..`, begins or ends with a space, or has a slash, backslash or control character */
   EDGE_REPORT_E_PROJECT_ID = 106,
-  /** this cannot be a header name */
+  /** not a valid header name */
   EDGE_REPORT_E_HEADER_NAME = 107,
   /** a header value must be without control characters */
   EDGE_REPORT_E_HEADER_VALUE = 108,
-  /** this header stands there twice */
+  /** duplicate header */
   EDGE_REPORT_E_HEADER_TWICE = 109,
-  /** the access key is empty or has a character that cannot stand in a header */
+  /** the access key is empty or has a character that is invalid in a header */
   EDGE_REPORT_E_ACCESS_KEY = 110,
   /** the secret key is empty, or has white space around it */
   EDGE_REPORT_E_SECRET_KEY = 111,
-  /** the token is empty or has a character that cannot stand in a header */
+  /** the token is empty or has a character that is invalid in a header */
   EDGE_REPORT_E_TOKEN = 112,
   /** X-Sdk-Date is not of the form YYYYMMDDThhmmssZ */
   EDGE_REPORT_E_SIGNATURE_DATE = 113,
@@ -189,17 +189,17 @@ enum {
   EDGE_REPORT_E_CLIENT_CERTIFICATE = 116,
   /** no usable proxy URL */
   EDGE_REPORT_E_PROXY = 117,
-  /** the user agent has a character that cannot stand in a header */
+  /** the user agent has a character that is invalid in a header */
   EDGE_REPORT_E_USER_AGENT = 118,
   /** TLS could not be set up */
   EDGE_REPORT_E_TLS_SETUP = 119,
   /** the TLS handshake failed */
   EDGE_REPORT_E_TLS = 120,
-  /** the method or the path cannot stand in a request line */
+  /** the method or the path has a character that is invalid in a request line */
   EDGE_REPORT_E_REQUEST_LINE = 121,
   /** prefixes of the service's error codes: 1 to 8, each of printable ASCII and not empty */
   EDGE_REPORT_E_SERVICE_CODES = 122,
-  /** surely not sent */
+  /** not sent */
   EDGE_REPORT_E_NOT_SENT = 140,
   /** may have arrived */
   EDGE_REPORT_E_MAY_HAVE_ARRIVED = 141,
@@ -1704,7 +1704,7 @@ edge_report_result edge_report_courier_next(struct edge_report_courier *courier,
  * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `parked`
  * and `failure` of edge_report_courier_state.
  *
- * @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: surely not sent.
+ * @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
  *                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
  *                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
  * @param reply   counts only with EDGE_REPORT_OK; else it may be NULL. Its texts count, too: they must hold, or be absent.
@@ -1913,7 +1913,7 @@ void edge_report_client_free(struct edge_report_client *client);
  * time. Blocks for `total_timeout_ms`, and what the
  * report's length takes at `min_rate`, at the most.
  *
- * @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: surely not sent, try
+ * @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: not sent, try
  *         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
  *         wrong.
  */

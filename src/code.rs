@@ -71,7 +71,7 @@ macro_rules! table {
                 }
             }
 
-            /// One line for people, without a full stop.
+            /// One line of human-readable text, without a full stop.
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Code::$variant => $text,)*
@@ -107,9 +107,9 @@ macro_rules! table {
 table! {
     // 1-19: the text is not JSON (RFC 8259)
     1 JsonUnexpectedEnd Error "the JSON text ends too early";
-    2 JsonUnexpectedByte Error "this byte cannot stand here in JSON";
-    3 JsonTrailingBytes Error "there is more after the end of the JSON text";
-    4 JsonBadNumber Error "this is not a JSON number";
+    2 JsonUnexpectedByte Error "unexpected byte";
+    3 JsonTrailingBytes Error "bytes after the end of the JSON text";
+    4 JsonBadNumber Error "not a JSON number";
     5 JsonBadEscape Error "unknown or incomplete escape in a string";
     6 JsonLoneSurrogate Error "half of a surrogate pair";
     7 JsonControlCharacter Error "a control character in a string must be escaped";
@@ -126,7 +126,7 @@ table! {
     26 NotAStringOrObject Error "must be a string or an object";
     27 IntegerOutOfRange Error "does not fit into 64 bits";
     28 NotPositive Error "must be greater than 0";
-    29 DuplicateKey Error "this key stands here twice";
+    29 DuplicateKey Error "duplicate key";
     30 TooLarge Error "the report is larger than 12 MiB (12582912 bytes)";
     31 TimeOutOfRange Error "this time is outside of the years 1970 to 9999";
     32 IntegerNotExact Error "a JavaScript number over 9007199254740991 is not exact: use a bigint";
@@ -145,41 +145,41 @@ table! {
 
     // 90-99: a call from another language cannot be as it is
     90 NullPointer Error "NULL where none is allowed";
-    91 StructSize Error "struct_size is none that this library knows";
-    92 OutOfRange Error "none of the values that may stand here";
+    91 StructSize Error "unknown struct_size";
+    92 OutOfRange Error "value out of range";
     93 Conflict Error "only one of two members may be set";
-    94 TooMany Error "more of these than one call takes";
+    94 TooMany Error "more than one call takes";
     95 NotUsable Error "not initialised, ended, or freed";
     96 Poisoned Error "not usable any more after an internal error";
     97 Internal Error "internal error";
 
     // 100-129: the request cannot be made as configured
     100 UrlScheme Error "the base URL must begin with http:// or https://";
-    101 UrlHost Error "the base URL has no host, or one with a character that cannot stand there";
+    101 UrlHost Error "the base URL has no host, or one with an invalid character";
     102 UrlPort Error "the port must be a number from 1 to 65535";
-    103 UrlPath Error "the path of the base URL has a character that cannot stand there";
+    103 UrlPath Error "the path of the base URL has an invalid character";
     104 UrlUserInfo Error "a user name or password in the base URL is not supported";
     105 UrlQuery Error "the base URL must have no query and no fragment";
     106 ProjectId Error "the project id is empty, `.`, `..`, begins or ends with a space, or has a slash, backslash or control character";
-    107 HeaderName Error "this cannot be a header name";
+    107 HeaderName Error "not a valid header name";
     108 HeaderValue Error "a header value must be without control characters";
-    109 HeaderTwice Error "this header stands there twice";
-    110 AccessKey Error "the access key is empty or has a character that cannot stand in a header";
+    109 HeaderTwice Error "duplicate header";
+    110 AccessKey Error "the access key is empty or has a character that is invalid in a header";
     111 SecretKey Error "the secret key is empty, or has white space around it";
-    112 Token Error "the token is empty or has a character that cannot stand in a header";
+    112 Token Error "the token is empty or has a character that is invalid in a header";
     113 SignatureDate Error "X-Sdk-Date is not of the form YYYYMMDDThhmmssZ";
     114 PlainHttp Error "http:// is only for loopback addresses unless plain HTTP is allowed by name";
     115 CaCertificate Error "no usable CA certificate";
     116 ClientCertificate Error "no usable client certificate or key, or the two do not match";
     117 Proxy Error "no usable proxy URL";
-    118 UserAgent Error "the user agent has a character that cannot stand in a header";
+    118 UserAgent Error "the user agent has a character that is invalid in a header";
     119 TlsSetup Error "TLS could not be set up";
     120 Tls Error "the TLS handshake failed";
-    121 RequestLine Error "the method or the path cannot stand in a request line";
+    121 RequestLine Error "the method or the path has a character that is invalid in a request line";
     122 ServiceCodes Error "prefixes of the service's error codes: 1 to 8, each of printable ASCII and not empty";
 
     // 140-149: one exchange failed
-    140 NotSent Error "surely not sent";
+    140 NotSent Error "not sent";
     141 MayHaveArrived Error "may have arrived";
     142 Overtaken Error "a newer report of the same job was accepted";
 

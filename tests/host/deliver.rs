@@ -118,7 +118,7 @@ fn lines_in_and_lines_out() {
     assert_eq!(
         said("invalid", &ended.lines),
         [
-            "3 this byte cannot stand here in JSON (byte 1)",
+            "3 unexpected byte (byte 1)",
             "5 jobs: must not be empty (byte 8)",
             "6 jobs[0].create_time: must be greater than 0 (byte 47)",
         ]
@@ -254,7 +254,7 @@ fn an_unreachable_service_is_waited_for() {
     assert_end(&ended, 0);
     assert_eq!(accepted(&receiver), ids(0..3));
     assert!(
-        ended.errors.starts_with("m-0: surely not sent: "),
+        ended.errors.starts_with("m-0: not sent: "),
         "{}",
         ended.errors
     );

@@ -557,7 +557,7 @@ fn quickstart_says_why_not() {
         (
             "--url http://127.0.0.1:1 --project-id p",
             1,
-            &["not accepted: surely not sent"],
+            &["not accepted: not sent"],
         ),
     ] {
         let args: Vec<&str> = args.split(' ').collect();

@@ -173,7 +173,7 @@ fn broken_links() {
 }
 
 /// Look-ups by the system, in a process whose names come late, never, or not (shim/names.c): a living connection needs none, an
-/// address that was known serves on, and what goes nowhere for it was surely not sent.
+/// address that was known serves on, and what goes nowhere for it was not sent.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn names_that_come_late_or_never() {

@@ -171,7 +171,7 @@ pub unsafe extern "C" fn edge_report_client_free(client: *mut edge_report_client
 /// time. Blocks for `total_timeout_ms`, and what the
 /// report's length takes at `min_rate`, at the most.
 ///
-/// @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: surely not sent, try
+/// @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: not sent, try
 ///         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
 ///         wrong.
 #[unsafe(no_mangle)]

@@ -181,7 +181,7 @@ pub unsafe extern "C" fn edge_report_courier_next(
 /// A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `parked`
 /// and `failure` of edge_report_courier_state.
 ///
-/// @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: surely not sent.
+/// @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
 ///                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
 ///                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
 /// @param reply   counts only with EDGE_REPORT_OK; else it may be NULL. Its texts count, too: they must hold, or be absent.
