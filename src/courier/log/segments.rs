@@ -188,13 +188,16 @@ impl<S, const MAX: usize> Segments<S, MAX> {
         listed.fold(0, usize::saturating_add)
     }
 
-    /// Whether one segment more may be made for a while, to put it in the place of others.
+    /// Whether one segment more may be made for a while, to put it in the place of others: if those go, or there is room for what stays.
+    ///
+    /// There is more than the limit if that was greater once, or if something was written anew where only longer segments can be made. That must
+    /// not keep it from being written anew, or the log would be full for good.
     pub(super) fn may_replace(&self) -> bool
     where
         S: Storage,
     {
         let limit = self.storage.limits().total.max(self.total_at_open);
-        self.total_but_partial() <= limit
+        self.pending_discard.is_empty() || self.total_but_partial() <= limit
     }
 
     pub(super) fn segment_of(&mut self, id: u32) -> Option<&mut Segment> {
