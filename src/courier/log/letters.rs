@@ -34,8 +34,7 @@ pub(super) struct Letters<S, const MAX: usize> {
     forgotten: Ahead,
     /// How many there are.
     pub(super) count: u64,
-    /// Reports whose letter could not be made durable, and its number: they wait.
-    half_buried: heapless::Vec<(u64, u64), HALF_BURIED>,
+    half_buried: heapless::Vec<HalfBuried, HALF_BURIED>,
     /// `state` is written, but for what the records say.
     is_noted: bool,
     /// The newest number that a checkpoint counts.
@@ -46,6 +45,17 @@ pub(super) struct Letters<S, const MAX: usize> {
     listed: Option<(Ticket, Place)>,
     /// They were read. If that failed it is tried again when one is to be written.
     is_loaded: bool,
+    /// Those that were read at the start are durable.
+    pub(super) are_durable: bool,
+}
+
+/// A report whose letter could not be made durable: it waits.
+#[derive(Clone, Copy, Debug)]
+struct HalfBuried {
+    ticket: u64,
+    number: u64,
+    /// The letter is there, and counts.
+    is_there: bool,
 }
 
 /// Segments whose letters were dropped, and that are still there.
@@ -73,6 +83,7 @@ impl<S, const MAX: usize> Letters<S, MAX> {
             forget_patience: Patience(0),
             listed: None,
             is_loaded: false,
+            are_durable: false,
         }
     }
 
@@ -102,6 +113,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         self.segments.foreign = 0;
         self.segments.load(spool)?;
         self.segments.reopen();
+        // What a killed process wrote may not be durable yet. Read after that: a sync that fails may throw it away.
+        self.are_durable = self.segments.sync().is_ok();
         for index in 0..self.segments.list.len() {
             let Some(segment) = self.segments.list.get(index).copied() else {
                 break;
@@ -284,8 +297,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         self.rewrite_unsynced()?;
         if self.find(Ticket(seq)).is_some() {
             // A crash or an error came between this and what settles the report.
-            self.segments.sync()?;
-            self.half_buried.retain(|(other, _)| *other != seq);
+            self.sync()?;
+            self.half_buried.retain(|half| half.ticket != seq);
             return Ok(());
         }
         // One whose write failed may be there after all.
@@ -309,39 +322,78 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let place = self.segments.end_of_log();
         let written = self.segments.append(header, &prefix, report);
         let durable = match written {
-            Ok(_) => self.segments.sync(),
+            Ok(_) => self.sync(),
             Err(error) => Err(error),
         };
         // After an error it may be there or not. Its number is used up.
         self.state.set(Counter::BURIED, number);
-        if durable.is_ok() || self.segments.is_there(place) {
+        let is_there = durable.is_ok() || self.segments.is_there(place);
+        if is_there {
             self.index.insert(number, seq, place);
             self.count = self.count.saturating_add(1);
             self.segments.count_live(place, size, true);
         } else {
             self.skip();
+            // If only the read failed it may be there, and must not be listed.
+            self.forget_in_memory(number, false);
         }
         if durable.is_err() {
-            self.note_half_buried(seq, number);
+            self.note_half_buried(seq, number, is_there);
         }
         durable
     }
 
+    fn sync(&mut self) -> Result<(), OutboxError<S::Error>> {
+        let synced = self.segments.sync();
+        self.check_half_buried(synced)
+    }
+
+    /// A sync that fails may throw away letters that were there after one that failed before.
+    fn check_half_buried(
+        &mut self,
+        synced: Result<(), OutboxError<S::Error>>,
+    ) -> Result<(), OutboxError<S::Error>> {
+        for index in 0..self.half_buried.len() {
+            let half = self.half_buried.get(index).filter(|half| half.is_there);
+            let Some(half) = half.filter(|_| synced.is_err()).copied() else {
+                continue;
+            };
+            self.segments.read_failed = false;
+            let is_accounted_for =
+                self.is_forgotten(half.number) || self.find(Ticket(half.ticket)).is_some();
+            if is_accounted_for || self.segments.read_failed {
+                continue;
+            }
+            self.count = self.count.saturating_sub(1);
+            self.skip();
+            self.forget_in_memory(half.number, false);
+            if let Some(half) = self.half_buried.get_mut(index) {
+                half.is_there = false;
+            }
+        }
+        synced
+    }
+
     /// It is not known whether the letter of this report is durable, so the report waits.
-    pub(super) fn note_half_buried(&mut self, seq: u64, number: u64) {
-        if self.half_buried.iter().all(|(other, _)| *other != seq) {
+    pub(super) fn note_half_buried(&mut self, ticket: u64, number: u64, is_there: bool) {
+        if self.half_buried.iter().all(|half| half.ticket != ticket) {
             // Of more than these the letter stays, whatever becomes of the report.
-            let _ = self.half_buried.push((seq, number));
+            let _ = self.half_buried.push(HalfBuried {
+                ticket,
+                number,
+                is_there,
+            });
         }
     }
 
     /// What became of a report whose letter could not be made durable is something else: it is no dead letter.
     pub(super) fn unearth(&mut self, seq: u64) {
         let mut half_buried = self.half_buried.iter();
-        let Some((_, number)) = half_buried.find(|(other, _)| *other == seq).copied() else {
+        let Some(HalfBuried { number, .. }) = half_buried.find(|half| half.ticket == seq).copied()
+        else {
             return;
         };
-        self.half_buried.retain(|(other, _)| *other != seq);
+        self.half_buried.retain(|half| half.ticket != seq);
         if let Some(found) = self.find(Ticket(seq))
             && found.header.count == number
         {
@@ -359,7 +411,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
                 .make_room(self.reserve(), WhenLettersFull::Hold)
                 .is_ok();
         if has_room && self.segments.append(header, &[], &[]).is_ok() {
-            let _ = self.segments.sync();
+            let _ = self.sync();
         }
     }
 
@@ -367,7 +419,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     pub(super) fn make_durable(&mut self) -> Result<(), OutboxError<S::Error>> {
         self.rewrite_unsynced()?;
         self.segments.discard_pending();
-        self.segments.sync()
+        self.sync()
     }
 
     /// Writes a segment anew whose sync failed: a second sync of it would prove nothing.
@@ -409,7 +461,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             // The header of a new segment says it.
             self.make_room(self.reserve(), WhenLettersFull::Hold)?;
         }
-        self.segments.sync()
+        self.sync()
     }
 
     fn write_note(&mut self) -> Result<(), OutboxError<S::Error>> {
@@ -569,7 +621,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             if !self.segments.is_there(place) {
                 written?;
             }
-            self.segments.sync()?;
+            self.sync()?;
         }
         // What is left out must be forgotten before, and stays if that fails.
         let before = full.then(|| (self.state, self.index.clone(), self.forgotten.clone()));
@@ -673,7 +725,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             // What is forgotten must stay so without the records that say it.
             self.state.cursor = before.max(last);
             let said = match is_said {
-                true => self.segments.sync(),
+                true => self.sync(),
                 false => self.note(),
             };
             if said.is_err() || self.segments.list.first().is_none_or(|f| f.id != id) {
@@ -699,7 +751,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let made = self.roll_dropping(records, needed, when_full, &mut dropped);
         let made = match made {
             // How many are gone must be durable before they are.
-            Ok(()) if !dropped.is_empty() => self.segments.sync(),
+            Ok(()) if !dropped.is_empty() => self.sync(),
             made => made,
         };
         match made {
@@ -791,7 +843,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             sources: [0; SOURCES],
             checkpoint: self.state,
         };
-        self.segments.roll(header, records)?;
+        let rolled = self.segments.roll(header, records);
+        self.check_half_buried(rolled)?;
         self.is_noted = true;
         Ok(())
     }

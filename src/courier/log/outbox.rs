@@ -75,9 +75,7 @@ where
         let submitted = this.letters.state.get(Counter::SUBMITTED_BY_THEN);
         this.live.state.raise(Counter::Submitted, submitted);
         this.live.recover(loaded.is_ok());
-        // What a killed process wrote may not be durable yet, and then it settles nothing.
-        let are_durable = this.letters.make_durable().is_ok();
-        this.finish_burials(are_durable);
+        this.finish_burials();
         this.balance_letters();
         this.is_reserved =
             !this.live.is_clean() && this.live.state.next_seq < this.live.state.reserved;
@@ -87,7 +85,7 @@ where
     }
 
     /// A crash may have come after a letter was durable and before its report was settled: then the letter counts.
-    fn finish_burials(&mut self, are_durable: bool) {
+    fn finish_burials(&mut self) {
         let mut finished = Finished::default();
         let mut at = self.letters.segments.start();
         while let Some((found, is_whole)) = self.letters.next_written(at) {
@@ -98,8 +96,10 @@ where
             }
             if !is_whole {
                 self.letters.skip_cut(header.count);
-            } else if !are_durable {
-                self.letters.note_half_buried(header.seq, header.count);
+            } else if !self.letters.are_durable {
+                // Then it settles nothing.
+                self.letters
+                    .note_half_buried(header.seq, header.count, true);
             } else if self.live.finish_burial(header.seq) {
                 let is_expired = u64::from(header.detail == LETTER_EXPIRED);
                 finished.expired = finished.expired.saturating_add(is_expired);
@@ -111,7 +111,6 @@ where
 
     /// The same for letters that could not be read when it was opened. What is in flight goes on as it is.
     fn finish_burials_late(&mut self) {
-        let are_durable = self.letters.make_durable().is_ok();
         let mut at = self.letters.segments.start();
         while let Some((found, is_whole)) = self.letters.next_written(at) {
             let header = found.header;
@@ -127,9 +126,10 @@ where
                 LETTER_EXPIRED => Counter::Expired,
                 _ => Counter::Refused,
             };
-            let may_settle = are_durable && !self.live.is_pinned(header.seq);
+            let may_settle = self.letters.are_durable && !self.live.is_pinned(header.seq);
             if !may_settle || self.live.settle(header.seq, counter).is_err() {
-                self.letters.note_half_buried(header.seq, header.count);
+                self.letters
+                    .note_half_buried(header.seq, header.count, true);
             }
         }
     }
