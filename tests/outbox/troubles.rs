@@ -1697,10 +1697,26 @@ fn what_is_given_up_does_not_count_when_another_is_gone() {
     }
 }
 
+/// What happens between the moment at which something is given up, and the one at which the older of those that it was to stand for goes.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    Nothing,
+    /// Something else is given up.
+    Another,
+    /// A start that can sync nothing, and so takes it for half-made.
+    Start,
+}
+
 /// A device syncs and discards nothing for a while, so that what was to stand for two is given up and stays. All in the older of these is
 /// delivered, and then the power fails, and spares of what was given up all but one sector: it does not count instead of the newer one.
 #[test]
 fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
+    for since in [Since::Nothing, Since::Another, Since::Start] {
+        older_of_two_is_settled(since);
+    }
+}
+
+fn older_of_two_is_settled(since: Since) {
     let config = Config {
         seg: 2048,
         // With room for what is given up.
@@ -1722,7 +1738,6 @@ fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
             let ticket = log.append(&key(job), &[n; 200], MonoTime::from_ms(0), None);
             told.extend(ticket.ok().filter(|_| job > 1));
         }
-        b.borrow_mut().fails = [0; 4];
         let now = b.borrow().segs[0].clone();
         let both = |seg: &Seg| [32, 36].map(|at| now.get(&named(seg, at)));
         let Some((output, seg)) = now
@@ -1733,6 +1748,20 @@ fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
         };
         let newer = &now[&named(seg, 36)];
         given_up += 1;
+        match since {
+            Since::Nothing => {}
+            Since::Another => {
+                for n in 101..104 {
+                    let _ = log.append(&key(n), &[1; 60], MonoTime::from_ms(0), None);
+                }
+            }
+            Since::Start => {
+                b.borrow_mut().fails = [0, 100, 0, 0];
+                drop(log);
+                log = open(&b, &config).unwrap();
+            }
+        }
+        b.borrow_mut().fails = [0; 4];
         b.borrow_mut().stuck = Some((0, *output));
         let first = u64::from_le_bytes(newer.view[24..32].try_into().unwrap());
         while let Some(front) = log.next(None).unwrap().filter(|w| w.ticket.0 < first) {
@@ -1752,7 +1781,10 @@ fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
             let mut log = open(&b, &config).unwrap();
             let waits = all(&mut log);
             let is_there = |ticket: &Ticket| waits.contains(&ticket.0);
-            assert!(told.iter().all(is_there), "{waits:?} without {sector}");
+            assert!(
+                told.iter().all(is_there),
+                "{waits:?} without {sector} of {output}, {since:?}, {bad}: {told:?}"
+            );
         }
     }
     assert!(given_up > 0, "none is given up");

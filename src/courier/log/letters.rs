@@ -13,7 +13,7 @@ use super::compact::{Keeper, Note, Window};
 use super::index::Index;
 use super::record::{
     CHECKPOINT, Checkpoint, Counter, FORGET_UP_TO, Kind, LETTER_EXPIRED, MAX_LETTER_PREFIX, Meta,
-    NEVER_WAS, RecordHeader, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader, Store,
+    NEVER_WAS, RecordHeader, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader, Sources, Store,
     letter_from, letter_prefix,
 };
 use super::segments::{Place, Segment, Segments, header_of};
@@ -840,7 +840,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let header = SegmentHeader {
             identity: self.segments.identity(0),
             first: self.state.get(Counter::BURIED).saturating_add(1),
-            sources: [0; SOURCES],
+            sources: Sources::NONE,
             checkpoint: self.state,
         };
         let rolled = self.segments.roll(header, records);

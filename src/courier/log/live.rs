@@ -15,7 +15,7 @@ use super::compact::{Keeper, Note, Window};
 use super::places::Places;
 use super::record::{
     CHECKPOINT, Checkpoint, Counter, KEY, Kind, MAX_PREFIX, META, Meta, RecordHeader,
-    SEGMENT_HEADER, SOURCES, SegmentHeader, Settlement, Store, keys_from, report_prefix,
+    SEGMENT_HEADER, SOURCES, SegmentHeader, Settlement, Sources, Store, keys_from, report_prefix,
 };
 use super::segments::{Place, Segments, header_of};
 use super::storage::Storage;
@@ -719,7 +719,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         SegmentHeader {
             identity: self.segments.identity(0),
             first: self.state.next_seq,
-            sources: [0; SOURCES],
+            sources: Sources::NONE,
             checkpoint: self.state,
         }
     }
@@ -865,8 +865,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         while let [first, second, ..] = self.segments.list.as_slice() {
             let id = first.id;
             let is_over = second.first <= self.state.cursor.saturating_add(1);
-            let oldest = Window { first: 0, count: 1 };
-            if !is_over || self.segments.splits_given_up(oldest) || self.note_durably().is_err() {
+            if !is_over || self.note_durably().is_err() {
                 return;
             }
             // To write that may have changed the list.
@@ -915,10 +914,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 continue;
             }
             // What a crash left takes room, too.
-            match self.segments.partial {
-                Some(partial) => self
-                    .segments
-                    .drop_partial(partial.sources.first().copied().unwrap_or(0)),
+            match self.segments.partial.take() {
+                Some(partial) => self.segments.give_up(partial),
                 None => return Err(OutboxError::Full),
             }
         }

@@ -3,7 +3,7 @@
 use super::super::outbox::OutboxError;
 use super::record::{
     CHECKPOINT, Checksum, HEADER, Identity, Kind, MAX_PREFIX, MAX_UNIT, MIN_UNIT, RecordHeader,
-    SEGMENT_HEADER, SOURCES, SegmentHeader, Store,
+    SEGMENT_HEADER, SegmentHeader, Sources, Store,
 };
 use super::storage::Storage;
 use crate::json::{Sink, SliceSink};
@@ -23,8 +23,7 @@ pub(super) struct Segment {
     pub(super) len: usize,
     /// No ticket in it is before this,
     pub(super) first: u64,
-    /// Which segments it stands for; zeros if for none but itself. First those whose records it took, then, after a zero, what was left of others.
-    pub(super) sources: [u32; SOURCES],
+    pub(super) sources: Sources,
     /// It has copies of what stood elsewhere.
     pub(super) is_copy: bool,
     /// How many bytes its records have that must be kept.
@@ -45,17 +44,18 @@ impl Segment {
     pub(super) fn stands_for_others(&self) -> bool {
         self.is_copy
     }
-
-    /// Those whose records it took. What else it stands for may go at any time.
-    pub(super) fn own_sources(&self) -> impl Iterator<Item = u32> + use<> {
-        self.sources.into_iter().take_while(|id| *id != 0)
-    }
-
-    /// It says that it stands for this one.
-    pub(super) fn stands_for(&self, id: u32) -> bool {
-        self.sources.contains(&id)
-    }
 }
+
+/// What was to stand for others and does not, although it may have a commit that the next start believes. See
+/// [`give_up`](Segments::give_up).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GivenUp {
+    pub(super) id: u32,
+    pub(super) sources: Sources,
+}
+
+/// How many of these there may be at a time. With as many nothing is compacted.
+const GIVEN_UP: usize = 4;
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,9 +94,7 @@ pub(super) struct Segments<S, const MAX: usize> {
     pending_discard: heapless::Vec<(u32, usize), MAX>,
     /// What a crash left of a segment that was to stand for others.
     pub(super) partial: Option<Segment>,
-    /// What does not count, may still be there, and may have a commit that the next start believes: see
-    /// [`give_up`](Self::give_up).
-    pub(super) given_up: Option<Segment>,
+    pub(super) given_up: heapless::Vec<GivenUp, GIVEN_UP>,
     /// How many segments are on the storage that are not of this log. They are left alone.
     pub(super) foreign: u64,
     pub(super) is_open: bool,
@@ -125,7 +123,7 @@ impl<S, const MAX: usize> Segments<S, MAX> {
             total_at_open: 0,
             pending_discard: heapless::Vec::new(),
             partial: None,
-            given_up: None,
+            given_up: heapless::Vec::new(),
             foreign: 0,
             is_open: false,
             write_at: 0,
@@ -325,7 +323,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         is_for_notes: bool,
     ) -> Result<(), OutboxError<S::Error>> {
         self.sync()?;
-        header.sources = [0; SOURCES];
+        header.sources = Sources::NONE;
         let id = self.next_id;
         let made = self.create(len, &header);
         // If it could not be discarded either, it may have a header all the same, and that says that nothing from `first` on stands before it.
@@ -359,7 +357,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             len,
             first: header.first,
             sources: header.sources,
-            is_copy: header.sources != [0; SOURCES],
+            is_copy: header.sources != Sources::NONE,
             live: 0,
             is_headless: false,
             is_unsynced: false,
@@ -461,7 +459,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     }
 
     pub(super) fn discard(&mut self, id: u32, len: usize) {
-        if self.storage.discard(id).is_err() {
+        if must_stay(id, &self.list, &self.given_up) || self.storage.discard(id).is_err() {
             self.discard_later(id, len);
         }
     }
@@ -521,10 +519,14 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
 
     /// Discards what could not be discarded before, but not what must stay; `false` if something is left.
     pub(super) fn discard_pending(&mut self) -> bool {
-        let (storage, list) = (&mut self.storage, &self.list);
-        self.pending_discard.retain(|(id, _)| {
-            let must_stay = list.iter().any(|s| s.is_doubted && s.stands_for(*id));
-            must_stay || storage.discard(*id).is_err()
+        let (storage, list, given_up) = (&mut self.storage, &self.list, &self.given_up);
+        self.pending_discard
+            .retain(|(id, _)| must_stay(*id, list, given_up) || storage.discard(*id).is_err());
+        let (pending, list, partial) = (&self.pending_discard, &self.list, &self.partial);
+        self.given_up.retain(|given_up| {
+            let id = given_up.id;
+            pending.iter().any(|(other, _)| *other == id)
+                || list.iter().chain(partial).any(|other| other.id == id)
         });
         self.pending_discard.is_empty()
     }
@@ -555,11 +557,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
 
     /// A half-made segment whose sources change is of no use.
     pub(super) fn drop_partial(&mut self, source: u32) {
-        if let Some(partial) = self.partial
-            && partial.sources.contains(&source)
-        {
-            self.partial = None;
-            self.discard(partial.id, partial.len);
+        let partial = self.partial.take_if(|p| p.sources.contains(source));
+        if let Some(partial) = partial {
+            self.give_up(partial);
         }
     }
 
@@ -567,6 +567,17 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     pub(super) fn close(&mut self) {
         (self.is_open, self.dirty, self.unsynced_from) = (false, false, None);
     }
+}
+
+/// Whether this may be discarded only after others: after one that could not be synced and stands for it; and after what was given up, as long
+/// as another of those whose records that took counts. With this one gone the next start would believe that one instead of the others.
+fn must_stay(id: u32, list: &[Segment], given_up: &[GivenUp]) -> bool {
+    let is_doubted = list.iter().any(|s| s.is_doubted && s.sources.contains(id));
+    let splits = |given_up: &GivenUp| {
+        let is_other = |own: u32| own != id && list.iter().any(|segment| segment.id == own);
+        given_up.sources.own().any(|own| own == id) && given_up.sources.own().any(is_other)
+    };
+    is_doubted || given_up.iter().any(splits)
 }
 
 /// Writes parts one after the other, filled up with zeros at the end.
