@@ -892,7 +892,7 @@ fn how_things_stand_is_not_discarded() {
     assert!(odd.is_empty(), "{} of {}", odd.len(), n * 25);
 }
 
-/// One bad sector has the mark that a report was delivered ahead of the oldest, and another report: that one is lost, and the first waits
+/// One bad sector has the record that a report was delivered ahead of the oldest, and another report: that one is lost, and the first waits
 /// again.
 #[test]
 fn a_lost_report_never_counts_as_delivered() {
@@ -930,7 +930,7 @@ fn a_lost_report_never_counts_as_delivered() {
             .iter()
             .filter(|t| !there.contains(t))
             .count() as u64;
-        // The one whose mark is lost is sent again, and stands in the counters for one that is lost.
+        // The one whose record is lost is sent again, and stands in the counters for one that is lost.
         let again = u64::from(there.contains(&2));
         if l.corrupt + again < lost {
             odd.push(format!("lost {lost}, wait {there:?}: {l:?}, was {sound:?}"));
@@ -1061,7 +1061,7 @@ fn letters_that_are_read_late_settle_their_reports() {
     log.settle(a, Fate::Refused(REASON), &[1; 100], WhenLettersFull::Hold)
         .unwrap();
     drop(log);
-    // The power fails after the letter is durable, and before the mark in what waits is.
+    // The power fails after the letter is durable, and before the record in what waits is.
     for (s, old) in b.borrow_mut().segs[0].values_mut().zip(before) {
         *s = Seg {
             view: old.durable.clone(),
@@ -1574,7 +1574,7 @@ fn dropped_letters_stay_counted_after_a_kill() {
                     log = open(&b, &config).unwrap();
                     let after = log.ledger();
                     let sum = after.letters + after.letters_dropped + forgotten;
-                    // A mark without room is made up for by sending the report again, and then it has two letters; short segments
+                    // What had no room to be noted is made up for by sending the report again, and then it has two letters; short segments
                     // have room for all.
                     let is_right =
                         sum == after.refused || sum > after.refused && config.unit == config.seg;

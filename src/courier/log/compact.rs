@@ -332,12 +332,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// Gives each record of these segments that is kept, as long as `each` says so; `false` if it did not.
+    /// Gives each record of these segments, as long as `each` says so; `false` if it did not.
     #[allow(clippy::type_complexity)] // once
-    fn each_kept(
+    pub(super) fn each_record(
         &mut self,
         window: Window,
-        keeper: &mut dyn Keeper<S, MAX>,
         each: &mut dyn FnMut(
             &mut Self,
             Place,
@@ -351,12 +350,29 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             let mut offset = SEGMENT_HEADER;
             while let Some((place, header)) = self.next_in(&source, offset) {
                 offset = self.after(place, &header).offset;
-                if keeper.keeps(self, place, &header) && !each(self, place, &header)? {
+                if !each(self, place, &header)? {
                     return Ok(false);
                 }
             }
         }
         Ok(true)
+    }
+
+    /// The same of those that are kept.
+    #[allow(clippy::type_complexity)] // once
+    fn each_kept(
+        &mut self,
+        window: Window,
+        keeper: &mut dyn Keeper<S, MAX>,
+        each: &mut dyn FnMut(
+            &mut Self,
+            Place,
+            &RecordHeader,
+        ) -> Result<bool, OutboxError<S::Error>>,
+    ) -> Result<bool, OutboxError<S::Error>> {
+        self.each_record(window, &mut |this, place, header| {
+            Ok(!keeper.keeps(this, place, header) || each(this, place, header)?)
+        })
     }
 
     /// Writes the records, the commit, and makes them durable. With `resumes` it goes on after what a crash left, as far as that is the same;

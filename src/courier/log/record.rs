@@ -261,8 +261,8 @@ impl Counter {
         Counter::Expired,
         Counter::Corrupt,
     ];
-    /// The number of the newest letter. Each number is given out once.
-    pub(super) const BURIED: Counter = Counter::Submitted;
+    /// The newest number of a letter. Each number is given out once.
+    pub(super) const NUMBERED: Counter = Counter::Submitted;
     /// How many numbers no letter has: its write failed, or its report became something else after all.
     pub(super) const SKIPPED: Counter = Counter::Expired;
     /// How many letters were forgotten,
