@@ -20,7 +20,7 @@ use super::record::{
     CHECKPOINT, Checkpoint, HEADER, Kind, RecordHeader, SEGMENT_HEADER, SOURCES, SegmentHeader,
     Sources,
 };
-use super::segments::{CHUNK, GivenUp, Place, Segment, Segments, header_of, with_payload};
+use super::segments::{CHUNK, Place, Segment, Segments, header_of, with_payload};
 use super::storage::Storage;
 
 /// Neighbours in the list of segments.
@@ -282,36 +282,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             keeper.moved(&record, place);
         }
         Ok(())
-    }
-
-    /// What was written does not stand for its sources. If it cannot be discarded it may have a whole commit all the same, or get one when
-    /// the device writes late what it could not sync: then the next start discards the sources for it. It says all that they say, so that costs
-    /// nothing, but only as long as they say nothing more: they are sealed. Only the last one could be open.
-    ///
-    /// What was given up goes before those whose records it took, as long as one of them counts: see `must_stay`.
-    pub(super) fn give_up(&mut self, output: Segment) {
-        self.discard(output.id, output.len);
-        if self.is_pending(output.id) {
-            self.remember_given_up(&output);
-            self.is_open &= !self.is_last_given_up();
-        }
-    }
-
-    pub(super) fn remember_given_up(&mut self, output: &Segment) {
-        if self.given_up.iter().all(|other| other.id != output.id) {
-            // There is room, but after a start that found more.
-            let _ = self.given_up.push(GivenUp {
-                id: output.id,
-                sources: output.sources,
-            });
-        }
-    }
-
-    /// Whether something that does not count may be taken for the last segment by the next start.
-    pub(super) fn is_last_given_up(&self) -> bool {
-        let last = self.list.last().map_or(0, |last| last.id);
-        let mut given_up = self.given_up.iter();
-        given_up.any(|output| output.sources.contains(last))
     }
 
     /// Puts a segment in the place of others, and discards these.

@@ -53,7 +53,7 @@
 //! |---|---|
 //! | `storage` | what a device must be able to do |
 //! | `record` | bytes: records, headers of segments |
-//! | `segments`, `walk`, `open`, `compact` | one log: append, read past damage, take up after a crash, write anew what is kept |
+//! | `segments`, `discard`, `walk`, `compact`, `open` | one log: append, let go, read past damage, write anew what is kept, take up after a crash |
 //! | `ahead`, `places`, `index` | what is kept in memory about the records |
 //! | `live`, `live_find`, `live_settle`, `live_durable`, `live_room`, `recover` | the reports that wait |
 //! | `letters`, `letters_add`, `letters_forget`, `letters_room` | the dead letters |
@@ -61,6 +61,7 @@
 
 mod ahead;
 mod compact;
+mod discard;
 mod index;
 mod letters;
 mod letters_add;
