@@ -2,7 +2,7 @@
 
 use super::super::outbox::{JobKeys, OutboxError, Ticket, Waiting};
 use super::live::{Live, Waits};
-use super::record::{Counter, Kind, MAX_PREFIX, META, Meta, RecordHeader, SEGMENT_HEADER};
+use super::record::{Counter, Kind, MAX_PREFIX, RecordHeader, SEGMENT_HEADER};
 use super::segments::Place;
 use super::storage::Storage;
 
@@ -26,15 +26,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return Ok(None);
         };
         self.places.remember(header.seq, place);
-        let mut meta = [0; META];
-        let meta = self
-            .segments
-            .read(place, 0, &mut meta)
-            .map(|()| Meta::decode(&meta));
         Ok(Some(Waiting {
             ticket: Ticket(header.seq),
             len: header.body_len(),
-            submitted_at: meta.ok().and_then(|meta| meta.wall),
+            submitted_at: self.segments.meta_at(place).wall,
         }))
     }
 

@@ -21,9 +21,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return Ok(false);
         }
         // What cannot be read now is not passed over for this.
-        let front = self.next_record(None);
-        let was_front = front.is_ok_and(|front| front.is_none_or(|(_, front)| front.seq >= seq));
-        let found = self.find(seq);
+        let front = self.next_record(None).ok();
+        let was_front = front.is_some_and(|front| front.is_none_or(|(_, front)| front.seq >= seq));
+        let found = front.flatten().filter(|(_, front)| front.seq == seq);
+        let found = found.or_else(|| self.find(seq));
         let next = self.next_record(Some(seq));
         let is_known = next.is_ok();
         let next = next.unwrap_or(None);

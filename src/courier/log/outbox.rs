@@ -7,9 +7,8 @@ use super::super::outbox::{
 use super::letters::Letters;
 use super::live::{Durability, Live, RESERVED};
 use super::open::Votes;
-use super::record::{Counter, LETTER_EXPIRED, META, Meta, RecordHeader};
+use super::record::{Counter, LETTER_EXPIRED, Meta, RecordHeader};
 use super::recover::Finished;
-use super::segments::Place;
 use super::storage::Storage;
 use crate::time::{MonoTime, WallTime};
 
@@ -255,7 +254,9 @@ where
             self.live.sync_reports()?;
             // Its bytes are here, even if the log cannot read them any more.
             let found = self.live.find(ticket.0);
-            let meta = found.map_or(Meta::default(), |(place, _)| self.meta(place));
+            let meta = found.map_or(Meta::default(), |(place, _)| {
+                self.live.segments.meta_at(place)
+            });
             let expired = counter == Counter::Expired;
             self.letters
                 .add(ticket.0, expired, &reason, &meta, report, when_full)?;
@@ -370,18 +371,5 @@ where
             self.live.state.trusted_ms = ms;
             self.live.set_unnoted();
         }
-    }
-}
-
-impl<L, D, const MAX: usize> LogOutbox<L, D, MAX>
-where
-    L: Storage,
-    D: Storage<Error = L::Error>,
-{
-    /// What is kept beside the bytes of a report; nothing if it cannot be read.
-    fn meta(&mut self, place: Place) -> Meta {
-        let mut meta = [0; META];
-        let read = self.live.segments.read(place, 0, &mut meta);
-        read.map_or(Meta::default(), |()| Meta::decode(&meta))
     }
 }

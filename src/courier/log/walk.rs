@@ -6,7 +6,7 @@
 
 use super::super::outbox::{JobKeys, OutboxError};
 use super::record::{
-    Checksum, HEADER, Kind, MAGIC, MAX_PREFIX, META, MIN_UNIT, RecordHeader, SEGMENT_HEADER,
+    Checksum, HEADER, Kind, MAGIC, MAX_PREFIX, META, MIN_UNIT, Meta, RecordHeader, SEGMENT_HEADER,
     SegmentFront, SegmentHeader, keys_from,
 };
 use super::segments::{CHUNK, Place, Segment, Segments};
@@ -303,6 +303,13 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<(), OutboxError<S::Error>> {
         let offset = place.offset.saturating_add(HEADER).saturating_add(offset);
         self.read_at(place.id, offset, buffer)
+    }
+
+    /// What is kept beside the bytes of a report; nothing if it cannot be read.
+    pub(super) fn meta_at(&mut self, place: Place) -> Meta {
+        let mut meta = [0; META];
+        let read = self.read(place, 0, &mut meta);
+        read.map_or(Meta::default(), |()| Meta::decode(&meta))
     }
 
     /// The job keys of a report; none if they cannot be read.
