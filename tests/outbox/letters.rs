@@ -11,7 +11,7 @@
 mod courier_common;
 
 use courier_common::account::{EACH, Log, Setting};
-use courier_common::device::{DeviceError, Fault};
+use courier_common::device::{DeviceError, Fault, Power, Side};
 use courier_common::sample;
 use edge_report::courier::{
     Courier, CourierError, Fate, Forget, Outbox, OutboxError, Policy, Reason, Ticket,
@@ -208,5 +208,90 @@ fn a_cut_letter_counts_nowhere() {
             .unwrap();
         letters(&mut log);
         number += 1;
+    }
+}
+
+/// Syncs fail from the one after the next `passed` calls on.
+fn syncs(power: &Power, passed: u64, part: usize) -> Option<Fault> {
+    Some(Fault {
+        first: power.counters().calls + passed,
+        count: u64::MAX,
+        error: DeviceError::Io,
+        part,
+        kinds: [false, false, true, false],
+    })
+}
+
+const LATE: usize = 1;
+const THROWN_AWAY: usize = 0;
+
+/// A letter is there although its sync failed, and the next failed sync throws it away, at the next start or in the same process.
+#[test]
+fn a_letter_that_a_failed_sync_throws_away_is_not_counted() {
+    for (others, restarts) in [(0, true), (1, true), (30, false)] {
+        let power = ROOMY.power();
+        let mut log = ROOMY.open(&power).unwrap();
+        bury(&mut log, 1..=others);
+        let sample = sample(99, &[(1, JobStatus::RUNNING)], 60);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
+        let ticket = ticket.unwrap();
+        let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+        let settle =
+            |log: &mut Log| log.settle(ticket, refused, &sample.bytes, WhenLettersFull::Hold);
+        power.fail(syncs(&power, 0, LATE));
+        if !restarts {
+            log = ROOMY.open(&power).unwrap();
+        }
+        assert!(settle(&mut log).is_err());
+        if restarts {
+            power.fail(syncs(&power, 0, THROWN_AWAY));
+            log = ROOMY.open(&power).unwrap();
+        } else {
+            // There are two segments of letters, both of them to be synced since the start.
+            power.fail(syncs(&power, 1, THROWN_AWAY));
+            assert!(settle(&mut log).is_err());
+        }
+        let left = |log: &mut Log| {
+            let found = letters(log).len() as u64;
+            (found, log.ledger().letters_dropped, log.waiting())
+        };
+        assert_eq!(left(&mut log), (others, 0, 1), "restarts: {restarts}");
+        power.fail(None);
+        settle(&mut log).unwrap();
+        assert_eq!(left(&mut log), (others + 1, 0, 0));
+        log.close().unwrap();
+        assert_eq!(left(&mut ROOMY.open(&power).unwrap()), (others + 1, 0, 0));
+    }
+}
+
+/// The write of a letter fails, and what it wrote is there, but cannot be read at that moment.
+#[test]
+fn a_letter_whose_write_failed_is_not_listed_although_it_is_there() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=1);
+    // So short that it is one write.
+    let sample = sample(2, &[(1, JobStatus::RUNNING)], 0);
+    let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
+    let ticket = ticket.unwrap();
+    let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+    let settle = |log: &mut Log| log.settle(ticket, refused, &sample.bytes, WhenLettersFull::Hold);
+    power.fail(Some(Fault {
+        first: 0,
+        count: u64::MAX,
+        error: DeviceError::Io,
+        part: 4,
+        kinds: [false, true, false, false],
+    }));
+    power.make_unreadable(Side::Dead, true);
+    assert!(settle(&mut log).is_err());
+    power.make_unreadable(Side::Dead, false);
+    power.fail(None);
+    assert_eq!(letters(&mut log), [1]);
+    settle(&mut log).unwrap();
+    log.close().unwrap();
+    for mut log in [log, ROOMY.open(&power).unwrap()] {
+        assert_eq!(letters(&mut log), [1, ticket.0]);
+        assert_eq!(log.ledger().letters_dropped, 0);
     }
 }

@@ -233,3 +233,63 @@ fn so_does_one_whose_device_failed_now_and_then() {
     let fillings = fill_and_drain(true);
     assert!(fillings > 1_000, "{fillings}");
 }
+
+/// Delivers all that waits, then submits: `Err` says that the log is full although nothing waits.
+fn drain_and_append(log: &mut Log) -> Result<Ticket, Failure> {
+    while let Some(next) = log.next(None).unwrap() {
+        log.settle(next.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+            .unwrap();
+    }
+    let sample = sample(0, &[(1, JobStatus::RUNNING)], 0);
+    log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None)
+}
+
+fn fill_with(log: &mut Log, padding: usize) {
+    for number in 1.. {
+        let job = i64::try_from(number).unwrap();
+        let sample = sample(number, &[(job, JobStatus::RUNNING)], padding);
+        if let Err(error) = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None) {
+            assert_eq!(error, OutboxError::Full);
+            return;
+        }
+    }
+}
+
+/// Delivers each that comes right after one that waits on.
+fn deliver_every_other(log: &mut Log) {
+    let mut after = None;
+    while let Some(next) = log.next(after).unwrap() {
+        after = Some(next.ticket);
+        if let Some(other) = log.next(after).unwrap().filter(|_| log.room_ahead() > 1) {
+            log.settle(other.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                .unwrap();
+        }
+    }
+}
+
+/// The limits are lower than they were, and segments have one length only now: what is written anew may get longer.
+#[test]
+fn a_log_with_more_than_it_may_have_now_takes_reports_again() {
+    let former = Setting {
+        limits: [(1024, 8 * 1024), (2048, 3 * 2048)],
+        ..EACH
+    };
+    for (count, padding) in (3..6).flat_map(|count| (0..200).map(move |padding| (count, padding))) {
+        let power = former.power();
+        let mut log = former.open(&power).unwrap();
+        fill_with(&mut log, padding);
+        drop(log);
+        let setting = Setting {
+            limits: [(1024, count * 1024), (2048, 3 * 2048)],
+            units: (1024, 8),
+            ..former
+        };
+        let power = setting.power_on(power.images());
+        let mut log = setting.open(&power).unwrap();
+        deliver_every_other(&mut log);
+        let _ = log.close();
+        let taken = drain_and_append(&mut log);
+        assert!(taken.is_ok(), "{count}, {padding}: {taken:?}");
+        log.close().unwrap();
+    }
+}

@@ -892,7 +892,7 @@ fn how_things_stand_is_not_discarded() {
     assert!(odd.is_empty(), "{} of {}", odd.len(), n * 25);
 }
 
-/// One bad sector has the mark that a report was delivered ahead of the oldest, and another report: that one is lost, and the first waits
+/// One bad sector has the record that a report was delivered ahead of the oldest, and another report: that one is lost, and the first waits
 /// again.
 #[test]
 fn a_lost_report_never_counts_as_delivered() {
@@ -930,7 +930,7 @@ fn a_lost_report_never_counts_as_delivered() {
             .iter()
             .filter(|t| !there.contains(t))
             .count() as u64;
-        // The one whose mark is lost is sent again, and stands in the counters for one that is lost.
+        // The one whose record is lost is sent again, and stands in the counters for one that is lost.
         let again = u64::from(there.contains(&2));
         if l.corrupt + again < lost {
             odd.push(format!("lost {lost}, wait {there:?}: {l:?}, was {sound:?}"));
@@ -1061,7 +1061,7 @@ fn letters_that_are_read_late_settle_their_reports() {
     log.settle(a, Fate::Refused(REASON), &[1; 100], WhenLettersFull::Hold)
         .unwrap();
     drop(log);
-    // The power fails after the letter is durable, and before the mark in what waits is.
+    // The power fails after the letter is durable, and before the record in what waits is.
     for (s, old) in b.borrow_mut().segs[0].values_mut().zip(before) {
         *s = Seg {
             view: old.durable.clone(),
@@ -1574,7 +1574,7 @@ fn dropped_letters_stay_counted_after_a_kill() {
                     log = open(&b, &config).unwrap();
                     let after = log.ledger();
                     let sum = after.letters + after.letters_dropped + forgotten;
-                    // A mark without room is made up for by sending the report again, and then it has two letters; short segments
+                    // What had no room to be noted is made up for by sending the report again, and then it has two letters; short segments
                     // have room for all.
                     let is_right =
                         sum == after.refused || sum > after.refused && config.unit == config.seg;
@@ -1697,10 +1697,26 @@ fn what_is_given_up_does_not_count_when_another_is_gone() {
     }
 }
 
+/// What happens between the moment at which something is given up, and the one at which the older of those that it was to stand for goes.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    Nothing,
+    /// Something else is given up.
+    Another,
+    /// A start that can sync nothing, and so takes it for half-made.
+    Start,
+}
+
 /// A device syncs and discards nothing for a while, so that what was to stand for two is given up and stays. All in the older of these is
 /// delivered, and then the power fails, and spares of what was given up all but one sector: it does not count instead of the newer one.
 #[test]
 fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
+    for since in [Since::Nothing, Since::Another, Since::Start] {
+        older_of_two_is_settled(since);
+    }
+}
+
+fn older_of_two_is_settled(since: Since) {
     let config = Config {
         seg: 2048,
         // With room for what is given up.
@@ -1722,7 +1738,6 @@ fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
             let ticket = log.append(&key(job), &[n; 200], MonoTime::from_ms(0), None);
             told.extend(ticket.ok().filter(|_| job > 1));
         }
-        b.borrow_mut().fails = [0; 4];
         let now = b.borrow().segs[0].clone();
         let both = |seg: &Seg| [32, 36].map(|at| now.get(&named(seg, at)));
         let Some((output, seg)) = now
@@ -1733,6 +1748,20 @@ fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
         };
         let newer = &now[&named(seg, 36)];
         given_up += 1;
+        match since {
+            Since::Nothing => {}
+            Since::Another => {
+                for n in 101..104 {
+                    let _ = log.append(&key(n), &[1; 60], MonoTime::from_ms(0), None);
+                }
+            }
+            Since::Start => {
+                b.borrow_mut().fails = [0, 100, 0, 0];
+                drop(log);
+                log = open(&b, &config).unwrap();
+            }
+        }
+        b.borrow_mut().fails = [0; 4];
         b.borrow_mut().stuck = Some((0, *output));
         let first = u64::from_le_bytes(newer.view[24..32].try_into().unwrap());
         while let Some(front) = log.next(None).unwrap().filter(|w| w.ticket.0 < first) {
@@ -1752,7 +1781,10 @@ fn what_is_given_up_does_not_count_when_the_older_of_two_is_settled() {
             let mut log = open(&b, &config).unwrap();
             let waits = all(&mut log);
             let is_there = |ticket: &Ticket| waits.contains(&ticket.0);
-            assert!(told.iter().all(is_there), "{waits:?} without {sector}");
+            assert!(
+                told.iter().all(is_there),
+                "{waits:?} without {sector} of {output}, {since:?}, {bad}: {told:?}"
+            );
         }
     }
     assert!(given_up > 0, "none is given up");

@@ -18,6 +18,7 @@
 use super::super::outbox::OutboxError;
 use super::record::{
     CHECKPOINT, Checkpoint, HEADER, Kind, RecordHeader, SEGMENT_HEADER, SOURCES, SegmentHeader,
+    Sources,
 };
 use super::segments::{CHUNK, Place, Segment, Segments, header_of, with_payload};
 use super::storage::Storage;
@@ -80,17 +81,20 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// What is still there of what these stand for, and of what was to stand for these.
     fn leftovers(&self, window: Window) -> impl Iterator<Item = u32> + '_ {
         let segments = self.window(window);
-        let stands_for_some = |other: &Segment| segments.iter().any(|s| other.stands_for(s.id));
-        let given_up = self.given_up.filter(stands_for_some);
-        let older = segments.iter().copied().chain(given_up);
-        let older = older.flat_map(|segment| segment.sources);
-        let all = older.chain(given_up.map(|given_up| given_up.id));
-        all.filter(|id| self.is_pending(*id))
+        let given_up = self.given_up.iter().filter(|given_up| {
+            let mut segments = segments.iter();
+            segments.any(|segment| given_up.sources.contains(segment.id))
+        });
+        let given_up =
+            given_up.flat_map(|given_up| given_up.sources.0.into_iter().chain([given_up.id]));
+        let older = segments.iter().flat_map(|segment| segment.sources.0);
+        older.chain(given_up).filter(|id| self.is_pending(*id))
     }
 
     /// What stands for these stands for them and for what is left of others, which a zero keeps apart. `None` if these are too many.
-    fn sources_of(&self, window: Window) -> Option<[u32; SOURCES]> {
-        if self.splits_given_up(window) {
+    fn sources_of(&self, window: Window) -> Option<Sources> {
+        // If it is to be given up, too, that must be remembered.
+        if self.given_up.is_full() {
             return None;
         }
         let mut sources = [0; SOURCES];
@@ -106,18 +110,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 *last = id;
             }
         }
-        Some(sources)
-    }
-
-    /// Whether these are some, and not all, of those whose records were taken by what was given up and is still there. With these gone the next
-    /// start would believe that one instead of the others.
-    pub(super) fn splits_given_up(&self, window: Window) -> bool {
-        let Some(given_up) = self.given_up.filter(|output| self.is_pending(output.id)) else {
-            return false;
-        };
-        let is_own = |segment: &&Segment| given_up.own_sources().any(|id| id == segment.id);
-        let some = self.window(window).iter().filter(is_own).count();
-        some > 0 && some < self.list.iter().filter(is_own).count()
+        Some(Sources(sources))
     }
 
     /// The segment that is open, and what compacting it would free, if that is anything. That one for notes alone counts nowhere.
@@ -231,12 +224,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         };
         let sources = self.sources_of(window).ok_or(OutboxError::Full)?;
         self.read_failed = false;
-        let header = SegmentHeader {
-            identity: self.identity(0),
-            first: oldest.first,
-            sources,
-            checkpoint: note.checkpoint,
-        };
         let mut size = 0usize;
         self.each_kept(window, keeper, &mut |this, _, record| {
             size = size.saturating_add(this.record_len(record.len));
@@ -245,20 +232,30 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let len = self.output_len(size, note.payload.len());
         let mut output = None;
         if let Some(partial) = self.partial.take() {
-            let same = partial.sources == header.sources;
+            let same = partial.sources == sources;
             let resumed = same && partial.len >= len;
             let resumed = resumed
                 && self
                     .fill(window, &partial, true, note, keeper)
                     .unwrap_or(false);
             match resumed {
-                true => output = Some(partial),
+                true => {
+                    self.given_up.retain(|other| other.id != partial.id);
+                    output = Some(partial);
+                }
                 false => self.give_up(partial),
             }
         }
         let mut output = match output {
             Some(output) => output,
             None => {
+                let header = SegmentHeader {
+                    identity: self.identity(0),
+                    first: oldest.first,
+                    // What was given up right now may be there.
+                    sources: self.sources_of(window).ok_or(OutboxError::Full)?,
+                    checkpoint: note.checkpoint,
+                };
                 let output = self.create(len, &header)?;
                 let filled = self.fill(window, &output, false, note, keeper);
                 // What could be read the one time and not the other does not fit.
@@ -287,23 +284,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         Ok(())
     }
 
-    /// What was written does not stand for its sources. If it cannot be discarded it may have a whole commit all the same, or get one when
-    /// the device writes late what it could not sync: then the next start discards the sources for it. It says all that they say, so that costs
-    /// nothing, but only as long as they say nothing more: they are sealed. Only the last one could be open.
-    fn give_up(&mut self, output: Segment) {
-        self.discard(output.id, output.len);
-        if self.is_pending(output.id) {
-            self.given_up = Some(output);
-            self.is_open &= !self.is_last_given_up();
-        }
-    }
-
-    /// Whether something that does not count may be taken for the last segment by the next start.
-    pub(super) fn is_last_given_up(&self) -> bool {
-        let last = self.list.last().map_or(0, |last| last.id);
-        self.given_up.is_some_and(|output| output.stands_for(last))
-    }
-
     /// Puts a segment in the place of others, and discards these.
     fn replace(&mut self, window: Window, output: Segment) {
         let end = window.first.saturating_add(window.count);
@@ -313,7 +293,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         for _ in 0..window.count {
             if window.first < self.list.len() {
                 let source = self.list.remove(window.first);
-                self.drop_partial(source.id);
                 self.discard(source.id, source.len);
             }
         }
@@ -323,12 +302,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// Gives each record of these segments that is kept, as long as `each` says so; `false` if it did not.
+    /// Gives each record of these segments, as long as `each` says so; `false` if it did not.
     #[allow(clippy::type_complexity)] // once
-    fn each_kept(
+    pub(super) fn each_record(
         &mut self,
         window: Window,
-        keeper: &mut dyn Keeper<S, MAX>,
         each: &mut dyn FnMut(
             &mut Self,
             Place,
@@ -342,12 +320,29 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             let mut offset = SEGMENT_HEADER;
             while let Some((place, header)) = self.next_in(&source, offset) {
                 offset = self.after(place, &header).offset;
-                if keeper.keeps(self, place, &header) && !each(self, place, &header)? {
+                if !each(self, place, &header)? {
                     return Ok(false);
                 }
             }
         }
         Ok(true)
+    }
+
+    /// The same of those that are kept.
+    #[allow(clippy::type_complexity)] // once
+    fn each_kept(
+        &mut self,
+        window: Window,
+        keeper: &mut dyn Keeper<S, MAX>,
+        each: &mut dyn FnMut(
+            &mut Self,
+            Place,
+            &RecordHeader,
+        ) -> Result<bool, OutboxError<S::Error>>,
+    ) -> Result<bool, OutboxError<S::Error>> {
+        self.each_record(window, &mut |this, place, header| {
+            Ok(!keeper.keeps(this, place, header) || each(this, place, header)?)
+        })
     }
 
     /// Writes the records, the commit, and makes them durable. With `resumes` it goes on after what a crash left, as far as that is the same;

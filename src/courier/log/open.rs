@@ -13,7 +13,7 @@
 //! | anything else | left alone, and counted as foreign |
 
 use super::super::outbox::OutboxError;
-use super::record::{Kind, RecordHeader, SEGMENT_HEADER, SOURCES, SegmentFront, SegmentHeader};
+use super::record::{Kind, RecordHeader, SEGMENT_HEADER, SegmentFront, SegmentHeader, Sources};
 use super::segments::{Segment, Segments};
 use super::storage::Storage;
 
@@ -98,7 +98,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 id,
                 len,
                 first: 0,
-                sources: [0; SOURCES],
+                sources: Sources::NONE,
                 is_copy: false,
                 live: 0,
                 is_headless: false,
@@ -117,7 +117,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 })) => (identity == this.identity(id)).then_some(Segment {
                     first,
                     sources,
-                    is_copy: sources != [0; SOURCES],
+                    is_copy: sources != Sources::NONE,
                     ..segment
                 }),
                 Ok(_) if len <= this.longest() && this.is_blank(id, len) => {
@@ -229,7 +229,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let mut done = 0;
         while let Some(output) = self.next_output(done) {
             done = output.id;
-            let is_source = |s: &Segment| output.sources.contains(&s.id);
+            let is_source = |s: &Segment| output.sources.contains(s.id);
             if output.is_headless {
                 if output.first == 0 || self.is_elsewhere(&output) {
                     self.list.retain(|s| s.id != output.id);
@@ -255,7 +255,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             // Those whose records it took are discarded only behind a commit: so with one of them gone there was one, whatever became of it.
             // What was left of others goes at any time. It may have a commit then, and of its records what the power spared.
             let is_gone = |id: u32| self.list.iter().all(|s| s.id != id);
-            let counts = output.own_sources().any(is_gone) && self.has_records_of_its_own(&output);
+            let counts = output.sources.own().any(is_gone) && self.has_records_of_its_own(&output);
             // Then it counts instead of those that are left: they would give again what it left out. If it could not be synced they stay as
             // long as it does: if one was lost in another way it may not be durable, and a second sync would prove nothing.
             if counts && commit.is_some() {
@@ -271,7 +271,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
             // One that could not be read or synced now may be believed by the next start: until then they get nothing more.
             if has_commit || self.read_failed {
-                self.given_up = Some(output);
+                self.remember_given_up(&output);
             }
             // Without any trace of a commit it may have been half-made when one of them was lost: then the others have more than it.
             if counts {
@@ -279,7 +279,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
             self.list.retain(|s| s.id != output.id);
             if let Some(other) = self.partial.replace(output) {
-                self.discard(other.id, other.len);
+                self.give_up(other);
             }
         }
     }
@@ -308,7 +308,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             let Some(number) = number_of(&header) else {
                 continue;
             };
-            let is_there = output.sources.into_iter().any(|id| {
+            let is_there = output.sources.0.into_iter().any(|id| {
                 let source = self.segment_of(id).copied();
                 source.is_some_and(|source| self.has_number(&source, number))
             });

@@ -7,9 +7,8 @@ use super::super::outbox::{
 use super::letters::Letters;
 use super::live::{Durability, Live, RESERVED};
 use super::open::Votes;
-use super::record::{Counter, LETTER_EXPIRED, META, Meta};
+use super::record::{Counter, LETTER_EXPIRED, Meta, RecordHeader};
 use super::recover::Finished;
-use super::segments::Place;
 use super::storage::Storage;
 use crate::time::{MonoTime, WallTime};
 
@@ -75,9 +74,7 @@ where
         let submitted = this.letters.state.get(Counter::SUBMITTED_BY_THEN);
         this.live.state.raise(Counter::Submitted, submitted);
         this.live.recover(loaded.is_ok());
-        // What a killed process wrote may not be durable yet, and then it settles nothing.
-        let are_durable = this.letters.make_durable().is_ok();
-        this.finish_burials(are_durable);
+        this.settle_before_counting();
         this.balance_letters();
         this.is_reserved =
             !this.live.is_clean() && this.live.state.next_seq < this.live.state.reserved;
@@ -86,9 +83,9 @@ where
         Ok(())
     }
 
-    /// A crash may have come after a letter was durable and before its report was settled: then the letter counts.
-    fn finish_burials(&mut self, are_durable: bool) {
-        let mut finished = Finished::default();
+    /// Reports whose letter is there do not wait: a crash came after the letter was durable and before its report was settled. `settle` settles one;
+    /// `false` if it cannot, and then it waits.
+    fn settle_by_letters(&mut self, settle: &mut dyn FnMut(&mut Self, &RecordHeader) -> bool) {
         let mut at = self.letters.segments.start();
         while let Some((found, is_whole)) = self.letters.next_written(at) {
             let header = found.header;
@@ -98,40 +95,36 @@ where
             }
             if !is_whole {
                 self.letters.skip_cut(header.count);
-            } else if !are_durable {
-                self.letters.note_half_buried(header.seq, header.count);
-            } else if self.live.finish_burial(header.seq) {
+            } else if !self.letters.are_durable || !settle(self, &header) {
+                self.letters
+                    .note_unconfirmed(header.seq, header.count, true);
+            }
+        }
+    }
+
+    /// At the start, before what waits is counted.
+    fn settle_before_counting(&mut self) {
+        let mut finished = Finished::default();
+        self.settle_by_letters(&mut |this, header| {
+            if this.live.settle_by_letter(header.seq) {
                 let is_expired = u64::from(header.detail == LETTER_EXPIRED);
                 finished.expired = finished.expired.saturating_add(is_expired);
                 finished.all = finished.all.saturating_add(1);
             }
-        }
-        self.live.balance(self.letters.buried(), finished);
+            true
+        });
+        self.live.balance(self.letters.ever(), finished);
     }
 
-    /// The same for letters that could not be read when it was opened. What is in flight goes on as it is.
-    fn finish_burials_late(&mut self) {
-        let are_durable = self.letters.make_durable().is_ok();
-        let mut at = self.letters.segments.start();
-        while let Some((found, is_whole)) = self.letters.next_written(at) {
-            let header = found.header;
-            at = self.letters.segments.after(found.place, &header);
-            if !self.live.waits(header.seq) {
-                continue;
-            }
-            if !is_whole {
-                self.letters.skip_cut(header.count);
-                continue;
-            }
+    /// The same for letters that could not be read at the start. What is in flight goes on as it is.
+    fn settle_after_counting(&mut self) {
+        self.settle_by_letters(&mut |this, header| {
             let counter = match header.detail {
                 LETTER_EXPIRED => Counter::Expired,
                 _ => Counter::Refused,
             };
-            let may_settle = are_durable && !self.live.is_pinned(header.seq);
-            if !may_settle || self.live.settle(header.seq, counter).is_err() {
-                self.letters.note_half_buried(header.seq, header.count);
-            }
-        }
+            !this.live.is_pinned(header.seq) && this.live.settle(header.seq, counter).is_ok()
+        });
     }
 
     /// Counts the letters that are lost: as many reports became letters as were refused or expired.
@@ -185,7 +178,7 @@ where
             state.reserved = letters.reserved;
             self.is_reserved = false;
         }
-        self.finish_burials_late();
+        self.settle_after_counting();
         self.balance_letters();
         Ok(())
     }
@@ -261,12 +254,14 @@ where
             self.live.sync_reports()?;
             // Its bytes are here, even if the log cannot read them any more.
             let found = self.live.find(ticket.0);
-            let meta = found.map_or(Meta::default(), |(place, _)| self.meta(place));
+            let meta = found.map_or(Meta::default(), |(place, _)| {
+                self.live.segments.meta_at(place)
+            });
             let expired = counter == Counter::Expired;
             self.letters
-                .bury(ticket.0, expired, &reason, &meta, report, when_full)?;
+                .add(ticket.0, expired, &reason, &meta, report, when_full)?;
         } else {
-            self.letters.unearth(ticket.0);
+            self.letters.withdraw(ticket.0);
         }
         self.live.settle(ticket.0, counter).map(|_| ())
     }
@@ -376,18 +371,5 @@ where
             self.live.state.trusted_ms = ms;
             self.live.set_unnoted();
         }
-    }
-}
-
-impl<L, D, const MAX: usize> LogOutbox<L, D, MAX>
-where
-    L: Storage,
-    D: Storage<Error = L::Error>,
-{
-    /// What is kept beside the bytes of a report; nothing if it cannot be read.
-    fn meta(&mut self, place: Place) -> Meta {
-        let mut meta = [0; META];
-        let read = self.live.segments.read(place, 0, &mut meta);
-        read.map_or(Meta::default(), |()| Meta::decode(&meta))
     }
 }

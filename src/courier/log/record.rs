@@ -261,8 +261,8 @@ impl Counter {
         Counter::Expired,
         Counter::Corrupt,
     ];
-    /// The number of the newest letter. Each number is given out once.
-    pub(super) const BURIED: Counter = Counter::Submitted;
+    /// The newest number of a letter. Each number is given out once.
+    pub(super) const NUMBERED: Counter = Counter::Submitted;
     /// How many numbers no letter has: its write failed, or its report became something else after all.
     pub(super) const SKIPPED: Counter = Counter::Expired;
     /// How many letters were forgotten,
@@ -512,10 +512,26 @@ pub(super) struct SegmentHeader {
     pub(super) identity: Identity,
     /// No ticket in it is before this,
     pub(super) first: u64,
-    /// Which segments it stands for; zeros if for none but itself. Named one by one, since neighbours may begin with the same number. First
-    /// those whose records it took, then, after a zero, what was left of others.
-    pub(super) sources: [u32; SOURCES],
+    /// Which segments it stands for. Named one by one, since neighbours may begin with the same number.
+    pub(super) sources: Sources,
     pub(super) checkpoint: Checkpoint,
+}
+
+/// The segments that one stands for beside itself: first those whose records it took, then, after a zero, what was left of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sources(pub(super) [u32; SOURCES]);
+
+impl Sources {
+    pub(super) const NONE: Sources = Sources([0; SOURCES]);
+
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.0.contains(&id)
+    }
+
+    /// Those whose records it took. What else it stands for may go at any time.
+    pub(super) fn own(&self) -> impl Iterator<Item = u32> + use<> {
+        self.0.into_iter().take_while(|id| *id != 0)
+    }
 }
 
 /// What the header of a segment is.
@@ -536,7 +552,7 @@ impl SegmentHeader {
         fields.put(self.identity.segment.to_le_bytes());
         fields.put([self.identity.store as u8, 0, 0, 0]);
         fields.put(self.first.to_le_bytes());
-        for source in self.sources {
+        for source in self.sources.0 {
             fields.put(source.to_le_bytes());
         }
         fields.put(self.checkpoint.encode());
@@ -571,8 +587,8 @@ impl SegmentHeader {
                 identity,
                 first: u64::from_le_bytes(fields.take()?),
                 sources: {
-                    let mut sources = [0; SOURCES];
-                    for source in &mut sources {
+                    let mut sources = Sources::NONE;
+                    for source in &mut sources.0 {
                         *source = u32::from_le_bytes(fields.take()?);
                     }
                     sources

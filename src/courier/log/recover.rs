@@ -65,7 +65,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     }
 
     /// A letter of this report was durable before a crash came: then that is what became of it. `false` if it does not wait.
-    pub(super) fn finish_burial(&mut self, seq: u64) -> bool {
+    pub(super) fn settle_by_letter(&mut self, seq: u64) -> bool {
         if self.find(seq).is_none() {
             return false;
         }
@@ -76,9 +76,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Counts what waits, and makes the counters add up.
     ///
     /// What was settled last may not have been written in order: a record may be there that says how many were settled, and some of
-    /// those before it not. What they said is known anyway: `buried` is how many letters there were ever, so many were refused or
-    /// expired (of those whose burial was `finished` now it is known for sure); the others were delivered.
-    pub(super) fn balance(&mut self, buried: u64, finished: Finished) {
+    /// those before it not. What they said is known anyway: `letters` is how many letters there were ever, so many were refused or
+    /// expired (of those that a letter settled now, `finished`, it is known for sure); the others were delivered.
+    pub(super) fn balance(&mut self, letters: u64, finished: Finished) {
         let waits = until_read(self, Self::read_failed, Self::count_waiting);
         self.waiting = waits.count;
         let expected = self.state.get(Counter::Submitted);
@@ -90,13 +90,13 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             .state
             .get(Counter::Refused)
             .saturating_add(self.state.get(Counter::Expired));
-        let buried = buried.saturating_sub(known);
+        let letters = letters.saturating_sub(known);
         let Finished { all, expired } = finished;
         for (counter, most, sure) in [
-            (Counter::Expired, buried.min(expired), expired),
+            (Counter::Expired, letters.min(expired), expired),
             (
                 Counter::Refused,
-                buried.saturating_sub(expired),
+                letters.saturating_sub(expired),
                 all.saturating_sub(expired),
             ),
         ] {
@@ -105,7 +105,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             missing = missing.saturating_sub(more);
         }
         let passed = missing.saturating_sub(lost);
-        // Whose burial is finished only now was settled by no record.
+        // What a letter settled only now was settled by no record.
         let known = self.known.saturating_add(all);
         let delivered = known.saturating_sub(self.state.known()).min(passed);
         self.state.add(Counter::Delivered, delivered);

@@ -3,7 +3,7 @@
 use super::super::outbox::OutboxError;
 use super::record::{
     CHECKPOINT, Checksum, HEADER, Identity, Kind, MAX_PREFIX, MAX_UNIT, MIN_UNIT, RecordHeader,
-    SEGMENT_HEADER, SOURCES, SegmentHeader, Store,
+    SEGMENT_HEADER, SegmentHeader, Sources, Store,
 };
 use super::storage::Storage;
 use crate::json::{Sink, SliceSink};
@@ -23,8 +23,7 @@ pub(super) struct Segment {
     pub(super) len: usize,
     /// No ticket in it is before this,
     pub(super) first: u64,
-    /// Which segments it stands for; zeros if for none but itself. First those whose records it took, then, after a zero, what was left of others.
-    pub(super) sources: [u32; SOURCES],
+    pub(super) sources: Sources,
     /// It has copies of what stood elsewhere.
     pub(super) is_copy: bool,
     /// How many bytes its records have that must be kept.
@@ -45,17 +44,18 @@ impl Segment {
     pub(super) fn stands_for_others(&self) -> bool {
         self.is_copy
     }
-
-    /// Those whose records it took. What else it stands for may go at any time.
-    pub(super) fn own_sources(&self) -> impl Iterator<Item = u32> + use<> {
-        self.sources.into_iter().take_while(|id| *id != 0)
-    }
-
-    /// It says that it stands for this one.
-    pub(super) fn stands_for(&self, id: u32) -> bool {
-        self.sources.contains(&id)
-    }
 }
+
+/// What was to stand for others and does not, although it may have a commit that the next start believes. See
+/// [`give_up`](Segments::give_up).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GivenUp {
+    pub(super) id: u32,
+    pub(super) sources: Sources,
+}
+
+/// How many of these there may be at a time. With as many nothing is compacted.
+const GIVEN_UP: usize = 4;
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,12 +91,10 @@ pub(super) struct Segments<S, const MAX: usize> {
     /// not discard would hold one segment more after each restart.
     pub(super) total_at_open: usize,
     /// To be discarded: the storage would not, so far. Each with its length.
-    pending_discard: heapless::Vec<(u32, usize), MAX>,
+    pub(super) pending_discard: heapless::Vec<(u32, usize), MAX>,
     /// What a crash left of a segment that was to stand for others.
     pub(super) partial: Option<Segment>,
-    /// What does not count, may still be there, and may have a commit that the next start believes: see
-    /// [`give_up`](Self::give_up).
-    pub(super) given_up: Option<Segment>,
+    pub(super) given_up: heapless::Vec<GivenUp, GIVEN_UP>,
     /// How many segments are on the storage that are not of this log. They are left alone.
     pub(super) foreign: u64,
     pub(super) is_open: bool,
@@ -125,7 +123,7 @@ impl<S, const MAX: usize> Segments<S, MAX> {
             total_at_open: 0,
             pending_discard: heapless::Vec::new(),
             partial: None,
-            given_up: None,
+            given_up: heapless::Vec::new(),
             foreign: 0,
             is_open: false,
             write_at: 0,
@@ -188,13 +186,16 @@ impl<S, const MAX: usize> Segments<S, MAX> {
         listed.fold(0, usize::saturating_add)
     }
 
-    /// Whether one segment more may be made for a while, to put it in the place of others.
+    /// Whether one segment more may be made for a while, to put it in the place of others: if those go, or there is room for what stays.
+    ///
+    /// There is more than the limit if that was greater once, or if something was written anew where only longer segments can be made. That must
+    /// not keep it from being written anew, or the log would be full for good.
     pub(super) fn may_replace(&self) -> bool
     where
         S: Storage,
     {
         let limit = self.storage.limits().total.max(self.total_at_open);
-        self.total_but_partial() <= limit
+        self.pending_discard.is_empty() || self.total_but_partial() <= limit
     }
 
     pub(super) fn segment_of(&mut self, id: u32) -> Option<&mut Segment> {
@@ -322,7 +323,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         is_for_notes: bool,
     ) -> Result<(), OutboxError<S::Error>> {
         self.sync()?;
-        header.sources = [0; SOURCES];
+        header.sources = Sources::NONE;
         let id = self.next_id;
         let made = self.create(len, &header);
         // If it could not be discarded either, it may have a header all the same, and that says that nothing from `first` on stands before it.
@@ -356,7 +357,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             len,
             first: header.first,
             sources: header.sources,
-            is_copy: header.sources != [0; SOURCES],
+            is_copy: header.sources != Sources::NONE,
             live: 0,
             is_headless: false,
             is_unsynced: false,
@@ -455,109 +456,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn discard(&mut self, id: u32, len: usize) {
-        if self.storage.discard(id).is_err() {
-            self.discard_later(id, len);
-        }
-    }
-
-    pub(super) fn discard_later(&mut self, id: u32, len: usize) {
-        // There is room: `create` saw to it.
-        let _ = self.pending_discard.push((id, len));
-    }
-
-    /// One that is for notes alone, and that a newer one has taken the place of.
-    pub(super) fn spent_notes(&self) -> Option<u32> {
-        let (_, older) = self.list.split_last()?;
-        let spent = older.iter().find(|segment| segment.is_for_notes);
-        spent.map(|segment| segment.id)
-    }
-
-    /// Makes room for one more segment for notes alone, where there are two: a process was killed after it made one, and before the other was
-    /// discarded.
-    ///
-    /// All that both say was read at the start. The newer one says what the older one does if it has a checkpoint: that was the first to be
-    /// written there, with all that was known. So the older one goes, if the newer is durable: a process that was killed may have left
-    /// it readable alone. Otherwise the newer one goes, and the older one still says what it did when the newer one was made.
-    pub(super) fn remove_one_of_two_for_notes(&mut self) {
-        let mut notes = self.list.iter().filter(|segment| segment.is_for_notes);
-        let (Some(older), Some(newer)) = (notes.next().copied(), notes.next().copied()) else {
-            return;
-        };
-        let is_whole = self.has_checkpoint(&newer) && self.storage.sync(newer.id).is_ok();
-        self.remove(if is_whole { older.id } else { newer.id });
-    }
-
-    fn has_checkpoint(&mut self, segment: &Segment) -> bool {
-        let mut offset = SEGMENT_HEADER;
-        while let Some((place, header)) = self.next_in(segment, offset) {
-            if header.kind == Kind::Checkpoint && self.is_whole(place, &header) {
-                return true;
-            }
-            offset = self.after(place, &header).offset;
-        }
-        false
-    }
-
-    /// Removes the last one, if it is for notes alone.
-    pub(super) fn remove_notes_at_end(&mut self) -> bool {
-        let last = self.list.last().filter(|last| last.is_for_notes);
-        let id = last.map(|last| last.id);
-        id.is_some_and(|id| {
-            self.remove(id);
-            true
-        })
-    }
-
-    /// Whether it was to be discarded, and is still there.
-    pub(super) fn is_pending(&self, id: u32) -> bool {
-        self.pending_discard.iter().any(|(other, _)| *other == id)
-    }
-
-    /// Discards what could not be discarded before, but not what must stay; `false` if something is left.
-    pub(super) fn discard_pending(&mut self) -> bool {
-        let (storage, list) = (&mut self.storage, &self.list);
-        self.pending_discard.retain(|(id, _)| {
-            let must_stay = list.iter().any(|s| s.is_doubted && s.stands_for(*id));
-            must_stay || storage.discard(*id).is_err()
-        });
-        self.pending_discard.is_empty()
-    }
-
-    /// Takes a segment off the list and discards it. What makes it dispensable must be durable.
-    pub(super) fn remove(&mut self, id: u32) {
-        let Some(segment) = self.segment_of(id).copied() else {
-            return;
-        };
-        self.drop_partial(segment.id);
-        if self.list.last() == Some(&segment) {
-            self.close();
-        }
-        self.list.retain(|other| other.id != id);
-        self.discard(id, segment.len);
-    }
-
-    /// Takes the first segment off the list, for somebody who discards it later.
-    pub(super) fn take_first(&mut self) {
-        if let Some(first) = self.list.first().copied() {
-            self.drop_partial(first.id);
-            if self.list.len() == 1 {
-                self.close();
-            }
-            self.list.retain(|other| other.id != first.id);
-        }
-    }
-
-    /// A half-made segment whose sources change is of no use.
-    pub(super) fn drop_partial(&mut self, source: u32) {
-        if let Some(partial) = self.partial
-            && partial.sources.contains(&source)
-        {
-            self.partial = None;
-            self.discard(partial.id, partial.len);
-        }
     }
 
     /// Nothing more is appended to the last segment.

@@ -4,10 +4,10 @@
 //! storage for the next whole header, and cannot be led astray: neither by a report that has the bytes of a record in it, nor
 //! by a sector that belongs elsewhere.
 
-use super::super::outbox::OutboxError;
+use super::super::outbox::{JobKeys, OutboxError};
 use super::record::{
-    Checksum, HEADER, Kind, MAGIC, MIN_UNIT, RecordHeader, SEGMENT_HEADER, SegmentFront,
-    SegmentHeader,
+    Checksum, HEADER, Kind, MAGIC, MAX_PREFIX, META, MIN_UNIT, Meta, RecordHeader, SEGMENT_HEADER,
+    SegmentFront, SegmentHeader, keys_from,
 };
 use super::segments::{CHUNK, Place, Segment, Segments};
 use super::storage::Storage;
@@ -303,6 +303,23 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<(), OutboxError<S::Error>> {
         let offset = place.offset.saturating_add(HEADER).saturating_add(offset);
         self.read_at(place.id, offset, buffer)
+    }
+
+    /// What is kept beside the bytes of a report; nothing if it cannot be read.
+    pub(super) fn meta_at(&mut self, place: Place) -> Meta {
+        let mut meta = [0; META];
+        let read = self.read(place, 0, &mut meta);
+        read.map_or(Meta::default(), |()| Meta::decode(&meta))
+    }
+
+    /// The job keys of a report; none if they cannot be read.
+    pub(super) fn keys_at(&mut self, place: Place, header: &RecordHeader) -> JobKeys {
+        let mut bytes = [0; MAX_PREFIX];
+        let bytes = bytes.get_mut(META..header.prefix()).unwrap_or_default();
+        match self.read(place, META, bytes) {
+            Ok(()) => keys_from(bytes),
+            Err(_) => JobKeys::new(),
+        }
     }
 
     /// Reads the bytes of a report or letter, which stand after `prefix`; `false` if they are not what was written. An error if nothing

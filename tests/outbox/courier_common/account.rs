@@ -109,7 +109,7 @@ pub(crate) struct Known {
     pub(crate) trying: Option<Reason>,
     /// A letter was to be written, and that failed: it may be there or not, whatever became of the report.
     pub(crate) half_buried: Option<Reason>,
-    /// Whether something was written since it was settled: a full log may have no room for a mark.
+    /// Whether something was written since it was settled: a full log may have no room for a record of it.
     pub(crate) fate_written: bool,
     /// Whether it must not come again.
     pub(crate) fate_durable: bool,

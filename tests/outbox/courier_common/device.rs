@@ -654,7 +654,7 @@ impl Storage for Device {
             !image.used.contains(&id),
             "create {id}: the id was used before"
         );
-        // One segment more while others are merged, another after a failed sync, and two short ones for notes.
+        // One segment more while others are compacted, another after a failed sync, and two short ones for notes.
         let rewritten = match board.counters.failed {
             0 => 0,
             _ => board.counters.longest,
