@@ -160,6 +160,8 @@ pub struct Courier<O, B> {
     accepted_at: MonoTime,
     /// Answers since then that were neither; 1 before anything was.
     strikes: u32,
+    /// Checks of credentials that failed since then, or since so many failed that all was held.
+    denials: u32,
     /// The ordinary report that failed last, and for which all wait.
     awaited: Option<Ticket>,
     /// How many of these were superseded meanwhile.
@@ -253,6 +255,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             bad: None,
             accepted_at: now,
             strikes: 1,
+            denials: 0,
             awaited: None,
             lost: 0,
             held: heapless::Vec::new(),
@@ -367,11 +370,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         let kind = Kind::of(event.reason.cause);
         let is_way_free = self.is_way_free(&current);
-        let then = self.note(&mut current, kind, event.reason.cause, entropy);
-        let is_own_wait = then != Then::Wait;
         if kind != Kind::Service && kind != Kind::Network {
             self.strikes = self.strikes.saturating_add(1);
         }
+        let then = self.note(&mut current, event.reason.cause, is_way_free, entropy);
+        let is_own_wait = then != Then::Wait;
         // One that fails with a canary to follow is no failure of the node yet.
         let is_failure = kind != Kind::Service && !is_own_wait;
         let is_stray = is_failure && self.pace.failed(event.reason.cause, &self.policy);
@@ -436,7 +439,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
             Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
                 self.distrust_clock(event.reason.cause, is_own_wait);
-                if current.role == Role::Overtaken && kind != Kind::Network {
+                if current.role == Role::Overtaken && is_own_wait {
                     verdict = self.overtaken_failed(current, kind, verdict, now, entropy);
                 } else {
                     self.failed(&current, kind, then, at, reason, now);

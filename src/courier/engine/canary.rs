@@ -23,7 +23,7 @@
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Scratch, Ticket, Waiting};
-use super::outcome::{DENIED, is_busy};
+use super::outcome::DENIED;
 use super::steps::CourierError;
 use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
@@ -35,8 +35,9 @@ const OWN_JOB: u32 = 4;
 const BESIDE_OTHERS: u32 = 4;
 /// When nothing was accepted for so many of the longest waits, nobody new may come.
 const QUIET: u64 = 4;
-/// For so long at the least the answers of a busy service must count against a report, as long as more suspects can be known.
-const BUSY_MS: u64 = 3_600_000;
+/// For so long at the least answers must count against a report, as long as more suspects can be known: a part of the service, or of those
+/// before it, may start anew or be set up wrongly, for some jobs alone.
+const LASTS_MS: u64 = 3_600_000;
 
 /// A suspect that waits for what a canary says of it.
 #[derive(Clone, Copy, Debug)]
@@ -296,9 +297,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         aside.failed_at = None;
         let (mut tried, reason) = (aside.tried, aside.reason);
         let is_proven = self.is_proven_by_one_more(&mut tried, now);
-        // While a part of the service starts anew it is busy for some jobs alone. But who is proven must not take the place of all others.
-        let may_wait = is_busy(reason.cause) && self.has_place();
-        let lasts = !may_wait || now.since_ms(tried.since) >= BUSY_MS;
+        let lasts = self.lasts(&tried, now);
         if let Some(aside) = self.asides.get_mut(suspect) {
             aside.tried = tried;
         }
@@ -323,5 +322,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let needed = tried.missed.saturating_mul(refuse_after.saturating_mul(3));
         let own = tried.attempts.saturating_sub(tried.before);
         tried.counted >= refuse_after && own.saturating_mul(tried.counted) >= needed
+    }
+
+    /// Whether its failures count for long enough. Who is proven must not take the place of all others.
+    pub(super) fn lasts(&self, tried: &Tried, now: MonoTime) -> bool {
+        now.since_ms(tried.since) >= LASTS_MS || !self.has_place()
     }
 }

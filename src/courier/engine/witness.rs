@@ -207,6 +207,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.arm(now, now);
         if matches!(next, Next::Counts)
             && self.is_proven_by_one_more(&mut current.tried, now)
+            && (is_ahead || self.lasts(&current.tried, now))
             && let Some(overtaken) = self.bury_overtaken(current.tried, is_ahead, reason, now)
         {
             self.last_failure = Some((ticket, overtaken));
