@@ -43,9 +43,9 @@ pub struct Policy {
     /// and the next report waits that long: what waited begins to flow within a minute, not at once; a busy service's answer meanwhile (503)
     /// leads to the greatest wait. Default: 5.
     pub open_circuit_after: u32,
-    /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not
-    /// sent (no connection, a certificate that is not trusted) does not count, and neither does what was sent before a restart, or cancelled. Attempts are remembered of 1,024 reports that failed (with no heap
-    /// of 3): of more the oldest begin anew, and go out a little more often. Default: `None`.
+    /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not sent
+    /// (no connection, a certificate that is not trusted) does not count, and neither does what was sent before a restart, or cancelled. Attempts are
+    /// remembered of 1,024 reports that failed (with no heap of 3): of more the oldest begin anew, and go out a little more often. Default: `None`.
     pub max_attempts: Option<u32>,
     /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.
     pub max_time_ms: Option<u64>,
@@ -73,7 +73,8 @@ pub enum Backlog {
     #[default]
     KeepAll,
     /// Those that say the newest of some job: what newer waiting reports supersede is dropped before it is sent, so that after an outage
-    /// each job is current at once. A final status yields only to a final one.
+    /// each job is current at once. A final status yields only to a final one. Jobs have their turns one after the other, so that a slow link
+    /// serves all of them.
     LatestPerJob,
 }
 

@@ -12,11 +12,12 @@ mod courier_sim;
 use std::time::Duration;
 
 use courier_sim::{HOUR, Sent, Sim, accepted, outbox, outbox_of};
-use edge_report::courier::{Backlog, Event, Policy};
-use edge_report::{Code, Outcome};
+use edge_report::courier::{Backlog, Event, Policy, Step, Verdict};
+use edge_report::{Code, MonoTime, Outcome};
 
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * HOUR;
+const OK: Event = Event::answered(Outcome::Accepted, 200);
 const BUSY: Event = Event::answered(Outcome::TryAgain, 503);
 const FIREWALL: Event = Event::answered(Outcome::NotUnderstood, 403);
 const DENIED: Event = Event::answered(Outcome::Credentials, 401);
@@ -179,6 +180,53 @@ fn few_checks_fail_in_a_row_however_many_reports_are_denied() {
                 });
                 sim.now = n * 6_000;
             }
+        }
+    }
+}
+
+/// More jobs report than a slow link can carry: each has its turn all the same.
+#[test]
+fn a_slow_link_serves_every_job() {
+    let latest = Policy::default().with_backlog(Backlog::LatestPerJob);
+    for is_at_once in [true, false] {
+        for (jobs, each, takes) in [
+            (15, 30_000, 4_000),
+            (20, 10_000, 1_000),
+            (60, MINUTE, 2_000),
+        ] {
+            let mut sim = Sim::new(latest, outbox(), 7);
+            let (mut came, mut next) = (vec![0; jobs], 0);
+            while sim.now < 6 * HOUR {
+                // All in the same moment, or one after the other.
+                let due = |n: usize| match is_at_once {
+                    true => (n / jobs) as u64 * each,
+                    false => n as u64 * each / jobs as u64,
+                };
+                while due(next) <= sim.now {
+                    sim.submit((next % jobs) as i64);
+                    next += 1;
+                }
+                let now = MonoTime::from_ms(sim.now);
+                sim.now = match sim.courier.next(now).unwrap() {
+                    Step::Send(parcel) => {
+                        let ticket = parcel.ticket;
+                        came[(ticket.0 - 1) as usize % jobs] += 1;
+                        let now = MonoTime::from_ms(sim.now + takes);
+                        let entropy = sim.random();
+                        let settled = sim.courier.settle(ticket, OK, now, entropy);
+                        assert_eq!(settled, Ok(Verdict::Delivered));
+                        now.ms()
+                    }
+                    Step::Wait(at) => at.ms().min(due(next)),
+                    Step::Idle => due(next),
+                };
+            }
+            let share = 6 * HOUR / takes / jobs as u64;
+            let at = format!("{jobs} jobs, at once {is_at_once}");
+            assert!(
+                came.iter().all(|came| came * 4 > share * 3),
+                "{at}: {came:?} of {share}"
+            );
         }
     }
 }

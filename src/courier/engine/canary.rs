@@ -1,9 +1,9 @@
 //! The canary: another report, sent right after one failed, that shows whose fault that was.
 //!
 //! It follows at once, whatever wait the suspect was asked for: that is the suspect's own, until the canary is asked for one, too. If it is accepted
-//! more than [`RIGHT_AFTER_MS`] after the failure it proves nothing: the service may only be back. It counts against all suspects that failed within
-//! that time, but those that were denied are tried again first ([`witness`](super::witness)). In an outage canaries are the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a
-//! row are passed in a few steps.
+//! more than [`RIGHT_AFTER_MS`](super::RIGHT_AFTER_MS) after the failure it proves nothing: the service may only be back. It counts against all
+//! suspects that failed within that time, but those that were denied are tried again first ([`witness`](super::witness)). In an outage canaries are
+//! the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a row are passed in a few steps.
 //!
 //! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
 //! weighed against how often those failed that were accepted in the end (`is_proven_by_one_more`). And while others are accepted one attempt in
@@ -25,7 +25,7 @@ use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Scratch, Ticket, Waiting};
 use super::outcome::DENIED;
 use super::steps::CourierError;
-use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
+use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, Role};
 use crate::time::MonoTime;
 
 /// `refuse_after` times so many failures, and a newer report of the same job may be tried: after an hour of an outage, so that the older one is
@@ -277,11 +277,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// A canary was accepted: it counts against each suspect that failed right before.
     pub(super) fn count_against_all(&mut self, sent_at: MonoTime, now: MonoTime) {
-        let failed = |aside: &Aside| {
-            let failed = aside.failed_at;
-            let is_right_before = |failed| sent_at.since_ms(failed) <= RIGHT_AFTER_MS;
-            aside.tried.denied == 0 && failed.is_some_and(is_right_before)
-        };
+        let failed = |aside: &Aside| aside.tried.denied == 0 && aside.failed_right_before(sent_at);
         for _ in 0..SUSPECTS {
             let Some(suspect) = self.asides.suspects().find(|aside| failed(aside)) else {
                 return;

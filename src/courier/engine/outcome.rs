@@ -357,9 +357,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             (Role::Ordinary | Role::Suspect, Then::Wait) => {
                 self.on_trial = None;
                 self.arm(now, at);
-                if current.role == Role::Ordinary {
-                    self.awaited = Some(ticket);
-                }
             }
             (Role::Canary | Role::OwnCanary, _) if kind != Kind::Network => {
                 self.outage = true;
