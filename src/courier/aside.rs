@@ -12,6 +12,9 @@ const SLOTS: usize = SUSPECTS + 1;
 /// some attempts more.
 const TRIED: usize = if cfg!(feature = "alloc") { 1024 } else { 3 };
 
+/// What is accepted later than this after a failure proves nothing, and what fails later than this after an acceptance.
+pub(super) const RIGHT_AFTER_MS: u64 = 60_000;
+
 /// If none leaves for so long, it is tried all the same.
 const REST_MS: u64 = 3_600_000;
 
@@ -98,6 +101,12 @@ impl Aside {
             due: tried.first,
             reason,
         }
+    }
+
+    /// Whether it failed right before then, and nothing was said of that yet.
+    pub(super) fn failed_right_before(&self, at: MonoTime) -> bool {
+        let failed = self.failed_at;
+        failed.is_some_and(|failed| at.since_ms(failed) <= RIGHT_AFTER_MS)
     }
 }
 

@@ -27,10 +27,10 @@
 //!  delivered        refused, or its budget spent ──► to be buried ──► dead letter
 //! ```
 //!
-//! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on ([`turn`]). At most [`SUSPECTS`] are
-//! known; who would be one more rests until one of them has left. Where only newer reports of its own jobs wait, one of these goes ahead ([`witness`]), and stays known until it is clear what becomes of the
-//! older one ([`held`]). A report is *to be buried* while it cannot be made a dead letter (no room, a sick disk): it is not sent, and the burial is tried
-//! again ([`burial`]).
+//! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on ([`turn`]). At most [`SUSPECTS`] are known;
+//! who would be one more rests until one of them has left. Where only newer reports of its own jobs wait, one of these goes ahead ([`witness`]), and
+//! stays known until it is clear what becomes of the older one ([`held`]). A report is *to be buried* while it cannot be made a dead letter (no room,
+//! a sick disk): it is not sent, and the burial is tried again ([`burial`]).
 //!
 //! # The states of the node
 //!
@@ -42,9 +42,9 @@
 //! # One walk
 //!
 //! Reports 1 to 9 wait, each of another job, and a firewall dislikes 2. Report 1 is accepted. 2 gets 403 three times, with back-offs between, and is
-//! a suspect. At once 3 is sent as canary, and accepted: one attempt counts. 4 to 9 follow at full speed. When its own back-off is over, 2 is sent and
-//! gets 403, the next that waits is the canary, and so on; after the 8th that counts, 2 is a dead letter with the firewall's words as its
-//! reason. Had the answer been 403 to everything, 3 had been an outage's proof, and 2 would still be the first when it ends.
+//! a suspect. At once 3 is sent as canary, and accepted: one attempt counts. 4 to 9 follow at full speed. When its own back-off is over, 2 is sent
+//! and gets 403, the next that waits is the canary, and so on; after the 8th that counts, 2 is a dead letter with the firewall's words as its reason.
+//! Had the answer been 403 to everything, 3 had been an outage's proof, and 2 would still be the first when it ends.
 //!
 //! # Restarts, and several deliverers
 //!
@@ -69,7 +69,7 @@ mod witness;
 
 use core::fmt;
 
-use super::aside::{Asides, Memory, SUSPECTS, Tried, Waits, Walk};
+use super::aside::{Asides, Memory, RIGHT_AFTER_MS, SUSPECTS, Tried, Waits, Walk};
 use super::outbox::{DeadLetter, Forget, Outbox, Scratch, Ticket, job_keys, keys_of};
 use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
@@ -85,8 +85,6 @@ pub use steps::{CourierError, Parcel, Status, Step};
 use turn::Choice;
 use witness::Witness;
 
-/// What is accepted later than this after a failure proves nothing, and what fails later than this after an acceptance.
-const RIGHT_AFTER_MS: u64 = 60_000;
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
 const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 /// How many accepted reports may stay in the outbox ([`held`]); more of them are sent again.
@@ -160,10 +158,10 @@ pub struct Courier<O, B> {
     accepted_at: MonoTime,
     /// Answers since then that were neither; 1 before anything was.
     strikes: u32,
-    /// The ordinary report that failed last, and for which all wait.
-    awaited: Option<Ticket>,
-    /// How many of these were superseded meanwhile.
-    lost: u32,
+    /// Checks of credentials that failed since then, or since so many failed that all was held.
+    denials: u32,
+    /// The ordinary report that was sent last while only the latest of each job are, and its job.
+    turn: (Ticket, i64),
     /// Accepted, and still in the outbox.
     held: heapless::Vec<Held, HELD>,
     /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
@@ -253,8 +251,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             bad: None,
             accepted_at: now,
             strikes: 1,
-            awaited: None,
-            lost: 0,
+            denials: 0,
+            turn: (Ticket(0), 0),
             held: heapless::Vec::new(),
             own_is_next: false,
             pace: Pace::new(),
@@ -367,11 +365,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         let kind = Kind::of(event.reason.cause);
         let is_way_free = self.is_way_free(&current);
-        let then = self.note(&mut current, kind, event.reason.cause, entropy);
-        let is_own_wait = then != Then::Wait;
         if kind != Kind::Service && kind != Kind::Network {
             self.strikes = self.strikes.saturating_add(1);
         }
+        let then = self.note(&mut current, event.reason.cause, is_way_free, entropy);
+        let is_own_wait = then != Then::Wait;
         // One that fails with a canary to follow is no failure of the node yet.
         let is_failure = kind != Kind::Service && !is_own_wait;
         let is_stray = is_failure && self.pace.failed(event.reason.cause, &self.policy);
@@ -436,7 +434,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
             Verdict::Again { at, reason } | Verdict::Held { until: at, reason } => {
                 self.distrust_clock(event.reason.cause, is_own_wait);
-                if current.role == Role::Overtaken && kind != Kind::Network {
+                if current.role == Role::Overtaken && is_own_wait {
                     verdict = self.overtaken_failed(current, kind, verdict, now, entropy);
                 } else {
                     self.failed(&current, kind, then, at, reason, now);

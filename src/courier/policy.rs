@@ -43,17 +43,17 @@ pub struct Policy {
     /// and the next report waits that long: what waited begins to flow within a minute, not at once; a busy service's answer meanwhile (503)
     /// leads to the greatest wait. Default: 5.
     pub open_circuit_after: u32,
-    /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not
-    /// sent (no connection, a certificate that is not trusted) does not count, and neither does what was sent before a restart, or cancelled. Attempts are remembered of 1,024 reports that failed (with no heap
-    /// of 3): of more the oldest begin anew, and go out a little more often. Default: `None`.
+    /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not sent
+    /// (no connection, a certificate that is not trusted) does not count, and neither does what was sent before a restart, or cancelled. Attempts are
+    /// remembered of 1,024 reports that failed (with no heap of 3): of more the oldest begin anew, and go out a little more often. Default: `None`.
     pub max_attempts: Option<u32>,
     /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.
     pub max_time_ms: Option<u64>,
     /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
-    /// attempts, each followed by another report that was accepted; where others fail, too, after more, and where the answers are a busy
-    /// service's, after an hour of them at the least while only a few reports are bad. Where only newer reports of its own
-    /// jobs wait, one of these is tried after 4 times so many attempts, of which an answer that is not like a busy service's (not 408, 425,
-    /// 429, 5xx, or none) counts for 8. If it is accepted, the older one is tried again at once, and each time that it fails counts. Default: 8.
+    /// attempts, each followed by another report that was accepted; where others fail, too, after more, and after an hour of them at the
+    /// least while only a few reports are bad. Where only newer reports of its own jobs wait, one of these is tried after 4 times so many
+    /// attempts, of which an answer that is not like a busy service's (not 408, 425, 429, 5xx, or none) counts for 8. If it is accepted, the
+    /// older one is tried again at once, and each time that it fails counts. Default: 8.
     pub refuse_after: u32,
     /// What is sent of a backlog. Default: all of it.
     pub backlog: Backlog,
@@ -73,7 +73,8 @@ pub enum Backlog {
     #[default]
     KeepAll,
     /// Those that say the newest of some job: what newer waiting reports supersede is dropped before it is sent, so that after an outage
-    /// each job is current at once. A final status yields only to a final one.
+    /// each job is current at once. A final status yields only to a final one. Jobs have their turns one after the other, so that a slow link
+    /// serves all of them.
     LatestPerJob,
 }
 
@@ -294,7 +295,7 @@ pub struct Attempt {
 /// | refused | refused |
 /// | anything else, with the budget of attempts or time spent | expired |
 /// | credentials, and the clock differs | again at once, with the clock corrected; only once until a report is accepted or a hold has passed |
-/// | credentials, misconfigured; no response, for a setting that cannot work | held |
+/// | credentials, misconfigured; no response, for a setting that cannot work | held; not before `Retry-After` |
 /// | not sent, may have arrived, right after an answer | again, within 50 ms |
 /// | try again, not understood, not sent, may have arrived | again, after a back-off; not before `Retry-After` |
 pub fn decide(
@@ -331,6 +332,7 @@ pub(super) fn wait_after(
     policy: &Policy,
 ) -> Verdict {
     let reason = event.reason;
+    let asked = asked_ms(event, entropy, policy);
     if reason.cause == Cause::Answered(Outcome::Credentials)
         && attempt.may_correct_clock
         && differs(event.clock_skew_ms, attempt, policy)
@@ -345,7 +347,7 @@ pub(super) fn wait_after(
             false => hold.saturating_add(spread),
         };
         return Verdict::Held {
-            until: now.plus_ms(hold),
+            until: now.plus_ms(hold.max(asked)),
             reason,
         };
     }
@@ -353,12 +355,8 @@ pub(super) fn wait_after(
         true => policy.backoff_ms(0, 0).min(stray_ms(entropy)),
         false => policy.backoff_ms(attempt.failures, entropy),
     };
-    let wait = match event.retry_after_ms {
-        None => backoff,
-        Some(_) => backoff.max(asked_ms(event, entropy, policy)),
-    };
     Verdict::Again {
-        at: now.plus_ms(wait),
+        at: now.plus_ms(backoff.max(asked)),
         reason,
     }
 }
@@ -476,10 +474,11 @@ mod tests {
             at: MonoTime::from_ms(10_000 + ms),
             reason: event.reason,
         };
-        let held = |event: Event| Verdict::Held {
-            until: MonoTime::from_ms(310_000),
+        let held_for = |event: Event, ms: u64| Verdict::Held {
+            until: MonoTime::from_ms(10_000 + ms),
             reason: event.reason,
         };
+        let held = |event| held_for(event, 300_000);
         let decide = |event: Event, attempt: &Attempt, entropy, policy: &Policy| {
             decide(&event, attempt, now, entropy, policy)
         };
@@ -519,6 +518,14 @@ mod tests {
         ] {
             let verdict = decide(event, &attempt, least, &POLICY);
             assert_eq!(verdict, held(event), "{event:?}");
+        }
+        let moved = answered(Outcome::Misconfigured, 302);
+        for (asked, ms) in [(0, 300_000), (600_000, 600_000), (u64::MAX, 3_600_000)] {
+            for event in [answered(Outcome::Credentials, 401), moved] {
+                let event = event.with_retry_after_ms(asked);
+                let verdict = decide(event, &attempt, least, &POLICY);
+                assert_eq!(verdict, held_for(event, ms), "{event:?}");
+            }
         }
         let corrected = Attempt {
             may_correct_clock: false,

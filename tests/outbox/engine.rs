@@ -1126,11 +1126,20 @@ fn what_is_accepted_counts_against_those_alone_that_failed_right_before() {
     sim.now += 120_000;
     let late = sim.submit(2);
     sim.run(sim.now + 1, |_| FIREWALL);
-    sim.submit(3);
-    finish(&mut sim, DAY, |ticket| (ticket == late).then_some(FIREWALL));
-    assert_eq!(counts(&sim), (0, 2, 1));
+    // From then on failures count for late, and for early from its next one on: an hour later late goes, early another hour later.
+    let start = sim.now;
+    for n in 1..=240 {
+        sim.submit(2 + n);
+        sim.run(start + n as u64 * 30_000, |sent| {
+            let is_bad =
+                sent.ticket == late || (sent.ticket == early && sent.now < start + 3 * HOUR / 2);
+            if is_bad { FIREWALL } else { accepted(sent) }
+        });
+        sim.now = start + n as u64 * 30_000;
+    }
+    assert_eq!(counts(&sim), (0, 241, 1));
     assert_eq!(sim.buried.len(), 1);
-    assert_ne!(sim.buried[0].0, early);
+    assert_eq!(sim.buried[0].0, late);
 }
 
 /// One that was overtaken failed before and is accepted then: that the older ones failed says nothing either, however often it goes so.
@@ -1176,21 +1185,23 @@ fn a_corrected_clock_that_is_denied_again_holds_all() {
 /// Of the attempts of a bad report one in four is followed by nobody on purpose, and does not count.
 #[test]
 fn some_attempts_have_no_canary() {
+    // Slowly, since it is tried for an hour at the least.
     let policy = Policy::default()
         .with_start_spread(Duration::from_millis(0))
-        .with_max_backoff(Duration::from_millis(1_000));
+        .with_min_backoff(Duration::from_millis(HOUR / 6))
+        .with_max_backoff(Duration::from_millis(HOUR / 6));
     let attempts: Vec<u32> = (0..40)
         .map(|seed| {
             let mut sim = Sim::new(policy, outbox(), 13_000_000 + seed);
             let bad = sim.submit(1);
-            for n in 0..100 {
+            for n in 0..600 {
                 sim.submit(2 + n);
-                sim.run(sim.now + 500, |sent| match sent.ticket == bad {
+                sim.run(sim.now + 30_000, |sent| match sent.ticket == bad {
                     true => FIREWALL,
                     false => accepted(sent),
                 });
             }
-            assert_eq!(counts(&sim), (0, 100, 1));
+            assert_eq!(counts(&sim), (0, 600, 1));
             sim.attempts[&bad]
         })
         .collect();

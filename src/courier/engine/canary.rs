@@ -1,9 +1,9 @@
 //! The canary: another report, sent right after one failed, that shows whose fault that was.
 //!
 //! It follows at once, whatever wait the suspect was asked for: that is the suspect's own, until the canary is asked for one, too. If it is accepted
-//! more than [`RIGHT_AFTER_MS`] after the failure it proves nothing: the service may only be back. It counts against all suspects that failed within
-//! that time, but those that were denied are tried again first ([`witness`](super::witness)). In an outage canaries are the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a
-//! row are passed in a few steps.
+//! more than [`RIGHT_AFTER_MS`](super::RIGHT_AFTER_MS) after the failure it proves nothing: the service may only be back. It counts against all
+//! suspects that failed within that time, but those that were denied are tried again first ([`witness`](super::witness)). In an outage canaries are
+//! the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a row are passed in a few steps.
 //!
 //! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
 //! weighed against how often those failed that were accepted in the end (`is_proven_by_one_more`). And while others are accepted one attempt in
@@ -23,9 +23,9 @@
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Scratch, Ticket, Waiting};
-use super::outcome::{DENIED, is_busy};
+use super::outcome::DENIED;
 use super::steps::CourierError;
-use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
+use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, Role};
 use crate::time::MonoTime;
 
 /// `refuse_after` times so many failures, and a newer report of the same job may be tried: after an hour of an outage, so that the older one is
@@ -35,8 +35,9 @@ const OWN_JOB: u32 = 4;
 const BESIDE_OTHERS: u32 = 4;
 /// When nothing was accepted for so many of the longest waits, nobody new may come.
 const QUIET: u64 = 4;
-/// For so long at the least the answers of a busy service must count against a report, as long as more suspects can be known.
-const BUSY_MS: u64 = 3_600_000;
+/// For so long at the least answers must count against a report, as long as more suspects can be known: a part of the service, or of those
+/// before it, may start anew or be set up wrongly, for some jobs alone.
+const LASTS_MS: u64 = 3_600_000;
 
 /// A suspect that waits for what a canary says of it.
 #[derive(Clone, Copy, Debug)]
@@ -276,11 +277,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// A canary was accepted: it counts against each suspect that failed right before.
     pub(super) fn count_against_all(&mut self, sent_at: MonoTime, now: MonoTime) {
-        let failed = |aside: &Aside| {
-            let failed = aside.failed_at;
-            let is_right_before = |failed| sent_at.since_ms(failed) <= RIGHT_AFTER_MS;
-            aside.tried.denied == 0 && failed.is_some_and(is_right_before)
-        };
+        let failed = |aside: &Aside| aside.tried.denied == 0 && aside.failed_right_before(sent_at);
         for _ in 0..SUSPECTS {
             let Some(suspect) = self.asides.suspects().find(|aside| failed(aside)) else {
                 return;
@@ -296,9 +293,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         aside.failed_at = None;
         let (mut tried, reason) = (aside.tried, aside.reason);
         let is_proven = self.is_proven_by_one_more(&mut tried, now);
-        // While a part of the service starts anew it is busy for some jobs alone. But who is proven must not take the place of all others.
-        let may_wait = is_busy(reason.cause) && self.has_place();
-        let lasts = !may_wait || now.since_ms(tried.since) >= BUSY_MS;
+        let lasts = self.lasts(&tried, now);
         if let Some(aside) = self.asides.get_mut(suspect) {
             aside.tried = tried;
         }
@@ -323,5 +318,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let needed = tried.missed.saturating_mul(refuse_after.saturating_mul(3));
         let own = tried.attempts.saturating_sub(tried.before);
         tried.counted >= refuse_after && own.saturating_mul(tried.counted) >= needed
+    }
+
+    /// Whether its failures count for long enough. Who is proven must not take the place of all others.
+    pub(super) fn lasts(&self, tried: &Tried, now: MonoTime) -> bool {
+        now.since_ms(tried.since) >= LASTS_MS || !self.has_place()
     }
 }

@@ -101,13 +101,29 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let mut jobs = JobSet::EMPTY;
         self.add_jobs(&mut jobs, ticket)?;
         let mut walked = None;
-        while let Some(older) = self.outbox.next(walked)?
-            && older.ticket < ticket
-        {
+        while let Some(older) = self.next_of(&jobs, walked, ticket)? {
             walked = Some(older.ticket);
-            if !self.is_to_be_buried(older.ticket) && self.has_one_of(&jobs, older.ticket)? {
+            if !self.is_to_be_buried(older.ticket) {
                 return Ok(walked);
             }
+        }
+        Ok(None)
+    }
+
+    /// The first report behind `after` and before `end` that has one of these jobs.
+    pub(super) fn next_of(
+        &mut self,
+        jobs: &JobSet,
+        mut after: Option<Ticket>,
+        end: Ticket,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        while let Some(found) = self.outbox.next(after)?
+            && found.ticket < end
+        {
+            if self.has_one_of(jobs, found.ticket)? {
+                return Ok(Some(found));
+            }
+            after = Some(found.ticket);
         }
         Ok(None)
     }

@@ -25,6 +25,8 @@ const DOUBTFUL: u32 = 3;
 /// After so many answers in a row that deny the credentials or fault a setting: the first holds everything, and only the one after the hold
 /// says more.
 pub(super) const DENIED: u32 = 2;
+/// More than five checks of credentials that fail in a row lock a key pair for five minutes. So the fifth holds everything, whosever fault it is.
+const CHECKS: u32 = 5;
 /// In an outage one attempt of so many has a canary, or requests would double.
 const CANARY_EVERY: u32 = 4;
 /// While others are accepted one attempt of so many has none. Both are drawn: servers that take turns must not be in step with this.
@@ -122,10 +124,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn note(
         &mut self,
         current: &mut InFlight,
-        kind: Kind,
         cause: Cause,
+        is_way_free: bool,
         entropy: u64,
     ) -> Then {
+        let kind = Kind::of(cause);
         let tried = &mut current.tried;
         if went_out(cause) {
             tried.attempts = tried.attempts.saturating_add(1);
@@ -138,10 +141,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Kind::Denied | Kind::Hold => tried.denied = tried.denied.saturating_add(1),
             _ => {}
         }
+        self.denials = self.denials.saturating_add(u32::from(kind == Kind::Denied));
+        if self.denials >= CHECKS {
+            // Nor once more with another clock.
+            (self.denials, self.clock_corrected) = (0, true);
+            return Then::Wait;
+        }
         if current.role == Role::Overtaken && kind != Kind::Network {
             return Then::Others;
         }
-        if !self.is_at_fault(current, cause) {
+        if !self.is_at_fault(current, cause, is_way_free) {
             return Then::Wait;
         }
         let is_known = current.role == Role::Suspect;
@@ -152,8 +161,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         if !may_be_suspect {
             // Too many are known already. One is no reason to keep the others waiting.
-            let rests = current.role == Role::Ordinary && self.is_way_free(current);
-            return if rests { Then::Others } else { Then::Wait };
+            if current.role == Role::Ordinary && is_way_free {
+                return Then::Others;
+            }
+            if current.role == Role::Ordinary {
+                self.pass_for_now(current.tried.ticket);
+            }
+            return Then::Wait;
         }
         current.role = Role::Suspect;
         let every = CANARY_EVERY;
@@ -165,6 +179,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
+    /// Its turn comes when a suspect has left.
+    fn pass_for_now(&mut self, ticket: Ticket) {
+        match self.line {
+            Some(line) if ticket <= line => self.bad = Some(ticket),
+            _ => {
+                let mut walk = self.walk;
+                if self.pass(&mut walk, ticket).is_ok() {
+                    self.walk = walk;
+                }
+            }
+        }
+    }
+
     /// Whether something was accepted right before, and nothing failed since.
     pub(super) fn is_way_free(&self, current: &InFlight) -> bool {
         let since = current.sent_at.since_ms(self.accepted_at);
@@ -172,7 +199,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// Whether it may not be the node's fault. While others are accepted, once is enough.
-    pub(super) fn is_at_fault(&self, current: &InFlight, cause: Cause) -> bool {
+    fn is_at_fault(&self, current: &InFlight, cause: Cause, is_way_free: bool) -> bool {
         let tried = &current.tried;
         let others_go =
             || !self.outage && self.asides.suspects().any(|aside| aside.tried.counted > 0);
@@ -180,9 +207,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             Kind::Doubtful => {
                 current.role == Role::Suspect || tried.doubtful >= DOUBTFUL || others_go()
             }
-            Kind::Denied | Kind::Hold => {
-                tried.denied >= DENIED || (went_out(cause) && self.is_way_free(current))
-            }
+            Kind::Denied | Kind::Hold => tried.denied >= DENIED || (went_out(cause) && is_way_free),
             _ => false,
         }
     }
@@ -214,7 +239,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.draw_line(Ticket(ticket.0.saturating_sub(1)));
         }
         self.accepted_at = now;
-        self.strikes = 0;
+        (self.strikes, self.denials) = (0, 0);
         self.last_failure = None;
         self.clock_corrected = false;
         self.outage = false;
@@ -332,19 +357,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             (Role::Ordinary | Role::Suspect, Then::Wait) => {
                 self.on_trial = None;
                 self.arm(now, at);
-                if current.role == Role::Ordinary {
-                    self.awaited = Some(ticket);
-                }
-                if current.role == Role::Ordinary
-                    && self.is_at_fault(&current, reason.cause)
-                    && let Ok(keys) = self.outbox.job_keys(ticket)
-                {
-                    // Too many are known already: its turn comes when one of them has left.
-                    match self.line {
-                        Some(line) if ticket <= line => self.bad = Some(ticket),
-                        _ => self.walk.pass(ticket, &keys),
-                    }
-                }
             }
             (Role::Canary | Role::OwnCanary, _) if kind != Kind::Network => {
                 self.outage = true;

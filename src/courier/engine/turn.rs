@@ -6,6 +6,8 @@
 //! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). A report whose jobs cannot all be told
 //! ([`JobKey::ANY`](super::super::JobKey)) shares with all that have any; one whose jobs have no ids shares with none.
 //!
+//! Where only the latest of each job is sent, the jobs have their turns one after the other, in the order of their ids. Else it is the oldest's.
+//!
 //! # Many bad reports
 //!
 //! More of them than suspects can be known are passed over, and have their turn when a suspect has left. If a canary far behind was accepted, there
@@ -43,7 +45,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     #[inline(never)]
     fn choose_once(&mut self, now: MonoTime) -> Result<Choice, CourierError<O::Error>> {
         if self.outbox.waiting() == 0 {
-            self.lost = 0;
             return Ok(Choice::Idle);
         }
         let wait = self.wait(now);
@@ -58,11 +59,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         if self.tried.wake(now) {
             self.walk = Walk::START;
-        }
-        if let Some(awaited) = self.awaited.take()
-            && (self.find(awaited)?.is_none() || self.drop_superseded(awaited)?)
-        {
-            self.lost = self.lost.saturating_add(1);
         }
         if let Some(witness) = self.witness
             && let Some(overtaken) = self.overtaken(witness, now)?
@@ -177,6 +173,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(Some(found));
         }
         let line = self.line.filter(|_| is_full);
+        let is_latest = self.policy.backlog == Backlog::LatestPerJob;
         let mut walk = self.walk;
         let found = self.next_behind(&mut walk, line)?;
         self.walk = walk;
@@ -184,33 +181,43 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             (self.line, self.bad) = (None, None);
         }
         match found {
-            Some(first) if self.lost > 0 && line.is_none() && !is_short => {
+            Some(first) if is_latest && line.is_none() && !is_short => {
                 self.in_turn(walk, first).map(Some)
             }
             found => Ok(found),
         }
     }
 
-    /// Of those that may go, past so many as failed and were superseded: the newer one in the place of one that failed must not be the first each
-    /// time, or a job whose reports are bad would have all attempts.
+    /// Of those that may go, the one whose job follows that of the one sent last, in the order of their ids; but that one itself first, as long as
+    /// it waits. By their places in the queue some jobs would never have their turn on a slow link, since a newer report stands behind all others
+    /// each time, and a job whose reports are bad would have all attempts.
     #[inline(never)] // as above
     fn in_turn(&mut self, from: Walk, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
-        let (mut walk, mut found, mut passed) = (from, first, 0u32);
-        let mut place = self.lost;
-        while passed < place {
-            self.pass(&mut walk, found.ticket)?;
-            passed = passed.saturating_add(1);
-            found = match self.next_on(&mut walk, &mut None)? {
-                Some(next) => next,
-                None => {
-                    // There are not so many: from the first on again.
-                    place = place.checked_rem(passed).unwrap_or(0);
-                    (walk, passed) = (from, 0);
-                    first
-                }
-            };
+        let (mut walk, mut found, mut turn) = (from, first, u64::MAX);
+        let mut next = Some(first);
+        while let Some(waiting) = next {
+            let job = self.first_job(waiting.ticket)?;
+            let (last, job_of_last) = self.turn;
+            let after = (job as u64)
+                .wrapping_sub(job_of_last as u64)
+                .wrapping_sub(1);
+            if waiting.ticket == last {
+                return Ok(waiting);
+            }
+            if after < turn {
+                (found, turn) = (waiting, after);
+            }
+            self.pass(&mut walk, waiting.ticket)?;
+            next = self.next_on(&mut walk, &mut None)?;
         }
+        self.turn = (found.ticket, self.first_job(found.ticket)?);
         Ok(found)
+    }
+
+    #[inline(never)] // as above
+    fn first_job(&mut self, ticket: Ticket) -> Result<i64, CourierError<O::Error>> {
+        let keys = self.outbox.job_keys(ticket)?;
+        Ok(keys.first().map_or(0, |key| key.job_id))
     }
 
     /// The one in the middle between the last that is known to be bad and the line: in a few steps the line is where the bad ones end.

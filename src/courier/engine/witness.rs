@@ -3,8 +3,8 @@
 //! Somebody who asks for credentials after each pause denies whatever comes first, which is the suspect after each hold, and never the canary
 //! right behind it. So a suspect that was denied is tried again right after the canary, and only if it fails there, too, that counts.
 //!
-//! Of those that were overtaken, either they are bad, or the outage ended between them and the witness. So they are tried again, at once, in their order: all older reports that
-//! share a job with it, or with one of these.
+//! Of those that were overtaken, either they are bad, or the outage ended between them and the witness. So they are tried again, at once, in their
+//! order: all older reports that share a job with it, or with one of these.
 //!
 //! ```text
 //!  witness accepted ──► the oldest is tried, 1 to 4 times as drawn ── fails each time ──► that counts; 8 that count: dead letter
@@ -14,9 +14,9 @@
 //! ```
 //!
 //! It ends when none is left, after [`AT_ONCE`] failures (checks that are denied in a row lock a key pair, so each is [`DENIED`] of these), or when
-//! the next try does not come within [`RIGHT_AFTER_MS`]. So `refuse_after` witnesses show that a report is bad, by the same sum as canaries of other jobs; it is
-//! a dead letter then ([`Code::Overtaken`]). If it is accepted, the witness is sent a second time, so that the service hears the newest last
-//! ([`held`](super::held)).
+//! the next try does not come within [`RIGHT_AFTER_MS`]. So `refuse_after` witnesses show that a report is bad, by the same sum as canaries of other
+//! jobs; it is a dead letter then ([`Code::Overtaken`]). If it is accepted, the witness is sent a second time, so that the service hears the newest
+//! last ([`held`](super::held)).
 
 use super::super::aside::{Aside, JobSet, Tried, Waits};
 use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
@@ -122,16 +122,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         } else if is_right_after {
             let jobs = self.jobs_overtaken(witness.ticket)?;
             let mut walked = witness.after;
-            while let Some(waiting) = self.outbox.next(walked)?
-                && waiting.ticket < witness.ticket
-            {
+            while let Some(waiting) = self.next_of(&jobs, walked, witness.ticket)? {
                 let ticket = waiting.ticket;
                 walked = Some(ticket);
                 let is_settled = self.is_to_be_buried(ticket) || self.is_held(ticket);
-                if !is_settled
-                    && self.has_one_of(&jobs, ticket)?
-                    && !self.drop_superseded(ticket)?
-                {
+                if !is_settled && !self.drop_superseded(ticket)? {
                     return Ok(Some(waiting));
                 }
             }
@@ -143,10 +138,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// The oldest suspect that was denied right before the witness was accepted.
     pub(super) fn denied_before(&self, witness: &Witness) -> Option<Ticket> {
         let is_it = |aside: &&Aside| {
-            let failed = aside.failed_at;
-            let is_right_before = |at| witness.seen_at.since_ms(at) <= RIGHT_AFTER_MS;
             aside.tried.denied > 0
-                && failed.is_some_and(is_right_before)
+                && aside.failed_right_before(witness.seen_at)
                 && Some(aside.tried.ticket) > witness.after
         };
         let denied = self.asides.suspects().filter(is_it);
@@ -162,14 +155,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         loop {
             let before = jobs;
             let mut walked = None;
-            while let Some(Waiting { ticket, .. }) = self.outbox.next(walked)?
-                && ticket < newest
-            {
-                walked = Some(ticket);
-                let keys = self.outbox.job_keys(ticket)?;
-                if jobs.has_one_of(&keys) {
-                    jobs.add(&keys);
-                }
+            while let Some(older) = self.next_of(&jobs, walked, newest)? {
+                walked = Some(older.ticket);
+                self.add_jobs(&mut jobs, older.ticket)?;
             }
             if jobs == before {
                 return Ok(jobs);
@@ -207,6 +195,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.arm(now, now);
         if matches!(next, Next::Counts)
             && self.is_proven_by_one_more(&mut current.tried, now)
+            && (is_ahead || self.lasts(&current.tried, now))
             && let Some(overtaken) = self.bury_overtaken(current.tried, is_ahead, reason, now)
         {
             self.last_failure = Some((ticket, overtaken));

@@ -128,6 +128,8 @@ pub(crate) struct Pace {
     strays: u32,
     pub(crate) offset: i64,
     corrected: bool,
+    /// Checks of credentials that failed since something was accepted, or since five did.
+    denials: u32,
     tries: BTreeMap<u64, Tries>,
     /// Nothing is sent for so long after then.
     wait: u64,
@@ -153,6 +155,7 @@ impl Pace {
             strays: 0,
             offset: 0,
             corrected: false,
+            denials: 0,
             tries: BTreeMap::new(),
             wait: 0,
             armed: *clock,
@@ -307,6 +310,10 @@ impl Pace {
         );
         let is_way_free = self.is_way_free;
         self.is_way_free &= kind == Kind::Network;
+        self.denials += u32::from(kind == Kind::Denied);
+        // A sixth in a row would lock the key pair.
+        let is_fifth = self.denials == 5;
+        self.denials %= 5;
         self.failures = status.failures;
         if is_counted {
             self.was_open |= self.failures >= self.policy.open_circuit_after;
@@ -347,6 +354,7 @@ impl Pace {
         );
         ensure!(gave_up == is_spent, "{verdict:?} after {tries:?}");
         if kind == Kind::Denied
+            && !is_fifth
             && !self.corrected
             && let Some(skew) = event.clock_skew_ms
             && self.is_wrong_by(skew)
@@ -365,7 +373,8 @@ impl Pace {
         let bounds = match kind {
             Kind::Denied | Kind::Hold => {
                 let hold = self.policy.hold_ms.max(FLOOR);
-                let holds = [hold, hold + hold / 10];
+                let or_asked = |[least, most]: [u64; 2]| [least.max(asked[0]), most.max(asked[1])];
+                let holds = or_asked([hold, hold + hold / 10]);
                 let is_alone = is_way_free && went_out && !is_counted && !gave_up;
                 let told = match verdict {
                     Verdict::Held { until, .. } => until.since_ms(clock.now),
@@ -373,7 +382,7 @@ impl Pace {
                 };
                 match is_alone && !(holds[0]..=holds[1]).contains(&told) {
                     // Others were accepted right before: a back-off, for it alone.
-                    true => self.backoff(tries.events),
+                    true => or_asked(self.backoff(tries.events)),
                     false => holds,
                 }
             }
@@ -457,7 +466,7 @@ impl Pace {
             _ => self.backoff(failures),
         };
         if event.reason.cause == Cause::Answered(Outcome::Accepted) {
-            self.is_way_free = true;
+            (self.is_way_free, self.denials) = (true, 0);
             ensure!(verdict == Verdict::Delivered, "{verdict:?} when accepted");
             self.refusals = 0;
         } else {
