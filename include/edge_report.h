@@ -11,6 +11,11 @@
  * parameter takes the detail, and may be NULL. All other outputs come just before it. They are written only on success, but for
  * the length that a buffer should have had (`len`), and the findings of edge_report_check.
  *
+ * Structs. Most begin with `struct_size`, so that they can grow. Begin each with its macro, also one that the library is to fill in:
+ * `edge_report_job job = EDGE_REPORT_JOB_INIT;`, or `{.struct_size = sizeof job, ...}`. An older header's struct is taken as it was, with
+ * the defaults for what has come since; a newer one's, too, unless something is set that this library does not know. In an array the
+ * `struct_size` of the first one counts, for all. A size that cannot be is EDGE_REPORT_E_STRUCT_SIZE. docs/c-abi.md has the promise.
+ *
  * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
  * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
  * (edge_report_courier, edge_report_client) are given, and each has its `_free`; nothing is ever to be given to free(3).
@@ -34,17 +39,17 @@
  * #include <stdio.h>
  *
  * int main(void) {
- *   edge_report_job job = {0};
+ *   edge_report_job job = EDGE_REPORT_JOB_INIT;
  *   job.job_id = 99270;
  *   job.status = edge_report_str_of(EDGE_REPORT_STATUS_RUNNING);
  *   job.create_time = 1591104868201;
- *   edge_report_report report = {0};
+ *   edge_report_report report = EDGE_REPORT_REPORT_INIT;
  *   report.jobs = &job;
  *   report.jobs_len = 1;
  *   report.message_id = edge_report_str_of("node-7-000001");
  *   char body[512];
  *   size_t len;
- *   edge_report_error error;
+ *   edge_report_error error = EDGE_REPORT_ERROR_INIT;
  *   if (edge_report_encode(&report, body, sizeof body, &len, &error) != EDGE_REPORT_OK) {
  *     fprintf(stderr, "%s: %s\n", error.path, edge_report_result_text(error.code));
  *     return 1;
@@ -260,10 +265,19 @@ enum {
  */
 #define EDGE_REPORT_PATH_SIZE 72
 
+#if defined(EDGE_REPORT_FULL)
 /**
  * Room for a detail with its NUL. Longer ones are cut.
  */
-#define EDGE_REPORT_DETAIL_SIZE 160
+#define EDGE_REPORT_DETAIL_SIZE 256
+#endif
+
+#if !defined(EDGE_REPORT_FULL)
+/**
+ * Room for a detail with its NUL. Longer ones are cut.
+ */
+#define EDGE_REPORT_DETAIL_SIZE 44
+#endif
 
 /**
  * The most bytes of a body that can be accepted or refused. Of a longer one, give at least one byte more: cut, it might be taken for
@@ -468,6 +482,10 @@ typedef struct edge_report_str {
  */
 typedef struct edge_report_exception {
   /**
+   * Its size: begin with `EDGE_REPORT_EXCEPTION_INIT`.
+   */
+  size_t struct_size;
+  /**
    * For instance `Agent.51000`.
    */
   struct edge_report_str error_id;
@@ -493,10 +511,17 @@ typedef struct edge_report_exception {
   int64_t error_time_ms;
 } edge_report_exception;
 
+/** Nothing, but the size: `edge_report_exception x = EDGE_REPORT_EXCEPTION_INIT;` */
+#define EDGE_REPORT_EXCEPTION_INIT {sizeof(edge_report_exception), {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0}
+
 /**
  * What one job is doing. Zeros stand for what is absent; `status` and `create_time` are required.
  */
 typedef struct edge_report_job {
+  /**
+   * Its size: begin with `EDGE_REPORT_JOB_INIT`.
+   */
+  size_t struct_size;
   /**
    * Greater than 0; 0 stands for none. Over 2147483647 some receivers cannot read it.
    */
@@ -527,10 +552,17 @@ typedef struct edge_report_job {
   struct edge_report_str plan;
 } edge_report_job;
 
+/** Nothing, but the size: `edge_report_job x = EDGE_REPORT_JOB_INIT;` */
+#define EDGE_REPORT_JOB_INIT {sizeof(edge_report_job), 0, {NULL, 0}, 0, {NULL, 0}, NULL, {NULL, 0}, {NULL, 0}}
+
 /**
  * One report: what `POST …/edgesrv/job-report` carries.
  */
 typedef struct edge_report_report {
+  /**
+   * Its size: begin with `EDGE_REPORT_REPORT_INIT`.
+   */
+  size_t struct_size;
   /**
    * The jobs.
    */
@@ -549,12 +581,19 @@ typedef struct edge_report_report {
   struct edge_report_str message_id;
 } edge_report_report;
 
+/** Nothing, but the size: `edge_report_report x = EDGE_REPORT_REPORT_INIT;` */
+#define EDGE_REPORT_REPORT_INIT {sizeof(edge_report_report), NULL, 0, {NULL, 0}, {NULL, 0}}
+
 /**
  * What went wrong, where, and why: plain data, to be copied at will. No secret is in it.
  *
  * Functions take a pointer to one as their last parameter. It may be NULL; it is written only when the function fails.
  */
 typedef struct edge_report_error {
+  /**
+   * Its size: begin with `EDGE_REPORT_ERROR_INIT`.
+   */
+  size_t struct_size;
   /**
    * The same as the function's result.
    */
@@ -576,15 +615,22 @@ typedef struct edge_report_error {
    */
   char path[EDGE_REPORT_PATH_SIZE];
   /**
-   * More, for people. Ends with NUL; may be empty, and always is in the bare build.
+   * More, for people. Ends with NUL; may be empty, and the bare build writes none.
    */
   char detail[EDGE_REPORT_DETAIL_SIZE];
 } edge_report_error;
+
+/** Nothing, but the size: `edge_report_error x = EDGE_REPORT_ERROR_INIT;` */
+#define EDGE_REPORT_ERROR_INIT {sizeof(edge_report_error), 0, 0, 0, 0, {0}, {0}}
 
 /**
  * One thing that is wrong or doubtful in a checked text. Plain data.
  */
 typedef struct edge_report_finding {
+  /**
+   * Its size: begin with `EDGE_REPORT_FINDING_INIT`.
+   */
+  size_t struct_size;
   /**
    * What: one of `EDGE_REPORT_E_…` (breaks the contract) or `EDGE_REPORT_W_…` (a likely mistake).
    */
@@ -607,10 +653,17 @@ typedef struct edge_report_finding {
   char path[EDGE_REPORT_PATH_SIZE];
 } edge_report_finding;
 
+/** Nothing, but the size: `edge_report_finding x = EDGE_REPORT_FINDING_INIT;` */
+#define EDGE_REPORT_FINDING_INIT {sizeof(edge_report_finding), 0, 0, 0, 0, {0}}
+
 /**
  * How many findings a check had.
  */
 typedef struct edge_report_summary {
+  /**
+   * Its size: begin with `EDGE_REPORT_SUMMARY_INIT`.
+   */
+  size_t struct_size;
   /**
    * How many break the contract.
    */
@@ -620,6 +673,9 @@ typedef struct edge_report_summary {
    */
   size_t warnings;
 } edge_report_summary;
+
+/** Nothing, but the size: `edge_report_summary x = EDGE_REPORT_SUMMARY_INIT;` */
+#define EDGE_REPORT_SUMMARY_INIT {sizeof(edge_report_summary), 0, 0}
 
 /**
  * A report that is written job by job, for agents that cannot hold all jobs at once. In the caller's memory, which must not move
@@ -637,6 +693,10 @@ typedef struct edge_report_writer {
  */
 typedef struct edge_report_credentials {
   /**
+   * Its size: begin with `EDGE_REPORT_CREDENTIALS_INIT`.
+   */
+  size_t struct_size;
+  /**
    * Access key of a pair.
    */
   struct edge_report_str access_key;
@@ -653,6 +713,9 @@ typedef struct edge_report_credentials {
    */
   struct edge_report_str token;
 } edge_report_credentials;
+
+/** Nothing, but the size: `edge_report_credentials x = EDGE_REPORT_CREDENTIALS_INIT;` */
+#define EDGE_REPORT_CREDENTIALS_INIT {sizeof(edge_report_credentials), {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}}
 
 /**
  * A header of a request.
@@ -673,6 +736,10 @@ typedef struct edge_report_header {
  */
 typedef struct edge_report_http_request {
   /**
+   * Its size: begin with `EDGE_REPORT_HTTP_REQUEST_INIT`.
+   */
+  size_t struct_size;
+  /**
    * `POST`. Static.
    */
   struct edge_report_str method;
@@ -690,11 +757,18 @@ typedef struct edge_report_http_request {
   size_t headers_len;
 } edge_report_http_request;
 
+/** Nothing, but the size: `edge_report_http_request x = EDGE_REPORT_HTTP_REQUEST_INIT;` */
+#define EDGE_REPORT_HTTP_REQUEST_INIT {sizeof(edge_report_http_request), {NULL, 0}, {NULL, 0}, {{{NULL, 0}, {NULL, 0}}}, 0}
+
 /**
  * Any request to the same gateway, as it is signed. Signed are the host, the date, the security token, and all of `headers` but
  * those with `_` in their name.
  */
 typedef struct edge_report_signable {
+  /**
+   * Its size: begin with `EDGE_REPORT_SIGNABLE_INIT`.
+   */
+  size_t struct_size;
   /**
    * `POST`, `GET`, …
    */
@@ -730,10 +804,17 @@ typedef struct edge_report_signable {
   size_t headers_len;
 } edge_report_signable;
 
+/** Nothing, but the size: `edge_report_signable x = EDGE_REPORT_SIGNABLE_INIT;` */
+#define EDGE_REPORT_SIGNABLE_INIT {sizeof(edge_report_signable), {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL, 0, NULL, 0}
+
 /**
  * What signing adds to a request. For temporary keys their security token is to be sent too, as `X-Security-Token`.
  */
 typedef struct edge_report_signature {
+  /**
+   * Its size: begin with `EDGE_REPORT_SIGNATURE_INIT`.
+   */
+  size_t struct_size;
   /**
    * The value of `X-Sdk-Date`. In the buffer.
    */
@@ -744,10 +825,17 @@ typedef struct edge_report_signature {
   struct edge_report_str authorization;
 } edge_report_signature;
 
+/** Nothing, but the size: `edge_report_signature x = EDGE_REPORT_SIGNATURE_INIT;` */
+#define EDGE_REPORT_SIGNATURE_INIT {sizeof(edge_report_signature), {NULL, 0}, {NULL, 0}}
+
 /**
  * A response, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
  */
 typedef struct edge_report_reply {
+  /**
+   * Its size: begin with `EDGE_REPORT_REPLY_INIT`.
+   */
+  size_t struct_size;
   /**
    * What it means.
    */
@@ -790,6 +878,9 @@ typedef struct edge_report_reply {
   uint32_t has_clock_skew;
 } edge_report_reply;
 
+/** Nothing, but the size: `edge_report_reply x = EDGE_REPORT_REPLY_INIT;` */
+#define EDGE_REPORT_REPLY_INIT {sizeof(edge_report_reply), 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0, 0}
+
 /**
  * What is sent of a backlog: one of `EDGE_REPORT_BACKLOG_…`.
  */
@@ -801,11 +892,11 @@ typedef uint32_t edge_report_backlog;
 typedef uint32_t edge_report_letters_full;
 
 /**
- * When to try again, when to stop, and when what is stored is durable. Begin with `edge_report_courier_config_init`.
+ * When to try again, when to stop, and when what is stored is durable. EDGE_REPORT_COURIER_CONFIG_INIT has the defaults.
  */
 typedef struct edge_report_courier_config {
   /**
-   * `sizeof(edge_report_courier_config)`.
+   * Its size: begin with `EDGE_REPORT_COURIER_CONFIG_INIT`.
    */
   size_t struct_size;
   /**
@@ -872,6 +963,9 @@ typedef struct edge_report_courier_config {
   size_t report_bytes;
 } edge_report_courier_config;
 
+/** The defaults: `edge_report_courier_config x = EDGE_REPORT_COURIER_CONFIG_INIT;` */
+#define EDGE_REPORT_COURIER_CONFIG_INIT {sizeof(edge_report_courier_config), 1000, 300000, 3600000, 300000, 30000, 60000, 0, 0, 5, 0, 0, 8, 0, 0, 1024}
+
 /**
  * Takes the id and length of a segment; `context` is passed on.
  */
@@ -889,7 +983,7 @@ typedef void (*edge_report_storage_each)(void *context,
  */
 typedef struct edge_report_storage {
   /**
-   * `sizeof(edge_report_storage)`.
+   * Its size: begin with `EDGE_REPORT_STORAGE_INIT`.
    */
   size_t struct_size;
   /**
@@ -966,6 +1060,9 @@ typedef struct edge_report_storage {
                      uint32_t id);
 } edge_report_storage;
 
+/** Nothing, but the size: `edge_report_storage x = EDGE_REPORT_STORAGE_INIT;` */
+#define EDGE_REPORT_STORAGE_INIT {sizeof(edge_report_storage), NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL}
+
 /**
  * What to do: one of `EDGE_REPORT_STEP_…`.
  */
@@ -976,13 +1073,13 @@ typedef uint32_t edge_report_step_kind;
  */
 typedef struct edge_report_step {
   /**
+   * Its size: begin with `EDGE_REPORT_STEP_INIT`.
+   */
+  size_t struct_size;
+  /**
    * Which of the following count.
    */
   edge_report_step_kind kind;
-  /**
-   * 0.
-   */
-  uint32_t reserved;
   /**
    * SEND: the report's name, for `edge_report_courier_settle`.
    */
@@ -1000,6 +1097,9 @@ typedef struct edge_report_step {
    */
   uint64_t wait_ms;
 } edge_report_step;
+
+/** Nothing, but the size: `edge_report_step x = EDGE_REPORT_STEP_INIT;` */
+#define EDGE_REPORT_STEP_INIT {sizeof(edge_report_step), 0, 0, {NULL, 0}, 0, 0}
 
 /**
  * What became of a report: one of `EDGE_REPORT_VERDICT_…`, or 0.
@@ -1038,6 +1138,10 @@ typedef struct edge_report_reason {
  */
 typedef struct edge_report_verdict {
   /**
+   * Its size: begin with `EDGE_REPORT_VERDICT_INIT`.
+   */
+  size_t struct_size;
+  /**
    * What.
    */
   edge_report_verdict_kind kind;
@@ -1051,10 +1155,17 @@ typedef struct edge_report_verdict {
   uint64_t at_ms;
 } edge_report_verdict;
 
+/** Nothing, but the size: `edge_report_verdict x = EDGE_REPORT_VERDICT_INIT;` */
+#define EDGE_REPORT_VERDICT_INIT {sizeof(edge_report_verdict), 0, {0, 0, 0, {0}, {0}}, 0}
+
 /**
  * How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + `waiting`, restarts included.
  */
 typedef struct edge_report_courier_state {
+  /**
+   * Its size: begin with `EDGE_REPORT_COURIER_STATE_INIT`.
+   */
+  size_t struct_size;
   /**
    * Stored.
    */
@@ -1145,10 +1256,17 @@ typedef struct edge_report_courier_state {
   struct edge_report_reason failure;
 } edge_report_courier_state;
 
+/** Nothing, but the size: `edge_report_courier_state x = EDGE_REPORT_COURIER_STATE_INIT;` */
+#define EDGE_REPORT_COURIER_STATE_INIT {sizeof(edge_report_courier_state), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, 0, {0}, {0}}}
+
 /**
  * A report that will not be sent: it was refused or given up.
  */
 typedef struct edge_report_letter {
+  /**
+   * Its size: begin with `EDGE_REPORT_LETTER_INIT`.
+   */
+  size_t struct_size;
   /**
    * Its name; 0 if there is no such letter.
    */
@@ -1163,13 +1281,16 @@ typedef struct edge_report_letter {
   struct edge_report_reason reason;
 } edge_report_letter;
 
+/** Nothing, but the size: `edge_report_letter x = EDGE_REPORT_LETTER_INIT;` */
+#define EDGE_REPORT_LETTER_INIT {sizeof(edge_report_letter), 0, {NULL, 0}, {0, 0, 0, {0}, {0}}}
+
 #if defined(EDGE_REPORT_FULL)
 /**
  * How much room a spool takes. Zeros stand for the defaults.
  */
 typedef struct edge_report_spool_limits {
   /**
-   * `sizeof(edge_report_spool_limits)`.
+   * Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
    */
   size_t struct_size;
   /**
@@ -1187,6 +1308,9 @@ typedef struct edge_report_spool_limits {
    */
   uint64_t dead_letter_bytes;
 } edge_report_spool_limits;
+
+/** Nothing, but the size: `edge_report_spool_limits x = EDGE_REPORT_SPOOL_LIMITS_INIT;` */
+#define EDGE_REPORT_SPOOL_LIMITS_INIT {sizeof(edge_report_spool_limits), 0, 0, 0}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1195,7 +1319,7 @@ typedef struct edge_report_spool_limits {
  */
 typedef struct edge_report_client_config {
   /**
-   * `sizeof(edge_report_client_config)`.
+   * Its size: begin with `EDGE_REPORT_CLIENT_CONFIG_INIT`.
    */
   size_t struct_size;
   /**
@@ -1279,6 +1403,9 @@ typedef struct edge_report_client_config {
    */
   int64_t known_time_ms;
 } edge_report_client_config;
+
+/** Nothing, but the size: `edge_report_client_config x = EDGE_REPORT_CLIENT_CONFIG_INIT;` */
+#define EDGE_REPORT_CLIENT_CONFIG_INIT {sizeof(edge_report_client_config), {NULL, 0}, {NULL, 0}, NULL, NULL, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1287,6 +1414,10 @@ typedef struct edge_report_client_config {
  * a pause time after time while the disk is slow; one that goes to who asked first starves nobody.
  */
 typedef struct edge_report_lock {
+  /**
+   * Its size: begin with `EDGE_REPORT_LOCK_INIT`.
+   */
+  size_t struct_size;
   /**
    * Passed to both.
    */
@@ -1300,6 +1431,9 @@ typedef struct edge_report_lock {
    */
   void (*unlock)(void *user);
 } edge_report_lock;
+
+/** Nothing, but the size: `edge_report_lock x = EDGE_REPORT_LOCK_INIT;` */
+#define EDGE_REPORT_LOCK_INIT {sizeof(edge_report_lock), NULL, NULL, NULL}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1317,7 +1451,7 @@ typedef uint32_t edge_report_pause;
  */
 typedef struct edge_report_tls {
   /**
-   * `sizeof(edge_report_tls)`.
+   * Its size: begin with `EDGE_REPORT_TLS_INIT`.
    */
   size_t struct_size;
   /**
@@ -1333,6 +1467,9 @@ typedef struct edge_report_tls {
    */
   struct edge_report_str client_key;
 } edge_report_tls;
+
+/** Nothing, but the size: `edge_report_tls x = EDGE_REPORT_TLS_INIT;` */
+#define EDGE_REPORT_TLS_INIT {sizeof(edge_report_tls), {NULL, 0}, {NULL, 0}, {NULL, 0}}
 #endif
 
 #ifdef __cplusplus
@@ -1584,13 +1721,6 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
                                         size_t capacity,
                                         size_t *len,
                                         struct edge_report_error *error);
-
-/**
- * Fills in the defaults, `struct_size` too.
- *
- * Borrows `config` for the call. Any thread. Does not block.
- */
-edge_report_result edge_report_courier_config_init(struct edge_report_courier_config *config);
 
 /**
  * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an

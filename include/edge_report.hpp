@@ -36,7 +36,7 @@ class error {
 class error : public std::exception {
 #endif
  public:
-  explicit error(const edge_report_error &data = {}) : data_(data) {
+  explicit error(const edge_report_error &data = EDGE_REPORT_ERROR_INIT) : data_(data) {
     if (data_.path[0]) text_ += std::string(data_.path) + ": ";
     text_ += edge_report_result_text(data_.code);
     if (data_.detail[0]) text_ += std::string(": ") + data_.detail;
@@ -84,7 +84,7 @@ namespace detail {
 /// Runs a function of C, which writes an error, and gives the value or the error.
 template <class T, class Call>
 outcome<T> run(T value, Call call) {
-  edge_report_error error{};
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   if (call(value, &error) == EDGE_REPORT_OK) return outcome<T>(std::move(value));
 #ifdef EDGE_REPORT_NO_EXCEPTIONS
   return outcome<T>(error);
@@ -149,17 +149,10 @@ inline outcome<edge_report_reply> read_reply(unsigned status, std::string_view r
                                              std::string_view body, std::int64_t unix_ms,
                                              const edge_report_str *service_codes = nullptr,
                                              std::size_t service_codes_len = 0) {
-  return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+  return detail::run(edge_report_reply(EDGE_REPORT_REPLY_INIT), [&](edge_report_reply &reply, edge_report_error *error) {
     return edge_report_read_reply_with(service_codes, service_codes_len, status, str(retry_after), str(date), body.data(),
                                        body.size(), unix_ms, &reply, error);
   });
-}
-
-/// The defaults of a courier.
-inline edge_report_courier_config courier_config() {
-  edge_report_courier_config config;
-  edge_report_courier_config_init(&config);
-  return config;
 }
 
 /// Owns an edge_report_courier.
@@ -184,7 +177,7 @@ class courier {
   }
 #ifndef EDGE_REPORT_BARE
   /// In a directory.
-  static outcome<courier> in_spool(std::string_view dir, const edge_report_courier_config &config = courier_config(),
+  static outcome<courier> in_spool(std::string_view dir, const edge_report_courier_config &config = EDGE_REPORT_COURIER_CONFIG_INIT,
                                    const edge_report_spool_limits *limits = nullptr) {
     return detail::own<courier, edge_report_courier>([&](edge_report_courier **handle, edge_report_error *error) {
       return edge_report_courier_new_spool(str(dir), limits, &config, edge_report_monotonic_ms(), edge_report_random(),
@@ -203,7 +196,7 @@ class courier {
     });
   }
   outcome<edge_report_step> next(std::uint64_t now_ms) {
-    return detail::run(edge_report_step{}, [&](edge_report_step &step, edge_report_error *error) {
+    return detail::run(edge_report_step(EDGE_REPORT_STEP_INIT), [&](edge_report_step &step, edge_report_error *error) {
       return edge_report_courier_next(get(), now_ms, &step, error);
     });
   }
@@ -211,7 +204,7 @@ class courier {
   outcome<edge_report_verdict> settle(std::uint64_t ticket, edge_report_result result, const edge_report_reply *reply,
                                       std::uint64_t now_ms, std::uint64_t entropy,
                                       const edge_report_error *failure = nullptr) {
-    return detail::run(edge_report_verdict{}, [&](edge_report_verdict &verdict, edge_report_error *error) {
+    return detail::run(edge_report_verdict(EDGE_REPORT_VERDICT_INIT), [&](edge_report_verdict &verdict, edge_report_error *error) {
       return edge_report_courier_settle(get(), ticket, result, reply, failure, now_ms, entropy, &verdict, error);
     });
   }
@@ -222,7 +215,7 @@ class courier {
     });
   }
   outcome<edge_report_courier_state> status() const {
-    return detail::run(edge_report_courier_state{}, [&](edge_report_courier_state &state, edge_report_error *error) {
+    return detail::run(edge_report_courier_state(EDGE_REPORT_COURIER_STATE_INIT), [&](edge_report_courier_state &state, edge_report_error *error) {
       return edge_report_courier_status(get(), &state, error);
     });
   }
@@ -239,12 +232,12 @@ class courier {
     return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_courier_flush(get(), error); });
   }
   outcome<edge_report_letter> dead_letter(std::uint64_t after = 0) {
-    return detail::run(edge_report_letter{}, [&](edge_report_letter &letter, edge_report_error *error) {
+    return detail::run(edge_report_letter(EDGE_REPORT_LETTER_INIT), [&](edge_report_letter &letter, edge_report_error *error) {
       return edge_report_courier_dead_letter(get(), after, &letter, error);
     });
   }
   outcome<edge_report_letter> find_dead_letter(std::uint64_t ticket) {
-    return detail::run(edge_report_letter{}, [&](edge_report_letter &letter, edge_report_error *error) {
+    return detail::run(edge_report_letter(EDGE_REPORT_LETTER_INIT), [&](edge_report_letter &letter, edge_report_error *error) {
       return edge_report_courier_find_dead_letter(get(), ticket, &letter, error);
     });
   }
@@ -277,21 +270,19 @@ class client {
  public:
   client() = default;
   explicit client(edge_report_client *handle) : handle_(handle) {}
-  /// `struct_size` is filled in.
-  static outcome<client> open(edge_report_client_config config) {
-    config.struct_size = sizeof config;
+  static outcome<client> open(const edge_report_client_config &config) {
     return detail::own<client, edge_report_client>([&](edge_report_client **handle, edge_report_error *error) {
       return edge_report_client_new(&config, handle, error);
     });
   }
   /// The texts of the reply hold until the next call.
   outcome<edge_report_reply> send(const edge_report_report &report) {
-    return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+    return detail::run(edge_report_reply(EDGE_REPORT_REPLY_INIT), [&](edge_report_reply &reply, edge_report_error *error) {
       return edge_report_client_send(get(), &report, &reply, error);
     });
   }
   outcome<edge_report_reply> send_encoded(std::string_view body) {
-    return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+    return detail::run(edge_report_reply(EDGE_REPORT_REPLY_INIT), [&](edge_report_reply &reply, edge_report_error *error) {
       return edge_report_client_send_encoded(get(), body.data(), body.size(), &reply, error);
     });
   }
@@ -320,9 +311,7 @@ class client {
       return edge_report_client_set_credentials(get(), &credentials, error);
     });
   }
-  /// `struct_size` is filled in.
-  outcome<done> set_tls(edge_report_tls tls) {
-    tls.struct_size = sizeof tls;
+  outcome<done> set_tls(const edge_report_tls &tls) {
     return detail::run(done(), [&](done &, edge_report_error *error) {
       return edge_report_client_set_tls(get(), &tls, error);
     });

@@ -6,6 +6,11 @@
  * parameter takes the detail, and may be NULL. All other outputs come just before it. They are written only on success, but for
  * the length that a buffer should have had (`len`), and the findings of edge_report_check.
  *
+ * Structs. Most begin with `struct_size`, so that they can grow. Begin each with its macro, also one that the library is to fill in:
+ * `edge_report_job job = EDGE_REPORT_JOB_INIT;`, or `{.struct_size = sizeof job, ...}`. An older header's struct is taken as it was, with
+ * the defaults for what has come since; a newer one's, too, unless something is set that this library does not know. In an array the
+ * `struct_size` of the first one counts, for all. A size that cannot be is EDGE_REPORT_E_STRUCT_SIZE. docs/c-abi.md has the promise.
+ *
  * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
  * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
  * (edge_report_courier, edge_report_client) are given, and each has its `_free`; nothing is ever to be given to free(3).
@@ -29,17 +34,17 @@
  * #include <stdio.h>
  *
  * int main(void) {
- *   edge_report_job job = {0};
+ *   edge_report_job job = EDGE_REPORT_JOB_INIT;
  *   job.job_id = 99270;
  *   job.status = edge_report_str_of(EDGE_REPORT_STATUS_RUNNING);
  *   job.create_time = 1591104868201;
- *   edge_report_report report = {0};
+ *   edge_report_report report = EDGE_REPORT_REPORT_INIT;
  *   report.jobs = &job;
  *   report.jobs_len = 1;
  *   report.message_id = edge_report_str_of("node-7-000001");
  *   char body[512];
  *   size_t len;
- *   edge_report_error error;
+ *   edge_report_error error = EDGE_REPORT_ERROR_INIT;
  *   if (edge_report_encode(&report, body, sizeof body, &len, &error) != EDGE_REPORT_OK) {
  *     fprintf(stderr, "%s: %s\n", error.path, edge_report_result_text(error.code));
  *     return 1;

@@ -3,7 +3,7 @@
 
 static char buffer[512];
 static size_t len;
-static edge_report_error error;
+static edge_report_error error = EDGE_REPORT_ERROR_INIT;
 static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + EDGE_REPORT_COURIER_SIZE + 7) / 8];
 
 /* The last call failed with this path. */
@@ -14,9 +14,8 @@ static edge_report_result encode(const edge_report_report *report) {
 }
 
 static edge_report_courier *courier_in(void *at, size_t size) {
-  edge_report_courier_config config;
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   edge_report_courier *courier = NULL;
-  OK(edge_report_courier_config_init(&config));
   config.report_bytes = 512;
   config.start_spread_ms = 0;
   OK(edge_report_courier_new_ram(at, size, &config, 0, 0, &courier, NULL));
@@ -25,8 +24,7 @@ static edge_report_courier *courier_in(void *at, size_t size) {
 
 /* Each text of a report, broken in every way. */
 static void texts(void) {
-  edge_report_exception detail;
-  memset(&detail, 0, sizeof detail);
+  edge_report_exception detail = EDGE_REPORT_EXCEPTION_INIT;
   SAMPLE_REPORT(report);
   struct {
     edge_report_str *text;
@@ -115,8 +113,7 @@ static void values(void) {
   GIVES(EDGE_REPORT_E_EMPTY, encode(&report));
   AT("jobs[0].status");
   report_job.status = str("x");
-  edge_report_exception detail;
-  memset(&detail, 0, sizeof detail);
+  edge_report_exception detail = EDGE_REPORT_EXCEPTION_INIT;
   detail.error_time_ms = INT64_MIN;
   report_job.exception = &detail;
   GIVES(EDGE_REPORT_E_TIME_OUT_OF_RANGE, encode(&report));
@@ -126,11 +123,10 @@ static void values(void) {
 /* Where a result belongs there must be room for one; nothing else was done. */
 static void outputs(void) {
   SAMPLE_REPORT(report);
-  edge_report_credentials keys = {EDGE_REPORT_STR("A"), EDGE_REPORT_STR("S"), {NULL, 0}, {NULL, 0}};
-  edge_report_signable signable;
-  edge_report_courier_config config;
+  edge_report_credentials keys = {sizeof keys, EDGE_REPORT_STR("A"), EDGE_REPORT_STR("S"), {NULL, 0}, {NULL, 0}};
+  edge_report_signable signable = EDGE_REPORT_SIGNABLE_INIT;
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   edge_report_writer writer;
-  memset(&signable, 0, sizeof signable);
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_encode(&report, buffer, sizeof buffer, NULL, &error));
   AT("len");
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_encode(NULL, buffer, sizeof buffer, &len, &error));
@@ -159,8 +155,6 @@ static void outputs(void) {
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_canonical_request(&signable, &keys, 0, buffer, sizeof buffer, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_read_reply(200, str(NULL), str(NULL), "", 0, 0, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_unescape(str("a"), buffer, sizeof buffer, NULL, NULL));
-  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_config_init(NULL));
-  OK(edge_report_courier_config_init(&config));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, NULL, NULL));
   /* An error that is not aligned is left alone. */
   GIVES(EDGE_REPORT_E_NULL_POINTER,
@@ -220,10 +214,9 @@ static void writers(void) {
 }
 
 static void exchanges(void) {
-  edge_report_credentials credentials;
-  edge_report_http_request request;
-  edge_report_reply reply;
-  memset(&credentials, 0, sizeof credentials);
+  edge_report_credentials credentials = EDGE_REPORT_CREDENTIALS_INIT;
+  edge_report_http_request request = EDGE_REPORT_HTTP_REQUEST_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   struct {
     const char *url, *project;
     edge_report_result result;
@@ -267,10 +260,9 @@ static void exchanges(void) {
   GIVES(EDGE_REPORT_E_CONFLICT,
         edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, sizeof buffer, &request, NULL));
 
-  edge_report_signable signable;
-  edge_report_signature signature;
+  edge_report_signable signable = EDGE_REPORT_SIGNABLE_INIT;
+  edge_report_signature signature = EDGE_REPORT_SIGNATURE_INIT;
   edge_report_header headers[17];
-  memset(&signable, 0, sizeof signable);
   memset(&headers, 0, sizeof headers);
   credentials.token = str(NULL);
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_sign(NULL, &credentials, 0, buffer, sizeof buffer, &signature, NULL));
@@ -297,7 +289,7 @@ static void exchanges(void) {
   signable.query_len = 17;
   GIVES(EDGE_REPORT_E_TOO_MANY, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, &error));
   AT("query");
-  memset(&credentials, 0, sizeof credentials);
+  credentials = (edge_report_credentials)EDGE_REPORT_CREDENTIALS_INIT;
   GIVES(EDGE_REPORT_E_ACCESS_KEY, edge_report_sign(&signable, &credentials, 0, buffer, sizeof buffer, &signature, NULL));
 
   GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_read_reply(65536, str(NULL), str(NULL), "", 0, 0, &reply, &error));
@@ -329,24 +321,15 @@ static void exchanges(void) {
 
 static void couriers(void) {
   SAMPLE_REPORT(report);
-  edge_report_courier_config config;
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   edge_report_courier *courier = NULL;
-  edge_report_step step;
-  edge_report_reply reply;
-  edge_report_letter letter;
-  edge_report_courier_state state;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+  edge_report_letter letter = EDGE_REPORT_LETTER_INIT;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   uint64_t ticket;
-  memset(&reply, 0, sizeof reply);
-  OK(edge_report_courier_config_init(&config));
   config.report_bytes = 512;
   config.start_spread_ms = 0;
-  size_t sizes[] = {0, 1, sizeof config - 1, sizeof config + 1, SIZE_MAX};
-  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-    config.struct_size = sizes[i];
-    GIVES(EDGE_REPORT_E_STRUCT_SIZE, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, &error));
-    AT("config");
-  }
-  config.struct_size = sizeof config;
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_ram(NULL, sizeof memory, &config, 0, 0, &courier, NULL));
   GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_new_ram(memory, SIZE_MAX, &config, 0, 0, &courier, NULL));
   /* At every length and every alignment: too little, and how much is enough. */
@@ -562,10 +545,8 @@ static void storage_members(const edge_report_storage *good) {
 }
 
 static void storages(void) {
-  edge_report_storage good;
+  edge_report_storage good = EDGE_REPORT_STORAGE_INIT;
   edge_report_courier *courier;
-  memset(&good, 0, sizeof good);
-  good.struct_size = sizeof good;
   good.segment_bytes = 512;
   good.max_bytes = 4096;
   good.list = never_each;
@@ -602,16 +583,12 @@ static void storages(void) {
 
 #ifndef EDGE_REPORT_BARE
 static void hosts(void) {
-  edge_report_client_config config;
+  edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   edge_report_client *client = NULL;
   edge_report_courier *courier = NULL;
-  edge_report_spool_limits limits;
-  edge_report_reply reply;
-  memset(&config, 0, sizeof config);
-  memset(&limits, 0, sizeof limits);
+  edge_report_spool_limits limits = EDGE_REPORT_SPOOL_LIMITS_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(NULL, &client, NULL));
-  GIVES(EDGE_REPORT_E_STRUCT_SIZE, edge_report_client_new(&config, &client, NULL));
-  config.struct_size = sizeof config;
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, &client, &error));
   AT("base_url");
@@ -647,12 +624,9 @@ static void hosts(void) {
   config.min_rate = UINT32_MAX;
   config.known_time_ms = INT64_MIN;
   OK(edge_report_client_new(&config, &client, NULL));
-  edge_report_tls tls;
-  memset(&tls, 0, sizeof tls);
-  GIVES(EDGE_REPORT_E_STRUCT_SIZE, edge_report_client_set_tls(client, &tls, NULL));
+  edge_report_tls tls = EDGE_REPORT_TLS_INIT;
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_set_tls(client, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_set_tls(NULL, &tls, NULL));
-  tls.struct_size = sizeof tls;
   OK(edge_report_client_set_tls(client, &tls, NULL));
   tls.ca_certificate = str("/etc/ssl/own.pem");
   GIVES(EDGE_REPORT_E_CA_CERTIFICATE, edge_report_client_set_tls(client, &tls, &error));
@@ -667,11 +641,10 @@ static void hosts(void) {
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(client, "{}", 2, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(NULL, "{}", 2, &reply, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_deliver(client, NULL, NULL, 0, NULL, NULL));
-  edge_report_lock lock = {NULL, NULL, NULL};
+  edge_report_lock lock = {sizeof lock, NULL, NULL, NULL};
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_deliver(client, NULL, &lock, 0, NULL, &error));
   AT("lock");
-  edge_report_credentials credentials;
-  memset(&credentials, 0, sizeof credentials);
+  edge_report_credentials credentials = EDGE_REPORT_CREDENTIALS_INIT;
   credentials.token = str("two\nlines");
   GIVES(EDGE_REPORT_E_TOKEN, edge_report_client_set_credentials(client, &credentials, NULL));
   OK(edge_report_client_set_clock_offset(client, INT64_MIN, NULL));
@@ -679,8 +652,6 @@ static void hosts(void) {
   edge_report_client_free(NULL);
 
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_spool(str(NULL), NULL, NULL, 0, 0, &courier, NULL));
-  GIVES(EDGE_REPORT_E_STRUCT_SIZE, edge_report_courier_new_spool(str("x"), &limits, NULL, 0, 0, &courier, NULL));
-  limits.struct_size = sizeof limits;
   limits.max_bytes = 1;
   GIVES(EDGE_REPORT_E_SPOOL_LIMITS, edge_report_courier_new_spool(str("x"), &limits, NULL, 0, 0, &courier, NULL));
   GIVES(EDGE_REPORT_E_STORAGE, edge_report_courier_new_spool(str("no/such/place"), NULL, NULL, 0, 0, &courier, &error));

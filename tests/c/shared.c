@@ -49,21 +49,18 @@ static void *submit_all(void *wrong) {
 int main(int count, char **arguments) {
   static char memory[1 << 18];
   if (count != 5) return 2;
-  edge_report_credentials keys = {str(arguments[3]), str(arguments[4]), {NULL, 0}, {NULL, 0}};
-  edge_report_client_config config;
-  edge_report_courier_config policy;
-  edge_report_courier_state state;
-  edge_report_reply reply;
-  edge_report_lock lock = {&mutex, take, give};
+  edge_report_credentials keys = {sizeof keys, str(arguments[3]), str(arguments[4]), {NULL, 0}, {NULL, 0}};
+  edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
+  edge_report_courier_config policy = EDGE_REPORT_COURIER_CONFIG_INIT;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+  edge_report_lock lock = {sizeof lock, &mutex, take, give};
   pthread_t thread;
   int wrong = 0, rounds = 0;
-  memset(&config, 0, sizeof config);
-  config.struct_size = sizeof config;
   config.base_url = str(arguments[1]);
   config.project_id = str(arguments[2]);
   config.credentials = &keys;
   OK(edge_report_client_new(&config, &client, NULL));
-  OK(edge_report_courier_config_init(&policy));
   policy.start_spread_ms = 0;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &policy, edge_report_monotonic_ms(), 0, &courier, NULL));
   CHECK(pthread_create(&thread, NULL, submit_all, &wrong) == 0);

@@ -37,7 +37,7 @@ int main() {
   std::string body = VALUE(encoded);
   CHECK(body == R"({"jobs":[{"job_id":99270,"status":"job_running","create_time":1591104868201}],)"
                 R"("msg_confirm_topic":"confirm","message_id":"node-7-000001"})");
-  edge_report_summary summary{};
+  edge_report_summary summary = EDGE_REPORT_SUMMARY_INIT;
   auto checked = edge_report::check(body, nullptr, 0, &summary);
   (void)checked;
   CHECK(summary.errors == 0 && summary.warnings == 0);
@@ -49,7 +49,7 @@ int main() {
   CHECK(VALUE(decoded) == "a\xc3\xa9\n");
   CHECK(edge_report::view(edge_report_str{nullptr, 0}).data() == nullptr);
 
-  auto config = edge_report::courier_config();
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   config.start_spread_ms = 0;
   config.report_bytes = 512;
   FAILS(EDGE_REPORT_E_BUFFER_TOO_SMALL, "the buffer is too small", edge_report::courier::in_memory(memory, 10, config, 0, 0));
@@ -92,7 +92,7 @@ int main() {
   FAILS(EDGE_REPORT_E_STALE_TICKET, "ticket: this ticket is not in flight",
         courier.settle(9, EDGE_REPORT_E_NOT_SENT, nullptr, 0, 0));
 
-  edge_report_client_config settings{};
+  edge_report_client_config settings = EDGE_REPORT_CLIENT_CONFIG_INIT;
   FAILS(EDGE_REPORT_E_NULL_POINTER, "base_url: NULL where none is allowed", edge_report::client::open(settings));
   // Nobody listens there.
   settings.base_url = edge_report::str("http://127.0.0.1:1");
@@ -110,7 +110,7 @@ int main() {
     CHECK(error.code() == EDGE_REPORT_E_NOT_SENT);
   }
 #endif
-  edge_report_tls tls{};
+  edge_report_tls tls = EDGE_REPORT_TLS_INIT;
   tls.ca_certificate = edge_report::str("no certificate");
   FAILS(EDGE_REPORT_E_CA_CERTIFICATE,
         "config: no usable CA certificate: neither PEM nor DER: the file's content is wanted, not its name", client.set_tls(tls));

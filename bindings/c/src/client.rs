@@ -18,13 +18,12 @@ use crate::courier::{
 };
 use crate::error::{Failure, edge_report_error};
 use crate::exchange::{
-    edge_report_credentials, edge_report_reply, read_credentials, read_service_codes, reply_for_c,
+    edge_report_credentials, edge_report_reply, read_credentials, read_service_codes,
 };
 use crate::guard::{State, guard};
 use crate::report::{Source, edge_report_report};
-use crate::types::{
-    Output, bytes, edge_report_result, edge_report_str, optional, reference, sized,
-};
+use crate::sized::{Answer, Room, given, required};
+use crate::types::{Output, bytes, edge_report_result, edge_report_str, reference};
 
 /// Sends reports, one at a time, over one connection that is kept. Opaque.
 ///
@@ -40,7 +39,7 @@ pub struct edge_report_client {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_client_config {
-    /// `sizeof(edge_report_client_config)`.
+    /// Its size: begin with `EDGE_REPORT_CLIENT_CONFIG_INIT`.
     pub struct_size: usize,
     /// `https://` or `http://`, host, optional port and path.
     pub base_url: edge_report_str,
@@ -84,6 +83,9 @@ pub struct edge_report_client_config {
     pub allow_plain_http: u32,
     /// See edge_report_client_set_known_time. Default: the release date of this library.
     pub known_time_ms: i64,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
@@ -92,7 +94,7 @@ pub struct edge_report_client_config {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_tls {
-    /// `sizeof(edge_report_tls)`.
+    /// Its size: begin with `EDGE_REPORT_TLS_INIT`.
     pub struct_size: usize,
     /// CA certificates, PEM (one or more) or DER: these are trusted, and no others.
     pub ca_certificate: edge_report_str,
@@ -100,6 +102,9 @@ pub struct edge_report_tls {
     pub client_certificate: edge_report_str,
     /// The key to it: PEM, not encrypted.
     pub client_key: edge_report_str,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// The caller's own lock, for a courier that other threads submit to. A mutex of the system may go to a thread that submits without
@@ -107,12 +112,17 @@ pub struct edge_report_tls {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_lock {
+    /// Its size: begin with `EDGE_REPORT_LOCK_INIT`.
+    pub struct_size: usize,
     /// Passed to both.
     pub user: *mut c_void,
     /// Returns when the calling thread has the lock.
     pub lock: Option<unsafe extern "C" fn(user: *mut c_void)>,
     /// Gives it back.
     pub unlock: Option<unsafe extern "C" fn(user: *mut c_void)>,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// Why delivery paused: one of `EDGE_REPORT_PAUSE_…`.
@@ -138,9 +148,8 @@ pub unsafe extern "C" fn edge_report_client_new(
 ) -> edge_report_result {
     guard(error, || {
         let out = Output::new(client, "client")?;
-        let Some(config) = (unsafe { sized(config, "config") })? else {
-            return Err(Failure::at(Code::NullPointer, "config"));
-        };
+        let room = &mut Room::new();
+        let config = unsafe { required(config, "config", room) }?;
         let client = unsafe { build(config) }?;
         out.set(Box::into_raw(Box::new(edge_report_client {
             state: State::ready(),
@@ -234,7 +243,8 @@ pub unsafe extern "C" fn edge_report_client_deliver(
 ) -> edge_report_result {
     guard(error, || {
         let out = Output::optional(pause, "pause")?;
-        let lock = unsafe { optional(lock, "lock") }?.copied();
+        let room = &mut Room::new();
+        let lock = unsafe { given(lock, "lock", room) }?.copied();
         if lock.is_some_and(|lock| lock.lock.is_none() || lock.unlock.is_none()) {
             return Err(Failure::at(Code::NullPointer, "lock"));
         }
@@ -350,9 +360,8 @@ pub unsafe extern "C" fn edge_report_client_set_tls(
 ) -> edge_report_result {
     guard(error, || {
         let (state, client) = unsafe { open(client) }?;
-        let Some(tls) = (unsafe { sized(tls, "tls") })? else {
-            return Err(Failure::at(Code::NullPointer, "tls"));
-        };
+        let room = &mut Room::new();
+        let tls = unsafe { required(tls, "tls", room) }?;
         let tls = unsafe { read_tls(tls.ca_certificate, tls.client_certificate, tls.client_key) }?;
         state.run("client", || Ok(client.set_tls(&tls)?))
     })
@@ -506,14 +515,13 @@ unsafe fn send(
     reply: *mut edge_report_reply,
     exchange: impl for<'c> FnOnce(&'c mut Client) -> Result<Reply<'c>, Failure>,
 ) -> Result<(), Failure> {
-    let out = Output::new(reply, "reply")?;
+    let out = unsafe { Answer::new(reply, "reply") }?;
     let (state, client) = unsafe { open(client) }?;
-    let reply = state.run("client", || {
+    state.run("client", || {
         let reply = exchange(client)?;
-        Ok(reply_for_c(&reply, WallTime::now()))
-    })?;
-    out.set(reply);
-    Ok(())
+        out.fill(|to| to.fill(&reply, WallTime::now()));
+        Ok(())
+    })
 }
 
 /// The engine of a courier, whose type is known from here on.

@@ -7,12 +7,13 @@ use edge_report::{Code, MonoTime};
 
 use crate::delivery::{
     edge_report_courier_state, edge_report_letter, edge_report_reason, edge_report_step,
-    edge_report_verdict, read_event, step_for_c, wall,
+    edge_report_verdict, read_event, wall,
 };
 use crate::error::{Failure, edge_report_error};
 use crate::exchange::edge_report_reply;
 use crate::guard::{State, guard};
 use crate::report::{Source, edge_report_report};
+use crate::sized::Answer;
 use crate::storage::DeviceError;
 use crate::types::{Output, bytes, edge_report_result, reference};
 
@@ -162,14 +163,16 @@ pub unsafe extern "C" fn edge_report_courier_next(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(step, "step")?;
+        let out = unsafe { Answer::new(step, "step") }?;
         let (state, engine) = unsafe { open(courier) }?;
         let now = MonoTime::from_ms(now_ms);
-        let step = state.run("courier", || {
-            Ok(with_engine!(engine, c => step_for_c(c.next(now)?, now)))
-        })?;
-        out.set(step);
-        Ok(())
+        state.run("courier", || {
+            with_engine!(engine, c => {
+                let step = c.next(now)?;
+                out.fill(|to| to.fill(step, now));
+            });
+            Ok(())
+        })
     })
 }
 
@@ -203,7 +206,7 @@ pub unsafe extern "C" fn edge_report_courier_settle(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::optional(verdict, "verdict")?;
+        let out = unsafe { Answer::optional(verdict, "verdict") }?;
         let (state, engine) = unsafe { open(courier) }?;
         let event = unsafe { read_event(result, reply, failure) }?;
         let verdict = state.run("courier", || {
@@ -211,7 +214,7 @@ pub unsafe extern "C" fn edge_report_courier_settle(
             Ok(with_engine!(engine, c => c.settle(ticket, event, now, entropy)?))
         })?;
         if let Some(out) = out {
-            unsafe { out.zeroed() }.fill(&verdict);
+            out.fill(|to| to.fill(&verdict));
         }
         Ok(())
     })
@@ -227,11 +230,11 @@ pub unsafe extern "C" fn edge_report_courier_status(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(status, "status")?;
+        let out = unsafe { Answer::new(status, "status") }?;
         let courier = unsafe { reference(courier, "courier") }?;
         courier.state.check("courier")?;
         let status = with_engine!(&courier.engine, c => c.status());
-        unsafe { out.zeroed() }.fill(&status);
+        out.fill(|to| to.fill(&status));
         Ok(())
     })
 }
@@ -256,7 +259,7 @@ pub unsafe extern "C" fn edge_report_courier_take_buried(
         let (state, engine) = unsafe { open(courier) }?;
         let buried = state.run("courier", || Ok(with_engine!(engine, c => c.take_buried())))?;
         if let (Some((_, why)), Some(reason)) = (&buried, reason) {
-            unsafe { reason.zeroed() }.fill(why);
+            reason.set(edge_report_reason::of(why));
         }
         out.set(buried.map_or(0, |(ticket, _)| ticket.0));
         Ok(())
@@ -332,13 +335,13 @@ pub unsafe extern "C" fn edge_report_courier_dead_letter(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(letter, "letter")?;
+        let out = unsafe { Answer::new(letter, "letter") }?;
         let (state, engine) = unsafe { open(courier) }?;
         state.run("courier", || {
             let after = (after != 0).then_some(Ticket(after));
             with_engine!(engine, c => {
                 let letter = c.dead_letter(after)?;
-                unsafe { out.zeroed() }.fill(letter);
+                out.fill(|to| to.fill(letter));
             });
             Ok(())
         })
@@ -357,12 +360,12 @@ pub unsafe extern "C" fn edge_report_courier_find_dead_letter(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(letter, "letter")?;
+        let out = unsafe { Answer::new(letter, "letter") }?;
         let (state, engine) = unsafe { open(courier) }?;
         state.run("courier", || {
             with_engine!(engine, c => {
                 let letter = c.find_dead_letter(Ticket(ticket))?;
-                unsafe { out.zeroed() }.fill(letter);
+                out.fill(|to| to.fill(letter));
             });
             Ok(())
         })

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use edge_report::Code;
 
 use crate::error::{Failure, edge_report_error};
+use crate::sized::Growing;
 use crate::types::{OK, edge_report_result};
 
 /// Runs the body of a function, and says how it went: by the result, and in `error` unless that is NULL.
@@ -12,15 +13,33 @@ pub(crate) fn guard(
     error: *mut edge_report_error,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> edge_report_result {
+    let wrong = size_of_error(error);
+    if wrong != OK {
+        return wrong;
+    }
     match catch(body) {
         Ok(()) => OK,
         Err(failure) => tell(error, &failure),
     }
 }
 
+/// What is wrong with the size of an error. One that is not there, or cannot be written, is left alone.
+#[inline(never)] // once, not in each function
+fn size_of_error(error: *mut edge_report_error) -> edge_report_result {
+    // SAFETY: not NULL, aligned, and the caller's place for one.
+    if can_be_told(error) && !edge_report_error::KIND.can_have(unsafe { (*error).struct_size }) {
+        return tell(error, &edge_report_error::KIND.wrong_size("error".into()));
+    }
+    OK
+}
+
+fn can_be_told(error: *const edge_report_error) -> bool {
+    !error.is_null() && error.is_aligned()
+}
+
 #[inline(never)] // once, not in each function
 fn tell(error: *mut edge_report_error, failure: &Failure) -> edge_report_result {
-    if !error.is_null() && error.is_aligned() {
+    if can_be_told(error) {
         // SAFETY: not NULL, aligned, and the caller's place for one.
         unsafe { failure.write(error) }
     }

@@ -16,6 +16,7 @@ extern crate std;
 
 mod guard;
 mod layout;
+mod sized;
 
 // In the order of the header.
 
