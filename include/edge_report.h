@@ -18,12 +18,24 @@
  *
  * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
  * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
- * (edge_report_courier, edge_report_client) are given, and each has its `_free`; nothing is ever to be given to free(3).
+ * (edge_report_courier, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
+ * free(3).
  *
  * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each
- * time. No state is shared by handles. A client makes a thread while a name is looked up; nothing else does.
+ * time. No state is shared by handles. There is no thread but those that were asked for: a client has one while a name is looked up
+ * (none for an address), a reporter one until it is stopped.
  *
- * The library reads no environment and prints nothing. Only the client touches the network, only a spool touches files. It
+ * Locks. Where threads share a courier, hold one lock over each call with it, and give edge_report_client_deliver the same lock
+ * (edge_report_lock), which it holds between sending and not while: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
+ * have them), never a critical section, since a storage may take long. From an interrupt, call nothing but set a flag for a task. The
+ * bare library has no lock of its own, and two tasks may use two couriers at once. A reporter has its own lock.
+ *
+ * Callbacks (edge_report_observer, edge_report_lock, edge_report_storage, and those of edge_report_reporter_with_courier) may call the
+ * library, but not for a handle in whose call they run: that is EDGE_REPORT_E_IN_USE, and does nothing, unless it is said there. They
+ * must return: no exception, no longjmp.
+ *
+ * No environment variable changes what the library does (the names of proxies are looked up by its HTTP library, and not used). It prints
+ * nothing and installs no signal handler. Only the client touches the network, only a spool touches files. It
  * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
  * EDGE_REPORT_E_INTERNAL, and the handle answers EDGE_REPORT_E_POISONED from then on.
  *
@@ -158,6 +170,10 @@ enum {
   EDGE_REPORT_E_POISONED = 96,
   /** internal error */
   EDGE_REPORT_E_INTERNAL = 97,
+  /** in use by a call that has not returned */
+  EDGE_REPORT_E_IN_USE = 98,
+  /** the system gave no thread */
+  EDGE_REPORT_E_NO_THREAD = 99,
   /** the base URL must begin with http:// or https:// */
   EDGE_REPORT_E_URL_SCHEME = 100,
   /** the base URL has no host, or one with a character that cannot stand there */
@@ -432,9 +448,73 @@ enum {
 
 #if defined(EDGE_REPORT_FULL)
 /**
+ * The service has the report.
+ */
+#define EDGE_REPORT_EVENT_DELIVERED 1
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * It will never be taken: it is a dead letter, durable where the courier makes things durable.
+ */
+#define EDGE_REPORT_EVENT_REFUSED 2
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * It could not be delivered now, and is tried again.
+ */
+#define EDGE_REPORT_EVENT_AGAIN 3
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Credentials or settings are wrong, or the clock: nothing is sent for a while, and the report waits, too.
+ */
+#define EDGE_REPORT_EVENT_HELD 4
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Its budget is spent: it is a dead letter.
+ */
+#define EDGE_REPORT_EVENT_GAVE_UP 5
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * It will never be taken, but cannot be made a dead letter now. It is not sent meanwhile; once it is one, EDGE_REPORT_EVENT_REFUSED or
+ * EDGE_REPORT_EVENT_GAVE_UP says so.
+ */
+#define EDGE_REPORT_EVENT_UNBURIED 6
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Reports were dropped since newer ones of all their jobs wait.
+ */
+#define EDGE_REPORT_EVENT_SUPERSEDED 7
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Reports were lost, as the storage lost or changed their bytes.
+ */
+#define EDGE_REPORT_EVENT_CORRUPT 8
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * A reporter met an error of its storage, and goes on after a pause. Nothing is lost by it.
+ */
+#define EDGE_REPORT_EVENT_FAILED 9
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
  * Sends reports, one at a time, over one connection that is kept. Opaque.
  *
- * It reads nothing from the environment, and follows no redirect. Not for a child after `fork`.
+ * No environment variable changes what it does, and it follows no redirect. Not for a child after `fork`.
  */
 typedef struct edge_report_client edge_report_client;
 #endif
@@ -449,6 +529,18 @@ typedef struct edge_report_client edge_report_client;
  * nothing is accepted nothing is given up, but by `max_attempts` and `max_time_ms`.
  */
 typedef struct edge_report_courier edge_report_courier;
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Takes reports from any thread, and delivers them by a thread of its own, which is made for it and ends with it. Opaque.
+ *
+ * A report is stored when edge_report_reporter_submit returns; what becomes of it, the observer is told. While nothing waits, it uses no CPU.
+ *
+ * Its callbacks may call it back, as each says. A call that would have to wait for the thread or the lock that the callback runs under is
+ * refused as EDGE_REPORT_E_IN_USE, and does nothing. Not for a child after `fork`.
+ */
+typedef struct edge_report_reporter edge_report_reporter;
+#endif
 
 /**
  * What a response means: one of `EDGE_REPORT_OUTCOME_…`.
@@ -1438,6 +1530,92 @@ typedef struct edge_report_lock {
 
 #if defined(EDGE_REPORT_FULL)
 /**
+ * What happened: one of `EDGE_REPORT_EVENT_…`. The first five are the numbers of `EDGE_REPORT_VERDICT_…`.
+ */
+typedef uint32_t edge_report_event_kind;
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * What became of a report, or why nothing is sent. All of it is the library's, and holds until the callback returns.
+ */
+typedef struct edge_report_event {
+  /**
+   * Its size in the library: what a newer header has beyond is not there.
+   */
+  size_t struct_size;
+  /**
+   * What happened.
+   */
+  edge_report_event_kind kind;
+  /**
+   * FAILED: the error number of the operating system, or of the storage's callback; 0 if there is none.
+   */
+  int32_t device_error;
+  /**
+   * DELIVERED to UNBURIED: the report's name.
+   */
+  uint64_t ticket;
+  /**
+   * The same: its `message_id`, decoded.
+   */
+  struct edge_report_str message_id;
+  /**
+   * The same: its bytes.
+   */
+  struct edge_report_str report;
+  /**
+   * AGAIN, HELD, FAILED: when the next attempt comes at the earliest, by the monotonic clock. Else 0.
+   */
+  uint64_t at_ms;
+  /**
+   * SUPERSEDED, CORRUPT: how many since the last event of this kind.
+   */
+  uint64_t count;
+  /**
+   * A line for a log: `report 7 is a dead letter: refused: 400 DLI.0001 no such job`. UTF-8, without the report's bytes.
+   */
+  struct edge_report_str line;
+  /**
+   * Why; all zeros for DELIVERED, SUPERSEDED and CORRUPT.
+   */
+  struct edge_report_reason reason;
+  /**
+   * UNBURIED: why it cannot be made a dead letter.
+   */
+  struct edge_report_reason obstacle;
+} edge_report_event;
+
+/** Nothing, but the size: `edge_report_event x = EDGE_REPORT_EVENT_INIT;` */
+#define EDGE_REPORT_EVENT_INIT {sizeof(edge_report_event), 0, 0, 0, {NULL, 0}, {NULL, 0}, 0, 0, {NULL, 0}, {0, 0, 0, {0}, {0}}, {0, 0, 0, {0}, {0}}}
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Who is told what becomes of reports.
+ */
+typedef struct edge_report_observer {
+  /**
+   * Its size: begin with `EDGE_REPORT_OBSERVER_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * Passed to the function.
+   */
+  void *user;
+  /**
+   * Told of each event, in order; the next report waits until it returns. It must not throw or longjmp.
+   */
+  void (*event)(void *user,
+                const struct edge_report_event *event);
+} edge_report_observer;
+
+/** Nothing, but the size: `edge_report_observer x = EDGE_REPORT_OBSERVER_INIT;` */
+#define EDGE_REPORT_OBSERVER_INIT {sizeof(edge_report_observer), NULL, NULL}
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
  * Why delivery paused: one of `EDGE_REPORT_PAUSE_…`.
  */
 typedef uint32_t edge_report_pause;
@@ -1774,7 +1952,8 @@ edge_report_result edge_report_courier_new_storage(const struct edge_report_stor
                                                    struct edge_report_error *error);
 
 /**
- * Frees a courier: makes durable what is not yet, and gives its memory back. The handle is not usable after it. NULL is fine.
+ * Frees a courier: makes durable what is not yet, and gives its memory back. The handle is not usable after it. NULL is fine; within a call of
+ * the courier, a delivery from it, or while a reporter lends it, it does nothing.
  *
  * Takes the courier. One thread at a time. Blocks as long as its storage does.
  */
@@ -2028,7 +2207,8 @@ edge_report_result edge_report_client_new(const struct edge_report_client_config
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is not usable after it. NULL is fine.
+ * Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is
+ * not usable after it. NULL is fine; within a call of the client, or while a reporter lends it, it does nothing.
  *
  * Takes the client. One thread at a time. Does not block.
  */
@@ -2072,12 +2252,15 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
 /**
  * Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
  *
- * Borrows all arguments for the call. One thread at a time has the client. The courier is this thread's alone for the call; with
+ * Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's alone for the call; with
  * `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
  * lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
  * more, at the most; edge_report_client_cancel ends it.
  *
  * @param lock  NULL: no other thread uses the courier.
+ * @param observer told of each event, by this thread, without the lock. It may use the courier, under the lock if there is one, and call
+ *              edge_report_client_wake and _cancel; other calls of the client are EDGE_REPORT_E_IN_USE there. What it submits may be left to the
+ *              next delivery. NULL: nobody.
  * @param pause why it returned: one of EDGE_REPORT_PAUSE_…; may be NULL.
  * @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
  *         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
@@ -2086,6 +2269,7 @@ edge_report_result edge_report_client_deliver(struct edge_report_client *client,
                                               struct edge_report_courier *courier,
                                               const struct edge_report_lock *lock,
                                               uint32_t timeout_ms,
+                                              const struct edge_report_observer *observer,
                                               edge_report_pause *pause,
                                               struct edge_report_error *error);
 #endif
@@ -2176,6 +2360,152 @@ edge_report_result edge_report_client_set_known_time(struct edge_report_client *
 edge_report_result edge_report_client_set_clock_offset(struct edge_report_client *client,
                                                        int64_t ms,
                                                        struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Begins to deliver what waits in a courier, on a thread of its own.
+ *
+ * Takes the client and the courier, unless one of the arguments is wrong: their handles are not usable after it, and are not to be freed. A
+ * courier's memory is the library's until edge_report_reporter_free. All times that the courier was given must be
+ * `edge_report_monotonic_ms()`. Borrows `observer` for the call, and copies it; its `user` must hold until the reporter is stopped. One thread
+ * at a time has the two. Does not block.
+ *
+ * @param observer told of each event, on the reporter's thread and without a lock. It may call edge_report_reporter_submit, _status, _wake and
+ *                 _with_courier of this reporter; the others are EDGE_REPORT_E_IN_USE there. NULL: nobody.
+ * @param reporter gives the handle; free it with edge_report_reporter_free.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_IN_USE: the client or the courier is in a call, or is lent by another reporter; EDGE_REPORT_E_NO_THREAD:
+ *         the two are freed, and what is in a spool stays there.
+ */
+edge_report_result edge_report_reporter_new(struct edge_report_client *client,
+                                            struct edge_report_courier *courier,
+                                            const struct edge_report_observer *observer,
+                                            struct edge_report_reporter **reporter,
+                                            struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Checks and encodes a report and stores it, with the time of now; the thread delivers it.
+ *
+ * Borrows the report for the call. Any thread, also the observer's. Blocks as long as the storage does, and while another thread has the courier.
+ *
+ * @param ticket the report's name, counted from 1; may be NULL.
+ * @return what edge_report_courier_submit can give.
+ */
+edge_report_result edge_report_reporter_submit(const struct edge_report_reporter *reporter,
+                                               const struct edge_report_report *report,
+                                               uint64_t *ticket,
+                                               struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Like `edge_report_reporter_submit`, for a report that is encoded: these very bytes are sent. They are checked.
+ *
+ * Borrows the bytes for the call. Any thread, also the observer's. Blocks as long as the storage does, and while another thread has the courier.
+ */
+edge_report_result edge_report_reporter_submit_encoded(const struct edge_report_reporter *reporter,
+                                                       const void *body,
+                                                       size_t body_len,
+                                                       uint64_t *ticket,
+                                                       struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Tells how things stand.
+ *
+ * Borrows its arguments for the call. Any thread, also the observer's. Blocks while another thread has the courier.
+ */
+edge_report_result edge_report_reporter_status(const struct edge_report_reporter *reporter,
+                                               struct edge_report_courier_state *status,
+                                               struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Waits until nothing waits for delivery and that is durable, or the time is up. What has its time to be tried again after that time is left
+ * waiting.
+ *
+ * Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for `timeout_ms` at the most, and as long as the storage does.
+ *
+ * @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
+ */
+edge_report_result edge_report_reporter_flush(const struct edge_report_reporter *reporter,
+                                              uint32_t timeout_ms,
+                                              edge_report_pause *pause,
+                                              struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. See edge_report_courier_wake.
+ *
+ * Any thread, also the observer's. Blocks while another thread has the courier.
+ */
+edge_report_result edge_report_reporter_wake(const struct edge_report_reporter *reporter,
+                                             struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Calls `use` with the courier, for what a reporter has no function for: dead letters, for one. Delivery waits meanwhile, and looks again
+ * afterwards.
+ *
+ * The courier is lent until `use` returns: it is not to be freed or kept. Within `use`, all calls of the reporter are EDGE_REPORT_E_IN_USE;
+ * times that the courier is given are `edge_report_monotonic_ms()`. `use` must not throw or longjmp. Any thread, also the observer's.
+ * Blocks while another thread has the courier.
+ *
+ * @param user passed to `use`.
+ */
+edge_report_result edge_report_reporter_with_courier(const struct edge_report_reporter *reporter,
+                                                     void (*use)(void *user,
+                                                                 struct edge_report_courier *courier),
+                                                     void *user,
+                                                     struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Calls `use` with the client, to give it other credentials or certificates. A report that is being sent is interrupted, and sent again
+ * afterwards under the same `message_id`, since it may have arrived. edge_report_reporter_wake then tries at once what waits for them.
+ *
+ * The client is lent until `use` returns: it is not to be freed or kept. Within `use`, calls of the reporter that wait for delivery are
+ * EDGE_REPORT_E_IN_USE. `use` must not throw or longjmp. Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for 100 ms at
+ * the most, and what the observer and the storage take.
+ *
+ * @param user passed to `use`.
+ */
+edge_report_result edge_report_reporter_with_client(const struct edge_report_reporter *reporter,
+                                                    void (*use)(void *user,
+                                                                struct edge_report_client *client),
+                                                    void *user,
+                                                    struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Ends the thread, also within a send, and makes durable what is not yet. What waits in a spool is delivered after the next start; what was
+ * being sent is sent again then. Nothing is told after it, and the reporter only serves to be freed.
+ *
+ * One thread, while no other is in a call of this reporter; not in one of its callbacks: EDGE_REPORT_E_IN_USE. Blocks for 100 ms at the most, and
+ * what the observer and the storage take.
+ *
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE: it is stopped all the same.
+ */
+edge_report_result edge_report_reporter_stop(struct edge_report_reporter *reporter,
+                                             struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Frees a reporter, after edge_report_reporter_stop unless that was called; its errors are lost. The handle is not usable after it. NULL is fine;
+ * in a callback of the reporter it does nothing.
+ *
+ * Takes the reporter. One thread, while no other is in a call of it. Blocks as edge_report_reporter_stop does.
+ */
+void edge_report_reporter_free(struct edge_report_reporter *reporter);
 #endif
 
 #ifdef __cplusplus

@@ -8,9 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "edge_report.h"
@@ -97,8 +99,33 @@ struct free_handle {
   void operator()(edge_report_courier *handle) const noexcept { edge_report_courier_free(handle); }
 #ifndef EDGE_REPORT_BARE
   void operator()(edge_report_client *handle) const noexcept { edge_report_client_free(handle); }
+  void operator()(edge_report_reporter *handle) const noexcept { edge_report_reporter_free(handle); }
 #endif
 };
+
+#ifndef EDGE_REPORT_BARE
+template <class Callable>
+void *address_of(Callable &callable) {
+  return const_cast<void *>(static_cast<const void *>(std::addressof(callable)));
+}
+
+/// Tells a callable, which must outlive it.
+template <class Observe>
+edge_report_observer observer_of(Observe &observe) {
+  edge_report_observer observer = EDGE_REPORT_OBSERVER_INIT;
+  observer.user = address_of(observe);
+  observer.event = [](void *user, const edge_report_event *event) noexcept { (*static_cast<Observe *>(user))(*event); };
+  return observer;
+}
+
+/// Calls a callable with an owner of what is only lent.
+template <class Use, class Owner, class Handle>
+void lend(void *use, Handle *handle) noexcept {
+  Owner lent(handle);
+  (*static_cast<std::remove_reference_t<Use> *>(use))(lent);
+  (void)lent.release();
+}
+#endif
 
 template <class Handle>
 using owner = std::unique_ptr<Handle, free_handle>;
@@ -259,6 +286,8 @@ class courier {
   }
   /// The handle, which stays owned here.
   edge_report_courier *get() const noexcept { return handle_.get(); }
+  /// The handle, which is the caller's from here on.
+  edge_report_courier *release() noexcept { return handle_.release(); }
 
  private:
   detail::owner<edge_report_courier> handle_;
@@ -287,10 +316,18 @@ class client {
     });
   }
   /// One of EDGE_REPORT_PAUSE_….
-  outcome<edge_report_pause> deliver(courier &from, std::uint32_t timeout_ms, const edge_report_lock *lock = nullptr) {
+  outcome<edge_report_pause> deliver(courier &from, std::uint32_t timeout_ms, const edge_report_lock *lock = nullptr,
+                                     const edge_report_observer *observer = nullptr) {
     return detail::run(edge_report_pause(), [&](edge_report_pause &pause, edge_report_error *error) {
-      return edge_report_client_deliver(get(), from.get(), lock, timeout_ms, &pause, error);
+      return edge_report_client_deliver(get(), from.get(), lock, timeout_ms, observer, &pause, error);
     });
+  }
+  /// The same; `observe` takes a `const edge_report_event &`. An exception of its own ends the program.
+  template <class Observe>
+  outcome<edge_report_pause> deliver_telling(courier &from, std::uint32_t timeout_ms, Observe &&observe,
+                                             const edge_report_lock *lock = nullptr) {
+    edge_report_observer observer = detail::observer_of(observe);
+    return deliver(from, timeout_ms, lock, &observer);
   }
   /// Until it is woken or cancelled, or so long; 0: without an end.
   outcome<done> wait(std::uint32_t timeout_ms = 0) {
@@ -322,9 +359,82 @@ class client {
     });
   }
   edge_report_client *get() const noexcept { return handle_.get(); }
+  edge_report_client *release() noexcept { return handle_.release(); }
 
  private:
   detail::owner<edge_report_client> handle_;
+};
+
+/// Owns an edge_report_reporter, and what it calls.
+class reporter {
+ public:
+  using observer = std::function<void(const edge_report_event &)>;
+
+  reporter() = default;
+  /// `observe` is called on the reporter's thread; empty: nobody is told. An exception of its own ends the program. The client and the courier are
+  /// taken when it succeeds.
+  static outcome<reporter> start(client &&from, courier &&to, observer observe = {}) {
+    return detail::run(reporter(), [&](reporter &started, edge_report_error *error) {
+      auto kept = std::make_unique<observer>(std::move(observe));
+      edge_report_observer told = detail::observer_of(*kept);
+      edge_report_reporter *handle = nullptr;
+      edge_report_result result = edge_report_reporter_new(from.get(), to.get(), *kept ? &told : nullptr, &handle, error);
+      if (result == EDGE_REPORT_OK || result == EDGE_REPORT_E_NO_THREAD) (void)from.release(), (void)to.release();
+      started.observe_ = std::move(kept);
+      started.handle_.reset(handle);
+      return result;
+    });
+  }
+  outcome<std::uint64_t> submit(const edge_report_report &report) const {
+    return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
+      return edge_report_reporter_submit(get(), &report, &ticket, error);
+    });
+  }
+  outcome<std::uint64_t> submit_encoded(std::string_view body) const {
+    return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
+      return edge_report_reporter_submit_encoded(get(), body.data(), body.size(), &ticket, error);
+    });
+  }
+  outcome<edge_report_courier_state> status() const {
+    return detail::run(edge_report_courier_state(EDGE_REPORT_COURIER_STATE_INIT),
+                       [&](edge_report_courier_state &state, edge_report_error *error) {
+                         return edge_report_reporter_status(get(), &state, error);
+                       });
+  }
+  /// EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP.
+  outcome<edge_report_pause> flush(std::uint32_t timeout_ms) const {
+    return detail::run(edge_report_pause(), [&](edge_report_pause &pause, edge_report_error *error) {
+      return edge_report_reporter_flush(get(), timeout_ms, &pause, error);
+    });
+  }
+  outcome<done> wake() const {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_reporter_wake(get(), error); });
+  }
+  /// Calls `use` with a `courier &`, which is lent. An exception of its own ends the program.
+  template <class Use>
+  outcome<done> with_courier(Use &&use) const {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_reporter_with_courier(get(), detail::lend<Use, courier, edge_report_courier>,
+                                               detail::address_of(use), error);
+    });
+  }
+  /// Calls `use` with a `client &`, which is lent. An exception of its own ends the program.
+  template <class Use>
+  outcome<done> with_client(Use &&use) const {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_reporter_with_client(get(), detail::lend<Use, client, edge_report_client>,
+                                              detail::address_of(use), error);
+    });
+  }
+  outcome<done> stop() {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_reporter_stop(get(), error); });
+  }
+  edge_report_reporter *get() const noexcept { return handle_.get(); }
+
+ private:
+  // Outlives the handle, whose thread calls it.
+  std::unique_ptr<observer> observe_;
+  detail::owner<edge_report_reporter> handle_;
 };
 #endif
 

@@ -13,12 +13,24 @@
  *
  * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
  * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
- * (edge_report_courier, edge_report_client) are given, and each has its `_free`; nothing is ever to be given to free(3).
+ * (edge_report_courier, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
+ * free(3).
  *
  * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each
- * time. No state is shared by handles. A client makes a thread while a name is looked up; nothing else does.
+ * time. No state is shared by handles. There is no thread but those that were asked for: a client has one while a name is looked up
+ * (none for an address), a reporter one until it is stopped.
  *
- * The library reads no environment and prints nothing. Only the client touches the network, only a spool touches files. It
+ * Locks. Where threads share a courier, hold one lock over each call with it, and give edge_report_client_deliver the same lock
+ * (edge_report_lock), which it holds between sending and not while: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
+ * have them), never a critical section, since a storage may take long. From an interrupt, call nothing but set a flag for a task. The
+ * bare library has no lock of its own, and two tasks may use two couriers at once. A reporter has its own lock.
+ *
+ * Callbacks (edge_report_observer, edge_report_lock, edge_report_storage, and those of edge_report_reporter_with_courier) may call the
+ * library, but not for a handle in whose call they run: that is EDGE_REPORT_E_IN_USE, and does nothing, unless it is said there. They
+ * must return: no exception, no longjmp.
+ *
+ * No environment variable changes what the library does (the names of proxies are looked up by its HTTP library, and not used). It prints
+ * nothing and installs no signal handler. Only the client touches the network, only a spool touches files. It
  * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
  * EDGE_REPORT_E_INTERNAL, and the handle answers EDGE_REPORT_E_POISONED from then on.
  *

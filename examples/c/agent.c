@@ -54,7 +54,7 @@ int main(int count, char **arguments) {
   }
 
   edge_report_pause pause = 0;
-  if (edge_report_client_deliver(client, courier, NULL, 10000, &pause, &error) != EDGE_REPORT_OK)
+  if (edge_report_client_deliver(client, courier, NULL, 10000, NULL, &pause, &error) != EDGE_REPORT_OK)
     failed("deliver", &error);
   edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   edge_report_courier_status(courier, &state, NULL);

@@ -463,8 +463,18 @@ static int32_t never_each(void *user, edge_report_storage_each each, void *conte
   (void)user, (void)each, (void)context;
   return 0;
 }
+/* A storage that calls back: the courier whose call it is in refuses it. */
+static edge_report_courier *calls_back;
 static int32_t never_id(void *user, uint32_t id) {
   (void)user, (void)id;
+  if (calls_back) {
+    edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+    GIVES(EDGE_REPORT_E_IN_USE, edge_report_courier_flush(calls_back, &error));
+    AT("courier");
+    GIVES(EDGE_REPORT_E_IN_USE, edge_report_courier_status(calls_back, &state, NULL));
+    edge_report_courier_free(calls_back);
+    calls_back = NULL;
+  }
   return 0;
 }
 static int32_t never_create(void *user, uint32_t id, size_t size) {
@@ -556,6 +566,11 @@ static void storages(void) {
   good.sync = never_id;
   good.discard = never_id;
   OK(edge_report_courier_new_storage(&good, &good, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
+  SAMPLE_REPORT(report);
+  calls_back = courier;
+  OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
+  CHECK(calls_back == NULL);
+  OK(edge_report_courier_flush(courier, NULL));
   edge_report_courier_free(courier);
   edge_report_storage wide = good;
   wide.write_unit = 32;
@@ -640,9 +655,9 @@ static void hosts(void) {
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(client, NULL, 1, &reply, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(client, "{}", 2, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send_encoded(NULL, "{}", 2, &reply, NULL));
-  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_deliver(client, NULL, NULL, 0, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_deliver(client, NULL, NULL, 0, NULL, NULL, NULL));
   edge_report_lock lock = {sizeof lock, NULL, NULL, NULL};
-  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_deliver(client, NULL, &lock, 0, NULL, &error));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_deliver(client, NULL, &lock, 0, NULL, NULL, &error));
   AT("lock");
   edge_report_credentials credentials = EDGE_REPORT_CREDENTIALS_INIT;
   credentials.token = str("two\nlines");

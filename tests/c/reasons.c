@@ -24,7 +24,7 @@ static void deliver(edge_report_client *client, edge_report_result code, const c
   edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   edge_report_pause pause = 0;
   OK(edge_report_courier_wake(courier, edge_report_monotonic_ms(), NULL));
-  OK(edge_report_client_deliver(client, courier, NULL, 1500, &pause, &error));
+  OK(edge_report_client_deliver(client, courier, NULL, 1500, NULL, &pause, &error));
   CHECK(pause == EDGE_REPORT_PAUSE_TIME_UP);
   OK(edge_report_courier_status(courier, &state, NULL));
   CHECK(state.waiting == 1 && state.failures > 0 && state.failure_ticket == 1);

@@ -32,6 +32,7 @@ NEWER(edge_report_letter, letter);
 NEWER(edge_report_client_config, client_config);
 NEWER(edge_report_tls, tls);
 NEWER(edge_report_lock, lock);
+NEWER(edge_report_observer, observer);
 NEWER(edge_report_spool_limits, limits);
 static edge_report_client *client;
 static const char *spool;
@@ -107,7 +108,10 @@ static edge_report_result new_client(void) {
   return result;
 }
 static edge_report_result set_tls(void) { return edge_report_client_set_tls(client, &tls.known, &told); }
-static edge_report_result deliver(void) { return edge_report_client_deliver(client, courier, &lock.known, 0, NULL, &told); }
+static void observe(void *user, const edge_report_event *event) { (void)user, (void)event; }
+static edge_report_result deliver(void) {
+  return edge_report_client_deliver(client, courier, &lock.known, 0, &observer.known, NULL, &told);
+}
 static edge_report_result new_spool(void) {
   edge_report_courier *made = NULL;
   edge_report_result result = edge_report_courier_new_spool(str(spool), &limits.known, NULL, 0, 0, &made, &told);
@@ -284,11 +288,14 @@ int main(int count, char **arguments) {
   tls.known = (edge_report_tls)EDGE_REPORT_TLS_INIT;
   lock.known = (edge_report_lock)EDGE_REPORT_LOCK_INIT;
   lock.known.lock = lock.known.unlock = hold;
+  observer.known = (edge_report_observer)EDGE_REPORT_OBSERVER_INIT;
+  observer.known.event = observe;
   limits.known = (edge_report_spool_limits)EDGE_REPORT_SPOOL_LIMITS_INIT;
   OK(edge_report_client_new(&client_config.known, &client, NULL));
   SIZES("EDGE_REPORT_CLIENT_CONFIG_INIT", "config", IN, client_config, EDGE_REPORT_OK, new_client);
   SIZES("EDGE_REPORT_TLS_INIT", "tls", IN, tls, EDGE_REPORT_OK, set_tls);
   SIZES("EDGE_REPORT_LOCK_INIT", "lock", IN, lock, EDGE_REPORT_OK, deliver);
+  SIZES("EDGE_REPORT_OBSERVER_INIT", "observer", IN, observer, EDGE_REPORT_OK, deliver);
   SIZES("EDGE_REPORT_SPOOL_LIMITS_INIT", "limits", IN, limits, EDGE_REPORT_OK, new_spool);
   edge_report_client_free(client);
 #else

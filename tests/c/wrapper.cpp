@@ -1,4 +1,5 @@
 // The C++ wrapper, with exceptions and without: values, errors, ownership.
+#include <atomic>
 #include <edge_report.hpp>
 
 #include "test.h"
@@ -118,5 +119,39 @@ int main() {
   (void)VALUE(timed);
   auto paused = client.deliver(courier, 0);
   CHECK(VALUE(paused) == EDGE_REPORT_PAUSE_TIME_UP);
+
+  // By the thread of a reporter.
+  static char room[EDGE_REPORT_COURIER_RAM(512)];
+  auto another = edge_report::courier::in_memory(room, sizeof room, config, edge_report_monotonic_ms(), 0);
+  unsigned told = 0;
+  auto delivered = client.deliver_telling(VALUE(another), 0, [&](const edge_report_event &) { told++; });
+  CHECK(VALUE(delivered) == EDGE_REPORT_PAUSE_IDLE && told == 0);
+  FAILS(EDGE_REPORT_E_NULL_POINTER, "client: NULL where none is allowed",
+        edge_report::reporter::start(edge_report::client(), std::move(VALUE(another))));
+  std::atomic<unsigned> events{0};
+  auto started = edge_report::reporter::start(std::move(client), std::move(VALUE(another)), [&](const edge_report_event &event) {
+    if (event.kind == EDGE_REPORT_EVENT_AGAIN) events++;
+  });
+  edge_report::reporter reporter = std::move(VALUE(started));
+  CHECK(client.get() == nullptr && VALUE(another).get() == nullptr);
+  auto reported = reporter.submit(report);
+  auto bytes = reporter.submit_encoded(body);
+  CHECK(VALUE(reported) == 1 && VALUE(bytes) == 2);
+  auto left = reporter.flush(100);
+  CHECK(VALUE(left) == EDGE_REPORT_PAUSE_TIME_UP);
+  std::uint64_t waiting = 0;
+  auto lent = reporter.with_courier([&](edge_report::courier &inner) {
+    auto inner_state = inner.status();
+    waiting = VALUE(inner_state).waiting;
+  });
+  auto changed = reporter.with_client([](edge_report::client &inner) { (void)inner.set_known_time(1795737600000); });
+  auto roused = reporter.wake();
+  (void)lent, (void)changed, (void)roused;
+  auto standing = reporter.status();
+  CHECK(waiting == 2 && VALUE(standing).waiting == 2);
+  auto stopped = reporter.stop();
+  (void)VALUE(stopped);
+  CHECK(events > 0);
+  FAILS(EDGE_REPORT_E_NOT_USABLE, "reporter: not initialised, ended, or freed", reporter.status());
   return done("wrapper", 25);
 }

@@ -1,6 +1,7 @@
 //! The blocking client.
 
 use core::ffi::c_void;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::boxed::Box;
 use std::string::ToString;
 use std::time::{Duration, Instant};
@@ -9,14 +10,15 @@ use std::vec::Vec;
 use edge_report::courier::Courier;
 use edge_report::exchange::ServiceCodes;
 use edge_report::{
-    Access, BuildError, Client, ClientBuilder, Code, Encode, Pause, Reply, SendError, TlsSettings,
-    Waker, WallTime,
+    Access, BuildError, Client, ClientBuilder, Code, DeliveryEvent, Encode, Pause, Reply,
+    SendError, TlsSettings, Waker, WallTime,
 };
 
 use crate::courier::{
     Engine, MemoryCourier, SpoolCourier, edge_report_courier, open as open_courier,
 };
 use crate::error::{Failure, edge_report_error};
+use crate::event::{Observer, edge_report_observer};
 use crate::exchange::{
     edge_report_credentials, edge_report_reply, read_credentials, read_service_codes,
 };
@@ -27,10 +29,13 @@ use crate::types::{Output, bytes, edge_report_result, edge_report_str, reference
 
 /// Sends reports, one at a time, over one connection that is kept. Opaque.
 ///
-/// It reads nothing from the environment, and follows no redirect. Not for a child after `fork`.
+/// No environment variable changes what it does, and it follows no redirect. Not for a child after `fork`.
 pub struct edge_report_client {
     state: State,
-    client: Client,
+    /// A reporter has it, and lends it.
+    is_lent: bool,
+    /// On the heap.
+    client: &'static mut Client,
     /// The one part that other threads may use meanwhile.
     waker: Waker,
 }
@@ -153,23 +158,27 @@ pub unsafe extern "C" fn edge_report_client_new(
         let client = unsafe { build(config) }?;
         out.set(Box::into_raw(Box::new(edge_report_client {
             state: State::ready(),
+            is_lent: false,
             waker: client.waker(),
-            client,
+            client: Box::leak(Box::new(client)),
         })));
         Ok(())
     })
 }
 
-/// Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is not usable after it. NULL is fine.
+/// Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is
+/// not usable after it. NULL is fine; within a call of the client, or while a reporter lends it, it does nothing.
 ///
 /// Takes the client. One thread at a time. Does not block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_client_free(client: *mut edge_report_client) {
     guard(core::ptr::null_mut(), || {
-        if !client.is_null() {
-            // SAFETY: made by `Box::into_raw` in `_new`; the caller gives it back, once.
-            drop(unsafe { Box::from_raw(client) });
+        if client.is_null() {
+            return Ok(());
         }
+        unsafe { edge_report_client::check_own(client) }?;
+        // SAFETY: the caller gives it back, once.
+        drop(unsafe { edge_report_client::take(client) });
         Ok(())
     });
 }
@@ -223,12 +232,15 @@ pub unsafe extern "C" fn edge_report_client_send_encoded(
 
 /// Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
 ///
-/// Borrows all arguments for the call. One thread at a time has the client. The courier is this thread's alone for the call; with
+/// Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's alone for the call; with
 /// `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
 /// lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
 /// more, at the most; edge_report_client_cancel ends it.
 ///
 /// @param lock  NULL: no other thread uses the courier.
+/// @param observer told of each event, by this thread, without the lock. It may use the courier, under the lock if there is one, and call
+///              edge_report_client_wake and _cancel; other calls of the client are EDGE_REPORT_E_IN_USE there. What it submits may be left to the
+///              next delivery. NULL: nobody.
 /// @param pause why it returned: one of EDGE_REPORT_PAUSE_…; may be NULL.
 /// @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
 ///         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
@@ -238,42 +250,114 @@ pub unsafe extern "C" fn edge_report_client_deliver(
     courier: *mut edge_report_courier,
     lock: *const edge_report_lock,
     timeout_ms: u32,
+    observer: *const edge_report_observer,
     pause: *mut edge_report_pause,
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
         let out = Output::optional(pause, "pause")?;
+        let observer = unsafe { Observer::new(observer) }?;
         let room = &mut Room::new();
         let lock = unsafe { given(lock, "lock", room) }?.copied();
         if lock.is_some_and(|lock| lock.lock.is_none() || lock.unlock.is_none()) {
             return Err(Failure::at(Code::NullPointer, "lock"));
         }
         let (client_state, client) = unsafe { open(client) }?;
-        let (courier_state, which) = {
+        let (state, lent, which) = {
             let _held = Held::new(lock);
             let (state, engine) = unsafe { open_courier(courier) }?;
-            (state, which(engine))
+            let which = which(engine);
+            // SAFETY: checked by `open_courier`; another member than the engine.
+            (state, unsafe { &(*courier).lent }, which)
         };
         let timeout = Duration::from_millis(u64::from(timeout_ms));
         let now = Instant::now();
         let until = now.checked_add(timeout).unwrap_or(now);
+        let observe = |event: DeliveryEvent<'_>| observer.tell(&event);
         let pause = client_state.run("client", || {
-            courier_state.run("courier", || {
-                Ok(match which {
-                    Which::Memory(at) => client.deliver(Locked { at, lock }, until, |_| ())?,
-                    Which::Spool(at) => client.deliver(Locked { at, lock }, until, |_| ())?,
-                })
+            lent.fetch_add(1, Ordering::Relaxed);
+            let _given_back = GivenBack(lent);
+            Ok(match which {
+                Which::Memory(at) => client.deliver(Locked { at, state, lock }, until, observe)?,
+                Which::Spool(at) => client.deliver(Locked { at, state, lock }, until, observe)?,
             })
         })?;
         if let Some(out) = out {
-            out.set(match pause {
-                Pause::Idle => EDGE_REPORT_PAUSE_IDLE,
-                Pause::Cancelled => EDGE_REPORT_PAUSE_CANCELLED,
-                _ => EDGE_REPORT_PAUSE_TIME_UP,
-            });
+            out.set(pause_number(pause));
         }
         Ok(())
     })
+}
+
+pub(crate) const fn pause_number(pause: Pause) -> edge_report_pause {
+    match pause {
+        Pause::Idle => EDGE_REPORT_PAUSE_IDLE,
+        Pause::Cancelled => EDGE_REPORT_PAUSE_CANCELLED,
+        _ => EDGE_REPORT_PAUSE_TIME_UP,
+    }
+}
+
+impl edge_report_client {
+    /// Checks that nobody else needs it.
+    ///
+    /// # Safety
+    /// The client is readable, unless it is NULL or not aligned.
+    pub(crate) unsafe fn check_own(client: *const Self) -> Result<(), Failure> {
+        unsafe { reference::<State>(client.cast(), "client") }?;
+        if !client.is_aligned() {
+            return Err(Failure::at(Code::OutOfRange, "client"));
+        }
+        // SAFETY: checked above; members that are never borrowed as `&mut`.
+        let (state, is_lent) = unsafe { (&(*client).state, (*client).is_lent) };
+        match state.check("client") {
+            Err(failure) if failure.code == Code::InUse => Err(failure),
+            _ if is_lent => Err(Failure::at(Code::InUse, "client")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the client out of its handle, which ends.
+    ///
+    /// # Safety
+    /// The handle is usable, and not lent.
+    pub(crate) unsafe fn take(client: *mut Self) -> Client {
+        // SAFETY: both made by `Box` in `_new`.
+        unsafe {
+            let handle = Box::from_raw(client);
+            handle.state.end();
+            *Box::from_raw(&raw mut *handle.client)
+        }
+    }
+
+    /// A handle to a client that somebody else has. It lives no longer than the loan.
+    ///
+    /// # Safety
+    /// The handle is ended before the loan is.
+    pub(crate) unsafe fn lent(client: &mut Client) -> Self {
+        edge_report_client {
+            state: State::ready(),
+            is_lent: true,
+            waker: client.waker(),
+            // SAFETY: the caller's word.
+            client: unsafe { &mut *core::ptr::from_mut(client) },
+        }
+    }
+
+    /// Ends a loan; an error if it cannot be used any more.
+    pub(crate) fn end(&mut self) -> Result<(), Failure> {
+        let usable = self.state.check("client");
+        self.state.end();
+        usable
+    }
+}
+
+/// Counts a delivery off when it ends.
+struct GivenBack<'a>(&'a AtomicU32);
+
+impl Drop for GivenBack<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or so long. For a thread that delivers, after
@@ -408,7 +492,7 @@ pub unsafe extern "C" fn edge_report_client_set_clock_offset(
 
 /// # Safety
 /// The client is the caller's alone for `'a`.
-unsafe fn open<'a>(
+pub(crate) unsafe fn open<'a>(
     client: *mut edge_report_client,
 ) -> Result<(&'a State, &'a mut Client), Failure> {
     unsafe { reference::<State>(client.cast(), "client") }?;
@@ -419,7 +503,7 @@ unsafe fn open<'a>(
     let state = unsafe { &(*client).state };
     state.check("client")?;
     // SAFETY: as above; another member than `state`.
-    Ok((state, unsafe { &mut (*client).client }))
+    Ok((state, unsafe { &mut *(*client).client }))
 }
 
 /// # Safety
@@ -538,14 +622,16 @@ fn which(engine: &mut Engine) -> Which {
 }
 
 /// A courier under the caller's lock, if there is one.
-struct Locked<O, B> {
+struct Locked<'s, O, B> {
     at: *mut Courier<O, B>,
+    state: &'s State,
     lock: Option<edge_report_lock>,
 }
 
-impl<O, B> Access<O, B> for Locked<O, B> {
+impl<O, B> Access<O, B> for Locked<'_, O, B> {
     fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
         let _held = Held::new(self.lock);
+        let _use = self.state.hold();
         // This thread's alone: by its lock, or since the caller said so.
         use_it(unsafe { &mut *self.at })
     }

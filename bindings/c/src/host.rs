@@ -74,7 +74,7 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
         let spool = Spool::open(dir, all)?;
         let now = MonoTime::from_ms(now_ms);
         let engine = Courier::new(spool, Vec::new(), config.policy(), now, entropy);
-        let courier = edge_report_courier::new(Engine::Spool(Box::new(engine)));
+        let courier = edge_report_courier::new(Engine::Spool(Box::leak(Box::new(engine))));
         out.set(Box::into_raw(Box::new(courier)));
         Ok(())
     })

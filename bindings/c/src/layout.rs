@@ -94,4 +94,6 @@ growing! {
     client::edge_report_client_config, 184, 112;
     client::edge_report_tls, 56, 28;
     client::edge_report_lock, 32, 16;
+    event::edge_report_event, 416, 392;
+    event::edge_report_observer, 24, 12;
 }

@@ -46,6 +46,12 @@ pub mod host;
 #[cfg(feature = "_http")]
 pub mod client;
 
+#[cfg(feature = "_http")]
+pub mod event;
+
+#[cfg(feature = "_http")]
+pub mod reporter;
+
 #[cfg(all(feature = "full", feature = "test-panic"))]
 pub mod test_panic;
 

@@ -123,6 +123,9 @@ impl Device for edge_report::SpoolIoError {
 /// A device behind callbacks.
 pub(crate) struct Callbacks(edge_report_storage);
 
+// SAFETY: the header says that a courier's thread may be another one each time.
+unsafe impl Send for Callbacks {}
+
 impl Callbacks {
     /// # Safety
     /// `table` is readable, and its functions are what they are said to be.
