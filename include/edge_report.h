@@ -619,11 +619,12 @@ typedef struct edge_report_job {
    */
   int64_t job_id;
   /**
-   * Its state: one of `EDGE_REPORT_STATUS_…`, or any other name.
+   * Its state: one of `EDGE_REPORT_STATUS_…`, or any other name: it is sent as it is, and edge_report_check warns of it.
    */
   struct edge_report_str status;
   /**
-   * When it was created: milliseconds since 1970, greater than 0.
+   * When it was created: milliseconds since 1970, greater than 0. Seconds (`time(NULL)`) are sent as they are: edge_report_check warns of
+   * them, as EDGE_REPORT_W_LOOKS_LIKE_SECONDS; encoding and submitting do not.
    */
   int64_t create_time;
   /**
@@ -743,10 +744,14 @@ typedef struct edge_report_finding {
    * Where: `jobs[3].create_time`. Ends with NUL; empty for the report as a whole.
    */
   char path[EDGE_REPORT_PATH_SIZE];
+  /**
+   * For EDGE_REPORT_W_UNKNOWN_STATUS: the known name that was probably meant; absent if none is near, and in the bare build. Static.
+   */
+  struct edge_report_str suggestion;
 } edge_report_finding;
 
 /** Nothing, but the size: `edge_report_finding x = EDGE_REPORT_FINDING_INIT;` */
-#define EDGE_REPORT_FINDING_INIT {sizeof(edge_report_finding), 0, 0, 0, 0, {0}}
+#define EDGE_REPORT_FINDING_INIT {sizeof(edge_report_finding), 0, 0, 0, 0, {0}, {NULL, 0}}
 
 /**
  * How many findings a check had.
@@ -1033,7 +1038,7 @@ typedef struct edge_report_courier_config {
    */
   uint32_t batch_reports;
   /**
-   * or the first of them so long ago. A power cut may cost these.
+   * or the first of them so long ago. A power cut may cost these. Only together with `batch_reports`.
    */
   uint32_t batch_ms;
   /**
@@ -1050,7 +1055,7 @@ typedef struct edge_report_courier_config {
    */
   edge_report_letters_full when_letters_full;
   /**
-   * For a courier in memory alone: the most bytes of one report. Default: 1024.
+   * For a courier in memory alone: the most bytes of one report, greater than 0. Default: 1024.
    */
   size_t report_bytes;
 } edge_report_courier_config;
@@ -1675,7 +1680,8 @@ const char *edge_report_result_name(edge_report_result result);
 const char *edge_report_result_text(edge_report_result result);
 
 /**
- * Checks a report and writes its canonical bytes to the front of a buffer.
+ * Checks a report and writes its canonical bytes to the front of a buffer. Likely mistakes, such as seconds for milliseconds, are no
+ * errors: edge_report_check of these bytes lists them, and is worth its while wherever reports are first made.
  *
  * A buffer of exactly `edge_report_encoded_len` bytes is enough. The bytes have no NUL at their end.
  *

@@ -120,6 +120,41 @@ static void values(void) {
   AT("jobs[0].exceptions.error_time");
 }
 
+/* A status that is not known, and what was probably meant. */
+static void suggestions(void) {
+  static const struct {
+    const char *status, *meant;
+  } cases[] = {
+      {"running", "job_running"},
+      {"JOB_RUNNING", "job_running"},
+      {"job_runing", "job_running"},
+      {"finished", "job_finish"},
+      {"job-cancel-success", "job_cancel_success"},
+      {"canceled", NULL},
+      {"job_submit_failed", "job_submit_fail"},
+      {"x", NULL},
+      {"\xe8\xbf\x90\xe8\xa1\x8c", NULL},
+      {"something else", NULL},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    edge_report_finding findings[2] = {EDGE_REPORT_FINDING_INIT};
+    SAMPLE_REPORT(report);
+    report_job.status = str(cases[i].status);
+    snprintf(about, sizeof about, "%s", cases[i].status);
+    OK(encode(&report));
+    OK(edge_report_check(buffer, len, findings, 2, NULL, NULL));
+    CHECK(findings[0].code == EDGE_REPORT_W_UNKNOWN_STATUS && findings[1].code == 0);
+#ifdef EDGE_REPORT_BARE
+    CHECK(!findings[0].suggestion.ptr);
+#else
+    if (!cases[i].meant) CHECK(!findings[0].suggestion.ptr);
+    if (cases[i].meant && !CHECK(same(findings[0].suggestion, cases[i].meant, strlen(cases[i].meant))))
+      fprintf(stderr, "  %.*s\n", (int)findings[0].suggestion.len, findings[0].suggestion.ptr ? findings[0].suggestion.ptr : "");
+#endif
+  }
+  about[0] = 0;
+}
+
 /* Where a result belongs there must be room for one; nothing else was done. */
 static void outputs(void) {
   SAMPLE_REPORT(report);
@@ -243,7 +278,8 @@ static void exchanges(void) {
         edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, sizeof buffer, &request, NULL));
   credentials.secret_key = str("S\n");
   GIVES(EDGE_REPORT_E_SECRET_KEY,
-        edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, sizeof buffer, &request, NULL));
+        edge_report_request(str("http://a"), str("p"), &credentials, "", 0, 0, buffer, sizeof buffer, &request, &error));
+  AT("credentials.secret_key");
   credentials.secret_key = str("S");
   for (size_t room = 0; room < sizeof buffer; room++) {
     edge_report_result result =
@@ -330,6 +366,14 @@ static void couriers(void) {
   uint64_t ticket;
   config.report_bytes = 512;
   config.start_spread_ms = 0;
+  config.report_bytes = 0;
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, &error));
+  AT("config.report_bytes");
+  config.report_bytes = 512;
+  config.batch_ms = 100;
+  GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, &error));
+  AT("config.batch_reports");
+  config.batch_ms = 0;
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_ram(NULL, sizeof memory, &config, 0, 0, &courier, NULL));
   GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_new_ram(memory, SIZE_MAX, &config, 0, 0, &courier, NULL));
   /* At every length and every alignment: too little, and how much is enough. */
@@ -606,31 +650,61 @@ static void hosts(void) {
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(NULL, &client, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, &client, &error));
-  AT("base_url");
-  config.base_url = str("http://gateway.example");
+  AT("config.base_url");
+  config.base_url = str("https://a:70000");
   config.project_id = str("p");
-  GIVES(EDGE_REPORT_E_PLAIN_HTTP, edge_report_client_new(&config, &client, NULL));
+  GIVES(EDGE_REPORT_E_URL_PORT, edge_report_client_new(&config, &client, &error));
+  AT("config.base_url");
+  CHECK(error.offset == 10);
+  config.base_url = str("http://gateway.example");
+  config.project_id = str("a/b");
+  GIVES(EDGE_REPORT_E_PROJECT_ID, edge_report_client_new(&config, &client, &error));
+  AT("config.project_id");
+  CHECK(error.offset == 1);
+  config.project_id = str("p\xff");
+  GIVES(EDGE_REPORT_E_JSON_NOT_UTF8, edge_report_client_new(&config, &client, &error));
+  AT("config.project_id");
+  CHECK(error.offset == 1);
+  config.project_id = str("p");
+  GIVES(EDGE_REPORT_E_PLAIN_HTTP, edge_report_client_new(&config, &client, &error));
+  AT("config.base_url");
+  edge_report_credentials keys = EDGE_REPORT_CREDENTIALS_INIT;
+  keys.access_key = str("AK");
+  keys.secret_key = str("SK\n");
+  config.credentials = &keys;
+  config.allow_plain_http = 1;
+  GIVES(EDGE_REPORT_E_SECRET_KEY, edge_report_client_new(&config, &client, &error));
+  AT("credentials.secret_key");
+  keys.access_key = str(NULL);
+  keys.secret_key = str(NULL);
+  keys.token = str("a\nb");
+  GIVES(EDGE_REPORT_E_TOKEN, edge_report_client_new(&config, &client, &error));
+  AT("credentials.token");
+  config.credentials = NULL;
   config.allow_plain_http = 2;
   GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_client_new(&config, &client, &error));
-  AT("allow_plain_http");
+  AT("config.allow_plain_http");
   config.allow_plain_http = 1;
   config.ca_certificate = str("no certificate");
   GIVES(EDGE_REPORT_E_CA_CERTIFICATE, edge_report_client_new(&config, &client, &error));
+  AT("config.ca_certificate");
   CHECK(error.detail[0] != '\0');
   config.ca_certificate = str(NULL);
   config.client_key = str("no key");
-  GIVES(EDGE_REPORT_E_CLIENT_CERTIFICATE, edge_report_client_new(&config, &client, NULL));
+  GIVES(EDGE_REPORT_E_CLIENT_CERTIFICATE, edge_report_client_new(&config, &client, &error));
+  AT("config.client_certificate");
   config.client_key = str(NULL);
   config.proxy = str("no URL");
-  GIVES(EDGE_REPORT_E_PROXY, edge_report_client_new(&config, &client, NULL));
+  GIVES(EDGE_REPORT_E_PROXY, edge_report_client_new(&config, &client, &error));
+  AT("config.proxy");
   config.proxy = str(NULL);
   uint32_t *times[] = {&config.connect_timeout_ms, &config.tls_timeout_ms,   &config.send_timeout_ms,
                        &config.response_timeout_ms, &config.total_timeout_ms, &config.max_idle_ms};
-  const char *names[] = {"connect_timeout", "tls_timeout", "send_timeout", "response_timeout", "total_timeout", "max_idle"};
+  const char *names[] = {"connect", "tls", "send", "response", "total"};
   for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
     *times[i] = 86400001;
     GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_client_new(&config, &client, &error));
-    CHECK(strstr(error.detail, names[i]) == error.detail);
+    CHECK(strncmp(error.path, "config.", 7) == 0 && strstr(error.path, i < 5 ? names[i] : "max_idle_ms"));
     *times[i] = 86400000;
   }
   config.proxy = str("http://127.0.0.1:99999");
@@ -646,9 +720,11 @@ static void hosts(void) {
   tls.ca_certificate = str("/etc/ssl/own.pem");
   GIVES(EDGE_REPORT_E_CA_CERTIFICATE, edge_report_client_set_tls(client, &tls, &error));
   CHECK(strstr(error.detail, "the file's content is wanted"));
+  AT("tls.ca_certificate");
   tls.ca_certificate = str(NULL);
   tls.client_certificate = str("no key with it");
-  GIVES(EDGE_REPORT_E_CLIENT_CERTIFICATE, edge_report_client_set_tls(client, &tls, NULL));
+  GIVES(EDGE_REPORT_E_CLIENT_CERTIFICATE, edge_report_client_set_tls(client, &tls, &error));
+  AT("tls.client_key");
   OK(edge_report_client_set_known_time(client, INT64_MAX, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_set_known_time(NULL, 0, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_send(client, NULL, &reply, NULL));
@@ -661,7 +737,8 @@ static void hosts(void) {
   AT("lock");
   edge_report_credentials credentials = EDGE_REPORT_CREDENTIALS_INIT;
   credentials.token = str("two\nlines");
-  GIVES(EDGE_REPORT_E_TOKEN, edge_report_client_set_credentials(client, &credentials, NULL));
+  GIVES(EDGE_REPORT_E_TOKEN, edge_report_client_set_credentials(client, &credentials, &error));
+  AT("credentials.token");
   OK(edge_report_client_set_clock_offset(client, INT64_MIN, NULL));
   edge_report_client_free(client);
   edge_report_client_free(NULL);
@@ -678,6 +755,7 @@ static void hosts(void) {
 int main(void) {
   texts();
   values();
+  suggestions();
   outputs();
   writers();
   exchanges();

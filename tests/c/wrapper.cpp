@@ -94,7 +94,7 @@ int main() {
         courier.settle(9, EDGE_REPORT_E_NOT_SENT, nullptr, 0, 0));
 
   edge_report_client_config settings = EDGE_REPORT_CLIENT_CONFIG_INIT;
-  FAILS(EDGE_REPORT_E_NULL_POINTER, "base_url: NULL where none is allowed", edge_report::client::open(settings));
+  FAILS(EDGE_REPORT_E_NULL_POINTER, "config.base_url: NULL where none is allowed", edge_report::client::open(settings));
   // Nobody listens there.
   settings.base_url = edge_report::str("http://127.0.0.1:1");
   settings.project_id = edge_report::str("p");
@@ -114,7 +114,7 @@ int main() {
   edge_report_tls tls = EDGE_REPORT_TLS_INIT;
   tls.ca_certificate = edge_report::str("no certificate");
   FAILS(EDGE_REPORT_E_CA_CERTIFICATE,
-        "config: no usable CA certificate: neither PEM nor DER: the file's content is wanted, not its name", client.set_tls(tls));
+        "tls.ca_certificate: no usable CA certificate: neither PEM nor DER: the file's content is wanted, not its name", client.set_tls(tls));
   auto timed = client.set_known_time(1795737600000);
   (void)VALUE(timed);
   auto paused = client.deliver(courier, 0);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use edge_report::courier::Courier;
-use edge_report::exchange::ServiceCodes;
+use edge_report::exchange::{Endpoint, ServiceCodes};
 use edge_report::{
     Access, BuildError, Client, ClientBuilder, Code, DeliveryEvent, Encode, Pause, Reply,
     SendError, TlsSettings, Waker, WallTime,
@@ -17,7 +17,7 @@ use edge_report::{
 use crate::courier::{
     Engine, MemoryCourier, SpoolCourier, edge_report_courier, open as open_courier,
 };
-use crate::error::{Failure, edge_report_error};
+use crate::error::{Failure, Place, credential, edge_report_error};
 use crate::event::{Observer, edge_report_observer};
 use crate::exchange::{
     edge_report_credentials, edge_report_reply, read_credentials, read_service_codes,
@@ -428,7 +428,9 @@ pub unsafe extern "C" fn edge_report_client_set_credentials(
     guard(error, || {
         let (state, client) = unsafe { open(client) }?;
         let credentials = unsafe { read_credentials(credentials) }?;
-        state.run("client", || Ok(client.set_credentials(&credentials)?))
+        state.run("client", || {
+            (client.set_credentials(&credentials)).map_err(|error| refused(error, "credentials"))
+        })
     })
 }
 
@@ -446,8 +448,17 @@ pub unsafe extern "C" fn edge_report_client_set_tls(
         let (state, client) = unsafe { open(client) }?;
         let room = &mut Room::new();
         let tls = unsafe { required(tls, "tls", room) }?;
-        let tls = unsafe { read_tls(tls.ca_certificate, tls.client_certificate, tls.client_key) }?;
-        state.run("client", || Ok(client.set_tls(&tls)?))
+        let tls = unsafe {
+            read_tls(
+                "tls",
+                tls.ca_certificate,
+                tls.client_certificate,
+                tls.client_key,
+            )
+        }?;
+        state.run("client", || {
+            client.set_tls(&tls).map_err(|error| refused(error, "tls"))
+        })
     })
 }
 
@@ -522,8 +533,15 @@ unsafe fn waker_of<'a>(client: *const edge_report_client) -> Result<&'a Waker, F
 /// # Safety
 /// All that the config leads to must hold for the call.
 unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
-    let base_url = unsafe { config.base_url.required("base_url") }?;
-    let project_id = unsafe { config.project_id.required("project_id") }?;
+    let of = |member| Place::Member("config", member);
+    let base_url = unsafe { config.base_url.required(of("base_url")) }?;
+    let project_id = unsafe { config.project_id.required(of("project_id")) }?;
+    // For its offset: what the builder tells has none.
+    if let Err(error) = Endpoint::new(base_url, project_id) {
+        let mut failure = Failure::at(error.code(), member_of(error.code(), "config"));
+        failure.offset = error.offset();
+        return Err(failure);
+    }
     let credentials = unsafe { read_credentials(config.credentials) }?;
     let mut builder = Client::builder(base_url, project_id).credentials(credentials);
     let texts = &mut [""; ServiceCodes::MOST];
@@ -537,23 +555,46 @@ unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
         config.client_certificate,
         config.client_key,
     );
-    builder = builder.tls(unsafe { read_tls(ca, chain, key) }?);
-    if let Some(proxy) = unsafe { config.proxy.text("proxy") }? {
+    builder = builder.tls(unsafe { read_tls("config", ca, chain, key) }?);
+    if let Some(proxy) = unsafe { config.proxy.text(of("proxy")) }? {
         builder = builder.proxy(proxy);
     }
-    if let Some(user_agent) = unsafe { config.user_agent.text("user_agent") }? {
+    if let Some(user_agent) = unsafe { config.user_agent.text(of("user_agent")) }? {
         builder = builder.user_agent(user_agent);
     }
     type Set = fn(ClientBuilder, Duration) -> ClientBuilder;
-    let times: [(u32, Set); 6] = [
-        (config.connect_timeout_ms, ClientBuilder::connect_timeout),
-        (config.tls_timeout_ms, ClientBuilder::tls_timeout),
-        (config.send_timeout_ms, ClientBuilder::send_timeout),
-        (config.response_timeout_ms, ClientBuilder::response_timeout),
-        (config.total_timeout_ms, ClientBuilder::total_timeout),
-        (config.max_idle_ms, ClientBuilder::max_idle),
+    let times: [(&str, u32, Set); 6] = [
+        (
+            "connect_timeout_ms",
+            config.connect_timeout_ms,
+            ClientBuilder::connect_timeout,
+        ),
+        (
+            "tls_timeout_ms",
+            config.tls_timeout_ms,
+            ClientBuilder::tls_timeout,
+        ),
+        (
+            "send_timeout_ms",
+            config.send_timeout_ms,
+            ClientBuilder::send_timeout,
+        ),
+        (
+            "response_timeout_ms",
+            config.response_timeout_ms,
+            ClientBuilder::response_timeout,
+        ),
+        (
+            "total_timeout_ms",
+            config.total_timeout_ms,
+            ClientBuilder::total_timeout,
+        ),
+        ("max_idle_ms", config.max_idle_ms, ClientBuilder::max_idle),
     ];
-    for (ms, set) in times {
+    for (name, ms, set) in times {
+        if ms > DAY_MS {
+            return Err(Failure::at(Code::OutOfRange, of(name)).with_detail("a day at the most"));
+        }
         if ms != 0 {
             builder = set(builder, Duration::from_millis(u64::from(ms)));
         }
@@ -567,28 +608,65 @@ unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
     builder = match config.allow_plain_http {
         0 => builder,
         1 => builder.allow_plain_http(),
-        _ => return Err(Failure::at(Code::OutOfRange, "allow_plain_http")),
+        _ => return Err(Failure::at(Code::OutOfRange, of("allow_plain_http"))),
     };
-    Ok(builder.build()?)
+    builder.build().map_err(|error| refused(error, "config"))
+}
+
+/// The longest time-out.
+const DAY_MS: u32 = 24 * 60 * 60 * 1000;
+
+/// Which setting a builder refuses.
+fn refused(error: BuildError, settings: &'static str) -> Failure {
+    let mut failure = Failure::at(error.code, member_of(error.code, settings));
+    failure.detail = error.detail;
+    failure
+}
+
+fn member_of(code: Code, settings: &'static str) -> Place {
+    let member = match code {
+        Code::ProjectId => "project_id",
+        Code::UrlScheme
+        | Code::UrlHost
+        | Code::UrlPort
+        | Code::UrlPath
+        | Code::UrlUserInfo
+        | Code::UrlQuery
+        | Code::PlainHttp => "base_url",
+        Code::CaCertificate => "ca_certificate",
+        Code::ClientCertificate => "client_certificate",
+        Code::Proxy => "proxy",
+        Code::UserAgent => "user_agent",
+        Code::ServiceCodes => "service_codes",
+        Code::AccessKey | Code::SecretKey | Code::Token => return credential(code),
+        _ => return Place::Name(settings),
+    };
+    Place::Member(settings, member)
 }
 
 /// # Safety
 /// The texts must hold for the call.
 unsafe fn read_tls(
+    settings: &'static str,
     ca: edge_report_str,
     chain: edge_report_str,
     key: edge_report_str,
 ) -> Result<TlsSettings, Failure> {
     let mut tls = TlsSettings::new();
-    if let Some(ca) = unsafe { ca.bytes("ca_certificate") }? {
+    let of = |member| Place::Member(settings, member);
+    if let Some(ca) = unsafe { ca.bytes(of("ca_certificate")) }? {
         tls = tls.ca_certificate(ca);
     }
-    let chain = unsafe { chain.bytes("client_certificate") }?;
-    let key = unsafe { key.bytes("client_key") }?;
+    let chain = unsafe { chain.bytes(of("client_certificate")) }?;
+    let key = unsafe { key.bytes(of("client_key")) }?;
     match (chain, key) {
         (None, None) => Ok(tls),
         (Some(chain), Some(key)) => Ok(tls.client_certificate(chain, key)),
-        _ => Err(Failure::at(Code::ClientCertificate, "client_key")),
+        (None, Some(_)) => Err(Failure::at(
+            Code::ClientCertificate,
+            of("client_certificate"),
+        )),
+        (Some(_), None) => Err(Failure::at(Code::ClientCertificate, of("client_key"))),
     }
 }
 
@@ -666,14 +744,6 @@ impl Drop for Held {
             // SAFETY: as for `take`, which was called before.
             unsafe { give(user) }
         }
-    }
-}
-
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
-        let mut failure = Failure::at(error.code, "config");
-        failure.detail = error.detail;
-        failure
     }
 }
 

@@ -59,7 +59,7 @@ pub struct edge_report_courier_config {
     pub open_circuit_after: u32,
     /// When a submitted report is durable: 0 (default), before its `submit` returns; else together, when so many were submitted,
     pub batch_reports: u32,
-    /// or the first of them so long ago. A power cut may cost these.
+    /// or the first of them so long ago. A power cut may cost these. Only together with `batch_reports`.
     pub batch_ms: u32,
     /// A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
     /// each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
@@ -68,7 +68,7 @@ pub struct edge_report_courier_config {
     pub backlog: edge_report_backlog,
     /// Default: EDGE_REPORT_LETTERS_DROP_OLDEST.
     pub when_letters_full: edge_report_letters_full,
-    /// For a courier in memory alone: the most bytes of one report. Default: 1024.
+    /// For a courier in memory alone: the most bytes of one report, greater than 0. Default: 1024.
     pub report_bytes: usize,
     /// Of a later version, for tests.
     #[cfg(feature = "test-next")]
@@ -243,6 +243,10 @@ pub(crate) unsafe fn read_config(
         .unwrap_or(defaults());
     let wrong = if config.refuse_after == 0 {
         "refuse_after"
+    } else if config.report_bytes == 0 {
+        "report_bytes"
+    } else if config.batch_reports == 0 && config.batch_ms != 0 {
+        "batch_reports"
     } else if config.backlog > EDGE_REPORT_BACKLOG_LATEST_PER_JOB {
         "backlog"
     } else if config.when_letters_full > EDGE_REPORT_LETTERS_HOLD {

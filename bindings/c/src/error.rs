@@ -206,11 +206,21 @@ impl From<EncodeError> for Failure {
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::Unusable(code) => code.into(),
             RequestError::TooSmall { needed } => Failure::too_small(needed),
-            error => error.code().into(),
+            error => Failure::at(error.code(), credential(error.code())),
         }
     }
+}
+
+/// Which of the credentials such a code is about, if any.
+pub(crate) const fn credential(code: Code) -> Place {
+    let member = match code {
+        Code::AccessKey => "access_key",
+        Code::SecretKey => "secret_key",
+        Code::Token => "token",
+        _ => return Place::Name(""),
+    };
+    Place::Member("credentials", member)
 }
 
 impl From<EndpointError> for Failure {

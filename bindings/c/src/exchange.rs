@@ -9,7 +9,7 @@ use edge_report::exchange::{
 use edge_report::json::{Counter, Sink, SliceSink, Text};
 use edge_report::{Code, WallTime};
 
-use crate::error::{Failure, edge_report_error};
+use crate::error::{Failure, Place, credential, edge_report_error};
 use crate::guard::guard;
 use crate::sized::{Answer, Room, given, required};
 use crate::types::{Output, array, buffer, bytes, edge_report_result, edge_report_str};
@@ -457,7 +457,11 @@ pub(crate) unsafe fn read_credentials<'a>(
     let Some(credentials) = (unsafe { given(credentials, "credentials", room) })? else {
         return Ok(Credentials::None);
     };
-    let token = unsafe { credentials.token.text("token") }?;
+    let token = unsafe {
+        credentials
+            .token
+            .text(Place::Member("credentials", "token"))
+    }?;
     match (unsafe { read_keys(credentials) }?, token) {
         (None, None) => Ok(Credentials::None),
         (None, Some(token)) => Ok(Credentials::token(token)),
@@ -471,9 +475,21 @@ pub(crate) unsafe fn read_credentials<'a>(
 unsafe fn read_keys<'a>(
     credentials: &edge_report_credentials,
 ) -> Result<Option<Keys<'a>>, Failure> {
-    let access_key = unsafe { credentials.access_key.text("access_key") }?;
-    let secret_key = unsafe { credentials.secret_key.text("secret_key") }?;
-    let security_token = unsafe { credentials.security_token.text("security_token") }?;
+    let access_key = unsafe {
+        credentials
+            .access_key
+            .text(Place::Member("credentials", "access_key"))
+    }?;
+    let secret_key = unsafe {
+        credentials
+            .secret_key
+            .text(Place::Member("credentials", "secret_key"))
+    }?;
+    let security_token = unsafe {
+        credentials
+            .security_token
+            .text(Place::Member("credentials", "security_token"))
+    }?;
     let keys = match (access_key, secret_key, security_token) {
         (None, None, None) => return Ok(None),
         // What is missing is empty, which the core refuses.
@@ -499,7 +515,7 @@ unsafe fn with_signable(
     let request = unsafe { required(request, "request", room) }?;
     let credentials = unsafe { required(credentials, "credentials", keys_room) }?;
     let Some(keys) = (unsafe { read_keys(credentials) })? else {
-        return Err(Code::AccessKey.into());
+        return Err(Failure::at(Code::AccessKey, credential(Code::AccessKey)));
     };
     let query = unsafe { array(request.query, request.query_len, "query") }?;
     let headers = unsafe { array(request.headers, request.headers_len, "headers") }?;

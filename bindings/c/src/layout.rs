@@ -73,7 +73,7 @@ growing! {
     report::edge_report_exception, 96, 56;
     report::edge_report_job, 96, 64;
     report::edge_report_report, 56, 28;
-    report::edge_report_finding, 104, 92;
+    report::edge_report_finding, 120, 100;
     report::edge_report_summary, 24, 12;
     exchange::edge_report_credentials, 72, 36;
     exchange::edge_report_http_request, 240, 120;

@@ -3,6 +3,8 @@
 use core::ffi::{c_char, c_void};
 
 use edge_report::json::SliceSink;
+#[cfg(feature = "full")]
+use edge_report::json::{Scanner, Token};
 use edge_report::{
     Code, Encode, ErrorTime, Exceptions, Finding, Job, JobException, JobStatus, Path, ReportOf,
     Severity, WallTime, check,
@@ -44,9 +46,10 @@ pub struct edge_report_job {
     pub struct_size: usize,
     /// Greater than 0; 0 stands for none. Over 2147483647 some receivers cannot read it.
     pub job_id: i64,
-    /// Its state: one of `EDGE_REPORT_STATUS_…`, or any other name.
+    /// Its state: one of `EDGE_REPORT_STATUS_…`, or any other name: it is sent as it is, and edge_report_check warns of it.
     pub status: edge_report_str,
-    /// When it was created: milliseconds since 1970, greater than 0.
+    /// When it was created: milliseconds since 1970, greater than 0. Seconds (`time(NULL)`) are sent as they are: edge_report_check warns of
+    /// them, as EDGE_REPORT_W_LOOKS_LIKE_SECONDS; encoding and submitting do not.
     pub create_time: i64,
     /// What went wrong, sent as a string. Not together with `exception`.
     pub exceptions: edge_report_str,
@@ -96,6 +99,8 @@ pub struct edge_report_finding {
     pub job: usize,
     /// Where: `jobs[3].create_time`. Ends with NUL; empty for the report as a whole.
     pub path: [c_char; EDGE_REPORT_PATH_SIZE],
+    /// For EDGE_REPORT_W_UNKNOWN_STATUS: the known name that was probably meant; absent if none is near, and in the bare build. Static.
+    pub suggestion: edge_report_str,
     /// Of a later version, for tests.
     #[cfg(feature = "test-next")]
     pub next: u64,
@@ -116,7 +121,8 @@ pub struct edge_report_summary {
     pub next: u64,
 }
 
-/// Checks a report and writes its canonical bytes to the front of a buffer.
+/// Checks a report and writes its canonical bytes to the front of a buffer. Likely mistakes, such as seconds for milliseconds, are no
+/// errors: edge_report_check of these bytes lists them, and is worth its while wherever reports are first made.
 ///
 /// A buffer of exactly `edge_report_encoded_len` bytes is enough. The bytes have no NUL at their end.
 ///
@@ -201,7 +207,11 @@ pub unsafe extern "C" fn edge_report_check(
         let mut first = None;
         let counts = check(text, |finding| {
             if let Some(findings) = findings.as_ref().filter(|_| kept < capacity) {
-                findings.at(kept).fill(|to| to.fill(&finding));
+                findings.at(kept).fill(|to| {
+                    to.fill(&finding);
+                    #[cfg(feature = "full")]
+                    to.suggest(text);
+                });
                 kept = kept.saturating_add(1);
             }
             if first.is_none() && finding.severity() == Severity::Error {
@@ -227,6 +237,57 @@ impl edge_report_finding {
         self.job = finding.path.job().unwrap_or(EDGE_REPORT_NONE);
         write_path(&finding.path, &mut self.path);
     }
+
+    /// Names the status that was probably meant.
+    #[cfg(feature = "full")]
+    fn suggest(&mut self, text: &[u8]) {
+        if self.code != number(Code::UnknownStatus) {
+            return;
+        }
+        let mut scanner = Scanner::new(text.get(self.offset..).unwrap_or_default());
+        if let Ok(Some(Token::String(name))) = scanner.next_token() {
+            let name: std::string::String = name.chars().take(64).collect();
+            self.suggestion = edge_report_str::from_option(nearest_status(&name));
+        }
+    }
+}
+
+/// The known status that differs least, if that is little: `running` and `job_runing` are `job_running`.
+#[cfg(feature = "full")]
+fn nearest_status(name: &str) -> Option<&'static str> {
+    let name = name.trim().to_lowercase();
+    let bare = |name: &str| -> std::string::String {
+        let name = name.trim_start_matches("job");
+        name.chars().filter(char::is_ascii_alphanumeric).collect()
+    };
+    let meant = bare(&name);
+    let known = JobStatus::KNOWN.iter().map(|status| status.name());
+    let (distance, nearest) = known
+        .map(|known| (edits(&meant, &bare(known)), known))
+        .min_by_key(|(distance, _)| *distance)?;
+    (distance.saturating_mul(3) <= meant.len()).then_some(nearest)
+}
+
+/// How many letters must be added, left out or changed to make one of the other.
+#[cfg(feature = "full")]
+fn edits(from: &str, to: &str) -> usize {
+    let mut row: std::vec::Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.bytes().enumerate() {
+        let mut before = i;
+        let mut left = i.saturating_add(1);
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, b) in row.iter_mut().skip(1).zip(to.bytes()) {
+            let changed = before.saturating_add(usize::from(a != b));
+            before = *cell;
+            left = changed
+                .min(before.saturating_add(1))
+                .min(left.saturating_add(1));
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 /// A report in C's structs, all of whose views are checked.
