@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 /**
+ * @file
  * edge-report: builds, checks, signs and delivers the reports of Flink jobs on edge nodes.
  *
  * Results. A function that can fail returns an edge_report_result: 0 (EDGE_REPORT_OK), or the number of what is wrong. Its last
@@ -85,10 +86,11 @@
 /** Stands where there is no offset, or no job. */
 #define EDGE_REPORT_NONE SIZE_MAX
 
+/** The version of this header; that of the library in use is edge_report_version(). */
 #define EDGE_REPORT_VERSION "0.1.0"
-#define EDGE_REPORT_VERSION_MAJOR 0
-#define EDGE_REPORT_VERSION_MINOR 1
-#define EDGE_REPORT_VERSION_PATCH 0
+#define EDGE_REPORT_VERSION_MAJOR 0 /**< Part of EDGE_REPORT_VERSION. */
+#define EDGE_REPORT_VERSION_MINOR 1 /**< Part of EDGE_REPORT_VERSION. */
+#define EDGE_REPORT_VERSION_PATCH 0 /**< Part of EDGE_REPORT_VERSION. */
 
 /** What functions return. The texts are those of edge_report_result_text. */
 enum {
@@ -258,21 +260,21 @@ enum {
   EDGE_REPORT_OUTCOME_MISCONFIGURED = 6
 };
 
-/* The known states of a job. */
-#define EDGE_REPORT_STATUS_INIT "job_init"
-#define EDGE_REPORT_STATUS_SUBMITTING "job_submitting"
-#define EDGE_REPORT_STATUS_SUBMIT_FAIL "job_submit_fail"  /* final */
-#define EDGE_REPORT_STATUS_RUNNING "job_running"
-#define EDGE_REPORT_STATUS_RUNNING_EXCEPTION "job_running_exception"
-#define EDGE_REPORT_STATUS_DOWNLOADING "job_downloading"
-#define EDGE_REPORT_STATUS_IDLE "job_idle"
-#define EDGE_REPORT_STATUS_CANCELING "job_canceling"
-#define EDGE_REPORT_STATUS_CANCEL_SUCCESS "job_cancel_success"  /* final */
-#define EDGE_REPORT_STATUS_CANCEL_FAIL "job_cancel_fail"
-#define EDGE_REPORT_STATUS_SAVEPOINTING "job_savepointing"
-#define EDGE_REPORT_STATUS_ARREARAGE_STOPPED "job_arrearage_stopped"  /* final */
-#define EDGE_REPORT_STATUS_ARREARAGE_RECOVERING "job_arrearage_recovering"
-#define EDGE_REPORT_STATUS_FINISH "job_finish"  /* final */
+/* The known states of a job. After a final one there is no other. */
+#define EDGE_REPORT_STATUS_INIT "job_init" /**< not final */
+#define EDGE_REPORT_STATUS_SUBMITTING "job_submitting" /**< not final */
+#define EDGE_REPORT_STATUS_SUBMIT_FAIL "job_submit_fail" /**< final */
+#define EDGE_REPORT_STATUS_RUNNING "job_running" /**< not final */
+#define EDGE_REPORT_STATUS_RUNNING_EXCEPTION "job_running_exception" /**< not final */
+#define EDGE_REPORT_STATUS_DOWNLOADING "job_downloading" /**< not final */
+#define EDGE_REPORT_STATUS_IDLE "job_idle" /**< not final */
+#define EDGE_REPORT_STATUS_CANCELING "job_canceling" /**< not final */
+#define EDGE_REPORT_STATUS_CANCEL_SUCCESS "job_cancel_success" /**< final */
+#define EDGE_REPORT_STATUS_CANCEL_FAIL "job_cancel_fail" /**< not final */
+#define EDGE_REPORT_STATUS_SAVEPOINTING "job_savepointing" /**< not final */
+#define EDGE_REPORT_STATUS_ARREARAGE_STOPPED "job_arrearage_stopped" /**< final */
+#define EDGE_REPORT_STATUS_ARREARAGE_RECOVERING "job_arrearage_recovering" /**< not final */
+#define EDGE_REPORT_STATUS_FINISH "job_finish" /**< final */
 
 
 

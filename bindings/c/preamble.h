@@ -1,5 +1,6 @@
 
 /**
+ * @file
  * edge-report: builds, checks, signs and delivers the reports of Flink jobs on edge nodes.
  *
  * Results. A function that can fail returns an edge_report_result: 0 (EDGE_REPORT_OK), or the number of what is wrong. Its last
