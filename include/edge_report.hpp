@@ -371,6 +371,13 @@ class reporter {
   using observer = std::function<void(const edge_report_event &)>;
 
   reporter() = default;
+  reporter(reporter &&) = default;
+  /// What was there before is stopped first, since its thread may be in the observer.
+  reporter &operator=(reporter &&other) noexcept {
+    handle_ = std::move(other.handle_);
+    observe_ = std::move(other.observe_);
+    return *this;
+  }
   /// `observe` is called on the reporter's thread; empty: nobody is told. An exception of its own ends the program. The client and the courier are
   /// taken when it succeeds.
   static outcome<reporter> start(client &&from, courier &&to, observer observe = {}) {

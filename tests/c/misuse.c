@@ -521,6 +521,11 @@ static int32_t never_id(void *user, uint32_t id) {
   }
   return 0;
 }
+static int syncs;
+static int32_t counted_sync(void *user, uint32_t id) {
+  syncs++;
+  return never_id(user, id);
+}
 static int32_t never_create(void *user, uint32_t id, size_t size) {
   (void)user, (void)id, (void)size;
   return 0;
@@ -607,7 +612,7 @@ static void storages(void) {
   good.create = never_create;
   good.read = never_read;
   good.write = never_write;
-  good.sync = never_id;
+  good.sync = counted_sync;
   good.discard = never_id;
   OK(edge_report_courier_new_storage(&good, &good, memory, sizeof memory, NULL, 0, 0, &courier, NULL));
   SAMPLE_REPORT(report);
@@ -616,6 +621,26 @@ static void storages(void) {
   CHECK(calls_back == NULL);
   OK(edge_report_courier_flush(courier, NULL));
   edge_report_courier_free(courier);
+  /* Durable together: when there are so many, after so long, and at the end. */
+  edge_report_courier_config batch = EDGE_REPORT_COURIER_CONFIG_INIT;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  batch.batch_reports = 2;
+  batch.batch_ms = 100;
+  OK(edge_report_courier_new_storage(&good, &good, memory, sizeof memory, &batch, 0, 0, &courier, NULL));
+  OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
+  /* That made a segment. */
+  syncs = 0;
+  OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
+  CHECK(syncs == 1);
+  OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
+  OK(edge_report_courier_next(courier, 99, &step, NULL));
+  CHECK(syncs == 1);
+  OK(edge_report_courier_next(courier, 100, &step, NULL));
+  CHECK(syncs == 2);
+  OK(edge_report_courier_submit(courier, &report, 100, 0, NULL, NULL));
+  CHECK(syncs == 2);
+  edge_report_courier_free(courier);
+  CHECK(syncs > 2);
   edge_report_storage wide = good;
   wide.write_unit = 32;
   wide.length_unit = 256;

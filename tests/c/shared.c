@@ -102,6 +102,13 @@ int main(int count, char **arguments) {
   report_job.job_id = 1;
   OK(edge_report_client_send(client, &report, &reply, NULL));
   CHECK(reply.outcome == EDGE_REPORT_OUTCOME_CREDENTIALS && reply.has_clock_skew);
+  keys.secret_key = str(arguments[4]);
+  OK(edge_report_client_set_credentials(client, &keys, NULL));
+  OK(edge_report_client_send(client, &report, &reply, NULL));
+  CHECK(reply.outcome == EDGE_REPORT_OUTCOME_ACCEPTED);
+  OK(edge_report_client_set_credentials(client, NULL, NULL));
+  OK(edge_report_client_send(client, &report, &reply, NULL));
+  CHECK(reply.outcome == EDGE_REPORT_OUTCOME_CREDENTIALS);
   edge_report_courier_free(courier);
   edge_report_client_free(client);
   return done("shared", 15);

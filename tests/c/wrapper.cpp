@@ -132,7 +132,8 @@ int main() {
   auto started = edge_report::reporter::start(std::move(client), std::move(VALUE(another)), [&](const edge_report_event &event) {
     if (event.kind == EDGE_REPORT_EVENT_AGAIN) events++;
   });
-  edge_report::reporter reporter = std::move(VALUE(started));
+  edge_report::reporter reporter;
+  reporter = std::move(VALUE(started));
   CHECK(client.get() == nullptr && VALUE(another).get() == nullptr);
   auto reported = reporter.submit(report);
   auto bytes = reporter.submit_encoded(body);
