@@ -16,7 +16,7 @@ static unsigned tolds;
 static edge_report_client *client;
 static edge_report_courier *courier;
 static edge_report_reporter *reporter;
-static int calls_back, cancels;
+static int calls_back, cancels, floods;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void copy(char *to, size_t room, edge_report_str text) {
@@ -147,9 +147,14 @@ static void on_report(void *user, const edge_report_event *event) {
     ++*(int *)user;
     pthread_mutex_unlock(&mutex);
   }
+  SAMPLE_REPORT(report);
+  if (floods) {
+    /* Also while it is being stopped. */
+    edge_report_result result = edge_report_reporter_submit(reporter, &report, NULL, NULL);
+    CHECK(result == EDGE_REPORT_OK || result == EDGE_REPORT_E_NOT_USABLE);
+  }
   if (!calls_back) return;
   calls_back = 0;
-  SAMPLE_REPORT(report);
   report.message_id = str("by the reporter's callback");
   OK(edge_report_reporter_submit(reporter, &report, NULL, NULL));
   OK(edge_report_reporter_status(reporter, &state, NULL));
@@ -237,6 +242,27 @@ static void reporters(edge_report_courier *made, const char *url, const char *pr
   edge_report_reporter_free(NULL);
 }
 
+/* Its thread submits without an end while others stop it. */
+static void stops(const char *url, const char *project, const edge_report_credentials *keys) {
+  static uint64_t memory[32768];
+  edge_report_observer observer = EDGE_REPORT_OBSERVER_INIT;
+  SAMPLE_REPORT(report);
+  int delivered = 0;
+  observer.user = &delivered;
+  observer.event = on_report;
+  floods = 1;
+  for (int i = 0; i < 20; i++) {
+    client = client_for(url, project, keys);
+    courier = courier_in(memory, sizeof memory);
+    OK(edge_report_reporter_new(client, courier, &observer, &reporter, NULL));
+    OK(edge_report_reporter_submit(reporter, &report, NULL, NULL));
+    (void)edge_report_reporter_flush(reporter, 1 + (uint32_t)i, NULL, NULL);
+    if (i % 2) OK(edge_report_reporter_stop(reporter, NULL));
+    edge_report_reporter_free(reporter);
+  }
+  floods = 0;
+}
+
 int main(int count, char **arguments) {
   static uint64_t memory[32768];
   if (count != 6) return 2;
@@ -250,5 +276,6 @@ int main(int count, char **arguments) {
   edge_report_courier *spool = NULL;
   OK(edge_report_courier_new_spool(str(arguments[5]), NULL, &config, edge_report_monotonic_ms(), 1, &spool, NULL));
   reporters(spool, arguments[1], arguments[2], &keys);
+  stops(arguments[1], arguments[2], &keys);
   return done("events", 100);
 }

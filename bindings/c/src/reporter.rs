@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use std::boxed::Box;
 use std::string::ToString;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use std::vec::Vec;
@@ -28,7 +28,8 @@ use crate::types::{Output, bytes, edge_report_result, reference};
 /// refused as EDGE_REPORT_E_IN_USE, and does nothing. Not for a child after `fork`.
 pub struct edge_report_reporter {
     state: State,
-    running: Running,
+    /// Its own thread may be in a call while another one stops it.
+    running: RwLock<Running>,
     inside: Arc<Inside>,
 }
 
@@ -54,7 +55,11 @@ struct Inside {
 /// Runs an expression with the reporter, whichever outbox it has.
 macro_rules! with_reporter {
     ($handle:expr, $reporter:ident => $body:expr) => {
-        match &$handle.running {
+        match &*$handle
+            .running
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
             Running::Memory($reporter, _) => $body,
             Running::Spool($reporter) => $body,
             Running::Ended => Err(Failure::at(Code::NotUsable, "reporter")),
@@ -120,7 +125,7 @@ pub unsafe extern "C" fn edge_report_reporter_new(
         };
         out.set(Box::into_raw(Box::new(edge_report_reporter {
             state: State::ready(),
-            running,
+            running: RwLock::new(running),
             inside,
         })));
         Ok(())
@@ -320,10 +325,8 @@ pub unsafe extern "C" fn edge_report_reporter_stop(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        unsafe { open(reporter) }?.inside.may_wait()?;
-        // SAFETY: checked by `open`, and the caller's alone.
-        let handle = unsafe { &mut *reporter };
-        handle.state.end();
+        let handle = unsafe { open(reporter) }?;
+        handle.inside.may_wait()?;
         handle.end()
     })
 }
@@ -338,13 +341,12 @@ pub unsafe extern "C" fn edge_report_reporter_free(reporter: *mut edge_report_re
         if reporter.is_null() {
             return Ok(());
         }
-        unsafe { reference(reporter.cast_const(), "reporter") }?
-            .inside
-            .may_wait()?;
-        // SAFETY: made by `Box::into_raw` in `_new`; the caller gives it back, once.
-        let mut handle = unsafe { Box::from_raw(reporter) };
-        handle.state.end();
-        handle.end()
+        let handle = unsafe { reference(reporter.cast_const(), "reporter") }?;
+        handle.inside.may_wait()?;
+        let ended = handle.end();
+        // SAFETY: made by `Box::into_raw` in `_new`; the caller gives it back, once, and its thread has ended.
+        drop(unsafe { Box::from_raw(reporter) });
+        ended
     });
 }
 
@@ -355,8 +357,14 @@ impl edge_report_reporter {
         self.state.run_shared(body)
     }
 
-    fn end(&mut self) -> Result<(), Failure> {
-        match core::mem::replace(&mut self.running, Running::Ended) {
+    fn end(&self) -> Result<(), Failure> {
+        self.state.end();
+        let running = {
+            let mut running = (self.running.write()).unwrap_or_else(PoisonError::into_inner);
+            core::mem::replace(&mut *running, Running::Ended)
+        };
+        // Not under the lock: the thread, for which this waits, may want it.
+        match running {
             Running::Memory(reporter, outbox) => {
                 let stopped = reporter.stop();
                 // SAFETY: the courier, which had it, is dropped.
