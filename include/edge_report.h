@@ -10,7 +10,8 @@
  *
  * Results. A function that can fail returns an edge_report_result: 0 (EDGE_REPORT_OK), or the number of what is wrong. Its last
  * parameter takes the detail, and may be NULL. All other outputs come just before it. They are written only on success, but for
- * the length that a buffer should have had (`len`), and the findings of edge_report_check.
+ * the length that a buffer should have had (`len`), and the findings of edge_report_check. After a failure the content of a buffer
+ * means nothing.
  *
  * Structs. Most begin with `struct_size`, so that they can grow. Begin each with its macro, also one that the library is to fill in:
  * `edge_report_job job = EDGE_REPORT_JOB_INIT;`, or `{.struct_size = sizeof job, ...}`. An older header's struct is taken as it was, with
@@ -1274,7 +1275,7 @@ typedef struct edge_report_courier_state {
    */
   uint64_t delivered;
   /**
-   * Refused by the service; among the dead letters.
+   * Refused by the service: made dead letters, which may have been forgotten or sent again since.
    */
   uint64_t refused;
   /**
@@ -1912,7 +1913,7 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
  * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
  * index of the jobs there, once the memory was full.
  *
- * `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do: the courier, room for one report of `report_bytes`, and for four
+ * `EDGE_REPORT_COURIER_RAM(report_bytes)` will always do, and is little more than the least: the courier, room for one report of `report_bytes`, and for four
  * that wait or are dead letters. What is there beyond is room for more of them.
  *
  * Takes the memory until `edge_report_courier_free`; borrows the rest for the call. Any thread. Does not block.
@@ -2523,7 +2524,7 @@ void edge_report_reporter_free(struct edge_report_reporter *reporter);
 /** Initialises an edge_report_str from a string literal: `edge_report_str id = EDGE_REPORT_STR("node-7-000001");` */
 #define EDGE_REPORT_STR(literal) {"" literal, sizeof("" literal) - 1}
 
-/** The least memory that edge_report_courier_new_ram takes for reports of so many bytes, for an array of static size. */
+/** Memory that is enough for edge_report_courier_new_ram with reports of so many bytes, for an array of static size. */
 #define EDGE_REPORT_COURIER_RAM(report_bytes) ((size_t)EDGE_REPORT_COURIER_RAM_SIZE + 5 * (size_t)(report_bytes))
 
 /** A view of a string that ends with NUL; an absent text for NULL. */

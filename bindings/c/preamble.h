@@ -5,7 +5,8 @@
  *
  * Results. A function that can fail returns an edge_report_result: 0 (EDGE_REPORT_OK), or the number of what is wrong. Its last
  * parameter takes the detail, and may be NULL. All other outputs come just before it. They are written only on success, but for
- * the length that a buffer should have had (`len`), and the findings of edge_report_check.
+ * the length that a buffer should have had (`len`), and the findings of edge_report_check. After a failure the content of a buffer
+ * means nothing.
  *
  * Structs. Most begin with `struct_size`, so that they can grow. Begin each with its macro, also one that the library is to fill in:
  * `edge_report_job job = EDGE_REPORT_JOB_INIT;`, or `{.struct_size = sizeof job, ...}`. An older header's struct is taken as it was, with

@@ -170,7 +170,7 @@ pub struct edge_report_courier_state {
     pub submitted: u64,
     /// Accepted by the service.
     pub delivered: u64,
-    /// Refused by the service; among the dead letters.
+    /// Refused by the service: made dead letters, which may have been forgotten or sent again since.
     pub refused: u64,
     /// Dropped since newer reports of all their jobs waited: when the outbox was full, or by EDGE_REPORT_BACKLOG_LATEST_PER_JOB.
     pub superseded: u64,
