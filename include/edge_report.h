@@ -5,20 +5,39 @@
 #include <stdint.h>
 
 /**
+ * @file
  * edge-report: builds, checks, signs and delivers the reports of Flink jobs on edge nodes.
  *
  * Results. A function that can fail returns an edge_report_result: 0 (EDGE_REPORT_OK), or the number of what is wrong. Its last
  * parameter takes the detail, and may be NULL. All other outputs come just before it. They are written only on success, but for
- * the length that a buffer should have had (`len`), and the findings of edge_report_check.
+ * the length that a buffer should have had (`len`), and the findings of edge_report_check. After a failure the content of a buffer
+ * means nothing.
+ *
+ * Structs. Most begin with `struct_size`, so that they can grow. Begin each with its macro, also one that the library is to fill in:
+ * `edge_report_job job = EDGE_REPORT_JOB_INIT;`, or `{.struct_size = sizeof job, ...}`. An older header's struct is taken as it was, with
+ * the defaults for what has come since; a newer one's, too, unless something is set that this library does not know. In an array the
+ * `struct_size` of the first one counts, for all. A size that cannot be is EDGE_REPORT_E_STRUCT_SIZE. docs/c-abi.md has the promise.
  *
  * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
  * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
- * (edge_report_courier, edge_report_client) are given, and each has its `_free`; nothing is ever to be given to free(3).
+ * (edge_report_courier, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
+ * free(3).
  *
  * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each
- * time. No state is shared by handles. A client makes a thread while a name is looked up; nothing else does.
+ * time. No state is shared by handles. There is no thread but those that were asked for: a client has one while a name is looked up
+ * (none for an address), a reporter one until it is stopped.
  *
- * The library reads no environment and prints nothing. Only the client touches the network, only a spool touches files. It
+ * Locks. Where threads share a courier, hold one lock over each call with it, and give edge_report_client_deliver the same lock
+ * (edge_report_lock), which it holds between sending and not while: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
+ * have them), never a critical section, since a storage may take long. From an interrupt, call nothing but set a flag for a task. The
+ * bare library has no lock of its own, and two tasks may use two couriers at once. A reporter has its own lock.
+ *
+ * Callbacks (edge_report_observer, edge_report_lock, edge_report_storage, and those of edge_report_reporter_with_courier) may call the
+ * library, but not for a handle in whose call they run: that is EDGE_REPORT_E_IN_USE, and does nothing, unless it is said there. They
+ * must return: no exception, no longjmp.
+ *
+ * No environment variable changes what the library does (the names of proxies are looked up by its HTTP library, and not used). It prints
+ * nothing and installs no signal handler. Only the client touches the network, only a spool touches files. It
  * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
  * EDGE_REPORT_E_INTERNAL, and the handle answers EDGE_REPORT_E_POISONED from then on.
  *
@@ -34,17 +53,17 @@
  * #include <stdio.h>
  *
  * int main(void) {
- *   edge_report_job job = {0};
+ *   edge_report_job job = EDGE_REPORT_JOB_INIT;
  *   job.job_id = 99270;
  *   job.status = edge_report_str_of(EDGE_REPORT_STATUS_RUNNING);
  *   job.create_time = 1591104868201;
- *   edge_report_report report = {0};
+ *   edge_report_report report = EDGE_REPORT_REPORT_INIT;
  *   report.jobs = &job;
  *   report.jobs_len = 1;
  *   report.message_id = edge_report_str_of("node-7-000001");
  *   char body[512];
  *   size_t len;
- *   edge_report_error error;
+ *   edge_report_error error = EDGE_REPORT_ERROR_INIT;
  *   if (edge_report_encode(&report, body, sizeof body, &len, &error) != EDGE_REPORT_OK) {
  *     fprintf(stderr, "%s: %s\n", error.path, edge_report_result_text(error.code));
  *     return 1;
@@ -68,10 +87,11 @@
 /** Stands where there is no offset, or no job. */
 #define EDGE_REPORT_NONE SIZE_MAX
 
+/** The version of this header; that of the library in use is edge_report_version(). */
 #define EDGE_REPORT_VERSION "0.1.0"
-#define EDGE_REPORT_VERSION_MAJOR 0
-#define EDGE_REPORT_VERSION_MINOR 1
-#define EDGE_REPORT_VERSION_PATCH 0
+#define EDGE_REPORT_VERSION_MAJOR 0 /**< Part of EDGE_REPORT_VERSION. */
+#define EDGE_REPORT_VERSION_MINOR 1 /**< Part of EDGE_REPORT_VERSION. */
+#define EDGE_REPORT_VERSION_PATCH 0 /**< Part of EDGE_REPORT_VERSION. */
 
 /** What functions return. The texts are those of edge_report_result_text. */
 enum {
@@ -153,6 +173,10 @@ enum {
   EDGE_REPORT_E_POISONED = 96,
   /** internal error */
   EDGE_REPORT_E_INTERNAL = 97,
+  /** in use by a call that has not returned */
+  EDGE_REPORT_E_IN_USE = 98,
+  /** the system gave no thread */
+  EDGE_REPORT_E_NO_THREAD = 99,
   /** the base URL must begin with http:// or https:// */
   EDGE_REPORT_E_URL_SCHEME = 100,
   /** the base URL has no host, or one with an invalid character */
@@ -237,21 +261,21 @@ enum {
   EDGE_REPORT_OUTCOME_MISCONFIGURED = 6
 };
 
-/* The known states of a job. */
-#define EDGE_REPORT_STATUS_INIT "job_init"
-#define EDGE_REPORT_STATUS_SUBMITTING "job_submitting"
-#define EDGE_REPORT_STATUS_SUBMIT_FAIL "job_submit_fail"  /* final */
-#define EDGE_REPORT_STATUS_RUNNING "job_running"
-#define EDGE_REPORT_STATUS_RUNNING_EXCEPTION "job_running_exception"
-#define EDGE_REPORT_STATUS_DOWNLOADING "job_downloading"
-#define EDGE_REPORT_STATUS_IDLE "job_idle"
-#define EDGE_REPORT_STATUS_CANCELING "job_canceling"
-#define EDGE_REPORT_STATUS_CANCEL_SUCCESS "job_cancel_success"  /* final */
-#define EDGE_REPORT_STATUS_CANCEL_FAIL "job_cancel_fail"
-#define EDGE_REPORT_STATUS_SAVEPOINTING "job_savepointing"
-#define EDGE_REPORT_STATUS_ARREARAGE_STOPPED "job_arrearage_stopped"  /* final */
-#define EDGE_REPORT_STATUS_ARREARAGE_RECOVERING "job_arrearage_recovering"
-#define EDGE_REPORT_STATUS_FINISH "job_finish"  /* final */
+/* The known states of a job. After a final one there is no other. */
+#define EDGE_REPORT_STATUS_INIT "job_init" /**< not final */
+#define EDGE_REPORT_STATUS_SUBMITTING "job_submitting" /**< not final */
+#define EDGE_REPORT_STATUS_SUBMIT_FAIL "job_submit_fail" /**< final */
+#define EDGE_REPORT_STATUS_RUNNING "job_running" /**< not final */
+#define EDGE_REPORT_STATUS_RUNNING_EXCEPTION "job_running_exception" /**< not final */
+#define EDGE_REPORT_STATUS_DOWNLOADING "job_downloading" /**< not final */
+#define EDGE_REPORT_STATUS_IDLE "job_idle" /**< not final */
+#define EDGE_REPORT_STATUS_CANCELING "job_canceling" /**< not final */
+#define EDGE_REPORT_STATUS_CANCEL_SUCCESS "job_cancel_success" /**< final */
+#define EDGE_REPORT_STATUS_CANCEL_FAIL "job_cancel_fail" /**< not final */
+#define EDGE_REPORT_STATUS_SAVEPOINTING "job_savepointing" /**< not final */
+#define EDGE_REPORT_STATUS_ARREARAGE_STOPPED "job_arrearage_stopped" /**< final */
+#define EDGE_REPORT_STATUS_ARREARAGE_RECOVERING "job_arrearage_recovering" /**< not final */
+#define EDGE_REPORT_STATUS_FINISH "job_finish" /**< final */
 
 
 
@@ -260,10 +284,19 @@ enum {
  */
 #define EDGE_REPORT_PATH_SIZE 72
 
+#if defined(EDGE_REPORT_FULL)
 /**
  * Room for a detail with its NUL. Longer ones are cut.
  */
-#define EDGE_REPORT_DETAIL_SIZE 160
+#define EDGE_REPORT_DETAIL_SIZE 256
+#endif
+
+#if !defined(EDGE_REPORT_FULL)
+/**
+ * Room for a detail with its NUL. Longer ones are cut.
+ */
+#define EDGE_REPORT_DETAIL_SIZE 44
+#endif
 
 /**
  * The most bytes of a body that can be accepted or refused. Of a longer one, give at least one byte more: cut, it might be taken for
@@ -418,9 +451,73 @@ enum {
 
 #if defined(EDGE_REPORT_FULL)
 /**
+ * The service has the report.
+ */
+#define EDGE_REPORT_EVENT_DELIVERED 1
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * It will never be taken: it is a dead letter, durable where the courier makes things durable.
+ */
+#define EDGE_REPORT_EVENT_REFUSED 2
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * It could not be delivered now, and is tried again.
+ */
+#define EDGE_REPORT_EVENT_AGAIN 3
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Credentials or settings are wrong, or the clock: nothing is sent for a while, and the report waits, too.
+ */
+#define EDGE_REPORT_EVENT_HELD 4
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Its budget is spent: it is a dead letter.
+ */
+#define EDGE_REPORT_EVENT_GAVE_UP 5
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * It will never be taken, but cannot be made a dead letter now. It is not sent meanwhile; once it is one, EDGE_REPORT_EVENT_REFUSED or
+ * EDGE_REPORT_EVENT_GAVE_UP says so.
+ */
+#define EDGE_REPORT_EVENT_UNBURIED 6
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Reports were dropped since newer ones of all their jobs wait.
+ */
+#define EDGE_REPORT_EVENT_SUPERSEDED 7
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Reports were lost, as the storage lost or changed their bytes.
+ */
+#define EDGE_REPORT_EVENT_CORRUPT 8
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * A reporter met an error of its storage, and goes on after a pause. Nothing is lost by it.
+ */
+#define EDGE_REPORT_EVENT_FAILED 9
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
  * Sends reports, one at a time, over one connection that is kept. Opaque.
  *
- * It reads nothing from the environment, and follows no redirect. Not for a child after `fork`.
+ * No environment variable changes what it does, and it follows no redirect. Not for a child after `fork`.
  */
 typedef struct edge_report_client edge_report_client;
 #endif
@@ -435,6 +532,18 @@ typedef struct edge_report_client edge_report_client;
  * nothing is accepted nothing is given up, but by `max_attempts` and `max_time_ms`.
  */
 typedef struct edge_report_courier edge_report_courier;
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Takes reports from any thread, and delivers them by a thread of its own, which is made for it and ends with it. Opaque.
+ *
+ * A report is stored when edge_report_reporter_submit returns; what becomes of it, the observer is told. While nothing waits, it uses no CPU.
+ *
+ * Its callbacks may call it back, as each says. A call that would have to wait for the thread or the lock that the callback runs under is
+ * refused as EDGE_REPORT_E_IN_USE, and does nothing. Not for a child after `fork`.
+ */
+typedef struct edge_report_reporter edge_report_reporter;
+#endif
 
 /**
  * What a response means: one of `EDGE_REPORT_OUTCOME_…`.
@@ -468,6 +577,10 @@ typedef struct edge_report_str {
  */
 typedef struct edge_report_exception {
   /**
+   * Its size: begin with `EDGE_REPORT_EXCEPTION_INIT`.
+   */
+  size_t struct_size;
+  /**
    * For instance `Agent.51000`.
    */
   struct edge_report_str error_id;
@@ -493,20 +606,28 @@ typedef struct edge_report_exception {
   int64_t error_time_ms;
 } edge_report_exception;
 
+/** Nothing, but the size: `edge_report_exception x = EDGE_REPORT_EXCEPTION_INIT;` */
+#define EDGE_REPORT_EXCEPTION_INIT {sizeof(edge_report_exception), {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0}
+
 /**
  * What one job is doing. Zeros stand for what is absent; `status` and `create_time` are required.
  */
 typedef struct edge_report_job {
   /**
+   * Its size: begin with `EDGE_REPORT_JOB_INIT`.
+   */
+  size_t struct_size;
+  /**
    * Greater than 0; 0 stands for none. Over 2147483647 some receivers cannot read it.
    */
   int64_t job_id;
   /**
-   * Its state: one of `EDGE_REPORT_STATUS_…`, or any other name.
+   * Its state: one of `EDGE_REPORT_STATUS_…`, or any other name: it is sent as it is, and edge_report_check warns of it.
    */
   struct edge_report_str status;
   /**
-   * When it was created: milliseconds since 1970, greater than 0.
+   * When it was created: milliseconds since 1970, greater than 0. Seconds (`time(NULL)`) are sent as they are: edge_report_check warns of
+   * them, as EDGE_REPORT_W_LOOKS_LIKE_SECONDS; encoding and submitting do not.
    */
   int64_t create_time;
   /**
@@ -527,10 +648,17 @@ typedef struct edge_report_job {
   struct edge_report_str plan;
 } edge_report_job;
 
+/** Nothing, but the size: `edge_report_job x = EDGE_REPORT_JOB_INIT;` */
+#define EDGE_REPORT_JOB_INIT {sizeof(edge_report_job), 0, {NULL, 0}, 0, {NULL, 0}, NULL, {NULL, 0}, {NULL, 0}}
+
 /**
  * One report: what `POST …/edgesrv/job-report` carries.
  */
 typedef struct edge_report_report {
+  /**
+   * Its size: begin with `EDGE_REPORT_REPORT_INIT`.
+   */
+  size_t struct_size;
   /**
    * The jobs.
    */
@@ -549,12 +677,19 @@ typedef struct edge_report_report {
   struct edge_report_str message_id;
 } edge_report_report;
 
+/** Nothing, but the size: `edge_report_report x = EDGE_REPORT_REPORT_INIT;` */
+#define EDGE_REPORT_REPORT_INIT {sizeof(edge_report_report), NULL, 0, {NULL, 0}, {NULL, 0}}
+
 /**
  * What went wrong, where, and why: plain data, to be copied at will. No secret is in it.
  *
  * Functions take a pointer to one as their last parameter. It may be NULL; it is written only when the function fails.
  */
 typedef struct edge_report_error {
+  /**
+   * Its size: begin with `EDGE_REPORT_ERROR_INIT`.
+   */
+  size_t struct_size;
   /**
    * The same as the function's result.
    */
@@ -576,15 +711,22 @@ typedef struct edge_report_error {
    */
   char path[EDGE_REPORT_PATH_SIZE];
   /**
-   * More, for people. Ends with NUL; may be empty, and always is in the bare build.
+   * More, for people. Ends with NUL; may be empty, and the bare build writes none.
    */
   char detail[EDGE_REPORT_DETAIL_SIZE];
 } edge_report_error;
+
+/** Nothing, but the size: `edge_report_error x = EDGE_REPORT_ERROR_INIT;` */
+#define EDGE_REPORT_ERROR_INIT {sizeof(edge_report_error), 0, 0, 0, 0, {0}, {0}}
 
 /**
  * One thing that is wrong or doubtful in a checked text. Plain data.
  */
 typedef struct edge_report_finding {
+  /**
+   * Its size: begin with `EDGE_REPORT_FINDING_INIT`.
+   */
+  size_t struct_size;
   /**
    * What: one of `EDGE_REPORT_E_…` (breaks the contract) or `EDGE_REPORT_W_…` (a likely mistake).
    */
@@ -605,12 +747,23 @@ typedef struct edge_report_finding {
    * Where: `jobs[3].create_time`. Ends with NUL; empty for the report as a whole.
    */
   char path[EDGE_REPORT_PATH_SIZE];
+  /**
+   * For EDGE_REPORT_W_UNKNOWN_STATUS: the known name that was probably meant; absent if none is near, and in the bare build. Static.
+   */
+  struct edge_report_str suggestion;
 } edge_report_finding;
+
+/** Nothing, but the size: `edge_report_finding x = EDGE_REPORT_FINDING_INIT;` */
+#define EDGE_REPORT_FINDING_INIT {sizeof(edge_report_finding), 0, 0, 0, 0, {0}, {NULL, 0}}
 
 /**
  * How many findings a check had.
  */
 typedef struct edge_report_summary {
+  /**
+   * Its size: begin with `EDGE_REPORT_SUMMARY_INIT`.
+   */
+  size_t struct_size;
   /**
    * How many break the contract.
    */
@@ -620,6 +773,9 @@ typedef struct edge_report_summary {
    */
   size_t warnings;
 } edge_report_summary;
+
+/** Nothing, but the size: `edge_report_summary x = EDGE_REPORT_SUMMARY_INIT;` */
+#define EDGE_REPORT_SUMMARY_INIT {sizeof(edge_report_summary), 0, 0}
 
 /**
  * A report that is written job by job, for agents that cannot hold all jobs at once. In the caller's memory, which must not move
@@ -637,6 +793,10 @@ typedef struct edge_report_writer {
  */
 typedef struct edge_report_credentials {
   /**
+   * Its size: begin with `EDGE_REPORT_CREDENTIALS_INIT`.
+   */
+  size_t struct_size;
+  /**
    * Access key of a pair.
    */
   struct edge_report_str access_key;
@@ -653,6 +813,9 @@ typedef struct edge_report_credentials {
    */
   struct edge_report_str token;
 } edge_report_credentials;
+
+/** Nothing, but the size: `edge_report_credentials x = EDGE_REPORT_CREDENTIALS_INIT;` */
+#define EDGE_REPORT_CREDENTIALS_INIT {sizeof(edge_report_credentials), {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}}
 
 /**
  * A header of a request.
@@ -673,6 +836,10 @@ typedef struct edge_report_header {
  */
 typedef struct edge_report_http_request {
   /**
+   * Its size: begin with `EDGE_REPORT_HTTP_REQUEST_INIT`.
+   */
+  size_t struct_size;
+  /**
    * `POST`. Static.
    */
   struct edge_report_str method;
@@ -690,11 +857,18 @@ typedef struct edge_report_http_request {
   size_t headers_len;
 } edge_report_http_request;
 
+/** Nothing, but the size: `edge_report_http_request x = EDGE_REPORT_HTTP_REQUEST_INIT;` */
+#define EDGE_REPORT_HTTP_REQUEST_INIT {sizeof(edge_report_http_request), {NULL, 0}, {NULL, 0}, {{{NULL, 0}, {NULL, 0}}}, 0}
+
 /**
  * Any request to the same gateway, as it is signed. Signed are the host, the date, the security token, and all of `headers` but
  * those with `_` in their name.
  */
 typedef struct edge_report_signable {
+  /**
+   * Its size: begin with `EDGE_REPORT_SIGNABLE_INIT`.
+   */
+  size_t struct_size;
   /**
    * `POST`, `GET`, …
    */
@@ -730,10 +904,17 @@ typedef struct edge_report_signable {
   size_t headers_len;
 } edge_report_signable;
 
+/** Nothing, but the size: `edge_report_signable x = EDGE_REPORT_SIGNABLE_INIT;` */
+#define EDGE_REPORT_SIGNABLE_INIT {sizeof(edge_report_signable), {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL, 0, NULL, 0}
+
 /**
  * What signing adds to a request. For temporary keys their security token is to be sent too, as `X-Security-Token`.
  */
 typedef struct edge_report_signature {
+  /**
+   * Its size: begin with `EDGE_REPORT_SIGNATURE_INIT`.
+   */
+  size_t struct_size;
   /**
    * The value of `X-Sdk-Date`. In the buffer.
    */
@@ -744,10 +925,17 @@ typedef struct edge_report_signature {
   struct edge_report_str authorization;
 } edge_report_signature;
 
+/** Nothing, but the size: `edge_report_signature x = EDGE_REPORT_SIGNATURE_INIT;` */
+#define EDGE_REPORT_SIGNATURE_INIT {sizeof(edge_report_signature), {NULL, 0}, {NULL, 0}}
+
 /**
  * A response, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
  */
 typedef struct edge_report_reply {
+  /**
+   * Its size: begin with `EDGE_REPORT_REPLY_INIT`.
+   */
+  size_t struct_size;
   /**
    * What it means.
    */
@@ -790,6 +978,9 @@ typedef struct edge_report_reply {
   uint32_t has_clock_skew;
 } edge_report_reply;
 
+/** Nothing, but the size: `edge_report_reply x = EDGE_REPORT_REPLY_INIT;` */
+#define EDGE_REPORT_REPLY_INIT {sizeof(edge_report_reply), 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0, 0}
+
 /**
  * What is sent of a backlog: one of `EDGE_REPORT_BACKLOG_…`.
  */
@@ -801,11 +992,11 @@ typedef uint32_t edge_report_backlog;
 typedef uint32_t edge_report_letters_full;
 
 /**
- * When to try again, when to stop, and when what is stored is durable. Begin with `edge_report_courier_config_init`.
+ * When to try again, when to stop, and when what is stored is durable. EDGE_REPORT_COURIER_CONFIG_INIT has the defaults.
  */
 typedef struct edge_report_courier_config {
   /**
-   * `sizeof(edge_report_courier_config)`.
+   * Its size: begin with `EDGE_REPORT_COURIER_CONFIG_INIT`.
    */
   size_t struct_size;
   /**
@@ -850,7 +1041,7 @@ typedef struct edge_report_courier_config {
    */
   uint32_t batch_reports;
   /**
-   * or the first of them so long ago. A power cut may cost these.
+   * or the first of them so long ago. A power cut may cost these. Only together with `batch_reports`.
    */
   uint32_t batch_ms;
   /**
@@ -867,10 +1058,13 @@ typedef struct edge_report_courier_config {
    */
   edge_report_letters_full when_letters_full;
   /**
-   * For a courier in memory alone: the most bytes of one report. Default: 1024.
+   * For a courier in memory alone: the most bytes of one report, greater than 0. Default: 1024.
    */
   size_t report_bytes;
 } edge_report_courier_config;
+
+/** The defaults: `edge_report_courier_config x = EDGE_REPORT_COURIER_CONFIG_INIT;` */
+#define EDGE_REPORT_COURIER_CONFIG_INIT {sizeof(edge_report_courier_config), 1000, 300000, 3600000, 300000, 30000, 60000, 0, 0, 5, 0, 0, 8, 0, 0, 1024}
 
 /**
  * Takes the id and length of a segment; `context` is passed on.
@@ -889,7 +1083,7 @@ typedef void (*edge_report_storage_each)(void *context,
  */
 typedef struct edge_report_storage {
   /**
-   * `sizeof(edge_report_storage)`.
+   * Its size: begin with `EDGE_REPORT_STORAGE_INIT`.
    */
   size_t struct_size;
   /**
@@ -966,6 +1160,9 @@ typedef struct edge_report_storage {
                      uint32_t id);
 } edge_report_storage;
 
+/** Nothing, but the size: `edge_report_storage x = EDGE_REPORT_STORAGE_INIT;` */
+#define EDGE_REPORT_STORAGE_INIT {sizeof(edge_report_storage), NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL}
+
 /**
  * What to do: one of `EDGE_REPORT_STEP_…`.
  */
@@ -976,13 +1173,13 @@ typedef uint32_t edge_report_step_kind;
  */
 typedef struct edge_report_step {
   /**
+   * Its size: begin with `EDGE_REPORT_STEP_INIT`.
+   */
+  size_t struct_size;
+  /**
    * Which of the following count.
    */
   edge_report_step_kind kind;
-  /**
-   * 0.
-   */
-  uint32_t reserved;
   /**
    * SEND: the report's name, for `edge_report_courier_settle`.
    */
@@ -1000,6 +1197,9 @@ typedef struct edge_report_step {
    */
   uint64_t wait_ms;
 } edge_report_step;
+
+/** Nothing, but the size: `edge_report_step x = EDGE_REPORT_STEP_INIT;` */
+#define EDGE_REPORT_STEP_INIT {sizeof(edge_report_step), 0, 0, {NULL, 0}, 0, 0}
 
 /**
  * What became of a report: one of `EDGE_REPORT_VERDICT_…`, or 0.
@@ -1038,6 +1238,10 @@ typedef struct edge_report_reason {
  */
 typedef struct edge_report_verdict {
   /**
+   * Its size: begin with `EDGE_REPORT_VERDICT_INIT`.
+   */
+  size_t struct_size;
+  /**
    * What.
    */
   edge_report_verdict_kind kind;
@@ -1051,10 +1255,17 @@ typedef struct edge_report_verdict {
   uint64_t at_ms;
 } edge_report_verdict;
 
+/** Nothing, but the size: `edge_report_verdict x = EDGE_REPORT_VERDICT_INIT;` */
+#define EDGE_REPORT_VERDICT_INIT {sizeof(edge_report_verdict), 0, {0, 0, 0, {0}, {0}}, 0}
+
 /**
  * How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + `waiting`, restarts included.
  */
 typedef struct edge_report_courier_state {
+  /**
+   * Its size: begin with `EDGE_REPORT_COURIER_STATE_INIT`.
+   */
+  size_t struct_size;
   /**
    * Stored.
    */
@@ -1064,7 +1275,7 @@ typedef struct edge_report_courier_state {
    */
   uint64_t delivered;
   /**
-   * Refused by the service; among the dead letters.
+   * Refused by the service: made dead letters, which may have been forgotten or sent again since.
    */
   uint64_t refused;
   /**
@@ -1145,10 +1356,17 @@ typedef struct edge_report_courier_state {
   struct edge_report_reason failure;
 } edge_report_courier_state;
 
+/** Nothing, but the size: `edge_report_courier_state x = EDGE_REPORT_COURIER_STATE_INIT;` */
+#define EDGE_REPORT_COURIER_STATE_INIT {sizeof(edge_report_courier_state), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, 0, {0}, {0}}}
+
 /**
  * A report that will not be sent: it was refused or given up.
  */
 typedef struct edge_report_letter {
+  /**
+   * Its size: begin with `EDGE_REPORT_LETTER_INIT`.
+   */
+  size_t struct_size;
   /**
    * Its name; 0 if there is no such letter.
    */
@@ -1163,13 +1381,16 @@ typedef struct edge_report_letter {
   struct edge_report_reason reason;
 } edge_report_letter;
 
+/** Nothing, but the size: `edge_report_letter x = EDGE_REPORT_LETTER_INIT;` */
+#define EDGE_REPORT_LETTER_INIT {sizeof(edge_report_letter), 0, {NULL, 0}, {0, 0, 0, {0}, {0}}}
+
 #if defined(EDGE_REPORT_FULL)
 /**
  * How much room a spool takes. Zeros stand for the defaults.
  */
 typedef struct edge_report_spool_limits {
   /**
-   * `sizeof(edge_report_spool_limits)`.
+   * Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
    */
   size_t struct_size;
   /**
@@ -1187,6 +1408,9 @@ typedef struct edge_report_spool_limits {
    */
   uint64_t dead_letter_bytes;
 } edge_report_spool_limits;
+
+/** Nothing, but the size: `edge_report_spool_limits x = EDGE_REPORT_SPOOL_LIMITS_INIT;` */
+#define EDGE_REPORT_SPOOL_LIMITS_INIT {sizeof(edge_report_spool_limits), 0, 0, 0}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1195,7 +1419,7 @@ typedef struct edge_report_spool_limits {
  */
 typedef struct edge_report_client_config {
   /**
-   * `sizeof(edge_report_client_config)`.
+   * Its size: begin with `EDGE_REPORT_CLIENT_CONFIG_INIT`.
    */
   size_t struct_size;
   /**
@@ -1279,6 +1503,9 @@ typedef struct edge_report_client_config {
    */
   int64_t known_time_ms;
 } edge_report_client_config;
+
+/** Nothing, but the size: `edge_report_client_config x = EDGE_REPORT_CLIENT_CONFIG_INIT;` */
+#define EDGE_REPORT_CLIENT_CONFIG_INIT {sizeof(edge_report_client_config), {NULL, 0}, {NULL, 0}, NULL, NULL, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1287,6 +1514,10 @@ typedef struct edge_report_client_config {
  * a pause time after time while the disk is slow; one that goes to who asked first starves nobody.
  */
 typedef struct edge_report_lock {
+  /**
+   * Its size: begin with `EDGE_REPORT_LOCK_INIT`.
+   */
+  size_t struct_size;
   /**
    * Passed to both.
    */
@@ -1300,6 +1531,95 @@ typedef struct edge_report_lock {
    */
   void (*unlock)(void *user);
 } edge_report_lock;
+
+/** Nothing, but the size: `edge_report_lock x = EDGE_REPORT_LOCK_INIT;` */
+#define EDGE_REPORT_LOCK_INIT {sizeof(edge_report_lock), NULL, NULL, NULL}
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * What happened: one of `EDGE_REPORT_EVENT_…`. The first five are the numbers of `EDGE_REPORT_VERDICT_…`.
+ */
+typedef uint32_t edge_report_event_kind;
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * What became of a report, or why nothing is sent. All of it is the library's, and holds until the callback returns.
+ */
+typedef struct edge_report_event {
+  /**
+   * Its size in the library: what a newer header has beyond is not there.
+   */
+  size_t struct_size;
+  /**
+   * What happened.
+   */
+  edge_report_event_kind kind;
+  /**
+   * FAILED: the error number of the operating system, or of the storage's callback; 0 if there is none.
+   */
+  int32_t device_error;
+  /**
+   * DELIVERED to UNBURIED: the report's name.
+   */
+  uint64_t ticket;
+  /**
+   * The same: its `message_id`, decoded.
+   */
+  struct edge_report_str message_id;
+  /**
+   * The same: its bytes.
+   */
+  struct edge_report_str report;
+  /**
+   * AGAIN, HELD, FAILED: when the next attempt comes at the earliest, by the monotonic clock. Else 0.
+   */
+  uint64_t at_ms;
+  /**
+   * SUPERSEDED, CORRUPT: how many since the last event of this kind.
+   */
+  uint64_t count;
+  /**
+   * A line for a log: `report 7 is a dead letter: refused: 400 DLI.0001 no such job`. UTF-8, without the report's bytes.
+   */
+  struct edge_report_str line;
+  /**
+   * Why; all zeros for DELIVERED, SUPERSEDED and CORRUPT.
+   */
+  struct edge_report_reason reason;
+  /**
+   * UNBURIED: why it cannot be made a dead letter.
+   */
+  struct edge_report_reason obstacle;
+} edge_report_event;
+
+/** Nothing, but the size: `edge_report_event x = EDGE_REPORT_EVENT_INIT;` */
+#define EDGE_REPORT_EVENT_INIT {sizeof(edge_report_event), 0, 0, 0, {NULL, 0}, {NULL, 0}, 0, 0, {NULL, 0}, {0, 0, 0, {0}, {0}}, {0, 0, 0, {0}, {0}}}
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Who is told what becomes of reports.
+ */
+typedef struct edge_report_observer {
+  /**
+   * Its size: begin with `EDGE_REPORT_OBSERVER_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * Passed to the function.
+   */
+  void *user;
+  /**
+   * Told of each event, in order; the next report waits until it returns. It must not throw or longjmp.
+   */
+  void (*event)(void *user,
+                const struct edge_report_event *event);
+} edge_report_observer;
+
+/** Nothing, but the size: `edge_report_observer x = EDGE_REPORT_OBSERVER_INIT;` */
+#define EDGE_REPORT_OBSERVER_INIT {sizeof(edge_report_observer), NULL, NULL}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1317,7 +1637,7 @@ typedef uint32_t edge_report_pause;
  */
 typedef struct edge_report_tls {
   /**
-   * `sizeof(edge_report_tls)`.
+   * Its size: begin with `EDGE_REPORT_TLS_INIT`.
    */
   size_t struct_size;
   /**
@@ -1333,6 +1653,9 @@ typedef struct edge_report_tls {
    */
   struct edge_report_str client_key;
 } edge_report_tls;
+
+/** Nothing, but the size: `edge_report_tls x = EDGE_REPORT_TLS_INIT;` */
+#define EDGE_REPORT_TLS_INIT {sizeof(edge_report_tls), {NULL, 0}, {NULL, 0}, {NULL, 0}}
 #endif
 
 #ifdef __cplusplus
@@ -1360,7 +1683,8 @@ const char *edge_report_result_name(edge_report_result result);
 const char *edge_report_result_text(edge_report_result result);
 
 /**
- * Checks a report and writes its canonical bytes to the front of a buffer.
+ * Checks a report and writes its canonical bytes to the front of a buffer. Likely mistakes, such as seconds for milliseconds, are no
+ * errors: edge_report_check of these bytes lists them, and is worth its while wherever reports are first made.
  *
  * A buffer of exactly `edge_report_encoded_len` bytes is enough. The bytes have no NUL at their end.
  *
@@ -1586,17 +1910,10 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
                                         struct edge_report_error *error);
 
 /**
- * Fills in the defaults, `struct_size` too.
- *
- * Borrows `config` for the call. Any thread. Does not block.
- */
-edge_report_result edge_report_courier_config_init(struct edge_report_courier_config *config);
-
-/**
  * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
  * index of the jobs there, once the memory was full.
  *
- * `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do: the courier, room for one report of `report_bytes`, and for four
+ * `EDGE_REPORT_COURIER_RAM(report_bytes)` will always do, and is little more than the least: the courier, room for one report of `report_bytes`, and for four
  * that wait or are dead letters. What is there beyond is room for more of them.
  *
  * Takes the memory until `edge_report_courier_free`; borrows the rest for the call. Any thread. Does not block.
@@ -1644,7 +1961,8 @@ edge_report_result edge_report_courier_new_storage(const struct edge_report_stor
                                                    struct edge_report_error *error);
 
 /**
- * Frees a courier: makes durable what is not yet, and gives its memory back. The handle is not usable after it. NULL is fine.
+ * Frees a courier: makes durable what is not yet, and gives its memory back. The handle is not usable after it. NULL is fine; within a call of
+ * the courier, a delivery from it, or while a reporter lends it, it does nothing.
  *
  * Takes the courier. One thread at a time. Blocks as long as its storage does.
  */
@@ -1898,7 +2216,8 @@ edge_report_result edge_report_client_new(const struct edge_report_client_config
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is not usable after it. NULL is fine.
+ * Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is
+ * not usable after it. NULL is fine; within a call of the client, or while a reporter lends it, it does nothing.
  *
  * Takes the client. One thread at a time. Does not block.
  */
@@ -1942,12 +2261,15 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
 /**
  * Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
  *
- * Borrows all arguments for the call. One thread at a time has the client. The courier is this thread's alone for the call; with
+ * Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's alone for the call; with
  * `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
  * lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
  * more, at the most; edge_report_client_cancel ends it.
  *
  * @param lock  NULL: no other thread uses the courier.
+ * @param observer told of each event, by this thread, without the lock. It may use the courier, under the lock if there is one, and call
+ *              edge_report_client_wake and _cancel; other calls of the client are EDGE_REPORT_E_IN_USE there. What it submits may be left to the
+ *              next delivery. NULL: nobody.
  * @param pause why it returned: one of EDGE_REPORT_PAUSE_…; may be NULL.
  * @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
  *         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
@@ -1956,6 +2278,7 @@ edge_report_result edge_report_client_deliver(struct edge_report_client *client,
                                               struct edge_report_courier *courier,
                                               const struct edge_report_lock *lock,
                                               uint32_t timeout_ms,
+                                              const struct edge_report_observer *observer,
                                               edge_report_pause *pause,
                                               struct edge_report_error *error);
 #endif
@@ -2048,6 +2371,152 @@ edge_report_result edge_report_client_set_clock_offset(struct edge_report_client
                                                        struct edge_report_error *error);
 #endif
 
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Begins to deliver what waits in a courier, on a thread of its own.
+ *
+ * Takes the client and the courier, unless one of the arguments is wrong: their handles are not usable after it, and are not to be freed. A
+ * courier's memory is the library's until edge_report_reporter_free. All times that the courier was given must be
+ * `edge_report_monotonic_ms()`. Borrows `observer` for the call, and copies it; its `user` must hold until the reporter is stopped. One thread
+ * at a time has the two. Does not block.
+ *
+ * @param observer told of each event, on the reporter's thread and without a lock. It may call edge_report_reporter_submit, _status, _wake and
+ *                 _with_courier of this reporter; the others are EDGE_REPORT_E_IN_USE there. NULL: nobody.
+ * @param reporter gives the handle; free it with edge_report_reporter_free.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_IN_USE: the client or the courier is in a call, or is lent by another reporter; EDGE_REPORT_E_NO_THREAD:
+ *         the two are freed, and what is in a spool stays there.
+ */
+edge_report_result edge_report_reporter_new(struct edge_report_client *client,
+                                            struct edge_report_courier *courier,
+                                            const struct edge_report_observer *observer,
+                                            struct edge_report_reporter **reporter,
+                                            struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Checks and encodes a report and stores it, with the time of now; the thread delivers it.
+ *
+ * Borrows the report for the call. Any thread, also the observer's. Blocks as long as the storage does, and while another thread has the courier.
+ *
+ * @param ticket the report's name, counted from 1; may be NULL.
+ * @return what edge_report_courier_submit can give.
+ */
+edge_report_result edge_report_reporter_submit(const struct edge_report_reporter *reporter,
+                                               const struct edge_report_report *report,
+                                               uint64_t *ticket,
+                                               struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Like `edge_report_reporter_submit`, for a report that is encoded: these very bytes are sent. They are checked.
+ *
+ * Borrows the bytes for the call. Any thread, also the observer's. Blocks as long as the storage does, and while another thread has the courier.
+ */
+edge_report_result edge_report_reporter_submit_encoded(const struct edge_report_reporter *reporter,
+                                                       const void *body,
+                                                       size_t body_len,
+                                                       uint64_t *ticket,
+                                                       struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Tells how things stand.
+ *
+ * Borrows its arguments for the call. Any thread, also the observer's. Blocks while another thread has the courier.
+ */
+edge_report_result edge_report_reporter_status(const struct edge_report_reporter *reporter,
+                                               struct edge_report_courier_state *status,
+                                               struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Waits until nothing waits for delivery and that is durable, or the time is up. What has its time to be tried again after that time is left
+ * waiting.
+ *
+ * Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for `timeout_ms` at the most, and as long as the storage does.
+ *
+ * @param pause why it returned: EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP; may be NULL.
+ */
+edge_report_result edge_report_reporter_flush(const struct edge_report_reporter *reporter,
+                                              uint32_t timeout_ms,
+                                              edge_report_pause *pause,
+                                              struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. See edge_report_courier_wake.
+ *
+ * Any thread, also the observer's. Blocks while another thread has the courier.
+ */
+edge_report_result edge_report_reporter_wake(const struct edge_report_reporter *reporter,
+                                             struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Calls `use` with the courier, for what a reporter has no function for: dead letters, for one. Delivery waits meanwhile, and looks again
+ * afterwards.
+ *
+ * The courier is lent until `use` returns: it is not to be freed or kept. Within `use`, all calls of the reporter are EDGE_REPORT_E_IN_USE;
+ * times that the courier is given are `edge_report_monotonic_ms()`. `use` must not throw or longjmp. Any thread, also the observer's.
+ * Blocks while another thread has the courier.
+ *
+ * @param user passed to `use`.
+ */
+edge_report_result edge_report_reporter_with_courier(const struct edge_report_reporter *reporter,
+                                                     void (*use)(void *user,
+                                                                 struct edge_report_courier *courier),
+                                                     void *user,
+                                                     struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Calls `use` with the client, to give it other credentials or certificates. A report that is being sent is interrupted, and sent again
+ * afterwards under the same `message_id`, since it may have arrived. edge_report_reporter_wake then tries at once what waits for them.
+ *
+ * The client is lent until `use` returns: it is not to be freed or kept. Within `use`, calls of the reporter that wait for delivery are
+ * EDGE_REPORT_E_IN_USE. `use` must not throw or longjmp. Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for 100 ms at
+ * the most, and what the observer and the storage take.
+ *
+ * @param user passed to `use`.
+ */
+edge_report_result edge_report_reporter_with_client(const struct edge_report_reporter *reporter,
+                                                    void (*use)(void *user,
+                                                                struct edge_report_client *client),
+                                                    void *user,
+                                                    struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Ends the thread, also within a send, and makes durable what is not yet. What waits in a spool is delivered after the next start; what was
+ * being sent is sent again then. Nothing is told after it, and the reporter only serves to be freed.
+ *
+ * One thread, while no other is in a call of this reporter; not in one of its callbacks: EDGE_REPORT_E_IN_USE. Blocks for 100 ms at the most, and
+ * what the observer and the storage take.
+ *
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE: it is stopped all the same.
+ */
+edge_report_result edge_report_reporter_stop(struct edge_report_reporter *reporter,
+                                             struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Frees a reporter, after edge_report_reporter_stop unless that was called; its errors are lost. The handle is not usable after it. NULL is fine;
+ * in a callback of the reporter it does nothing.
+ *
+ * Takes the reporter. One thread, while no other is in a call of it. Blocks as edge_report_reporter_stop does.
+ */
+void edge_report_reporter_free(struct edge_report_reporter *reporter);
+#endif
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -2055,7 +2524,7 @@ edge_report_result edge_report_client_set_clock_offset(struct edge_report_client
 /** Initialises an edge_report_str from a string literal: `edge_report_str id = EDGE_REPORT_STR("node-7-000001");` */
 #define EDGE_REPORT_STR(literal) {"" literal, sizeof("" literal) - 1}
 
-/** The least memory that edge_report_courier_new_ram takes for reports of so many bytes, for an array of static size. */
+/** Memory that is enough for edge_report_courier_new_ram with reports of so many bytes, for an array of static size. */
 #define EDGE_REPORT_COURIER_RAM(report_bytes) ((size_t)EDGE_REPORT_COURIER_RAM_SIZE + 5 * (size_t)(report_bytes))
 
 /** A view of a string that ends with NUL; an absent text for NULL. */

@@ -8,9 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "edge_report.h"
@@ -36,7 +38,7 @@ class error {
 class error : public std::exception {
 #endif
  public:
-  explicit error(const edge_report_error &data = {}) : data_(data) {
+  explicit error(const edge_report_error &data = EDGE_REPORT_ERROR_INIT) : data_(data) {
     if (data_.path[0]) text_ += std::string(data_.path) + ": ";
     text_ += edge_report_result_text(data_.code);
     if (data_.detail[0]) text_ += std::string(": ") + data_.detail;
@@ -84,7 +86,7 @@ namespace detail {
 /// Runs a function of C, which writes an error, and gives the value or the error.
 template <class T, class Call>
 outcome<T> run(T value, Call call) {
-  edge_report_error error{};
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   if (call(value, &error) == EDGE_REPORT_OK) return outcome<T>(std::move(value));
 #ifdef EDGE_REPORT_NO_EXCEPTIONS
   return outcome<T>(error);
@@ -97,8 +99,33 @@ struct free_handle {
   void operator()(edge_report_courier *handle) const noexcept { edge_report_courier_free(handle); }
 #ifndef EDGE_REPORT_BARE
   void operator()(edge_report_client *handle) const noexcept { edge_report_client_free(handle); }
+  void operator()(edge_report_reporter *handle) const noexcept { edge_report_reporter_free(handle); }
 #endif
 };
+
+#ifndef EDGE_REPORT_BARE
+template <class Callable>
+void *address_of(Callable &callable) {
+  return const_cast<void *>(static_cast<const void *>(std::addressof(callable)));
+}
+
+/// Tells a callable, which must outlive it.
+template <class Observe>
+edge_report_observer observer_of(Observe &observe) {
+  edge_report_observer observer = EDGE_REPORT_OBSERVER_INIT;
+  observer.user = address_of(observe);
+  observer.event = [](void *user, const edge_report_event *event) noexcept { (*static_cast<Observe *>(user))(*event); };
+  return observer;
+}
+
+/// Calls a callable with an owner of what is only lent.
+template <class Use, class Owner, class Handle>
+void lend(void *use, Handle *handle) noexcept {
+  Owner lent(handle);
+  (*static_cast<std::remove_reference_t<Use> *>(use))(lent);
+  (void)lent.release();
+}
+#endif
 
 template <class Handle>
 using owner = std::unique_ptr<Handle, free_handle>;
@@ -149,17 +176,10 @@ inline outcome<edge_report_reply> read_reply(unsigned status, std::string_view r
                                              std::string_view body, std::int64_t unix_ms,
                                              const edge_report_str *service_codes = nullptr,
                                              std::size_t service_codes_len = 0) {
-  return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+  return detail::run(edge_report_reply(EDGE_REPORT_REPLY_INIT), [&](edge_report_reply &reply, edge_report_error *error) {
     return edge_report_read_reply_with(service_codes, service_codes_len, status, str(retry_after), str(date), body.data(),
                                        body.size(), unix_ms, &reply, error);
   });
-}
-
-/// The defaults of a courier.
-inline edge_report_courier_config courier_config() {
-  edge_report_courier_config config;
-  edge_report_courier_config_init(&config);
-  return config;
 }
 
 /// Owns an edge_report_courier.
@@ -184,7 +204,7 @@ class courier {
   }
 #ifndef EDGE_REPORT_BARE
   /// In a directory.
-  static outcome<courier> in_spool(std::string_view dir, const edge_report_courier_config &config = courier_config(),
+  static outcome<courier> in_spool(std::string_view dir, const edge_report_courier_config &config = EDGE_REPORT_COURIER_CONFIG_INIT,
                                    const edge_report_spool_limits *limits = nullptr) {
     return detail::own<courier, edge_report_courier>([&](edge_report_courier **handle, edge_report_error *error) {
       return edge_report_courier_new_spool(str(dir), limits, &config, edge_report_monotonic_ms(), edge_report_random(),
@@ -203,7 +223,7 @@ class courier {
     });
   }
   outcome<edge_report_step> next(std::uint64_t now_ms) {
-    return detail::run(edge_report_step{}, [&](edge_report_step &step, edge_report_error *error) {
+    return detail::run(edge_report_step(EDGE_REPORT_STEP_INIT), [&](edge_report_step &step, edge_report_error *error) {
       return edge_report_courier_next(get(), now_ms, &step, error);
     });
   }
@@ -211,7 +231,7 @@ class courier {
   outcome<edge_report_verdict> settle(std::uint64_t ticket, edge_report_result result, const edge_report_reply *reply,
                                       std::uint64_t now_ms, std::uint64_t entropy,
                                       const edge_report_error *failure = nullptr) {
-    return detail::run(edge_report_verdict{}, [&](edge_report_verdict &verdict, edge_report_error *error) {
+    return detail::run(edge_report_verdict(EDGE_REPORT_VERDICT_INIT), [&](edge_report_verdict &verdict, edge_report_error *error) {
       return edge_report_courier_settle(get(), ticket, result, reply, failure, now_ms, entropy, &verdict, error);
     });
   }
@@ -222,7 +242,7 @@ class courier {
     });
   }
   outcome<edge_report_courier_state> status() const {
-    return detail::run(edge_report_courier_state{}, [&](edge_report_courier_state &state, edge_report_error *error) {
+    return detail::run(edge_report_courier_state(EDGE_REPORT_COURIER_STATE_INIT), [&](edge_report_courier_state &state, edge_report_error *error) {
       return edge_report_courier_status(get(), &state, error);
     });
   }
@@ -239,12 +259,12 @@ class courier {
     return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_courier_flush(get(), error); });
   }
   outcome<edge_report_letter> dead_letter(std::uint64_t after = 0) {
-    return detail::run(edge_report_letter{}, [&](edge_report_letter &letter, edge_report_error *error) {
+    return detail::run(edge_report_letter(EDGE_REPORT_LETTER_INIT), [&](edge_report_letter &letter, edge_report_error *error) {
       return edge_report_courier_dead_letter(get(), after, &letter, error);
     });
   }
   outcome<edge_report_letter> find_dead_letter(std::uint64_t ticket) {
-    return detail::run(edge_report_letter{}, [&](edge_report_letter &letter, edge_report_error *error) {
+    return detail::run(edge_report_letter(EDGE_REPORT_LETTER_INIT), [&](edge_report_letter &letter, edge_report_error *error) {
       return edge_report_courier_find_dead_letter(get(), ticket, &letter, error);
     });
   }
@@ -266,6 +286,8 @@ class courier {
   }
   /// The handle, which stays owned here.
   edge_report_courier *get() const noexcept { return handle_.get(); }
+  /// The handle, which is the caller's from here on.
+  edge_report_courier *release() noexcept { return handle_.release(); }
 
  private:
   detail::owner<edge_report_courier> handle_;
@@ -277,29 +299,35 @@ class client {
  public:
   client() = default;
   explicit client(edge_report_client *handle) : handle_(handle) {}
-  /// `struct_size` is filled in.
-  static outcome<client> open(edge_report_client_config config) {
-    config.struct_size = sizeof config;
+  static outcome<client> open(const edge_report_client_config &config) {
     return detail::own<client, edge_report_client>([&](edge_report_client **handle, edge_report_error *error) {
       return edge_report_client_new(&config, handle, error);
     });
   }
   /// The texts of the reply hold until the next call.
   outcome<edge_report_reply> send(const edge_report_report &report) {
-    return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+    return detail::run(edge_report_reply(EDGE_REPORT_REPLY_INIT), [&](edge_report_reply &reply, edge_report_error *error) {
       return edge_report_client_send(get(), &report, &reply, error);
     });
   }
   outcome<edge_report_reply> send_encoded(std::string_view body) {
-    return detail::run(edge_report_reply{}, [&](edge_report_reply &reply, edge_report_error *error) {
+    return detail::run(edge_report_reply(EDGE_REPORT_REPLY_INIT), [&](edge_report_reply &reply, edge_report_error *error) {
       return edge_report_client_send_encoded(get(), body.data(), body.size(), &reply, error);
     });
   }
   /// One of EDGE_REPORT_PAUSE_….
-  outcome<edge_report_pause> deliver(courier &from, std::uint32_t timeout_ms, const edge_report_lock *lock = nullptr) {
+  outcome<edge_report_pause> deliver(courier &from, std::uint32_t timeout_ms, const edge_report_lock *lock = nullptr,
+                                     const edge_report_observer *observer = nullptr) {
     return detail::run(edge_report_pause(), [&](edge_report_pause &pause, edge_report_error *error) {
-      return edge_report_client_deliver(get(), from.get(), lock, timeout_ms, &pause, error);
+      return edge_report_client_deliver(get(), from.get(), lock, timeout_ms, observer, &pause, error);
     });
+  }
+  /// The same; `observe` takes a `const edge_report_event &`. An exception of its own ends the program.
+  template <class Observe>
+  outcome<edge_report_pause> deliver_telling(courier &from, std::uint32_t timeout_ms, Observe &&observe,
+                                             const edge_report_lock *lock = nullptr) {
+    edge_report_observer observer = detail::observer_of(observe);
+    return deliver(from, timeout_ms, lock, &observer);
   }
   /// Until it is woken or cancelled, or so long; 0: without an end.
   outcome<done> wait(std::uint32_t timeout_ms = 0) {
@@ -320,9 +348,7 @@ class client {
       return edge_report_client_set_credentials(get(), &credentials, error);
     });
   }
-  /// `struct_size` is filled in.
-  outcome<done> set_tls(edge_report_tls tls) {
-    tls.struct_size = sizeof tls;
+  outcome<done> set_tls(const edge_report_tls &tls) {
     return detail::run(done(), [&](done &, edge_report_error *error) {
       return edge_report_client_set_tls(get(), &tls, error);
     });
@@ -333,9 +359,89 @@ class client {
     });
   }
   edge_report_client *get() const noexcept { return handle_.get(); }
+  edge_report_client *release() noexcept { return handle_.release(); }
 
  private:
   detail::owner<edge_report_client> handle_;
+};
+
+/// Owns an edge_report_reporter, and what it calls.
+class reporter {
+ public:
+  using observer = std::function<void(const edge_report_event &)>;
+
+  reporter() = default;
+  reporter(reporter &&) = default;
+  /// What was there before is stopped first, since its thread may be in the observer.
+  reporter &operator=(reporter &&other) noexcept {
+    handle_ = std::move(other.handle_);
+    observe_ = std::move(other.observe_);
+    return *this;
+  }
+  /// `observe` is called on the reporter's thread; empty: nobody is told. An exception of its own ends the program. The client and the courier are
+  /// taken when it succeeds.
+  static outcome<reporter> start(client &&from, courier &&to, observer observe = {}) {
+    return detail::run(reporter(), [&](reporter &started, edge_report_error *error) {
+      auto kept = std::make_unique<observer>(std::move(observe));
+      edge_report_observer told = detail::observer_of(*kept);
+      edge_report_reporter *handle = nullptr;
+      edge_report_result result = edge_report_reporter_new(from.get(), to.get(), *kept ? &told : nullptr, &handle, error);
+      if (result == EDGE_REPORT_OK || result == EDGE_REPORT_E_NO_THREAD) (void)from.release(), (void)to.release();
+      started.observe_ = std::move(kept);
+      started.handle_.reset(handle);
+      return result;
+    });
+  }
+  outcome<std::uint64_t> submit(const edge_report_report &report) const {
+    return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
+      return edge_report_reporter_submit(get(), &report, &ticket, error);
+    });
+  }
+  outcome<std::uint64_t> submit_encoded(std::string_view body) const {
+    return detail::run(std::uint64_t(), [&](std::uint64_t &ticket, edge_report_error *error) {
+      return edge_report_reporter_submit_encoded(get(), body.data(), body.size(), &ticket, error);
+    });
+  }
+  outcome<edge_report_courier_state> status() const {
+    return detail::run(edge_report_courier_state(EDGE_REPORT_COURIER_STATE_INIT),
+                       [&](edge_report_courier_state &state, edge_report_error *error) {
+                         return edge_report_reporter_status(get(), &state, error);
+                       });
+  }
+  /// EDGE_REPORT_PAUSE_IDLE or EDGE_REPORT_PAUSE_TIME_UP.
+  outcome<edge_report_pause> flush(std::uint32_t timeout_ms) const {
+    return detail::run(edge_report_pause(), [&](edge_report_pause &pause, edge_report_error *error) {
+      return edge_report_reporter_flush(get(), timeout_ms, &pause, error);
+    });
+  }
+  outcome<done> wake() const {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_reporter_wake(get(), error); });
+  }
+  /// Calls `use` with a `courier &`, which is lent. An exception of its own ends the program.
+  template <class Use>
+  outcome<done> with_courier(Use &&use) const {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_reporter_with_courier(get(), detail::lend<Use, courier, edge_report_courier>,
+                                               detail::address_of(use), error);
+    });
+  }
+  /// Calls `use` with a `client &`, which is lent. An exception of its own ends the program.
+  template <class Use>
+  outcome<done> with_client(Use &&use) const {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_reporter_with_client(get(), detail::lend<Use, client, edge_report_client>,
+                                              detail::address_of(use), error);
+    });
+  }
+  outcome<done> stop() {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_reporter_stop(get(), error); });
+  }
+  edge_report_reporter *get() const noexcept { return handle_.get(); }
+
+ private:
+  // Outlives the handle, whose thread calls it.
+  std::unique_ptr<observer> observe_;
+  detail::owner<edge_report_reporter> handle_;
 };
 #endif
 

@@ -152,6 +152,8 @@ table! {
     95 NotUsable Error "not initialised, ended, or freed";
     96 Poisoned Error "not usable any more after an internal error";
     97 Internal Error "internal error";
+    98 InUse Error "in use by a call that has not returned";
+    99 NoThread Error "the system gave no thread";
 
     // 100-129: the request cannot be made as configured
     100 UrlScheme Error "the base URL must begin with http:// or https://";

@@ -75,14 +75,3 @@ uint32_t board_flash_size(void) {
 }
 
 uint32_t board_static_size(void) { return (uint32_t)((uintptr_t)board_bss_end - (uintptr_t)board_data); }
-
-/* Compilers call these by themselves. */
-void *memcpy(void *restrict to, const void *restrict from, size_t len) {
-  for (size_t i = 0; i < len; i++) ((volatile char *)to)[i] = ((const char *)from)[i];
-  return to;
-}
-
-void *memset(void *to, int byte, size_t len) {
-  for (size_t i = 0; i < len; i++) ((volatile char *)to)[i] = (char)byte;
-  return to;
-}

@@ -43,9 +43,9 @@ static edge_report_result transport(int attempt, edge_report_reply *reply) {
 
 static int deliver(edge_report_courier *courier) {
   static const char *const verdicts[] = {"none", "delivered", "refused", "again", "held", "gave up"};
-  edge_report_error error;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   for (int attempt = 1;;) {
-    edge_report_step step;
+    edge_report_step step = EDGE_REPORT_STEP_INIT;
     if (edge_report_courier_next(courier, clock_ms, &step, &error)) return failed("next", &error);
     measure();
     if (step.kind == EDGE_REPORT_STEP_IDLE) return 0;
@@ -53,9 +53,9 @@ static int deliver(edge_report_courier *courier) {
       clock_ms += step.wait_ms;
       continue;
     }
-    const edge_report_credentials keys = {.access_key = EDGE_REPORT_STR("EXAMPLEAK"), .secret_key = EDGE_REPORT_STR("EXAMPLESK")};
+    const edge_report_credentials keys = {.struct_size = sizeof keys, .access_key = EDGE_REPORT_STR("EXAMPLEAK"), .secret_key = EDGE_REPORT_STR("EXAMPLESK")};
     const edge_report_str url = EDGE_REPORT_STR("https://gateway.example"), project = EDGE_REPORT_STR("0a1b2c");
-    edge_report_http_request request;
+    edge_report_http_request request = EDGE_REPORT_HTTP_REQUEST_INIT;
     if (edge_report_request(url, project, &keys, step.body.ptr, step.body.len, start_ms + (int64_t)clock_ms + step.clock_offset_ms,
                             scratch, sizeof scratch, &request, &error))
       return failed("request", &error);
@@ -66,8 +66,8 @@ static int deliver(edge_report_courier *courier) {
       print_str(request.headers[i].value);
       board_print("\n");
     }
-    edge_report_reply reply;
-    edge_report_verdict verdict;
+    edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+    edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
     edge_report_result result = transport(attempt++, &reply);
     measure();
     /* The random number spreads the attempts of many nodes; a board has a generator for it. */
@@ -88,32 +88,31 @@ static int deliver(edge_report_courier *courier) {
 
 int main(void) {
   board_stack_paint();
-  const edge_report_exception exception = {.error_id = EDGE_REPORT_STR("Agent.51000"),
+  const edge_report_exception exception = {.struct_size = sizeof exception, .error_id = EDGE_REPORT_STR("Agent.51000"),
                                            .error_type = EDGE_REPORT_STR("JOB_SUBMIT_EXCEPTION"),
                                            .error_cause = EDGE_REPORT_STR("agent_submit_job_exception_error"),
                                            .error_time_ms = 1591104868201};
-  const edge_report_job job = {.job_id = 99270,
+  const edge_report_job job = {.struct_size = sizeof job, .job_id = 99270,
                                .status = EDGE_REPORT_STR(EDGE_REPORT_STATUS_SUBMIT_FAIL),
                                .create_time = 1591104868201,
                                .exception = &exception};
-  const edge_report_report report = {.jobs = &job,
+  const edge_report_report report = {.struct_size = sizeof report, .jobs = &job,
                                      .jobs_len = 1,
                                      .msg_confirm_topic = EDGE_REPORT_STR("hw/events/messages/dli/message/confirm"),
                                      .message_id = EDGE_REPORT_STR("uuid")};
   static char body[512];
   size_t len;
-  edge_report_error error;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   if (edge_report_encode(&report, body, sizeof body, &len, &error)) return failed("encode", &error);
   measure();
   board_print_bytes(body, len);
   board_print("\n");
 
-  edge_report_summary summary;
+  edge_report_summary summary = EDGE_REPORT_SUMMARY_INIT;
   if (edge_report_check(body, len, NULL, 0, &summary, &error)) return failed("check", &error);
   measure();
 
-  edge_report_courier_config config;
-  edge_report_courier_config_init(&config);
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   config.report_bytes = 512;
   edge_report_courier *courier;
   if (edge_report_courier_new_ram(memory, sizeof memory, &config, clock_ms, 7, &courier, &error)) return failed("courier", &error);
@@ -122,7 +121,7 @@ int main(void) {
   measure();
   if (deliver(courier)) return 1;
 
-  edge_report_courier_state state;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   if (edge_report_courier_status(courier, &state, &error)) return failed("status", &error);
   edge_report_courier_free(courier);
   measure();

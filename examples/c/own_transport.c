@@ -45,11 +45,10 @@ int main(int count, char **arguments) {
   static char memory[EDGE_REPORT_COURIER_RAM(1024)], url[1024], scratch[1024];
   if (count != 5) return 2;
   edge_report_str base = edge_report_str_of(arguments[1]), project = edge_report_str_of(arguments[2]);
-  edge_report_credentials keys = {edge_report_str_of(arguments[3]), edge_report_str_of(arguments[4]), {0}, {0}};
-  edge_report_job job = {.status = EDGE_REPORT_STR("job_running"), .create_time = edge_report_unix_ms()};
-  edge_report_report report = {.jobs = &job, .jobs_len = 1, .message_id = EDGE_REPORT_STR("node-7-000001")};
-  edge_report_courier_config config;
-  edge_report_courier_config_init(&config);
+  edge_report_credentials keys = {sizeof keys, edge_report_str_of(arguments[3]), edge_report_str_of(arguments[4]), {0}, {0}};
+  edge_report_job job = {.struct_size = sizeof job, .status = EDGE_REPORT_STR("job_running"), .create_time = edge_report_unix_ms()};
+  edge_report_report report = {.struct_size = sizeof report, .jobs = &job, .jobs_len = 1, .message_id = EDGE_REPORT_STR("node-7-000001")};
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   config.start_spread_ms = 0; /* one node alone need not spread its start */
   edge_report_courier *courier;
   if (edge_report_url(base, project, url, sizeof url - 1, &(size_t){0}, NULL) ||
@@ -59,13 +58,13 @@ int main(int count, char **arguments) {
   CURL *curl = curl_easy_init();
   curl_easy_setopt(curl, CURLOPT_URL, url);
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
-  edge_report_step step;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
   while (!edge_report_courier_next(courier, edge_report_monotonic_ms(), &step, NULL) && step.kind != EDGE_REPORT_STEP_IDLE) {
     struct timespec pause = {(time_t)(step.wait_ms / 1000), (long)(step.wait_ms % 1000) * 1000000};
     if (step.kind == EDGE_REPORT_STEP_WAIT && nanosleep(&pause, NULL) == 0) continue;
-    edge_report_http_request request;
-    edge_report_reply reply;
-    edge_report_error failure = {0};
+    edge_report_http_request request = EDGE_REPORT_HTTP_REQUEST_INIT;
+    edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+    edge_report_error failure = EDGE_REPORT_ERROR_INIT;
     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, step.body.ptr);
     curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)step.body.len);
     edge_report_result result = edge_report_request(base, project, &keys, step.body.ptr, step.body.len,

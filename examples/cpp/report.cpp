@@ -5,11 +5,11 @@
 #include <iostream>
 
 int main(int count, char **arguments) try {
-  edge_report_job job{};
+  edge_report_job job = EDGE_REPORT_JOB_INIT;
   job.job_id = 99270;
   job.status = edge_report::str(EDGE_REPORT_STATUS_RUNNING);
   job.create_time = 1591104868201;
-  edge_report_report report{};
+  edge_report_report report = EDGE_REPORT_REPORT_INIT;
   report.jobs = &job;
   report.jobs_len = 1;
   report.msg_confirm_topic = edge_report::str("confirm");
@@ -20,12 +20,12 @@ int main(int count, char **arguments) try {
   std::cout << body << '\n';
   if (count < 3) return 0;
 
-  edge_report_credentials keys{};
+  edge_report_credentials keys = EDGE_REPORT_CREDENTIALS_INIT;
   if (count == 5) {
     keys.access_key = edge_report::str(arguments[3]);
     keys.secret_key = edge_report::str(arguments[4]);
   }
-  edge_report_client_config config{};
+  edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   config.base_url = edge_report::str(arguments[1]);
   config.project_id = edge_report::str(arguments[2]);
   config.credentials = &keys;

@@ -31,6 +31,8 @@ use crate::time::{MonoTime, WallTime};
 /// The first pause after an error of the outbox, and how often it doubles: up to 64 s.
 const PAUSE: Duration = Duration::from_secs(1);
 const DOUBLINGS: u32 = 6;
+/// Of the thread: std's own default. Stated, since std would ask the environment.
+const STACK: usize = 2 * 1024 * 1024;
 
 /// Takes reports from any thread, and delivers them by a thread of its own.
 ///
@@ -116,7 +118,9 @@ where
             state: Mutex::default(),
             changed: Condvar::new(),
         });
-        let thread = thread::Builder::new().name("edge-report".to_string());
+        let thread = thread::Builder::new()
+            .name("edge-report".to_string())
+            .stack_size(STACK);
         let thread = thread.spawn({
             let shared = Arc::clone(&shared);
             move || shared.run(observe)

@@ -6,11 +6,10 @@
 static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
 /* For couriers over a device. */
 static uint64_t device_memory[(EDGE_REPORT_COURIER_SIZE + 512 + 7) / 8];
-static edge_report_error error;
+static edge_report_error error = EDGE_REPORT_ERROR_INIT;
 
 static edge_report_courier_config config_without_spread(void) {
-  edge_report_courier_config config;
-  OK(edge_report_courier_config_init(&config));
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   config.start_spread_ms = 0;
   config.report_bytes = 512;
   return config;
@@ -35,8 +34,8 @@ static int is_reason(const edge_report_reason *reason, edge_report_outcome outco
 /* Settles the next report with a status; its number, or -1 when none is offered. */
 static int settle_next(edge_report_courier *courier, uint32_t status, uint64_t now, edge_report_verdict *verdict,
                        edge_report_result *result) {
-  edge_report_step step;
-  edge_report_reply reply;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   *result = edge_report_courier_next(courier, now, &step, &error);
   if (*result != EDGE_REPORT_OK || step.kind != EDGE_REPORT_STEP_SEND) return -1;
   static const char id[] = "\"message_id\":\"m-";
@@ -51,16 +50,16 @@ static int settle_next(edge_report_courier *courier, uint32_t status, uint64_t n
 }
 
 static void check_sum(const edge_report_courier *courier) {
-  edge_report_courier_state s;
+  edge_report_courier_state s = EDGE_REPORT_COURIER_STATE_INIT;
   OK(edge_report_courier_status(courier, &s, NULL));
   CHECK(s.submitted == s.delivered + s.refused + s.superseded + s.expired + s.corrupt + s.waiting);
 }
 
 static void dead_letters(edge_report_courier *courier) {
-  edge_report_verdict verdict;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   edge_report_result result;
-  edge_report_letter letter;
-  edge_report_courier_state state;
+  edge_report_letter letter = EDGE_REPORT_LETTER_INIT;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   uint64_t ticket;
   OK(submit(courier, 1, EDGE_REPORT_STATUS_RUNNING, 1));
   OK(submit(courier, 2, EDGE_REPORT_STATUS_RUNNING, 2));
@@ -107,7 +106,7 @@ static void dead_letters(edge_report_courier *courier) {
 static void in_memory(void) {
   edge_report_courier_config config = config_without_spread();
   edge_report_courier *courier;
-  edge_report_verdict verdict;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   edge_report_result result;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
   dead_letters(courier);
@@ -116,7 +115,7 @@ static void in_memory(void) {
   /* Full: what newer reports supersede goes, the rest stays and is said. */
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
   for (int i = 0; i < 100; i++) OK(submit(courier, i, EDGE_REPORT_STATUS_RUNNING, 7));
-  edge_report_courier_state state;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   OK(edge_report_courier_status(courier, &state, NULL));
   CHECK(state.superseded > 50 && state.waiting > 0);
   check_sum(courier);
@@ -151,7 +150,7 @@ static void on_a_failing_device(int dead_fails, size_t unit, long at_least) {
       struct device *sick = dead_fails ? &dead : &live;
       edge_report_storage live_storage = device_storage(&live), dead_storage = device_storage(&dead);
       edge_report_courier *courier;
-      edge_report_verdict verdict;
+      edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
       edge_report_result result;
       int accepted[16], count = 0, settled[32], settled_count = 0;
       snprintf(about, sizeof about, "call %ld of %s fails, unit %d, again %d", first, dead_fails ? "dead" : "live", (int)unit, again);
@@ -203,23 +202,23 @@ static void on_a_failing_device(int dead_fails, size_t unit, long at_least) {
 
 /* Letters: listed in the order of death, found, submitted again and forgotten, one by one and up to one. */
 static void letters(edge_report_courier *courier) {
-  edge_report_verdict verdict;
-  edge_report_letter letter;
-  edge_report_courier_state state;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
+  edge_report_letter letter = EDGE_REPORT_LETTER_INIT;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   uint64_t ticket, order[8];
   int count = 0;
   for (int i = 1; i <= 5; i++) OK(submit(courier, i, EDGE_REPORT_STATUS_RUNNING, i));
   /* The third dies first, since the first two were answered by somebody else and are tried later. */
   uint64_t now = 0;
   for (int died = 0; died < 5;) {
-    edge_report_step step;
+    edge_report_step step = EDGE_REPORT_STEP_INIT;
     OK(edge_report_courier_next(courier, now, &step, NULL));
     if (step.kind == EDGE_REPORT_STEP_WAIT) {
       now += step.wait_ms;
       continue;
     }
     if (!CHECK(step.kind == EDGE_REPORT_STEP_SEND)) return;
-    edge_report_reply reply;
+    edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
     const char *no = "{\"error_code\":\"DLI.0001\",\"error_msg\":\"no\"}";
     int is_doubtful = step.ticket <= 2 && died < 3;
     OK(edge_report_read_reply(is_doubtful ? 500 : 422, str(NULL), str(NULL), no, is_doubtful ? 0 : strlen(no), 0, &reply, NULL));
@@ -267,10 +266,10 @@ static void letters(edge_report_courier *courier) {
 /* What a proxy says refuses nothing, and what was said is told. */
 static void middlebox(edge_report_courier *courier) {
   static const char page[] = "<html><h1>Not Found</h1></html>";
-  edge_report_courier_state state;
-  edge_report_step step;
-  edge_report_reply reply;
-  edge_report_verdict verdict;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   uint64_t now = 0, ticket;
   int requests = 0;
   for (int i = 0; i < 20; i++) OK(submit(courier, i, EDGE_REPORT_STATUS_RUNNING, i + 1));
@@ -309,12 +308,12 @@ static void middlebox(edge_report_courier *courier) {
 /* A report that only it is answered badly steps aside, and is buried when others were accepted right after it, often enough. */
 static void poison(edge_report_courier *courier) {
   static const char busy[] = "{\"error_code\":\"APIG.0101\",\"error_msg\":\"backend\\u0020failed\"}";
-  edge_report_courier_state state;
-  edge_report_step step;
-  edge_report_reply reply;
-  edge_report_verdict verdict;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   edge_report_reason reason;
-  edge_report_letter letter;
+  edge_report_letter letter = EDGE_REPORT_LETTER_INIT;
   uint64_t now = 0, ticket = 0;
   int attempts = 0, healthy = 0, was_parked = 0;
   OK(submit(courier, 1, EDGE_REPORT_STATUS_RUNNING, 1));
@@ -347,8 +346,8 @@ static void poison(edge_report_courier *courier) {
 
 /* Only the newest of each job is sent. */
 static void latest(edge_report_courier *courier) {
-  edge_report_courier_state state;
-  edge_report_verdict verdict;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   edge_report_result result;
   OK(submit(courier, 1, EDGE_REPORT_STATUS_RUNNING, 1));
   OK(submit(courier, 2, EDGE_REPORT_STATUS_RUNNING, 2));
@@ -366,11 +365,11 @@ static void latest(edge_report_courier *courier) {
 
 /* With no room for another letter the report stays, unsent, and that is said; with room it is buried. */
 static void hold(edge_report_courier *courier) {
-  edge_report_courier_state state;
-  edge_report_step step;
-  edge_report_reply reply;
-  edge_report_verdict verdict;
-  edge_report_letter letter;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
+  edge_report_letter letter = EDGE_REPORT_LETTER_INIT;
   uint64_t now = 0;
   int id = 0;
   static const char no[] = "{\"error_code\":\"DLI.0001\"}";
@@ -410,13 +409,13 @@ static void hold(edge_report_courier *courier) {
 
 /* Without a response, the words of the caller's error are kept, as far as they are text. */
 static void words(edge_report_courier *courier) {
-  edge_report_error failure;
-  edge_report_courier_state state;
-  edge_report_step step;
-  edge_report_verdict verdict;
+  edge_report_error failure = EDGE_REPORT_ERROR_INIT;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   OK(submit(courier, 1, EDGE_REPORT_STATUS_RUNNING, 1));
   OK(edge_report_courier_next(courier, 0, &step, NULL));
-  memset(&failure, 'x', sizeof failure);
+  memset(failure.path, 'x', sizeof failure.path + sizeof failure.detail);
   strcpy(failure.detail, "connect:\nrefused");
   OK(edge_report_courier_settle(courier, 1, EDGE_REPORT_E_NOT_SENT, NULL, &failure, 0, 0, &verdict, NULL));
   CHECK(verdict.kind == EDGE_REPORT_VERDICT_AGAIN && verdict.at_ms == 1000);
@@ -429,13 +428,13 @@ static void words(edge_report_courier *courier) {
   CHECK(verdict.kind == EDGE_REPORT_VERDICT_HELD && is_reason(&verdict.reason, 0, EDGE_REPORT_E_TLS, 0, "", "no "));
   OK(edge_report_courier_next(courier, verdict.at_ms, &step, NULL));
   /* Never ended, and longer than what is kept. */
-  memset(&failure, 'y', sizeof failure);
+  memset(failure.path, 'y', sizeof failure.path + sizeof failure.detail);
   OK(edge_report_courier_settle(courier, 1, EDGE_REPORT_E_MAY_HAVE_ARRIVED, NULL, &failure, verdict.at_ms, 0, &verdict, NULL));
   size_t kept = strlen(verdict.reason.text);
   CHECK(kept >= 40 && kept < EDGE_REPORT_REASON_TEXT_SIZE && verdict.reason.text[0] == 'y');
   /* A text of a response is cut on a character, and what comes behind the cut is not put there. */
   static const char wide[] = "{\"error_code\":\"DLI.\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9\\u00e9a\\u00e9b\"}";
-  edge_report_reply reply;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   OK(edge_report_courier_next(courier, verdict.at_ms, &step, NULL));
   CHECK(step.kind == EDGE_REPORT_STEP_SEND);
   OK(edge_report_read_reply(503, str(NULL), str(NULL), wide, sizeof wide - 1, 0, &reply, NULL));
@@ -492,8 +491,8 @@ static void rules(void) {
 static void in_two_segments(void) {
   edge_report_courier_config config = config_without_spread();
   edge_report_courier *courier;
-  edge_report_courier_state state;
-  edge_report_verdict verdict;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   edge_report_result result;
   struct device live, dead;
   memset(&live, 0, sizeof live);
@@ -520,8 +519,8 @@ static void in_two_segments(void) {
 static void on_a_spool(const char *dir) {
   edge_report_courier_config config = config_without_spread();
   edge_report_courier *courier, *second;
-  edge_report_courier_state state;
-  edge_report_verdict verdict;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   edge_report_result result;
   OK(edge_report_courier_new_spool(str(dir), NULL, &config, 0, 0, &courier, &error));
   GIVES(EDGE_REPORT_E_SPOOL_IN_USE, edge_report_courier_new_spool(str(dir), NULL, &config, 0, 0, &second, &error));

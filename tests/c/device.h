@@ -96,9 +96,7 @@ static inline void device_clear(struct device *device) {
 }
 
 static inline edge_report_storage device_storage(struct device *device) {
-  edge_report_storage storage;
-  memset(&storage, 0, sizeof storage);
-  storage.struct_size = sizeof storage;
+  edge_report_storage storage = EDGE_REPORT_STORAGE_INIT;
   storage.user = device;
   storage.segment_bytes = SEGMENT;
   storage.max_bytes = (SEGMENTS - 1) * SEGMENT;

@@ -3,13 +3,11 @@
 #include "test.h"
 
 static edge_report_courier *courier;
-static edge_report_error error;
+static edge_report_error error = EDGE_REPORT_ERROR_INIT;
 
 static edge_report_client *client_for(const char *url, const char *ca) {
   edge_report_client *client = NULL;
-  edge_report_client_config config;
-  memset(&config, 0, sizeof config);
-  config.struct_size = sizeof config;
+  edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   config.base_url = str(url);
   config.project_id = str("p");
   config.ca_certificate = str(ca);
@@ -23,10 +21,10 @@ static void has(const char *text, const char *part) {
 
 /* Delivers for a moment; the state tells what went wrong, and when it goes on. */
 static void deliver(edge_report_client *client, edge_report_result code, const char *words) {
-  edge_report_courier_state state;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   edge_report_pause pause = 0;
   OK(edge_report_courier_wake(courier, edge_report_monotonic_ms(), NULL));
-  OK(edge_report_client_deliver(client, courier, NULL, 1500, &pause, &error));
+  OK(edge_report_client_deliver(client, courier, NULL, 1500, NULL, &pause, &error));
   CHECK(pause == EDGE_REPORT_PAUSE_TIME_UP);
   OK(edge_report_courier_status(courier, &state, NULL));
   CHECK(state.waiting == 1 && state.failures > 0 && state.failure_ticket == 1);
@@ -37,9 +35,9 @@ static void deliver(edge_report_client *client, edge_report_result code, const c
 
 /* The same by hand: what send says is what settle keeps. */
 static void by_hand(edge_report_client *client, edge_report_result code, const char *words) {
-  edge_report_step step;
-  edge_report_reply reply;
-  edge_report_verdict verdict;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
   uint64_t now = edge_report_monotonic_ms();
   OK(edge_report_courier_wake(courier, now, NULL));
   OK(edge_report_courier_next(courier, now, &step, NULL));
@@ -58,9 +56,8 @@ static void times_out(const char *scheme, const char *port, edge_report_client_c
   static char body[4 << 20];
   char url[100];
   edge_report_client *client = NULL;
-  edge_report_reply reply;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   snprintf(url, sizeof url, "%s://127.0.0.1:%s", scheme, port);
-  config.struct_size = sizeof config;
   config.base_url = str(url);
   config.project_id = str("p");
   OK(edge_report_client_new(&config, &client, &error));
@@ -73,8 +70,7 @@ static void times_out(const char *scheme, const char *port, edge_report_client_c
 }
 
 static void time_outs(const char *port) {
-  edge_report_client_config none, config;
-  memset(&none, 0, sizeof none);
+  edge_report_client_config none = EDGE_REPORT_CLIENT_CONFIG_INIT, config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   none.min_rate = UINT32_MAX;
   config = none;
   config.tls_timeout_ms = 300;
@@ -101,9 +97,8 @@ int main(int count, char **arguments) {
   FILE *file = fopen(arguments[3], "r");
   if (!file || fread(ca, 1, sizeof ca - 1, file) == 0) return 2;
   fclose(file);
-  edge_report_courier_config config;
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   SAMPLE_REPORT(report);
-  OK(edge_report_courier_config_init(&config));
   config.start_spread_ms = 0;
   config.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, edge_report_monotonic_ms(), 0, &courier, NULL));

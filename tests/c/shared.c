@@ -49,27 +49,24 @@ static void *submit_all(void *wrong) {
 int main(int count, char **arguments) {
   static char memory[1 << 18];
   if (count != 5) return 2;
-  edge_report_credentials keys = {str(arguments[3]), str(arguments[4]), {NULL, 0}, {NULL, 0}};
-  edge_report_client_config config;
-  edge_report_courier_config policy;
-  edge_report_courier_state state;
-  edge_report_reply reply;
-  edge_report_lock lock = {&mutex, take, give};
+  edge_report_credentials keys = {sizeof keys, str(arguments[3]), str(arguments[4]), {NULL, 0}, {NULL, 0}};
+  edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
+  edge_report_courier_config policy = EDGE_REPORT_COURIER_CONFIG_INIT;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+  edge_report_lock lock = {sizeof lock, &mutex, take, give};
   pthread_t thread;
   int wrong = 0, rounds = 0;
-  memset(&config, 0, sizeof config);
-  config.struct_size = sizeof config;
   config.base_url = str(arguments[1]);
   config.project_id = str(arguments[2]);
   config.credentials = &keys;
   OK(edge_report_client_new(&config, &client, NULL));
-  OK(edge_report_courier_config_init(&policy));
   policy.start_spread_ms = 0;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &policy, edge_report_monotonic_ms(), 0, &courier, NULL));
   CHECK(pthread_create(&thread, NULL, submit_all, &wrong) == 0);
   do {
     edge_report_pause pause = 0;
-    OK(edge_report_client_deliver(client, courier, &lock, 10000, &pause, NULL));
+    OK(edge_report_client_deliver(client, courier, &lock, 10000, NULL, &pause, NULL));
     CHECK(pause == EDGE_REPORT_PAUSE_IDLE);
     take(&mutex);
     OK(edge_report_courier_status(courier, &state, NULL));
@@ -87,7 +84,7 @@ int main(int count, char **arguments) {
   CHECK(pthread_join(thread, NULL) == 0 && wrong == 0);
   edge_report_pause pause = 0;
   OK(edge_report_client_cancel(client, NULL));
-  OK(edge_report_client_deliver(client, courier, &lock, 10000, &pause, NULL));
+  OK(edge_report_client_deliver(client, courier, &lock, 10000, NULL, &pause, NULL));
   CHECK(pause == EDGE_REPORT_PAUSE_CANCELLED);
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_cancel(NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_wake(NULL, NULL));
@@ -105,6 +102,13 @@ int main(int count, char **arguments) {
   report_job.job_id = 1;
   OK(edge_report_client_send(client, &report, &reply, NULL));
   CHECK(reply.outcome == EDGE_REPORT_OUTCOME_CREDENTIALS && reply.has_clock_skew);
+  keys.secret_key = str(arguments[4]);
+  OK(edge_report_client_set_credentials(client, &keys, NULL));
+  OK(edge_report_client_send(client, &report, &reply, NULL));
+  CHECK(reply.outcome == EDGE_REPORT_OUTCOME_ACCEPTED);
+  OK(edge_report_client_set_credentials(client, NULL, NULL));
+  OK(edge_report_client_send(client, &report, &reply, NULL));
+  CHECK(reply.outcome == EDGE_REPORT_OUTCOME_CREDENTIALS);
   edge_report_courier_free(courier);
   edge_report_client_free(client);
   return done("shared", 15);

@@ -19,21 +19,20 @@ static void *hammer(void *result) {
   for (int round = 0; round < ROUNDS; round++) {
     char buffer[512];
     size_t len = 0, jobs = 0;
-    edge_report_finding findings[2];
-    edge_report_summary summary;
-    edge_report_http_request request;
-    edge_report_signature signature;
-    edge_report_reply reply;
-    edge_report_courier_state state;
-    edge_report_error error;
+    edge_report_finding findings[2] = {EDGE_REPORT_FINDING_INIT};
+    edge_report_summary summary = EDGE_REPORT_SUMMARY_INIT;
+    edge_report_http_request request = EDGE_REPORT_HTTP_REQUEST_INIT;
+    edge_report_signature signature = EDGE_REPORT_SIGNATURE_INIT;
+    edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+    edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+    edge_report_error error = EDGE_REPORT_ERROR_INIT;
     wrong += edge_report_encode(shared.report, buffer, sizeof buffer, &len, &error) != EDGE_REPORT_OK;
     wrong += len != shared.len || memcmp(buffer, shared.canonical, len) != 0;
     wrong += edge_report_encoded_len(shared.report, &len, NULL) != EDGE_REPORT_OK;
     wrong += edge_report_check(shared.canonical, shared.len, findings, 2, &summary, NULL) != EDGE_REPORT_OK;
     wrong += edge_report_request(str("https://a"), str("p"), shared.keys, shared.canonical, shared.len, 1591104868201,
                                  buffer, sizeof buffer, &request, NULL) != EDGE_REPORT_OK;
-    edge_report_signable signable;
-    memset(&signable, 0, sizeof signable);
+    edge_report_signable signable = EDGE_REPORT_SIGNABLE_INIT;
     signable.method = str("GET");
     signable.host = str("a");
     signable.path = str("/");
@@ -54,12 +53,11 @@ static void *hammer(void *result) {
 int main(void) {
   static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
   static char buffer[512];
-  edge_report_courier_config config;
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   edge_report_courier *courier;
   edge_report_writer writer;
-  edge_report_credentials keys = {EDGE_REPORT_STR("AK"), EDGE_REPORT_STR("SK"), EDGE_REPORT_STR("token"), {NULL, 0}};
+  edge_report_credentials keys = {sizeof keys, EDGE_REPORT_STR("AK"), EDGE_REPORT_STR("SK"), EDGE_REPORT_STR("token"), {NULL, 0}};
   SAMPLE_REPORT(report);
-  OK(edge_report_courier_config_init(&config));
   config.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
   OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
@@ -72,7 +70,7 @@ int main(void) {
   shared.keys = &keys;
 
   /* What the CPU can do is looked up once, by atomics, which helgrind takes for races. */
-  edge_report_http_request request;
+  edge_report_http_request request = EDGE_REPORT_HTTP_REQUEST_INIT;
   char scratch[512];
   OK(edge_report_request(str("https://a"), str("p"), &keys, "", 0, 0, scratch, sizeof scratch, &request, NULL));
 

@@ -83,9 +83,9 @@ static void check_findings(void) {
   for (size_t r = 0; r < 4; r++) {
     size_t room = rooms[r];
     edge_report_finding *found = fresh(room * sizeof *found);
-    edge_report_summary summary = {SIZE_MAX, SIZE_MAX};
-    edge_report_error error;
-    memset(&error, 0, sizeof error);
+    if (room > 0) found->struct_size = sizeof *found;
+    edge_report_summary summary = {sizeof summary, SIZE_MAX, SIZE_MAX};
+    edge_report_error error = EDGE_REPORT_ERROR_INIT;
     edge_report_result result = edge_report_check(given.ptr, given.len, found, room, &summary, &error);
     GIVES(errors ? wanted[first].code : EDGE_REPORT_OK, result);
     CHECK(summary.errors == errors && summary.errors + summary.warnings == count);
@@ -109,18 +109,20 @@ static void check_findings(void) {
 }
 
 static edge_report_report read_report(void) {
-  edge_report_report report;
+  edge_report_report report = EDGE_REPORT_REPORT_INIT;
   report.msg_confirm_topic = text();
   report.message_id = text();
   report.jobs_len = (size_t)number();
   edge_report_job *jobs = keep(report.jobs_len * sizeof *jobs);
   for (size_t i = 0; i < report.jobs_len; i++) {
+    jobs[i].struct_size = sizeof *jobs;
     jobs[i].job_id = (int64_t)number();
     jobs[i].status = text();
     jobs[i].create_time = (int64_t)number();
     jobs[i].exceptions = text();
     int has_detail = number() != 0;
     edge_report_exception *detail = keep(sizeof *detail);
+    detail->struct_size = sizeof *detail;
     detail->error_id = text();
     detail->error_type = text();
     detail->error_cause = text();
@@ -139,7 +141,7 @@ static void encode_into(const edge_report_report *report, edge_report_str canoni
   /* Of exactly this size, so that a sanitizer or valgrind sees what is written behind it. */
   char *buffer = fresh(room);
   size_t len = 12345;
-  edge_report_error error;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   edge_report_result result = edge_report_encode(report, buffer, room, &len, &error);
   if (room >= canonical.len) {
     OK(result);
@@ -168,11 +170,10 @@ static void encode_by_writer(const edge_report_report *report, edge_report_str c
 static void encode_by_courier(const edge_report_report *report, edge_report_str canonical) {
   size_t size = EDGE_REPORT_COURIER_RAM(canonical.len);
   void *memory = fresh(size);
-  edge_report_courier_config config;
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   edge_report_courier *courier;
-  edge_report_step step;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
   uint64_t ticket;
-  OK(edge_report_courier_config_init(&config));
   config.start_spread_ms = 0;
   config.report_bytes = canonical.len;
   OK(edge_report_courier_new_ram(memory, size, &config, 0, 0, &courier, NULL));
@@ -221,7 +222,7 @@ static edge_report_str *prefixes(size_t *count) {
 }
 
 static void reply(void) {
-  edge_report_reply reply;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   size_t count;
   edge_report_str *codes = prefixes(&count);
   uint32_t status = (uint32_t)number();
@@ -229,7 +230,7 @@ static void reply(void) {
   int64_t now = (int64_t)number();
   OK(edge_report_read_reply_with(codes, count, status, retry_after, date, body.ptr, body.len, now, &reply, NULL));
   if (count == 0) {
-    edge_report_reply same_reply;
+    edge_report_reply same_reply = EDGE_REPORT_REPLY_INIT;
     OK(edge_report_read_reply(status, retry_after, date, body.ptr, body.len, now, &same_reply, NULL));
     CHECK(same_reply.outcome == reply.outcome && same_reply.error_code.ptr == reply.error_code.ptr);
   }
@@ -249,15 +250,15 @@ static void statuses(edge_report_str outcome) {
   uint32_t from = (uint32_t)number(), to = (uint32_t)number();
   edge_report_str body = text();
   for (uint32_t status = from; status <= to; status++) {
-    edge_report_reply reply;
+    edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
     OK(edge_report_read_reply(status, str(NULL), str(NULL), body.ptr, body.len, 0, &reply, NULL));
     CHECK(is(outcome, edge_report_outcome_name(reply.outcome)));
   }
 }
 
 static void unusable_codes(void) {
-  edge_report_reply reply;
-  edge_report_error error;
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   size_t count;
   edge_report_str *codes = prefixes(&count);
   GIVES(EDGE_REPORT_E_SERVICE_CODES,
@@ -265,9 +266,7 @@ static void unusable_codes(void) {
   CHECK(strcmp(error.path, "service_codes") == 0);
 #ifndef EDGE_REPORT_BARE
   edge_report_client *client = NULL;
-  edge_report_client_config config;
-  memset(&config, 0, sizeof config);
-  config.struct_size = sizeof config;
+  edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   config.base_url = str("https://gateway.example");
   config.project_id = str("p");
   config.service_codes = codes;
@@ -291,10 +290,10 @@ static edge_report_header *read_pairs(size_t *count) {
 }
 
 static void sign(void) {
-  edge_report_credentials keys;
-  edge_report_signable request;
-  edge_report_signature signature;
-  edge_report_error error;
+  edge_report_credentials keys = EDGE_REPORT_CREDENTIALS_INIT;
+  edge_report_signable request = EDGE_REPORT_SIGNABLE_INIT;
+  edge_report_signature signature = EDGE_REPORT_SIGNATURE_INIT;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   keys.access_key = text();
   keys.secret_key = text();
   keys.security_token = text();
@@ -336,7 +335,7 @@ static void sign(void) {
 static void endpoint(void) {
   edge_report_str base_url = text(), project_id = text(), path = text();
   uint64_t result = number(), offset = number();
-  edge_report_error error;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   char whole[400];
   size_t len = 0;
   GIVES((edge_report_result)result, edge_report_url(base_url, project_id, whole, sizeof whole, &len, &error));
@@ -349,9 +348,9 @@ static void endpoint(void) {
 
 static void request(void) {
   edge_report_str host = text(), project_id = text(), path = text(), body = text();
-  edge_report_credentials keys = {EDGE_REPORT_STR("EXAMPLEAK"), EDGE_REPORT_STR("EXAMPLESK"), {NULL, 0}, {NULL, 0}};
-  edge_report_http_request request;
-  edge_report_error error;
+  edge_report_credentials keys = {sizeof keys, EDGE_REPORT_STR("EXAMPLEAK"), EDGE_REPORT_STR("EXAMPLESK"), {NULL, 0}, {NULL, 0}};
+  edge_report_http_request request = EDGE_REPORT_HTTP_REQUEST_INIT;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   char url[200];
   snprintf(url, sizeof url, "http://%.*s", (int)host.len, host.ptr);
   GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL,
@@ -373,10 +372,9 @@ static void request(void) {
   }
   CHECK(same(str(wanted), whole, url_len));
 
-  edge_report_signable signable;
-  edge_report_signature signature;
+  edge_report_signable signable = EDGE_REPORT_SIGNABLE_INIT;
+  edge_report_signature signature = EDGE_REPORT_SIGNATURE_INIT;
   char buffer[512];
-  memset(&signable, 0, sizeof signable);
   signable.method = request.method;
   signable.host = host;
   signable.path = path;
@@ -397,8 +395,7 @@ static uint64_t reason(const edge_report_reason *reason) { return reason->code ?
 static void courier_step(edge_report_courier *courier) {
   uint64_t what = number(), kind = number(), now = number(), ticket = number(), job_id = number(), after = number(), send = number();
   uint64_t wait = number(), offset = number(), entropy = number(), failure = number();
-  edge_report_reply reply;
-  memset(&reply, 0, sizeof reply);
+  edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   reply.status = (uint32_t)number();
   reply.outcome = (edge_report_outcome)number();
   reply.has_retry_after = (uint32_t)number();
@@ -409,10 +406,10 @@ static void courier_step(edge_report_courier *courier) {
   uint64_t submitted = number(), delivered = number(), refused = number(), expired = number(), waiting = number();
   uint64_t has_parked = number(), parked = number();
   SAMPLE_REPORT(report);
-  edge_report_step step;
-  edge_report_verdict verdict;
-  edge_report_letter letter;
-  edge_report_courier_state state;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
+  edge_report_letter letter = EDGE_REPORT_LETTER_INIT;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
   uint64_t got = 0;
   switch (what) {
     case SUBMIT:
@@ -426,7 +423,7 @@ static void courier_step(edge_report_courier *courier) {
       CHECK(step.clock_offset_ms == (int64_t)offset);
       break;
     case SETTLE:
-      memset(&verdict, 0, sizeof verdict);
+      verdict = (edge_report_verdict)EDGE_REPORT_VERDICT_INIT;
       GIVES((edge_report_result)error, edge_report_courier_settle(courier, ticket, (edge_report_result)failure,
                                                                   failure ? NULL : &reply, NULL, now, entropy, &verdict, NULL));
       CHECK(verdict.kind == verdict_kind && verdict.at_ms == at);
@@ -457,9 +454,8 @@ static void courier_step(edge_report_courier *courier) {
 
 static void courier(void) {
   static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
-  edge_report_courier_config config;
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   edge_report_courier *courier;
-  OK(edge_report_courier_config_init(&config));
   uint64_t *times[] = {&config.min_backoff_ms, &config.max_backoff_ms, &config.hold_ms, &config.start_spread_ms};
   for (size_t i = 0; i < 7; i++) {
     uint64_t given = number(), value = number();

@@ -1,4 +1,5 @@
 // The C++ wrapper, with exceptions and without: values, errors, ownership.
+#include <atomic>
 #include <edge_report.hpp>
 
 #include "test.h"
@@ -37,7 +38,7 @@ int main() {
   std::string body = VALUE(encoded);
   CHECK(body == R"({"jobs":[{"job_id":99270,"status":"job_running","create_time":1591104868201}],)"
                 R"("msg_confirm_topic":"confirm","message_id":"node-7-000001"})");
-  edge_report_summary summary{};
+  edge_report_summary summary = EDGE_REPORT_SUMMARY_INIT;
   auto checked = edge_report::check(body, nullptr, 0, &summary);
   (void)checked;
   CHECK(summary.errors == 0 && summary.warnings == 0);
@@ -49,7 +50,7 @@ int main() {
   CHECK(VALUE(decoded) == "a\xc3\xa9\n");
   CHECK(edge_report::view(edge_report_str{nullptr, 0}).data() == nullptr);
 
-  auto config = edge_report::courier_config();
+  edge_report_courier_config config = EDGE_REPORT_COURIER_CONFIG_INIT;
   config.start_spread_ms = 0;
   config.report_bytes = 512;
   FAILS(EDGE_REPORT_E_BUFFER_TOO_SMALL, "the buffer is too small", edge_report::courier::in_memory(memory, 10, config, 0, 0));
@@ -92,8 +93,8 @@ int main() {
   FAILS(EDGE_REPORT_E_STALE_TICKET, "ticket: this ticket is not in flight",
         courier.settle(9, EDGE_REPORT_E_NOT_SENT, nullptr, 0, 0));
 
-  edge_report_client_config settings{};
-  FAILS(EDGE_REPORT_E_NULL_POINTER, "base_url: NULL where none is allowed", edge_report::client::open(settings));
+  edge_report_client_config settings = EDGE_REPORT_CLIENT_CONFIG_INIT;
+  FAILS(EDGE_REPORT_E_NULL_POINTER, "config.base_url: NULL where none is allowed", edge_report::client::open(settings));
   // Nobody listens there.
   settings.base_url = edge_report::str("http://127.0.0.1:1");
   settings.project_id = edge_report::str("p");
@@ -110,13 +111,48 @@ int main() {
     CHECK(error.code() == EDGE_REPORT_E_NOT_SENT);
   }
 #endif
-  edge_report_tls tls{};
+  edge_report_tls tls = EDGE_REPORT_TLS_INIT;
   tls.ca_certificate = edge_report::str("no certificate");
   FAILS(EDGE_REPORT_E_CA_CERTIFICATE,
-        "config: no usable CA certificate: neither PEM nor DER: the file's content is wanted, not its name", client.set_tls(tls));
+        "tls.ca_certificate: no usable CA certificate: neither PEM nor DER: the file's content is wanted, not its name", client.set_tls(tls));
   auto timed = client.set_known_time(1795737600000);
   (void)VALUE(timed);
   auto paused = client.deliver(courier, 0);
   CHECK(VALUE(paused) == EDGE_REPORT_PAUSE_TIME_UP);
+
+  // By the thread of a reporter.
+  static char room[EDGE_REPORT_COURIER_RAM(512)];
+  auto another = edge_report::courier::in_memory(room, sizeof room, config, edge_report_monotonic_ms(), 0);
+  unsigned told = 0;
+  auto delivered = client.deliver_telling(VALUE(another), 0, [&](const edge_report_event &) { told++; });
+  CHECK(VALUE(delivered) == EDGE_REPORT_PAUSE_IDLE && told == 0);
+  FAILS(EDGE_REPORT_E_NULL_POINTER, "client: NULL where none is allowed",
+        edge_report::reporter::start(edge_report::client(), std::move(VALUE(another))));
+  std::atomic<unsigned> events{0};
+  auto started = edge_report::reporter::start(std::move(client), std::move(VALUE(another)), [&](const edge_report_event &event) {
+    if (event.kind == EDGE_REPORT_EVENT_AGAIN) events++;
+  });
+  edge_report::reporter reporter;
+  reporter = std::move(VALUE(started));
+  CHECK(client.get() == nullptr && VALUE(another).get() == nullptr);
+  auto reported = reporter.submit(report);
+  auto bytes = reporter.submit_encoded(body);
+  CHECK(VALUE(reported) == 1 && VALUE(bytes) == 2);
+  auto left = reporter.flush(100);
+  CHECK(VALUE(left) == EDGE_REPORT_PAUSE_TIME_UP);
+  std::uint64_t waiting = 0;
+  auto lent = reporter.with_courier([&](edge_report::courier &inner) {
+    auto inner_state = inner.status();
+    waiting = VALUE(inner_state).waiting;
+  });
+  auto changed = reporter.with_client([](edge_report::client &inner) { (void)inner.set_known_time(1795737600000); });
+  auto roused = reporter.wake();
+  (void)lent, (void)changed, (void)roused;
+  auto standing = reporter.status();
+  CHECK(waiting == 2 && VALUE(standing).waiting == 2);
+  auto stopped = reporter.stop();
+  (void)VALUE(stopped);
+  CHECK(events > 0);
+  FAILS(EDGE_REPORT_E_NOT_USABLE, "reporter: not initialised, ended, or freed", reporter.status());
   return done("wrapper", 25);
 }

@@ -1,37 +1,41 @@
 //! The blocking client.
 
 use core::ffi::c_void;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::boxed::Box;
 use std::string::ToString;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use edge_report::courier::Courier;
-use edge_report::exchange::ServiceCodes;
+use edge_report::exchange::{Endpoint, ServiceCodes};
 use edge_report::{
-    Access, BuildError, Client, ClientBuilder, Code, Encode, Pause, Reply, SendError, TlsSettings,
-    Waker, WallTime,
+    Access, BuildError, Client, ClientBuilder, Code, DeliveryEvent, Encode, Pause, Reply,
+    SendError, TlsSettings, Waker, WallTime,
 };
 
 use crate::courier::{
     Engine, MemoryCourier, SpoolCourier, edge_report_courier, open as open_courier,
 };
-use crate::error::{Failure, edge_report_error};
+use crate::error::{Failure, Place, credential, edge_report_error};
+use crate::event::{Observer, edge_report_observer};
 use crate::exchange::{
-    edge_report_credentials, edge_report_reply, read_credentials, read_service_codes, reply_for_c,
+    edge_report_credentials, edge_report_reply, read_credentials, read_service_codes,
 };
 use crate::guard::{State, guard};
 use crate::report::{Source, edge_report_report};
-use crate::types::{
-    Output, bytes, edge_report_result, edge_report_str, optional, reference, sized,
-};
+use crate::sized::{Answer, Room, given, required};
+use crate::types::{Output, bytes, edge_report_result, edge_report_str, reference};
 
 /// Sends reports, one at a time, over one connection that is kept. Opaque.
 ///
-/// It reads nothing from the environment, and follows no redirect. Not for a child after `fork`.
+/// No environment variable changes what it does, and it follows no redirect. Not for a child after `fork`.
 pub struct edge_report_client {
     state: State,
-    client: Client,
+    /// A reporter has it, and lends it.
+    is_lent: bool,
+    /// On the heap.
+    client: &'static mut Client,
     /// The one part that other threads may use meanwhile.
     waker: Waker,
 }
@@ -40,7 +44,7 @@ pub struct edge_report_client {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_client_config {
-    /// `sizeof(edge_report_client_config)`.
+    /// Its size: begin with `EDGE_REPORT_CLIENT_CONFIG_INIT`.
     pub struct_size: usize,
     /// `https://` or `http://`, host, optional port and path.
     pub base_url: edge_report_str,
@@ -84,6 +88,9 @@ pub struct edge_report_client_config {
     pub allow_plain_http: u32,
     /// See edge_report_client_set_known_time. Default: the release date of this library.
     pub known_time_ms: i64,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
@@ -92,7 +99,7 @@ pub struct edge_report_client_config {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_tls {
-    /// `sizeof(edge_report_tls)`.
+    /// Its size: begin with `EDGE_REPORT_TLS_INIT`.
     pub struct_size: usize,
     /// CA certificates, PEM (one or more) or DER: these are trusted, and no others.
     pub ca_certificate: edge_report_str,
@@ -100,6 +107,9 @@ pub struct edge_report_tls {
     pub client_certificate: edge_report_str,
     /// The key to it: PEM, not encrypted.
     pub client_key: edge_report_str,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// The caller's own lock, for a courier that other threads submit to. A mutex of the system may go to a thread that submits without
@@ -107,12 +117,17 @@ pub struct edge_report_tls {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_lock {
+    /// Its size: begin with `EDGE_REPORT_LOCK_INIT`.
+    pub struct_size: usize,
     /// Passed to both.
     pub user: *mut c_void,
     /// Returns when the calling thread has the lock.
     pub lock: Option<unsafe extern "C" fn(user: *mut c_void)>,
     /// Gives it back.
     pub unlock: Option<unsafe extern "C" fn(user: *mut c_void)>,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// Why delivery paused: one of `EDGE_REPORT_PAUSE_…`.
@@ -138,29 +153,32 @@ pub unsafe extern "C" fn edge_report_client_new(
 ) -> edge_report_result {
     guard(error, || {
         let out = Output::new(client, "client")?;
-        let Some(config) = (unsafe { sized(config, "config") })? else {
-            return Err(Failure::at(Code::NullPointer, "config"));
-        };
+        let room = &mut Room::new();
+        let config = unsafe { required(config, "config", room) }?;
         let client = unsafe { build(config) }?;
         out.set(Box::into_raw(Box::new(edge_report_client {
             state: State::ready(),
+            is_lent: false,
             waker: client.waker(),
-            client,
+            client: Box::leak(Box::new(client)),
         })));
         Ok(())
     })
 }
 
-/// Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is not usable after it. NULL is fine.
+/// Frees a client; its keys and tokens are wiped, but not what the TLS library made of `client_key`, nor the password of a proxy. The handle is
+/// not usable after it. NULL is fine; within a call of the client, or while a reporter lends it, it does nothing.
 ///
 /// Takes the client. One thread at a time. Does not block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_client_free(client: *mut edge_report_client) {
     guard(core::ptr::null_mut(), || {
-        if !client.is_null() {
-            // SAFETY: made by `Box::into_raw` in `_new`; the caller gives it back, once.
-            drop(unsafe { Box::from_raw(client) });
+        if client.is_null() {
+            return Ok(());
         }
+        unsafe { edge_report_client::check_own(client) }?;
+        // SAFETY: the caller gives it back, once.
+        drop(unsafe { edge_report_client::take(client) });
         Ok(())
     });
 }
@@ -214,12 +232,15 @@ pub unsafe extern "C" fn edge_report_client_send_encoded(
 
 /// Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
 ///
-/// Borrows all arguments for the call. One thread at a time has the client. The courier is this thread's alone for the call; with
+/// Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's alone for the call; with
 /// `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
 /// lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
 /// more, at the most; edge_report_client_cancel ends it.
 ///
 /// @param lock  NULL: no other thread uses the courier.
+/// @param observer told of each event, by this thread, without the lock. It may use the courier, under the lock if there is one, and call
+///              edge_report_client_wake and _cancel; other calls of the client are EDGE_REPORT_E_IN_USE there. What it submits may be left to the
+///              next delivery. NULL: nobody.
 /// @param pause why it returned: one of EDGE_REPORT_PAUSE_…; may be NULL.
 /// @return EDGE_REPORT_OK, whatever became of the reports: see edge_report_courier_status, whose `failure` tells why something is not
 ///         delivered. EDGE_REPORT_E_STORAGE and the like: the courier's storage failed; what is stored stays.
@@ -229,41 +250,114 @@ pub unsafe extern "C" fn edge_report_client_deliver(
     courier: *mut edge_report_courier,
     lock: *const edge_report_lock,
     timeout_ms: u32,
+    observer: *const edge_report_observer,
     pause: *mut edge_report_pause,
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
         let out = Output::optional(pause, "pause")?;
-        let lock = unsafe { optional(lock, "lock") }?.copied();
+        let observer = unsafe { Observer::new(observer) }?;
+        let room = &mut Room::new();
+        let lock = unsafe { given(lock, "lock", room) }?.copied();
         if lock.is_some_and(|lock| lock.lock.is_none() || lock.unlock.is_none()) {
             return Err(Failure::at(Code::NullPointer, "lock"));
         }
         let (client_state, client) = unsafe { open(client) }?;
-        let (courier_state, which) = {
+        let (state, lent, which) = {
             let _held = Held::new(lock);
             let (state, engine) = unsafe { open_courier(courier) }?;
-            (state, which(engine))
+            let which = which(engine);
+            // SAFETY: checked by `open_courier`; another member than the engine.
+            (state, unsafe { &(*courier).lent }, which)
         };
         let timeout = Duration::from_millis(u64::from(timeout_ms));
         let now = Instant::now();
         let until = now.checked_add(timeout).unwrap_or(now);
+        let observe = |event: DeliveryEvent<'_>| observer.tell(&event);
         let pause = client_state.run("client", || {
-            courier_state.run("courier", || {
-                Ok(match which {
-                    Which::Memory(at) => client.deliver(Locked { at, lock }, until, |_| ())?,
-                    Which::Spool(at) => client.deliver(Locked { at, lock }, until, |_| ())?,
-                })
+            lent.fetch_add(1, Ordering::Relaxed);
+            let _given_back = GivenBack(lent);
+            Ok(match which {
+                Which::Memory(at) => client.deliver(Locked { at, state, lock }, until, observe)?,
+                Which::Spool(at) => client.deliver(Locked { at, state, lock }, until, observe)?,
             })
         })?;
         if let Some(out) = out {
-            out.set(match pause {
-                Pause::Idle => EDGE_REPORT_PAUSE_IDLE,
-                Pause::Cancelled => EDGE_REPORT_PAUSE_CANCELLED,
-                _ => EDGE_REPORT_PAUSE_TIME_UP,
-            });
+            out.set(pause_number(pause));
         }
         Ok(())
     })
+}
+
+pub(crate) const fn pause_number(pause: Pause) -> edge_report_pause {
+    match pause {
+        Pause::Idle => EDGE_REPORT_PAUSE_IDLE,
+        Pause::Cancelled => EDGE_REPORT_PAUSE_CANCELLED,
+        _ => EDGE_REPORT_PAUSE_TIME_UP,
+    }
+}
+
+impl edge_report_client {
+    /// Checks that nobody else needs it.
+    ///
+    /// # Safety
+    /// The client is readable, unless it is NULL or not aligned.
+    pub(crate) unsafe fn check_own(client: *const Self) -> Result<(), Failure> {
+        unsafe { reference::<State>(client.cast(), "client") }?;
+        if !client.is_aligned() {
+            return Err(Failure::at(Code::OutOfRange, "client"));
+        }
+        // SAFETY: checked above; members that are never borrowed as `&mut`.
+        let (state, is_lent) = unsafe { (&(*client).state, (*client).is_lent) };
+        match state.check("client") {
+            Err(failure) if failure.code == Code::InUse => Err(failure),
+            _ if is_lent => Err(Failure::at(Code::InUse, "client")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the client out of its handle, which ends.
+    ///
+    /// # Safety
+    /// The handle is usable, and not lent.
+    pub(crate) unsafe fn take(client: *mut Self) -> Client {
+        // SAFETY: both made by `Box` in `_new`.
+        unsafe {
+            let handle = Box::from_raw(client);
+            handle.state.end();
+            *Box::from_raw(&raw mut *handle.client)
+        }
+    }
+
+    /// A handle to a client that somebody else has. It lives no longer than the loan.
+    ///
+    /// # Safety
+    /// The handle is ended before the loan is.
+    pub(crate) unsafe fn lent(client: &mut Client) -> Self {
+        edge_report_client {
+            state: State::ready(),
+            is_lent: true,
+            waker: client.waker(),
+            // SAFETY: the caller's word.
+            client: unsafe { &mut *core::ptr::from_mut(client) },
+        }
+    }
+
+    /// Ends a loan; an error if it cannot be used any more.
+    pub(crate) fn end(&mut self) -> Result<(), Failure> {
+        let usable = self.state.check("client");
+        self.state.end();
+        usable
+    }
+}
+
+/// Counts a delivery off when it ends.
+struct GivenBack<'a>(&'a AtomicU32);
+
+impl Drop for GivenBack<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or so long. For a thread that delivers, after
@@ -334,7 +428,9 @@ pub unsafe extern "C" fn edge_report_client_set_credentials(
     guard(error, || {
         let (state, client) = unsafe { open(client) }?;
         let credentials = unsafe { read_credentials(credentials) }?;
-        state.run("client", || Ok(client.set_credentials(&credentials)?))
+        state.run("client", || {
+            (client.set_credentials(&credentials)).map_err(|error| refused(error, "credentials"))
+        })
     })
 }
 
@@ -350,11 +446,19 @@ pub unsafe extern "C" fn edge_report_client_set_tls(
 ) -> edge_report_result {
     guard(error, || {
         let (state, client) = unsafe { open(client) }?;
-        let Some(tls) = (unsafe { sized(tls, "tls") })? else {
-            return Err(Failure::at(Code::NullPointer, "tls"));
-        };
-        let tls = unsafe { read_tls(tls.ca_certificate, tls.client_certificate, tls.client_key) }?;
-        state.run("client", || Ok(client.set_tls(&tls)?))
+        let room = &mut Room::new();
+        let tls = unsafe { required(tls, "tls", room) }?;
+        let tls = unsafe {
+            read_tls(
+                "tls",
+                tls.ca_certificate,
+                tls.client_certificate,
+                tls.client_key,
+            )
+        }?;
+        state.run("client", || {
+            client.set_tls(&tls).map_err(|error| refused(error, "tls"))
+        })
     })
 }
 
@@ -399,7 +503,7 @@ pub unsafe extern "C" fn edge_report_client_set_clock_offset(
 
 /// # Safety
 /// The client is the caller's alone for `'a`.
-unsafe fn open<'a>(
+pub(crate) unsafe fn open<'a>(
     client: *mut edge_report_client,
 ) -> Result<(&'a State, &'a mut Client), Failure> {
     unsafe { reference::<State>(client.cast(), "client") }?;
@@ -410,7 +514,7 @@ unsafe fn open<'a>(
     let state = unsafe { &(*client).state };
     state.check("client")?;
     // SAFETY: as above; another member than `state`.
-    Ok((state, unsafe { &mut (*client).client }))
+    Ok((state, unsafe { &mut *(*client).client }))
 }
 
 /// # Safety
@@ -429,8 +533,15 @@ unsafe fn waker_of<'a>(client: *const edge_report_client) -> Result<&'a Waker, F
 /// # Safety
 /// All that the config leads to must hold for the call.
 unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
-    let base_url = unsafe { config.base_url.required("base_url") }?;
-    let project_id = unsafe { config.project_id.required("project_id") }?;
+    let of = |member| Place::Member("config", member);
+    let base_url = unsafe { config.base_url.required(of("base_url")) }?;
+    let project_id = unsafe { config.project_id.required(of("project_id")) }?;
+    // For its offset: what the builder tells has none.
+    if let Err(error) = Endpoint::new(base_url, project_id) {
+        let mut failure = Failure::at(error.code(), member_of(error.code(), "config"));
+        failure.offset = error.offset();
+        return Err(failure);
+    }
     let credentials = unsafe { read_credentials(config.credentials) }?;
     let mut builder = Client::builder(base_url, project_id).credentials(credentials);
     let texts = &mut [""; ServiceCodes::MOST];
@@ -444,23 +555,46 @@ unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
         config.client_certificate,
         config.client_key,
     );
-    builder = builder.tls(unsafe { read_tls(ca, chain, key) }?);
-    if let Some(proxy) = unsafe { config.proxy.text("proxy") }? {
+    builder = builder.tls(unsafe { read_tls("config", ca, chain, key) }?);
+    if let Some(proxy) = unsafe { config.proxy.text(of("proxy")) }? {
         builder = builder.proxy(proxy);
     }
-    if let Some(user_agent) = unsafe { config.user_agent.text("user_agent") }? {
+    if let Some(user_agent) = unsafe { config.user_agent.text(of("user_agent")) }? {
         builder = builder.user_agent(user_agent);
     }
     type Set = fn(ClientBuilder, Duration) -> ClientBuilder;
-    let times: [(u32, Set); 6] = [
-        (config.connect_timeout_ms, ClientBuilder::connect_timeout),
-        (config.tls_timeout_ms, ClientBuilder::tls_timeout),
-        (config.send_timeout_ms, ClientBuilder::send_timeout),
-        (config.response_timeout_ms, ClientBuilder::response_timeout),
-        (config.total_timeout_ms, ClientBuilder::total_timeout),
-        (config.max_idle_ms, ClientBuilder::max_idle),
+    let times: [(&str, u32, Set); 6] = [
+        (
+            "connect_timeout_ms",
+            config.connect_timeout_ms,
+            ClientBuilder::connect_timeout,
+        ),
+        (
+            "tls_timeout_ms",
+            config.tls_timeout_ms,
+            ClientBuilder::tls_timeout,
+        ),
+        (
+            "send_timeout_ms",
+            config.send_timeout_ms,
+            ClientBuilder::send_timeout,
+        ),
+        (
+            "response_timeout_ms",
+            config.response_timeout_ms,
+            ClientBuilder::response_timeout,
+        ),
+        (
+            "total_timeout_ms",
+            config.total_timeout_ms,
+            ClientBuilder::total_timeout,
+        ),
+        ("max_idle_ms", config.max_idle_ms, ClientBuilder::max_idle),
     ];
-    for (ms, set) in times {
+    for (name, ms, set) in times {
+        if ms > DAY_MS {
+            return Err(Failure::at(Code::OutOfRange, of(name)).with_detail("a day at the most"));
+        }
         if ms != 0 {
             builder = set(builder, Duration::from_millis(u64::from(ms)));
         }
@@ -474,28 +608,65 @@ unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
     builder = match config.allow_plain_http {
         0 => builder,
         1 => builder.allow_plain_http(),
-        _ => return Err(Failure::at(Code::OutOfRange, "allow_plain_http")),
+        _ => return Err(Failure::at(Code::OutOfRange, of("allow_plain_http"))),
     };
-    Ok(builder.build()?)
+    builder.build().map_err(|error| refused(error, "config"))
+}
+
+/// The longest time-out.
+const DAY_MS: u32 = 24 * 60 * 60 * 1000;
+
+/// Which setting a builder refuses.
+fn refused(error: BuildError, settings: &'static str) -> Failure {
+    let mut failure = Failure::at(error.code, member_of(error.code, settings));
+    failure.detail = error.detail;
+    failure
+}
+
+fn member_of(code: Code, settings: &'static str) -> Place {
+    let member = match code {
+        Code::ProjectId => "project_id",
+        Code::UrlScheme
+        | Code::UrlHost
+        | Code::UrlPort
+        | Code::UrlPath
+        | Code::UrlUserInfo
+        | Code::UrlQuery
+        | Code::PlainHttp => "base_url",
+        Code::CaCertificate => "ca_certificate",
+        Code::ClientCertificate => "client_certificate",
+        Code::Proxy => "proxy",
+        Code::UserAgent => "user_agent",
+        Code::ServiceCodes => "service_codes",
+        Code::AccessKey | Code::SecretKey | Code::Token => return credential(code),
+        _ => return Place::Name(settings),
+    };
+    Place::Member(settings, member)
 }
 
 /// # Safety
 /// The texts must hold for the call.
 unsafe fn read_tls(
+    settings: &'static str,
     ca: edge_report_str,
     chain: edge_report_str,
     key: edge_report_str,
 ) -> Result<TlsSettings, Failure> {
     let mut tls = TlsSettings::new();
-    if let Some(ca) = unsafe { ca.bytes("ca_certificate") }? {
+    let of = |member| Place::Member(settings, member);
+    if let Some(ca) = unsafe { ca.bytes(of("ca_certificate")) }? {
         tls = tls.ca_certificate(ca);
     }
-    let chain = unsafe { chain.bytes("client_certificate") }?;
-    let key = unsafe { key.bytes("client_key") }?;
+    let chain = unsafe { chain.bytes(of("client_certificate")) }?;
+    let key = unsafe { key.bytes(of("client_key")) }?;
     match (chain, key) {
         (None, None) => Ok(tls),
         (Some(chain), Some(key)) => Ok(tls.client_certificate(chain, key)),
-        _ => Err(Failure::at(Code::ClientCertificate, "client_key")),
+        (None, Some(_)) => Err(Failure::at(
+            Code::ClientCertificate,
+            of("client_certificate"),
+        )),
+        (Some(_), None) => Err(Failure::at(Code::ClientCertificate, of("client_key"))),
     }
 }
 
@@ -506,14 +677,13 @@ unsafe fn send(
     reply: *mut edge_report_reply,
     exchange: impl for<'c> FnOnce(&'c mut Client) -> Result<Reply<'c>, Failure>,
 ) -> Result<(), Failure> {
-    let out = Output::new(reply, "reply")?;
+    let out = unsafe { Answer::new(reply, "reply") }?;
     let (state, client) = unsafe { open(client) }?;
-    let reply = state.run("client", || {
+    state.run("client", || {
         let reply = exchange(client)?;
-        Ok(reply_for_c(&reply, WallTime::now()))
-    })?;
-    out.set(reply);
-    Ok(())
+        out.fill(|to| to.fill(&reply, WallTime::now()));
+        Ok(())
+    })
 }
 
 /// The engine of a courier, whose type is known from here on.
@@ -530,14 +700,16 @@ fn which(engine: &mut Engine) -> Which {
 }
 
 /// A courier under the caller's lock, if there is one.
-struct Locked<O, B> {
+struct Locked<'s, O, B> {
     at: *mut Courier<O, B>,
+    state: &'s State,
     lock: Option<edge_report_lock>,
 }
 
-impl<O, B> Access<O, B> for Locked<O, B> {
+impl<O, B> Access<O, B> for Locked<'_, O, B> {
     fn with<R>(&mut self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
         let _held = Held::new(self.lock);
+        let _use = self.state.hold();
         // This thread's alone: by its lock, or since the caller said so.
         use_it(unsafe { &mut *self.at })
     }
@@ -572,14 +744,6 @@ impl Drop for Held {
             // SAFETY: as for `take`, which was called before.
             unsafe { give(user) }
         }
-    }
-}
-
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
-        let mut failure = Failure::at(error.code, "config");
-        failure.detail = error.detail;
-        failure
     }
 }
 

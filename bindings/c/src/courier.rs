@@ -1,18 +1,23 @@
 //! Delivery until accepted: the handle, and the engine behind it.
 
 use core::ffi::c_void;
+#[cfg(feature = "_http")]
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+#[cfg(feature = "full")]
+use std::boxed::Box;
 
 use edge_report::courier::{Courier, Outbox, Ticket};
 use edge_report::{Code, MonoTime};
 
 use crate::delivery::{
     edge_report_courier_state, edge_report_letter, edge_report_reason, edge_report_step,
-    edge_report_verdict, read_event, step_for_c, wall,
+    edge_report_verdict, read_event, wall,
 };
 use crate::error::{Failure, edge_report_error};
 use crate::exchange::edge_report_reply;
 use crate::guard::{State, guard};
 use crate::report::{Source, edge_report_report};
+use crate::sized::Answer;
 use crate::storage::DeviceError;
 use crate::types::{Output, bytes, edge_report_result, reference};
 
@@ -25,11 +30,14 @@ use crate::types::{Output, bytes, edge_report_result, reference};
 /// nothing is accepted nothing is given up, but by `max_attempts` and `max_time_ms`.
 pub struct edge_report_courier {
     state: State,
+    /// By how many it cannot be freed: deliveries that run, a reporter that lends it.
+    #[cfg(feature = "_http")]
+    pub(crate) lent: AtomicU32,
     engine: Engine,
 }
 
 /// Behind a table of functions: only the kinds of outbox that a program makes are linked into it.
-pub(crate) type AnyOutbox = dyn Outbox<Error = DeviceError>;
+pub(crate) type AnyOutbox = dyn Outbox<Error = DeviceError> + Send;
 
 pub(crate) type MemoryCourier = Courier<&'static mut AnyOutbox, &'static mut [u8]>;
 #[cfg(feature = "full")]
@@ -38,8 +46,9 @@ pub(crate) type SpoolCourier = Courier<edge_report::Spool, std::vec::Vec<u8>>;
 pub(crate) enum Engine {
     /// In the caller's memory, beside the handle.
     Memory(&'static mut MemoryCourier),
+    /// On the heap.
     #[cfg(feature = "full")]
-    Spool(std::boxed::Box<SpoolCourier>),
+    Spool(&'static mut SpoolCourier),
 }
 
 /// Runs an expression with the engine, whichever outbox it has.
@@ -53,7 +62,8 @@ macro_rules! with_engine {
     };
 }
 
-/// Frees a courier: makes durable what is not yet, and gives its memory back. The handle is not usable after it. NULL is fine.
+/// Frees a courier: makes durable what is not yet, and gives its memory back. The handle is not usable after it. NULL is fine; within a call of
+/// the courier, a delivery from it, or while a reporter lends it, it does nothing.
 ///
 /// Takes the courier. One thread at a time. Blocks as long as its storage does.
 #[unsafe(no_mangle)]
@@ -62,6 +72,8 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
         if courier.is_null() {
             return Ok(());
         }
+        #[cfg(feature = "_http")]
+        unsafe { edge_report_courier::check_own(courier) }?;
         let state = unsafe { &reference(courier.cast_const(), "courier")?.state };
         let usable = state.check("courier");
         if let Err(failure) = &usable
@@ -81,8 +93,11 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
                 let outbox: *mut AnyOutbox = core::ptr::read(&raw const **engine).into_outbox();
                 core::ptr::drop_in_place(outbox);
             },
-            // SAFETY: made by `Box::into_raw` in host.rs; the handle has ended, so this happens once.
-            Engine::Spool(_) => drop(unsafe { std::boxed::Box::from_raw(courier) }),
+            // SAFETY: both made by `Box::into_raw` in host.rs; the handle has ended, so this happens once.
+            Engine::Spool(engine) => unsafe {
+                drop(Box::from_raw(&raw mut **engine));
+                drop(Box::from_raw(courier));
+            },
         }
         Ok(())
     });
@@ -162,14 +177,16 @@ pub unsafe extern "C" fn edge_report_courier_next(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(step, "step")?;
+        let out = unsafe { Answer::new(step, "step") }?;
         let (state, engine) = unsafe { open(courier) }?;
         let now = MonoTime::from_ms(now_ms);
-        let step = state.run("courier", || {
-            Ok(with_engine!(engine, c => step_for_c(c.next(now)?, now)))
-        })?;
-        out.set(step);
-        Ok(())
+        state.run("courier", || {
+            with_engine!(engine, c => {
+                let step = c.next(now)?;
+                out.fill(|to| to.fill(step, now));
+            });
+            Ok(())
+        })
     })
 }
 
@@ -203,7 +220,7 @@ pub unsafe extern "C" fn edge_report_courier_settle(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::optional(verdict, "verdict")?;
+        let out = unsafe { Answer::optional(verdict, "verdict") }?;
         let (state, engine) = unsafe { open(courier) }?;
         let event = unsafe { read_event(result, reply, failure) }?;
         let verdict = state.run("courier", || {
@@ -211,7 +228,7 @@ pub unsafe extern "C" fn edge_report_courier_settle(
             Ok(with_engine!(engine, c => c.settle(ticket, event, now, entropy)?))
         })?;
         if let Some(out) = out {
-            unsafe { out.zeroed() }.fill(&verdict);
+            out.fill(|to| to.fill(&verdict));
         }
         Ok(())
     })
@@ -227,11 +244,11 @@ pub unsafe extern "C" fn edge_report_courier_status(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(status, "status")?;
+        let out = unsafe { Answer::new(status, "status") }?;
         let courier = unsafe { reference(courier, "courier") }?;
         courier.state.check("courier")?;
         let status = with_engine!(&courier.engine, c => c.status());
-        unsafe { out.zeroed() }.fill(&status);
+        out.fill(|to| to.fill(&status));
         Ok(())
     })
 }
@@ -256,7 +273,7 @@ pub unsafe extern "C" fn edge_report_courier_take_buried(
         let (state, engine) = unsafe { open(courier) }?;
         let buried = state.run("courier", || Ok(with_engine!(engine, c => c.take_buried())))?;
         if let (Some((_, why)), Some(reason)) = (&buried, reason) {
-            unsafe { reason.zeroed() }.fill(why);
+            reason.set(edge_report_reason::of(why));
         }
         out.set(buried.map_or(0, |(ticket, _)| ticket.0));
         Ok(())
@@ -332,13 +349,13 @@ pub unsafe extern "C" fn edge_report_courier_dead_letter(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(letter, "letter")?;
+        let out = unsafe { Answer::new(letter, "letter") }?;
         let (state, engine) = unsafe { open(courier) }?;
         state.run("courier", || {
             let after = (after != 0).then_some(Ticket(after));
             with_engine!(engine, c => {
                 let letter = c.dead_letter(after)?;
-                unsafe { out.zeroed() }.fill(letter);
+                out.fill(|to| to.fill(letter));
             });
             Ok(())
         })
@@ -357,12 +374,12 @@ pub unsafe extern "C" fn edge_report_courier_find_dead_letter(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(letter, "letter")?;
+        let out = unsafe { Answer::new(letter, "letter") }?;
         let (state, engine) = unsafe { open(courier) }?;
         state.run("courier", || {
             with_engine!(engine, c => {
                 let letter = c.find_dead_letter(Ticket(ticket))?;
-                unsafe { out.zeroed() }.fill(letter);
+                out.fill(|to| to.fill(letter));
             });
             Ok(())
         })
@@ -441,8 +458,96 @@ impl edge_report_courier {
     pub(crate) const fn new(engine: Engine) -> Self {
         edge_report_courier {
             state: State::ready(),
+            #[cfg(feature = "_http")]
+            lent: AtomicU32::new(0),
             engine,
         }
+    }
+}
+
+#[cfg(feature = "_http")]
+impl edge_report_courier {
+    /// Checks that nobody else needs it.
+    ///
+    /// # Safety
+    /// The courier is readable, unless it is NULL or not aligned.
+    pub(crate) unsafe fn check_own(courier: *const Self) -> Result<(), Failure> {
+        match unsafe { reference(courier, "courier") }?.lent.load(Relaxed) {
+            0 => Ok(()),
+            _ => Err(Failure::at(Code::InUse, "courier")),
+        }
+    }
+
+    /// A handle to a courier that somebody else has. It lives no longer than the loan.
+    ///
+    /// # Safety
+    /// The handle is ended before the loan is.
+    pub(crate) unsafe fn lent<C: Lend + 'static>(courier: &mut C) -> Self {
+        // SAFETY: the caller's word.
+        let handle = Self::new(unsafe { &mut *core::ptr::from_mut(courier) }.engine());
+        handle.lent.store(1, Relaxed);
+        handle
+    }
+
+    /// Ends a loan; an error if it cannot be used any more.
+    pub(crate) fn end(&mut self) -> Result<(), Failure> {
+        let usable = self.state.check("courier");
+        self.state.end();
+        usable
+    }
+
+    /// Takes the courier out of its handle, which ends.
+    ///
+    /// # Safety
+    /// The handle is usable, and not lent.
+    pub(crate) unsafe fn take(courier: *mut Self) -> Taken {
+        // SAFETY: the handle ends here: nobody reads it again. What is on the heap was made by `Box::into_raw` in host.rs; the outbox stands in the
+        // caller's memory, which is the library's until the reporter is freed.
+        unsafe {
+            (*courier).state.end();
+            match &mut (*courier).engine {
+                Engine::Memory(engine) => {
+                    let courier = core::ptr::read(&raw const **engine);
+                    // The reference that it has, as a pointer.
+                    let outbox = core::ptr::from_ref(courier.outbox());
+                    let outbox = outbox.cast::<*mut AnyOutbox>().read();
+                    Taken::Memory(Box::new(courier), outbox)
+                }
+                Engine::Spool(engine) => {
+                    let engine = Box::from_raw(&raw mut **engine);
+                    drop(Box::from_raw(courier));
+                    Taken::Spool(engine)
+                }
+            }
+        }
+    }
+}
+
+/// A courier without its handle.
+#[cfg(feature = "_http")]
+pub(crate) enum Taken {
+    /// And where its outbox is, which is to be dropped after it.
+    Memory(Box<MemoryCourier>, *mut AnyOutbox),
+    Spool(Box<SpoolCourier>),
+}
+
+/// A courier that can stand in a handle for a while.
+#[cfg(feature = "_http")]
+pub(crate) trait Lend {
+    fn engine(&'static mut self) -> Engine;
+}
+
+#[cfg(feature = "_http")]
+impl Lend for MemoryCourier {
+    fn engine(&'static mut self) -> Engine {
+        Engine::Memory(self)
+    }
+}
+
+#[cfg(feature = "_http")]
+impl Lend for SpoolCourier {
+    fn engine(&'static mut self) -> Engine {
+        Engine::Spool(self)
     }
 }
 

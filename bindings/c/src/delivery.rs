@@ -12,8 +12,9 @@ use edge_report::{Code, MonoTime, WallTime};
 
 use crate::error::{Failure, Place, edge_report_error, write_text};
 use crate::exchange::{edge_report_outcome, edge_report_reply};
-use crate::guard::{guard, number};
-use crate::types::{OK, Output, edge_report_result, edge_report_str, optional, reference, sized};
+use crate::guard::number;
+use crate::sized::{Room, given, required};
+use crate::types::{OK, edge_report_result, edge_report_str};
 use crate::version::{code_from, outcome_from};
 
 /// What is sent of a backlog: one of `EDGE_REPORT_BACKLOG_…`.
@@ -31,11 +32,11 @@ pub const EDGE_REPORT_LETTERS_DROP_OLDEST: u32 = 0;
 /// Drop none: the report stays in the queue, unsent, until somebody made room.
 pub const EDGE_REPORT_LETTERS_HOLD: u32 = 1;
 
-/// When to try again, when to stop, and when what is stored is durable. Begin with `edge_report_courier_config_init`.
+/// When to try again, when to stop, and when what is stored is durable. EDGE_REPORT_COURIER_CONFIG_INIT has the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_courier_config {
-    /// `sizeof(edge_report_courier_config)`.
+    /// Its size: begin with `EDGE_REPORT_COURIER_CONFIG_INIT`.
     pub struct_size: usize,
     /// The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
     pub min_backoff_ms: u64,
@@ -58,7 +59,7 @@ pub struct edge_report_courier_config {
     pub open_circuit_after: u32,
     /// When a submitted report is durable: 0 (default), before its `submit` returns; else together, when so many were submitted,
     pub batch_reports: u32,
-    /// or the first of them so long ago. A power cut may cost these.
+    /// or the first of them so long ago. A power cut may cost these. Only together with `batch_reports`.
     pub batch_ms: u32,
     /// A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
     /// each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
@@ -67,8 +68,11 @@ pub struct edge_report_courier_config {
     pub backlog: edge_report_backlog,
     /// Default: EDGE_REPORT_LETTERS_DROP_OLDEST.
     pub when_letters_full: edge_report_letters_full,
-    /// For a courier in memory alone: the most bytes of one report. Default: 1024.
+    /// For a courier in memory alone: the most bytes of one report, greater than 0. Default: 1024.
     pub report_bytes: usize,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// What to do: one of `EDGE_REPORT_STEP_…`.
@@ -84,10 +88,10 @@ pub const EDGE_REPORT_STEP_IDLE: u32 = 3;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_step {
+    /// Its size: begin with `EDGE_REPORT_STEP_INIT`.
+    pub struct_size: usize,
     /// Which of the following count.
     pub kind: edge_report_step_kind,
-    /// 0.
-    pub reserved: u32,
     /// SEND: the report's name, for `edge_report_courier_settle`.
     pub ticket: u64,
     /// SEND: its bytes, the same at every attempt. Borrowed from the courier until the next call with it.
@@ -96,6 +100,9 @@ pub struct edge_report_step {
     pub clock_offset_ms: i64,
     /// WAIT: how long.
     pub wait_ms: u64,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// What became of a report: one of `EDGE_REPORT_VERDICT_…`, or 0.
@@ -140,23 +147,30 @@ pub struct edge_report_reason {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_verdict {
+    /// Its size: begin with `EDGE_REPORT_VERDICT_INIT`.
+    pub struct_size: usize,
     /// What.
     pub kind: edge_report_verdict_kind,
     /// Why; all zeros for DELIVERED.
     pub reason: edge_report_reason,
     /// AGAIN, HELD: by the monotonic clock.
     pub at_ms: u64,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + `waiting`, restarts included.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_courier_state {
+    /// Its size: begin with `EDGE_REPORT_COURIER_STATE_INIT`.
+    pub struct_size: usize,
     /// Stored.
     pub submitted: u64,
     /// Accepted by the service.
     pub delivered: u64,
-    /// Refused by the service; among the dead letters.
+    /// Refused by the service: made dead letters, which may have been forgotten or sent again since.
     pub refused: u64,
     /// Dropped since newer reports of all their jobs waited: when the outbox was full, or by EDGE_REPORT_BACKLOG_LATEST_PER_JOB.
     pub superseded: u64,
@@ -196,43 +210,43 @@ pub struct edge_report_courier_state {
     pub circuit_open: u32,
     /// Why the last failure was one, or why a report could not be made a dead letter; all zeros if `failure_ticket` is 0.
     pub failure: edge_report_reason,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// A report that will not be sent: it was refused or given up.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_letter {
+    /// Its size: begin with `EDGE_REPORT_LETTER_INIT`.
+    pub struct_size: usize,
     /// Its name; 0 if there is no such letter.
     pub ticket: u64,
     /// Its bytes. Borrowed from the courier until the next call with it.
     pub body: edge_report_str,
     /// Why.
     pub reason: edge_report_reason,
-}
-
-/// Fills in the defaults, `struct_size` too.
-///
-/// Borrows `config` for the call. Any thread. Does not block.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn edge_report_courier_config_init(
-    config: *mut edge_report_courier_config,
-) -> edge_report_result {
-    guard(core::ptr::null_mut(), || {
-        Output::new(config, "config")?.set(defaults());
-        Ok(())
-    })
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// # Safety
-/// See [`sized`].
+/// See [`given`].
 pub(crate) unsafe fn read_config(
     config: *const edge_report_courier_config,
 ) -> Result<edge_report_courier_config, Failure> {
-    let config = unsafe { sized(config, "config") }?
+    let room = &mut Room::over(defaults);
+    let config = unsafe { given(config, "config", room) }?
         .copied()
         .unwrap_or(defaults());
     let wrong = if config.refuse_after == 0 {
         "refuse_after"
+    } else if config.report_bytes == 0 {
+        "report_bytes"
+    } else if config.batch_reports == 0 && config.batch_ms != 0 {
+        "batch_reports"
     } else if config.backlog > EDGE_REPORT_BACKLOG_LATEST_PER_JOB {
         "backlog"
     } else if config.when_letters_full > EDGE_REPORT_LETTERS_HOLD {
@@ -246,7 +260,8 @@ pub(crate) unsafe fn read_config(
     ))
 }
 
-fn defaults() -> edge_report_courier_config {
+/// The same as EDGE_REPORT_COURIER_CONFIG_INIT, which ./header writes.
+pub(crate) fn defaults() -> edge_report_courier_config {
     let policy = Policy::default();
     edge_report_courier_config {
         struct_size: size_of::<edge_report_courier_config>(),
@@ -265,6 +280,8 @@ fn defaults() -> edge_report_courier_config {
         backlog: EDGE_REPORT_BACKLOG_KEEP_ALL,
         when_letters_full: EDGE_REPORT_LETTERS_DROP_OLDEST,
         report_bytes: 1024,
+        #[cfg(feature = "test-next")]
+        next: 0,
     }
 }
 
@@ -318,12 +335,14 @@ pub(crate) unsafe fn read_event(
     if result != OK {
         let code = code_from(result).ok_or(Failure::at(Code::OutOfRange, "result"))?;
         let mut event = Event::failed(code);
-        if let Some(failure) = unsafe { optional(failure, "failure") }? {
+        let room = &mut Room::new();
+        if let Some(failure) = unsafe { given(failure, "failure", room) }? {
             event.reason.text = text_of(&failure.detail);
         }
         return Ok(event);
     }
-    let reply = unsafe { reference(reply, "reply") }?;
+    let room = &mut Room::new();
+    let reply = unsafe { required(reply, "reply", room) }?;
     let outcome = outcome_from(reply.outcome);
     let status = u16::try_from(reply.status);
     let mut event = Event::answered(
@@ -370,32 +389,33 @@ fn text_of<const N: usize>(text: &[c_char]) -> ShortText<N> {
     short
 }
 
-pub(crate) fn step_for_c(step: Step<'_>, now: MonoTime) -> edge_report_step {
-    let mut this = edge_report_step {
-        kind: EDGE_REPORT_STEP_IDLE,
-        reserved: 0,
-        ticket: 0,
-        body: edge_report_str::ABSENT,
-        clock_offset_ms: 0,
-        wait_ms: 0,
-    };
-    match step {
-        Step::Idle => {}
-        Step::Wait(until) => {
-            this.kind = EDGE_REPORT_STEP_WAIT;
-            this.wait_ms = until.since_ms(now);
-        }
-        Step::Send(parcel) => {
-            this.kind = EDGE_REPORT_STEP_SEND;
-            this.ticket = parcel.ticket.0;
-            this.body = edge_report_str::from_bytes(parcel.body);
-            this.clock_offset_ms = parcel.clock_offset_ms;
+impl edge_report_step {
+    /// Fills one in that is all zeros.
+    pub(crate) fn fill(&mut self, step: Step<'_>, now: MonoTime) {
+        match step {
+            Step::Idle => self.kind = EDGE_REPORT_STEP_IDLE,
+            Step::Wait(until) => {
+                self.kind = EDGE_REPORT_STEP_WAIT;
+                self.wait_ms = until.since_ms(now);
+            }
+            Step::Send(parcel) => {
+                self.kind = EDGE_REPORT_STEP_SEND;
+                self.ticket = parcel.ticket.0;
+                self.body = edge_report_str::from_bytes(parcel.body);
+                self.clock_offset_ms = parcel.clock_offset_ms;
+            }
         }
     }
-    this
 }
 
 impl edge_report_reason {
+    pub(crate) fn of(reason: &Reason) -> Self {
+        // SAFETY: plain data, which may be all zeros.
+        let mut this: Self = unsafe { core::mem::zeroed() };
+        this.fill(reason);
+        this
+    }
+
     /// Fills one in that is all zeros.
     #[inline(never)] // once, not in each function
     pub(crate) fn fill(&mut self, reason: &Reason) {

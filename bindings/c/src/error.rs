@@ -6,19 +6,27 @@ use edge_report::courier::{CourierError, OutboxError};
 use edge_report::exchange::{EndpointError, RequestError};
 use edge_report::{Code, EncodeError, Finding, Path};
 
+use crate::sized::Answer;
 use crate::storage::Device;
 use crate::types::{EDGE_REPORT_NONE, edge_report_result};
 
 /// Room for a path with its NUL. Longer ones (of unknown keys) are cut.
 pub const EDGE_REPORT_PATH_SIZE: usize = 72;
 /// Room for a detail with its NUL. Longer ones are cut.
-pub const EDGE_REPORT_DETAIL_SIZE: usize = 160;
+#[cfg(feature = "full")]
+pub const EDGE_REPORT_DETAIL_SIZE: usize = 256;
+/// Room for a detail with its NUL. Longer ones are cut.
+#[cfg(not(feature = "full"))]
+pub const EDGE_REPORT_DETAIL_SIZE: usize = 44;
 
 /// What went wrong, where, and why: plain data, to be copied at will. No secret is in it.
 ///
 /// Functions take a pointer to one as their last parameter. It may be NULL; it is written only when the function fails.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct edge_report_error {
+    /// Its size: begin with `EDGE_REPORT_ERROR_INIT`.
+    pub struct_size: usize,
     /// The same as the function's result.
     pub code: edge_report_result,
     /// For `EDGE_REPORT_E_STORAGE`: the error number of the operating system, or of the storage's callback. Else 0.
@@ -29,8 +37,11 @@ pub struct edge_report_error {
     pub offset: usize,
     /// Where in the report (`jobs[3].create_time`), or which parameter or member. Ends with NUL; may be empty.
     pub path: [c_char; EDGE_REPORT_PATH_SIZE],
-    /// More, for people. Ends with NUL; may be empty, and always is in the bare build.
+    /// More, for people. Ends with NUL; may be empty, and the bare build writes none.
     pub detail: [c_char; EDGE_REPORT_DETAIL_SIZE],
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// The place of a failure.
@@ -100,12 +111,15 @@ impl Failure {
     /// # Safety
     /// `error` is a place for one.
     pub(crate) unsafe fn write(&self, error: *mut edge_report_error) {
-        // SAFETY: the caller has a place for one there.
-        let error = unsafe {
-            // Plain data, which may be all zeros.
-            error.write_bytes(0, 1);
-            &mut *error
-        };
+        // SAFETY: the caller has a place for one there, whatever size it says.
+        unsafe {
+            let size = (*error).struct_size;
+            Answer::or_first(error).fill(|error| self.fill(error));
+            (*error).struct_size = size;
+        }
+    }
+
+    fn fill(&self, error: &mut edge_report_error) {
         error.code = crate::guard::number(self.code);
         error.device_error = self.device_error;
         error.needed = self.needed;
@@ -192,11 +206,21 @@ impl From<EncodeError> for Failure {
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::Unusable(code) => code.into(),
             RequestError::TooSmall { needed } => Failure::too_small(needed),
-            error => error.code().into(),
+            error => Failure::at(error.code(), credential(error.code())),
         }
     }
+}
+
+/// Which of the credentials such a code is about, if any.
+pub(crate) const fn credential(code: Code) -> Place {
+    let member = match code {
+        Code::AccessKey => "access_key",
+        Code::SecretKey => "secret_key",
+        Code::Token => "token",
+        _ => return Place::Name(""),
+    };
+    Place::Member("credentials", member)
 }
 
 impl From<EndpointError> for Failure {

@@ -9,11 +9,10 @@ use edge_report::exchange::{
 use edge_report::json::{Counter, Sink, SliceSink, Text};
 use edge_report::{Code, WallTime};
 
-use crate::error::{Failure, edge_report_error};
+use crate::error::{Failure, Place, credential, edge_report_error};
 use crate::guard::guard;
-use crate::types::{
-    Output, array, buffer, bytes, edge_report_result, edge_report_str, optional, reference,
-};
+use crate::sized::{Answer, Room, given, required};
+use crate::types::{Output, array, buffer, bytes, edge_report_result, edge_report_str};
 
 /// What a response means: one of `EDGE_REPORT_OUTCOME_…`.
 pub type edge_report_outcome = u32;
@@ -22,6 +21,8 @@ pub type edge_report_outcome = u32;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_credentials {
+    /// Its size: begin with `EDGE_REPORT_CREDENTIALS_INIT`.
+    pub struct_size: usize,
     /// Access key of a pair.
     pub access_key: edge_report_str,
     /// Secret key of a pair.
@@ -30,6 +31,9 @@ pub struct edge_report_credentials {
     pub security_token: edge_report_str,
     /// A token for `X-Auth-Token`.
     pub token: edge_report_str,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// A header of a request.
@@ -58,6 +62,8 @@ pub const EDGE_REPORT_MAX_HEADERS: usize = 6;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_http_request {
+    /// Its size: begin with `EDGE_REPORT_HTTP_REQUEST_INIT`.
+    pub struct_size: usize,
     /// `POST`. Static.
     pub method: edge_report_str,
     /// The path, percent-encoded. In the scratch buffer.
@@ -66,6 +72,9 @@ pub struct edge_report_http_request {
     pub headers: [edge_report_header; EDGE_REPORT_MAX_HEADERS],
     /// How many of them there are.
     pub headers_len: usize,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// Any request to the same gateway, as it is signed. Signed are the host, the date, the security token, and all of `headers` but
@@ -73,6 +82,8 @@ pub struct edge_report_http_request {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_signable {
+    /// Its size: begin with `EDGE_REPORT_SIGNABLE_INIT`.
+    pub struct_size: usize,
     /// `POST`, `GET`, …
     pub method: edge_report_str,
     /// Host with port, as in the `Host` header.
@@ -90,22 +101,32 @@ pub struct edge_report_signable {
     pub headers: *const edge_report_header,
     /// How many.
     pub headers_len: usize,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// What signing adds to a request. For temporary keys their security token is to be sent too, as `X-Security-Token`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_signature {
+    /// Its size: begin with `EDGE_REPORT_SIGNATURE_INIT`.
+    pub struct_size: usize,
     /// The value of `X-Sdk-Date`. In the buffer.
     pub x_sdk_date: edge_report_str,
     /// The value of `Authorization`. In the buffer.
     pub authorization: edge_report_str,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// A response, read. The texts are as they stand in JSON: `edge_report_unescape` decodes them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_reply {
+    /// Its size: begin with `EDGE_REPORT_REPLY_INIT`.
+    pub struct_size: usize,
     /// What it means.
     pub outcome: edge_report_outcome,
     /// The HTTP status.
@@ -126,6 +147,9 @@ pub struct edge_report_reply {
     pub has_retry_after: u32,
     /// Whether `clock_skew_ms` counts.
     pub has_clock_skew: u32,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// Writes the whole URL that reports go to, which stays the same. It has no NUL at its end.
@@ -183,22 +207,22 @@ pub unsafe extern "C" fn edge_report_request(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(request, "request")?;
+        let out = unsafe { Answer::new(request, "request") }?;
         let endpoint = unsafe { endpoint(base_url, project_id) }?;
         let credentials = unsafe { read_credentials(credentials) }?;
         let body = unsafe { bytes(body, body_len, "body") }?;
         let scratch = unsafe { buffer(scratch, capacity, "scratch") }?;
         let now = WallTime::from_unix_ms(unix_ms);
         let request = Request::new(&endpoint, &credentials, body, now, scratch)?;
-        // In its place: what is made there takes no stack.
-        let out = unsafe { out.zeroed() };
-        out.method = edge_report_str::from_bytes(request.method().as_bytes());
-        out.path = edge_report_str::from_bytes(request.path().as_bytes());
-        for (slot, header) in out.headers.iter_mut().zip(request.headers()) {
-            slot.name = edge_report_str::from_bytes(header.name.as_bytes());
-            slot.value = edge_report_str::from_bytes(header.value.as_bytes());
-        }
-        out.headers_len = request.headers().len();
+        out.fill(|to| {
+            to.method = edge_report_str::from_bytes(request.method().as_bytes());
+            to.path = edge_report_str::from_bytes(request.path().as_bytes());
+            for (slot, header) in to.headers.iter_mut().zip(request.headers()) {
+                slot.name = edge_report_str::from_bytes(header.name.as_bytes());
+                slot.value = edge_report_str::from_bytes(header.value.as_bytes());
+            }
+            to.headers_len = request.headers().len();
+        });
         Ok(())
     })
 }
@@ -221,17 +245,16 @@ pub unsafe extern "C" fn edge_report_sign(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(signature, "signature")?;
+        let out = unsafe { Answer::new(signature, "signature") }?;
         let buffer = unsafe { self::buffer(buffer, capacity, "buffer") }?;
         let now = WallTime::from_unix_ms(unix_ms);
         unsafe {
             with_signable(request, credentials, |signable, keys| {
                 let signature = sign(signable, keys, now, buffer)?;
-                out.set(edge_report_signature {
-                    x_sdk_date: edge_report_str::from_bytes(signature.x_sdk_date().as_bytes()),
-                    authorization: edge_report_str::from_bytes(
-                        signature.authorization().as_bytes(),
-                    ),
+                let (date, value) = (signature.x_sdk_date(), signature.authorization());
+                out.fill(|to| {
+                    to.x_sdk_date = edge_report_str::from_bytes(date.as_bytes());
+                    to.authorization = edge_report_str::from_bytes(value.as_bytes());
                 });
                 Ok(())
             })
@@ -302,11 +325,10 @@ pub unsafe extern "C" fn edge_report_read_reply(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(reply, "reply")?;
+        let out = unsafe { Answer::new(reply, "reply") }?;
         let body = unsafe { bytes(body, body_len, "body") }?;
         let codes = ServiceCodes::default();
-        out.set(unsafe { read_reply_of(&codes, status, retry_after, date, body, unix_ms) }?);
-        Ok(())
+        unsafe { read_reply_of(out, &codes, status, retry_after, date, body, unix_ms) }
     })
 }
 
@@ -333,7 +355,7 @@ pub unsafe extern "C" fn edge_report_read_reply_with(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let out = Output::new(reply, "reply")?;
+        let out = unsafe { Answer::new(reply, "reply") }?;
         let texts = &mut [""; ServiceCodes::MOST];
         let codes = unsafe { read_service_codes(service_codes, service_codes_len, texts) }?;
         let codes = match codes {
@@ -342,21 +364,21 @@ pub unsafe extern "C" fn edge_report_read_reply_with(
                 .map_err(|code| Failure::at(code, "service_codes"))?,
         };
         let body = unsafe { bytes(body, body_len, "body") }?;
-        out.set(unsafe { read_reply_of(&codes, status, retry_after, date, body, unix_ms) }?);
-        Ok(())
+        unsafe { read_reply_of(out, &codes, status, retry_after, date, body, unix_ms) }
     })
 }
 
 /// # Safety
 /// The views must hold for the call.
 unsafe fn read_reply_of(
+    out: Answer<edge_report_reply>,
     codes: &ServiceCodes<'_>,
     status: u32,
     retry_after: edge_report_str,
     date: edge_report_str,
     body: &[u8],
     unix_ms: i64,
-) -> Result<edge_report_reply, Failure> {
+) -> Result<(), Failure> {
     let status = u16::try_from(status).map_err(|_| Failure::at(Code::OutOfRange, "status"))?;
     // What is not UTF-8 is none of the forms that are known.
     let retry_after = unsafe { retry_after.bytes("retry_after") }?;
@@ -365,7 +387,8 @@ unsafe fn read_reply_of(
         .with_retry_after(retry_after.and_then(|bytes| core::str::from_utf8(bytes).ok()))
         .with_date(date.and_then(|bytes| core::str::from_utf8(bytes).ok()));
     let reply = read_reply_with(codes, status, headers, body);
-    Ok(reply_for_c(&reply, WallTime::from_unix_ms(unix_ms)))
+    out.fill(|to| to.fill(&reply, WallTime::from_unix_ms(unix_ms)));
+    Ok(())
 }
 
 /// Decodes a text of a response: from how it stands in JSON to plain UTF-8, which is never longer.
@@ -430,10 +453,15 @@ unsafe fn endpoint<'a>(
 pub(crate) unsafe fn read_credentials<'a>(
     credentials: *const edge_report_credentials,
 ) -> Result<Credentials<'a>, Failure> {
-    let Some(credentials) = (unsafe { optional(credentials, "credentials") })? else {
+    let room = &mut Room::new();
+    let Some(credentials) = (unsafe { given(credentials, "credentials", room) })? else {
         return Ok(Credentials::None);
     };
-    let token = unsafe { credentials.token.text("token") }?;
+    let token = unsafe {
+        credentials
+            .token
+            .text(Place::Member("credentials", "token"))
+    }?;
     match (unsafe { read_keys(credentials) }?, token) {
         (None, None) => Ok(Credentials::None),
         (None, Some(token)) => Ok(Credentials::token(token)),
@@ -447,9 +475,21 @@ pub(crate) unsafe fn read_credentials<'a>(
 unsafe fn read_keys<'a>(
     credentials: &edge_report_credentials,
 ) -> Result<Option<Keys<'a>>, Failure> {
-    let access_key = unsafe { credentials.access_key.text("access_key") }?;
-    let secret_key = unsafe { credentials.secret_key.text("secret_key") }?;
-    let security_token = unsafe { credentials.security_token.text("security_token") }?;
+    let access_key = unsafe {
+        credentials
+            .access_key
+            .text(Place::Member("credentials", "access_key"))
+    }?;
+    let secret_key = unsafe {
+        credentials
+            .secret_key
+            .text(Place::Member("credentials", "secret_key"))
+    }?;
+    let security_token = unsafe {
+        credentials
+            .security_token
+            .text(Place::Member("credentials", "security_token"))
+    }?;
     let keys = match (access_key, secret_key, security_token) {
         (None, None, None) => return Ok(None),
         // What is missing is empty, which the core refuses.
@@ -471,10 +511,11 @@ unsafe fn with_signable(
     credentials: *const edge_report_credentials,
     body: impl FnOnce(&Signable<'_>, &Keys<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let request = unsafe { reference(request, "request") }?;
-    let credentials = unsafe { reference(credentials, "credentials") }?;
+    let (room, keys_room) = (&mut Room::new(), &mut Room::new());
+    let request = unsafe { required(request, "request", room) }?;
+    let credentials = unsafe { required(credentials, "credentials", keys_room) }?;
     let Some(keys) = (unsafe { read_keys(credentials) })? else {
-        return Err(Code::AccessKey.into());
+        return Err(Failure::at(Code::AccessKey, credential(Code::AccessKey)));
     };
     let query = unsafe { array(request.query, request.query_len, "query") }?;
     let headers = unsafe { array(request.headers, request.headers_len, "headers") }?;
@@ -512,20 +553,24 @@ unsafe fn with_signable(
     body(&signable, &keys)
 }
 
-pub(crate) fn reply_for_c(reply: &Reply<'_>, now: WallTime) -> edge_report_reply {
-    let text = |text: Option<Text<'_>>| edge_report_str::from_option(text.map(|text| text.raw()));
-    let retry_after = reply.retry_after_ms(now);
-    let clock_skew = reply.clock_skew_ms(now);
-    edge_report_reply {
-        outcome: u32::from(reply.outcome.number()),
-        status: u32::from(reply.status),
-        error_code: text(reply.error_code),
-        error_msg: text(reply.error_msg),
-        message: text(reply.message),
-        request_id: text(reply.request_id),
-        retry_after_ms: retry_after.unwrap_or(0),
-        clock_skew_ms: clock_skew.unwrap_or(0),
-        has_retry_after: u32::from(retry_after.is_some()),
-        has_clock_skew: u32::from(clock_skew.is_some()),
+impl edge_report_reply {
+    /// Fills one in that is all zeros.
+    pub(crate) fn fill(&mut self, reply: &Reply<'_>, now: WallTime) {
+        let text =
+            |text: Option<Text<'_>>| edge_report_str::from_option(text.map(|text| text.raw()));
+        self.outcome = u32::from(reply.outcome.number());
+        self.status = u32::from(reply.status);
+        self.error_code = text(reply.error_code);
+        self.error_msg = text(reply.error_msg);
+        self.message = text(reply.message);
+        self.request_id = text(reply.request_id);
+        if let Some(ms) = reply.retry_after_ms(now) {
+            self.retry_after_ms = ms;
+            self.has_retry_after = 1;
+        }
+        if let Some(ms) = reply.clock_skew_ms(now) {
+            self.clock_skew_ms = ms;
+            self.has_clock_skew = 1;
+        }
     }
 }

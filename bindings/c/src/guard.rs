@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use edge_report::Code;
 
 use crate::error::{Failure, edge_report_error};
+use crate::sized::Growing;
 use crate::types::{OK, edge_report_result};
 
 /// Runs the body of a function, and says how it went: by the result, and in `error` unless that is NULL.
@@ -12,15 +13,33 @@ pub(crate) fn guard(
     error: *mut edge_report_error,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> edge_report_result {
+    let wrong = size_of_error(error);
+    if wrong != OK {
+        return wrong;
+    }
     match catch(body) {
         Ok(()) => OK,
         Err(failure) => tell(error, &failure),
     }
 }
 
+/// What is wrong with the size of an error. One that is not there, or cannot be written, is left alone.
+#[inline(never)] // once, not in each function
+fn size_of_error(error: *mut edge_report_error) -> edge_report_result {
+    // SAFETY: not NULL, aligned, and the caller's place for one.
+    if can_be_told(error) && !edge_report_error::KIND.can_have(unsafe { (*error).struct_size }) {
+        return tell(error, &edge_report_error::KIND.wrong_size("error".into()));
+    }
+    OK
+}
+
+fn can_be_told(error: *const edge_report_error) -> bool {
+    !error.is_null() && error.is_aligned()
+}
+
 #[inline(never)] // once, not in each function
 fn tell(error: *mut edge_report_error, failure: &Failure) -> edge_report_result {
-    if !error.is_null() && error.is_aligned() {
+    if can_be_told(error) {
         // SAFETY: not NULL, aligned, and the caller's place for one.
         unsafe { failure.write(error) }
     }
@@ -65,6 +84,7 @@ impl State {
     const READY: u32 = 0xed9e_0001;
     const POISONED: u32 = 0xed9e_0002;
     const ENDED: u32 = 0xed9e_0003;
+    const IN_USE: u32 = 0xed9e_0004;
 
     pub(crate) const fn ready() -> Self {
         State(AtomicU32::new(Self::READY))
@@ -74,6 +94,7 @@ impl State {
         match self.0.load(Ordering::Relaxed) {
             Self::READY => Ok(()),
             Self::POISONED => Err(Failure::at(Code::Poisoned, name)),
+            Self::IN_USE => Err(Failure::at(Code::InUse, name)),
             _ => Err(Failure::at(Code::NotUsable, name)),
         }
     }
@@ -82,13 +103,32 @@ impl State {
         self.0.store(Self::ENDED, Ordering::Relaxed);
     }
 
-    /// Runs `body`; a panic in it makes the handle unusable.
+    /// Runs `body`, and refuses others meanwhile: those that a callback makes, and, as far as that can be seen, those of other threads. A
+    /// panic in it makes the handle unusable.
     pub(crate) fn run<R>(
         &self,
         name: &'static str,
         body: impl FnOnce() -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         self.check(name)?;
+        self.0.store(Self::IN_USE, Ordering::Relaxed);
+        let result = catch(body);
+        self.0.store(
+            match &result {
+                Err(failure) if failure.code == Code::Internal => Self::POISONED,
+                _ => Self::READY,
+            },
+            Ordering::Relaxed,
+        );
+        result
+    }
+
+    /// The same for a handle that threads share: it refuses nobody.
+    #[cfg(feature = "_http")]
+    pub(crate) fn run_shared<R>(
+        &self,
+        body: impl FnOnce() -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
         let result = catch(body);
         if let Err(failure) = &result
             && failure.code == Code::Internal
@@ -96,5 +136,26 @@ impl State {
             self.0.store(Self::POISONED, Ordering::Relaxed);
         }
         result
+    }
+
+    /// Refuses others as long as the result lives; a panic meanwhile makes the handle unusable.
+    #[cfg(feature = "_http")]
+    pub(crate) fn hold(&self) -> Use<'_> {
+        Use(self, self.0.swap(Self::IN_USE, Ordering::Relaxed))
+    }
+}
+
+/// As long as this lives, a handle is in use.
+#[cfg(feature = "_http")]
+pub(crate) struct Use<'a>(&'a State, u32);
+
+#[cfg(feature = "_http")]
+impl Drop for Use<'_> {
+    fn drop(&mut self) {
+        let after = match std::thread::panicking() {
+            true => State::POISONED,
+            false => self.1,
+        };
+        self.0.0.store(after, Ordering::Relaxed);
     }
 }

@@ -11,14 +11,15 @@ use crate::courier::{Engine, edge_report_courier};
 use crate::delivery::{edge_report_courier_config, read_config};
 use crate::error::{Failure, edge_report_error};
 use crate::guard::guard;
+use crate::sized::{Room, given};
 use crate::storage::Device;
-use crate::types::{Output, edge_report_result, edge_report_str, sized};
+use crate::types::{Output, edge_report_result, edge_report_str};
 
 /// How much room a spool takes. Zeros stand for the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_spool_limits {
-    /// `sizeof(edge_report_spool_limits)`.
+    /// Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
     pub struct_size: usize,
     /// The most bytes of reports that wait; 16 KiB or more. Default: 64 MiB.
     pub max_bytes: u64,
@@ -28,6 +29,9 @@ pub struct edge_report_spool_limits {
     /// The most bytes of dead letters; the oldest go first, or see `when_letters_full`. A report that would not fit is not taken. Default:
     /// 16 MiB, which holds the largest report there can be.
     pub dead_letter_bytes: u64,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// Makes a courier whose reports wait in a directory: they survive a restart, a kill and a power cut. The directory is made if its
@@ -59,7 +63,8 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
         let dir = unsafe { dir.required("dir") }?;
         let config = unsafe { read_config(config) }?;
         let mut all = SpoolOptions::default().with_durability(config.durability());
-        if let Some(limits) = unsafe { sized(limits, "limits") }? {
+        let room = &mut Room::new();
+        if let Some(limits) = unsafe { given(limits, "limits", room) }? {
             let given = |bytes: u64| (bytes != 0).then_some(bytes);
             all.max_bytes = given(limits.max_bytes).unwrap_or(all.max_bytes);
             all.segment_bytes = given(limits.segment_bytes);
@@ -69,7 +74,7 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
         let spool = Spool::open(dir, all)?;
         let now = MonoTime::from_ms(now_ms);
         let engine = Courier::new(spool, Vec::new(), config.policy(), now, entropy);
-        let courier = edge_report_courier::new(Engine::Spool(Box::new(engine)));
+        let courier = edge_report_courier::new(Engine::Spool(Box::leak(Box::new(engine))));
         out.set(Box::into_raw(Box::new(courier)));
         Ok(())
     })

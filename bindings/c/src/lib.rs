@@ -16,6 +16,7 @@ extern crate std;
 
 mod guard;
 mod layout;
+mod sized;
 
 // In the order of the header.
 
@@ -44,6 +45,12 @@ pub mod host;
 
 #[cfg(feature = "_http")]
 pub mod client;
+
+#[cfg(feature = "_http")]
+pub mod event;
+
+#[cfg(feature = "_http")]
+pub mod reporter;
 
 #[cfg(all(feature = "full", feature = "test-panic"))]
 pub mod test_panic;

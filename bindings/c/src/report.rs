@@ -3,6 +3,8 @@
 use core::ffi::{c_char, c_void};
 
 use edge_report::json::SliceSink;
+#[cfg(feature = "full")]
+use edge_report::json::{Scanner, Token};
 use edge_report::{
     Code, Encode, ErrorTime, Exceptions, Finding, Job, JobException, JobStatus, Path, ReportOf,
     Severity, WallTime, check,
@@ -10,15 +12,15 @@ use edge_report::{
 
 use crate::error::{EDGE_REPORT_PATH_SIZE, Failure, edge_report_error, write_path};
 use crate::guard::{guard, number};
-use crate::types::{
-    EDGE_REPORT_NONE, Output, array, buffer, bytes, edge_report_result, edge_report_str, optional,
-    reference,
-};
+use crate::sized::{Answer, Room, Row, given, required};
+use crate::types::{EDGE_REPORT_NONE, Output, buffer, bytes, edge_report_result, edge_report_str};
 
 /// The object form of a job's exceptions. All five members are always sent; absent texts are sent empty.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_exception {
+    /// Its size: begin with `EDGE_REPORT_EXCEPTION_INIT`.
+    pub struct_size: usize,
     /// For instance `Agent.51000`.
     pub error_id: edge_report_str,
     /// For instance `JOB_SUBMIT_EXCEPTION`.
@@ -31,17 +33,23 @@ pub struct edge_report_exception {
     pub error_time: edge_report_str,
     /// When it happened, in milliseconds since 1970 (years 1970 to 9999). 0: not known, sent empty.
     pub error_time_ms: i64,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// What one job is doing. Zeros stand for what is absent; `status` and `create_time` are required.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_job {
+    /// Its size: begin with `EDGE_REPORT_JOB_INIT`.
+    pub struct_size: usize,
     /// Greater than 0; 0 stands for none. Over 2147483647 some receivers cannot read it.
     pub job_id: i64,
-    /// Its state: one of `EDGE_REPORT_STATUS_…`, or any other name.
+    /// Its state: one of `EDGE_REPORT_STATUS_…`, or any other name: it is sent as it is, and edge_report_check warns of it.
     pub status: edge_report_str,
-    /// When it was created: milliseconds since 1970, greater than 0.
+    /// When it was created: milliseconds since 1970, greater than 0. Seconds (`time(NULL)`) are sent as they are: edge_report_check warns of
+    /// them, as EDGE_REPORT_W_LOOKS_LIKE_SECONDS; encoding and submitting do not.
     pub create_time: i64,
     /// What went wrong, sent as a string. Not together with `exception`.
     pub exceptions: edge_report_str,
@@ -51,12 +59,17 @@ pub struct edge_report_job {
     pub metrics: edge_report_str,
     /// In practice JSON text, sent as a string.
     pub plan: edge_report_str,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// One report: what `POST …/edgesrv/job-report` carries.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_report {
+    /// Its size: begin with `EDGE_REPORT_REPORT_INIT`.
+    pub struct_size: usize,
     /// The jobs.
     pub jobs: *const edge_report_job,
     /// How many; one at least.
@@ -65,12 +78,17 @@ pub struct edge_report_report {
     pub msg_confirm_topic: edge_report_str,
     /// Names the report over all attempts to send it, so that a receiver can drop a repeat. Required.
     pub message_id: edge_report_str,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// One thing that is wrong or doubtful in a checked text. Plain data.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_finding {
+    /// Its size: begin with `EDGE_REPORT_FINDING_INIT`.
+    pub struct_size: usize,
     /// What: one of `EDGE_REPORT_E_…` (breaks the contract) or `EDGE_REPORT_W_…` (a likely mistake).
     pub code: edge_report_result,
     /// 1 if it breaks the contract, 0 if it is a likely mistake.
@@ -81,19 +99,30 @@ pub struct edge_report_finding {
     pub job: usize,
     /// Where: `jobs[3].create_time`. Ends with NUL; empty for the report as a whole.
     pub path: [c_char; EDGE_REPORT_PATH_SIZE],
+    /// For EDGE_REPORT_W_UNKNOWN_STATUS: the known name that was probably meant; absent if none is near, and in the bare build. Static.
+    pub suggestion: edge_report_str,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// How many findings a check had.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_summary {
+    /// Its size: begin with `EDGE_REPORT_SUMMARY_INIT`.
+    pub struct_size: usize,
     /// How many break the contract.
     pub errors: usize,
     /// How many are likely mistakes.
     pub warnings: usize,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
-/// Checks a report and writes its canonical bytes to the front of a buffer.
+/// Checks a report and writes its canonical bytes to the front of a buffer. Likely mistakes, such as seconds for milliseconds, are no
+/// errors: edge_report_check of these bytes lists them, and is worth its while wherever reports are first made.
 ///
 /// A buffer of exactly `edge_report_encoded_len` bytes is enough. The bytes have no NUL at their end.
 ///
@@ -168,18 +197,21 @@ pub unsafe extern "C" fn edge_report_check(
     error: *mut edge_report_error,
 ) -> edge_report_result {
     guard(error, || {
-        let summary = Output::optional(summary, "summary")?;
+        let summary = unsafe { Answer::optional(summary, "summary") }?;
         let text = unsafe { bytes(text, text_len, "text") }?;
-        if capacity > 0 {
-            // The same conditions as for reading.
-            unsafe { array(findings, capacity, "findings") }?;
-        }
+        let findings = match capacity {
+            0 => None,
+            _ => Some(unsafe { Answer::row(findings, capacity, "findings") }?),
+        };
         let mut kept = 0usize;
         let mut first = None;
         let counts = check(text, |finding| {
-            if kept < capacity {
-                // SAFETY: `findings` has `capacity` places, and `kept` is less.
-                unsafe { edge_report_finding::write(&finding, findings.add(kept)) };
+            if let Some(findings) = findings.as_ref().filter(|_| kept < capacity) {
+                findings.at(kept).fill(|to| {
+                    to.fill(&finding);
+                    #[cfg(feature = "full")]
+                    to.suggest(text);
+                });
                 kept = kept.saturating_add(1);
             }
             if first.is_none() && finding.severity() == Severity::Error {
@@ -187,9 +219,9 @@ pub unsafe extern "C" fn edge_report_check(
             }
         });
         if let Some(summary) = summary {
-            summary.set(edge_report_summary {
-                errors: counts.errors,
-                warnings: counts.warnings,
+            summary.fill(|to| {
+                to.errors = counts.errors;
+                to.warnings = counts.warnings;
             });
         }
         first.map_or(Ok(()), |finding| Err(finding.into()))
@@ -197,26 +229,70 @@ pub unsafe extern "C" fn edge_report_check(
 }
 
 impl edge_report_finding {
-    /// # Safety
-    /// `to` is a place for one.
-    unsafe fn write(finding: &Finding<'_>, to: *mut Self) {
-        // SAFETY: the caller has a place for one there.
-        let this = unsafe {
-            // Plain data, which may be all zeros.
-            to.write_bytes(0, 1);
-            &mut *to
-        };
-        this.code = number(finding.code);
-        this.is_error = u32::from(finding.severity() == Severity::Error);
-        this.offset = finding.offset.unwrap_or(EDGE_REPORT_NONE);
-        this.job = finding.path.job().unwrap_or(EDGE_REPORT_NONE);
-        write_path(&finding.path, &mut this.path);
+    /// Fills one in that is all zeros.
+    fn fill(&mut self, finding: &Finding<'_>) {
+        self.code = number(finding.code);
+        self.is_error = u32::from(finding.severity() == Severity::Error);
+        self.offset = finding.offset.unwrap_or(EDGE_REPORT_NONE);
+        self.job = finding.path.job().unwrap_or(EDGE_REPORT_NONE);
+        write_path(&finding.path, &mut self.path);
     }
+
+    /// Names the status that was probably meant.
+    #[cfg(feature = "full")]
+    fn suggest(&mut self, text: &[u8]) {
+        if self.code != number(Code::UnknownStatus) {
+            return;
+        }
+        let mut scanner = Scanner::new(text.get(self.offset..).unwrap_or_default());
+        if let Ok(Some(Token::String(name))) = scanner.next_token() {
+            let name: std::string::String = name.chars().take(64).collect();
+            self.suggestion = edge_report_str::from_option(nearest_status(&name));
+        }
+    }
+}
+
+/// The known status that differs least, if that is little: `running` and `job_runing` are `job_running`.
+#[cfg(feature = "full")]
+fn nearest_status(name: &str) -> Option<&'static str> {
+    let name = name.trim().to_lowercase();
+    let bare = |name: &str| -> std::string::String {
+        let name = name.trim_start_matches("job");
+        name.chars().filter(char::is_ascii_alphanumeric).collect()
+    };
+    let meant = bare(&name);
+    let known = JobStatus::KNOWN.iter().map(|status| status.name());
+    let (distance, nearest) = known
+        .map(|known| (edits(&meant, &bare(known)), known))
+        .min_by_key(|(distance, _)| *distance)?;
+    (distance.saturating_mul(3) <= meant.len()).then_some(nearest)
+}
+
+/// How many letters must be added, left out or changed to make one of the other.
+#[cfg(feature = "full")]
+fn edits(from: &str, to: &str) -> usize {
+    let mut row: std::vec::Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.bytes().enumerate() {
+        let mut before = i;
+        let mut left = i.saturating_add(1);
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, b) in row.iter_mut().skip(1).zip(to.bytes()) {
+            let changed = before.saturating_add(usize::from(a != b));
+            before = *cell;
+            left = changed
+                .min(before.saturating_add(1))
+                .min(left.saturating_add(1));
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 /// A report in C's structs, all of whose views are checked.
 pub(crate) struct Source<'a> {
-    jobs: &'a [edge_report_job],
+    jobs: Row<'a, edge_report_job>,
     msg_confirm_topic: Option<&'a str>,
     message_id: &'a str,
 }
@@ -225,11 +301,16 @@ impl<'a> Source<'a> {
     /// # Safety
     /// All of the report must hold for `'a`.
     pub(crate) unsafe fn new(report: *const edge_report_report) -> Result<Self, Failure> {
-        let report = unsafe { reference(report, "report") }?;
-        let jobs: &[edge_report_job] =
-            unsafe { array(report.jobs, report.jobs_len, Path::REPORT.member("jobs")) }?;
-        for (index, job) in jobs.iter().enumerate() {
+        let mut room = Room::new();
+        let report = unsafe { required(report, "report", &mut room) }?;
+        let path = Path::REPORT.member("jobs");
+        let jobs: Row<'_, edge_report_job> =
+            unsafe { Row::new(report.jobs, report.jobs_len, path) }?;
+        let mut index = 0usize;
+        while let Some(job) = jobs.get(index, &mut Room::new()) {
+            jobs.check(index, Path::of_job(index))?;
             unsafe { checked_job(job, index) }?;
+            index = index.saturating_add(1);
         }
         let (topic, id) = unsafe { envelope(report.msg_confirm_topic, report.message_id) }?;
         Ok(Source {
@@ -246,16 +327,20 @@ impl<'a> Source<'a> {
             // SAFETY: `Source::new` has checked all texts.
             bytes.map(|bytes| unsafe { core::str::from_utf8_unchecked(bytes) })
         };
-        let read = move |job: &'a edge_report_job| {
+        let jobs = self.jobs;
+        let read = move |index: usize| {
+            let room = &mut Room::new();
+            let job = jobs.get(index, room)?;
             if cfg!(feature = "full") {
-                let detail = unsafe { optional(job.exception, "") }.ok()?;
+                let room = &mut Room::new();
+                let detail = unsafe { given(job.exception, "", room) }.ok()?;
                 Some(read_job(job, detail, 0, trusted))
             } else {
                 // For want of room the same code once more.
                 unsafe { checked_job(job, 0) }.ok()
             }
         };
-        let mut report = ReportOf::new(self.message_id, self.jobs.iter().filter_map(read));
+        let mut report = ReportOf::new(self.message_id, (0..jobs.len).filter_map(read));
         report.msg_confirm_topic = self.msg_confirm_topic;
         report
     }
@@ -278,11 +363,12 @@ pub(crate) unsafe fn envelope<'a>(
 /// The views must hold for `'a`.
 #[inline(never)]
 pub(crate) unsafe fn checked_job<'a>(
-    job: &'a edge_report_job,
+    job: &edge_report_job,
     index: usize,
 ) -> Result<Job<'a>, Failure> {
     let exceptions = Path::of_job(index).member("exceptions");
-    let detail = unsafe { optional(job.exception, exceptions) }?;
+    let room = &mut Room::new();
+    let detail = unsafe { given(job.exception, exceptions, room) }?;
     let mut first = None;
     let mut checked = |text: edge_report_str, path: &Path<'static>, name: &'static str| {
         let text = unsafe { text.text(path.member(name)) };
@@ -302,8 +388,8 @@ pub(crate) unsafe fn checked_job<'a>(
 
 #[inline(never)] // so that it is one
 fn read_job<'a>(
-    job: &'a edge_report_job,
-    detail: Option<&'a edge_report_exception>,
+    job: &edge_report_job,
+    detail: Option<&edge_report_exception>,
     index: usize,
     mut text: impl FnMut(edge_report_str, &Path<'static>, &'static str) -> Option<&'a str>,
 ) -> Job<'a> {

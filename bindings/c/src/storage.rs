@@ -9,7 +9,7 @@ use edge_report::Code;
 use edge_report::courier::{Storage, StorageLimits};
 
 use crate::error::{Failure, Place};
-use crate::types::sized;
+use crate::sized::{Room, required};
 
 /// The most segments of one storage.
 pub(crate) const MAX_SEGMENTS: usize = 16;
@@ -27,7 +27,7 @@ pub type edge_report_storage_each =
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_storage {
-    /// `sizeof(edge_report_storage)`.
+    /// Its size: begin with `EDGE_REPORT_STORAGE_INIT`.
     pub struct_size: usize,
     /// Passed to each function.
     pub user: *mut c_void,
@@ -83,6 +83,9 @@ pub struct edge_report_storage {
     pub sync: Option<unsafe extern "C" fn(user: *mut c_void, id: u32) -> i32>,
     /// Removes a segment, if it is there. When this returns, it stays removed after a power cut.
     pub discard: Option<unsafe extern "C" fn(user: *mut c_void, id: u32) -> i32>,
+    /// Of a later version, for tests.
+    #[cfg(feature = "test-next")]
+    pub next: u64,
 }
 
 /// Why a device failed.
@@ -120,6 +123,9 @@ impl Device for edge_report::SpoolIoError {
 /// A device behind callbacks.
 pub(crate) struct Callbacks(edge_report_storage);
 
+// SAFETY: the header says that a courier's thread may be another one each time.
+unsafe impl Send for Callbacks {}
+
 impl Callbacks {
     /// # Safety
     /// `table` is readable, and its functions are what they are said to be.
@@ -127,10 +133,8 @@ impl Callbacks {
         table: *const edge_report_storage,
         name: &'static str,
     ) -> Result<Self, Failure> {
-        let Some(table) = (unsafe { sized(table, name) })? else {
-            return Err(Failure::at(Code::NullPointer, name));
-        };
-        let mut table = *table;
+        let room = &mut Room::new();
+        let mut table = *unsafe { required(table, name, room) }?;
         match table.complete() {
             None => Ok(Callbacks(table)),
             Some((code, member, why)) => {

@@ -1,6 +1,7 @@
-//! Functions that panic: not in the header, and in no library that is shipped.
+//! Functions for tests, some of which panic: not in the header, and in no library that is shipped.
 
 use crate::courier::{edge_report_courier, open};
+use crate::delivery::{defaults, edge_report_courier_config};
 use crate::error::edge_report_error;
 use crate::guard::guard;
 use crate::types::edge_report_result;
@@ -25,4 +26,10 @@ pub unsafe extern "C" fn edge_report_test_poison(
         let (state, _) = unsafe { open(courier) }?;
         state.run("courier", || panic!("a test of the poison"))
     })
+}
+
+/// The defaults, to which EDGE_REPORT_COURIER_CONFIG_INIT is held.
+#[unsafe(no_mangle)]
+pub extern "C" fn edge_report_test_defaults() -> edge_report_courier_config {
+    defaults()
 }

@@ -146,18 +146,6 @@ pub(crate) unsafe fn reference<'a, T>(
     Ok(unsafe { &*ptr })
 }
 
-/// # Safety
-/// The value at `ptr` must hold for `'a`, unless NULL.
-pub(crate) unsafe fn optional<'a, T>(
-    ptr: *const T,
-    place: impl Into<Place>,
-) -> Result<Option<&'a T>, Failure> {
-    if ptr.is_null() {
-        return Ok(None);
-    }
-    unsafe { reference(ptr, place) }.map(Some)
-}
-
 fn check_pointer<T>(ptr: *const T, len: usize, place: impl Into<Place>) -> Result<(), Failure> {
     let most = (isize::MAX as usize).checked_div(size_of::<T>());
     let code = if ptr.is_null() {
@@ -192,34 +180,6 @@ impl<T> Output<T> {
         // SAFETY: checked when it was made; that there is a place is the caller's word.
         unsafe { self.0.write(value) }
     }
-
-    /// All zeros, to be filled in.
-    ///
-    /// # Safety
-    /// `T` is plain data, which may be all zeros; the place is the library's alone for `'a`.
-    pub(crate) unsafe fn zeroed<'a>(self) -> &'a mut T {
-        unsafe {
-            self.0.write_bytes(0, 1);
-            &mut *self.0
-        }
-    }
-}
-
-/// A struct that begins with its size.
-///
-/// # Safety
-/// `T` is `repr(C)` and its first member is that `usize`; as many bytes as it tells must hold for `'a`, unless NULL.
-pub(crate) unsafe fn sized<'a, T>(
-    ptr: *const T,
-    name: &'static str,
-) -> Result<Option<&'a T>, Failure> {
-    let Some(size) = (unsafe { optional::<usize>(ptr.cast(), name) })? else {
-        return Ok(None);
-    };
-    if *size != size_of::<T>() {
-        return Err(Failure::at(Code::StructSize, name));
-    }
-    unsafe { optional(ptr, name) }
 }
 
 impl From<&'static str> for Place {

@@ -9,6 +9,7 @@ use edge_report::{Code, ReportWriter};
 use crate::error::{Failure, edge_report_error};
 use crate::guard::{State, guard};
 use crate::report::{checked_job, edge_report_job, envelope};
+use crate::sized::{Room, required};
 use crate::types::{Output, buffer, edge_report_result, edge_report_str, reference};
 
 /// A report that is written job by job, for agents that cannot hold all jobs at once. In the caller's memory, which must not move
@@ -81,7 +82,8 @@ pub unsafe extern "C" fn edge_report_writer_job(
 ) -> edge_report_result {
     guard(error, || {
         let (state, writer) = unsafe { open(writer) }?;
-        let job = unsafe { reference(job, "job") }?;
+        let room = &mut Room::new();
+        let job = unsafe { required(job, "job", room) }?;
         state.run("writer", || {
             let job = unsafe { checked_job(job, writer.jobs()) }?;
             Ok(writer.job(&job)?)

@@ -3,7 +3,7 @@
 
 int work(void) {
   if (encode_sample()) return 1;
-  edge_report_error error;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   if (CALL(edge_report_encode(&sample, body, 337, &body_len, &error)) != EDGE_REPORT_E_BUFFER_TOO_SMALL) return 2;
   edge_report_writer writer;
   if (CALL(edge_report_writer_init(&writer, body, sizeof body, sample.msg_confirm_topic, sample.message_id, &error))) return 3;

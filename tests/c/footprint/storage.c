@@ -77,7 +77,7 @@ static edge_report_result make_on_storage(edge_report_courier **courier) {
                                             .sync = sync,
                                             .discard = discard};
   edge_report_storage live = slots, dead = slots;
-  edge_report_error error;
+  edge_report_error error = EDGE_REPORT_ERROR_INIT;
   for (int i = 0; i < 2; i++)
     for (int k = 0; k < SLOTS; k++) all_slots[i].ids[k] = 0;
   live.user = &all_slots[0];
