@@ -8,6 +8,7 @@
 declare global {
   interface SymbolConstructor {
     readonly dispose: unique symbol;
+    readonly asyncDispose: unique symbol;
   }
 }
 
@@ -370,15 +371,21 @@ export type Step =
   | { step: 'wait'; ms: number }
   | { step: 'idle' };
 
-/** How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `waiting`. */
+/** How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + `waiting`. */
 export interface Status {
+  /** All that was ever taken; of a durable courier, since its folder is there. */
   submitted: number;
+  /** What the service has. */
   delivered: number;
+  /** What the service will never take: each became a dead letter. */
   refused: number;
   /** Dropped since newer reports of all their jobs waited. */
   superseded: number;
   /** Given up, by `maxAttempts` or `maxTimeMs`. */
   expired: number;
+  /** Lost by the storage of a durable courier. */
+  corrupt: number;
+  /** What is still to be delivered. */
   waiting: number;
   /** How many of those that wait stepped aside: only they are answered badly, or there is no room for them as dead letters. */
   parked: number;
@@ -396,6 +403,7 @@ export interface Status {
   nextAttempt?: number;
   /** The correction of the wall clock in use. */
   clockOffsetMs: number;
+  /** Whether the network or the service counts as down. */
   circuitOpen: boolean;
   /** The ticket in flight. */
   inFlight?: number;
@@ -407,14 +415,27 @@ export interface Status {
 
 /** A report that was refused or given up. */
 export interface DeadLetter {
+  /** What {@link Courier.submit} gave for it. */
   ticket: number;
+  /** Why it died. */
   reason: Reason;
+  /** Its bytes. */
   body: OwnBytes;
 }
 
-export interface CourierOptions {
-  /** Room for reports and dead letters, in bytes; 16384 or more, taken as it is needed. One report may have half of it. Default: 4 MiB. */
-  capacity?: number;
+/** A report that waits. */
+export interface WaitingReport {
+  /** What {@link Courier.submit} gave for it. */
+  ticket: number;
+  /** When that was: milliseconds since 1970-01-01 UTC. */
+  submittedAt?: number;
+  /** Its bytes; {@link parse} reads them. */
+  body: OwnBytes;
+}
+
+/** What any courier can be told. */
+export interface CommonOptions {
+  /** When to try again, and when to stop. */
   policy?: Policy;
   /** Monotonic milliseconds. Default: `performance.now`. */
   clock?: () => number;
@@ -422,13 +443,72 @@ export interface CourierOptions {
   entropy?: () => bigint;
 }
 
+/** Of a courier in memory. */
+export interface CourierOptions extends CommonOptions {
+  /** Room for reports and dead letters, in bytes; 16384 or more, taken as it is needed. One report may have half of it. Default: 4 MiB. */
+  capacity?: number;
+}
+
+/** Of a durable courier. */
+export interface SpoolOptions extends CommonOptions {
+  /** The most bytes of reports that wait; 16384 or more. Default: 64 MiB. */
+  maxBytes?: number;
+  /** The bytes of one segment: a 64th to a quarter of `maxBytes`, in steps of 4 KiB. Default: the 64th, of a browser's files the 16th, or 64 KiB. */
+  segmentBytes?: number;
+  /** The most bytes of dead letters; 16384 or more. A report that would not fit is not taken. Default: 16 MiB. */
+  deadLetterBytes?: number;
+  /**
+   * When a report is on stable storage: before `submit` returns, or together with others, when there are so many or the first of them is so old; a
+   * power cut may cost those, a process that is killed does not. Default: `'each'`.
+   */
+  durability?: 'each' | { reports: number; ms: number };
+  /** The module `edge_report_spool.wasm`, where the package does not find it by itself: with `edge-report/slim` and `edge-report/inline`. */
+  module?: Bytes | WebAssembly.Module | Response | URL | string | Promise<Bytes | WebAssembly.Module | Response>;
+}
+
+/** A folder of a browser's private file system: a `FileSystemDirectoryHandle`. */
+export interface DirectoryHandle {
+  readonly kind: 'directory';
+  readonly name: string;
+  keys(): AsyncIterable<string>;
+  getFileHandle(name: string, options?: { create?: boolean }): Promise<unknown>;
+}
+
 /**
- * Keeps reports in memory until they are delivered, and says what to do with them. What waits does not survive the process.
+ * Keeps reports until they are delivered, and says what to do with them: in memory, where what waits does not survive the process, or, with
+ * {@link open}, on files.
  *
- * Free it, or declare it with `using`. Left alone, the garbage collector frees it some time.
+ * Close it, or declare it with `using`. Left alone, the garbage collector frees it some time. It lives in a WebAssembly instance of its own, so
+ * that nothing that goes wrong elsewhere touches what waits. When the stack is about to end, its calls throw a `RangeError` before they begin. Should a call of its own trap all the same (`Internal`), a
+ * durable one reads its files anew at the next call, and one in memory says that it is lost (`Poisoned`).
  */
 export class Courier {
+  /** In memory. */
   constructor(options?: CourierOptions);
+  /**
+   * On files: what `submit` took is there again after a restart, a kill or a power cut.
+   *
+   * In Node (and Deno, Bun) `place` is a folder's path; the folder is made if its parent is there, for its owner alone. It is the spool of the Rust
+   * and C library, to the byte, so either may go on with what the other began; one at a time. In a browser it is the handle of a folder of
+   * the private file system, in a dedicated worker.
+   *
+   * Its calls wait for the disk, some milliseconds each; what must not wait belongs into another thread.
+   *
+   * @example
+   * ```ts
+   * import { Courier } from 'edge-report';
+   *
+   * export async function open(folder: string): Promise<Courier> {
+   *   const courier = await Courier.open(folder, { maxBytes: 16 * 1024 * 1024 });
+   *   console.log(courier.status().waiting, 'wait from the last run');
+   *   return courier;
+   * }
+   * ```
+   *
+   * @throws {@link EdgeReportError} `SpoolInUse`: somebody has it open; `SpoolFolder`: others may use the folder, and the message says what mends
+   * it; `Storage`: the disk failed, with the system's words; `OtherFormat`; `SpoolLimits`.
+   */
+  static open(place: string | URL | DirectoryHandle, options?: SpoolOptions): Promise<Courier>;
   /**
    * Checks and encodes a report, and stores it. Gives its ticket.
    *
@@ -447,7 +527,14 @@ export class Courier {
    * `undefined` when all are; of many, the last few.
    */
   takeBuried(): { ticket: number; reason: Reason } | undefined;
+  /** How things stand. */
   status(): Status;
+  /** What waits, in the order of submission, read one by one. */
+  waiting(): IterableIterator<WaitingReport>;
+  /** The tickets of what waits, in the order of submission. */
+  waitingTickets(): number[];
+  /** The time by its clock, which is that of {@link Verdict} and {@link Status.notBefore}. */
+  now(): number;
   /**
    * Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead letters.
    * Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
@@ -469,7 +556,16 @@ export class Courier {
   forgetDeadLetter(ticket: number): void;
   /** Forgets a dead letter and all that died before it; none, if it is gone. */
   forgetDeadLetters(upTo: number): void;
-  /** Gives its memory back; what waits in it is gone. */
+  /** The bytes of a dead letter; `undefined` if there is none of this ticket. */
+  deadLetterBody(ticket: number): OwnBytes | undefined;
+  /**
+   * Gives back what it has: its memory, and what waits in it is gone; or its folder, with what waits there made durable. Closing it again does
+   * nothing; all else then throws `NotUsable`.
+   *
+   * @throws {@link EdgeReportError} `Storage`: it is closed, but some reports may be sent again.
+   */
+  close(): void;
+  /** The same. */
   free(): void;
   /** The same, at the end of `using`. There where the platform has `Symbol.dispose`. */
   [Symbol.dispose](): void;
@@ -501,10 +597,95 @@ export class Client {
    */
   send(report: ReportInput, options?: { signal?: AbortSignal; clockOffsetMs?: number }): Promise<Outcome>;
   /**
-   * Delivers what waits, until nothing does or the time is up: no attempt begins after it, but one may end after it. Between attempts it
-   * sleeps; `submit`, `wake` and what else changes the courier end that.
+   * Delivers what waits, until nothing does or the time is up: no attempt begins after it, but one may end after it. With `forever` it goes on
+   * until it is aborted. Between attempts it sleeps; `submit`, `wake` and what else changes the courier end that.
    *
-   * @throws The signal's reason when aborted: the report in flight is offered again.
+   * @example
+   * ```ts
+   * import { Client, Courier } from 'edge-report';
+   *
+   * export async function run(client: Client, courier: Courier, signal: AbortSignal): Promise<void> {
+   *   await client.deliver(courier, {
+   *     forever: true,
+   *     signal,
+   *     onVerdict(event) {
+   *       if (event.what === 'refused') console.error(event.messageId, event.reason.errorCode, event.reason.text);
+   *       if (event.what === 'held') console.warn('nothing is sent until', event.nextAttempt);
+   *     },
+   *   });
+   * }
+   * ```
+   *
+   * @throws The signal's reason when aborted, at once: nothing is lost, the report in flight is offered again. What `onVerdict` throws.
    */
-  deliver(courier: Courier, options?: { signal?: AbortSignal; timeoutMs?: number }): Promise<'idle' | 'time_up'>;
+  deliver(courier: Courier, options?: DeliverOptions): Promise<'idle' | 'time_up'>;
+}
+
+/** How long {@link Client.deliver} goes on, and who is told. */
+export interface DeliverOptions {
+  /** Ends it at once. */
+  signal?: AbortSignal | undefined;
+  /** How long it may take. Default: until nothing waits. */
+  timeoutMs?: number | undefined;
+  /** Whether it goes on when nothing waits. Default: false. */
+  forever?: boolean | undefined;
+  /** Is told of each verdict, in order. It may use the courier. With it, {@link Courier.takeBuried} gives nothing any more. */
+  onVerdict?: ((event: DeliveryEvent) => void) | undefined;
+}
+
+/** What became of a report, or why nothing is sent. */
+export type DeliveryEvent =
+  /** The service has it. */
+  | { what: 'delivered'; ticket: number; messageId: string }
+  /** It will never be taken: it is a dead letter. */
+  | { what: 'refused'; ticket: number; messageId: string; reason: Reason }
+  /** Its budget in the policy is spent: it is a dead letter, too. */
+  | { what: 'expired'; ticket: number; messageId: string; reason: Reason }
+  /** It could not be delivered now, and is tried again, not before `nextAttempt`. */
+  | { what: 'waiting'; ticket: number; messageId: string; reason: Reason; nextAttempt: Date }
+  /** Credentials or settings are wrong, or the clock: nothing is sent before `nextAttempt`. */
+  | { what: 'held'; ticket: number; messageId: string; reason: Reason; nextAttempt: Date }
+  /** It will never be taken, but cannot be made a dead letter now, for the reason `obstacle`. Once it is one, `refused` or `expired` says so. */
+  | { what: 'unburied'; ticket: number; messageId: string; reason: Reason; obstacle?: Reason }
+  /** So many were dropped since newer ones of all their jobs wait; of up to 10,000 that wait, these are known by name. */
+  | { what: 'superseded'; count: number; reports: Array<{ ticket: number; messageId: string }> }
+  /** So many were lost by the storage. */
+  | { what: 'corrupt'; count: number };
+
+/** What a {@link Reporter} tells: what a delivery does, and errors of its own. */
+export type ReporterEvent =
+  | DeliveryEvent
+  /** Delivery met an error, of the storage mostly, and goes on at `nextAttempt`. Nothing is lost by it. */
+  | { what: 'failed'; error: unknown; nextAttempt: Date };
+
+/**
+ * The front for a program that only wants to submit: a client, a courier, and a delivery that never ends.
+ *
+ * @example
+ * ```ts
+ * import { Client, Courier, Reporter } from 'edge-report';
+ *
+ * export async function report(client: Client, courier: Courier): Promise<void> {
+ *   const reporter = new Reporter(client, courier, (event) => console.log(event));
+ *   reporter.submit({ jobs: [{ job_id: 7, status: 'job_running', create_time: Date.now() }], message_id: crypto.randomUUID() });
+ *   await reporter.flush({ timeoutMs: 10_000 });
+ *   await reporter.stop();
+ * }
+ * ```
+ */
+export class Reporter {
+  /** Begins to deliver. The courier is the reporter's from now on. `onEvent` is told of all that happens; what it throws is not caught. */
+  constructor(client: Client, courier: Courier, onEvent?: (event: ReporterEvent) => void);
+  /** As {@link Courier.submit}. */
+  submit(report: ReportInput, date?: Date | number): number;
+  /** As {@link Courier.status}: `lastFailure` says why nothing is delivered. */
+  status(): Status;
+  /** As {@link Courier.wake}. */
+  wake(): void;
+  /** Waits until nothing waits any more, or the time is up. */
+  flush(options?: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined }): Promise<'idle' | 'time_up'>;
+  /** Ends the delivery at once, and closes the courier. What waits in a durable one is there at the next start. */
+  stop(): Promise<void>;
+  /** The same, at the end of `await using`. There where the platform has `Symbol.asyncDispose`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
