@@ -51,13 +51,17 @@ test('the command of the package', () => {
   assert.match(execFileSync(process.execPath, [join(installed, 'bin/edge-report.js'), '--help'], { cwd: work }).toString(), /^usage: edge-report/);
 });
 
+function durable() {
+  return readFileSync(join(root, '../../docs/javascript-durable.md'), 'utf8');
+}
+
 /** The README's blocks, in a project that has the package. */
 test('README', () => {
   const readme = readFileSync(join(root, '../../README.md'), 'utf8');
   const chapter = readme.slice(readme.indexOf('## Use it from JavaScript')).split('\n## ')[0];
   const own = readFileSync(join(installed, 'README.md'), 'utf8');
-  const blocks = [...`${chapter}\n${own}`.matchAll(/^```js\n(.*?)^```/gms)].map(([, block]) => block);
-  assert.ok(blocks.length >= 3);
+  const blocks = [...`${chapter}\n${own}\n${durable()}`.matchAll(/^```js\n(.*?)^```/gms)].map(([, block]) => block);
+  assert.ok(blocks.length >= 5);
   blocks.forEach((block, index) => run(`readme${index}.mjs`, block));
   cpSync(join(root, '../../tests/vectors/workloads/W1.json'), join(work, 'report.json'));
   const commands = [...`${chapter}\n${own}`.matchAll(/^npx edge-report (.*)$/gm)].map(([, words]) => words.split(' '));
@@ -149,26 +153,46 @@ test('types, as each way of finding modules sees them', () => {
       const cause: string = reason.code === undefined ? reason.outcome : reason.message;
       return [cause, reason.status, reason.errorCode, reason.text].join(' ');
     }
+    const some: { text?: string } = {};
+    export const loose = () => new Courier({ capacity: undefined, policy: { minBackoffMs: undefined } }).submit({ jobs: [{ status: 'x', create_time: 1, plan: some.text }], message_id: '1', msg_confirm_topic: undefined });
+    // As undici has it: types of its own.
+    interface OtherResponse { status: number; type: string; ok: boolean; headers: Iterable<[string, string]>; body: { getReader(): any } | null }
+    declare function otherFetch(url: string, init?: { method?: string; headers?: Record<string, string>; body?: Uint8Array | null; signal?: AbortSignal | null }): Promise<OtherResponse>;
+    export const own_ = new Client({ baseUrl: 'https://h', projectId: 'p', fetch: globalThis.fetch });
+    export const other = () => new Client({ baseUrl: 'https://h', projectId: 'p', credentials: undefined, fetch: otherFetch });
+    // Headers whose library does not say that they can be walked.
+    interface PlainHeaders { forEach(each: (value: string, name: string) => void): void; get(name: string): string | null }
+    export const plain = (headers: PlainHeaders) => readReply(200, headers, undefined);
     new Courier().submit({ jobs: [{ status: 'job_running', create_time: 1 }], message_id: '1' } as const);
     export const isOurs = (error: unknown) => error instanceof EdgeReportError && error.path;
     initSync(new Uint8Array());
     `;
   writeFileSync(join(work, 'use.mts'), use);
+  // What is shown beside the types and in the docs, each in a file of its own.
+  const types = readFileSync(join(root, 'types/index.d.ts'), 'utf8').replace(/^ *\* ?/gm, '');
+  const examples = [...`${types}\n${durable()}`.matchAll(/^```ts\n(.*?)^```/gms)].map(([, block]) => block);
+  assert.ok(examples.length >= 8);
+  const shown = examples.map((example, index) => {
+    writeFileSync(join(work, `example${index}.mts`), example);
+    return `example${index}.mts`;
+  });
   writeFileSync(join(work, 'use.cts'), `import { encode } from 'edge-report'; export const bytes: Uint8Array = encode('{}');`);
   writeFileSync(join(work, 'wrong.mts'), `import { encode } from 'edge-report'; encode({ jobs: [{ status: 1 }] });`);
   writeFileSync(join(work, 'wrong-policy.mts'), `import { Courier } from 'edge-report'; new Courier({ policy: { backlog: 'newest' } });`);
+  writeFileSync(join(work, 'wrong-who.mts'), `import { buildRequest } from 'edge-report'; buildRequest('{}', { baseUrl: '', projectId: '', credentials: { token: 't', accessKey: 'a', secretKey: 's' } });`);
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const check = (module, resolution, ...files) =>
-    spawnSync(process.execPath, [tsc, '--noEmit', '--strict', '--target', 'es2022', '--module', module, '--moduleResolution', resolution, '--ignoreConfig', ...files], { cwd: work });
+    spawnSync(process.execPath, [tsc, '--noEmit', '--strict', '--exactOptionalPropertyTypes', '--target', 'es2022', '--module', module, '--moduleResolution', resolution, '--ignoreConfig', ...files], { cwd: work });
   for (const [module, resolution, ...files] of [
     ['node16', 'node16', 'use.mts', 'use.cts'],
-    ['nodenext', 'nodenext', 'use.mts', 'use.cts'],
+    ['nodenext', 'nodenext', 'use.mts', 'use.cts', ...shown],
     ['esnext', 'bundler', 'use.mts'],
   ]) {
     const { status, stdout } = check(module, resolution, ...files);
     assert.equal(status, 0, `${resolution}: ${stdout}`);
   }
   assert.match(check('nodenext', 'nodenext', 'wrong.mts').stdout.toString(), /TS2322|TS2769|TS2741/);
+  assert.match(check('nodenext', 'nodenext', 'wrong-who.mts').stdout.toString(), /TS2322/);
   assert.match(check('nodenext', 'nodenext', 'wrong-policy.mts').stdout.toString(), /TS2322/);
 });
 
