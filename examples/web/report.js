@@ -31,6 +31,11 @@ export function takeReport(bytes) {
   examine(bytes);
 }
 
+/** Puts a text in the place of the report, and can be undone. */
+export function typeReport(text) {
+  if (!editor.type(text)) takeReport(new TextEncoder().encode(text));
+}
+
 function examine(bytes) {
   report = bytes;
   findings = bytes.length ? check(bytes) : [];

@@ -58,7 +58,7 @@ export class Client {
     if (!(courier instanceof Courier)) throw new TypeError('deliver takes a Courier');
     if (!(typeof timeoutMs === 'number' && timeoutMs >= 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number, 0 or more' });
     if (onVerdict !== undefined && typeof onVerdict !== 'function') throw new TypeError('onVerdict must be a function');
-    if (delivering.has(courier)) throw new EdgeReportError('Conflict', { detail: 'this courier is being delivered already' });
+    if (delivering.has(courier)) throw new EdgeReportError('NotUsable', { detail: 'this courier is being delivered already' });
     delivering.add(courier);
     let watch;
     try {

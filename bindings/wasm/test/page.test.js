@@ -173,6 +173,18 @@ test('what is no report at all is said to be what it looks like', () =>
     assert.equal(await text(page, '#looks'), '');
   }));
 
+test('what a button replaces comes back', () =>
+  opened(async (page) => {
+    for (const button of ['#clear', '#sample-good', '#sample-bad']) {
+      await paste(page, BAD);
+      await page.click(button);
+      await page.focus('#report');
+      await page.keyboard.press('Control+Z');
+      assert.equal(await page.inputValue('#report'), BAD, button);
+      await verdict(page, 'Cannot be sent: 1 error, 1 warning');
+    }
+  }));
+
 test('on a phone the first view has the verdict', () =>
   opened(
     async (page) => {
