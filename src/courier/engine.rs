@@ -528,6 +528,27 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// What waits next after `after`, in the order of submission; the first of all without.
+    ///
+    /// ```
+    /// use edge_report::courier::{Courier, Policy, RamOutbox};
+    /// use edge_report::{Job, JobStatus, MonoTime, Report};
+    ///
+    /// let now = MonoTime::from_ms(0);
+    /// let mut courier = Courier::new(RamOutbox::new([0; 4096], 4096), [0; 512], Policy::default(), now, 0);
+    /// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
+    /// for id in ["a", "b"] {
+    ///     courier.submit(&Report::new(id, &jobs), now, None)?;
+    /// }
+    /// let mut after = None;
+    /// let mut bytes = 0;
+    /// while let Some(waiting) = courier.next_waiting(after)? {
+    ///     let (_, report) = courier.find_waiting(waiting.ticket)?.expect("it waits");
+    ///     bytes += report.len();
+    ///     after = Some(waiting.ticket);
+    /// }
+    /// assert_eq!(bytes, 2 * br#"{"jobs":[{"status":"job_running","create_time":1591104868201}],"message_id":"a"}"#.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn next_waiting(
         &mut self,
         after: Option<Ticket>,

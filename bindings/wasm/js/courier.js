@@ -44,7 +44,7 @@ export class Courier {
     }
     const given = [Number(capacity), this.#members, this.now(), this.#random()];
     needStack();
-    this.#inner = ownInstance().Courier.open(...given);
+    this.#inner = trapped(() => ownInstance().Courier.open(...given));
     if (!this.#inner) throw new EdgeReportError('OutOfRange', { detail: 'capacity is 16384 bytes or more' });
   }
 
@@ -198,7 +198,7 @@ export class Courier {
       // A trap. What the instance holds means nothing any more.
       this.#inner = undefined;
       this.#trap = error;
-      throw new EdgeReportError('Internal', { detail: error.message, cause: error });
+      throw internal(error);
     }
   }
 
@@ -214,7 +214,7 @@ export class Courier {
   #reopen() {
     const given = [this.#members, this.now(), this.#random()];
     needStack();
-    this.#inner = this.#spool.start(...given);
+    this.#inner = trapped(() => this.#spool.start(...given));
   }
 
   #ask(use) {
@@ -250,7 +250,9 @@ export class Courier {
   }
 
   #random() {
-    return BigInt.asUintN(64, this.#entropy());
+    const random = this.#entropy();
+    if (typeof random !== 'bigint') throw new TypeError('entropy must give a bigint');
+    return BigInt.asUintN(64, random);
   }
 }
 
@@ -276,6 +278,19 @@ class Spool {
   close() {
     this.#kept.close();
   }
+}
+
+/** All that is thrown in it, but for what is said on purpose, counts as a trap. */
+function trapped(use) {
+  try {
+    return use();
+  } catch (error) {
+    throw error instanceof EdgeReportError ? error : internal(error);
+  }
+}
+
+function internal(error) {
+  return new EdgeReportError('Internal', { detail: error.message, cause: error });
 }
 
 function copy(body) {

@@ -280,9 +280,14 @@ test('after a trap a durable courier reads its files anew', () => {
     let said; const codes = [];
     while (said !== 'idle') said = await client.deliver(courier).catch(({ code }) => codes.push(code) && code);
     console.log(courier.status().waiting, courier.status().delivered >= 20, [...new Set(codes)].join());
+    // Once more, while the files are read anew.
+    trap = 'courier_status';
+    const first = code(() => courier.status());
+    trap = 'courier_open';
+    console.log(first, code(() => courier.status()), courier.status().waiting);
     courier.close();`;
   writeFileSync(join(work, 'trap.mjs'), text);
-  assert.equal(execFileSync(process.execPath, ['trap.mjs', folder()], { cwd: work }).toString().trim(), 'Internal true\n0 true Internal');
+  assert.equal(execFileSync(process.execPath, ['trap.mjs', folder()], { cwd: work }).toString().trim(), 'Internal true\n0 true Internal\nInternal Internal 0');
 });
 
 test('fetch and files together: a client delivers a durable courier', async () => {

@@ -116,7 +116,7 @@ test('a courier: each wrong option by its name', () => {
     [{ policy: { whenLettersFull: 'drop' } }, /policy\.whenLettersFull is 'drop-oldest' or 'hold'$/],
     [{ policy: { [HALF]: 1 } }, /policy\.\ufffd$/],
   ]) assert.throws(() => new Courier(options), code('OutOfRange', words));
-  for (const wrong of [{ capacity: Symbol('x') }, { clock: 5 }, { clock: () => NaN }, { clock: () => -1 }, { entropy: () => 5 }, { entropy: () => undefined }]) {
+  for (const wrong of [{ capacity: Symbol('x') }, { clock: 5 }, { clock: () => NaN }, { clock: () => -1 }, { entropy: () => 5 }, { entropy: () => 'x' }, { entropy: () => undefined }]) {
     assert.throws(() => new Courier(wrong), TypeError);
   }
   for (const wrong of [{ clock: fail }, { entropy: fail }]) assert.throws(() => new Courier(wrong), own);

@@ -118,7 +118,7 @@ export class EdgeReportError extends Error {
 export const JOB_STATUSES: ReadonlyArray<{ readonly name: KnownJobStatus; readonly final: boolean }>;
 
 /**
- * Lists all that is wrong or doubtful, in the order of the text. Throws only what `JSON.stringify` throws for an object that no JSON
+ * Lists all that is wrong or doubtful, mostly in the order of the text. Throws only what `JSON.stringify` throws for an object that no JSON
  * can show, such as one that holds itself.
  *
  * @example
