@@ -252,6 +252,55 @@ test('errors of the disk have a code and the words of the system, cost nothing, 
   }
 });
 
+test('a disk that others fill: submit says so, what waits is delivered, and is not sent again', async (t) => {
+  const disk = mkdtempSync(join(tmpdir(), 'edge-report-disk-'));
+  const mounted = process.platform === 'linux' && spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]).status === 0;
+  if (!mounted) return t.skip('this machine mounts nothing');
+  try {
+    const path = join(disk, 'spool');
+    const options = { policy: POLICY, maxBytes: 262_144, deadLetterBytes: 65_536 };
+    const courier = await Courier.open(path, options);
+    let taken = 0;
+    const fill = () => {
+      const fd = fs.openSync(join(disk, 'other'), 'a');
+      try {
+        for (;;) fs.writeSync(fd, Buffer.alloc(512));
+      } catch (error) {
+        assert.equal(error.code, 'ENOSPC');
+      } finally {
+        fs.closeSync(fd);
+      }
+    };
+    for (; taken < 200; taken++) courier.submit(report(taken + 1));
+    fill();
+    let refused;
+    for (let n = 0; n < 5000 && !refused; n++) {
+      try {
+        courier.submit(report(1000 + n));
+        taken += 1;
+      } catch (error) {
+        refused = error;
+      }
+    }
+    assert.ok(code('Storage', /ENOSPC: no space left on device/)(refused), refused?.stack);
+    for (let n = 0; n < taken; n++) {
+      settle(courier, ACCEPTED);
+      if (n % 50 === 0) fill();
+    }
+    courier.close();
+    const again = await Courier.open(path, options);
+    const { waiting, delivered, corrupt } = again.status();
+    assert.deepEqual({ waiting, delivered, corrupt }, { waiting: 0, delivered: taken, corrupt: 0 });
+    // With room again it goes on.
+    fs.unlinkSync(join(disk, 'other'));
+    again.submit(report(1));
+    again.close();
+    assert.deepEqual(readdirSync(path).filter((name) => name.startsWith('spare-live')), ['spare-live-1', 'spare-live-2']);
+  } finally {
+    spawnSync('umount', ['-l', disk]);
+  }
+});
+
 test('a courier that was forgotten leaves its folder to others', () => {
     const text = `import { Courier } from 'edge-report'; import { existsSync } from 'node:fs';
     const path = process.argv[2];
