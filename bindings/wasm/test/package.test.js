@@ -1,12 +1,13 @@
 // The packed tarball, as users install it: every entry, types; its size and its memory.
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { BYTES, REPORT, project, root } from './packed.js';
+import { startReceiver } from './receiver.js';
 
 const { work, installed } = project();
 const PRINT = `console.log(new TextDecoder().decode(encode(${REPORT})));`;
@@ -69,6 +70,19 @@ test('README', () => {
   for (const words of commands) {
     execFileSync(process.execPath, [join(installed, 'bin/edge-report.js'), ...words], { cwd: work });
   }
+});
+
+test('examples/js/deliver.js', async () => {
+  cpSync(join(root, '../../examples/js/deliver.js'), join(work, 'deliver.mjs'));
+  const receiver = await startReceiver(['status=503@first 1']);
+  const child = spawn(process.execPath, ['deliver.mjs', join(work, 'queue'), receiver.url, 'p'], { cwd: work, stdio: ['pipe', 'pipe', 'ignore'] });
+  child.stdin.end(`${BYTES}\nnonsense\n${BYTES.replace('"1"}', '"2"}')}\n`);
+  let said = '';
+  child.stdout.on('data', (part) => (said += part));
+  assert.equal(await new Promise((resolve) => child.once('close', resolve)), 0);
+  receiver.stop();
+  assert.deepEqual(said.trim().split('\n').sort(), ['delivered 1', 'delivered 2', 'stored 1', 'stored 2']);
+  assert.deepEqual(receiver.accepted().map(({ message_id: id }) => id), ['1', '2']);
 });
 
 test('size, as docs/footprint.md says', (t) => {
