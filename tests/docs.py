@@ -16,6 +16,7 @@ RUNNERS = {
     "c": ["tests/c/snippets.py"],
     "cpp": ["tests/c/snippets.py"],
     "js": ["bindings/wasm/test/package.test.js"],
+    "ts": ["bindings/wasm/test/package.test.js"],
     "sh": ["tests/host/examples.rs", "tests/c/delivery/run", "bindings/wasm/test/package.test.js"],
 }
 BY_HAND = ["CONTRIBUTING.md", "docs/c-cross.md", "docs/measurements/"]

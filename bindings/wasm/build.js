@@ -16,7 +16,9 @@ run();
 async function run() {
   rmSync(dist, { recursive: true, force: true });
   mkdirSync(dist);
-  const wasm = module();
+  const bindgen = generator();
+  const wasm = await module(bindgen, 'edge_report', []);
+  await module(bindgen, 'edge_report_spool', ['--features', 'spool']);
   javascript(wasm);
   types();
   papers();
@@ -28,17 +30,23 @@ async function run() {
     target: 'node20',
     format: 'cjs',
     logLevel: 'warning',
-    // `import.meta` stands in a part of the glue that Node does not use.
-    logOverride: { 'empty-import-meta': 'silent' },
   });
-  rmSync(join(dist, 'node.cjs.js'));
+  // What it has in it.
+  for (const file of ['node.cjs.js', 'files.js', 'folder.js', 'owner.js']) rmSync(join(dist, file));
 }
 
-/** The optimised module; its glue goes to dist/. */
-function module() {
+/** The program that writes the JavaScript around a module. */
+function generator() {
+  const bindgenTarget = join(target, 'bindgen');
+  cargo(['build', '--quiet', '--locked'], join(here, 'bindgen'), { CARGO_TARGET_DIR: bindgenTarget });
+  return join(bindgenTarget, 'debug/bindgen');
+}
+
+/** An optimised module; it and its glue go to dist/. */
+async function module(bindgen, name, features) {
   const rustc = execFileSync(join(root, 'tests/toolchain'), [TRIPLE], { encoding: 'utf8' }).trim();
   const wasmTarget = join(target, 'wasm');
-  cargo(['build', '--quiet', '--locked', '--release', '--package', 'edge-report-wasm', '--target', TRIPLE], root, {
+  cargo(['build', '--quiet', '--locked', '--release', '--package', 'edge-report-wasm', '--target', TRIPLE, ...features], root, {
     RUSTC: rustc,
     CARGO_TARGET_DIR: wasmTarget,
     // SHA-256 as a loop, not unrolled: 7 KB less.
@@ -46,14 +54,26 @@ function module() {
     // Half the size of 3. That panic paths come back does not matter here, a panic being but a trap.
     CARGO_PROFILE_RELEASE_OPT_LEVEL: 'z',
   });
-  const bindgenTarget = join(target, 'bindgen');
-  cargo(['build', '--quiet', '--locked'], join(here, 'bindgen'), { CARGO_TARGET_DIR: bindgenTarget });
-  const glue = join(wasmTarget, 'glue');
-  execFileSync(join(bindgenTarget, 'debug/bindgen'), [join(wasmTarget, TRIPLE, 'release/edge_report_wasm.wasm'), glue]);
-  cpSync(join(glue, 'edge_report.js'), join(dist, 'glue.js'));
-  const wasm = join(dist, 'edge_report.wasm');
+  const glue = join(wasmTarget, name);
+  execFileSync(bindgen, [join(wasmTarget, TRIPLE, 'release/edge_report_wasm.wasm'), glue]);
+  await factory(join(glue, 'edge_report.js'), `${name}.glue.js`);
+  const wasm = join(dist, `${name}.wasm`);
   execFileSync(join(here, 'node_modules/.bin/wasm-opt'), ['-Oz', '--converge', join(glue, 'edge_report_bg.wasm'), '-o', wasm]);
   return readFileSync(wasm);
+}
+
+/** The glue has variables for one instance; as a function it can be had once for each. */
+async function factory(glue, name) {
+  const { outputFiles: [{ text }] } = await build({
+    // Without its default, which loads: js/module.js does.
+    stdin: { contents: `export * from ${JSON.stringify(glue)};`, resolveDir: here },
+    bundle: true,
+    format: 'cjs',
+    target: 'es2022',
+    write: false,
+    logLevel: 'warning',
+  });
+  write(name, `export function glue() {\nconst module = {};\n${text}\nreturn module.exports;\n}\n`);
 }
 
 /** Those of the repository, as copies: npm packs no links. */

@@ -31,6 +31,15 @@ export function onEdit(changed) {
   });
 }
 
+/** The same as if it were typed, so that undoing it brings back what was there; false if that cannot be. */
+export function type(written) {
+  if (!editable || written.length > MOST_EDITED) return false;
+  input.focus({ preventScroll: true });
+  input.select();
+  // There is no other way to put something into what a field can undo.
+  return document.execCommand(written ? 'insertText' : 'delete', false, written);
+}
+
 /** Shows bytes of any kind. */
 export function show(bytes) {
   text = textOf(bytes);

@@ -3,7 +3,7 @@ import { isAnswer, renderAnswer, startAnswer, takeAnswer } from './answer.js';
 import { byId, say } from './dom.js';
 import { MOST_EDITED } from './editor.js';
 import { isRecording, renderRecording, takeRecording } from './recording.js';
-import { renderReport, startReport, takeReport } from './report.js';
+import { renderReport, startReport, takeReport, typeReport } from './report.js';
 import { renderRequest, setBody, startRequest } from './request.js';
 import * as samples from './samples.js';
 import { language, speak, t } from './texts.js';
@@ -74,12 +74,12 @@ function startIntake() {
     if (target.files[0]) takeFile(target.files[0]);
     target.value = '';
   });
-  byId('sample-bad').addEventListener('click', () => takeReport(encoder.encode(samples.bad)));
-  byId('sample-good').addEventListener('click', () => takeReport(encoder.encode(samples.good)));
+  byId('sample-bad').addEventListener('click', () => typeReport(samples.bad));
+  byId('sample-good').addEventListener('click', () => typeReport(samples.good));
   byId('sample-answer').addEventListener('click', () => takeAnswer(samples.answer));
   byId('sample-recording').addEventListener('click', () => takeRecording(samples.recording));
   byId('clear').addEventListener('click', () => {
-    takeReport(new Uint8Array());
+    typeReport('');
     byId('report').focus();
   });
 }

@@ -1,5 +1,6 @@
 // What is wrong with the report and where, and its canonical bytes.
 import { check, encode } from 'edge-report/inline';
+import { looksLike } from '../../bindings/wasm/bin/looks.js';
 import { byId, copy, el, save } from './dom.js';
 import * as editor from './editor.js';
 import { meaningOf, t } from './texts.js';
@@ -30,6 +31,11 @@ export function takeReport(bytes) {
   examine(bytes);
 }
 
+/** Puts a text in the place of the report, and can be undone. */
+export function typeReport(text) {
+  if (!editor.type(text)) takeReport(new TextEncoder().encode(text));
+}
+
 function examine(bytes) {
   report = bytes;
   findings = bytes.length ? check(bytes) : [];
@@ -47,6 +53,8 @@ export function renderReport() {
   const verdict = byId('verdict');
   verdict.textContent = report.length ? t('verdict', errors, warnings) : t('empty');
   verdict.className = `verdict ${report.length ? (errors ? 'bad' : 'good') : 'none'}`;
+  const looks = errors > 0 ? looksLike(report) : undefined;
+  byId('looks').textContent = looks ? t('looks')[looks] : '';
   byId('report').setAttribute('aria-invalid', String(errors > 0));
   byId('findings').replaceChildren(...list('error', t('errors', errors), errors), ...list('warning', t('warnings', warnings), warnings));
   editor.tellExcerpt();
@@ -87,6 +95,6 @@ function renderBytes() {
   byId('save-bytes').disabled = none;
   byId('bytes').hidden = none;
   byId('bytes').textContent = none ? '' : new TextDecoder().decode(canonical.subarray(0, MOST_SHOWN));
-  const size = none ? t('bytesNone') : t('size', canonical.length, MAX_REPORT);
+  const size = none ? t(report.length ? 'bytesNone' : 'bytesEmpty') : t('size', canonical.length, MAX_REPORT);
   byId('bytes-size').textContent = canonical?.length > MOST_SHOWN ? `${size}. ${t('bytesCut', '64 KiB')}` : size;
 }

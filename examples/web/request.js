@@ -14,6 +14,7 @@ export function startRequest() {
   form.addEventListener('submit', (event) => event.preventDefault());
   form.addEventListener('input', signRequest);
   byId('sign-again').addEventListener('click', signRequest);
+  byId('shell').addEventListener('change', renderRequest);
   byId('copy-curl').addEventListener('click', () => copy(byId('curl'), byId('curl').textContent));
 }
 
@@ -31,6 +32,7 @@ function signRequest() {
 export function renderRequest() {
   const who = byId('endpoint').elements.who.value;
   for (const part of document.querySelectorAll('[data-who]')) part.hidden = part.dataset.who !== who;
+  for (const option of byId('shell').options) option.textContent = t('shells')[option.value];
   let request;
   let problem;
   try {
@@ -61,21 +63,30 @@ function endpoint(who) {
 function stateOf({ body: bytes }, who) {
   const time = date.toISOString().replace(/\.\d+/, '');
   const state = t(who === 'keys' ? 'signedAt' : 'notSigned', time);
-  return bytes.length > MOST_INLINE ? `${state} ${t('bodyFile')}` : state;
+  return isByFile(bytes) ? `${state} ${t('bodyFile')}` : state;
 }
 
-/** For a POSIX shell. The paths and bytes that are signed must reach the server as they are. */
+/** Windows' shells hand double quotes on in ways of their own. */
+function isByFile(bytes) {
+  return bytes.length > MOST_INLINE || byId('shell').value !== 'posix';
+}
+
+/** How each shell quotes a text, goes on in the next line, and calls curl: in PowerShell the bare name may be something else. */
+const SHELLS = {
+  posix: { curl: 'curl', goesOn: ' \\\n  ', quoted: (text) => `'${text.replaceAll("'", "'\\''")}'` },
+  powershell: { curl: 'curl.exe', goesOn: ' `\n  ', quoted: (text) => `'${text.replaceAll("'", "''")}'` },
+  cmd: { curl: 'curl', goesOn: ' ^\n  ', quoted: (text) => `"${text.replaceAll('"', '\\"')}"` },
+};
+
+/** The paths and bytes that are signed must reach the server as they are. */
 function curl({ method, url, headers, body: bytes }) {
-  const data = bytes.length > MOST_INLINE ? '@report.json' : new TextDecoder().decode(bytes);
+  const shell = SHELLS[byId('shell').value];
+  const data = isByFile(bytes) ? '@report.json' : new TextDecoder().decode(bytes);
   return [
-    `curl --include --globoff --path-as-is --request ${method} ${quoted(url)}`,
-    ...Object.entries(headers).map(([name, text]) => `--header ${quoted(`${name}: ${text}`)}`),
-    `--data-binary ${quoted(data)}`,
-  ].join(' \\\n  ');
-}
-
-function quoted(text) {
-  return `'${text.replaceAll("'", "'\\''")}'`;
+    `${shell.curl} --include --globoff --path-as-is --request ${method} ${shell.quoted(url)}`,
+    ...Object.entries(headers).map(([name, text]) => `--header ${shell.quoted(`${name}: ${text}`)}`),
+    `--data-binary ${shell.quoted(data)}`,
+  ].join(shell.goesOn);
 }
 
 /** The field that a code of the endpoint speaks of. */

@@ -70,7 +70,7 @@ mod witness;
 use core::fmt;
 
 use super::aside::{Asides, Memory, RIGHT_AFTER_MS, SUSPECTS, Tried, Waits, Walk};
-use super::outbox::{DeadLetter, Forget, Outbox, Scratch, Ticket, job_keys, keys_of};
+use super::outbox::{DeadLetter, Forget, Outbox, Scratch, Ticket, Waiting, job_keys, keys_of};
 use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
 use crate::json::SliceSink;
@@ -525,6 +525,46 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(self.outbox.flush()?)
     }
 
+    /// What waits next after `after`, in the order of submission; the first of all without.
+    ///
+    /// ```
+    /// use edge_report::courier::{Courier, Policy, RamOutbox};
+    /// use edge_report::{Job, JobStatus, MonoTime, Report};
+    ///
+    /// let now = MonoTime::from_ms(0);
+    /// let mut courier = Courier::new(RamOutbox::new([0; 4096], 4096), [0; 512], Policy::default(), now, 0);
+    /// let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
+    /// for id in ["a", "b"] {
+    ///     courier.submit(&Report::new(id, &jobs), now, None)?;
+    /// }
+    /// let mut after = None;
+    /// let mut bytes = 0;
+    /// while let Some(waiting) = courier.next_waiting(after)? {
+    ///     let (_, report) = courier.find_waiting(waiting.ticket)?.expect("it waits");
+    ///     bytes += report.len();
+    ///     after = Some(waiting.ticket);
+    /// }
+    /// assert_eq!(bytes, 2 * br#"{"jobs":[{"status":"job_running","create_time":1591104868201}],"message_id":"a"}"#.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_waiting(
+        &mut self,
+        after: Option<Ticket>,
+    ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        Ok(self.outbox.next(after)?)
+    }
+
+    /// The report that waits with this ticket, and its bytes.
+    pub fn find_waiting(&mut self, ticket: Ticket) -> FoundWaiting<'_, O::Error> {
+        let before = ticket.0.checked_sub(1).map(Ticket);
+        match self.outbox.next(before)? {
+            Some(waiting) if waiting.ticket == ticket && self.load(ticket, waiting.len)? => {
+                Ok(Some((waiting, read_part(&mut self.buffer, waiting.len))))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The dead letter that died next after `after`, and its bytes; the first of all without.
     pub fn dead_letter(&mut self, after: Option<Ticket>) -> FoundLetter<'_, O::Error> {
         let mut after = after;
@@ -622,6 +662,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         (letter, read_part(&mut self.buffer, len))
     }
 }
+
+/// A report that waits, and its bytes.
+type FoundWaiting<'c, E> = Result<Option<(Waiting, &'c [u8])>, CourierError<E>>;
 
 /// A dead letter and its bytes.
 type FoundLetter<'c, E> = Result<Option<(DeadLetter, &'c [u8])>, CourierError<E>>;

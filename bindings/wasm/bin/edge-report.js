@@ -3,11 +3,15 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Client, EdgeReportError, check, encode, readReply } from 'edge-report';
+import { looksLike } from './looks.js';
 
-const USAGE = `usage: edge-report check FILE… [--json]
-       edge-report encode FILE
+const USAGE = `usage: edge-report check FILE… [--json]      lists all that is wrong or doubtful
+       edge-report encode FILE               writes the canonical bytes, which are signed and sent
        edge-report explain FILE [--status N] [--service-code PREFIX]… [--json]
+                                             says what a response means
        edge-report send FILE --url URL --project-id ID [--ak AK --sk SK [--security-token T] | --token T] [--allow-plain-http] [--service-code PREFIX]… [--json]
+                                             sends once, and says what came back
+       edge-report --version
 
 explain takes what curl --include prints, with its status and headers, or a body alone and its --status. --service-code, instead of DLI.,
 is how the service's own error codes begin: only with one of these is a report refused. FILE may be - for standard input. Keys and tokens are also read from EDGE_REPORT_AK, EDGE_REPORT_SK and EDGE_REPORT_TOKEN.
@@ -17,6 +21,7 @@ const text = () => ({ type: 'string' });
 const OPTIONS = {
   json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean' },
   status: text(),
   'service-code': { type: 'string', multiple: true },
   url: text(),
@@ -28,24 +33,61 @@ const OPTIONS = {
   'allow-plain-http': { type: 'boolean' },
 };
 
-/** What is wrong with the command line or a file, not with a report. */
+/** What is wrong with the command line, not with a report. */
 class UsageError extends Error {}
+
+/** A file that cannot be read. */
+class FileError extends Error {}
+
+/** What somebody gave in place of a report. */
+const LOOKS = {
+  bom: 'it begins with a byte order mark: save it as UTF-8 without one',
+  utf16: 'it looks like UTF-16: save it as UTF-8',
+  image: 'it looks like an image',
+  compressed: 'it looks compressed: unpack it first',
+  html: 'it looks like a web page, perhaps of a proxy or a portal',
+  response: 'it looks like a response: edge-report explain says what it means',
+  curl: 'it looks like a curl line: its --data is the report',
+  lines: 'it looks like a report a line: check each line by itself',
+  object: 'it looks like JavaScript: JSON has names and texts in double quotes',
+  job: 'it looks like one job: a report is {"jobs": [it], "message_id": …}',
+  jobs: 'it looks like a list of jobs: a report is {"jobs": it, "message_id": …}',
+};
 
 const commands = {
   check(files, { json }) {
     if (files.length === 0) throw new UsageError('check: which file?');
-    const all = files.map((file) => ({ file, findings: check(read(file)) }));
+    // One that cannot be read hides nothing of the others.
+    const all = files.map((file) => {
+      try {
+        const bytes = read(file);
+        const findings = check(bytes);
+        return { file, findings, hint: hintOf(bytes, findings) };
+      } catch (error) {
+        if (!(error instanceof FileError)) throw error;
+        return { file, unreadable: error.message };
+      }
+    });
     if (json) print(JSON.stringify(all));
-    for (const { file, findings } of json ? [] : all) {
-      for (const finding of findings) print(line(file, finding));
-      if (findings.length === 0) print(`${file}: no findings`);
+    for (const { file, findings, hint, unreadable } of json ? [] : all) {
+      if (unreadable) complain(unreadable);
+      else tellFindings(print, file, findings, hint);
     }
-    return all.some(({ findings }) => findings.some(({ severity }) => severity === 'error')) ? 1 : 0;
+    if (all.some(({ unreadable }) => unreadable)) return 2;
+    return all.some(({ findings }) => findings.some(isError)) ? 1 : 0;
   },
 
-  encode(files) {
-    process.stdout.write(encode(read(only('encode', files))));
-    return 0;
+  encode(files, { json }) {
+    const file = only('encode', files);
+    const bytes = read(file);
+    const findings = check(bytes);
+    if (!findings.some(isError)) {
+      process.stdout.write(encode(bytes));
+      return 0;
+    }
+    if (json) process.stderr.write(`${JSON.stringify(findings)}\n`);
+    else tellFindings((text) => process.stderr.write(`${text}\n`), file, findings, hintOf(bytes, findings));
+    return 1;
   },
 
   explain(files, { status: given, 'service-code': serviceCodes, json }) {
@@ -110,7 +152,7 @@ function read(file) {
   try {
     return readFileSync(file === '-' ? 0 : file);
   } catch (error) {
-    throw new UsageError(error.message);
+    throw new FileError(error.message);
   }
 }
 
@@ -118,6 +160,28 @@ function read(file) {
 function line(file, { path, line, column, severity, code, message }) {
   const place = line === undefined ? '' : `:${line}:${column}`;
   return `${file}${place}: ${severity}: ${path ? `${path}: ` : ''}${message} [${code}]`;
+}
+
+function isError({ severity }) {
+  return severity === 'error';
+}
+
+function hintOf(bytes, findings) {
+  return findings.some(isError) ? LOOKS[looksLike(bytes)] : undefined;
+}
+
+function tellFindings(say, file, findings, hint) {
+  for (const finding of findings) say(line(file, finding));
+  if (hint) say(`${file}: ${hint}`);
+  if (findings.length === 0) say(`${file}: no findings`);
+}
+
+function complain(text) {
+  process.stderr.write(`edge-report: ${text}\n`);
+}
+
+function version() {
+  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url))).version;
 }
 
 function print(text) {
@@ -131,6 +195,7 @@ async function main() {
     options = values;
     const [name, ...files] = positionals;
     if (values.help) return print(USAGE) ?? 0;
+    if (values.version) return print(version()) ?? 0;
     if (!Object.hasOwn(commands, name ?? '')) throw new UsageError(name ? `no command ${name}` : 'which command?');
     return await commands[name](files, values);
   } catch (error) {
@@ -139,6 +204,7 @@ async function main() {
       process.stderr.write(`${options?.json ? JSON.stringify({ code, number, path, line, column, message }) : `edge-report: ${message} [${code}]`}\n`);
       return error.findings || error.code === 'MayHaveArrived' ? 1 : 2;
     }
+    if (error instanceof FileError) return complain(error.message) ?? 2;
     if (!(error instanceof UsageError) && !error.code?.startsWith('ERR_PARSE_ARGS')) throw error;
     process.stderr.write(`edge-report: ${error.message}\n${USAGE}\n`);
     return 2;
@@ -147,7 +213,7 @@ async function main() {
 
 // Who reads may stop before the end, as `head` does.
 process.stdout.on('error', (error) => {
-  if (error.code !== 'EPIPE') throw error;
+  if (error.code !== 'EPIPE') complain(error.message);
   process.exit(2);
 });
 process.exitCode = await main();

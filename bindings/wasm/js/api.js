@@ -4,3 +4,4 @@ export { check, encode, parse } from './report.js';
 export { buildRequest, canonicalRequest, readReply, sign } from './exchange.js';
 export { Courier } from './courier.js';
 export { Client } from './client.js';
+export { Reporter } from './reporter.js';

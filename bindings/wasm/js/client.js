@@ -1,8 +1,9 @@
 // The client over fetch. What to send, what an answer means and when to try again, the module says.
-import { onChange } from './courier.js';
+import { Courier, onChange } from './courier.js';
 import { EdgeReportError } from './error.js';
 import { readReply, requestOf } from './exchange.js';
 import { encode } from './report.js';
+import { Watch } from './watch.js';
 
 /** A byte more than what can be a response of the service, so that a longer one is not judged by its start. */
 const MAX_ANSWER = 64 * 1024 + 1;
@@ -53,25 +54,33 @@ export class Client {
     return this.#exchange(encode(report), clockOffsetMs, signal);
   }
 
-  async deliver(courier, { signal, timeoutMs = Infinity } = {}) {
+  async deliver(courier, { signal, timeoutMs = Infinity, forever = false, onVerdict } = {}) {
+    if (!(courier instanceof Courier)) throw new TypeError('deliver takes a Courier');
     if (!(typeof timeoutMs === 'number' && timeoutMs >= 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number, 0 or more' });
-    if (delivering.has(courier)) throw new EdgeReportError('Conflict', { detail: 'this courier is being delivered already' });
+    if (onVerdict !== undefined && typeof onVerdict !== 'function') throw new TypeError('onVerdict must be a function');
+    if (delivering.has(courier)) throw new EdgeReportError('NotUsable', { detail: 'this courier is being delivered already' });
     delivering.add(courier);
+    let watch;
     try {
       const until = performance.now() + timeoutMs;
+      watch = onVerdict && new Watch(courier, onVerdict);
       for (;;) {
         signal?.throwIfAborted();
         const step = courier.next();
-        if (step.step === 'idle') return 'idle';
+        watch?.look();
+        if (step.step === 'idle' && !forever) return 'idle';
         const left = until - performance.now();
         if (left <= 0) return 'time_up';
-        if (step.step === 'wait') {
-          await sleep(courier, Math.min(step.ms, LOOK_AGAIN_MS, left), signal);
+        if (step.step === 'send') {
+          const event = await this.#event(step, signal);
+          const verdict = settle(courier, step.ticket, event);
+          watch?.settled(step, verdict);
         } else {
-          courier.settle(step.ticket, await this.#event(step, signal));
+          await sleep(courier, Math.min(step.ms ?? Infinity, LOOK_AGAIN_MS, left), signal);
         }
       }
     } finally {
+      watch?.end();
       delivering.delete(courier);
     }
   }
@@ -190,18 +199,29 @@ function deadline(timeoutMs, signal) {
   };
 }
 
+/** The verdict; none if the courier has begun anew meanwhile, or somebody else was told what became of the report. */
+function settle(courier, ticket, event) {
+  try {
+    return courier.settle(ticket, event);
+  } catch (error) {
+    if (error.code === 'StaleTicket') return undefined;
+    throw error;
+  }
+}
+
 /** Until the courier changes, or so long. */
-function sleep(courier, ms, signal) {
+export function sleep(courier, ms, signal) {
   return new Promise((resolve, reject) => {
-    const end = (settle, reason) => {
+    const end = (done, reason) => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
-      onChange(courier, undefined);
-      settle(reason);
+      unlisten();
+      done(reason);
     };
     const abort = () => end(reject, signal.reason);
-    const timer = setTimeout(end, ms, resolve);
+    const timer = setTimeout(end, Math.min(ms, LONGEST_TIMER_MS), resolve);
+    const unlisten = onChange(courier, () => end(resolve));
     signal?.addEventListener('abort', abort);
-    onChange(courier, () => end(resolve));
+    if (signal?.aborted) abort();
   });
 }

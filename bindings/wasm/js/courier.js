@@ -1,7 +1,7 @@
-// The courier: keeps reports in the module's memory and says what to do with them.
+// The courier: keeps reports in an instance of its own and says what to do with them.
 import { EdgeReportError, describe, unwrap } from './error.js';
 import { ms, wellFormed } from './exchange.js';
-import { call, instance } from './module.js';
+import { call, needStack, ownInstance } from './module.js';
 import { encode } from './report.js';
 
 const MIB = 1024 * 1024;
@@ -10,39 +10,73 @@ const NAMES = { backlog: "'all' or 'latest'", whenLettersFull: "'drop-oldest' or
 /** Attempts that no report has. */
 const ENDLESS = 2 ** 32 - 1;
 
-/** What to do when a courier changes: what the client waits for. */
+/** Who is told when a courier changes: a function for each, called with what was submitted, if something was. */
 const listeners = new WeakMap();
 
+/** Tells `listener` of changes; what it gives ends that. */
 export function onChange(courier, listener) {
-  listeners.set(courier, listener);
+  if (!listeners.has(courier)) listeners.set(courier, new Set());
+  const all = listeners.get(courier);
+  all.add(listener);
+  return () => all.delete(listener);
 }
 
 export class Courier {
   #inner;
-  #instance;
+  /** Where a durable one keeps its reports. */
+  #spool;
+  /** Why it cannot go on. */
+  #trap;
   #clock;
   #entropy;
+  #members;
 
-  constructor({ capacity = 4 * MIB, policy = {}, clock = () => performance.now(), entropy = random } = {}) {
+  constructor({ capacity = 4 * MIB, policy = {}, clock = () => performance.now(), entropy = random } = {}, spool = undefined) {
     this.#clock = clock;
     this.#entropy = entropy;
-    const members = JSON.stringify(Object.fromEntries(Object.entries(policy).map(plain)));
-    const wrong = call((wasm) => wasm.wrong_in_policy(members));
+    this.#members = JSON.stringify(Object.fromEntries(Object.entries(policy).map(plain)));
+    const wrong = call((wasm) => wasm.wrong_in_policy(this.#members));
     if (wrong !== undefined) throw new EdgeReportError('OutOfRange', { detail: `policy.${wrong}${NAMES[wrong] ? ` is ${NAMES[wrong]}` : ''}` });
-    const given = [Number(capacity), members, this.#now(), this.#random()];
-    this.#inner = call((wasm) => wasm.Courier.open(...given));
+    if (spool instanceof Spool) {
+      this.#spool = spool;
+      this.#reopen();
+      return;
+    }
+    const given = [Number(capacity), this.#members, this.now(), this.#random()];
+    needStack();
+    this.#inner = trapped(() => ownInstance().Courier.open(...given));
     if (!this.#inner) throw new EdgeReportError('OutOfRange', { detail: 'capacity is 16384 bytes or more' });
-    this.#instance = instance();
+  }
+
+  static async open(place, options = {}) {
+    const { openSpool } = await import('./spool.js');
+    const spool = new Spool(await openSpool(place, options));
+    try {
+      return new Courier(options, spool);
+    } catch (error) {
+      spool.close();
+      throw error;
+    }
   }
 
   submit(report, date) {
     const [bytes, wall] = [encode(report), ms(date)];
-    return this.#change((inner, now) => inner.submit(bytes, now, wall)).ticket;
+    const { ticket } = this.#ask((inner, now) => {
+      if (!inner.has_room(bytes.length)) throw new EdgeReportError('OutboxFull', { detail: 'no memory' });
+      return inner.submit(bytes, now, wall);
+    });
+    this.#changed({ ticket, bytes });
+    return ticket;
   }
 
   next() {
-    const step = this.#ask((inner, now) => inner.next(now));
-    if (step.step === 'send') step.body = this.#call((inner, now) => inner.body(now));
+    let body;
+    const step = this.#ask((inner, now) => {
+      const said = inner.next(now);
+      body = inner.body(now);
+      return said;
+    });
+    if (step.step === 'send') step.body = copy(body);
     return step;
   }
 
@@ -69,15 +103,36 @@ export class Courier {
 
   wake() {
     this.#call((inner, now) => inner.wake(now));
-    listeners.get(this)?.();
+    this.#changed();
+  }
+
+  *waiting() {
+    let after;
+    for (;;) {
+      const report = this.#withBody((inner) => inner.next_waiting(after), (inner, ticket) => inner.waiting_body(ticket));
+      if (!report) return;
+      after = report.ticket;
+      // One whose bytes the storage lost is not there any more.
+      if (report.body) yield report;
+    }
+  }
+
+  waitingTickets() {
+    const tickets = this.#call((inner) => inner.waiting_tickets());
+    if (!tickets) throw this.#why(new EdgeReportError('Storage'));
+    return [...tickets];
   }
 
   deadLetter(after) {
     const behind = ticketIfAny(after);
-    const letter = withReason(this.#ask((inner) => inner.dead_letter(behind)));
-    if (letter.ticket === undefined) return undefined;
-    letter.body = this.#call((inner) => inner.dead_letter_body(letter.ticket));
+    const letter = this.#withBody((inner) => inner.dead_letter(behind), (inner, ticket) => inner.dead_letter_body(ticket));
+    if (letter) copy(letter.body);
     return letter;
+  }
+
+  deadLetterBody(ticket) {
+    const which = ticketOf(ticket);
+    return this.#call((inner) => inner.dead_letter_body(which));
   }
 
   deadLetters() {
@@ -101,44 +156,147 @@ export class Courier {
     this.#change((inner) => inner.forget_dead_letters(last, true));
   }
 
+  close() {
+    if (!this.#inner && !this.#trap) return;
+    try {
+      if (this.#inner) this.#ask((inner) => inner.close());
+    } finally {
+      this.#inner = undefined;
+      this.#trap = undefined;
+      this.#spool?.close();
+      this.#changed();
+    }
+  }
+
   free() {
-    const inner = this.#inner;
-    this.#inner = undefined;
-    if (inner && this.#instance === instance()) inner.free();
-    listeners.get(this)?.();
+    this.close();
+  }
+
+  /** A report and its bytes. */
+  #withBody(find, read) {
+    let body;
+    const found = withReason(this.#ask((inner) => {
+      const said = find(inner);
+      const { ticket } = JSON.parse(said);
+      if (ticket !== undefined) body = read(inner, ticket);
+      return said;
+    }));
+    if (found.ticket === undefined) return undefined;
+    found.body = body;
+    return found;
   }
 
   #call(use) {
-    if (!this.#inner) throw new EdgeReportError('NotUsable', { detail: 'this courier was freed' });
-    if (this.#instance !== instance()) throw new EdgeReportError('Poisoned', { detail: 'what waited in this courier is lost' });
-    const now = this.#now();
-    return call(() => use(this.#inner, now));
+    const now = this.now();
+    needStack();
+    if (this.#trap) this.#recover();
+    if (!this.#inner) throw new EdgeReportError('NotUsable', { detail: 'this courier was closed' });
+    try {
+      return use(this.#inner, now);
+    } catch (error) {
+      if (error instanceof EdgeReportError) throw error;
+      // A trap. What the instance holds means nothing any more.
+      this.#inner = undefined;
+      this.#trap = error;
+      throw internal(error);
+    }
+  }
+
+  /** After a trap: what is durable is read anew. */
+  #recover() {
+    if (!this.#spool) {
+      throw new EdgeReportError('Poisoned', { detail: 'what waited in this courier is lost: make a new one', cause: this.#trap });
+    }
+    this.#reopen();
+    this.#trap = undefined;
+  }
+
+  #reopen() {
+    const given = [this.#members, this.now(), this.#random()];
+    needStack();
+    this.#inner = trapped(() => this.#spool.start(...given));
   }
 
   #ask(use) {
-    return unwrap(this.#call(use));
+    const answer = this.#call(use);
+    try {
+      return unwrap(answer);
+    } catch (error) {
+      throw this.#why(error);
+    }
+  }
+
+  /** The error, with what the storage says. */
+  #why(error) {
+    return this.#spool?.why(error) ?? error;
   }
 
   /** Asks for what may change what is next. */
   #change(use) {
     const answer = this.#ask(use);
-    listeners.get(this)?.();
+    this.#changed();
     return answer;
   }
 
-  #now() {
+  #changed(submitted) {
+    for (const listener of listeners.get(this) ?? []) listener(submitted);
+  }
+
+  /** By the courier's clock. */
+  now() {
     const ms = Number(this.#clock());
     if (!(ms >= 0)) throw new TypeError('clock must give milliseconds');
     return ms;
   }
 
   #random() {
-    return BigInt.asUintN(64, this.#entropy());
+    const random = this.#entropy();
+    if (typeof random !== 'bigint') throw new TypeError('entropy must give a bigint');
+    return BigInt.asUintN(64, random);
   }
 }
 
 // Where the language has `using`.
-if (Symbol.dispose) Courier.prototype[Symbol.dispose] = Courier.prototype.free;
+if (Symbol.dispose) Courier.prototype[Symbol.dispose] = Courier.prototype.close;
+
+/** What a durable courier has of its place. So that nobody else can give one to the constructor. */
+class Spool {
+  #kept;
+
+  constructor(kept) {
+    this.#kept = kept;
+  }
+
+  start(...given) {
+    return this.#kept.start(...given);
+  }
+
+  why(error) {
+    return this.#kept.why(error);
+  }
+
+  close() {
+    this.#kept.close();
+  }
+}
+
+/** All that is thrown in it, but for what is said on purpose, counts as a trap. */
+function trapped(use) {
+  try {
+    return use();
+  } catch (error) {
+    throw error instanceof EdgeReportError ? error : internal(error);
+  }
+}
+
+function internal(error) {
+  return new EdgeReportError('Internal', { detail: error.message, cause: error });
+}
+
+function copy(body) {
+  if (!body) throw new EdgeReportError('Internal', { detail: 'no memory for the report' });
+  return body;
+}
 
 function ticketOf(ticket) {
   if (!Number.isSafeInteger(ticket) || ticket < 0) throw new TypeError('a ticket is a whole number');

@@ -57,14 +57,23 @@ function who(credentials) {
   const { token, accessKey, secretKey, securityToken } = credentials ?? {};
   const names = Object.keys(credentials ?? {});
   const isNobody = [token, accessKey, secretKey].every((value) => value === undefined || value === null);
+  if (given(token) && (given(accessKey) || given(secretKey))) throw new EdgeReportError('Conflict', { detail: 'a token, or keys' });
   if (!isNobody || names.length === 0) return [token, accessKey, secretKey, securityToken];
   return names.includes('token') ? [''] : [null, '', ''];
+}
+
+function given(value) {
+  return value !== undefined && value !== null;
 }
 
 /** The entries of an object, a Map, Headers, URLSearchParams, or a list of pairs. */
 function entries(what, of) {
   if (typeof (of ?? {}) !== 'object') throw new TypeError(`${what} must be an object or pairs`);
-  const all = typeof of?.[Symbol.iterator] === 'function' ? [...of] : Object.entries(of ?? {});
+  let all = [];
+  if (typeof of?.[Symbol.iterator] === 'function') all = [...of];
+  // `Headers` of a library that does not let them be walked.
+  else if (typeof of?.forEach === 'function' && typeof of.get === 'function') of.forEach((value, name) => all.push([name, value]));
+  else all = Object.entries(of ?? {});
   if (!all.every((pair) => Array.isArray(pair) && pair.length === 2)) throw new TypeError(`${what} must be an object or pairs`);
   return all;
 }

@@ -5,6 +5,7 @@ export const {
   Courier,
   EdgeReportError,
   JOB_STATUSES,
+  Reporter,
   buildRequest,
   canonicalRequest,
   check,

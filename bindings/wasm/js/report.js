@@ -5,6 +5,8 @@ import { call } from './module.js';
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** Objects whose content is not in their members. */
+const NOT_PLAIN = ['Map', 'Set', 'Blob', 'File', 'Response', 'Request', 'ReadableStream', 'FormData', 'URLSearchParams'];
 /** The integers of a job, which JavaScript has as numbers or as bigints. */
 const INTEGERS = ['job_id', 'create_time'];
 
@@ -47,6 +49,10 @@ export function bytesOf(value) {
 function read(report) {
   const bytes = bytesOf(typeof report === 'string' ? escapeHalves(report) : report);
   if (bytes) return { bytes, inexact: [], isText: true };
+  // As JSON these are empty objects: that `jobs` is missing would mislead.
+  if (typeof report?.then === 'function') throw new TypeError('the report is a promise: await it');
+  const kind = Object.prototype.toString.call(report).slice(8, -1);
+  if (NOT_PLAIN.includes(kind)) throw new TypeError(`the report is a ${kind}, and not what is in it`);
   const inexact = [];
   return { bytes: encoder.encode(stringify(report, inexact)), inexact, isText: false };
 }

@@ -12,6 +12,10 @@ pub(crate) struct Answer {
     text: Vec<u8>,
 }
 
+#[cfg_attr(
+    feature = "spool",
+    expect(dead_code, reason = "the other module needs all of it")
+)]
 impl Answer {
     /// Begins with `{` or `[`.
     pub(crate) fn begin(bracket: u8) -> Self {

@@ -1,25 +1,25 @@
-//! The courier, over an outbox in memory.
+//! The courier, over the outbox of this module: in memory, or on storage with the feature `spool`.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::convert::Infallible;
 
 use edge_report::courier::{
-    Backlog, Cause, Courier as Engine, CourierError, Event, Policy, RamOutbox, Reason, Step,
-    Ticket, Verdict, WhenLettersFull,
+    Backlog, Cause, Courier as Engine, CourierError, Event, Outbox, Policy, Reason, Step, Ticket,
+    Verdict, WhenLettersFull,
 };
 use edge_report::json::Token;
 use edge_report::{Code, MonoTime, Outcome};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::answer::Answer;
-use crate::exchange::wall;
-use crate::request::{members, whole};
+use crate::members::{members, whole};
+use crate::outbox::Kept;
+use crate::wall;
 
-type Error = CourierError<Infallible>;
+type Error = CourierError<<Kept as Outbox>::Error>;
 
-/// The least outbox.
-const LEAST: usize = 16 * 1024;
+/// What answers and events take.
+const SPARE_ROOM: usize = 16 * 1024;
 
 /// The first member of a policy that it cannot have.
 #[wasm_bindgen]
@@ -29,26 +29,15 @@ pub fn wrong_in_policy(policy: &str) -> Option<String> {
 
 /// Keeps reports and says what to do with them. `now_ms` is monotonic, `wall_ms` since 1970; `entropy` is a random number.
 #[wasm_bindgen]
-pub struct Courier(Engine<RamOutbox<Vec<u8>>, Vec<u8>>);
+pub struct Courier(pub(crate) Engine<Kept, Vec<u8>>);
 
 #[wasm_bindgen]
 impl Courier {
-    /// With room for `capacity` bytes of reports and dead letters, taken as it is needed. `None` if the policy has a member that it
-    /// cannot have, or the capacity is too small.
-    pub fn open(capacity: f64, policy: &str, now_ms: f64, entropy: u64) -> Option<Courier> {
-        let capacity = capacity as usize;
-        let policy = read_policy(policy).ok()?;
-        if capacity < LEAST {
-            return None;
-        }
-        let outbox = RamOutbox::new(Vec::new(), capacity);
-        Some(Courier(Engine::new(
-            outbox,
-            Vec::new(),
-            policy,
-            mono(now_ms),
-            entropy,
-        )))
+    /// Whether so many bytes can be taken in: what does not fit into memory would end this module.
+    pub fn has_room(&self, len: usize) -> bool {
+        // The bytes as they come, and once more in the outbox.
+        let needed = len.saturating_mul(2).saturating_add(SPARE_ROOM);
+        Vec::<u8>::new().try_reserve_exact(needed).is_ok()
     }
 
     /// Stores a report that is encoded: `{"ticket"}`.
@@ -84,7 +73,7 @@ impl Courier {
     /// The bytes of the report that `next` says to send.
     pub fn body(&mut self, now_ms: f64) -> Option<Vec<u8>> {
         match self.0.next(mono(now_ms)) {
-            Ok(Step::Send(parcel)) => Some(parcel.body.into()),
+            Ok(Step::Send(parcel)) => copied(parcel.body),
             _ => None,
         }
     }
@@ -126,6 +115,7 @@ impl Courier {
             ("refused", status.ledger.refused),
             ("superseded", status.ledger.superseded),
             ("expired", status.ledger.expired),
+            ("corrupt", status.ledger.corrupt),
             ("letters", status.ledger.letters),
             ("lettersDropped", status.ledger.letters_dropped),
             ("waiting", status.waiting),
@@ -165,6 +155,45 @@ impl Courier {
         self.0.wake(mono(now_ms));
     }
 
+    /// The tickets of all that waits, in the order of submission; `None` if they cannot be read.
+    pub fn waiting_tickets(&mut self) -> Option<Vec<f64>> {
+        let mut tickets = Vec::new();
+        let mut after = None;
+        while let Some(waiting) = self.0.next_waiting(after).ok()? {
+            tickets.try_reserve(1).ok()?;
+            tickets.push(waiting.ticket.0 as f64);
+            after = Some(waiting.ticket);
+        }
+        Some(tickets)
+    }
+
+    /// The report that waits next after `after`, the first of all without: `{"ticket", "submittedAt"}`, or `{}`.
+    pub fn next_waiting(&mut self, after: Option<f64>) -> String {
+        let mut answer = Answer::begin(b'{');
+        match self.0.next_waiting(after.map(|after| Ticket(after as u64))) {
+            Err(error) => return failed(&error),
+            Ok(None) => {}
+            Ok(Some(waiting)) => {
+                answer.number("ticket", waiting.ticket.0);
+                if let Some(at) = waiting.submitted_at {
+                    answer.number("submittedAt", at.unix_ms());
+                }
+            }
+        }
+        answer.end(b'}')
+    }
+
+    /// The bytes of the report that waits with this ticket.
+    pub fn waiting_body(&mut self, ticket: f64) -> Option<Vec<u8>> {
+        let found = self.0.find_waiting(Ticket(ticket as u64)).ok().flatten();
+        found.and_then(|(_, report)| copied(report))
+    }
+
+    /// Makes durable what is not yet, before a clean end.
+    pub fn close(&mut self) -> String {
+        done(self.0.close())
+    }
+
     /// The dead letter that died next after `after`, the first of all without: `{"ticket", "reason"}`, or `{}`.
     pub fn dead_letter(&mut self, after: Option<f64>) -> String {
         let mut answer = Answer::begin(b'{');
@@ -181,7 +210,7 @@ impl Courier {
     /// The bytes of the dead letter of this ticket.
     pub fn dead_letter_body(&mut self, ticket: f64) -> Option<Vec<u8>> {
         let letter = self.0.find_dead_letter(Ticket(ticket as u64));
-        letter.ok().flatten().map(|(_, report)| report.into())
+        letter.ok().flatten().and_then(|(_, report)| copied(report))
     }
 
     /// Submits the dead letter of this ticket again, the first of all without: `{"ticket"}`, or `{}` if it is not there.
@@ -209,19 +238,16 @@ impl Courier {
             true => self.0.forget_dead_letters(ticket),
             false => self.0.forget_dead_letter(ticket),
         };
-        match forgotten {
-            Ok(()) => "{}".into(),
-            Err(error) => failed(&error),
-        }
+        done(forgotten)
     }
 }
 
-fn mono(now_ms: f64) -> MonoTime {
+pub(crate) fn mono(now_ms: f64) -> MonoTime {
     MonoTime::from_ms(now_ms as u64)
 }
 
 /// The policy, or the name of the first member that it cannot have.
-fn read_policy(json: &str) -> Result<Policy, String> {
+pub(crate) fn read_policy(json: &str) -> Result<Policy, String> {
     let mut policy = Policy::default();
     let mut wrong = None;
     members(json, |key, value| {
@@ -348,6 +374,21 @@ fn put_reason(answer: &mut Answer, reason: &Reason) {
         }
     }
     answer.close(b'}');
+}
+
+/// `None` where memory has no room for it.
+fn copied(report: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(report.len()).ok()?;
+    bytes.extend_from_slice(report);
+    Some(bytes)
+}
+
+fn done(result: Result<(), Error>) -> String {
+    match result {
+        Ok(()) => "{}".into(),
+        Err(error) => failed(&error),
+    }
 }
 
 fn failed(error: &Error) -> String {

@@ -7,12 +7,13 @@ use edge_report::exchange::{
     Endpoint, Header, Keys, ReplyHeaders, Request, RequestError, ServiceCodes, Signable,
     canonical_request as canonical, read_reply_with as read, sign as signature,
 };
-use edge_report::{Code, Credentials, WallTime};
+use edge_report::{Code, Credentials};
 use wasm_bindgen::prelude::wasm_bindgen;
 use zeroize::Zeroizing;
 
 use crate::answer::Answer;
 use crate::request::Strings;
+use crate::wall;
 
 /// What a response means, or `{"code"}`. `service_codes` is a list of prefixes.
 #[wasm_bindgen]
@@ -199,9 +200,4 @@ fn sized<T>(mut make: impl FnMut(&mut [u8]) -> Result<T, RequestError>) -> Resul
             Err(error) => return Err(error.code()),
         }
     }
-}
-
-/// JavaScript counts milliseconds as floating point.
-pub(crate) fn wall(now_ms: f64) -> WallTime {
-    WallTime::from_unix_ms(now_ms as i64)
 }

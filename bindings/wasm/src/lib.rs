@@ -1,4 +1,5 @@
-//! The module inside of the npm package: functions on bytes and strings, and a courier in memory.
+//! The modules inside of the npm package: one with functions on bytes and strings and a courier in memory; with the feature `spool`,
+//! one with a courier over storage, and nothing else.
 //!
 //! What has several parts comes back as JSON text, since `JSON.parse` makes objects faster than calls across the border do.
 //! All that is decided here is decided by the core; js/ turns it into objects and errors.
@@ -8,9 +9,21 @@ extern crate alloc;
 
 mod answer;
 pub mod courier;
+#[cfg(not(feature = "spool"))]
 pub mod exchange;
+mod members;
+#[cfg_attr(not(feature = "spool"), path = "ram.rs")]
+#[cfg_attr(feature = "spool", path = "spool.rs")]
+pub mod outbox;
+#[cfg(not(feature = "spool"))]
 pub mod report;
+#[cfg(not(feature = "spool"))]
 mod request;
+
+/// JavaScript counts milliseconds as floating point.
+pub(crate) fn wall(now_ms: f64) -> edge_report::WallTime {
+    edge_report::WallTime::from_unix_ms(now_ms as i64)
+}
 
 /// Without std: its panic messages would be a third of the module.
 #[cfg(target_family = "wasm")]

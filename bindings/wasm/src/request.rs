@@ -1,4 +1,4 @@
-//! What comes from JavaScript as JSON text: lists of strings, and objects of numbers.
+//! Lists of strings, which come from JavaScript as JSON text.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -51,25 +51,4 @@ fn decoded(text: Text<'_>) -> Zeroizing<String> {
     let mut bytes = Vec::with_capacity(text.raw().len());
     let _ = text.decode(&mut bytes);
     Zeroizing::new(String::from_utf8(bytes).unwrap_or_default())
-}
-
-/// Gives each member of an object of plain values to `each`.
-pub(crate) fn members<'j>(json: &'j str, mut each: impl FnMut(Text<'j>, Token<'j>)) {
-    let mut scanner = Scanner::new(json.as_bytes());
-    let mut key = None;
-    while let Ok(Some(token)) = scanner.next_token() {
-        match (key.take(), token) {
-            (_, Token::Key(next)) => key = Some(next),
-            (Some(key), value) => each(key, value),
-            (None, _) => {}
-        }
-    }
-}
-
-/// A whole number that is not negative.
-pub(crate) fn whole(value: Token<'_>) -> Option<u64> {
-    match value {
-        Token::Number(number) if number.is_integer() => number.raw().parse().ok(),
-        _ => None,
-    }
 }

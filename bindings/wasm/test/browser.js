@@ -15,12 +15,13 @@ export function launch() {
   });
 }
 
-/** Serves the files below `folder`: its url, how many requests came, and how to stop it. */
-export async function serve(folder) {
+/** Serves the files below `folder`: its url, how many requests came, and how to stop it. `each` is told of each path. */
+export async function serve(folder, each = () => {}) {
   let requests = 0;
   const server = createServer(async (request, response) => {
     requests += 1;
     const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname));
+    each(path);
     const name = path.endsWith('/') ? `${path}index.html` : path;
     try {
       const bytes = await readFile(join(folder, name));

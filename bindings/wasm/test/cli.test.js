@@ -98,10 +98,49 @@ test('send', async () => {
 });
 
 test('wrong use', () => {
-  for (const args of [[], ['nothing'], ['check'], ['check', 'no-such-file'], ['encode'], ['explain', '-', '--status', 'x'], ['send', w1], ['check', '--no']]) {
+  for (const args of [[], ['nothing'], ['check'], ['encode'], ['explain', '-', '--status', 'x'], ['send', w1], ['check', '--no']]) {
     const { status, stdout, stderr } = run(args);
     assert.deepEqual([status, stdout], [2, ''], args.join(' '));
     assert.match(stderr, /^edge-report: .*\nusage: /s);
   }
   assert.equal(run(['--help']).status, 0);
+  assert.match(run(['--version']).stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('a file that cannot be read hides nothing of the others', () => {
+  const { status, stdout, stderr } = run(['check', 'no-such-file', w1, '-'], INVALID);
+  assert.equal(status, 2);
+  assert.match(stderr, /^edge-report: ENOENT.*no-such-file'\n$/);
+  assert.match(stdout, /W1\.json: no findings\n-:1:20: /);
+  assert.equal(run(['encode', 'no-such-file']).status, 2);
+});
+
+test('what is no report at all is said to be what it looks like', () => {
+  const text = '{"jobs":[{"status":"job_running","create_time":1}],"message_id":"1"}';
+  for (const [input, words] of [
+    [`\ufeff${text}`, /byte order mark/],
+    [Buffer.from(text, 'utf16le'), /UTF-16/],
+    [Buffer.from(`\ufeff${text}`, 'utf16le'), /UTF-16/],
+    [Buffer.from([0x89, 0x50, 0x4e, 0x47, 13, 10]), /image/],
+    ['<!DOCTYPE html><title>x</title>', /web page/],
+    ['HTTP/1.1 200 OK\n\n{}', /explain/],
+    [`curl -X POST https://h --data '${text}'`, /curl line/],
+    [`${text}\n${text}\n`, /each line/],
+    ["const report = { jobs: [] }", /JavaScript/],
+    ["{ jobs: [], message_id: '1' }", /JavaScript/],
+    ['{"job_id":7,"status":"job_running","create_time":1}', /one job/],
+    ['[{"job_id":7,"status":"job_running","create_time":1}]', /list of jobs/],
+  ]) {
+    const { status, stdout } = run(['check', '-'], input);
+    assert.equal(status, 1);
+    assert.match(stdout, new RegExp(`^-: it .*${words.source}`, 'm'), String(input));
+  }
+  assert.doesNotMatch(run(['check', '-'], INVALID).stdout, /looks like/);
+});
+
+test('a device that is full is an error, and no crash', { skip: process.platform !== 'linux' }, async () => {
+  const { openSync } = await import('node:fs');
+  const { status, stderr } = spawnSync(process.execPath, [program, 'check', w1], { stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'] });
+  assert.equal(status, 2);
+  assert.match(stderr.toString(), /^edge-report: .*ENOSPC.*\n$/);
 });

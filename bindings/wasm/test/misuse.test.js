@@ -45,6 +45,22 @@ test('objects: what their own code throws, and what no JSON can show', () => {
   for (const value of [undefined, null, NaN, 5n, Symbol('x'), fail, []]) assert.equal(check(value)[0].code, 'NotAnObject');
 });
 
+test('a forgotten await, and objects that have their content elsewhere', () => {
+  assert.throws(() => encode(Promise.resolve(REPORT)), /TypeError: the report is a promise: await it/);
+  for (const [value, kind] of [[new Map(Object.entries(REPORT)), 'Map'], [new Blob([TEXT]), 'Blob'], [new Response(TEXT), 'Response']]) {
+    assert.throws(() => check(value), new RegExp(`TypeError: the report is a ${kind}, `));
+  }
+  const classy = Object.assign(new (class Mine {})(), REPORT);
+  assert.equal(Buffer.from(encode(classy)).toString(), TEXT);
+});
+
+test('a token and keys together', () => {
+  for (const credentials of [{ token: 'T', ...KEYS }, { token: 'T', accessKey: 'AK' }]) {
+    assert.throws(() => buildRequest(REPORT, { ...ENDPOINT, credentials }), code('Conflict', /a token, or keys/));
+  }
+  assert.equal(buildRequest(REPORT, { ...ENDPOINT, credentials: { token: 'T', accessKey: undefined } }).headers['X-Auth-Token'], 'T');
+});
+
 test('half of a surrogate pair is found in text as in objects', () => {
   const text = TEXT.replace('"1"', `"漢${HALF}"`);
   assert.deepEqual(check(text).map(({ code: name, column }) => [name, column]), [['JsonLoneSurrogate', text.indexOf(HALF) + 1]]);
@@ -100,7 +116,7 @@ test('a courier: each wrong option by its name', () => {
     [{ policy: { whenLettersFull: 'drop' } }, /policy\.whenLettersFull is 'drop-oldest' or 'hold'$/],
     [{ policy: { [HALF]: 1 } }, /policy\.\ufffd$/],
   ]) assert.throws(() => new Courier(options), code('OutOfRange', words));
-  for (const wrong of [{ capacity: Symbol('x') }, { clock: 5 }, { clock: () => NaN }, { clock: () => -1 }, { entropy: () => 5 }, { entropy: () => undefined }]) {
+  for (const wrong of [{ capacity: Symbol('x') }, { clock: 5 }, { clock: () => NaN }, { clock: () => -1 }, { entropy: () => 5 }, { entropy: () => 'x' }, { entropy: () => undefined }]) {
     assert.throws(() => new Courier(wrong), TypeError);
   }
   for (const wrong of [{ clock: fail }, { entropy: fail }]) assert.throws(() => new Courier(wrong), own);

@@ -1,12 +1,13 @@
 // The packed tarball, as users install it: every entry, types; its size and its memory.
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { BYTES, REPORT, project, root } from './packed.js';
+import { startReceiver } from './receiver.js';
 
 const { work, installed } = project();
 const PRINT = `console.log(new TextDecoder().decode(encode(${REPORT})));`;
@@ -38,7 +39,7 @@ test('a worker', () => {
 test('everything that package.json names is in the package, and nothing runs at installation', () => {
   const manifest = JSON.parse(readFileSync(join(installed, 'package.json')));
   const named = JSON.stringify([manifest.exports, manifest.main, manifest.module, manifest.types, manifest.bin]).match(/(?<=")\.?\/?(dist|bin)\/[^"]+/g);
-  assert.ok(named.length >= 12);
+  assert.ok(named.length >= 13);
   named.forEach((file) => assert.ok(statSync(join(installed, file)).isFile(), file));
   for (const paper of ['README.md', 'CHANGELOG.md', 'LICENSE-APACHE', 'LICENSE-MIT']) assert.ok(statSync(join(installed, paper)).size > 0, paper);
   const repository = readFileSync(join(root, '../../Cargo.toml'), 'utf8').match(/^repository = "(.*)"$/m)[1];
@@ -54,7 +55,7 @@ test('the command of the package', () => {
 });
 
 /** Pages whose blocks run here; tests/docs.py looks here for who runs them. */
-const PAGES = ['README.md', 'docs/javascript.md', 'docs/page.md', 'bindings/wasm/README.md'];
+const PAGES = ['README.md', 'docs/javascript.md', 'docs/javascript-durable.md', 'docs/page.md', 'bindings/wasm/README.md'];
 /** Commands that make what the tests use: run by tests/wasm/run, packed.js and page.test.js. */
 const MAKERS = ['cd bindings/wasm && npm ci && npm run build && npm pack', 'node examples/web/build.js'];
 
@@ -75,16 +76,31 @@ test('the programs and commands of the documentation, in a project that has the 
   }
 });
 
+test('examples/js/deliver.js', async () => {
+  cpSync(join(root, '../../examples/js/deliver.js'), join(work, 'deliver.mjs'));
+  const receiver = await startReceiver(['status=503@first 1']);
+  const child = spawn(process.execPath, ['deliver.mjs', join(work, 'queue'), receiver.url, 'p'], { cwd: work, stdio: ['pipe', 'pipe', 'ignore'] });
+  child.stdin.end(`${BYTES}\nnonsense\n${BYTES.replace('"1"}', '"2"}')}\n`);
+  let said = '';
+  child.stdout.on('data', (part) => (said += part));
+  assert.equal(await new Promise((resolve) => child.once('close', resolve)), 0);
+  receiver.stop();
+  assert.deepEqual(said.trim().split('\n').sort(), ['delivered 1', 'delivered 2', 'stored 1', 'stored 2']);
+  assert.deepEqual(receiver.accepted().map(({ message_id: id }) => id), ['1', '2']);
+});
+
 test('size, as docs/measurements/footprint.md says', (t) => {
-  const bytes = readFileSync(join(installed, 'dist/edge_report.wasm'));
-  const sizes = { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes).length };
-  t.diagnostic(JSON.stringify(sizes));
-  const row = readFileSync(join(root, '../../docs/measurements/footprint.md'), 'utf8').match(/^\| edge_report\.wasm \| (\d+) \| (\d+) \| (\d+) \|$/m);
-  const promised = row.slice(1).map(Number);
-  Object.entries(sizes).forEach(([form, size], index) => {
-    // Compilers differ a little.
-    assert.ok(Math.abs(size - promised[index]) <= promised[index] * 0.02, `${form}: ${size} bytes, and the table says ${promised[index]}`);
-  });
+  const table = readFileSync(join(root, '../../docs/measurements/footprint.md'), 'utf8');
+  for (const name of ['edge_report', 'edge_report_spool']) {
+    const bytes = readFileSync(join(installed, `dist/${name}.wasm`));
+    const sizes = { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes).length };
+    t.diagnostic(`${name} ${JSON.stringify(sizes)}`);
+    const promised = table.match(new RegExp(`^\\| ${name}\\.wasm\\b.*\\| (\\d+) \\| (\\d+) \\| (\\d+) \\|$`, 'm')).slice(1).map(Number);
+    Object.entries(sizes).forEach(([form, size], index) => {
+      // Compilers differ a little.
+      assert.ok(Math.abs(size - promised[index]) <= promised[index] * 0.02, `${name}, ${form}: ${size} bytes, and the table says ${promised[index]}`);
+    });
+  }
 });
 
 test('100,000 encodes and checks leave the memory of the module as it was', () => {
@@ -100,23 +116,24 @@ test('100,000 encodes and checks leave the memory of the module as it was', () =
   assert.equal(run('i.mjs', text), 'true');
 });
 
-test('after a trap: a new instance, couriers of the old one say that they are lost, and all else works', () => {
+test('after a trap: a new instance, and couriers have theirs; one whose own call traps says that it is lost', () => {
   const text = `import { readFileSync } from 'node:fs'; import { createRequire } from 'node:module';
-    // A module whose check traps once.
-    const start = WebAssembly.Instance; let traps = true;
-    const trap = () => { traps = false; throw new WebAssembly.RuntimeError('unreachable'); };
-    WebAssembly.Instance = class { constructor(...all) { const { exports } = new start(...all); this.exports = traps ? { ...exports, check: trap } : exports; } };
+    // Functions that trap once, when told.
+    const start = WebAssembly.Instance; let trap;
+    const may = (exports) => new Proxy({}, { get: (_, name) => name !== trap ? exports[name] : () => { trap = undefined; throw new WebAssembly.RuntimeError('unreachable'); } });
+    WebAssembly.Instance = class { constructor(...all) { this.exports = may(new start(...all).exports); } };
     const { Courier, encode, check, initSync } = await import('edge-report/slim');
     initSync(readFileSync(createRequire(import.meta.url).resolve('edge-report/edge_report.wasm')));
     const report = ${REPORT};
     const code = (use) => { try { use(); } catch (error) { return error.code; } };
-    const old = new Courier();
-    old.submit(report);
-    const codes = [code(() => check(report)), code(() => old.submit(report)), code(() => old.free())];
-    const courier = new Courier();
+    const [courier, other] = [new Courier(), new Courier()];
     courier.submit(report);
-    console.log(codes.join(), check(report).length, encode(report).length, courier.status().waiting);`;
-  assert.equal(run('j.mjs', text), `Internal,Poisoned, 0 ${BYTES.length} 1`);
+    other.submit(report);
+    trap = 'check';
+    console.log(code(() => check(report)), check(report).length, encode(report).length, courier.status().waiting);
+    trap = 'courier_submit';
+    console.log(code(() => courier.submit(report)), code(() => courier.status()), code(() => courier.free()), other.status().waiting);`;
+  assert.equal(run('j.mjs', text), `Internal 0 ${BYTES.length} 1\nInternal Poisoned undefined 1`);
 });
 
 test('types, as each way of finding modules sees them', () => {
@@ -154,26 +171,46 @@ test('types, as each way of finding modules sees them', () => {
       const cause: string = reason.code === undefined ? reason.outcome : reason.message;
       return [cause, reason.status, reason.errorCode, reason.text].join(' ');
     }
+    const some: { text?: string } = {};
+    export const loose = () => new Courier({ capacity: undefined, policy: { minBackoffMs: undefined } }).submit({ jobs: [{ status: 'x', create_time: 1, plan: some.text }], message_id: '1', msg_confirm_topic: undefined });
+    // As undici has it: types of its own.
+    interface OtherResponse { status: number; type: string; ok: boolean; headers: Iterable<[string, string]>; body: { getReader(): any } | null }
+    declare function otherFetch(url: string, init?: { method?: string; headers?: Record<string, string>; body?: Uint8Array | null; signal?: AbortSignal | null }): Promise<OtherResponse>;
+    export const own_ = new Client({ baseUrl: 'https://h', projectId: 'p', fetch: globalThis.fetch });
+    export const other = () => new Client({ baseUrl: 'https://h', projectId: 'p', credentials: undefined, fetch: otherFetch });
+    // Headers whose library does not say that they can be walked.
+    interface PlainHeaders { forEach(each: (value: string, name: string) => void): void; get(name: string): string | null }
+    export const plain = (headers: PlainHeaders) => readReply(200, headers, undefined);
     new Courier().submit({ jobs: [{ status: 'job_running', create_time: 1 }], message_id: '1' } as const);
     export const isOurs = (error: unknown) => error instanceof EdgeReportError && error.path;
     initSync(new Uint8Array());
     `;
   writeFileSync(join(work, 'use.mts'), use);
+  // What is shown beside the types and in the docs, each in a file of its own.
+  const types = readFileSync(join(root, 'types/index.d.ts'), 'utf8').replace(/^ *\* ?/gm, '');
+  const examples = [...`${types}\n${readFileSync(join(root, '../../docs/javascript-durable.md'), 'utf8')}`.matchAll(/^```ts\n(.*?)^```/gms)].map(([, block]) => block);
+  assert.ok(examples.length >= 8);
+  const shown = examples.map((example, index) => {
+    writeFileSync(join(work, `example${index}.mts`), example);
+    return `example${index}.mts`;
+  });
   writeFileSync(join(work, 'use.cts'), `import { encode } from 'edge-report'; export const bytes: Uint8Array = encode('{}');`);
   writeFileSync(join(work, 'wrong.mts'), `import { encode } from 'edge-report'; encode({ jobs: [{ status: 1 }] });`);
   writeFileSync(join(work, 'wrong-policy.mts'), `import { Courier } from 'edge-report'; new Courier({ policy: { backlog: 'newest' } });`);
+  writeFileSync(join(work, 'wrong-who.mts'), `import { buildRequest } from 'edge-report'; buildRequest('{}', { baseUrl: '', projectId: '', credentials: { token: 't', accessKey: 'a', secretKey: 's' } });`);
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const check = (module, resolution, ...files) =>
-    spawnSync(process.execPath, [tsc, '--noEmit', '--strict', '--target', 'es2022', '--module', module, '--moduleResolution', resolution, '--ignoreConfig', ...files], { cwd: work });
+    spawnSync(process.execPath, [tsc, '--noEmit', '--strict', '--exactOptionalPropertyTypes', '--target', 'es2022', '--module', module, '--moduleResolution', resolution, '--ignoreConfig', ...files], { cwd: work });
   for (const [module, resolution, ...files] of [
     ['node16', 'node16', 'use.mts', 'use.cts'],
-    ['nodenext', 'nodenext', 'use.mts', 'use.cts'],
+    ['nodenext', 'nodenext', 'use.mts', 'use.cts', ...shown],
     ['esnext', 'bundler', 'use.mts'],
   ]) {
     const { status, stdout } = check(module, resolution, ...files);
     assert.equal(status, 0, `${resolution}: ${stdout}`);
   }
   assert.match(check('nodenext', 'nodenext', 'wrong.mts').stdout.toString(), /TS2322|TS2769|TS2741/);
+  assert.match(check('nodenext', 'nodenext', 'wrong-who.mts').stdout.toString(), /TS2322/);
   assert.match(check('nodenext', 'nodenext', 'wrong-policy.mts').stdout.toString(), /TS2322/);
 });
 

@@ -137,6 +137,67 @@ test('the curl line is accepted by a receiver that verifies signatures, whatever
     }
   }));
 
+test('for other shells the line is quoted as they want it, and the body goes by a file', () =>
+  opened(async (page) => {
+    await page.click('#sample-good');
+    await endpoint(page, 'https://gateway.example/it\'s');
+    for (const [shell, line] of [
+      ['powershell', /^curl\.exe .*'https:\/\/gateway\.example\/it''s\/v1\/.* `\n  --data-binary '@report\.json'$/s],
+      ['cmd', /^curl .*"https:\/\/gateway\.example\/it's\/v1\/.* \^\n  --data-binary "@report\.json"$/s],
+      ['posix', /^curl .*'https:\/\/gateway\.example\/it'\\''s\/v1\/.* \\\n  --data-binary '\{/s],
+    ]) {
+      await page.selectOption('#shell', shell);
+      assert.match(await text(page, '#curl'), line);
+      assert.equal(/report\.json/.test(await text(page, '#request-state')), shell !== 'posix');
+    }
+  }));
+
+test('what is no report at all is said to be what it looks like', () =>
+  opened(async (page) => {
+    const report = '{"jobs":[{"status":"job_running","create_time":1}],"message_id":"1"}';
+    for (const [pasted, words] of [
+      ['<!doctype html><title>x</title>', /web page/],
+      [`curl --data '${report}' https://h`, /curl line/],
+      ["const report = { jobs: [] }", /JavaScript/],
+      ['[{"status":"job_running","create_time":1}]', /list of jobs/],
+      ['{"status":"job_running","create_time":1}', /one job/],
+    ]) {
+      await paste(page, pasted);
+      assert.match(await text(page, '#looks'), words, pasted);
+    }
+    await drop(page, 'a.json', `\ufeff${report}`);
+    await page.getByText(/byte order mark/).waitFor();
+    await drop(page, 'a.json', Buffer.from(report, 'utf16le'));
+    await page.getByText(/looks like UTF-16/).waitFor();
+    await paste(page, report);
+    assert.equal(await text(page, '#looks'), '');
+  }));
+
+test('what a button replaces comes back', () =>
+  opened(async (page) => {
+    for (const button of ['#clear', '#sample-good', '#sample-bad']) {
+      await paste(page, BAD);
+      await page.click(button);
+      await page.focus('#report');
+      await page.keyboard.press('Control+Z');
+      assert.equal(await page.inputValue('#report'), BAD, button);
+      await verdict(page, 'Cannot be sent: 1 error, 1 warning');
+    }
+  }));
+
+test('on a phone the first view has the verdict', () =>
+  opened(
+    async (page) => {
+      for (const button of ['#sample-bad', '#sample-good']) {
+        await page.click(button);
+        await page.evaluate(() => scrollTo(0, 0));
+        const box = await page.locator('#verdict').boundingBox();
+        assert.ok(box.y > 0 && box.y + box.height < 844, JSON.stringify(box));
+      }
+    },
+    { viewport: { width: 390, height: 844 } },
+  ));
+
 test('wrong settings are said at their field', () =>
   opened(async (page) => {
     await page.click('#sample-good');

@@ -6,14 +6,19 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../target', import.meta.url));
-const program = join(target, 'debug/edge-report-receiver');
+
+/** A program that cargo has built. */
+export function program(name) {
+  const path = join(target, 'debug', name);
+  if (!existsSync(path)) throw new Error(`${path} is not there: tests/wasm/run builds it`);
+  return path;
+}
 
 /** A running one: its url, the message ids that it accepted, and how to stop it. */
 export async function startReceiver(faults, options = []) {
-  if (!existsSync(program)) throw new Error(`${program} is not there: cargo build -p edge-report-receiver`);
   const record = join(mkdtempSync(join(tmpdir(), 'edge-report-')), 'record');
   const specs = faults.flatMap((fault) => ['--fault', fault]);
-  const child = spawn(program, ['--listen', '127.0.0.1:0', '--record', record, ...specs, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program('edge-report-receiver'), ['--listen', '127.0.0.1:0', '--record', record, ...specs, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
   const url = await new Promise((resolve, reject) => {
     let said = '';
     const listen = (part) => {

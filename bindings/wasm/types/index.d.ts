@@ -8,6 +8,7 @@
 declare global {
   interface SymbolConstructor {
     readonly dispose: unique symbol;
+    readonly asyncDispose: unique symbol;
   }
 }
 
@@ -25,7 +26,7 @@ export interface Report {
   /** One at least. */
   jobs: Job[];
   /** Where the service confirms the report. Older documentation of the service requires it. */
-  msg_confirm_topic?: string;
+  msg_confirm_topic?: string | undefined;
   /** Names this report over all attempts to send it, so that a receiver can drop a repeat. Not empty. */
   message_id: string;
 }
@@ -33,16 +34,17 @@ export interface Report {
 /** What one job is doing. Integers over 2^53−1 must be `bigint`. */
 export interface Job {
   /** Greater than 0. Over 2147483647 is a warning: some receivers cannot read it. */
-  job_id?: number | bigint;
+  job_id?: number | bigint | undefined;
+  /** What it does: a known state, or another. */
   status: JobStatus;
   /** When it was created: milliseconds since 1970-01-01 UTC, greater than 0. */
   create_time: number | bigint;
   /** What went wrong: the service's table calls for a string, its sample shows an object; both are sent as given. */
-  exceptions?: string | JobException;
+  exceptions?: string | JobException | undefined;
   /** In practice JSON text. */
-  metrics?: string;
+  metrics?: string | undefined;
   /** In practice JSON text. */
-  plan?: string;
+  plan?: string | undefined;
 }
 
 /** The object form of `exceptions`. */
@@ -91,7 +93,8 @@ export interface Finding {
 /** What every function here throws, but for a `TypeError` on arguments of a wrong type, and what their own getters and functions throw. */
 export class EdgeReportError extends Error {
   /** What an HTTP stack of your own tells {@link Courier.settle}: `new EdgeReportError('NotSent')`. */
-  constructor(code: Code, options?: { detail?: string; cause?: unknown });
+  constructor(code: Code, options?: { detail?: string | undefined; cause?: unknown });
+  /** Its name. */
   readonly name: 'EdgeReportError';
   /** What is wrong. */
   readonly code: Code;
@@ -115,8 +118,17 @@ export class EdgeReportError extends Error {
 export const JOB_STATUSES: ReadonlyArray<{ readonly name: KnownJobStatus; readonly final: boolean }>;
 
 /**
- * Lists all that is wrong or doubtful, in the order of the text. Throws only what `JSON.stringify` throws for an object that no JSON
+ * Lists all that is wrong or doubtful, mostly in the order of the text. Throws only what `JSON.stringify` throws for an object that no JSON
  * can show, such as one that holds itself.
+ *
+ * @example
+ * ```ts
+ * import { check } from 'edge-report';
+ *
+ * for (const { severity, line, column, message } of check('{"jobs":[],"message_id":"1"}')) {
+ *   console.log(`${line}:${column}: ${severity}: ${message}`);
+ * }
+ * ```
  */
 export function check(report: ReportInput): Finding[];
 
@@ -124,6 +136,20 @@ export function check(report: ReportInput): Finding[];
  * The canonical bytes: the same from every language.
  *
  * @throws {@link EdgeReportError} with the first error; `findings` has all.
+ *
+ * @example
+ * ```ts
+ * import { EdgeReportError, encode, type Report } from 'edge-report';
+ *
+ * export function bytesOf(report: Report): Uint8Array | undefined {
+ *   try {
+ *     return encode(report);
+ *   } catch (error) {
+ *     if (error instanceof EdgeReportError) console.error(error.path, error.code, error.findings);
+ *     return undefined;
+ *   }
+ * }
+ * ```
  */
 export function encode(report: ReportInput): OwnBytes;
 
@@ -136,38 +162,46 @@ export function parse(report: ReportInput): Report;
 
 /** An access key and its secret key. */
 export interface Keys {
+  /** Names who signs. */
   accessKey: string;
+  /** Signs; it is not sent. */
   secretKey: string;
   /** What temporary keys need besides. */
-  securityToken?: string;
+  securityToken?: string | undefined;
 }
 
 /** Who asks: keys that sign, a token (those of the service live 24 hours), or, with no member at all, nobody. */
-export type Credentials = Keys | { token: string } | Record<string, never>;
+export type Credentials =
+  | (Keys & { token?: undefined })
+  | { token: string; accessKey?: undefined; secretKey?: undefined; securityToken?: undefined }
+  | Record<string, never>;
 
 /** Pairs of texts: an object, a list of pairs, a `Map`, `Headers`, `URLSearchParams`. */
 export type Pairs = Iterable<[string, string]> | Record<string, string | number>;
 
 /** The headers of an answer: as `fetch` has them, or Node's `http`. */
-export type ReplyHeaders = Iterable<[string, string]> | Record<string, string | number | readonly string[] | undefined>;
+export type ReplyHeaders =
+  | Iterable<[string, string]>
+  | { forEach(each: (value: string, name: string) => void): void }
+  | Record<string, string | number | readonly string[] | undefined>;
 
 /** A request as it is signed. */
 export interface SignableRequest {
   /** Default: `POST`. */
-  method?: string;
+  method?: string | undefined;
   /** Host with port, as the `Host` header has it. */
   host: string;
   /** The path as it is sent, percent-encoded. */
   path: string;
   /** Not encoded, in any order. */
-  query?: Pairs;
+  query?: Pairs | undefined;
   /**
    * Further headers to sign. With an `X-Sdk-Date` among them, that date is signed; with an `X-Sdk-Content-Sha256`, its value in the place of
    * the body's hash, be it a hash or `UNSIGNED-PAYLOAD`.
    */
-  headers?: Pairs;
+  headers?: Pairs | undefined;
   /** The very bytes that are sent. */
-  body?: string | Bytes;
+  body?: string | Bytes | undefined;
 }
 
 /**
@@ -185,19 +219,24 @@ export function canonicalRequest(request: SignableRequest, credentials: Keys, da
 export interface Endpoint {
   /** `https://` (or, to loopback, `http://`), host, optional port and path prefix. */
   baseUrl: string;
+  /** The project in the path. */
   projectId: string;
-  credentials?: Credentials;
+  /** Who sends. Default: nobody. */
+  credentials?: Credentials | undefined;
   /**
    * Allows `http://` to any host: tokens and reports go out in the clear. Default: false. Without it the name or address must be of this
    * machine; where `localhost` leads, and whether a proxy is between, `fetch` does not tell.
    */
-  allowPlainHttp?: boolean;
+  allowPlainHttp?: boolean | undefined;
 }
 
 /** One request, for any HTTP stack. */
 export interface ReportRequest {
+  /** Always this. */
   method: 'POST';
+  /** Where to. */
   url: string;
+  /** Its path, as it is signed. */
   path: string;
   /** All but `Content-Length`. The secrets among them: `Authorization`, `X-Auth-Token`, `X-Security-Token`. */
   headers: Record<string, string>;
@@ -205,7 +244,21 @@ export interface ReportRequest {
   body: OwnBytes;
 }
 
-/** The signed request that carries a report. */
+/**
+ * The signed request that carries a report.
+ *
+ * @example
+ * ```ts
+ * import { buildRequest, readReply } from 'edge-report';
+ *
+ * export async function send(text: string): Promise<boolean> {
+ *   const credentials = { accessKey: 'AK', secretKey: 'SK' };
+ *   const { url, ...request } = buildRequest(text, { baseUrl: 'https://gateway.example', projectId: '0a1b2c', credentials });
+ *   const response = await fetch(url, request);
+ *   return readReply(response.status, response.headers, await response.arrayBuffer()).outcome === 'accepted';
+ * }
+ * ```
+ */
 export function buildRequest(report: ReportInput, endpoint: Endpoint, date?: Date | number): ReportRequest;
 
 /** What every answer tells. */
@@ -230,31 +283,37 @@ export interface Reply {
 
 /** The service took the report. */
 export interface Accepted extends Reply {
+  /** It is. */
   outcome: 'accepted';
 }
 
 /** The service will never take the report as it is, and says so itself: in JSON, with an error code of its own where the status is none in the 200s. */
 export interface Refused extends Reply {
+  /** It is. */
   outcome: 'refused';
 }
 
 /** A response of somebody else, whatever its status, such as a proxy's or a captive portal's page: neither accepted nor refused; try again. */
 export interface NotUnderstood extends Reply {
+  /** It is. */
   outcome: 'not_understood';
 }
 
 /** The service is in trouble or overloaded: try again. */
 export interface TryAgain extends Reply {
+  /** It is. */
   outcome: 'try_again';
 }
 
 /** The credentials are wrong, expired, or the clock is: keep the report, hold all sending. */
 export interface CredentialsWrong extends Reply {
+  /** They are. */
   outcome: 'credentials';
 }
 
 /** The endpoint is wrong: it redirects, its gateway knows no such API, or a proxy wants credentials. Keep the report. */
 export interface Misconfigured extends Reply {
+  /** It is. */
   outcome: 'misconfigured';
 }
 
@@ -267,7 +326,7 @@ export interface ReplyOptions {
    * The prefixes of the service's own error codes, 1 to 8, each of printable ASCII and not empty. A code is the service's when it is one of
    * them and at least one character more; after `DLI.`, digits and nothing else. Default: `['DLI.']`.
    */
-  serviceCodes?: readonly string[];
+  serviceCodes?: readonly string[] | undefined;
 }
 
 /**
@@ -276,6 +335,14 @@ export interface ReplyOptions {
  * @param headers the response's; `Retry-After` and `Date` matter, in any case
  * @param date now, by this machine's clock, for what is told as a date
  * @throws {@link EdgeReportError} `ServiceCodes` if these cannot be used.
+ *
+ * @example
+ * ```ts
+ * import { readReply } from 'edge-report';
+ *
+ * const reply = readReply(400, undefined, '{"error_code":"DLI.0001","error_msg":"no such job"}');
+ * if (reply.outcome === 'refused') console.log(reply.errorCode, reply.errorMsg);
+ * ```
  */
 export function readReply(
   status: number,
@@ -288,38 +355,38 @@ export function readReply(
 /** When to try again, and when to stop trying. All in milliseconds, and all optional. */
 export interface Policy {
   /** The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s. */
-  minBackoffMs?: number;
+  minBackoffMs?: number | undefined;
   /** The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s. */
-  maxBackoffMs?: number;
+  maxBackoffMs?: number | undefined;
   /** The most of a `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h. */
-  maxRetryAfterMs?: number;
+  maxRetryAfterMs?: number | undefined;
   /** How long all sending is held when the credentials or the endpoint are wrong, and at random up to a tenth more; less than 10 ms counts as 10 ms. Default: 300 s. */
-  holdMs?: number;
+  holdMs?: number | undefined;
   /** The first attempt comes at random within this time. Default: 30 s. */
-  startSpreadMs?: number;
+  startSpreadMs?: number | undefined;
   /** A clock that differs from the server's by more is corrected when credentials fail. Default: 60 s. */
-  maxClockSkewMs?: number;
+  maxClockSkewMs?: number | undefined;
   /** After how many failures in a row the network or service counts as down. Default: 5. */
-  openCircuitAfter?: number;
+  openCircuitAfter?: number | undefined;
   /** How often one report is tried since the start. Default: until it is delivered. */
-  maxAttempts?: number;
+  maxAttempts?: number | undefined;
   /** How long one report is tried, from its first attempt. Default: until it is delivered. */
-  maxTimeMs?: number;
+  maxTimeMs?: number | undefined;
   /**
    * A report that gets responses which may be somebody else's (a firewall's 403, a proxy's 413, a crash of the service over this one) is
    * refused after so many attempts, each followed by another report that was accepted. `Infinity`: never. Default: 8.
    */
-  refuseAfter?: number;
+  refuseAfter?: number | undefined;
   /**
    * What is sent of the reports that wait: all, or the latest of each job, so that after an outage each job is current at once. A final
    * status yields only to a final one. Default: `all`.
    */
-  backlog?: 'all' | 'latest';
+  backlog?: 'all' | 'latest' | undefined;
   /**
    * Without room for another dead letter, drop the oldest ones, which are counted, or hold: the report waits, unsent, until
    * {@link Courier.forgetDeadLetters} or {@link Courier.resubmitDeadLetter} makes room. Default: `drop-oldest`.
    */
-  whenLettersFull?: 'drop-oldest' | 'hold';
+  whenLettersFull?: 'drop-oldest' | 'hold' | undefined;
 }
 
 /** What was said when a report was not delivered. Long texts are cut. */
@@ -332,6 +399,7 @@ export interface Said {
 
 /** A response came, and does not accept the report. */
 export interface AnsweredReason extends Said {
+  /** What it means. */
   outcome: Exclude<Outcome['outcome'], 'accepted'>;
   /** The HTTP status. */
   status: number;
@@ -340,11 +408,13 @@ export interface AnsweredReason extends Said {
 
 /** None came, or a newer report of the same job was accepted (`Overtaken`): then with what the last attempt got. */
 export interface FailedReason extends Said {
+  /** What failed. */
   code: Code;
   /** The number of the code. */
   number: number;
   /** The code for people, in English. */
   message: string;
+  /** The HTTP status that the last attempt got. */
   status?: number;
   outcome?: undefined;
 }
@@ -370,15 +440,21 @@ export type Step =
   | { step: 'wait'; ms: number }
   | { step: 'idle' };
 
-/** How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `waiting`. */
+/** How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + `waiting`. */
 export interface Status {
+  /** All that was ever taken; of a durable courier, since its folder is there. */
   submitted: number;
+  /** What the service has. */
   delivered: number;
+  /** What the service will never take: each became a dead letter. */
   refused: number;
   /** Dropped since newer reports of all their jobs waited. */
   superseded: number;
   /** Given up, by `maxAttempts` or `maxTimeMs`. */
   expired: number;
+  /** Lost by the storage of a durable courier. */
+  corrupt: number;
+  /** What is still to be delivered. */
   waiting: number;
   /** How many of those that wait stepped aside: only they are answered badly, or there is no room for them as dead letters. */
   parked: number;
@@ -396,6 +472,7 @@ export interface Status {
   nextAttempt?: number;
   /** The correction of the wall clock in use. */
   clockOffsetMs: number;
+  /** Whether the network or the service counts as down. */
   circuitOpen: boolean;
   /** The ticket in flight. */
   inFlight?: number;
@@ -407,28 +484,100 @@ export interface Status {
 
 /** A report that was refused or given up. */
 export interface DeadLetter {
+  /** What {@link Courier.submit} gave for it. */
   ticket: number;
+  /** Why it died. */
   reason: Reason;
+  /** Its bytes. */
   body: OwnBytes;
 }
 
-export interface CourierOptions {
-  /** Room for reports and dead letters, in bytes; 16384 or more, taken as it is needed. One report may have half of it. Default: 4 MiB. */
-  capacity?: number;
-  policy?: Policy;
+/** A report that waits. */
+export interface WaitingReport {
+  /** What {@link Courier.submit} gave for it. */
+  ticket: number;
+  /** When that was: milliseconds since 1970-01-01 UTC. */
+  submittedAt?: number;
+  /** Its bytes; {@link parse} reads them. */
+  body: OwnBytes;
+}
+
+/** What any courier can be told. */
+export interface CommonOptions {
+  /** When to try again, and when to stop. */
+  policy?: Policy | undefined;
   /** Monotonic milliseconds. Default: `performance.now`. */
-  clock?: () => number;
+  clock?: () => number | undefined;
   /** A random 64-bit number, for jitter. Default: from `crypto`. */
-  entropy?: () => bigint;
+  entropy?: () => bigint | undefined;
+}
+
+/** Of a courier in memory. */
+export interface CourierOptions extends CommonOptions {
+  /** Room for reports and dead letters, in bytes; 16384 or more, taken as it is needed. One report may have half of it. Default: 4 MiB. */
+  capacity?: number | undefined;
+}
+
+/** Of a durable courier. */
+export interface SpoolOptions extends CommonOptions {
+  /** The most bytes of reports that wait; 16384 or more. Default: 64 MiB. */
+  maxBytes?: number | undefined;
+  /** The bytes of one segment: a 64th to a quarter of `maxBytes`, in steps of 4 KiB. Default: the 64th, of a browser's files the 16th, or 64 KiB. */
+  segmentBytes?: number | undefined;
+  /** The most bytes of dead letters; 16384 or more. A report that would not fit is not taken. Default: 16 MiB. */
+  deadLetterBytes?: number | undefined;
+  /**
+   * When a report is on stable storage: before `submit` returns, or together with others, when there are so many or the first of them is so old; a
+   * power cut may cost those, a process that is killed does not. Default: `'each'`.
+   */
+  durability?: 'each' | { reports: number; ms: number } | undefined;
+  /** The module `edge_report_spool.wasm`, where the package does not find it by itself: with `edge-report/slim` and `edge-report/inline`. */
+  module?: Bytes | WebAssembly.Module | Response | URL | string | Promise<Bytes | WebAssembly.Module | Response> | undefined;
+}
+
+/** A folder of a browser's private file system: a `FileSystemDirectoryHandle`. */
+export interface DirectoryHandle {
+  readonly kind: 'directory';
+  readonly name: string;
+  keys(): AsyncIterable<string>;
+  getFileHandle(name: string, options?: { create?: boolean }): Promise<unknown>;
 }
 
 /**
- * Keeps reports in memory until they are delivered, and says what to do with them. What waits does not survive the process.
+ * Keeps reports until they are delivered, and says what to do with them: in memory, where what waits does not survive the process, or, with
+ * {@link open}, on files.
  *
- * Free it, or declare it with `using`. Left alone, the garbage collector frees it some time.
+ * Close it, or declare it with `using`. Left alone, the garbage collector frees it some time. It lives in a WebAssembly instance of its own, so
+ * that nothing that goes wrong elsewhere touches what waits. When the stack is about to end, its calls throw a `RangeError` before they begin. Should a call of its own trap all the same (`Internal`), a
+ * durable one reads its files anew at the next call, and one in memory says that it is lost (`Poisoned`).
  */
 export class Courier {
+  /** In memory. */
   constructor(options?: CourierOptions);
+  /**
+   * On files: what `submit` took is there again after a restart, a kill or a power cut.
+   *
+   * In Node (and Deno, Bun) `place` is a folder's path; the folder is made if its parent is there, for its owner alone. It is the spool of the Rust
+   * and C library, to the byte, so either may go on with what the other began; one at a time. In a browser it is the handle of a folder of
+   * the private file system, in a dedicated worker.
+   *
+   * Its calls wait for the disk, some milliseconds each; what must not wait belongs into another thread.
+   *
+   * @example
+   * ```ts
+   * import { Courier } from 'edge-report';
+   *
+   * export async function open(folder: string): Promise<Courier> {
+   *   const courier = await Courier.open(folder, { maxBytes: 16 * 1024 * 1024 });
+   *   console.log(courier.status().waiting, 'wait from the last run');
+   *   return courier;
+   * }
+   * ```
+   *
+   * @throws {@link EdgeReportError} `SpoolInUse`: somebody has it open; `SpoolFolder`: others may use the folder, and the message says what mends
+   * it; `Storage`: the disk failed, with the system's words; `OtherFormat`; `SpoolLimits`.
+   */
+  static open(place: string | URL | DirectoryHandle, options?: SpoolOptions): Promise<Courier>;
   /**
    * Checks and encodes a report, and stores it. Gives its ticket.
    *
@@ -447,7 +596,14 @@ export class Courier {
    * `undefined` when all are; of many, the last few.
    */
   takeBuried(): { ticket: number; reason: Reason } | undefined;
+  /** How things stand. */
   status(): Status;
+  /** What waits, in the order of submission, read one by one. */
+  waiting(): IterableIterator<WaitingReport>;
+  /** The tickets of what waits, in the order of submission. */
+  waitingTickets(): number[];
+  /** The time by its clock, which is that of {@link Verdict} and {@link Status.notBefore}. */
+  now(): number;
   /**
    * Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead letters.
    * Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
@@ -469,19 +625,50 @@ export class Courier {
   forgetDeadLetter(ticket: number): void;
   /** Forgets a dead letter and all that died before it; none, if it is gone. */
   forgetDeadLetters(upTo: number): void;
-  /** Gives its memory back; what waits in it is gone. */
+  /** The bytes of a dead letter; `undefined` if there is none of this ticket. */
+  deadLetterBody(ticket: number): OwnBytes | undefined;
+  /**
+   * Gives back what it has: its memory, and what waits in it is gone; or its folder, with what waits there made durable. Closing it again does
+   * nothing; all else then throws `NotUsable`.
+   *
+   * @throws {@link EdgeReportError} `Storage`: it is closed, but some reports may be sent again.
+   */
+  close(): void;
+  /** The same. */
   free(): void;
   /** The same, at the end of `using`. There where the platform has `Symbol.dispose`. */
   [Symbol.dispose](): void;
 }
 
+/** What is asked of a `fetch`: the platform's, or undici's. */
+export type Fetch = (
+  url: string,
+  request: {
+    method: 'POST';
+    headers: Record<string, string>;
+    body: OwnBytes;
+    signal: AbortSignal;
+    redirect: 'manual';
+    credentials: 'omit';
+    cache: 'no-store';
+    referrerPolicy: 'no-referrer';
+  },
+) => Promise<{
+  readonly status: number;
+  readonly type: string;
+  readonly ok: boolean;
+  readonly headers: ReplyHeaders;
+  readonly body: { getReader(): any } | null;
+}>;
+
+/** What a {@link Client} needs. */
 export interface ClientOptions extends Endpoint, ReplyOptions {
   /** The most one attempt may take, and what the report's length takes at `minRate`. 1 to 86 400 000 (a day). Default: 60 000 ms. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** The slowest link that a long report must get through, in bytes a second: 64 KB may take 66 s more. Default: 1000. */
-  minRate?: number;
+  minRate?: number | undefined;
   /** Another `fetch`, with a proxy or certificates of your own. It must heed its `signal`. */
-  fetch?: typeof globalThis.fetch;
+  fetch?: Fetch | undefined;
 }
 
 /**
@@ -499,12 +686,97 @@ export class Client {
    * `Tls`. A browser does not tell these apart, not even when it is offline: there it is `MayHaveArrived`. When aborted, the signal's
    * reason.
    */
-  send(report: ReportInput, options?: { signal?: AbortSignal; clockOffsetMs?: number }): Promise<Outcome>;
+  send(report: ReportInput, options?: { signal?: AbortSignal | undefined; clockOffsetMs?: number | undefined }): Promise<Outcome>;
   /**
-   * Delivers what waits, until nothing does or the time is up: no attempt begins after it, but one may end after it. Between attempts it
-   * sleeps; `submit`, `wake` and what else changes the courier end that.
+   * Delivers what waits, until nothing does or the time is up: no attempt begins after it, but one may end after it. With `forever` it goes on
+   * until it is aborted. Between attempts it sleeps; `submit`, `wake` and what else changes the courier end that.
    *
-   * @throws The signal's reason when aborted: the report in flight is offered again.
+   * @example
+   * ```ts
+   * import { Client, Courier } from 'edge-report';
+   *
+   * export async function run(client: Client, courier: Courier, signal: AbortSignal): Promise<void> {
+   *   await client.deliver(courier, {
+   *     forever: true,
+   *     signal,
+   *     onVerdict(event) {
+   *       if (event.what === 'refused') console.error(event.messageId, event.reason.errorCode, event.reason.text);
+   *       if (event.what === 'held') console.warn('nothing is sent until', event.nextAttempt);
+   *     },
+   *   });
+   * }
+   * ```
+   *
+   * @throws The signal's reason when aborted, at once: nothing is lost, the report in flight is offered again. What `onVerdict` throws.
    */
-  deliver(courier: Courier, options?: { signal?: AbortSignal; timeoutMs?: number }): Promise<'idle' | 'time_up'>;
+  deliver(courier: Courier, options?: DeliverOptions): Promise<'idle' | 'time_up'>;
+}
+
+/** How long {@link Client.deliver} goes on, and who is told. */
+export interface DeliverOptions {
+  /** Ends it at once. */
+  signal?: AbortSignal | undefined;
+  /** How long it may take. Default: until nothing waits. */
+  timeoutMs?: number | undefined;
+  /** Whether it goes on when nothing waits. Default: false. */
+  forever?: boolean | undefined;
+  /** Is told of each verdict, in order. It may use the courier. With it, {@link Courier.takeBuried} gives nothing any more. */
+  onVerdict?: ((event: DeliveryEvent) => void) | undefined;
+}
+
+/** What became of a report, or why nothing is sent. */
+export type DeliveryEvent =
+  /** The service has it. */
+  | { what: 'delivered'; ticket: number; messageId: string }
+  /** It will never be taken: it is a dead letter. */
+  | { what: 'refused'; ticket: number; messageId: string; reason: Reason }
+  /** Its budget in the policy is spent: it is a dead letter, too. */
+  | { what: 'expired'; ticket: number; messageId: string; reason: Reason }
+  /** It could not be delivered now, and is tried again, not before `nextAttempt`. */
+  | { what: 'waiting'; ticket: number; messageId: string; reason: Reason; nextAttempt: Date }
+  /** Credentials or settings are wrong, or the clock: nothing is sent before `nextAttempt`. */
+  | { what: 'held'; ticket: number; messageId: string; reason: Reason; nextAttempt: Date }
+  /** It will never be taken, but cannot be made a dead letter now, for the reason `obstacle`. Once it is one, `refused` or `expired` says so. */
+  | { what: 'unburied'; ticket: number; messageId: string; reason: Reason; obstacle?: Reason }
+  /** So many were dropped since newer ones of all their jobs wait; of up to 10,000 that wait, these are known by name. */
+  | { what: 'superseded'; count: number; reports: Array<{ ticket: number; messageId: string }> }
+  /** So many were lost by the storage. */
+  | { what: 'corrupt'; count: number };
+
+/** What a {@link Reporter} tells: what a delivery does, and errors of its own. */
+export type ReporterEvent =
+  | DeliveryEvent
+  /** Delivery met an error, of the storage mostly, and goes on at `nextAttempt`. Nothing is lost by it. */
+  | { what: 'failed'; error: unknown; nextAttempt: Date };
+
+/**
+ * The front for a program that only wants to submit: a client, a courier, and a delivery that never ends.
+ *
+ * @example
+ * ```ts
+ * import { Client, Courier, Reporter } from 'edge-report';
+ *
+ * export async function report(client: Client, courier: Courier): Promise<void> {
+ *   const reporter = new Reporter(client, courier, (event) => console.log(event));
+ *   reporter.submit({ jobs: [{ job_id: 7, status: 'job_running', create_time: Date.now() }], message_id: crypto.randomUUID() });
+ *   await reporter.flush({ timeoutMs: 10_000 });
+ *   await reporter.stop();
+ * }
+ * ```
+ */
+export class Reporter {
+  /** Begins to deliver. The courier is the reporter's from now on. `onEvent` is told of all that happens; what it throws is not caught. */
+  constructor(client: Client, courier: Courier, onEvent?: (event: ReporterEvent) => void);
+  /** As {@link Courier.submit}. */
+  submit(report: ReportInput, date?: Date | number): number;
+  /** As {@link Courier.status}: `lastFailure` says why nothing is delivered. */
+  status(): Status;
+  /** As {@link Courier.wake}. */
+  wake(): void;
+  /** Waits until nothing waits any more, or the time is up. */
+  flush(options?: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined }): Promise<'idle' | 'time_up'>;
+  /** Ends the delivery at once, and closes the courier. What waits in a durable one is there at the next start. */
+  stop(): Promise<void>;
+  /** The same, at the end of `await using`. There where the platform has `Symbol.asyncDispose`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }

@@ -24,8 +24,6 @@ fn run(module: &str, folder: &str) -> Result<(), Box<dyn std::error::Error + Sen
         .input_path(module)
         .web(true)?
         .out_name("edge_report")
-        // A new instance after a trap, and objects that know that they are of an old one.
-        .reset_state_function(true)
         // The package finds its module by itself.
         .omit_default_module_path(true)
         .typescript(false)

@@ -1,0 +1,92 @@
+// The front for programs that only want to submit: a client and a courier, and delivery that never ends.
+import { sleep } from './client.js';
+import { EdgeReportError } from './error.js';
+
+/** The pause after an error of the storage, twice as long each time. */
+const PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 64_000;
+
+export class Reporter {
+  #courier;
+  #observe;
+  #ending = new AbortController();
+  #running;
+
+  constructor(client, courier, onEvent = () => {}) {
+    if (typeof onEvent !== 'function') throw new TypeError('onEvent must be a function');
+    this.#courier = courier;
+    this.#observe = onEvent;
+    // Says what is wrong with any of these.
+    courier.status();
+    this.#running = this.#run(client);
+  }
+
+  submit(report, date) {
+    this.#check();
+    return this.#courier.submit(report, date);
+  }
+
+  status() {
+    return this.#courier.status();
+  }
+
+  wake() {
+    this.#courier.wake();
+  }
+
+  async flush({ timeoutMs = Infinity, signal } = {}) {
+    if (!(typeof timeoutMs === 'number' && timeoutMs >= 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number, 0 or more' });
+    const until = performance.now() + timeoutMs;
+    for (;;) {
+      this.#check();
+      signal?.throwIfAborted();
+      if (this.#courier.status().waiting === 0) return 'idle';
+      const left = until - performance.now();
+      if (left <= 0) return 'time_up';
+      await sleep(this.#courier, left, signal);
+    }
+  }
+
+  async stop() {
+    this.#ending.abort();
+    await this.#running;
+    this.#courier.close();
+  }
+
+  #check() {
+    if (this.#ending.signal.aborted) throw new EdgeReportError('NotUsable', { detail: 'this reporter was stopped' });
+  }
+
+  async #run(client) {
+    const { signal } = this.#ending;
+    let wait = PAUSE_MS;
+    const onVerdict = (event) => {
+      wait = PAUSE_MS;
+      this.#tell(event);
+    };
+    while (!signal.aborted) {
+      try {
+        await client.deliver(this.#courier, { forever: true, signal, onVerdict });
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#tell({ what: 'failed', error, nextAttempt: new Date(Date.now() + wait) });
+        await sleep(this.#courier, wait, signal).catch(() => {});
+        wait = Math.min(wait * 2, LONGEST_PAUSE_MS);
+      }
+    }
+  }
+
+  /** What an observer throws is its own affair, and is said as if nobody had called it. */
+  #tell(event) {
+    try {
+      this.#observe(event);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+}
+
+// Where the language has `await using`.
+if (Symbol.asyncDispose) Reporter.prototype[Symbol.asyncDispose] = Reporter.prototype.stop;
