@@ -160,7 +160,7 @@ pub struct Courier<O, B> {
     strikes: u32,
     /// Checks of credentials that failed since then, or since so many failed that all was held.
     denials: u32,
-    /// The ordinary report that was sent last while only the latest of each job are, and its job.
+    /// The ordinary report that was sent last while only the latest of each job are, and its job; before the first a random number.
     turn: (Ticket, i64),
     /// Accepted, and still in the outbox.
     held: heapless::Vec<Held, HELD>,
@@ -252,7 +252,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             accepted_at: now,
             strikes: 1,
             denials: 0,
-            turn: (Ticket(0), 0),
+            turn: (Ticket(0), entropy as i64),
             held: heapless::Vec::new(),
             own_is_next: false,
             pace: Pace::new(),

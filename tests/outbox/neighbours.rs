@@ -231,6 +231,65 @@ fn a_slow_link_serves_every_job() {
     }
 }
 
+/// The same, of a process that lives for a minute, and each of its reports takes 2 s.
+#[test]
+fn who_starts_anew_each_minute_serves_every_job() {
+    let latest = Policy::default().with_backlog(Backlog::LatestPerJob);
+    let mut sim = Sim::new(latest, outbox(), 7);
+    let mut came = [0; 60];
+    for minute in 0..6 * 60 {
+        sim.now = minute * MINUTE;
+        for job in 0..60 {
+            sim.submit(job);
+        }
+        sim.restart();
+        while sim.now < (minute + 1) * MINUTE {
+            sim.now = match sim.courier.next(MonoTime::from_ms(sim.now)).unwrap() {
+                Step::Send(parcel) => {
+                    let ticket = parcel.ticket;
+                    came[(ticket.0 - 1) as usize % 60] += 1;
+                    let (now, entropy) = (sim.now + 2_000, sim.random());
+                    let settled = sim
+                        .courier
+                        .settle(ticket, OK, MonoTime::from_ms(now), entropy);
+                    assert_eq!(settled, Ok(Verdict::Delivered));
+                    now
+                }
+                Step::Wait(at) => at.ms(),
+                Step::Idle => break,
+            };
+        }
+    }
+    assert!(came.iter().all(|came| *came > 50), "{came:?}");
+}
+
+/// New jobs have ids greater than all before. One comes and ends each 4 s, as long as one report takes: ten that were there before are heard, too.
+#[test]
+fn new_jobs_on_a_slow_link_starve_no_old_one() {
+    let latest = Policy::default().with_backlog(Backlog::LatestPerJob);
+    let mut sim = Sim::new(latest, outbox(), 7);
+    let mut came = [0; 10];
+    for (n, new) in (0..6 * HOUR / 4_000).zip(10i64..) {
+        if n % 15 == 0 {
+            for job in 0..10 {
+                sim.submit(job);
+            }
+        }
+        sim.submit(new);
+        if let Step::Send(parcel) = sim.courier.next(MonoTime::from_ms(sim.now)).unwrap() {
+            let ticket = parcel.ticket;
+            if let Some(came) = came.get_mut(sim.jobs[ticket.0 as usize - 1][0] as usize) {
+                *came += 1;
+            }
+            let (now, entropy) = (MonoTime::from_ms(sim.now + 4_000), sim.random());
+            let settled = sim.courier.settle(ticket, OK, now, entropy);
+            assert_eq!(settled, Ok(Verdict::Delivered));
+        }
+        sim.now += 4_000;
+    }
+    assert!(came.iter().all(|came| *came > 10), "{came:?}");
+}
+
 /// What was never sent is no attempt.
 #[test]
 fn what_was_not_sent_spends_no_attempt() {

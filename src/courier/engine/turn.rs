@@ -6,7 +6,7 @@
 //! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). A report whose jobs cannot all be told
 //! ([`JobKey::ANY`](super::super::JobKey)) shares with all that have any; one whose jobs have no ids shares with none.
 //!
-//! Where only the latest of each job is sent, the jobs have their turns one after the other, in the order of their ids. Else it is the oldest's.
+//! Where only the latest of each job is sent, the jobs have their turns one after the other, from the greatest id down. Else it is the oldest's.
 //!
 //! # Many bad reports
 //!
@@ -18,6 +18,7 @@ use super::super::aside::{SUSPECTS, Tried, Waits, Walk, share};
 use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::Backlog;
 use super::canary::Failed;
+use super::outcome::drawn;
 use super::steps::CourierError;
 use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
@@ -188,9 +189,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    /// Of those that may go, the one whose job follows that of the one sent last, in the order of their ids; but that one itself first, as long as
+    /// Of those that may go, the one whose job follows that of the one sent last, from the greatest id down; but that one itself first, as long as
     /// it waits. By their places in the queue some jobs would never have their turn on a slow link, since a newer report stands behind all others
-    /// each time, and a job whose reports are bad would have all attempts.
+    /// each time, and a job whose reports are bad would have all attempts. Upwards, new jobs, whose ids are greater, could come before all others
+    /// for ever.
     #[inline(never)] // as above
     fn in_turn(&mut self, from: Walk, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
         let (mut walk, mut found, mut turn) = (from, first, u64::MAX);
@@ -198,12 +200,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         while let Some(waiting) = next {
             let job = self.first_job(waiting.ticket)?;
             let (last, job_of_last) = self.turn;
-            let after = (job as u64)
-                .wrapping_sub(job_of_last as u64)
-                .wrapping_sub(1);
             if waiting.ticket == last {
                 return Ok(waiting);
             }
+            let after = match last {
+                // Nobody was sent: whoever starts anew all the time must not serve the same ones each time.
+                Ticket(0) => drawn(u32::MAX, job_of_last as u64, job as u32).into(),
+                _ => (job_of_last as u64)
+                    .wrapping_sub(job as u64)
+                    .wrapping_sub(1),
+            };
             if after < turn {
                 (found, turn) = (waiting, after);
             }
