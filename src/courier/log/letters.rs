@@ -103,8 +103,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         if self.is_loaded {
             return Ok(());
         }
-        self.segments.list.clear();
-        self.segments.foreign = 0;
+        self.segments.forget_found();
         self.segments.load(spool)?;
         self.segments.reopen();
         // What a killed process wrote may not be durable yet. Read after that: a sync that fails may throw it away.
@@ -124,6 +123,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             |this| &mut this.segments.read_failed,
             Self::read_records,
         );
+        self.segments.check_alive()?;
         self.is_loaded = true;
         self.segments.skip_unit();
         Ok(())

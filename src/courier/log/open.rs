@@ -82,11 +82,22 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
+    /// As before anything was looked at.
+    pub(super) fn forget_found(&mut self) {
+        self.list.clear();
+        self.pending_discard.clear();
+        self.given_up.clear();
+        self.partial = None;
+        self.foreign = 0;
+        self.close();
+    }
+
     /// Takes up the segments of this spool.
     pub(super) fn load(&mut self, spool: u64) -> Result<(), OutboxError<S::Error>> {
         self.spool = spool;
         // What is neither blank nor of anybody.
         let mut torn = heapless::Vec::<(u32, usize), TORN>::new();
+        let mut failed = None;
         self.each_found(&mut |this, id, len| {
             this.read_failed = false;
             let front = this.read_front(id, len);
@@ -125,7 +136,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     return Ok(());
                 }
                 // One that is longer than any could be is not looked through, and one that cannot be read now is left alone.
-                Err(_) => None,
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
                 _ if len > this.longest() => None,
                 _ => this.read_headless(&segment),
             };
@@ -149,6 +163,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 }
             }
         })?;
+        // Not one of them, although some could be looked at before: the disk is away.
+        if let Some(error) = failed.filter(|_| self.list.is_empty()) {
+            return Err(error);
+        }
         let newest = self.list.iter().map(|s| s.id).max().unwrap_or(0);
         for (id, len) in torn {
             if newest < id && id.saturating_sub(newest) <= TORN as u32 {

@@ -73,8 +73,11 @@ where
         this.live.state.reserved = this.letters.state.reserved;
         let submitted = this.letters.state.get(Counter::SUBMITTED_BY_THEN);
         this.live.state.raise(Counter::Submitted, submitted);
+        // A disk that is away says nothing of what is on it.
         this.live.recover(loaded.is_ok());
+        this.live.segments.check_alive()?;
         this.settle_before_counting();
+        this.live.segments.check_alive()?;
         this.balance_letters();
         this.is_reserved =
             !this.live.is_clean() && this.live.state.next_seq < this.live.state.reserved;
