@@ -93,11 +93,11 @@ where
         while let Some((found, is_whole)) = self.letters.next_written(at) {
             let header = found.header;
             at = self.letters.segments.after(found.place, &header);
-            if !self.live.may_wait(header.seq) {
-                continue;
-            }
             if !is_whole {
+                // Also if something else became of its report meanwhile.
                 self.letters.skip_cut(header.count);
+            } else if !self.live.may_wait(header.seq) {
+                continue;
             } else if !self.letters.are_durable || !settle(self, &header) {
                 self.letters
                     .note_unconfirmed(header.seq, header.count, true);
@@ -359,6 +359,10 @@ where
         self.load_letters()?;
         // That its report is settled must not hang on the letter alone.
         self.live.flush()?;
+        if !self.live.is_noted {
+            // There was no room but what is set aside. Without any its report is sent again after a restart.
+            let _ = self.live.note_durably();
+        }
         self.letters.forget(which)
     }
 
