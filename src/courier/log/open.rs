@@ -92,12 +92,12 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.close();
     }
 
-    /// Takes up the segments of this spool.
+    /// Takes up the segments of this spool. `Unreadable` if there are some, and none can be read.
     pub(super) fn load(&mut self, spool: u64) -> Result<(), OutboxError<S::Error>> {
         self.spool = spool;
         // What is neither blank nor of anybody.
         let mut torn = heapless::Vec::<(u32, usize), TORN>::new();
-        let mut failed = None;
+        let mut failed = false;
         self.each_found(&mut |this, id, len| {
             this.read_failed = false;
             let front = this.read_front(id, len);
@@ -136,8 +136,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     return Ok(());
                 }
                 // One that is longer than any could be is not looked through, and one that cannot be read now is left alone.
-                Err(error) => {
-                    failed = Some(error);
+                Err(_) => {
+                    failed = true;
                     None
                 }
                 _ if len > this.longest() => None,
@@ -163,10 +163,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 }
             }
         })?;
-        // Not one of them, although some could be looked at before: the disk is away.
-        if let Some(error) = failed.filter(|_| self.list.is_empty()) {
-            return Err(error);
-        }
         let newest = self.list.iter().map(|s| s.id).max().unwrap_or(0);
         for (id, len) in torn {
             if newest < id && id.saturating_sub(newest) <= TORN as u32 {
@@ -187,7 +183,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             true => self.total_but_partial(),
             false => self.total_listed(),
         };
-        Ok(())
+        match failed && self.list.is_empty() {
+            // Perhaps the disk is away.
+            true => Err(OutboxError::Unreadable),
+            false => Ok(()),
+        }
     }
 
     /// Whether it is short, and surely has notes alone.

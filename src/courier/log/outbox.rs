@@ -64,6 +64,7 @@ where
         if let Err(error @ OutboxError::OtherVersion(_)) = surveyed {
             return Err(error);
         }
+        this.letters.was_tried = surveyed.is_err();
         let spool = votes.winner().unwrap_or(entropy | 1);
         this.live.segments.load(spool)?;
         let loaded = surveyed.and_then(|()| this.letters.load(spool));
@@ -93,11 +94,15 @@ where
         while let Some((found, is_whole)) = self.letters.next_written(at) {
             let header = found.header;
             at = self.letters.segments.after(found.place, &header);
-            if !is_whole {
-                // Also if something else became of its report meanwhile.
-                self.letters.skip_cut(header.count);
-            } else if !self.live.may_wait(header.seq) {
+            if !self.live.may_wait(header.seq) {
+                // Something else became of its report after the cut.
+                if !is_whole && self.letters.is_cut(&found) {
+                    self.letters.skip_cut(header.count);
+                }
                 continue;
+            }
+            if !is_whole {
+                self.letters.skip_cut(header.count);
             } else if !self.letters.are_durable || !settle(self, &header) {
                 self.letters
                     .note_unconfirmed(header.seq, header.count, true);
