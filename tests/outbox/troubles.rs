@@ -2286,3 +2286,79 @@ fn letters_that_cannot_be_read_are_counted_when_they_are_forgotten() {
         assert_eq!(log.dead_letter(Some(left.ticket)).unwrap(), None);
     }
 }
+
+/// The power is cut while a letter is written, its report is delivered after all, and the process is killed. Nothing was dropped.
+#[test]
+fn a_letter_that_was_cut_is_not_counted_as_dropped() {
+    let mut odd = vec![];
+    let mut cut = 0;
+    for seed in 0..300 {
+        let b = board(&BIG, seed);
+        let mut log = open(&b, &BIG).unwrap();
+        bury(&mut log, 1, WhenLettersFull::Hold).unwrap();
+        bury(&mut log, 3, WhenLettersFull::Hold).unwrap();
+        let first = log.dead_letter(None).unwrap().unwrap().ticket;
+        log.forget_dead_letters(Forget::One(first)).unwrap();
+        let ticket = put(&mut log, 2, 2, 1400);
+        let dies_at = b.borrow().calls + 1 + seed % 4;
+        b.borrow_mut().dies_at = dies_at;
+        let _ = log.settle(
+            ticket,
+            Fate::Refused(REASON),
+            &[2; 1400],
+            WhenLettersFull::Hold,
+        );
+        drop(log);
+        power(&b, true);
+        let mut log = open(&b, &BIG).unwrap();
+        cut += u64::from(log.waiting() > 0);
+        let _ = log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+        drop(log);
+        let ledger = open(&b, &BIG).unwrap().ledger();
+        if ledger.letters + 1 != ledger.refused || ledger.letters_dropped + ledger.corrupt > 0 {
+            odd.push((seed, ledger));
+        }
+    }
+    assert!(cut > 20, "{cut}");
+    assert!(odd.is_empty(), "{}: {:?}", odd.len(), odd.first());
+}
+
+/// A kill comes after a letter is durable and before its report is settled; then there is hardly room to say so, and the letter is forgotten.
+#[test]
+fn what_is_known_by_a_letter_alone_is_noted_before_that_is_forgotten() {
+    let mut odd = vec![];
+    for (config, len) in [CONFIGS[0], CONFIGS[1], CONFIGS[3]]
+        .into_iter()
+        .flat_map(|config| (8..600).step_by(8).map(move |len| (config, len)))
+    {
+        let b = board(&config, 1);
+        let mut log = open(&b, &config).unwrap();
+        let first = put(&mut log, 1, 1, 60);
+        let ticket = put(&mut log, 2, 2, 60);
+        // The letter is written and synced.
+        let dies_at = b.borrow().calls + 3;
+        b.borrow_mut().dies_at = dies_at;
+        let _ = log.settle(
+            ticket,
+            Fate::Refused(REASON),
+            &[2; 60],
+            WhenLettersFull::Hold,
+        );
+        drop(log);
+        power(&b, false);
+        let mut log = open(&b, &config).unwrap();
+        if log.ledger().letters == 0 {
+            continue;
+        }
+        put(&mut log, 3, 3, len);
+        log.forget_dead_letters(Forget::One(ticket)).unwrap();
+        drop(log);
+        power(&b, true);
+        let mut log = open(&b, &config).unwrap();
+        let waits = all(&mut log);
+        if waits.contains(&ticket.0) || !waits.contains(&first.0) {
+            odd.push((config.seg, len, waits, log.ledger()));
+        }
+    }
+    assert!(odd.is_empty(), "{}: {:?}", odd.len(), odd.first());
+}

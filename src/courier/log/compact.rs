@@ -40,7 +40,7 @@ pub(super) trait Keeper<S, const MAX: usize> {
         header: &RecordHeader,
     ) -> bool;
 
-    /// It stands there now.
+    /// It stands there from now on, unless there is an error.
     fn moved(&mut self, header: &RecordHeader, to: Place);
 }
 
@@ -267,6 +267,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 output
             }
         };
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, record)) = self.next_in(&output, offset) {
+            offset = self.after(place, &record).offset;
+            keeper.moved(&record, place);
+        }
         // Nothing is given up for a disk that is only away, or for an error that goes away.
         let alive = self.check_alive();
         let read = match self.read_failed && !note.is_lossy {
@@ -276,11 +281,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         alive.and(read).inspect_err(|_| self.give_up(output))?;
         output.live = size;
         self.replace(window, output);
-        let mut offset = SEGMENT_HEADER;
-        while let Some((place, record)) = self.next_in(&output, offset) {
-            offset = self.after(place, &record).offset;
-            keeper.moved(&record, place);
-        }
         Ok(())
     }
 

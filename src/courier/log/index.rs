@@ -2,6 +2,8 @@
 
 #[cfg(feature = "alloc")]
 use alloc::collections::BTreeMap;
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
 
 use super::segments::Place;
 
@@ -13,6 +15,9 @@ pub(super) struct Index {
     /// By ticket: number.
     #[cfg(feature = "alloc")]
     numbers: BTreeMap<u64, u64>,
+    /// Which moved, and from where.
+    #[cfg(feature = "alloc")]
+    moved: Vec<(u64, Place)>,
 }
 
 #[cfg(feature = "alloc")]
@@ -21,6 +26,7 @@ impl Index {
         Index {
             letters: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -62,7 +68,16 @@ impl Index {
 
     pub(super) fn moved(&mut self, number: u64, to: Place) {
         if let Some((_, place)) = self.letters.get_mut(&number) {
-            *place = to;
+            self.moved.push((number, core::mem::replace(place, to)));
+        }
+    }
+
+    /// Those that moved stand where they did before, or they stay.
+    pub(super) fn end_moves(&mut self, undo: bool) {
+        for (number, from) in core::mem::take(&mut self.moved) {
+            if let Some((_, place)) = self.letters.get_mut(&number).filter(|_| undo) {
+                *place = from;
+            }
         }
     }
 }
@@ -87,4 +102,6 @@ impl Index {
     pub(super) fn forget(&mut self, _: u64, _: bool) {}
 
     pub(super) fn moved(&mut self, _: u64, _: Place) {}
+
+    pub(super) fn end_moves(&mut self, _: bool) {}
 }

@@ -36,6 +36,8 @@ pub(super) struct Letters<S, const MAX: usize> {
     pub(super) is_noted: bool,
     /// The newest number that a checkpoint counts.
     pub(super) noted: u64,
+    /// That failed once.
+    pub(super) was_tried: bool,
     pub(super) copy_patience: Patience,
     pub(super) forget_patience: Patience,
     /// The one listed last, and where it stands.
@@ -73,6 +75,7 @@ impl<S, const MAX: usize> Letters<S, MAX> {
             unconfirmed: heapless::Vec::new(),
             is_noted: true,
             noted: 0,
+            was_tried: false,
             copy_patience: Patience(0),
             forget_patience: Patience(0),
             listed: None,
@@ -103,9 +106,13 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         if self.is_loaded {
             return Ok(());
         }
-        self.segments.list.clear();
-        self.segments.foreign = 0;
-        self.segments.load(spool)?;
+        self.segments.forget_found();
+        // What stays unreadable is given up, or no letter could be kept any more.
+        let is_given_up = core::mem::replace(&mut self.was_tried, true);
+        match self.segments.load(spool) {
+            Err(OutboxError::Unreadable) if is_given_up => {}
+            loaded => loaded?,
+        }
         self.segments.reopen();
         // What a killed process wrote may not be durable yet. Read after that: a sync that fails may throw it away.
         self.are_durable = self.segments.sync().is_ok();
@@ -124,6 +131,10 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             |this| &mut this.segments.read_failed,
             Self::read_records,
         );
+        let alive = self.segments.check_alive();
+        if !is_given_up {
+            alive?;
+        }
         self.is_loaded = true;
         self.segments.skip_unit();
         Ok(())
@@ -184,6 +195,14 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             }
         }
         None
+    }
+
+    /// Whether the bytes of a letter that no checkpoint counts are not what was written: one that is forgotten has them.
+    pub(super) fn is_cut(&mut self, found: &Found) -> bool {
+        self.segments.read_failed = false;
+        found.header.count > self.noted
+            && !self.segments.is_whole(found.place, &found.header)
+            && !self.segments.read_failed
     }
 
     fn read_records(&mut self) {

@@ -239,7 +239,9 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             index: &mut self.index,
             oldest,
         };
-        self.segments.compact(window, note, &mut keeper)
+        let compacted = self.segments.compact(window, note, &mut keeper);
+        self.index.end_moves(compacted.is_err());
+        compacted
     }
 }
 

@@ -147,14 +147,15 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         };
         let head = self.head.id;
         let moves_head = self.segments.window(window).iter().any(|s| s.id == head);
+        // How things stand is said by the last one, or by what stands for it.
+        let is_dropped = drops_superseded
+            && !self.segments.must_stand_for(window)
+            && !self.segments.keeps_any(window, &mut keeper);
+        // What could not be read may have to be kept.
         if self.segments.read_failed && drops_superseded {
             return Err(OutboxError::Unreadable);
         }
-        // How things stand is said by the last one, or by what stands for it.
-        if drops_superseded
-            && !self.segments.must_stand_for(window)
-            && !self.segments.keeps_any(window, &mut keeper)
-        {
+        if is_dropped {
             self.drop_window(window, dropped)?;
         } else {
             self.segments.compact(window, note, &mut keeper)?;

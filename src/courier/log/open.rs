@@ -82,11 +82,22 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// Takes up the segments of this spool.
+    /// As before anything was looked at.
+    pub(super) fn forget_found(&mut self) {
+        self.list.clear();
+        self.pending_discard.clear();
+        self.given_up.clear();
+        self.partial = None;
+        self.foreign = 0;
+        self.close();
+    }
+
+    /// Takes up the segments of this spool. `Unreadable` if there are some, and none can be read.
     pub(super) fn load(&mut self, spool: u64) -> Result<(), OutboxError<S::Error>> {
         self.spool = spool;
         // What is neither blank nor of anybody.
         let mut torn = heapless::Vec::<(u32, usize), TORN>::new();
+        let mut failed = false;
         self.each_found(&mut |this, id, len| {
             this.read_failed = false;
             let front = this.read_front(id, len);
@@ -125,7 +136,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     return Ok(());
                 }
                 // One that is longer than any could be is not looked through, and one that cannot be read now is left alone.
-                Err(_) => None,
+                Err(_) => {
+                    failed = true;
+                    None
+                }
                 _ if len > this.longest() => None,
                 _ => this.read_headless(&segment),
             };
@@ -169,7 +183,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             true => self.total_but_partial(),
             false => self.total_listed(),
         };
-        Ok(())
+        match failed && self.list.is_empty() {
+            // Perhaps the disk is away.
+            true => Err(OutboxError::Unreadable),
+            false => Ok(()),
+        }
     }
 
     /// Whether it is short, and surely has notes alone.

@@ -64,6 +64,7 @@ where
         if let Err(error @ OutboxError::OtherVersion(_)) = surveyed {
             return Err(error);
         }
+        this.letters.was_tried = surveyed.is_err();
         let spool = votes.winner().unwrap_or(entropy | 1);
         this.live.segments.load(spool)?;
         let loaded = surveyed.and_then(|()| this.letters.load(spool));
@@ -73,8 +74,11 @@ where
         this.live.state.reserved = this.letters.state.reserved;
         let submitted = this.letters.state.get(Counter::SUBMITTED_BY_THEN);
         this.live.state.raise(Counter::Submitted, submitted);
+        // A disk that is away says nothing of what is on it.
         this.live.recover(loaded.is_ok());
+        this.live.segments.check_alive()?;
         this.settle_before_counting();
+        this.live.segments.check_alive()?;
         this.balance_letters();
         this.is_reserved =
             !this.live.is_clean() && this.live.state.next_seq < this.live.state.reserved;
@@ -91,6 +95,10 @@ where
             let header = found.header;
             at = self.letters.segments.after(found.place, &header);
             if !self.live.may_wait(header.seq) {
+                // Something else became of its report after the cut.
+                if !is_whole && self.letters.is_cut(&found) {
+                    self.letters.skip_cut(header.count);
+                }
                 continue;
             }
             if !is_whole {
@@ -356,6 +364,10 @@ where
         self.load_letters()?;
         // That its report is settled must not hang on the letter alone.
         self.live.flush()?;
+        if !self.live.is_noted {
+            // There was no room but what is set aside. Without any its report is sent again after a restart.
+            let _ = self.live.note_durably();
+        }
         self.letters.forget(which)
     }
 
