@@ -291,6 +291,10 @@ pub(super) struct AgentParts {
 }
 
 impl AgentParts {
+    pub(super) fn has_proxy(&self) -> bool {
+        self.proxy.is_some()
+    }
+
     /// An agent without time-outs: those are kept by what is below it.
     pub(super) fn agent(
         &self,
@@ -316,7 +320,13 @@ impl AgentParts {
             .accept("")
             .accept_encoding("")
             .build();
-        let connector = Watching::new(progress.clone(), tls, self.loopback_only, self.max_idle);
+        let connector = Watching::new(
+            progress.clone(),
+            resolver.clone(),
+            tls,
+            self.loopback_only,
+            self.max_idle,
+        );
         Agent::with_parts(config, connector, resolver.clone())
     }
 }

@@ -21,7 +21,7 @@ use super::tls::{Clock, TlsSettings};
 use super::waker::{Bell, Waker, cancelled};
 use crate::code::Code;
 use crate::exchange::{
-    Credentials, Endpoint, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request, read_reply_with,
+    Credentials, Endpoint, MAX_REPLY_BYTES, Outcome, Reply, ReplyHeaders, Request, read_reply_with,
 };
 use crate::report::{Encode, MAX_REPORT_BYTES};
 use crate::time::WallTime;
@@ -162,7 +162,16 @@ impl Client {
             .with_date(head.date.as_ref().and_then(|v| v.to_str().ok()));
         // They were checked when the client was made.
         let codes = service_codes(&self.service_codes).unwrap_or_default();
-        Ok(read_reply_with(&codes, head.status, headers, &self.answer))
+        let reply = read_reply_with(&codes, head.status, headers, &self.answer);
+        if !matches!(reply.outcome, Outcome::Accepted | Outcome::Refused) {
+            // It may be somebody else's, at a place that the service has left.
+            self.resolver.doubt();
+            if self.parts.has_proxy() {
+                // Where a tunnel leads was found when it was made.
+                self.progress.leave_route();
+            }
+        }
+        Ok(reply)
     }
 
     /// Sends these bytes, unless it is cancelled.

@@ -2,6 +2,7 @@
 
 use std::format;
 use std::string::String;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ impl Plan {
 pub(super) struct Progress {
     state: Mutex<State>,
     bell: Arc<Bell>,
+    /// See [`leave_route`](Self::leave_route).
+    route: AtomicU32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,7 @@ impl Progress {
         Progress {
             state: Mutex::new(state),
             bell,
+            route: AtomicU32::new(0),
         }
     }
 
@@ -105,6 +109,16 @@ impl Progress {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which way connections go; one that was made on another is not used again.
+    pub(super) fn route(&self) -> u32 {
+        self.route.load(Ordering::Relaxed)
+    }
+
+    /// Connections made so far may lead to where the service is no more.
+    pub(super) fn leave_route(&self) {
+        self.route.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Before an attempt with a body of so many bytes.
@@ -166,6 +180,11 @@ impl Progress {
 
     pub(super) fn is_late(&self) -> bool {
         self.state().late
+    }
+
+    /// Whether it is not the other side that ended the call.
+    pub(super) fn is_ended_here(&self) -> bool {
+        self.bell.is_cancelled() || self.is_late()
     }
 
     /// The system took so many bytes.
