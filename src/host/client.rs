@@ -17,7 +17,7 @@ use super::builder::{AgentParts, ClientBuilder, TimeOuts, scratch_for, service_c
 use super::progress::{Phase, Plan, Progress};
 use super::resolver::Remembering;
 use super::send_error::{BuildError, NotSentKind, SendError, is_unusable};
-use super::tls::{Clock, TlsSettings};
+use super::tls::{Clock, RELEASED, TlsSettings};
 use super::waker::{Bell, Waker, cancelled};
 use crate::code::Code;
 use crate::exchange::{
@@ -201,7 +201,7 @@ impl Client {
     /// One request and the bytes of its answer.
     fn attempt(&mut self, body: &[u8], plan: Plan) -> Result<Head, Failure> {
         self.progress.begin(body.len(), plan);
-        let now = WallTime::now().plus_ms(self.clock_offset_ms);
+        let now = signing_time(WallTime::now().plus_ms(self.clock_offset_ms));
         let endpoint = Endpoint::new(&self.base_url, &self.project_id)
             .map_err(|error| Failure::Unusable(error.code()))?;
         let request = match Request::new(&endpoint, &self.credentials, body, now, &mut self.scratch)
@@ -229,8 +229,10 @@ impl Client {
         let read = reader.read_to_end(&mut self.answer);
         match read {
             Ok(_) => {}
-            // The status counts without its reason: what was cut decides nothing.
-            Err(_) if !head.status.is_success() => self.answer.clear(),
+            // The status counts without its reason: what was cut decides nothing. Who cancelled it wants no answer, and a time-out is told.
+            Err(_) if !head.status.is_success() && !self.progress.is_ended_here() => {
+                self.answer.clear()
+            }
             Err(error) => return Err(Failure::Http(error.into())),
         }
         Ok(Head {
@@ -315,6 +317,14 @@ pub(super) struct Head {
 
 fn header(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     headers.get(name).cloned()
+}
+
+/// A time that a signature can have. For a clock that is out of its mind, that of the release: the service denies it, and says what time it is.
+fn signing_time(clock: WallTime) -> WallTime {
+    match clock.to_sdk_date() {
+        Some(_) => clock,
+        None => RELEASED,
+    }
 }
 
 /// A value that is wiped with the request when it is secret, and that no `Debug` of the headers shows. (At the level trace ureq-proto logs the bytes.)

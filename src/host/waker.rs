@@ -18,10 +18,12 @@ use rustix::io::Errno;
 
 use super::send_error::BuildError;
 use crate::code::Code;
+use crate::time::MonoTime;
 
 /// How long a sleep lasts at the most before the clock is looked at again: what waits by `poll` does not count the time that the
 /// machine was suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Wakes a [`Client`](super::Client) that delivers or waits, from any thread. Clones wake the same client.
 ///
@@ -61,6 +63,12 @@ impl Waker {
         self.0.cancelled.store(true, Ordering::SeqCst);
         self.0.ring();
     }
+
+    /// Ends a delivery, but not within an attempt: after the one that it is at, or when it would wait.
+    pub(super) fn leave(&self) {
+        self.0.leaving.store(true, Ordering::SeqCst);
+        self.wake();
+    }
 }
 
 /// What a client and its sockets know of the [`Waker`].
@@ -68,6 +76,7 @@ impl Waker {
 pub(super) struct Bell {
     woken: AtomicBool,
     cancelled: AtomicBool,
+    leaving: AtomicBool,
     rope: End,
     ear: End,
 }
@@ -88,6 +97,7 @@ impl Bell {
         Ok(Bell {
             woken: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             rope,
             ear,
         })
@@ -110,6 +120,17 @@ impl Bell {
     /// Whether it was, until now.
     pub(super) fn take_cancelled(&self) -> bool {
         self.cancelled.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether [`Waker::leave`] was called, until now.
+    pub(super) fn take_leaving(&self) -> bool {
+        self.leaving.swap(false, Ordering::SeqCst)
+    }
+
+    /// What was meant for a call that is over ends none that comes.
+    pub(super) fn forget_ends(&self) {
+        self.take_cancelled();
+        self.take_leaving();
     }
 
     /// Waits for a socket: what it is ready for; `None` when the time is over, or for nothing. An error when it is cancelled, also if
@@ -148,18 +169,21 @@ impl Bell {
         self.sleep(Some(longest.min(LONGEST_SLEEP)));
     }
 
-    /// Sleeps until it is woken or cancelled, or the time is over.
+    /// Sleeps until it is woken or cancelled, or the time is over, suspension included.
     pub(super) fn sleep(&self, longest: Option<Duration>) {
-        let began = Instant::now();
+        let (began, began_at) = (Instant::now(), MonoTime::now());
         loop {
             if self.woken.swap(false, Ordering::SeqCst) || self.is_cancelled() {
                 return;
             }
-            let left = longest.map(|longest| longest.saturating_sub(began.elapsed()));
+            // The second is exact to a millisecond.
+            let at_suspension = MonoTime::now().since(began_at).saturating_sub(MILLISECOND);
+            let passed = began.elapsed().max(at_suspension);
+            let left = longest.map(|longest| longest.saturating_sub(passed));
             if left.is_some_and(|left| left.is_zero()) {
                 return;
             }
-            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            let left = left.and_then(|left| Timespec::try_from(left.min(LONGEST_SLEEP)).ok());
             let mut ear = [PollFd::new(&self.ear, PollFlags::IN)];
             match poll(&mut ear, left.as_ref()) {
                 Ok(0) | Err(Errno::INTR) => {}
