@@ -138,7 +138,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Goes through an HTTP proxy: `http://user:password@host:port`. Default: none. Plain HTTP through a proxy has to be allowed by
+    /// Goes through an HTTP proxy: `http://user:password@host:port`, with `/`, `?` and `#` in user and password percent-encoded. Default: none. Plain HTTP through a proxy has to be allowed by
     /// [`allow_plain_http`](Self::allow_plain_http), also for loopback addresses: the proxy reads along.
     pub fn proxy(mut self, url: &str) -> Self {
         self.proxy = Some(url.to_string().into());
@@ -413,7 +413,18 @@ fn parse_proxy(url: &str) -> Result<Proxy, BuildError> {
     let schemes = "only http:// and https:// proxies";
     // ureq takes any port, and goes to another one then.
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let authority = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let (authority, behind) = match rest.find(['/', '?', '#']) {
+        Some(end) => rest.split_at(end),
+        None => (rest, ""),
+    };
+    if behind.contains('@') {
+        return Err(wrong(
+            "in user and password write / as %2F, ? as %3F, # as %23",
+        ));
+    }
+    let authority = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     Endpoint::new(&format!("{scheme}://{authority}"), "proxy").map_err(|error| {
         match error.code() {
             Code::UrlScheme => wrong(schemes),

@@ -81,7 +81,8 @@ impl Client {
     /// Checks a report, encodes it, sends it once and reads the answer.
     ///
     /// When a connection kept from before turns out to be closed, it is sent once more on a new one at once:
-    /// a receiver drops a repeat by its `message_id`. [`SendError::NotSent`] speaks of both.
+    /// a receiver drops a repeat by its `message_id`. [`SendError::NotSent`] speaks of both. One that said anything first, be it
+    /// `100 Continue`, had seen the report, and is not replaced at once.
     pub fn send(&mut self, report: &impl Encode) -> Result<Reply<'_>, SendError> {
         let mut body = self.take_body();
         body.clear();

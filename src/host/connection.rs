@@ -248,7 +248,10 @@ impl Watched {
         while !self.answered {
             let buffers = self.inner.buffers();
             match what_came(buffers.input()) {
-                Came::Interim(len) => buffers.input_consume(len),
+                Came::Interim(len) => {
+                    buffers.input_consume(len);
+                    self.progress.was_interim(len);
+                }
                 Came::Part if buffers.input().len() <= MAX_ANSWER_HEADER => return false,
                 // One without end is ureq's to refuse.
                 Came::Part | Came::Final => self.answered = true,

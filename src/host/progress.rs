@@ -66,6 +66,8 @@ struct State {
     out: u64,
     /// What came back for it.
     back: u64,
+    /// How much of that was interim answers.
+    interim: u64,
     body_len: usize,
     /// The answer came, or the connection broke, before the body was out.
     unsent: bool,
@@ -92,6 +94,7 @@ impl Progress {
             requesting: false,
             out: 0,
             back: 0,
+            interim: 0,
             body_len: 0,
             unsent: false,
             sending: none,
@@ -132,6 +135,7 @@ impl Progress {
             requesting: false,
             out: 0,
             back: 0,
+            interim: 0,
             body_len,
             unsent: false,
             sending: Duration::ZERO,
@@ -202,6 +206,13 @@ impl Progress {
         state.back = state.back.saturating_add(bytes);
     }
 
+    /// So much of what came back was in front of the answer.
+    pub(super) fn was_interim(&self, bytes: usize) {
+        let mut state = self.state();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        state.interim = state.interim.saturating_add(bytes);
+    }
+
     pub(super) fn body_len(&self) -> usize {
         self.state().body_len
     }
@@ -231,7 +242,8 @@ impl Progress {
         let state = self.state();
         let took = state.phase_began.elapsed();
         let seconds = format!("{:.1} s", took.as_secs_f64());
-        let (out, back, body) = (state.out, state.back, state.body_len);
+        let (out, body) = (state.out, state.body_len);
+        let back = state.back.saturating_sub(state.interim);
         let rate = match state.phase {
             // The system may have taken all at once.
             Phase::Response => rate(out, state.sending.saturating_add(took)),
@@ -251,7 +263,7 @@ impl Progress {
                 "time-out within the response: {back} bytes of it came in {seconds}; of the report, of {body} bytes, {out} went out before"
             ),
             Phase::Response => format!(
-                "time-out within the response: {back} bytes of it came in {seconds}; the report, of {body} bytes, is there"
+                "time-out within the response: {back} bytes of it came in {seconds}; the report, of {body} bytes, went out"
             ),
         }
     }

@@ -364,6 +364,11 @@ mod tests {
         clock.set_known(year_2090);
         assert_eq!(clock.latest(), year_2095);
         assert!(clock.earliest() < year_2090);
+        // What the user told, he may correct.
+        let clock = Clock::new();
+        clock.set_known(year_2095);
+        clock.set_known(year_2090);
+        assert_eq!(clock.latest(), year_2090);
         assert!(Clock::is_plausible(RELEASED) && !Clock::is_plausible(year_2090));
     }
 }

@@ -216,3 +216,20 @@ fn pair() -> io::Result<(End, End)> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One wait hears the bell, and there may be another before the call ends.
+    #[test]
+    fn what_was_cancelled_waits_no_more() {
+        let bell = Arc::new(Bell::new().unwrap());
+        Waker(bell.clone()).cancel();
+        bell.silence();
+        let (silent, _other) = pair().unwrap();
+        let minute = Duration::from_secs(60);
+        let waited = bell.wait_for(&silent, PollFlags::IN, minute);
+        assert!(waited.is_err());
+    }
+}

@@ -486,7 +486,8 @@ fn a_wake_within_an_attempt_is_not_lost() {
 #[test]
 fn an_observer_may_drop_the_reporter() {
     let receiver = receiver(&[]);
-    let handle: Arc<Mutex<Option<Reporter<RamOutbox<Vec<u8>>>>>> = Arc::default();
+    type InMemory = Reporter<RamOutbox<Vec<u8>>>;
+    let handle = Arc::new(Mutex::new(None::<InMemory>));
     let (tell, told) = mpsc::channel();
     let courier = Courier::with_policy(memory(), eager());
     let reporter = Reporter::start(client(&receiver.url()), courier, {
@@ -613,6 +614,37 @@ fn an_outbox_that_fails_is_told_and_tried_again() {
     assert_eq!(reporter.flush(in_time()).unwrap(), Pause::Idle);
     reporter.stop().unwrap();
     assert_eq!(told.lock().unwrap().last().unwrap(), "1 delivered");
+}
+
+/// A visitor who comes while the thread tells of a failure: that it is to make way does not end what he sends.
+#[test]
+fn what_is_meant_for_the_thread_ends_no_visit() {
+    let receiver = receiver(&[]);
+    let is_dead = Arc::new(AtomicBool::new(true));
+    let disk = || Disk(BTreeMap::new(), Arc::default(), Arc::default());
+    let store = Disk(BTreeMap::new(), Arc::clone(&is_dead), Arc::default());
+    is_dead.store(false, Ordering::Relaxed);
+    let log = LogOutbox::<_, _, 16>::open(store, disk(), Durability::default(), 1).unwrap();
+    let mut courier = Courier::with_policy(log, eager());
+    let now = edge_report::MonoTime::now();
+    let jobs = job();
+    let report = Report::new("0", &jobs);
+    courier.submit(&report, now, None).unwrap();
+    is_dead.store(true, Ordering::Relaxed);
+    let (tell, told) = mpsc::channel();
+    let reporter = Reporter::start(client(&receiver.url()), courier, move |event| {
+        if matches!(event, DeliveryEvent::Failed { .. }) {
+            let _ = tell.send(());
+            thread::sleep(Duration::from_millis(300));
+        }
+    })
+    .unwrap();
+    told.recv_timeout(SOON).unwrap();
+    let outcome = reporter.with_client(|client| {
+        let reply = client.send(&Report::new("own", &job()));
+        reply.map(|reply| reply.outcome)
+    });
+    assert_eq!(outcome, Ok(Outcome::Accepted));
 }
 
 /// Also when there was nothing to wait for.
