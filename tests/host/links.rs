@@ -419,14 +419,16 @@ fn a_tunnel_that_answers_badly_is_made_anew() {
             tell.send(()).unwrap();
             read_until(&mut stream, b"\r\n\r\n");
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-            for answer in [
+            let answers = [
                 "HTTP/1.1 400 x\r\ncontent-length: 25\r\n\r\n{\"error_code\":\"DLI.0001\"}",
                 "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n",
-            ] {
-                read_until(&mut stream, b"}");
+            ];
+            for answer in answers.into_iter().cycle() {
+                if !read_until(&mut stream, b"}").ends_with(b"}") {
+                    return;
+                }
                 let _ = stream.write_all(answer.as_bytes());
             }
-            read_until(&mut stream, b"}");
         });
     });
     let builder = Client::builder("http://gateway.example", "p").proxy(&proxy);

@@ -273,11 +273,12 @@ fn a_certificate_that_is_missing_is_a_setting() {
     let port = listener.local_addr().unwrap().port();
     let url = format!("https://localhost:{port}");
     thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut server = ServerConnection::new(config).unwrap();
-        assert!(server.complete_io(&mut stream).is_err());
-        let _ = server.write_tls(&mut stream);
-        std::io::copy(&mut stream, &mut std::io::sink())
+        for mut stream in listener.incoming().flatten() {
+            let mut server = ServerConnection::new(config.clone()).unwrap();
+            assert!(server.complete_io(&mut stream).is_err());
+            let _ = server.write_tls(&mut stream);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
     });
     let error = send(builder(&url).ca_certificate(&ca.der)).unwrap_err();
     assert_eq!(error.code(), Code::Tls, "{error}");
