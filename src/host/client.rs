@@ -108,7 +108,7 @@ impl Client {
     }
 
     /// Sleeps until somebody wakes or cancels it ([`Waker`]), or this long. For a thread that delivers, after
-    /// [`Pause::Idle`](super::Pause): whoever submits wakes it. Uses no CPU meanwhile.
+    /// [`Pause::Idle`](super::Pause): whoever submits wakes it. Uses no CPU meanwhile. Time that the machine is suspended counts (Linux), to a minute.
     pub fn wait(&mut self, longest: Option<Duration>) {
         self.bell().sleep(longest);
         self.bell().take_cancelled();

@@ -415,7 +415,7 @@ impl Client {
     /// locked between sending, not while. `observe` is told of each verdict, in order, and without the lock, so that it may use the courier itself;
     /// the next report waits for it. `|_| ()` wants to know nothing.
     ///
-    /// With the time up before it begins, nothing is sent. While it waits to try again it sleeps, and looks at the clock once a minute: whoever
+    /// With the time up before it begins, nothing is sent; it is std's time, which stands still while the machine is suspended (Linux). While it waits to try again it sleeps, and looks at the clock once a minute: whoever
     /// submits, or calls [`Courier::wake`], calls [`Waker::wake`](super::Waker::wake), too. A refused report that cannot be made a dead letter before it
     /// ends is told as [`Unburied`](DeliveryEvent::Unburied), and no more.
     ///

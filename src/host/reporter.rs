@@ -158,7 +158,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
     }
 
     /// Waits until nothing waits for delivery and that is durable, or the time is up, or the reporter is stopped. What has its time to be tried again
-    /// after that time is left waiting.
+    /// after that time is left waiting. The time is std's, which stands still while the machine is suspended (Linux).
     pub fn flush(&self, until: Instant) -> Result<Pause, CourierError<O::Error>> {
         loop {
             let seen = self.shared.state().happened;
@@ -182,7 +182,8 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         }
     }
 
-    /// Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. See [`Courier::wake`].
+    /// Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. An attempt that is being made goes on;
+    /// if it fails without an answer, the next one comes at once, too. See [`Courier::wake`].
     pub fn wake(&self) {
         self.with_courier(|courier| courier.wake(MonoTime::now()));
     }

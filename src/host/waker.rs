@@ -47,7 +47,8 @@ pub struct Waker(pub(super) Arc<Bell>);
 
 impl Waker {
     /// Something was submitted, or [`Courier::wake`](crate::courier::Courier::wake) was called: a delivery that sleeps looks again at once, a
-    /// [`wait`](super::Client::wait) returns. If none does, the next one begins that way. Does not block.
+    /// [`wait`](super::Client::wait) returns. If none does, the next one begins that way. An attempt that is being made goes on; whether
+    /// what comes after it waits, [`Courier::wake`](crate::courier::Courier::wake) says. Does not block.
     pub fn wake(&self) {
         self.0.woken.store(true, Ordering::SeqCst);
         self.0.ring();
