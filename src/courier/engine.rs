@@ -198,6 +198,8 @@ struct InFlight {
     len: usize,
     role: Role,
     sent_at: MonoTime,
+    /// [`Courier::wake`] was called meanwhile.
+    woken: bool,
 }
 
 /// As what a report is sent.
@@ -443,6 +445,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         self.outbox.pin(None);
         self.current = None;
+        if let Verdict::Again { at, .. } = &mut verdict
+            && current.woken
+            && event.reason.status == 0
+        {
+            // It was stuck before; the link may be back.
+            self.wake(now);
+            *at = now;
+        }
         self.note_accepted();
         self.next_attempt = self.not_before;
         self.last = Some((ticket, verdict));
@@ -502,7 +512,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
-    /// letters. Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
+    /// letters. Failures so far count no more. An attempt that is being made goes on; if it fails without an answer, the next one comes at once, too. Where many nodes learn of that in the same moment, spread the calls.
     pub fn wake(&mut self, now: MonoTime) {
         self.arm(now, now);
         self.pace.wake();
@@ -512,6 +522,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.walk = Walk::START;
         for aside in self.asides.iter_mut() {
             aside.due = now;
+        }
+        if let Some(current) = &mut self.current {
+            current.woken = true;
         }
     }
 

@@ -54,6 +54,8 @@ mod sign;
 
 pub use credentials::{Credentials, Keys, Secret};
 pub use endpoint::{Endpoint, EndpointError};
+#[cfg(feature = "_http")]
+pub(crate) use reply::write_visible;
 pub use reply::{MAX_REPLY_BYTES, Outcome, Reply, ReplyHeaders, read_reply, read_reply_with};
 pub use request::Request;
 pub use request_error::RequestError;

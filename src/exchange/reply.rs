@@ -170,7 +170,7 @@ impl fmt::Display for Reply<'_> {
 }
 
 /// A server's text goes into logs: no line breaks, no terminal commands.
-fn write_visible(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn write_visible(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if c.is_control() {
         write!(f, "\\u{:04x}", u32::from(c))
     } else {

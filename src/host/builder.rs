@@ -138,7 +138,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Goes through an HTTP proxy: `http://user:password@host:port`. Default: none. Plain HTTP through a proxy has to be allowed by
+    /// Goes through an HTTP proxy: `http://user:password@host:port`, with `/`, `?` and `#` in user and password percent-encoded. Default: none. Plain HTTP through a proxy has to be allowed by
     /// [`allow_plain_http`](Self::allow_plain_http), also for loopback addresses: the proxy reads along.
     pub fn proxy(mut self, url: &str) -> Self {
         self.proxy = Some(url.to_string().into());
@@ -291,6 +291,10 @@ pub(super) struct AgentParts {
 }
 
 impl AgentParts {
+    pub(super) fn has_proxy(&self) -> bool {
+        self.proxy.is_some()
+    }
+
     /// An agent without time-outs: those are kept by what is below it.
     pub(super) fn agent(
         &self,
@@ -316,7 +320,13 @@ impl AgentParts {
             .accept("")
             .accept_encoding("")
             .build();
-        let connector = Watching::new(progress.clone(), tls, self.loopback_only, self.max_idle);
+        let connector = Watching::new(
+            progress.clone(),
+            resolver.clone(),
+            tls,
+            self.loopback_only,
+            self.max_idle,
+        );
         Agent::with_parts(config, connector, resolver.clone())
     }
 }
@@ -403,7 +413,18 @@ fn parse_proxy(url: &str) -> Result<Proxy, BuildError> {
     let schemes = "only http:// and https:// proxies";
     // ureq takes any port, and goes to another one then.
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let authority = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let (authority, behind) = match rest.find(['/', '?', '#']) {
+        Some(end) => rest.split_at(end),
+        None => (rest, ""),
+    };
+    if behind.contains('@') {
+        return Err(wrong(
+            "in user and password write / as %2F, ? as %3F, # as %23",
+        ));
+    }
+    let authority = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     Endpoint::new(&format!("{scheme}://{authority}"), "proxy").map_err(|error| {
         match error.code() {
             Code::UrlScheme => wrong(schemes),

@@ -17,11 +17,11 @@ use super::builder::{AgentParts, ClientBuilder, TimeOuts, scratch_for, service_c
 use super::progress::{Phase, Plan, Progress};
 use super::resolver::Remembering;
 use super::send_error::{BuildError, NotSentKind, SendError, is_unusable};
-use super::tls::{Clock, TlsSettings};
+use super::tls::{Clock, RELEASED, TlsSettings};
 use super::waker::{Bell, Waker, cancelled};
 use crate::code::Code;
 use crate::exchange::{
-    Credentials, Endpoint, MAX_REPLY_BYTES, Reply, ReplyHeaders, Request, read_reply_with,
+    Credentials, Endpoint, MAX_REPLY_BYTES, Outcome, Reply, ReplyHeaders, Request, read_reply_with,
 };
 use crate::report::{Encode, MAX_REPORT_BYTES};
 use crate::time::WallTime;
@@ -81,7 +81,8 @@ impl Client {
     /// Checks a report, encodes it, sends it once and reads the answer.
     ///
     /// When a connection kept from before turns out to be closed, it is sent once more on a new one at once:
-    /// a receiver drops a repeat by its `message_id`. [`SendError::NotSent`] speaks of both.
+    /// a receiver drops a repeat by its `message_id`. [`SendError::NotSent`] speaks of both. One that said anything first, be it
+    /// `100 Continue`, had seen the report, and is not replaced at once.
     pub fn send(&mut self, report: &impl Encode) -> Result<Reply<'_>, SendError> {
         let mut body = self.take_body();
         body.clear();
@@ -107,7 +108,7 @@ impl Client {
     }
 
     /// Sleeps until somebody wakes or cancels it ([`Waker`]), or this long. For a thread that delivers, after
-    /// [`Pause::Idle`](super::Pause): whoever submits wakes it. Uses no CPU meanwhile.
+    /// [`Pause::Idle`](super::Pause): whoever submits wakes it. Uses no CPU meanwhile. Time that the machine is suspended counts (Linux), to a minute.
     pub fn wait(&mut self, longest: Option<Duration>) {
         self.bell().sleep(longest);
         self.bell().take_cancelled();
@@ -162,7 +163,16 @@ impl Client {
             .with_date(head.date.as_ref().and_then(|v| v.to_str().ok()));
         // They were checked when the client was made.
         let codes = service_codes(&self.service_codes).unwrap_or_default();
-        Ok(read_reply_with(&codes, head.status, headers, &self.answer))
+        let reply = read_reply_with(&codes, head.status, headers, &self.answer);
+        if !matches!(reply.outcome, Outcome::Accepted | Outcome::Refused) {
+            // It may be somebody else's, at a place that the service has left.
+            self.resolver.doubt();
+            if self.parts.has_proxy() {
+                // Where a tunnel leads was found when it was made.
+                self.progress.leave_route();
+            }
+        }
+        Ok(reply)
     }
 
     /// Sends these bytes, unless it is cancelled.
@@ -192,7 +202,7 @@ impl Client {
     /// One request and the bytes of its answer.
     fn attempt(&mut self, body: &[u8], plan: Plan) -> Result<Head, Failure> {
         self.progress.begin(body.len(), plan);
-        let now = WallTime::now().plus_ms(self.clock_offset_ms);
+        let now = signing_time(WallTime::now().plus_ms(self.clock_offset_ms));
         let endpoint = Endpoint::new(&self.base_url, &self.project_id)
             .map_err(|error| Failure::Unusable(error.code()))?;
         let request = match Request::new(&endpoint, &self.credentials, body, now, &mut self.scratch)
@@ -220,8 +230,10 @@ impl Client {
         let read = reader.read_to_end(&mut self.answer);
         match read {
             Ok(_) => {}
-            // The status counts without its reason: what was cut decides nothing.
-            Err(_) if !head.status.is_success() => self.answer.clear(),
+            // The status counts without its reason: what was cut decides nothing. Who cancelled it wants no answer, and a time-out is told.
+            Err(_) if !head.status.is_success() && !self.progress.is_ended_here() => {
+                self.answer.clear()
+            }
             Err(error) => return Err(Failure::Http(error.into())),
         }
         Ok(Head {
@@ -306,6 +318,14 @@ pub(super) struct Head {
 
 fn header(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     headers.get(name).cloned()
+}
+
+/// A time that a signature can have. For a clock that is out of its mind, that of the release: the service denies it, and says what time it is.
+fn signing_time(clock: WallTime) -> WallTime {
+    match clock.to_sdk_date() {
+        Some(_) => clock,
+        None => RELEASED,
+    }
 }
 
 /// A value that is wiped with the request when it is secret, and that no `Debug` of the headers shows. (At the level trace ureq-proto logs the bytes.)

@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{
 use zeroize::{Zeroize, Zeroizing};
 
 use super::progress::{Phase, Progress};
+use super::resolver::Remembering;
 use super::socket::{LOOK, Socket};
 use super::tls::Tls;
 use crate::time::MonoTime;
@@ -25,6 +26,7 @@ pub(super) const MAX_ANSWER_HEADER: usize = 8 * 1024;
 #[derive(Debug)]
 pub(super) struct Watching {
     progress: Arc<Progress>,
+    resolver: Remembering,
     tls: Tls,
     /// Whether plain HTTP may go to loopback addresses alone.
     loopback_only: bool,
@@ -36,12 +38,14 @@ pub(super) struct Watching {
 impl Watching {
     pub(super) fn new(
         progress: Arc<Progress>,
+        resolver: Remembering,
         tls: Tls,
         loopback_only: bool,
         max_idle: Duration,
     ) -> Self {
         Watching {
             progress,
+            resolver,
             tls,
             loopback_only,
             to_proxy: AtomicBool::new(false),
@@ -58,6 +62,19 @@ impl Watching {
             Some(tunnel) => Ok(tunnel.boxed()),
             None => Err(Error::ConnectionFailed),
         }
+    }
+
+    fn socket(
+        &self,
+        details: &ConnectionDetails<'_>,
+        loopback_only: bool,
+    ) -> Result<Box<dyn Transport>, Error> {
+        let addresses = self.resolver.for_connection(details)?;
+        self.progress.enter(Phase::Connect);
+        let (socket, address) =
+            Socket::connect(details, &addresses, loopback_only, &self.progress)?;
+        self.resolver.answered(address);
+        Ok(socket)
     }
 
     fn secured(
@@ -80,17 +97,15 @@ impl Connector<()> for Watching {
         details: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
-        // For a proxy that is again: its name was looked up meanwhile.
-        self.progress.enter(Phase::Connect);
         if self.to_proxy.load(Ordering::Relaxed) {
-            let socket = Socket::connect(details, false, &self.progress)?;
+            let socket = self.socket(details, false)?;
             return self.secured(details, socket).map(Some);
         }
         let inner = match details.config.proxy() {
             Some(_) => self.through_proxy(details)?,
             None => {
                 let loopback_only = self.loopback_only && !details.needs_tls();
-                Socket::connect(details, loopback_only, &self.progress)?
+                self.socket(details, loopback_only)?
             }
         };
         if details.needs_tls() {
@@ -126,6 +141,8 @@ struct Watched {
     /// No request went over it yet.
     is_new: bool,
     used_at: MonoTime,
+    /// [`Progress::route`] when it was made.
+    route: u32,
     /// Older ones are not used again. ureq knows that, too, by a clock that stands still while the machine is suspended.
     max_idle: Duration,
 }
@@ -137,6 +154,7 @@ impl Watched {
         looks_while_sending: bool,
         max_idle: Duration,
     ) -> Self {
+        let route = progress.route();
         Watched {
             inner,
             progress,
@@ -148,6 +166,7 @@ impl Watched {
             just_read: false,
             is_new: true,
             used_at: MonoTime::now(),
+            route,
             max_idle,
         }
     }
@@ -229,7 +248,10 @@ impl Watched {
         while !self.answered {
             let buffers = self.inner.buffers();
             match what_came(buffers.input()) {
-                Came::Interim(len) => buffers.input_consume(len),
+                Came::Interim(len) => {
+                    buffers.input_consume(len);
+                    self.progress.was_interim(len);
+                }
                 Came::Part if buffers.input().len() <= MAX_ANSWER_HEADER => return false,
                 // One without end is ureq's to refuse.
                 Came::Part | Came::Final => self.answered = true,
@@ -349,7 +371,8 @@ impl Transport for Watched {
             return !self.spoilt;
         }
         let idle = MonoTime::now().since(self.used_at);
-        !self.spoilt && idle <= self.max_idle && self.inner.is_open()
+        let leads_there = self.route == self.progress.route();
+        !self.spoilt && leads_there && idle <= self.max_idle && self.inner.is_open()
     }
 
     fn is_tls(&self) -> bool {

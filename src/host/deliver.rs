@@ -1,5 +1,6 @@
 //! Drives a courier with the client.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -205,10 +206,10 @@ impl DeliveryEvent<'_> {
     #[cfg(not(feature = "log"))]
     const fn log(&self) {}
 
-    /// Tells the log and the observer.
+    /// Tells the observer and the log, in this order: a logger that panics keeps nothing from the observer.
     pub(super) fn tell(self, observe: &mut impl FnMut(DeliveryEvent<'_>)) {
-        self.log();
         observe(self);
+        self.log();
     }
 }
 
@@ -284,7 +285,7 @@ pub(super) struct Untold {
     verdict: Option<(Ticket, Verdict, MonoTime)>,
     /// Why that is no dead letter yet.
     obstacle: Option<Reason>,
-    letters: Vec<(Doomed, Vec<u8>)>,
+    letters: VecDeque<(Doomed, Vec<u8>)>,
     superseded: u64,
     corrupt: u64,
 }
@@ -331,15 +332,16 @@ impl Untold {
         let status = courier.status();
         let now = (status.ledger.superseded, status.ledger.corrupt);
         let before = self.counts.replace(now).unwrap_or(now);
-        self.superseded = now.0.saturating_sub(before.0);
-        self.corrupt = now.1.saturating_sub(before.1);
+        let since = |now: u64, before: u64| now.saturating_sub(before);
+        self.superseded = self.superseded.saturating_add(since(now.0, before.0));
+        self.corrupt = self.corrupt.saturating_add(since(now.1, before.1));
         self.obstacle = None;
         let sent = self.verdict.map(|(ticket, ..)| ticket);
         let letters = &mut self.letters;
         let obstacle = &mut self.obstacle;
         self.doomed.retain(|doomed| {
             match courier.find_dead_letter(doomed.ticket) {
-                Ok(Some((_, report))) => letters.push((*doomed, report.to_vec())),
+                Ok(Some((_, report))) => letters.push_back((*doomed, report.to_vec())),
                 Ok(None) if status.parked > 0 => {}
                 // The storage lost it; the counters say so.
                 Ok(None) => return false,
@@ -347,7 +349,7 @@ impl Untold {
                 Err(_) => {}
             }
             let is_told = letters
-                .last()
+                .back()
                 .is_some_and(|(told, _)| told.ticket == doomed.ticket);
             if !is_told && sent == Some(doomed.ticket) {
                 let failure = status
@@ -391,8 +393,8 @@ impl Untold {
                 event.tell(observe);
             }
         }
-        // Taken first: an observer may panic.
-        for (doomed, report) in std::mem::take(&mut self.letters) {
+        // Each is taken first, and no other: an observer or a logger may panic.
+        while let Some((doomed, report)) = self.letters.pop_front() {
             doomed.event(&report).tell(observe);
         }
         match std::mem::take(&mut self.superseded) {
@@ -413,7 +415,7 @@ impl Client {
     /// locked between sending, not while. `observe` is told of each verdict, in order, and without the lock, so that it may use the courier itself;
     /// the next report waits for it. `|_| ()` wants to know nothing.
     ///
-    /// With the time up before it begins, nothing is sent. While it waits to try again it sleeps, and looks at the clock once a minute: whoever
+    /// With the time up before it begins, nothing is sent; it is std's time, which stands still while the machine is suspended (Linux). While it waits to try again it sleeps, and looks at the clock once a minute: whoever
     /// submits, or calls [`Courier::wake`], calls [`Waker::wake`](super::Waker::wake), too. A refused report that cannot be made a dead letter before it
     /// ends is told as [`Unburied`](DeliveryEvent::Unburied), and no more.
     ///
@@ -466,7 +468,9 @@ impl Client {
         let mut sent = Vec::new();
         let mut done: Option<Done> = None;
         let result = loop {
-            let is_cancelled = self.bell().take_cancelled();
+            let has_tried = done.is_some();
+            let is_cancelled =
+                self.bell().take_cancelled() || has_tried && self.bell().take_leaving();
             if is_cancelled && done.is_none() {
                 break Ok(Pause::Cancelled);
             }
@@ -490,6 +494,7 @@ impl Client {
             match task {
                 Err(error) => break Err(error),
                 Ok(Task::Pause(pause)) => break Ok(pause),
+                Ok(Task::Sleep(_)) if self.bell().take_leaving() => break Ok(Pause::Cancelled),
                 Ok(Task::Sleep(wait)) => self.bell().doze(wait),
                 Ok(Task::Send(ticket)) => {
                     let (event, trusted) = match self.event_of(&body) {

@@ -2,6 +2,7 @@
 
 use std::format;
 use std::string::String;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ impl Plan {
 pub(super) struct Progress {
     state: Mutex<State>,
     bell: Arc<Bell>,
+    /// See [`leave_route`](Self::leave_route).
+    route: AtomicU32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +66,8 @@ struct State {
     out: u64,
     /// What came back for it.
     back: u64,
+    /// How much of that was interim answers.
+    interim: u64,
     body_len: usize,
     /// The answer came, or the connection broke, before the body was out.
     unsent: bool,
@@ -89,6 +94,7 @@ impl Progress {
             requesting: false,
             out: 0,
             back: 0,
+            interim: 0,
             body_len: 0,
             unsent: false,
             sending: none,
@@ -96,6 +102,7 @@ impl Progress {
         Progress {
             state: Mutex::new(state),
             bell,
+            route: AtomicU32::new(0),
         }
     }
 
@@ -105,6 +112,16 @@ impl Progress {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which way connections go; one that was made on another is not used again.
+    pub(super) fn route(&self) -> u32 {
+        self.route.load(Ordering::Relaxed)
+    }
+
+    /// Connections made so far may lead to where the service is no more.
+    pub(super) fn leave_route(&self) {
+        self.route.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Before an attempt with a body of so many bytes.
@@ -118,6 +135,7 @@ impl Progress {
             requesting: false,
             out: 0,
             back: 0,
+            interim: 0,
             body_len,
             unsent: false,
             sending: Duration::ZERO,
@@ -168,6 +186,11 @@ impl Progress {
         self.state().late
     }
 
+    /// Whether it is not the other side that ended the call.
+    pub(super) fn is_ended_here(&self) -> bool {
+        self.bell.is_cancelled() || self.is_late()
+    }
+
     /// The system took so many bytes.
     pub(super) fn went_out(&self, bytes: usize) {
         let mut state = self.state();
@@ -181,6 +204,13 @@ impl Progress {
         let mut state = self.state();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         state.back = state.back.saturating_add(bytes);
+    }
+
+    /// So much of what came back was in front of the answer.
+    pub(super) fn was_interim(&self, bytes: usize) {
+        let mut state = self.state();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        state.interim = state.interim.saturating_add(bytes);
     }
 
     pub(super) fn body_len(&self) -> usize {
@@ -212,7 +242,8 @@ impl Progress {
         let state = self.state();
         let took = state.phase_began.elapsed();
         let seconds = format!("{:.1} s", took.as_secs_f64());
-        let (out, back, body) = (state.out, state.back, state.body_len);
+        let (out, body) = (state.out, state.body_len);
+        let back = state.back.saturating_sub(state.interim);
         let rate = match state.phase {
             // The system may have taken all at once.
             Phase::Response => rate(out, state.sending.saturating_add(took)),
@@ -232,7 +263,7 @@ impl Progress {
                 "time-out within the response: {back} bytes of it came in {seconds}; of the report, of {body} bytes, {out} went out before"
             ),
             Phase::Response => format!(
-                "time-out within the response: {back} bytes of it came in {seconds}; the report, of {body} bytes, is there"
+                "time-out within the response: {back} bytes of it came in {seconds}; the report, of {body} bytes, went out"
             ),
         }
     }

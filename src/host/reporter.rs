@@ -6,8 +6,11 @@
 //!     └──────────── waker ──────────────────────┘        └──► observer
 //! ```
 //!
-//! The thread sleeps until something is submitted, with no wake-up before. Whoever changes something sets it under a lock, and then wakes or
-//! cancels the client: a flag in [`State`] is looked at after each call of the client, so nothing is missed in between.
+//! The thread sleeps until something is submitted, with no wake-up before. While it has the client, [`State::inside`] is what ends its waits;
+//! before it takes the client it looks at what others set under the same lock, so nothing is missed in between.
+//!
+//! Visitors ([`Reporter::with_client`]) and the thread take turns: a visit interrupts the attempt that is made, but the first attempt after
+//! a visit comes to its end ([`State::owed`]). So visits are served soon, and however many there are, reports go out between them.
 
 use std::boxed::Box;
 use std::error::Error;
@@ -77,8 +80,6 @@ pub struct Reporter<O: Outbox = Spool, B: Scratch = Vec<u8>> {
 struct Shared<O, B> {
     courier: FairMutex<Courier<O, B>>,
     client: FairMutex<Client>,
-    /// Of the client that is in use: `with_client` may put another in its place.
-    waker: Mutex<Waker>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -86,10 +87,21 @@ struct Shared<O, B> {
 #[derive(Debug, Default)]
 struct State {
     is_stopping: bool,
-    /// How many want the client; the thread lets them go ahead.
+    /// How many want the client.
     visitors: u32,
+    /// Of the client, while the thread has it. Visitors may replace it.
+    inside: Option<Waker>,
+    /// Since the last visit no attempt has come to its end.
+    owed: bool,
     /// Counts what happened, for those who wait until something does.
     happened: u64,
+}
+
+impl State {
+    /// Whether the thread is to leave the client to somebody else.
+    fn is_wanted(&self) -> bool {
+        self.is_stopping || self.visitors > 0
+    }
 }
 
 impl<O: Outbox, B: Scratch> fmt::Debug for Reporter<O, B> {
@@ -112,7 +124,6 @@ where
         observe: impl FnMut(DeliveryEvent<'_>) + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            waker: Mutex::new(client.waker()),
             courier: FairMutex::new(courier),
             client: FairMutex::new(client),
             state: Mutex::default(),
@@ -151,7 +162,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
     }
 
     /// Waits until nothing waits for delivery and that is durable, or the time is up, or the reporter is stopped. What has its time to be tried again
-    /// after that time is left waiting.
+    /// after that time is left waiting. The time is std's, which stands still while the machine is suspended (Linux).
     pub fn flush(&self, until: Instant) -> Result<Pause, CourierError<O::Error>> {
         loop {
             let seen = self.shared.state().happened;
@@ -175,20 +186,22 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         }
     }
 
-    /// Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. See [`Courier::wake`].
+    /// Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. An attempt that is being made goes on;
+    /// if it fails without an answer, the next one comes at once, too. See [`Courier::wake`].
     pub fn wake(&self) {
         self.with_courier(|courier| courier.wake(MonoTime::now()));
     }
 
     /// Uses the courier: dead letters, for one. Delivery waits meanwhile, and looks again afterwards.
     pub fn with_courier<R>(&self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
-        let result = use_it(&mut self.shared.courier.lock());
-        self.shared.waker().wake();
-        result
+        // Also when it panics.
+        let _wakes = Wakes(&self.shared.state);
+        use_it(&mut self.shared.courier.lock())
     }
 
     /// Uses the client, to give it other credentials or certificates. A report that is being sent is interrupted, and sent again afterwards under the same
-    /// `message_id`, since it may have arrived.
+    /// `message_id`, since it may have arrived. The first attempt after that is not: another visit waits for its end, at the most for the client's
+    /// time-outs, so that however often the client is used, reports go out. What a delivery waits for between two attempts never holds up a visit.
     ///
     /// ```no_run
     /// # fn renew(reporter: &edge_report::Reporter) -> Result<(), edge_report::BuildError> {
@@ -204,18 +217,21 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         let shared = &*self.shared;
         let mut state = shared.state();
         state.visitors = state.visitors.saturating_add(1);
+        match &state.inside {
+            Some(waker) if state.owed => waker.leave(),
+            Some(waker) => waker.cancel(),
+            None => {}
+        }
         drop(state);
-        shared.waker().cancel();
         let mut client = shared.client.lock();
         // The thread is not in it any more. What was meant for it must not end what comes now.
-        client.bell().take_cancelled();
+        client.bell().forget_ends();
         let mut state = shared.state();
         state.visitors = state.visitors.saturating_sub(1);
+        state.owed = true;
         drop(state);
         shared.changed.notify_all();
-        let result = use_it(&mut client);
-        *shared.waker() = client.waker();
-        result
+        use_it(&mut client)
     }
 
     /// Ends the thread, also within a send, and makes durable what is not yet. What waits in a spool is delivered after the next start; what was being
@@ -228,9 +244,13 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
     }
 
     fn end(&mut self) {
-        self.shared.state().is_stopping = true;
+        let mut state = self.shared.state();
+        state.is_stopping = true;
+        if let Some(waker) = &state.inside {
+            waker.cancel();
+        }
+        drop(state);
         self.shared.changed.notify_all();
-        self.shared.waker().cancel();
         let thread = self.thread.take();
         let is_other = |thread: &JoinHandle<()>| thread.thread().id() != thread::current().id();
         if let Some(thread) = thread.filter(is_other) {
@@ -248,30 +268,63 @@ impl<O: Outbox, B: Scratch> Drop for Reporter<O, B> {
 
 impl<O, B> Shared<O, B> {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn waker(&self) -> MutexGuard<'_, Waker> {
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     fn happened(&self) {
         let mut state = self.state();
+        // Nearly always that is an attempt's end.
+        state.owed = false;
         state.happened = state.happened.wrapping_add(1);
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Waits until nobody else wants the client; `false` when it is stopped.
+    /// Waits until it is the thread's turn; `false` when it is stopped.
     fn goes_on(&self) -> bool {
-        let is_wanted = |state: &mut State| state.visitors > 0 && !state.is_stopping;
-        let state = self.changed.wait_while(self.state(), is_wanted);
+        let is_ahead = |state: &mut State| state.visitors > 0 && !state.owed && !state.is_stopping;
+        let state = self.changed.wait_while(self.state(), is_ahead);
         !state.unwrap_or_else(PoisonError::into_inner).is_stopping
     }
 
-    fn is_wanted(&self) -> bool {
-        let state = self.state();
-        state.is_stopping || state.visitors > 0
+    /// The thread has the client now, unless somebody came meanwhile who goes ahead: he stands behind the thread in its line.
+    fn enter(&self, client: &Client) -> Option<Inside<'_>> {
+        let mut state = self.state();
+        let is_owed = state.owed && !state.is_stopping;
+        if state.is_wanted() && !is_owed {
+            return None;
+        }
+        client.bell().forget_ends();
+        let waker = client.waker();
+        if state.is_wanted() {
+            waker.leave();
+        }
+        state.inside = Some(waker);
+        Some(Inside(&self.state))
+    }
+}
+
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As long as the thread has the client.
+struct Inside<'a>(&'a Mutex<State>);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        locked(self.0).inside = None;
+    }
+}
+
+/// Lets the thread look again, if it waits.
+struct Wakes<'a>(&'a Mutex<State>);
+
+impl Drop for Wakes<'_> {
+    fn drop(&mut self) {
+        if let Some(waker) = &locked(self.0).inside {
+            waker.wake();
+        }
     }
 }
 
@@ -287,6 +340,9 @@ impl<O: Outbox + 'static, B: Scratch> Shared<O, B> {
         let mut failures = 0u32;
         while self.goes_on() {
             let mut client = self.client.lock();
+            let Some(_inside) = self.enter(&client) else {
+                continue;
+            };
             let delivered = catch_unwind(AssertUnwindSafe(|| {
                 client.deliver_telling(&self.courier, None, &mut untold, &mut observe)
             }));
@@ -308,9 +364,10 @@ impl<O: Outbox + 'static, B: Scratch> Shared<O, B> {
                 error: &*error,
                 wait,
             };
-            failed.tell(&mut observe);
+            // A logger may panic, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| failed.tell(&mut observe)));
             // Its cancellation may have been taken before the error.
-            if !self.is_wanted() {
+            if !self.state().is_wanted() {
                 client.wait(Some(wait));
             }
         }

@@ -1,4 +1,5 @@
-//! Looks names up once, and again only after a failure.
+//! Looks names up once, and again only after a failure, after an answer that may not be the service's, and for a new connection when what
+//! is known is old: a service may move, and at its old place somebody else may answer.
 //!
 //! ureq asks its resolver before every request, with a thread per look-up. Here a living connection needs neither:
 //! with the name service dead, reports go on.
@@ -17,14 +18,17 @@ use std::{format, thread};
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{NextTimeout, time};
+use ureq::unversioned::transport::{ConnectionDetails, NextTimeout, time};
 use ureq::{Error, Timeout};
 
 use super::progress::{Phase, Progress};
 use super::waker::{Bell, cancelled};
+use crate::time::MonoTime;
 
 /// The longest that a new look-up may hold up a call for which an address is known.
 const LONGEST_DOUBT: Duration = Duration::from_secs(2);
+/// So long an address serves new connections without a question.
+const LONGEST_TRUST: Duration = Duration::from_secs(300);
 /// Of the thread that looks up. Stated, since std would ask the environment.
 const STACK: usize = 512 * 1024;
 /// So soon a look-up is given up when it is cancelled.
@@ -46,8 +50,11 @@ struct Memory {
 #[derive(Debug)]
 struct Known {
     name: String,
+    /// The one that answered last in front.
     addresses: ResolvedSocketAddrs,
-    /// Whether to ask again, once: a connection may live by the time that a look-up fails, and must not wait for another.
+    /// When it was looked up last, also in vain.
+    asked_at: MonoTime,
+    /// Whether to ask again at the next request.
     doubted: bool,
 }
 
@@ -60,10 +67,85 @@ impl Remembering {
         }))
     }
 
-    /// Asks again at the next request; if that fails, what is known still serves.
+    /// Asks again at the next request; if that fails, what is known still serves. A connection that is kept serves on where its address is
+    /// still one of the name's.
     pub(super) fn doubt(&self) {
         for known in self.known().iter_mut() {
             known.doubted = true;
+        }
+    }
+
+    /// The addresses for a new connection: those that were found for this request, unless these are old.
+    pub(super) fn for_connection(
+        &self,
+        details: &ConnectionDetails<'_>,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let now = MonoTime::now();
+        let name = name_of(details.uri);
+        let mut known = self.known();
+        let is_old = |known: &Known| now.since(known.asked_at) > LONGEST_TRUST;
+        match known
+            .iter()
+            .any(|known| known.name == name && is_old(known))
+        {
+            true => self.look_up(&mut known, details.uri, details.config),
+            false => Ok(details.addrs.clone()),
+        }
+    }
+
+    /// This one took a connection: the next begins with it, and spends no time on those that did not.
+    pub(super) fn answered(&self, address: SocketAddr) {
+        for known in self.known().iter_mut() {
+            put_first(&mut known.addresses, address);
+        }
+    }
+
+    fn look_up(
+        &self,
+        known: &mut Vec<Known>,
+        uri: &Uri,
+        config: &Config,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let name = name_of(uri);
+        let mut remembered = known.iter_mut().find(|known| known.name == name);
+        let progress = &self.0.progress;
+        progress.enter(Phase::Lookup);
+        let longest = match &mut remembered {
+            Some(known) => {
+                // Once: a connection may live by the time that it fails, and must not wait for another.
+                known.doubted = false;
+                known.asked_at = MonoTime::now();
+                LONGEST_DOUBT
+            }
+            None => Duration::MAX,
+        };
+        let timeout = NextTimeout {
+            after: time::Duration::Exact(progress.left().min(longest)),
+            ..NextTimeout::default()
+        };
+        let found = self.0.lookup.resolve(uri, config, timeout);
+        match (found, remembered) {
+            (Ok(mut addresses), Some(known)) => {
+                let answered = known.addresses.first().copied();
+                if !answered.is_some_and(|address| put_first(&mut addresses, address)) {
+                    progress.leave_route();
+                }
+                known.addresses = addresses.clone();
+                Ok(addresses)
+            }
+            (Ok(addresses), None) => {
+                known.push(Known {
+                    name: name.to_string(),
+                    addresses: addresses.clone(),
+                    asked_at: MonoTime::now(),
+                    doubted: false,
+                });
+                Ok(addresses)
+            }
+            (Err(error), _) if progress.bell().is_cancelled() => Err(error),
+            (Err(_), Some(known)) => Ok(known.addresses.clone()),
+            (Err(Error::Timeout(_)), None) => Err(progress.time_out()),
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -79,49 +161,33 @@ impl Resolver for Remembering {
         config: &Config,
         _: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        let key = uri.authority().map(|a| a.as_str()).unwrap_or_default();
         if let Some(address) = literal_address(uri) {
             let mut addresses = self.empty();
             addresses.push(address);
             return Ok(addresses);
         }
+        let name = name_of(uri);
         let mut known = self.known();
-        let found = known.iter_mut().find(|known| known.name == key);
-        let remembered = if let Some(known) = found {
-            if !std::mem::take(&mut known.doubted) {
-                return Ok(known.addresses.clone());
-            }
-            Some(known.addresses.clone())
-        } else {
-            None
-        };
-        self.0.progress.enter(Phase::Lookup);
-        let longest = match remembered {
-            Some(_) => LONGEST_DOUBT,
-            None => Duration::MAX,
-        };
-        let timeout = NextTimeout {
-            after: time::Duration::Exact(self.0.progress.left().min(longest)),
-            ..NextTimeout::default()
-        };
-        match self.0.lookup.resolve(uri, config, timeout) {
-            Ok(addresses) => {
-                known.retain(|known| known.name != key);
-                known.push(Known {
-                    name: key.to_string(),
-                    addresses: addresses.clone(),
-                    doubted: false,
-                });
-                Ok(addresses)
-            }
-            Err(error) => match (remembered, error) {
-                (_, error) if self.0.progress.bell().is_cancelled() => Err(error),
-                (Some(addresses), _) => Ok(addresses),
-                (None, Error::Timeout(_)) => Err(self.0.progress.time_out()),
-                (None, error) => Err(error),
-            },
+        match known.iter().find(|known| known.name == name) {
+            Some(known) if !known.doubted => Ok(known.addresses.clone()),
+            _ => self.look_up(&mut known, uri, config),
         }
     }
+}
+
+fn name_of(uri: &Uri) -> &str {
+    uri.authority().map(|a| a.as_str()).unwrap_or_default()
+}
+
+/// Says whether it is one of them.
+fn put_first(addresses: &mut ResolvedSocketAddrs, address: SocketAddr) -> bool {
+    let Some(at) = addresses.iter().position(|one| *one == address) else {
+        return false;
+    };
+    if let Some(front) = addresses.get_mut(..=at) {
+        front.rotate_right(1);
+    }
+    true
 }
 
 /// The system's look-up, which knows no time-out: so it has a thread, and who asks waits as long as he wants. A look-up that takes

@@ -7,7 +7,7 @@ use std::io;
 use std::string::String;
 
 use crate::code::Code;
-use crate::exchange::EndpointError;
+use crate::exchange::{EndpointError, write_visible};
 use crate::report::EncodeError;
 
 /// Why there is no answer.
@@ -98,7 +98,11 @@ impl From<EncodeError> for SendError {
 fn write_with_detail(f: &mut fmt::Formatter<'_>, code: Code, detail: &str) -> fmt::Result {
     match detail {
         "" => write!(f, "{code}"),
-        detail => write!(f, "{code}: {detail}"),
+        detail => {
+            write!(f, "{code}: ")?;
+            // What others chose, such as the names in a certificate.
+            detail.chars().try_for_each(|c| write_visible(c, f))
+        }
     }
 }
 

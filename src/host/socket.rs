@@ -53,11 +53,12 @@ impl Socket {
     /// Connects to the first address that answers. All but the last get half of the time that is left.
     pub(super) fn connect(
         details: &ConnectionDetails<'_>,
+        addresses: &[SocketAddr],
         loopback_only: bool,
         progress: &Arc<Progress>,
-    ) -> Result<Box<dyn Transport>, Error> {
+    ) -> Result<(Box<dyn Transport>, SocketAddr), Error> {
         let mut failed = None;
-        let mut addresses = details.addrs.iter().peekable();
+        let mut addresses = addresses.iter().peekable();
         while let Some(&address) = addresses.next() {
             if loopback_only && !address.ip().to_canonical().is_loopback() {
                 failed = failed.or(Some(not_loopback(details, address)));
@@ -72,7 +73,7 @@ impl Socket {
                 return Err(progress.time_out());
             }
             match connect(address, share, progress) {
-                Ok(stream) => return Self::over(stream, details, progress),
+                Ok(stream) => return Ok((Self::over(stream, details, progress)?, address)),
                 Err(_) if progress.left().is_zero() => return Err(progress.time_out()),
                 Err(error) if progress.bell().is_cancelled() => return Err(error.into()),
                 Err(error) => failed = Some(error.into()),
@@ -169,13 +170,12 @@ fn connect(
     longest: std::time::Duration,
     progress: &Progress,
 ) -> io::Result<TcpStream> {
-    use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt::socket_error};
+    use rustix::net::{AddressFamily, connect, sockopt::socket_error};
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    let stream = TcpStream::from(socket(family, SocketType::STREAM, None)?);
-    rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::CLOEXEC)?;
+    let stream = TcpStream::from(socket(family)?);
     stream.set_nonblocking(true)?;
     match connect(&stream, &address) {
         Ok(()) => return Ok(stream),
@@ -194,6 +194,21 @@ fn connect(
             return Ok(stream);
         }
     }
+}
+
+/// One that no program inherits that another thread starts meanwhile.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn socket(family: rustix::net::AddressFamily) -> rustix::io::Result<rustix::fd::OwnedFd> {
+    use rustix::net::{SocketFlags, SocketType, socket_with};
+    socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+}
+
+/// There it takes two calls.
+#[cfg(all(unix, target_vendor = "apple"))]
+fn socket(family: rustix::net::AddressFamily) -> rustix::io::Result<rustix::fd::OwnedFd> {
+    let socket = rustix::net::socket(family, rustix::net::SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
 }
 
 #[cfg(not(unix))]

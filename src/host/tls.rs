@@ -23,7 +23,7 @@ use crate::code::Code;
 use crate::time::WallTime;
 
 /// When this release was made: what is verified is never verified at an earlier time.
-const RELEASED: WallTime = WallTime::from_unix_ms(1_795_737_600_000); // 2026-11-27
+pub(super) const RELEASED: WallTime = WallTime::from_unix_ms(1_795_737_600_000); // 2026-11-27
 
 /// Whom to trust, and who we are. For [`ClientBuilder::tls`](super::ClientBuilder::tls), and for
 /// [`Client::set_tls`](super::Client::set_tls), which replaces it while the client is in use.
@@ -364,6 +364,11 @@ mod tests {
         clock.set_known(year_2090);
         assert_eq!(clock.latest(), year_2095);
         assert!(clock.earliest() < year_2090);
+        // What the user told, he may correct.
+        let clock = Clock::new();
+        clock.set_known(year_2095);
+        clock.set_known(year_2090);
+        assert_eq!(clock.latest(), year_2090);
         assert!(Clock::is_plausible(RELEASED) && !Clock::is_plausible(year_2090));
     }
 }

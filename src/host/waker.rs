@@ -18,10 +18,12 @@ use rustix::io::Errno;
 
 use super::send_error::BuildError;
 use crate::code::Code;
+use crate::time::MonoTime;
 
 /// How long a sleep lasts at the most before the clock is looked at again: what waits by `poll` does not count the time that the
 /// machine was suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Wakes a [`Client`](super::Client) that delivers or waits, from any thread. Clones wake the same client.
 ///
@@ -45,7 +47,8 @@ pub struct Waker(pub(super) Arc<Bell>);
 
 impl Waker {
     /// Something was submitted, or [`Courier::wake`](crate::courier::Courier::wake) was called: a delivery that sleeps looks again at once, a
-    /// [`wait`](super::Client::wait) returns. If none does, the next one begins that way. Does not block.
+    /// [`wait`](super::Client::wait) returns. If none does, the next one begins that way. An attempt that is being made goes on; whether
+    /// what comes after it waits, [`Courier::wake`](crate::courier::Courier::wake) says. Does not block.
     pub fn wake(&self) {
         self.0.woken.store(true, Ordering::SeqCst);
         self.0.ring();
@@ -61,6 +64,12 @@ impl Waker {
         self.0.cancelled.store(true, Ordering::SeqCst);
         self.0.ring();
     }
+
+    /// Ends a delivery, but not within an attempt: after the one that it is at, or when it would wait.
+    pub(super) fn leave(&self) {
+        self.0.leaving.store(true, Ordering::SeqCst);
+        self.wake();
+    }
 }
 
 /// What a client and its sockets know of the [`Waker`].
@@ -68,6 +77,7 @@ impl Waker {
 pub(super) struct Bell {
     woken: AtomicBool,
     cancelled: AtomicBool,
+    leaving: AtomicBool,
     rope: End,
     ear: End,
 }
@@ -88,6 +98,7 @@ impl Bell {
         Ok(Bell {
             woken: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             rope,
             ear,
         })
@@ -110,6 +121,17 @@ impl Bell {
     /// Whether it was, until now.
     pub(super) fn take_cancelled(&self) -> bool {
         self.cancelled.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether [`Waker::leave`] was called, until now.
+    pub(super) fn take_leaving(&self) -> bool {
+        self.leaving.swap(false, Ordering::SeqCst)
+    }
+
+    /// What was meant for a call that is over ends none that comes.
+    pub(super) fn forget_ends(&self) {
+        self.take_cancelled();
+        self.take_leaving();
     }
 
     /// Waits for a socket: what it is ready for; `None` when the time is over, or for nothing. An error when it is cancelled, also if
@@ -148,18 +170,21 @@ impl Bell {
         self.sleep(Some(longest.min(LONGEST_SLEEP)));
     }
 
-    /// Sleeps until it is woken or cancelled, or the time is over.
+    /// Sleeps until it is woken or cancelled, or the time is over, suspension included.
     pub(super) fn sleep(&self, longest: Option<Duration>) {
-        let began = Instant::now();
+        let (began, began_at) = (Instant::now(), MonoTime::now());
         loop {
             if self.woken.swap(false, Ordering::SeqCst) || self.is_cancelled() {
                 return;
             }
-            let left = longest.map(|longest| longest.saturating_sub(began.elapsed()));
+            // The second is exact to a millisecond.
+            let at_suspension = MonoTime::now().since(began_at).saturating_sub(MILLISECOND);
+            let passed = began.elapsed().max(at_suspension);
+            let left = longest.map(|longest| longest.saturating_sub(passed));
             if left.is_some_and(|left| left.is_zero()) {
                 return;
             }
-            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            let left = left.and_then(|left| Timespec::try_from(left.min(LONGEST_SLEEP)).ok());
             let mut ear = [PollFd::new(&self.ear, PollFlags::IN)];
             match poll(&mut ear, left.as_ref()) {
                 Ok(0) | Err(Errno::INTR) => {}
@@ -190,5 +215,22 @@ fn pair() -> io::Result<(End, End)> {
         if from == rope.local_addr()? {
             return Ok((rope, ear));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One wait hears the bell, and there may be another before the call ends.
+    #[test]
+    fn what_was_cancelled_waits_no_more() {
+        let bell = Arc::new(Bell::new().unwrap());
+        Waker(bell.clone()).cancel();
+        bell.silence();
+        let (silent, _other) = pair().unwrap();
+        let minute = Duration::from_secs(60);
+        let waited = bell.wait_for(&silent, PollFlags::IN, minute);
+        assert!(waited.is_err());
     }
 }

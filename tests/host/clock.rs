@@ -10,6 +10,13 @@
 )]
 #![cfg(feature = "http")]
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod alone;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod raw;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod shim;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -199,6 +206,55 @@ fn the_client_corrects_it_too() {
         );
     }
     assert_in_order(&receiver, number);
+}
+
+/// Clocks that no date of a signature can have: the response brings the time all the same.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_clock_that_is_out_of_its_mind() {
+    const THIS: &str = "a_clock_that_is_out_of_its_mind";
+    for clock in ["-5000000", "253402300900"] {
+        let place = tempfile::tempdir().unwrap();
+        if !alone::is_alone(THIS, |process| {
+            process.env("LD_PRELOAD", shim::shim("clock", place.path()));
+            process.env("SHIM_CLOCK", clock);
+        }) {
+            continue;
+        }
+        assert!(WallTime::now().to_sdk_date().is_none());
+        // A server that cannot say what time it is by this clock.
+        let (tell, told) = std::sync::mpsc::channel();
+        let url = raw::raw_server(move |mut stream| {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                loop {
+                    let request = raw::read_until(&mut stream, b"}");
+                    let Ok(request) = String::from_utf8(request) else {
+                        return;
+                    };
+                    let mut lines = request.lines();
+                    let date = lines.find_map(|line| line.strip_prefix("x-sdk-date: "));
+                    let Some(date) = date else { return };
+                    let answer = match date.starts_with("20300101T") {
+                        true => "200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}",
+                        false => {
+                            "401 x\r\ndate: Tue, 01 Jan 2030 00:00:00 GMT\r\ncontent-length: 0\r\n\r\n"
+                        }
+                    };
+                    tell.send(date.to_owned()).unwrap();
+                    let _ = write!(stream, "HTTP/1.1 {answer}");
+                }
+            });
+        });
+        let builder = Client::builder(&url, "project");
+        let mut client = builder.credentials(keys()).build().unwrap();
+        let mut courier = courier(2);
+        let until = Instant::now() + Duration::from_secs(20);
+        let pause = client.deliver(&mut courier, until, |_| ()).unwrap();
+        assert_eq!(pause, Pause::Idle, "{:?}", courier.status());
+        assert_eq!(told.try_iter().count(), 3);
+        return;
+    }
 }
 
 /// The clock for waiting should not jump. If it does, nobody waits longer than was meant, and nothing is sent twice.

@@ -17,7 +17,8 @@ mod shim;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -302,4 +303,203 @@ fn names_that_come_late_or_never() {
         assert_eq!(sends(&mut patient), accepted);
     });
     assert_eq!(sends(&mut fresh), accepted);
+}
+
+/// Somebody at an address, who answers each report with `answer`. Gives the port, and counts the reports.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn someone(ip: &str, port: u16, answer: &'static str) -> (u16, Arc<AtomicUsize>) {
+    let listener = std::net::TcpListener::bind((ip, port)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let counted = counted.clone();
+            thread::spawn(move || {
+                while read_until(&mut stream, b"}").ends_with(b"}") {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+            });
+        }
+    });
+    (port, count)
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const ACCEPTED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}";
+
+/// Names that lead where the file says: once the test is alone.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+struct Names(std::path::PathBuf);
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+impl Names {
+    fn alone(test: &str) -> Option<Self> {
+        let place = tempfile::tempdir().unwrap();
+        let is_alone = alone::is_alone(test, |process| {
+            let libraries = ["names", "suspend"].map(|name| shim::shim(name, place.path()));
+            let [names, suspend] = libraries.map(|library| library.display().to_string());
+            process.env("LD_PRELOAD", format!("{names}:{suspend}"));
+            for (name, file) in [
+                ("SHIM_NAMES", "says"),
+                ("SHIM_LOOKUPS", "lookups"),
+                ("SHIM_SUSPENDED", "seconds"),
+            ] {
+                process.env(name, place.path().join(file));
+            }
+        });
+        is_alone.then(|| Names(std::env::var_os("SHIM_NAMES").unwrap().into()))
+    }
+
+    fn lead_to(&self, addresses: &str) {
+        std::fs::write(&self.0, addresses).unwrap();
+    }
+
+    /// Since this was asked last.
+    fn lookups(&self) -> usize {
+        let file = self.0.with_file_name("lookups");
+        let lines = std::fs::read_to_string(&file).unwrap_or_default();
+        let _ = std::fs::remove_file(&file);
+        lines.lines().count()
+    }
+
+    fn client(port: u16) -> ClientBuilder {
+        Client::builder(&format!("http://gateway.example:{port}"), "p").allow_plain_http()
+    }
+}
+
+/// A service whose name leads elsewhere now, while at the old place somebody still answers: it is looked up again after each answer that may
+/// be somebody else's, and a connection that was kept is left.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_service_that_moved_is_found() {
+    let Some(names) = Names::alone("a_service_that_moved_is_found") else {
+        return;
+    };
+    for (answer, is_kept) in [
+        ("HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n", true),
+        ("HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n", true),
+        ("HTTP/1.1 401 x\r\ncontent-length: 0\r\n\r\n", true),
+        ("HTTP/1.1 200 x\r\ncontent-length: 6\r\n\r\n<html>", true),
+        ("HTTP/1.1 200 x\r\ncontent-length: 6\r\n\r\n<html>", false),
+    ] {
+        let (port, before) = someone("127.0.0.2", 0, answer);
+        let (_, now) = someone("127.0.0.3", port, ACCEPTED);
+        let mut builder = Names::client(port);
+        if !is_kept {
+            builder = builder.max_idle(Duration::ZERO);
+        }
+        let mut client = builder.build().unwrap();
+        let mut sends = || {
+            let reply = client.send_encoded(b"{}").unwrap();
+            reply.outcome == Outcome::Accepted
+        };
+        names.lead_to("127.0.0.2");
+        assert!(!sends() && !sends(), "{answer}");
+        assert_eq!(names.lookups(), 2, "once for each answer");
+        names.lead_to("127.0.0.3");
+        assert!(sends() && sends() && sends(), "{answer}");
+        assert_eq!(names.lookups(), 1, "{answer}");
+        // Its name fails, and so does it: what was found last serves.
+        names.lead_to("dead");
+        assert!(sends(), "{answer}");
+        assert_eq!(before.load(Ordering::Relaxed), 2, "{answer}");
+        assert_eq!(now.load(Ordering::Relaxed), 4, "{answer}");
+    }
+}
+
+/// A tunnel leads to where the proxy found the service when it was made: one that answers badly is not used again.
+#[test]
+fn a_tunnel_that_answers_badly_is_made_anew() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let proxy = raw_server(move |mut stream| {
+        let tell = tell.clone();
+        thread::spawn(move || {
+            tell.send(()).unwrap();
+            read_until(&mut stream, b"\r\n\r\n");
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            let answers = [
+                "HTTP/1.1 400 x\r\ncontent-length: 25\r\n\r\n{\"error_code\":\"DLI.0001\"}",
+                "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n",
+            ];
+            for answer in answers.into_iter().cycle() {
+                if !read_until(&mut stream, b"}").ends_with(b"}") {
+                    return;
+                }
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+    });
+    let builder = Client::builder("http://gateway.example", "p").proxy(&proxy);
+    let mut client = builder.allow_plain_http().build().unwrap();
+    for expected in [Outcome::Refused, Outcome::TryAgain].repeat(2) {
+        let reply = client.send_encoded(b"{}").unwrap();
+        assert_eq!(reply.outcome, expected);
+    }
+    assert_eq!(told.try_iter().count(), 2);
+}
+
+/// Addresses do not serve new connections for ever; one that lives needs none.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn old_addresses_are_looked_up_for_a_new_connection() {
+    let Some(names) = Names::alone("old_addresses_are_looked_up_for_a_new_connection") else {
+        return;
+    };
+    let suspended = |seconds: &str| {
+        let file = std::env::var_os("SHIM_SUSPENDED").unwrap();
+        std::fs::write(file, seconds).unwrap();
+    };
+    let day = Duration::from_secs(86_400);
+    for (idle, lookups) in [(day, 0), (Duration::ZERO, 1)] {
+        suspended("0");
+        let (port, before) = someone("127.0.0.2", 0, ACCEPTED);
+        let (_, now) = someone("127.0.0.3", port, ACCEPTED);
+        let mut client = Names::client(port).max_idle(idle).build().unwrap();
+        let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+        names.lead_to("127.0.0.2");
+        assert!(sends() && sends());
+        assert_eq!(names.lookups(), 1);
+        suspended("400");
+        // In vain: the old one serves, and is not asked about each time.
+        names.lead_to("dead");
+        assert!(sends() && sends());
+        assert_eq!(names.lookups(), lookups);
+        suspended("800");
+        names.lead_to("127.0.0.3");
+        assert!(sends() && sends());
+        assert_eq!(names.lookups(), lookups);
+        let counts = [before, now].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counts, if lookups == 0 { [6, 0] } else { [4, 2] });
+    }
+}
+
+/// An address that takes no connections costs its half of the time once.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_dead_address_is_tried_after_the_one_that_answered() {
+    let Some(names) = Names::alone("a_dead_address_is_tried_after_the_one_that_answered") else {
+        return;
+    };
+    let dead = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let address = dead.local_addr().unwrap();
+    // Until its queue is full: then the system answers no more.
+    let soon = Duration::from_millis(500);
+    let connects = || std::net::TcpStream::connect_timeout(&address, soon).ok();
+    let _queue: Vec<_> = std::iter::from_fn(connects).collect();
+    let (_, lives) = someone("127.0.0.3", address.port(), ACCEPTED);
+    names.lead_to("127.0.0.2,127.0.0.3");
+    let connect = Duration::from_secs(6);
+    let builder = Names::client(address.port()).connect_timeout(connect);
+    let mut client = builder.max_idle(Duration::ZERO).build().unwrap();
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let began = Instant::now();
+        assert!(client.send_encoded(b"{}").unwrap().is_accepted());
+        took.push(began.elapsed());
+    }
+    assert_eq!(lives.load(Ordering::Relaxed), 3);
+    assert!(took[0] >= connect / 2 && took[0] < connect, "{took:?}");
+    assert!(took[1] < connect / 2 && took[2] < connect / 2, "{took:?}");
 }

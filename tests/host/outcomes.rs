@@ -207,6 +207,16 @@ fn each_time_out_says_what_it_met() {
         let _ = stream.write_all(b"HTTP/1.1 413 Pay");
         keep_silent(stream);
     });
+    let interim = raw_server(|mut stream| {
+        read_until(&mut stream, b"}");
+        let _ = stream.write_all(b"HTTP/1.1 102 x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+        keep_silent(stream);
+    });
+    let error_begun = raw_server(|mut stream| {
+        read_until(&mut stream, b"}");
+        let _ = stream.write_all(b"HTTP/1.1 503 x\r\ncontent-length: 19\r\n\r\n{\"is_");
+        keep_silent(stream);
+    });
     let no_tls = silent.replace("http:", "https:");
     let large = vec![b' '; 12 * 1024 * 1024];
     for (url, body, set, at, code, says) in [
@@ -233,6 +243,31 @@ fn each_time_out_says_what_it_met() {
             500,
             Code::MayHaveArrived,
             "time-out within the response: 44 bytes of it came",
+        ),
+        (
+            &interim,
+            b"{}",
+            |b| b.response_timeout(ms(515)),
+            515,
+            Code::MayHaveArrived,
+            "no response within 0.5 s after ",
+        ),
+        (
+            &error_begun,
+            b"{}",
+            |b| b.response_timeout(ms(500)),
+            500,
+            Code::MayHaveArrived,
+            "time-out within the response: 43 bytes of it came",
+        ),
+        // What the system took need not be there.
+        (
+            &begun,
+            &large[..400_000],
+            |b| b.response_timeout(ms(500)),
+            500,
+            Code::MayHaveArrived,
+            " went out",
         ),
         (
             &no_tls,
@@ -553,6 +588,10 @@ fn proxies_that_cannot_work() {
         "http://user:80@127.0.0.1:",
         "http://[::1]:",
         "http://[::1]:x",
+        "http://127.0.0.1:1/@proxy.example:3128",
+        "http://127.0.0.1:1?@proxy.example:3128",
+        "http://127.0.0.1:1#@proxy.example:3128",
+        "http://user:pa/ss@proxy.example:3128",
         "http://:80",
         "http://",
         "",
@@ -568,6 +607,7 @@ fn proxies_that_cannot_work() {
         "http://127.0.0.1:65535/",
         "http://user:pass@proxy.example:3128",
         "http://user:p%40:ss@[::1]:3128",
+        "http://user:p%2Fs%3Fs%23@proxy.example:3128",
         "http://[::1]",
         "https://proxy.example:443",
         "proxy.example:3128",
@@ -637,4 +677,100 @@ fn a_refusal_that_is_cut_buries_nothing() {
         let result = outcome(&mut client(&url), b"{}");
         assert_eq!(result, Ok(Outcome::NotUnderstood), "{answer}");
     }
+}
+
+/// It says what is to be done with such a password, and nothing of it.
+#[test]
+fn a_proxy_password_with_a_slash() {
+    let built = builder("https://a").proxy("http://admin:pa/ss@proxy.example:3128");
+    let error = built.build().unwrap_err().to_string();
+    assert!(error.contains("/ as %2F"), "{error}");
+    assert!(!error.contains("ss@") && !error.contains("pa/"), "{error}");
+}
+
+/// Several long reports over one connection, with something in front of each answer or not: what was seen of one says nothing of the next.
+#[test]
+fn long_reports_on_a_kept_connection() {
+    for interim in ["", "HTTP/1.1 103 x\r\nVia: x\r\n\r\n"] {
+        let (tell, told) = channel();
+        let url = raw_server(move |mut stream| {
+            tell.send(()).unwrap();
+            thread::spawn(move || {
+                while read_until(&mut stream, b"}").ends_with(b"}") {
+                    let _ = stream.write_all((interim.to_string() + ACCEPTED).as_bytes());
+                }
+            });
+        });
+        let mut client = client(&url);
+        let mut body = vec![b' '; 3_000_000];
+        *body.last_mut().unwrap() = b'}';
+        for _ in 0..3 {
+            assert_eq!(outcome(&mut client, &body), Ok(Outcome::Accepted));
+        }
+        assert_eq!(told.try_iter().count(), 1, "{interim}");
+    }
+}
+
+/// A kept connection that said anything before it ended had seen the report: it is not sent again at once.
+#[test]
+fn a_kept_connection_that_spoke_is_not_replaced_at_once() {
+    for said in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 2"] {
+        let (tell, told) = channel();
+        let url = raw_server(move |mut stream| {
+            tell.send(()).unwrap();
+            thread::spawn(move || {
+                read_until(&mut stream, b"}");
+                stream.write_all(ACCEPTED.as_bytes()).unwrap();
+                read_until(&mut stream, b"}");
+                let _ = stream.write_all(said.as_bytes());
+            });
+        });
+        let mut client = client(&url);
+        assert_eq!(outcome(&mut client, b"{}"), Ok(Outcome::Accepted));
+        let error = outcome(&mut client, b"{}").unwrap_err();
+        assert_eq!(error.code(), Code::MayHaveArrived, "{said}: {error}");
+        assert_eq!(told.try_iter().count(), 1, "{said}");
+    }
+}
+
+/// The time to send is over, but an answer has begun; then the connection ends: that is no time-out.
+#[test]
+fn an_end_after_a_time_out_is_an_end() {
+    let url = raw_server(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        thread::sleep(ms(100));
+        let _ = stream.write_all(b"HTTP/1.1 413 Pay");
+        thread::spawn(move || {
+            thread::sleep(ms(1500));
+            drop(stream);
+        });
+    });
+    let builder = builder(&url).send_timeout(ms(500));
+    let mut client = builder.response_timeout(ms(30_000)).build().unwrap();
+    let error = outcome(&mut client, &vec![b' '; 12 * 1024 * 1024]).unwrap_err();
+    assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
+    assert!(!error.to_string().contains("time-out"), "{error}");
+}
+
+/// What went out before the wait for the response went slowly, too.
+#[test]
+fn the_rate_of_a_time_out_counts_the_sending() {
+    let url = raw_server(|mut stream| {
+        thread::spawn(move || {
+            thread::sleep(ms(1500));
+            read_until(&mut stream, b"}");
+            keep_silent(stream);
+        });
+    });
+    let mut body = vec![b' '; 12 * 1024 * 1024];
+    *body.last_mut().unwrap() = b'}';
+    let builder = builder(&url).response_timeout(ms(300));
+    let mut client = builder.build().unwrap();
+    let began = Instant::now();
+    let error = outcome(&mut client, &body).unwrap_err().to_string();
+    let took = began.elapsed().as_millis();
+    let rate = error.split(" bytes/s").next().unwrap();
+    let rate: u128 = rate.rsplit(' ').next().unwrap().parse().unwrap();
+    let overall = body.len() as u128 * 1000 / took;
+    assert!(rate < 2 * overall, "{error}, within {took} ms");
 }

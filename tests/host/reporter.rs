@@ -12,7 +12,7 @@ mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -307,7 +307,7 @@ fn an_observer_may_submit() {
     assert_eq!(told.recv_timeout(SOON).unwrap(), second);
 }
 
-/// New credentials come through while a send blocks, and while everything is held.
+/// New credentials come through while a send blocks: the first visit interrupts it. The attempt after that has its time, and no more.
 #[test]
 fn the_client_can_be_changed_at_any_time() {
     let (url, comes) = silent();
@@ -315,15 +315,22 @@ fn the_client_can_be_changed_at_any_time() {
     let reporter = Reporter::start(client(&url), courier, |_| ()).unwrap();
     reporter.submit(&Report::new("0", &job())).unwrap();
     comes.recv_timeout(SOON).unwrap();
-    for _ in 0..20 {
-        let began = Instant::now();
-        reporter
-            .with_client(|client| client.set_credentials(&edge_report::Credentials::token("t")))
-            .unwrap();
-        assert!(began.elapsed() < SOON);
-    }
+    let token = edge_report::Credentials::token("t");
+    let began = Instant::now();
+    reporter.with_client(|client| {
+        let short = Duration::from_secs(1);
+        let builder = Client::builder(&url, "p").response_timeout(short);
+        *client = builder.build().unwrap();
+    });
+    assert!(began.elapsed() < SOON);
     // It is sent again.
     comes.recv_timeout(SOON).unwrap();
+    for _ in 0..3 {
+        let began = Instant::now();
+        let set = reporter.with_client(|client| client.set_credentials(&token));
+        set.unwrap();
+        assert!(began.elapsed() < SOON);
+    }
     // The visitor's own call is not what was cancelled.
     let elsewhere = receiver(&[]);
     let reply = reporter.with_client(|client| {
@@ -333,6 +340,170 @@ fn the_client_can_be_changed_at_any_time() {
             .map(|reply| reply.outcome)
     });
     assert_eq!(reply.unwrap(), Outcome::Accepted);
+}
+
+/// While nothing is sent, because of a failure or of wrong credentials, a visit waits for nothing.
+#[test]
+fn the_client_can_be_changed_while_delivery_waits() {
+    let long = Duration::from_secs(300);
+    for (fault, what) in [("status=503", "waiting"), ("status=401", "held")] {
+        let receiver = receiver(&[fault]);
+        let told = Told::default();
+        let policy = eager().with_hold(long).with_min_backoff(long);
+        let courier = Courier::with_policy(memory(), policy.with_max_backoff(long));
+        let reporter = Reporter::start(client(&receiver.url()), courier, noting(&told)).unwrap();
+        reporter.submit(&Report::new("0", &job())).unwrap();
+        wait_for(&told, what);
+        let began = Instant::now();
+        for _ in 0..5 {
+            reporter.with_client(|_| ());
+        }
+        assert!(began.elapsed() < SOON, "{what}");
+        assert_eq!(receiver.requests(), 1, "{what}");
+    }
+}
+
+/// The second comes while the first is there, who changes or uses the client: neither waits for ever.
+#[test]
+fn several_may_change_the_client() {
+    let (nobody, _comes) = silent();
+    let receiver = receiver(&[]);
+    let uses: [&(dyn Fn(&mut Client) + Sync); 3] = [
+        &|_| (),
+        &|client| *client = self::client(&receiver.url()),
+        &|client| {
+            let builder = Client::builder(&nobody, "p").response_timeout(Duration::from_secs(1));
+            *client = builder.build().unwrap();
+            assert!(client.send(&Report::new("own", &job())).is_err());
+        },
+    ];
+    for first in uses {
+        let courier = Courier::with_policy(memory(), eager());
+        let reporter = Reporter::start(client(&receiver.url()), courier, |_| ()).unwrap();
+        let reporter = Arc::new(reporter);
+        let (begins, began) = mpsc::channel();
+        let (ends, ended) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                reporter.with_client(|client| {
+                    begins.send(()).unwrap();
+                    first(client);
+                    // The thread is told that it may go on, and the second comes, meanwhile.
+                    thread::sleep(Duration::from_millis(300));
+                });
+            });
+            began.recv_timeout(SOON).unwrap();
+            thread::sleep(Duration::from_millis(100));
+            let second = Arc::clone(&reporter);
+            thread::spawn(move || {
+                second.with_client(|_| ());
+                ends.send(()).unwrap();
+            });
+            ended.recv_timeout(SOON).unwrap();
+        });
+    }
+}
+
+/// Visits come sooner than a report takes, and reports go out all the same.
+#[test]
+fn visits_without_end_stop_no_delivery() {
+    let slow = receiver(&["delay=100"]);
+    for pause in [0, 20] {
+        let courier = Courier::with_policy(memory(), eager());
+        let reporter = Reporter::start(client(&slow.url()), courier, |_| ()).unwrap();
+        for number in 0..3 {
+            let id = format!("{pause}-{number}");
+            reporter.submit(&Report::new(&id, &job())).unwrap();
+        }
+        let began = Instant::now();
+        while reporter.status().waiting > 0 {
+            assert!(began.elapsed() < 3 * SOON, "{:?}", reporter.status());
+            reporter.with_client(|_| ());
+            thread::sleep(Duration::from_millis(pause));
+        }
+    }
+}
+
+/// A program that panics in the client or the courier, and goes on.
+#[test]
+fn a_visitor_that_panics_spoils_nothing() {
+    let panics = |use_it: &mut dyn FnMut()| {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(use_it));
+        assert!(caught.is_err());
+    };
+    let receiver = receiver(&[]);
+    let (url, comes) = silent();
+    let courier = Courier::with_policy(memory(), eager());
+    let told = Told::default();
+    let reporter = Reporter::start(client(&receiver.url()), courier, noting(&told)).unwrap();
+    reporter.submit(&Report::new("0", &job())).unwrap();
+    wait_for(&told, "0 delivered");
+    // It sleeps by now, or is about to.
+    thread::sleep(Duration::from_millis(200));
+    panics(&mut || {
+        reporter.with_courier(|courier| {
+            let now = edge_report::MonoTime::now();
+            courier
+                .submit(&Report::new("1", &job()), now, None)
+                .unwrap();
+            panic!("on purpose");
+        })
+    });
+    wait_for(&told, "1 delivered");
+    panics(&mut || {
+        reporter.with_client(|client| {
+            *client = self::client(&url);
+            panic!("on purpose");
+        })
+    });
+    reporter.submit(&Report::new("2", &job())).unwrap();
+    comes.recv_timeout(SOON).unwrap();
+    let began = Instant::now();
+    reporter.stop().unwrap();
+    assert!(began.elapsed() < SOON);
+}
+
+/// The link comes back, and the program says so, while an attempt is stuck: what fails then is tried again at once.
+#[test]
+fn a_wake_within_an_attempt_is_not_lost() {
+    let (url, comes) = silent();
+    let long = Duration::from_secs(300);
+    let policy = eager().with_min_backoff(long).with_max_backoff(long);
+    let courier = Courier::with_policy(memory(), policy);
+    let builder = Client::builder(&url, "p").response_timeout(Duration::from_secs(2));
+    let told = Told::default();
+    let reporter = Reporter::start(builder.build().unwrap(), courier, noting(&told)).unwrap();
+    reporter.submit(&Report::new("0", &job())).unwrap();
+    comes.recv_timeout(SOON).unwrap();
+    reporter.wake();
+    comes.recv_timeout(SOON).unwrap();
+    assert_eq!(told.lock().unwrap().len(), 1);
+    // It was for that one.
+    assert!(comes.recv_timeout(Duration::from_secs(4)).is_err());
+}
+
+/// An observer that has the last handle may drop it.
+#[test]
+fn an_observer_may_drop_the_reporter() {
+    let receiver = receiver(&[]);
+    type InMemory = Reporter<RamOutbox<Vec<u8>>>;
+    let handle = Arc::new(Mutex::new(None::<InMemory>));
+    let (tell, told) = mpsc::channel();
+    let courier = Courier::with_policy(memory(), eager());
+    let reporter = Reporter::start(client(&receiver.url()), courier, {
+        let handle = Arc::clone(&handle);
+        move |_| {
+            let reporter = handle.lock().unwrap().take();
+            drop(reporter);
+            tell.send(()).unwrap();
+        }
+    })
+    .unwrap();
+    let mut place = handle.lock().unwrap();
+    reporter.submit(&Report::new("0", &job())).unwrap();
+    *place = Some(reporter);
+    drop(place);
+    told.recv_timeout(SOON).unwrap();
 }
 
 #[cfg(target_os = "linux")]
@@ -363,8 +534,8 @@ fn nothing_wakes_it_while_nothing_waits() {
     drop(reporter);
 }
 
-/// Segments in memory that cannot be read for a while.
-struct Disk(BTreeMap<u32, Vec<u8>>, Arc<AtomicBool>);
+/// Segments in memory that cannot be read for a while; counts its syncs.
+struct Disk(BTreeMap<u32, Vec<u8>>, Arc<AtomicBool>, Arc<AtomicUsize>);
 
 impl Storage for Disk {
     type Error = io::Error;
@@ -400,6 +571,7 @@ impl Storage for Disk {
         Ok(())
     }
     fn sync(&mut self, _: u32) -> io::Result<()> {
+        self.2.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
     fn discard(&mut self, id: u32) -> io::Result<()> {
@@ -408,11 +580,12 @@ impl Storage for Disk {
     }
 }
 
+/// The pause doubles from failure to failure, and begins anew after a success.
 #[test]
 fn an_outbox_that_fails_is_told_and_tried_again() {
     let receiver = receiver(&[]);
     let is_dead = Arc::new(AtomicBool::new(false));
-    let disk = || Disk(BTreeMap::new(), Arc::clone(&is_dead));
+    let disk = || Disk(BTreeMap::new(), Arc::clone(&is_dead), Arc::default());
     let log = LogOutbox::<_, _, 16>::open(disk(), disk(), Durability::default(), 1).unwrap();
     let mut courier = Courier::with_policy(log, eager());
     let now = edge_report::MonoTime::now();
@@ -420,11 +593,77 @@ fn an_outbox_that_fails_is_told_and_tried_again() {
         .submit(&Report::new("0", &job()), now, None)
         .unwrap();
     is_dead.store(true, Ordering::Relaxed);
+    let (tell, waits) = mpsc::channel();
     let told = Told::default();
-    let reporter = Reporter::start(client(&receiver.url()), courier, noting(&told)).unwrap();
-    wait_for(&told, "failed ");
+    let mut note = noting(&told);
+    let reporter = Reporter::start(client(&receiver.url()), courier, move |event| {
+        if let DeliveryEvent::Failed { wait, .. } = event {
+            let _ = tell.send(wait.as_secs());
+        }
+        note(event);
+    })
+    .unwrap();
+    let next = || waits.recv_timeout(SOON).unwrap();
+    assert_eq!([next(), next(), next()], [1, 2, 4]);
+    is_dead.store(false, Ordering::Relaxed);
+    assert_eq!(reporter.flush(in_time()).unwrap(), Pause::Idle);
+    is_dead.store(true, Ordering::Relaxed);
+    reporter.submit(&Report::new("1", &job())).unwrap();
+    assert_eq!(next(), 1);
     is_dead.store(false, Ordering::Relaxed);
     assert_eq!(reporter.flush(in_time()).unwrap(), Pause::Idle);
     reporter.stop().unwrap();
-    assert_eq!(told.lock().unwrap().last().unwrap(), "0 delivered");
+    assert_eq!(told.lock().unwrap().last().unwrap(), "1 delivered");
+}
+
+/// A visitor who comes while the thread tells of a failure: that it is to make way does not end what he sends.
+#[test]
+fn what_is_meant_for_the_thread_ends_no_visit() {
+    let receiver = receiver(&[]);
+    let is_dead = Arc::new(AtomicBool::new(true));
+    let disk = || Disk(BTreeMap::new(), Arc::default(), Arc::default());
+    let store = Disk(BTreeMap::new(), Arc::clone(&is_dead), Arc::default());
+    is_dead.store(false, Ordering::Relaxed);
+    let log = LogOutbox::<_, _, 16>::open(store, disk(), Durability::default(), 1).unwrap();
+    let mut courier = Courier::with_policy(log, eager());
+    let now = edge_report::MonoTime::now();
+    let jobs = job();
+    let report = Report::new("0", &jobs);
+    courier.submit(&report, now, None).unwrap();
+    is_dead.store(true, Ordering::Relaxed);
+    let (tell, told) = mpsc::channel();
+    let reporter = Reporter::start(client(&receiver.url()), courier, move |event| {
+        if matches!(event, DeliveryEvent::Failed { .. }) {
+            let _ = tell.send(());
+            thread::sleep(Duration::from_millis(300));
+        }
+    })
+    .unwrap();
+    told.recv_timeout(SOON).unwrap();
+    let outcome = reporter.with_client(|client| {
+        let reply = client.send(&Report::new("own", &job()));
+        reply.map(|reply| reply.outcome)
+    });
+    assert_eq!(outcome, Ok(Outcome::Accepted));
+}
+
+/// Also when there was nothing to wait for.
+#[test]
+fn what_is_flushed_is_durable() {
+    let receiver = receiver(&[]);
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let disk = || Disk(BTreeMap::new(), Arc::default(), Arc::clone(&syncs));
+    let seldom = Durability::Batch {
+        reports: 1000,
+        ms: 3_600_000,
+    };
+    let log = LogOutbox::<_, _, 16>::open(disk(), disk(), seldom, 1).unwrap();
+    let told = Told::default();
+    let courier = Courier::with_policy(log, eager());
+    let reporter = Reporter::start(client(&receiver.url()), courier, noting(&told)).unwrap();
+    reporter.submit(&Report::new("0", &job())).unwrap();
+    wait_for(&told, "0 delivered");
+    let before = syncs.load(Ordering::Relaxed);
+    assert_eq!(reporter.flush(in_time()).unwrap(), Pause::Idle);
+    assert!(syncs.load(Ordering::Relaxed) > before);
 }

@@ -263,6 +263,40 @@ fn client_certificates() {
     assert_eq!(receiver.accepted().len(), 2);
 }
 
+/// One that wants a certificate where there is none says so by an alert, which is not lost where it reads on.
+#[cfg(feature = "client")]
+#[test]
+fn a_certificate_that_is_missing_is_a_setting() {
+    let ca = Ca::new();
+    let config = server_config(&ca.leaf("localhost", |_| {}), Some(&ca));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("https://localhost:{port}");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut server = ServerConnection::new(config.clone()).unwrap();
+            assert!(server.complete_io(&mut stream).is_err());
+            let _ = server.write_tls(&mut stream);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    let error = send(builder(&url).ca_certificate(&ca.der)).unwrap_err();
+    assert_eq!(error.code(), Code::Tls, "{error}");
+}
+
+/// Names in a certificate that are terminal commands, or look like lines of a log.
+#[cfg(feature = "client")]
+#[test]
+fn what_a_certificate_says_stays_on_its_line() {
+    let ca = Ca::new();
+    let leaf = ca.leaf("evil\nINFO all is well\u{1b}[2J", |_| {});
+    let url = tls(&receiver(), &leaf, None);
+    let error = send(builder(&url).ca_certificate(&ca.der)).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("INFO all is well"), "{text:?}");
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}
+
 /// Errors when the client is made, where ureq would panic at the first connection.
 #[test]
 fn settings_that_cannot_work() {

@@ -8,9 +8,15 @@
     reason = "a panic is how a test fails"
 )]
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod alone;
 #[cfg(target_os = "linux")]
 mod deliver_common;
+mod raw;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod shim;
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -135,10 +141,68 @@ fn a_call_ends_whatever_it_waits_for() {
     }
 }
 
+/// The head of a bad answer came, and not yet its body: what is cancelled then is no attempt, either.
+#[test]
+fn a_call_ends_within_an_answer() {
+    for head in ["400 x", "401 x", "503 x", "200 OK"] {
+        let url = raw::raw_server(move |mut stream| {
+            thread::spawn(move || {
+                raw::read_until(&mut stream, b"}");
+                let answer =
+                    format!("HTTP/1.1 {head}\r\ncontent-length: 60\r\n\r\n{{\"error_code\":\"DLI");
+                stream.write_all(answer.as_bytes()).unwrap();
+                raw::read_until(&mut stream, b"}");
+            });
+        });
+        let mut client = client(&url);
+        let mut node = courier(eager().with_max_attempts(1));
+        submit(&mut node);
+        let until = Instant::now() + Duration::from_secs(600);
+        let (pause, took) = cancelled(&mut client, |client| {
+            client.deliver(&mut node, until, |event| panic!("{event}"))
+        });
+        assert_eq!(pause.unwrap(), Pause::Cancelled, "{head}");
+        assert!(took < SOON, "{head}: {took:?}");
+        let status = node.status();
+        assert!(status.in_flight.is_some() && status.last_failure.is_none());
+        let (result, _) = cancelled(&mut client, |client| client.send_encoded(b"{}").map(drop));
+        let error = result.unwrap_err();
+        assert!(matches!(error, SendError::MayHaveArrived { .. }), "{error}");
+    }
+}
+
+/// A wait over a time that the machine is suspended (tests/shim/suspend.c) is over a minute later at the most. With `tests/run --long`.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_wait_counts_suspension() {
+    const THIS: &str = "a_wait_counts_suspension";
+    if std::env::var_os("EDGE_REPORT_LONG").is_none() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    if !alone::is_alone(THIS, |process| {
+        process.env("LD_PRELOAD", shim::shim("suspend", place.path()));
+        process.env("SHIM_SUSPENDED", place.path().join("seconds"));
+    }) {
+        return;
+    }
+    let mut client = client("http://127.0.0.1:9");
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_secs(1));
+            std::fs::write(std::env::var_os("SHIM_SUSPENDED").unwrap(), "3600").unwrap();
+        });
+        client.wait(Some(Duration::from_secs(600)));
+    });
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(120), "{took:?}");
+}
+
 /// A long report that nobody reads: the write blocks, also behind an answer that has begun.
 #[test]
 fn a_write_that_blocks_ends() {
-    use std::io::{Read, Write};
+    use std::io::Read;
     for says in ["", "HTTP/1.1 413 x\r\n", "HTTP/1.1 102 x\r\n\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -294,7 +358,7 @@ fn cpu() -> Duration {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_tool_sleeps() {
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::{BufRead, BufReader};
     use std::process::Stdio;
 
     let place = tempfile::tempdir().unwrap();

@@ -149,7 +149,7 @@ async function readBody(response, answer, signal) {
 function timeOut({ begun, length }, body, ms) {
   const time = `${(ms / 1000).toFixed(1)} s`;
   return begun
-    ? `time-out within the response: its head and ${length} bytes came in ${time}; the report, of ${body.length} bytes, is there`
+    ? `time-out within the response: its head and ${length} bytes came in ${time}; the report has ${body.length} bytes`
     : `time-out: no response within ${time}; the report has ${body.length} bytes`;
 }
 

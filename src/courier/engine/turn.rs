@@ -84,6 +84,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     len: waiting.0.len,
                     role: Role::Suspect,
                     sent_at: now,
+                    woken: false,
                 }));
             }
             self.gone(suspect);
@@ -144,6 +145,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             len: waiting.len,
             role,
             sent_at: now,
+            woken: false,
         }
     }
 
