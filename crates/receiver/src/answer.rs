@@ -12,6 +12,9 @@ use super::fault::Canned;
 pub(super) const JSON: &str = "application/json";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 
+/// An agent spreads its attempts from there by itself.
+const RETRY_AFTER_S: &str = "2";
+
 /// 9999-12-31T23:59:59Z: no HTTP date lies beyond it.
 const LAST_DATE_MS: i64 = 253_402_300_799_000;
 
@@ -29,6 +32,11 @@ impl Refusal {
         Refusal { status, code, why }
     }
 
+    /// Not now, but soon.
+    pub(super) fn busy(why: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "DLI.0999", why)
+    }
+
     /// `request_number` becomes the request id that a gateway adds.
     pub(super) fn answer(&self, request_number: u64) -> Response<String> {
         let id = format!("{request_number:032x}");
@@ -37,6 +45,10 @@ impl Refusal {
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             let post = HeaderValue::from_static("POST");
             answer.headers_mut().insert(header::ALLOW, post);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let soon = HeaderValue::from_static(RETRY_AFTER_S);
+            answer.headers_mut().insert(header::RETRY_AFTER, soon);
         }
         answer
     }

@@ -1,7 +1,7 @@
 //! A receiver of job reports, for tests and for a first try.
 //!
-//! It takes `POST [/prefix]/v1/{project_id}/edgesrv/job-report`, checks signature and report, keeps each report once by
-//! its `message_id`, and can be told to fail in the ways that networks, gateways and services do: see [`Fault`]. In a
+//! It takes `POST [/prefix]/v1/{project_id}/edgesrv/job-report`, checks signature and report, keeps each report once, and
+//! can be told to fail in the ways that networks, gateways and services do: see [`Fault`]. In a
 //! test it runs in the same process, and says afterwards what came:
 //!
 //! ```
@@ -26,17 +26,18 @@
 //! The program `edge-report-receiver` is its command line.
 //!
 //! From the socket upwards: `io` lends it to hyper, `serve` runs a connection, `judge` and `verify` look at a request,
-//! `ledger` keeps what was accepted, `answer` words the answer, `raw` spoils it where hyper would not.
+//! `commit` and `store` keep what was accepted, `answer` words the answer, `raw` spoils it where hyper would not.
 #![forbid(unsafe_code)]
 
 mod answer;
+mod commit;
 mod fault;
 mod io;
 mod judge;
-mod ledger;
 mod raw;
 mod serve;
 mod state;
+mod store;
 mod verify;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -52,9 +53,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 pub use fault::{Fault, InvalidFault};
-pub use ledger::Accepted;
+pub use store::Accepted;
 
 use state::State;
+use store::Memory;
 
 /// How a receiver is to behave: by default it listens on a free port of 127.0.0.1, wants no signature, and never fails.
 pub struct Options {
@@ -63,8 +65,11 @@ pub struct Options {
     keys: Option<(String, String)>,
     faults: Vec<Fault>,
     seed: u64,
+    /// None: in memory.
+    store: Option<String>,
     record: Option<PathBuf>,
     keep: bool,
+    retention: Option<Duration>,
     clock: fn() -> i64,
     log: fn(&str),
 }
@@ -78,8 +83,10 @@ impl Options {
             keys: None,
             faults: Vec::new(),
             seed: 1,
+            store: None,
             record: None,
             keep: true,
+            retention: None,
             clock: || WallTime::now().unix_ms(),
             log: |_| {},
         }
@@ -113,14 +120,29 @@ impl Options {
         self
     }
 
-    /// A file to append accepted reports to, a line of JSON each. Those in it already are known.
+    /// Where to keep accepted reports: `sqlite:FILE` (feature `sqlite`), `postgres://...` (feature `postgres`) or `memory`, the default. A report is answered
+    /// when it is durable there.
+    #[must_use]
+    pub fn store(mut self, store: impl Into<String>) -> Options {
+        self.store = Some(store.into());
+        self
+    }
+
+    /// For how long to keep them, at the least, in a database. Default: for ever.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Options {
+        self.retention = Some(retention);
+        self
+    }
+
+    /// In memory: a file to append accepted reports to, a line of JSON each. Those in it already are known.
     #[must_use]
     pub fn record(mut self, file: impl Into<PathBuf>) -> Options {
         self.record = Some(file.into());
         self
     }
 
-    /// Whether to keep accepted reports in memory, for [`Receiver::accepted`]. Default: yes.
+    /// In memory: whether to keep accepted reports for [`Receiver::accepted`]. Default: yes.
     #[must_use]
     pub fn keep(mut self, keep: bool) -> Options {
         self.keep = keep;
@@ -162,7 +184,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for keys that sign nothing; else what the system says of the address or the record.
+    /// `InvalidInput` for keys that sign nothing and stores that this was built without; else what the system says of the address, or of the store.
     pub fn start(options: Options) -> std::io::Result<Receiver> {
         let listener =
             TcpListener::bind(options.listen).map_err(|why| named(&why, options.listen))?;
@@ -196,16 +218,21 @@ impl Receiver {
         format!("http://{}", self.address)
     }
 
-    /// The reports accepted since the start, in order, each message id once.
+    /// The reports accepted in memory since the start, in order, each once.
     #[must_use]
     pub fn accepted(&self) -> Vec<Accepted> {
-        self.state.ledger().accepted()
+        self.memory().map(Memory::accepted).unwrap_or_default()
     }
 
     /// Waits until `count` reports were accepted, at most for `within`. Gives all that were.
     #[must_use]
     pub fn wait_for(&self, count: usize, within: Duration) -> Vec<Accepted> {
-        self.state.wait_for(count, within)
+        let waited = self.memory().map(|memory| memory.wait_for(count, within));
+        waited.unwrap_or_default()
+    }
+
+    fn memory(&self) -> Option<&Memory> {
+        self.state.memory.as_deref()
     }
 
     /// Requests of which at least a byte arrived.
@@ -214,7 +241,7 @@ impl Receiver {
         self.state.requests.load(Ordering::Relaxed)
     }
 
-    /// Requests with a message id that had been accepted already.
+    /// Requests with a report that had been accepted already.
     #[must_use]
     pub fn repeats(&self) -> u64 {
         self.state.repeats.load(Ordering::Relaxed)

@@ -139,7 +139,7 @@ async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Resp
         return Ok(state.dated(answer::canned(canned, state.now_ms())));
     }
 
-    let (answer, note) = match state.judge(&head, body) {
+    let (answer, note) = match state.judge(&head, body).await {
         Ok(note) => (answer::accepted(), note),
         Err(refusal) => (refusal.answer(arrival.number), refusal.to_string()),
     };

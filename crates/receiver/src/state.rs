@@ -1,17 +1,17 @@
-//! What all connections share: rules, keys, clock, counters and the ledger.
+//! What all connections share: rules, keys, clock, counters and the store.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edge_report::exchange::{Credentials, Keys};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, header};
 
 use super::answer::{self, Refusal};
+use super::commit::{Committer, NotKept};
 use super::fault::{Fault, Faults};
-use super::ledger::{Accepted, Entry, Ledger};
+use super::store::{self, Entry, Incoming, Memory};
 use super::verify;
 use super::{Options, judge};
 
@@ -21,9 +21,9 @@ pub(super) struct State {
     clock: fn() -> i64,
     log: fn(&str),
     faults: Mutex<Faults>,
-    ledger: Mutex<Ledger>,
-    /// Told of each report in the ledger.
-    accepted: Condvar,
+    committer: Committer,
+    /// What was accepted, where it is kept in memory.
+    pub(super) memory: Option<Arc<Memory>>,
     pub(super) connections: AtomicU64,
     pub(super) requests: AtomicU64,
     pub(super) repeats: AtomicU64,
@@ -42,9 +42,15 @@ impl State {
             let checked = Credentials::Keys(Keys::new(ak, sk)).check();
             checked.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why.to_string()))?;
         }
+        let opened = store::open(&options)?;
+        let (clock, retention) = (options.clock, options.retention);
+        let expired = move || {
+            let kept_ms = i64::try_from(retention?.as_millis()).ok()?;
+            clock().checked_sub(kept_ms)
+        };
         Ok(State {
-            accepted: Condvar::new(),
-            ledger: Mutex::new(Ledger::open(options.record.as_deref(), options.keep)?),
+            committer: Committer::start(opened.store, expired)?,
+            memory: opened.memory,
             faults: Mutex::new(Faults::new(options.faults, options.seed)),
             keys: options.keys,
             clock: options.clock,
@@ -63,7 +69,7 @@ impl State {
     }
 
     /// Accepts the report or knows it already, then says so in a line for the log.
-    pub(super) fn judge(&self, head: &Parts, body: Vec<u8>) -> Result<String, Refusal> {
+    pub(super) async fn judge(&self, head: &Parts, body: Vec<u8>) -> Result<String, Refusal> {
         let received_ms = self.now_ms();
         let project_id = judge::project_id(&head.method, head.uri.path())?;
         if let Some((ak, sk)) = &self.keys {
@@ -71,41 +77,23 @@ impl State {
         }
         judge::content_type(&head.headers)?;
         let report = judge::report(&body)?;
-        let message_id = report.message_id;
-        let shown = answer::shown(&message_id);
-        let entry = lock(&self.ledger).enter(Accepted {
-            received_ms,
-            project_id,
-            message_id,
-            body,
-        });
-        self.accepted.notify_all();
-        match entry {
-            Ok(Entry::New) => Ok(format!("accepted {shown} {} jobs", report.jobs.len())),
+        let shown = answer::shown(&report.message_id);
+        let jobs = report.jobs.len();
+        let report = Incoming::new(received_ms, project_id, report, body);
+        match self.committer.keep(report, None).await {
+            Ok(Entry::New) => Ok(format!("accepted {shown} {jobs} jobs")),
             Ok(Entry::Repeat) => {
                 count(&self.repeats);
                 Ok(format!("repeat {shown}"))
             }
-            Err(why) => {
-                let why = format!("the report cannot be recorded: {why}");
+            Err(NotKept::Behind) => Err(Refusal::busy("too many reports wait to be stored")),
+            Err(NotKept::Failed(why)) if why.kind() == io::ErrorKind::InvalidData => {
+                let why = format!("the report cannot be stored: {why}");
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 Err(Refusal::new(status, "DLI.0999", why))
             }
+            Err(NotKept::Failed(why)) => Err(Refusal::busy(format!("the store failed: {why}"))),
         }
-    }
-
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.ledger)
-    }
-
-    /// All that was accepted when there are `count`, or the time is up.
-    pub(super) fn wait_for(&self, count: usize, within: Duration) -> Vec<Accepted> {
-        let too_few = |ledger: &mut Ledger| ledger.len() < count;
-        let waited = self
-            .accepted
-            .wait_timeout_while(self.ledger(), within, too_few);
-        let (ledger, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        ledger.accepted()
     }
 
     pub(super) fn now_ms(&self) -> i64 {

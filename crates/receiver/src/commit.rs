@@ -1,0 +1,158 @@
+//! Group commit: one thread keeps reports, and takes in one transaction what came while the one before it was under way.
+//!
+//! So the price of a durable commit is shared by as many requests as there are at the time, and who is alone does not wait for company. An answer is sent
+//! when its report is durable. What waits is bounded: when the store falls behind, requests are turned away at once.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::store::{Entry, Incoming, Store};
+
+/// Reports that wait for the transaction under way: at 10,000/s what comes in some 0.4 s.
+const MOST_WAITING: usize = 4096;
+
+/// Reports in a transaction. More gain nothing: a commit is then some microseconds for each.
+const MOST_TOGETHER: usize = 512;
+
+/// Bytes of bodies in a transaction, give or take the last one, which bounds what a store copies.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Between looks for reports that have been kept long enough, and between steps of removing them.
+const EXPIRY: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_millis(50);
+
+/// Why a report was not kept.
+pub(crate) enum NotKept {
+    /// Too many wait.
+    Behind,
+    /// The store failed.
+    Failed(io::Error),
+}
+
+struct Waiting {
+    report: Incoming,
+    client: Client,
+}
+
+struct Client {
+    answer: oneshot::Sender<io::Result<Entry>>,
+    /// Of the memory for bodies; held until the report is kept, whether or not the client still waits.
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// The thread that keeps reports. It ends when this is dropped.
+pub(crate) struct Committer {
+    queue: Option<SyncSender<Waiting>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    /// `expired` says what came too long ago to be kept.
+    pub(crate) fn start(
+        store: Box<dyn Store>,
+        expired: impl Fn() -> Option<i64> + Send + 'static,
+    ) -> io::Result<Committer> {
+        let (queue, waiting) = mpsc::sync_channel(MOST_WAITING);
+        let thread = thread::Builder::new().name("store".to_owned());
+        let thread = thread.spawn(move || run(store, &waiting, expired))?;
+        Ok(Committer {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    /// Waits until the report is durable.
+    pub(crate) async fn keep(
+        &self,
+        report: Incoming,
+        memory: Option<OwnedSemaphorePermit>,
+    ) -> Result<Entry, NotKept> {
+        let (answer, answered) = oneshot::channel();
+        let client = Client {
+            answer,
+            _memory: memory,
+        };
+        let waiting = Waiting { report, client };
+        let gone = || NotKept::Failed(io::Error::other("the store has ended"));
+        let queue = self.queue.as_ref().ok_or_else(gone)?;
+        match queue.try_send(waiting) {
+            Ok(()) => answered.await.map_err(|_| gone())?.map_err(NotKept::Failed),
+            Err(TrySendError::Full(_)) => Err(NotKept::Behind),
+            Err(TrySendError::Disconnected(_)) => Err(gone()),
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut store: Box<dyn Store>, queue: &Receiver<Waiting>, expired: impl Fn() -> Option<i64>) {
+    let mut look = Instant::now();
+    loop {
+        match queue.recv_timeout(look.saturating_duration_since(Instant::now())) {
+            Ok(first) => keep(&mut *store, batch(first, queue)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = Instant::now();
+        if now >= look {
+            let step = expired().map(|before| store.expire(before));
+            // A store that fails says so to who reports.
+            let more = matches!(step, Some(Ok(true)));
+            look = now
+                .checked_add(if more { STEP } else { EXPIRY })
+                .unwrap_or(now);
+        }
+    }
+}
+
+/// `first`, and what has come since.
+fn batch(first: Waiting, queue: &Receiver<Waiting>) -> Vec<Waiting> {
+    let mut bytes = first.report.body.len();
+    let mut batch = vec![first];
+    while batch.len() < MOST_TOGETHER && bytes < MOST_BYTES {
+        let Ok(next) = queue.try_recv() else { break };
+        bytes = bytes.saturating_add(next.report.body.len());
+        batch.push(next);
+    }
+    batch
+}
+
+fn keep(store: &mut dyn Store, batch: Vec<Waiting>) {
+    let (reports, clients): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|waiting| (waiting.report, waiting.client))
+        .unzip();
+    let kept: Vec<io::Result<Entry>> = match store.accept(&reports) {
+        Ok(entries) => entries.into_iter().map(Ok).collect(),
+        // One of them is at fault, and shall not keep out the others.
+        Err(why) if why.kind() == io::ErrorKind::InvalidData => {
+            let mut alone = |report| {
+                let entries = store.accept(std::slice::from_ref(report))?;
+                entries
+                    .first()
+                    .copied()
+                    .ok_or_else(|| io::Error::other("not kept"))
+            };
+            reports.iter().map(&mut alone).collect()
+        }
+        Err(why) => {
+            let again = || io::Error::new(why.kind(), why.to_string());
+            reports.iter().map(|_| Err(again())).collect()
+        }
+    };
+    for (client, kept) in clients.into_iter().zip(kept) {
+        // Who has gone asks again.
+        let _ = client.answer.send(kept);
+    }
+}
