@@ -19,6 +19,7 @@ const RETRY_AFTER_S: &str = "2";
 const LAST_DATE_MS: i64 = 253_402_300_799_000;
 
 /// Why a request was not accepted.
+#[derive(Clone)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     /// `DLI.` is the service's word, `APIGW.` that of the gateway before it.
@@ -57,7 +58,12 @@ impl Refusal {
 /// As the log has it, on one line.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused {} {}", self.status.as_u16(), shown(&self.why))
+        write!(
+            f,
+            "refused status={} why=\"{}\"",
+            self.status.as_u16(),
+            shown(&self.why)
+        )
     }
 }
 
@@ -109,9 +115,19 @@ pub(super) fn date(ms: i64) -> HeaderValue {
 }
 
 fn with_status(status: StatusCode, body: String) -> Response<String> {
+    of_type(JSON, status, body)
+}
+
+pub(super) fn of_type(
+    content_type: &'static str,
+    status: StatusCode,
+    body: String,
+) -> Response<String> {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    let json = HeaderValue::from_static(JSON);
-    answer.headers_mut().insert(header::CONTENT_TYPE, json);
+    let content_type = HeaderValue::from_static(content_type);
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
     answer
 }

@@ -4,6 +4,8 @@
 //! when its report is durable. What waits is bounded: when the store falls behind, requests are turned away at once.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -33,6 +35,16 @@ pub(crate) enum NotKept {
     Failed(io::Error),
 }
 
+/// How the store fares.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) commits: AtomicU64,
+    pub(crate) commit_us: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    /// The last time it was asked.
+    pub(crate) failing: AtomicBool,
+}
+
 struct Waiting {
     report: Incoming,
     client: Client,
@@ -46,6 +58,7 @@ struct Client {
 
 /// The thread that keeps reports. It ends when this is dropped.
 pub(crate) struct Committer {
+    counts: Arc<Counts>,
     queue: Option<SyncSender<Waiting>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -58,11 +71,21 @@ impl Committer {
     ) -> io::Result<Committer> {
         let (queue, waiting) = mpsc::sync_channel(MOST_WAITING);
         let thread = thread::Builder::new().name("store".to_owned());
-        let thread = thread.spawn(move || run(store, &waiting, expired))?;
+        let counts = Arc::new(Counts::default());
+        let keeper = Keeper {
+            store,
+            counts: Arc::clone(&counts),
+        };
+        let thread = thread.spawn(move || keeper.run(&waiting, expired))?;
         Ok(Committer {
+            counts,
             queue: Some(queue),
             thread: Some(thread),
         })
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Waits until the report is durable.
@@ -96,23 +119,79 @@ impl Drop for Committer {
     }
 }
 
-fn run(mut store: Box<dyn Store>, queue: &Receiver<Waiting>, expired: impl Fn() -> Option<i64>) {
-    let mut look = Instant::now();
-    loop {
-        match queue.recv_timeout(look.saturating_duration_since(Instant::now())) {
-            Ok(first) => keep(&mut *store, batch(first, queue)),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+/// The store in its thread.
+struct Keeper {
+    store: Box<dyn Store>,
+    counts: Arc<Counts>,
+}
+
+impl Keeper {
+    fn run(mut self, queue: &Receiver<Waiting>, expired: impl Fn() -> Option<i64>) {
+        let mut look = Instant::now();
+        loop {
+            match queue.recv_timeout(look.saturating_duration_since(Instant::now())) {
+                Ok(first) => self.keep(batch(first, queue)),
+                // So that it is known when a store that failed is back, though nobody reports.
+                Err(RecvTimeoutError::Timeout) => drop(self.accept(&[])),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            if now >= look {
+                let step = expired().map(|before| self.store.expire(before));
+                // A store that fails says so to who reports.
+                let more = matches!(step, Some(Ok(true)));
+                let pause = if more { STEP } else { EXPIRY };
+                look = now.checked_add(pause).unwrap_or(now);
+            }
         }
-        let now = Instant::now();
-        if now >= look {
-            let step = expired().map(|before| store.expire(before));
-            // A store that fails says so to who reports.
-            let more = matches!(step, Some(Ok(true)));
-            look = now
-                .checked_add(if more { STEP } else { EXPIRY })
-                .unwrap_or(now);
+    }
+
+    fn keep(&mut self, batch: Vec<Waiting>) {
+        let (reports, clients): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|waiting| (waiting.report, waiting.client))
+            .unzip();
+        let kept: Vec<io::Result<Entry>> = match self.accept(&reports) {
+            Ok(entries) => entries.into_iter().map(Ok).collect(),
+            // One of them is at fault, and shall not keep out the others.
+            Err(why) if why.kind() == io::ErrorKind::InvalidData => {
+                let mut alone = |report| {
+                    let entries = self.accept(std::slice::from_ref(report))?;
+                    let entry = entries.first().copied();
+                    entry.ok_or_else(|| io::Error::other("not kept"))
+                };
+                reports.iter().map(&mut alone).collect()
+            }
+            Err(why) => {
+                let again = || io::Error::new(why.kind(), why.to_string());
+                reports.iter().map(|_| Err(again())).collect()
+            }
+        };
+        for (client, kept) in clients.into_iter().zip(kept) {
+            // Who has gone asks again.
+            let _ = client.answer.send(kept);
         }
+    }
+
+    fn accept(&mut self, reports: &[Incoming]) -> io::Result<Vec<Entry>> {
+        let began = Instant::now();
+        let accepted = self.store.accept(reports);
+        let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let counts = &self.counts;
+        let (count, by) = match &accepted {
+            Ok(_) => (&counts.commits, u64::from(!reports.is_empty())),
+            Err(_) => (&counts.failures, 1),
+        };
+        count.fetch_add(by, Ordering::Relaxed);
+        counts.commit_us.fetch_add(
+            us.saturating_mul(u64::from(!reports.is_empty())),
+            Ordering::Relaxed,
+        );
+        let failing = accepted
+            .as_ref()
+            .is_err_and(|why| why.kind() != io::ErrorKind::InvalidData);
+        counts.failing.store(failing, Ordering::Relaxed);
+        accepted
     }
 }
 
@@ -126,33 +205,4 @@ fn batch(first: Waiting, queue: &Receiver<Waiting>) -> Vec<Waiting> {
         batch.push(next);
     }
     batch
-}
-
-fn keep(store: &mut dyn Store, batch: Vec<Waiting>) {
-    let (reports, clients): (Vec<_>, Vec<_>) = batch
-        .into_iter()
-        .map(|waiting| (waiting.report, waiting.client))
-        .unzip();
-    let kept: Vec<io::Result<Entry>> = match store.accept(&reports) {
-        Ok(entries) => entries.into_iter().map(Ok).collect(),
-        // One of them is at fault, and shall not keep out the others.
-        Err(why) if why.kind() == io::ErrorKind::InvalidData => {
-            let mut alone = |report| {
-                let entries = store.accept(std::slice::from_ref(report))?;
-                entries
-                    .first()
-                    .copied()
-                    .ok_or_else(|| io::Error::other("not kept"))
-            };
-            reports.iter().map(&mut alone).collect()
-        }
-        Err(why) => {
-            let again = || io::Error::new(why.kind(), why.to_string());
-            reports.iter().map(|_| Err(again())).collect()
-        }
-    };
-    for (client, kept) in clients.into_iter().zip(kept) {
-        // Who has gone asks again.
-        let _ = client.answer.send(kept);
-    }
 }

@@ -6,9 +6,6 @@ use hyper::{Method, StatusCode};
 
 use super::answer::Refusal;
 
-/// The gateway takes no larger body.
-pub(super) const MAX_BODY: usize = 12 * 1024 * 1024;
-
 /// Stands in every key of a database. The service's have 32.
 const MAX_PROJECT_ID: usize = 128;
 

@@ -25,19 +25,30 @@
 //!
 //! The program `edge-report-receiver` is its command line.
 //!
-//! From the socket upwards: `io` lends it to hyper, `serve` runs a connection, `judge` and `verify` look at a request,
-//! `commit` and `store` keep what was accepted, `answer` words the answer, `raw` spoils it where hyper would not.
+//! From the socket upwards: `accept` takes connections in and `place` bounds them, `tls` and `socket` are what they speak over, `io` lends it to hyper. `serve` runs a
+//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `answer` words the answer, `raw`
+//! spoils it where hyper would not.
 #![forbid(unsafe_code)]
 
+mod accept;
 mod answer;
+mod auth;
+mod body;
 mod commit;
 mod fault;
 mod io;
 mod judge;
+mod metrics;
+mod place;
+#[doc(hidden)]
+pub mod program;
 mod raw;
 mod serve;
+mod socket;
 mod state;
 mod store;
+#[cfg(feature = "tls")]
+mod tls;
 mod verify;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -49,8 +60,8 @@ use std::time::Duration;
 
 use edge_report::WallTime;
 use tokio::runtime;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
 
 pub use fault::{Fault, InvalidFault};
 pub use store::Accepted;
@@ -63,6 +74,12 @@ pub struct Options {
     listen: SocketAddr,
     /// AK and SK.
     keys: Option<(String, String)>,
+    keys_file: Option<PathBuf>,
+    #[cfg(feature = "tls")]
+    tls: Option<tls::Files>,
+    max_connections: usize,
+    /// Bytes, for bodies.
+    memory: usize,
     faults: Vec<Fault>,
     seed: u64,
     /// None: in memory.
@@ -81,6 +98,11 @@ impl Options {
         Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             keys: None,
+            keys_file: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            max_connections: MAX_CONNECTIONS,
+            memory: MEMORY,
             faults: Vec::new(),
             seed: 1,
             store: None,
@@ -164,6 +186,16 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Whether a receiver would start with these, as far as can be told without its store and its address.
+    fn check(&self) -> std::io::Result<()> {
+        auth::Auth::open(self.keys.clone(), self.keys_file.clone())?;
+        #[cfg(feature = "tls")]
+        self.tls.clone().map(tls::Tls::open).transpose()?;
+        store::check(self)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options::new()
@@ -174,8 +206,8 @@ impl Default for Options {
 pub struct Receiver {
     address: SocketAddr,
     state: Arc<State>,
-    /// Dropped to stop the thread.
-    stop: Option<oneshot::Sender<()>>,
+    /// Told to end with the requests under way, dropped to end at once.
+    stop: Option<oneshot::Sender<Duration>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -194,15 +226,18 @@ impl Receiver {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel();
 
         let serving = Arc::clone(&state);
         let thread = thread::Builder::new().name("receiver".to_owned());
         let thread = thread.spawn(move || {
+            let _within = runtime.enter();
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                return;
+            };
+            // With it go the tasks that are left, and their sockets.
             let tasks = LocalSet::new();
-            tasks.spawn_local(accept(listener, serving));
-            // Resolves when its sender is dropped. Then the tasks are dropped, and their sockets with them.
-            let _ = tasks.block_on(&runtime, stopped);
+            tasks.block_on(&runtime, accept::serve(listener, serving, stopped));
         })?;
         Ok(Receiver {
             address,
@@ -212,10 +247,15 @@ impl Receiver {
         })
     }
 
-    /// `http://ADDRESS:PORT`
+    /// `http://ADDRESS:PORT`, or `https://` with certificates.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.state.is_secure() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The reports accepted in memory since the start, in order, each once.
@@ -229,6 +269,19 @@ impl Receiver {
     pub fn wait_for(&self, count: usize, within: Duration) -> Vec<Accepted> {
         let waited = self.memory().map(|memory| memory.wait_for(count, within));
         waited.unwrap_or_default()
+    }
+
+    /// Reads keys and certificates again. What cannot be read stays as it was.
+    fn reload(&self) -> std::io::Result<()> {
+        self.state.reload()
+    }
+
+    /// Takes no more connections, and ends when all requests under way are answered, or the time is up.
+    fn end(mut self, within: Duration) {
+        if let Some(stop) = self.stop.take() {
+            // Else the thread has ended already.
+            let _ = stop.send(within);
+        }
     }
 
     fn memory(&self) -> Option<&Memory> {
@@ -263,31 +316,13 @@ impl Drop for Receiver {
     }
 }
 
-/// Connections at a time: each may bring as much as a body may have. Others wait in the system's queue.
-const MOST_CONNECTIONS: usize = 128;
+/// Connections at a time, within the 1,024 descriptors that systems give.
+const MAX_CONNECTIONS: usize = 960;
+
+/// Bytes that bodies may take.
+const MEMORY: usize = 256 * 1024 * 1024;
 
 /// An error that names what it is about.
 fn named(why: &std::io::Error, what: impl std::fmt::Display) -> std::io::Error {
     std::io::Error::new(why.kind(), format!("{what}: {why}"))
-}
-
-async fn accept(listener: TcpListener, state: Arc<State>) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-        return;
-    };
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                state::count(&state.connections);
-                let serving = serve::connection(stream, Arc::clone(&state));
-                spawn_local(async move {
-                    serving.await;
-                    drop(place);
-                });
-            }
-            // Out of file descriptors, most likely: some will come free.
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
 }

@@ -4,29 +4,44 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edge_report::exchange::{Credentials, Keys};
 use hyper::http::request::Parts;
-use hyper::{Response, StatusCode, header};
+use hyper::{Method, Response, StatusCode, header};
 
 use super::answer::{self, Refusal};
-use super::commit::{Committer, NotKept};
+use super::auth::{Auth, Pass};
+use super::body::{self, Body};
+use super::commit::{Committer, Counts, NotKept};
 use super::fault::{Fault, Faults};
 use super::store::{self, Entry, Incoming, Memory};
-use super::verify;
-use super::{Options, judge};
+#[cfg(feature = "tls")]
+use super::tls::Tls;
+use super::{Options, judge, metrics};
 
 pub(super) struct State {
-    /// AK and SK.
-    keys: Option<(String, String)>,
+    auth: Auth,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Tls>,
+    pub(super) max_connections: usize,
+    pub(super) bodies: body::Memory,
     clock: fn() -> i64,
     log: fn(&str),
-    faults: Mutex<Faults>,
+    faults: Option<Mutex<Faults>>,
     committer: Committer,
     /// What was accepted, where it is kept in memory.
     pub(super) memory: Option<Arc<Memory>>,
     pub(super) connections: AtomicU64,
     pub(super) requests: AtomicU64,
+    pub(super) accepted: AtomicU64,
     pub(super) repeats: AtomicU64,
+    /// For what is wrong with them (4xx), and because of us (5xx).
+    pub(super) refused: [AtomicU64; 2],
+}
+
+/// A request whose head is right.
+pub(super) struct Admitted {
+    at_ms: i64,
+    project_id: String,
+    pass: Pass,
 }
 
 /// A request that begins to arrive, and what is to befall it.
@@ -38,10 +53,9 @@ pub(super) struct Arrival {
 
 impl State {
     pub(super) fn new(options: Options) -> io::Result<State> {
-        if let Some((ak, sk)) = &options.keys {
-            let checked = Credentials::Keys(Keys::new(ak, sk)).check();
-            checked.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why.to_string()))?;
-        }
+        let auth = Auth::open(options.keys.clone(), options.keys_file.clone())?;
+        #[cfg(feature = "tls")]
+        let tls = options.tls.clone().map(Tls::open).transpose()?;
         let opened = store::open(&options)?;
         let (clock, retention) = (options.clock, options.retention);
         let expired = move || {
@@ -51,40 +65,108 @@ impl State {
         Ok(State {
             committer: Committer::start(opened.store, expired)?,
             memory: opened.memory,
-            faults: Mutex::new(Faults::new(options.faults, options.seed)),
-            keys: options.keys,
+            auth,
+            #[cfg(feature = "tls")]
+            tls,
+            max_connections: options.max_connections,
+            bodies: body::Memory::new(options.memory),
+            faults: (!options.faults.is_empty())
+                .then(|| Mutex::new(Faults::new(options.faults, options.seed))),
             clock: options.clock,
             log: options.log,
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
             repeats: AtomicU64::new(0),
+            refused: Default::default(),
         })
     }
 
     pub(super) fn arrival(&self) -> Arrival {
         Arrival {
             number: count(&self.requests),
-            fault: lock(&self.faults).pick(),
+            fault: self.faults.as_ref().and_then(|faults| lock(faults).pick()),
         }
     }
 
-    /// Accepts the report or knows it already, then says so in a line for the log.
-    pub(super) async fn judge(&self, head: &Parts, body: Vec<u8>) -> Result<String, Refusal> {
-        let received_ms = self.now_ms();
-        let project_id = judge::project_id(&head.method, head.uri.path())?;
-        if let Some((ak, sk)) = &self.keys {
-            verify::signature(&Keys::new(ak, sk), head, &body, received_ms)?;
+    pub(super) fn has_faults(&self) -> bool {
+        self.faults.is_some()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "as with TLS")]
+    pub(super) fn is_secure(&self) -> bool {
+        false
+    }
+
+    /// Reads certificates and keys again. Each that cannot be read stays as it was.
+    pub(super) fn reload(&self) -> io::Result<()> {
+        let keys = self.auth.reload();
+        #[cfg(feature = "tls")]
+        self.tls.as_ref().map_or(Ok(()), Tls::reload)?;
+        keys
+    }
+
+    /// The answer to who only looks.
+    pub(super) fn look(&self, head: &Parts) -> Option<Response<String>> {
+        if head.method != Method::GET {
+            return None;
         }
+        match head.uri.path() {
+            "/healthz" => Some(metrics::health(self.committer.counts())),
+            "/metrics" => Some(metrics::page(self)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        self.committer.counts()
+    }
+
+    /// What can be said before the body has come.
+    pub(super) fn admit(&self, head: &Parts) -> Result<Admitted, Refusal> {
+        let at_ms = self.now_ms();
+        let project_id = judge::project_id(&head.method, head.uri.path())?;
+        let pass = self.auth.admit(head, &project_id, at_ms)?;
         judge::content_type(&head.headers)?;
-        let report = judge::report(&body)?;
+        Ok(Admitted {
+            at_ms,
+            project_id,
+            pass,
+        })
+    }
+
+    /// Accepts the report or knows it already, then says so in a line for the log.
+    pub(super) async fn judge(
+        &self,
+        admitted: Admitted,
+        head: &Parts,
+        body: Body,
+    ) -> Result<String, Refusal> {
+        let Admitted {
+            at_ms,
+            project_id,
+            pass,
+        } = admitted;
+        let Body { bytes, memory } = body;
+        self.auth.verify(&pass, head, &bytes, at_ms)?;
+        let report = judge::report(&bytes)?;
         let shown = answer::shown(&report.message_id);
         let jobs = report.jobs.len();
-        let report = Incoming::new(received_ms, project_id, report, body);
-        match self.committer.keep(report, None).await {
-            Ok(Entry::New) => Ok(format!("accepted {shown} {jobs} jobs")),
+        let report = Incoming::new(self.now_ms(), project_id, report, bytes);
+        match self.committer.keep(report, memory).await {
+            Ok(Entry::New) => {
+                count(&self.accepted);
+                Ok(format!("accepted message_id=\"{shown}\" jobs={jobs}"))
+            }
             Ok(Entry::Repeat) => {
                 count(&self.repeats);
-                Ok(format!("repeat {shown}"))
+                Ok(format!("repeat message_id=\"{shown}\""))
             }
             Err(NotKept::Behind) => Err(Refusal::busy("too many reports wait to be stored")),
             Err(NotKept::Failed(why)) if why.kind() == io::ErrorKind::InvalidData => {
@@ -107,12 +189,28 @@ impl State {
         answer
     }
 
+    /// Counts the refusal, and tells the log.
+    pub(super) fn refused(&self, fault: Option<&Fault>, refusal: &Refusal) {
+        let [clients, ours] = &self.refused;
+        count(if refusal.status.is_server_error() {
+            ours
+        } else {
+            clients
+        });
+        self.log(fault, &refusal.to_string());
+    }
+
     /// One line for a request: its fault, what became of it, or both.
     pub(super) fn log(&self, fault: Option<&Fault>, note: &str) {
         match fault {
             None => (self.log)(note),
-            Some(fault) if note.is_empty() => (self.log)(&format!("fault {}", fault.name)),
-            Some(fault) => (self.log)(&format!("fault {}: {note}", fault.name)),
+            Some(fault) if note.is_empty() => {
+                (self.log)(&format!("fault spec=\"{}\"", answer::shown(&fault.name)))
+            }
+            Some(fault) => (self.log)(&format!(
+                "fault spec=\"{}\" then={note}",
+                answer::shown(&fault.name)
+            )),
         }
     }
 }

@@ -139,43 +139,63 @@ pub(crate) struct Opened {
 
 /// Opens the store of these options.
 pub(crate) fn open(options: &Options) -> io::Result<Opened> {
+    check(options)?;
+    let database_at = options.store.as_deref().filter(|place| *place != "memory");
+    if let Some(place) = database_at {
+        return Ok(Opened {
+            store: database(place)?,
+            memory: None,
+        });
+    }
+    let memory = Memory::open(options.record.as_deref(), options.keep)?;
+    let memory = Arc::new(memory);
+    Ok(Opened {
+        store: Box::new(Arc::clone(&memory)),
+        memory: Some(memory),
+    })
+}
+
+/// Whether there is such a store; it is not opened.
+pub(crate) fn check(options: &Options) -> io::Result<()> {
     match options.store.as_deref() {
-        None | Some("memory") => {
-            let memory = Memory::open(options.record.as_deref(), options.keep)?;
-            let memory = Arc::new(memory);
-            Ok(Opened {
-                store: Box::new(Arc::clone(&memory)),
-                memory: Some(memory),
-            })
-        }
+        None | Some("memory") => Ok(()),
         Some(_) if options.record.is_some() => {
             Err(invalid("a record belongs to the store `memory`"))
         }
-        Some(place) => Ok(Opened {
-            store: database(place)?,
-            memory: None,
-        }),
+        Some(place) => match kind(place) {
+            #[cfg(feature = "postgres")]
+            ("postgres" | "postgresql", _) => postgres::check(place),
+            #[cfg(feature = "sqlite")]
+            ("sqlite", file) if !file.is_empty() => Ok(()),
+            _ => Err(none(place)),
+        },
     }
 }
 
 fn database(place: &str) -> io::Result<Box<dyn Store>> {
-    let (kind, rest) = place.split_once(':').unwrap_or_default();
-    #[cfg(feature = "sqlite")]
-    if kind == "sqlite" && !rest.is_empty() {
-        return Ok(Box::new(sqlite::Sqlite::open(rest.as_ref())?));
+    match kind(place) {
+        #[cfg(feature = "sqlite")]
+        ("sqlite", file) if !file.is_empty() => Ok(Box::new(sqlite::Sqlite::open(file.as_ref())?)),
+        #[cfg(feature = "postgres")]
+        ("postgres" | "postgresql", _) => Ok(Box::new(postgres::Postgres::open(place)?)),
+        _ => Err(none(place)),
     }
-    #[cfg(feature = "postgres")]
-    if matches!(kind, "postgres" | "postgresql") {
-        return Ok(Box::new(postgres::Postgres::open(place)?));
-    }
-    Err(invalid(&match kind {
+}
+
+fn kind(place: &str) -> (&str, &str) {
+    place.split_once(':').unwrap_or_default()
+}
+
+/// There is no store of this kind. It is not told as it stands, since it may have a password in it.
+fn none(place: &str) -> io::Error {
+    let (kind, rest) = kind(place);
+    invalid(&match kind {
         "sqlite" | "postgres" | "postgresql" if !rest.is_empty() => {
             format!("this was built without the feature `{kind}`")
         }
-        // Not as it stands: it may hold a password.
         _ => "a store is `memory`, `sqlite:FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`"
             .to_owned(),
-    }))
+    })
 }
 
 fn invalid(why: &str) -> io::Error {

@@ -52,8 +52,7 @@ struct Link {
 impl Postgres {
     /// Fails when the server cannot be reached: a wrong address shall be told at the start.
     pub(super) fn open(url: &str) -> io::Result<Postgres> {
-        let invalid = |why| io::Error::new(io::ErrorKind::InvalidInput, format!("store: {why}"));
-        let mut config = Config::from_str(url).map_err(invalid)?;
+        let mut config = parsed(url)?;
         if config.get_application_name().is_none() {
             config.application_name("edge-report-receiver");
         }
@@ -203,6 +202,16 @@ impl Link {
         transaction.commit().await?;
         Ok(entries)
     }
+}
+
+/// Whether this is an address, right or not.
+pub(super) fn check(url: &str) -> io::Result<()> {
+    parsed(url).map(drop)
+}
+
+fn parsed(url: &str) -> io::Result<Config> {
+    let invalid = |why| io::Error::new(io::ErrorKind::InvalidInput, format!("store: {why}"));
+    Config::from_str(url).map_err(invalid)
 }
 
 type Key<'r> = (&'r str, &'r [u8]);

@@ -11,6 +11,7 @@
 
 #[cfg(all(unix, feature = "postgres"))]
 pub mod postgres;
+pub mod program;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
