@@ -26,6 +26,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::postgres::Server;
+use common::program::example;
 use common::{PATIENCE, report};
 use edge_report::JobStatus;
 use rusqlite::Connection;
@@ -98,14 +99,27 @@ fn count(names: Vec<String>) -> Rows {
 
 #[track_caller]
 fn assert_same(stored: &BTreeSet<String>, rows: &Rows) {
-    let lost: Vec<_> = stored
-        .iter()
-        .filter(|name| !rows.contains_key(*name))
-        .collect();
-    let twice: Vec<_> = rows.iter().filter(|(_, count)| **count > 1).collect();
-    let foreign: Vec<_> = rows.keys().filter(|name| !stored.contains(*name)).collect();
+    let some = |names: Vec<&String>| {
+        (
+            names.len(),
+            names.into_iter().take(5).cloned().collect::<Vec<_>>(),
+        )
+    };
+    let lost = some(
+        stored
+            .iter()
+            .filter(|name| !rows.contains_key(*name))
+            .collect(),
+    );
+    let twice = some(
+        rows.iter()
+            .filter(|(_, count)| **count > 1)
+            .map(|(name, _)| name)
+            .collect(),
+    );
+    let foreign = some(rows.keys().filter(|name| !stored.contains(*name)).collect());
     assert!(
-        lost.is_empty() && twice.is_empty() && foreign.is_empty(),
+        lost.0 + twice.0 + foreign.0 == 0,
         "of {} stored are lost: {lost:?}, twice: {twice:?}, and nobody's: {foreign:?}",
         stored.len()
     );
@@ -336,18 +350,8 @@ impl Agent {
     }
 
     fn tool(&self) -> Child {
-        // From target/debug/deps/TEST-HASH to target/debug/examples
-        let mut path = std::env::current_exe().unwrap();
-        path.pop();
-        path.pop();
-        path.extend(["examples", "deliver"]);
-        assert!(
-            path.exists(),
-            "{} is not there: run `cargo build -p examples --examples` first",
-            path.display()
-        );
         let url = format!("http://127.0.0.1:{}", self.port);
-        Command::new(path)
+        example("deliver")
             .arg("--spool")
             .arg(&self.spool)
             .args([

@@ -31,6 +31,7 @@ fn keeps_reports() {
     let server = Server::start();
     several_start_at_once(&server);
     each_report_once_among_several(&server);
+    answered_after_the_commit(&server);
     an_ended_job_stays_ended(&server);
     hostile_texts_are_kept(&server);
     one_that_cannot_be_kept_keeps_out_no_other(&server);
@@ -115,6 +116,25 @@ fn each_report_once_among_several(server: &Server) {
     );
     let body = server.ask::<Vec<u8>>("SELECT body FROM edge_report.report r JOIN edge_report.job j USING (project, digest) WHERE project = 'same' AND job_id = 2");
     assert_eq!(body, [report("same", 2, JobStatus::RUNNING, NOW)]);
+}
+
+/// While somebody else keeps the store from its last statement, nothing is answered.
+fn answered_after_the_commit(server: &Server) {
+    let receiver = start(server);
+    let blocker = server.session();
+    blocker.execute("BEGIN; LOCK TABLE edge_report.job IN SHARE MODE");
+    thread::scope(|scope| {
+        let body = report("a", 7, JobStatus::RUNNING, NOW);
+        let answered = scope.spawn(move || post(&address(&receiver), "blocked", &body));
+        thread::sleep(Duration::from_millis(500));
+        assert!(!answered.is_finished());
+        blocker.execute("COMMIT");
+        assert_eq!(answered.join().unwrap(), 200);
+    });
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.job WHERE project = 'blocked'"),
+        [1]
+    );
 }
 
 fn an_ended_job_stays_ended(server: &Server) {

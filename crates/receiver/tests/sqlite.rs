@@ -167,6 +167,30 @@ fn requests_share_commits_and_each_is_kept() {
     assert_eq!(ask::<i64>(&file, &newest), [16]);
 }
 
+/// While somebody else keeps the store from committing, nothing is answered.
+#[test]
+fn answered_after_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let receiver = start(&file);
+    let blocker = Connection::open(&file).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    thread::scope(|scope| {
+        let answered = scope.spawn(|| {
+            post(
+                &address(&receiver),
+                "p",
+                &report("a", 7, JobStatus::RUNNING, NOW),
+            )
+        });
+        thread::sleep(Duration::from_millis(500));
+        assert!(!answered.is_finished());
+        blocker.execute_batch("COMMIT").unwrap();
+        assert_eq!(answered.join().unwrap(), 200);
+    });
+    assert_eq!(ask::<i64>(&file, "SELECT count(*) FROM report"), [1]);
+}
+
 #[test]
 fn what_is_old_goes() {
     let dir = tempfile::tempdir().unwrap();

@@ -20,6 +20,14 @@ pub struct Server {
     user: Option<(u32, u32)>,
 }
 
+pub struct Session(Runtime, Client);
+
+impl Session {
+    pub fn execute(&self, sql: &str) {
+        self.0.block_on(self.1.batch_execute(sql)).unwrap();
+    }
+}
+
 impl Server {
     pub fn start() -> Server {
         let dir = tempfile::tempdir().unwrap();
@@ -37,7 +45,7 @@ impl Server {
             .args([
                 "--pgdata=data",
                 "--auth=trust",
-                "--username=receiver",
+                "--username=postgres",
                 "--encoding=UTF8",
                 "--no-locale",
                 "--no-sync",
@@ -109,32 +117,40 @@ impl Server {
 
     pub fn url(&self) -> String {
         let dir = self.dir.path().to_str().unwrap().replace('/', "%2F");
-        format!("postgres://receiver@{dir}/postgres")
+        format!("postgres://postgres@{dir}/postgres")
+    }
+
+    /// Where its socket is.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The first column of each row.
     pub fn ask<T: for<'r> tokio_postgres::types::FromSql<'r>>(&self, sql: &str) -> Vec<T> {
-        let (runtime, client) = self.try_connect().unwrap();
+        let Session(runtime, client) = self.session();
         let rows: Vec<Row> = runtime.block_on(client.query(sql, &[])).unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     }
 
     pub fn execute(&self, sql: &str) {
-        let (runtime, client) = self.try_connect().unwrap();
-        runtime.block_on(client.batch_execute(sql)).unwrap();
+        self.session().execute(sql);
     }
 
-    fn try_connect(&self) -> Result<(Runtime, Client), tokio_postgres::Error> {
+    pub fn session(&self) -> Session {
+        self.try_connect().unwrap()
+    }
+
+    fn try_connect(&self) -> Result<Session, tokio_postgres::Error> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        let connected: Result<_, tokio_postgres::Error> = runtime.block_on(async {
+        let client = runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await?;
             tokio::spawn(connection);
             Ok(client)
-        });
-        connected.map(|client| (runtime, client))
+        })?;
+        Ok(Session(runtime, client))
     }
 
     fn command(&self, program: &str) -> Command {
@@ -157,7 +173,7 @@ impl Drop for Server {
 }
 
 /// Debian keeps PostgreSQL's programs out of the path.
-fn installed(program: &str) -> PathBuf {
+pub fn installed(program: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

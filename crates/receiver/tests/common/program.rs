@@ -23,6 +23,21 @@ pub fn command(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// A program of the package `examples`.
+pub fn example(name: &str) -> Command {
+    // From target/debug/deps/TEST-HASH to target/debug/examples
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.extend(["examples", name]);
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo build -p examples --examples` first",
+        path.display()
+    );
+    Command::new(path)
+}
+
 impl Program {
     /// On a free port.
     pub fn start(dir: &Path, args: &[&str]) -> Program {
