@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
 };
 
-use super::{Entry, Incoming, JobState, Store, start};
+use super::{Entry, Incoming, Store, start};
 
 /// The schema, a step for each version; `user_version` counts those that were taken. A step that was published is not changed.
 const MIGRATIONS: [&str; 1] = [include_str!("sqlite/1.sql")];
@@ -69,9 +69,7 @@ impl Store for Sqlite {
             let transaction = self
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let entries: rusqlite::Result<_> =
-                batch.iter().map(|it| enter(&transaction, it)).collect();
-            let entries = entries?;
+            let entries = Writer::of(&transaction)?.enter(batch)?;
             transaction.commit()?;
             Ok(entries)
         };
@@ -83,8 +81,11 @@ impl Store for Sqlite {
         let mut expire = || {
             let first: Option<i64> = self
                 .connection
-                .prepare_cached("SELECT received_ms FROM report ORDER BY id LIMIT 1")?
-                .query_row([], |row| row.get(0))
+                .query_row(
+                    "SELECT received_ms FROM report ORDER BY id LIMIT 1",
+                    [],
+                    |row| row.get(0),
+                )
                 .optional()?;
             if first.is_none_or(|first| first >= before_ms) {
                 return Ok(false);
@@ -97,9 +98,7 @@ impl Store for Sqlite {
                 "DELETE FROM report_job WHERE report IN (OLD)",
                 "DELETE FROM report WHERE id IN (OLD)",
             ] {
-                transaction
-                    .prepare_cached(&table.replace("OLD", old))?
-                    .execute(params![EXPIRED_TOGETHER, before_ms])?;
+                transaction.execute(&table.replace("OLD", old), params![EXPIRED_TOGETHER, before_ms])?;
             }
             transaction.commit()?;
             Ok(true)
@@ -108,72 +107,81 @@ impl Store for Sqlite {
     }
 }
 
-fn enter(transaction: &Transaction<'_>, report: &Incoming) -> rusqlite::Result<Entry> {
-    let entered = transaction
-        .prepare_cached(
-            "INSERT INTO report (project, digest, received_ms, message_id, topic, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![
-            report.project_id,
+/// The statements of a batch, each read once.
+struct Writer<'t> {
+    transaction: &'t Transaction<'t>,
+    enter: Statement<'t>,
+    history: Statement<'t>,
+    renew: Statement<'t>,
+}
+
+impl<'t> Writer<'t> {
+    fn of(transaction: &'t Transaction<'_>) -> rusqlite::Result<Writer<'t>> {
+        Ok(Writer {
+            transaction,
+            enter: transaction.prepare(
+                "INSERT INTO report (project, digest, received_ms, message_id, topic, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+            )?,
+            history: transaction.prepare(
+                "INSERT INTO report_job (project, job_id, report, position, create_time, status)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?,
+            // As `JobState::follows` has it.
+            renew: transaction.prepare(
+                "INSERT INTO job AS old (project, job_id, create_time, status, final, exception, received_ms, report)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT (project, job_id) DO UPDATE SET create_time = excluded.create_time,
+                     status = excluded.status, final = excluded.final, exception = excluded.exception,
+                     received_ms = excluded.received_ms, report = excluded.report
+                 WHERE (excluded.create_time, excluded.final) >= (old.create_time, old.final)",
+            )?,
+        })
+    }
+
+    fn enter(&mut self, batch: &[Incoming]) -> rusqlite::Result<Vec<Entry>> {
+        batch.iter().map(|report| self.enter_one(report)).collect()
+    }
+
+    fn enter_one(&mut self, report: &Incoming) -> rusqlite::Result<Entry> {
+        let project = &report.project_id;
+        let entered = self.enter.execute(params![
+            project,
             report.digest,
             report.received_ms,
             start(&report.message_id),
-            report.topic,
+            report.topic.as_deref().map(start),
             report.body
         ])?;
-    if entered == 0 {
-        return Ok(Entry::Repeat);
-    }
-    let id = transaction.last_insert_rowid();
-    let mut history = transaction.prepare_cached(
-        "INSERT INTO report_job (project, job_id, report, position, create_time, status)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    for (position, job) in (0_i64..).zip(&report.jobs) {
-        history.execute(params![
-            report.project_id,
-            job.job_id,
-            id,
-            position,
-            job.create_time,
-            job.status
-        ])?;
-        if let Some(job_id) = job.job_id {
-            renew(transaction, report, id, job_id, job)?;
+        if entered == 0 {
+            return Ok(Entry::Repeat);
         }
+        let id = self.transaction.last_insert_rowid();
+        for (position, job) in (0_i64..).zip(&report.jobs) {
+            let (create_time, status) = (job.create_time, &job.status);
+            self.history.execute(params![
+                project,
+                job.job_id,
+                id,
+                position,
+                create_time,
+                status
+            ])?;
+            if let Some(job_id) = job.job_id {
+                self.renew.execute(params![
+                    project,
+                    job_id,
+                    create_time,
+                    status,
+                    job.is_final,
+                    job.exception,
+                    report.received_ms,
+                    id
+                ])?;
+            }
+        }
+        Ok(Entry::New)
     }
-    Ok(Entry::New)
-}
-
-/// The newest state of a job, as `JobState::follows` has it.
-fn renew(
-    transaction: &Transaction<'_>,
-    report: &Incoming,
-    id: i64,
-    job_id: i64,
-    job: &JobState,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO job AS old (project, job_id, create_time, status, final, exception, received_ms, report)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (project, job_id) DO UPDATE SET create_time = excluded.create_time, status = excluded.status,
-                 final = excluded.final, exception = excluded.exception, received_ms = excluded.received_ms,
-                 report = excluded.report
-             WHERE (excluded.create_time, excluded.final) >= (old.create_time, old.final)",
-        )?
-        .execute(params![
-            report.project_id,
-            job_id,
-            job.create_time,
-            job.status,
-            job.is_final,
-            job.exception,
-            report.received_ms,
-            id
-        ])
-        .map(drop)
 }
 
 fn failed(why: rusqlite::Error) -> io::Error {
