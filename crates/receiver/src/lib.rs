@@ -26,8 +26,8 @@
 //! The program `edge-report-receiver` is its command line.
 //!
 //! From the socket upwards: `accept` takes connections in and `place` bounds them, `tls` and `socket` are what they speak over, `io` lends it to hyper. `serve` runs a
-//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `answer` words the answer, `raw`
-//! spoils it where hyper would not.
+//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `look` shows it, `answer` words the answer,
+//! `raw` spoils it where hyper would not.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -38,6 +38,7 @@ mod commit;
 mod fault;
 mod io;
 mod judge;
+mod look;
 mod metrics;
 mod place;
 #[doc(hidden)]
@@ -75,6 +76,7 @@ pub struct Options {
     /// AK and SK.
     keys: Option<(String, String)>,
     keys_file: Option<PathBuf>,
+    read_token: Option<String>,
     #[cfg(feature = "tls")]
     tls: Option<tls::Files>,
     max_connections: usize,
@@ -99,6 +101,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             keys: None,
             keys_file: None,
+            read_token: None,
             #[cfg(feature = "tls")]
             tls: None,
             max_connections: MAX_CONNECTIONS,

@@ -110,6 +110,7 @@ fn options(settings: &Settings) -> Result<Options, String> {
     if let Some(days) = parsed::<u64>(settings, "retention")? {
         options = options.retention(Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
     }
+    options.read_token = settings.get("read-token").map(str::to_owned);
     options.keys_file = settings.get("keys").map(Into::into);
     options.max_connections =
         parsed(settings, "max-connections")?.unwrap_or(options.max_connections);

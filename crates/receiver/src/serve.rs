@@ -18,6 +18,7 @@ use super::answer;
 use super::body;
 use super::fault::{Effect, Raw};
 use super::io::Wire;
+use super::look;
 use super::place::{self, Place};
 use super::raw::{self, After};
 use super::socket::Socket;
@@ -177,7 +178,8 @@ async fn answer(
 ) -> io::Result<Response<String>> {
     let state = turn.state;
     let (head, body) = request.into_parts();
-    if let Some(answer) = state.look(&head) {
+    turn.place.we_have(place::ANSWER);
+    if let Some(answer) = look::respond(state, &head).await {
         turn.stage.set(Stage::Awaited);
         return Ok(state.dated(answer));
     }

@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode, header};
+use hyper::{Response, StatusCode, header};
 
 use super::answer::{self, Refusal};
 use super::auth::{Auth, Pass};
 use super::body::{self, Body};
 use super::commit::{Committer, Counts, NotKept};
 use super::fault::{Fault, Faults};
+use super::look::Guard;
+use super::store::read::Reader;
 use super::store::{self, Entry, Incoming, Memory};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
-use super::{Options, judge, metrics};
+use super::{Options, judge};
 
 pub(super) struct State {
     auth: Auth,
@@ -27,6 +29,8 @@ pub(super) struct State {
     log: fn(&str),
     faults: Option<Mutex<Faults>>,
     committer: Committer,
+    pub(super) reader: Option<Reader>,
+    pub(super) guard: Guard,
     /// What was accepted, where it is kept in memory.
     pub(super) memory: Option<Arc<Memory>>,
     pub(super) connections: AtomicU64,
@@ -64,6 +68,11 @@ impl State {
         };
         Ok(State {
             committer: Committer::start(opened.store, expired)?,
+            reader: opened.reader.map(Reader::start).transpose()?,
+            guard: Guard::new(
+                options.read_token.as_deref(),
+                options.listen.ip().is_loopback(),
+            ),
             memory: opened.memory,
             auth,
             #[cfg(feature = "tls")]
@@ -110,18 +119,6 @@ impl State {
         #[cfg(feature = "tls")]
         self.tls.as_ref().map_or(Ok(()), Tls::reload)?;
         keys
-    }
-
-    /// The answer to who only looks.
-    pub(super) fn look(&self, head: &Parts) -> Option<Response<String>> {
-        if head.method != Method::GET {
-            return None;
-        }
-        match head.uri.path() {
-            "/healthz" => Some(metrics::health(self.committer.counts())),
-            "/metrics" => Some(metrics::page(self)),
-            _ => None,
-        }
     }
 
     pub(super) fn counts(&self) -> &Counts {

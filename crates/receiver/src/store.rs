@@ -13,6 +13,7 @@
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+pub(crate) mod read;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -26,6 +27,7 @@ use crate::Options;
 
 pub use memory::Accepted;
 pub(crate) use memory::Memory;
+use read::Read;
 
 /// Characters of a text that are kept beside the body, to be shown and found: the body has all of it.
 const SHOWN: usize = 256;
@@ -131,9 +133,12 @@ fn steps_after<'s>(version: u32, steps: &'s [&'s str]) -> io::Result<&'s [&'s st
     })
 }
 
-/// A store at work. What is in memory can be looked at.
+/// A store at work.
 pub(crate) struct Opened {
     pub(crate) store: Box<dyn Store>,
+    /// To look at it, while it takes in others.
+    pub(crate) reader: Option<Box<dyn Read>>,
+    /// What is in memory can be looked at by who tests.
     pub(crate) memory: Option<Arc<Memory>>,
 }
 
@@ -142,15 +147,13 @@ pub(crate) fn open(options: &Options) -> io::Result<Opened> {
     check(options)?;
     let database_at = options.store.as_deref().filter(|place| *place != "memory");
     if let Some(place) = database_at {
-        return Ok(Opened {
-            store: database(place)?,
-            memory: None,
-        });
+        return database(place);
     }
     let memory = Memory::open(options.record.as_deref(), options.keep)?;
     let memory = Arc::new(memory);
     Ok(Opened {
         store: Box::new(Arc::clone(&memory)),
+        reader: None,
         memory: Some(memory),
     })
 }
@@ -172,12 +175,12 @@ pub(crate) fn check(options: &Options) -> io::Result<()> {
     }
 }
 
-fn database(place: &str) -> io::Result<Box<dyn Store>> {
+fn database(place: &str) -> io::Result<Opened> {
     match kind(place) {
         #[cfg(feature = "sqlite")]
-        ("sqlite", file) if !file.is_empty() => Ok(Box::new(sqlite::Sqlite::open(file.as_ref())?)),
+        ("sqlite", file) if !file.is_empty() => sqlite::open(file.as_ref()),
         #[cfg(feature = "postgres")]
-        ("postgres" | "postgresql", _) => Ok(Box::new(postgres::Postgres::open(place)?)),
+        ("postgres" | "postgresql", _) => postgres::open(place),
         _ => Err(none(place)),
     }
 }

@@ -26,7 +26,7 @@ const fn one(name: &'static str, value: &'static str, help: &'static str) -> Set
     }
 }
 
-pub(super) const SETTINGS: [Setting; 18] = [
+pub(super) const SETTINGS: [Setting; 19] = [
     one(
         "listen",
         "ADDR:PORT",
@@ -52,6 +52,11 @@ pub(super) const SETTINGS: [Setting; 18] = [
         "sk",
         "SK",
         "better in the environment or a file, where others do not see it",
+    ),
+    one(
+        "read-token",
+        "TOKEN",
+        "for who looks: Authorization: Bearer TOKEN; default: none on a loopback\naddress, and elsewhere nobody looks",
     ),
     one(
         "tls-cert",

@@ -5,6 +5,7 @@
 
 mod columns;
 mod months;
+mod read;
 mod schema;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
-use super::{Entry, Incoming, Store};
+use super::{Entry, Incoming, Opened, Store};
 use columns::{History, Newest, Reports};
 use months::{Expiry, Month};
 
@@ -31,7 +32,7 @@ const SESSION: &str = "
     SET statement_timeout = '15s'; SET idle_in_transaction_session_timeout = '15s'; SET search_path = edge_report;
 ";
 
-pub(super) struct Postgres {
+struct Postgres {
     runtime: Runtime,
     config: Config,
     link: Option<Link>,
@@ -49,9 +50,26 @@ struct Link {
     renew: Statement,
 }
 
+pub(super) fn open(url: &str) -> io::Result<Opened> {
+    let store = Postgres::open(url)?;
+    let reader = read::Reader(Postgres::later(url)?);
+    Ok(Opened {
+        store: Box::new(store),
+        reader: Some(Box::new(reader)),
+        memory: None,
+    })
+}
+
 impl Postgres {
     /// Fails when the server cannot be reached: a wrong address shall be told at the start.
-    pub(super) fn open(url: &str) -> io::Result<Postgres> {
+    fn open(url: &str) -> io::Result<Postgres> {
+        let mut postgres = Postgres::later(url)?;
+        postgres.with(async |_| Ok(()))?;
+        Ok(postgres)
+    }
+
+    /// Connects when it is used.
+    fn later(url: &str) -> io::Result<Postgres> {
         let mut config = parsed(url)?;
         if config.get_application_name().is_none() {
             config.application_name("edge-report-receiver");
@@ -62,11 +80,10 @@ impl Postgres {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let link = runtime.block_on(limited(Link::open(&config)))?;
         Ok(Postgres {
             runtime,
             config,
-            link: Some(link),
+            link: None,
         })
     }
 

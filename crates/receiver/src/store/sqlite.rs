@@ -1,5 +1,7 @@
 //! In a file of SQLite: one receiver, no server. Each transaction is synced before it is answered (WAL, `synchronous=FULL`).
 
+mod read;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -9,7 +11,7 @@ use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
 };
 
-use super::{Entry, Incoming, Store, start};
+use super::{Entry, Incoming, Opened, Store, start};
 
 /// The schema, a step for each version; `user_version` counts those that were taken. A step that was published is not changed.
 const MIGRATIONS: [&str; 1] = [include_str!("sqlite/1.sql")];
@@ -20,12 +22,28 @@ const EXPIRED_TOGETHER: i64 = 500;
 /// What others that look at the file may hold it for.
 const BUSY: Duration = Duration::from_secs(10);
 
-pub(super) struct Sqlite {
+struct Sqlite {
     connection: Connection,
 }
 
+pub(super) fn open(path: &Path) -> io::Result<Opened> {
+    let store = Sqlite::open(path)?;
+    // Whose tables are there now.
+    let reader = Connection::open(path).and_then(|connection| {
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    });
+    let reader = reader.map_err(|why| crate::named(&failed(why), path.display()))?;
+    Ok(Opened {
+        store: Box::new(store),
+        reader: Some(Box::new(read::Reader(reader))),
+        memory: None,
+    })
+}
+
 impl Sqlite {
-    pub(super) fn open(path: &Path) -> io::Result<Sqlite> {
+    fn open(path: &Path) -> io::Result<Sqlite> {
         let told = |why: io::Error| crate::named(&why, path.display());
         private(path).map_err(told)?;
         let connect = || {
