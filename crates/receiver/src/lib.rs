@@ -35,11 +35,14 @@ mod answer;
 mod auth;
 mod body;
 mod commit;
+mod content;
 mod fault;
 mod io;
 mod judge;
 mod look;
 mod metrics;
+#[cfg(feature = "program")]
+mod page;
 mod place;
 #[doc(hidden)]
 pub mod program;
@@ -281,6 +284,7 @@ impl Receiver {
 
     /// Takes no more connections, and ends when all requests under way are answered, or the time is up.
     fn end(mut self, within: Duration) {
+        self.state.ends.store(true, Ordering::Relaxed);
         if let Some(stop) = self.stop.take() {
             // Else the thread has ended already.
             let _ = stop.send(within);

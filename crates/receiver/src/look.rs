@@ -1,6 +1,8 @@
-//! What people and their programs see: health, metrics, and the JSON API under `/api`. It only reads.
+//! What people and their programs see: the page, health, metrics, and the JSON API under `/api`. It only reads.
 //!
 //! On a loopback address whoever can connect may look; elsewhere it takes the read token. `/healthz` tells nothing, and takes none.
+
+use std::sync::Arc;
 
 use edge_report::JobStatus;
 use hyper::http::request::Parts;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::answer::{self, Refusal};
+use super::content::{Content, Events};
 use super::judge::percent_decoded;
 use super::metrics;
 use super::state::State;
@@ -57,13 +60,17 @@ impl Guard {
 }
 
 /// The response to who only looks; None: the request is none of that kind.
-pub(crate) async fn respond(state: &State, head: &Parts) -> Option<Response<String>> {
+pub(crate) async fn respond(state: &Arc<State>, head: &Parts) -> Option<Response<Content>> {
     if head.method != Method::GET {
         return None;
     }
     let path = head.uri.path();
+    #[cfg(feature = "program")]
+    if let Some(file) = super::page::file(path) {
+        return Some(file.map(Content::from));
+    }
     if path == "/healthz" {
-        return Some(metrics::health(state.counts()));
+        return Some(metrics::health(state.counts()).map(Content::from));
     }
     let api = path.strip_prefix("/api/");
     if path != "/metrics" && api.is_none() {
@@ -71,10 +78,18 @@ pub(crate) async fn respond(state: &State, head: &Parts) -> Option<Response<Stri
     }
     let looked = match (state.guard.lets_in(head), api) {
         (Err(refusal), _) => Err(refusal),
-        (Ok(()), None) => return Some(metrics::page(state)),
+        (Ok(()), None) => Ok(metrics::page(state)),
+        (Ok(()), Some("events")) => return Some(events(state)),
         (Ok(()), Some(api)) => read(state, api, head.uri.query().unwrap_or_default()).await,
     };
-    Some(looked.unwrap_or_else(|refusal| refusal.answer(0)))
+    let looked = looked.unwrap_or_else(|refusal| refusal.answer(0));
+    Some(looked.map(Content::from))
+}
+
+fn events(state: &Arc<State>) -> Response<Content> {
+    let events = Events::new(Arc::clone(state));
+    let head = answer::of_type("text/event-stream", StatusCode::OK, String::new());
+    head.map(|_| Content::Events(events))
 }
 
 async fn read(state: &State, path: &str, query: &str) -> Result<Response<String>, Refusal> {
@@ -98,7 +113,7 @@ async fn read(state: &State, path: &str, query: &str) -> Result<Response<String>
                     "received_ms": job.place.received_ms, "report": job.place.to_string(),
                 })
             });
-            page("jobs", rows.collect(), next)
+            rows_of("jobs", rows.collect(), next)
         }
         Answer::History(states) => {
             let next = states.get(last(limit)).map(|state| state.place.to_string());
@@ -108,7 +123,7 @@ async fn read(state: &State, path: &str, query: &str) -> Result<Response<String>
                     "received_ms": state.place.received_ms, "report": state.place.to_string(),
                 })
             });
-            page("history", rows.collect(), next)
+            rows_of("history", rows.collect(), next)
         }
         Answer::Reports(reports) => {
             let next = reports
@@ -120,7 +135,7 @@ async fn read(state: &State, path: &str, query: &str) -> Result<Response<String>
                     "report": report.place.to_string(), "bytes": report.bytes,
                 })
             });
-            page("reports", rows.collect(), next)
+            rows_of("reports", rows.collect(), next)
         }
     })
 }
@@ -132,7 +147,7 @@ fn last(limit: u32) -> usize {
 }
 
 /// With `next`, there may be more.
-fn page(name: &str, rows: Vec<Value>, next: Option<String>) -> Response<String> {
+fn rows_of(name: &str, rows: Vec<Value>, next: Option<String>) -> Response<String> {
     let page = json!({name: rows, "next": next});
     answer::of_type(answer::JSON, StatusCode::OK, page.to_string())
 }

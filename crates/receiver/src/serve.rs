@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -16,6 +17,7 @@ use tokio::time::sleep;
 
 use super::answer;
 use super::body;
+use super::content::Content;
 use super::fault::{Effect, Raw};
 use super::io::Wire;
 use super::look;
@@ -97,7 +99,7 @@ async fn secured(stream: TcpStream, state: &State, place: &Place) -> Option<Sock
 
 /// What the socket, the handler and the connection tell each other about the request under way.
 struct Turn<'s> {
-    state: &'s State,
+    state: &'s Arc<State>,
     place: &'s Place,
     stage: Cell<Stage>,
     handed_over: Cell<Option<HandedOver>>,
@@ -119,7 +121,7 @@ enum HandedOver {
 }
 
 impl<'s> Turn<'s> {
-    fn new(state: &'s State, place: &'s Place) -> Turn<'s> {
+    fn new(state: &'s Arc<State>, place: &'s Place) -> Turn<'s> {
         Turn {
             state,
             place,
@@ -163,27 +165,28 @@ impl<'s> Turn<'s> {
     }
 }
 
-async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Response<String>> {
+async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Response<Content>> {
     let arrival = turn.arrival()?;
-    let answered = answer(request, arrival, turn).await;
+    let (head, body) = request.into_parts();
+    turn.place.we_have(place::ANSWER);
+    if let Some(answer) = look::respond(turn.state, &head).await {
+        turn.stage.set(Stage::Awaited);
+        turn.place.client_has(place::IDLE);
+        return Ok(turn.state.dated(answer));
+    }
+    let answered = answer(&head, body, arrival, turn).await;
     // Which the client has to read, before or with its next request.
     turn.place.client_has(place::IDLE);
-    answered
+    answered.map(|answer| answer.map(Content::from))
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    head: &Parts,
+    body: Incoming,
     arrival: Arrival,
     turn: &Turn<'_>,
 ) -> io::Result<Response<String>> {
     let state = turn.state;
-    let (head, body) = request.into_parts();
-    turn.place.we_have(place::ANSWER);
-    if let Some(answer) = look::respond(state, &head).await {
-        turn.stage.set(Stage::Awaited);
-        return Ok(state.dated(answer));
-    }
-
     let promised = body::promised(&body);
     let at_its_pace = u64::try_from(promised)
         .unwrap_or_default()
@@ -191,7 +194,7 @@ async fn answer(
     let at_its_pace = Duration::from_secs(at_its_pace.div_euclid(place::SLOWEST));
     turn.place
         .client_has(place::BODY.saturating_add(at_its_pace));
-    let admitted = state.admit(&head);
+    let admitted = state.admit(head);
     let read = match &admitted {
         Err(refusal) if arrival.fault.is_none() && !(1..=SMALL).contains(&promised) => {
             Err(refusal.clone())
@@ -219,7 +222,7 @@ async fn answer(
     }
 
     let judged = match admitted {
-        Ok(admitted) => state.judge(admitted, &head, body).await,
+        Ok(admitted) => state.judge(admitted, head, body).await,
         Err(refusal) => Err(refusal),
     };
     let answer = match judged {

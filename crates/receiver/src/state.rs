@@ -1,7 +1,7 @@
 //! What all connections share: rules, keys, clock, counters and the store.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::http::request::Parts;
@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) guard: Guard,
     /// What was accepted, where it is kept in memory.
     pub(super) memory: Option<Arc<Memory>>,
+    /// No more than what is under way is to be answered.
+    pub(super) ends: AtomicBool,
     pub(super) connections: AtomicU64,
     pub(super) requests: AtomicU64,
     pub(super) accepted: AtomicU64,
@@ -83,6 +85,7 @@ impl State {
                 .then(|| Mutex::new(Faults::new(options.faults, options.seed))),
             clock: options.clock,
             log: options.log,
+            ends: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
@@ -180,7 +183,7 @@ impl State {
     }
 
     /// `answer` with the date by the receiver's clock.
-    pub(super) fn dated(&self, mut answer: Response<String>) -> Response<String> {
+    pub(super) fn dated<B>(&self, mut answer: Response<B>) -> Response<B> {
         let date = answer::date(self.now_ms());
         answer.headers_mut().insert(header::DATE, date);
         answer

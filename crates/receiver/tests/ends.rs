@@ -13,7 +13,6 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
 
 use common::program::{Program, command};
 use common::{PATIENCE, exchange, post, report, request, response};
@@ -34,12 +33,7 @@ fn get(program: &Program, path: &str) -> (u16, String) {
 #[test]
 fn what_is_under_way_is_answered_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let store = [
-        "--store",
-        "sqlite:reports.db",
-        "--fault",
-        "delay=700@first 1",
-    ];
+    let store = ["--store", "sqlite:reports.db", "--fault", "delay=700"];
     let program = Program::start(dir.path(), &store);
     let host = program.host().to_owned();
     let connect = || {
@@ -47,16 +41,22 @@ fn what_is_under_way_is_answered_at_the_end() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     };
-    let (mut idle, mut busy) = (connect(), connect());
+    let (mut idle, mut busy, mut events) = (connect(), connect(), connect());
+    events
+        .write_all(b"GET /api/events HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    assert!(events.read(&mut [0; 1024]).unwrap() > 0);
     busy.write_all(&request("a", "p", &[], &body("1"))).unwrap();
-    while !program.log().contains("event=fault") {
-        thread::yield_now();
-    }
+    program.wait_for("event=fault", 1);
     program.signal("TERM");
     // Who has nothing under way is let go at once, who has is answered.
     assert_eq!(idle.read(&mut [0; 16]).unwrap(), 0);
     assert_eq!(response(&mut busy).0, 200);
     assert_eq!(busy.read(&mut [0; 16]).unwrap(), 0);
+    // Who listens is told, too.
+    let mut rest = String::new();
+    events.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
     assert_eq!(program.wait(), Some(0));
     assert!(TcpStream::connect(&host).is_err());
     let kept = Connection::open(dir.path().join("reports.db")).unwrap();

@@ -96,9 +96,7 @@ fn who_is_answered_keeps_its_place() {
             .write_all(&request("a", "p", &[], &body(&format!("{number}"))))
             .unwrap();
     }
-    while program.log().matches("event=fault").count() < 4 {
-        thread::yield_now();
-    }
+    program.wait_for("event=fault", 4);
     // Turned away at once, since all places are taken by who is being answered.
     let mut more = connect(&program);
     let _ = more.write_all(&request("a", "p", &[], &body("more")));

@@ -98,12 +98,20 @@ impl Program {
 
     /// Its keys and certificates are read again when this returns.
     pub fn reload(&self) {
-        let reloads = || self.log().matches("reload").count();
-        let before = reloads();
+        let before = self.log().matches("reload").count();
         self.signal("HUP");
+        self.wait_for("reload", before + 1);
+    }
+
+    /// Its log says this so often.
+    pub fn wait_for(&self, said: &str, times: usize) {
         let until = Instant::now() + PATIENCE;
-        while reloads() == before {
-            assert!(Instant::now() < until, "it does not reload");
+        while self.log().matches(said).count() < times {
+            assert!(
+                Instant::now() < until,
+                "not {times} times `{said}`: {}",
+                self.log()
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
