@@ -115,6 +115,12 @@ fn options(settings: &Settings) -> Result<Options, String> {
     options.max_connections =
         parsed(settings, "max-connections")?.unwrap_or(options.max_connections);
     if let Some(megabytes) = parsed::<usize>(settings, "memory")? {
+        // Else the largest report would be put off for ever.
+        if megabytes < 40 {
+            return Err(format!(
+                "--memory `{megabytes}`: less than 40 MB do not hold the largest report"
+            ));
+        }
         options.memory = megabytes.saturating_mul(1024 * 1024);
     }
     options.log = if settings.get("quiet").is_some() {

@@ -133,7 +133,8 @@ fn what_is_set_wrongly_is_told() {
     )
     .unwrap();
     fs::write(dir.path().join("unknown.toml"), "lisen = \"127.0.0.1:0\"\n").unwrap();
-    let wrong: [(&[&str], &str); 10] = [
+    let wrong: [(&[&str], &str); 11] = [
+        (&["--memory", "39"], "--memory `39`"),
         (&["--nothing"], "no option `--nothing`"),
         (&["--listen"], "needs a value"),
         (&["--listen", "nowhere"], "--listen `nowhere`"),

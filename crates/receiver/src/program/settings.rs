@@ -77,7 +77,7 @@ pub(super) const SETTINGS: [Setting; 19] = [
     one(
         "memory",
         "MB",
-        "for reports that are under way, default 256",
+        "for reports that are under way, at least 40, default 256",
     ),
     one(
         "grace",
