@@ -34,6 +34,7 @@ pub(crate) struct Places {
     most: usize,
     taken: RefCell<BTreeMap<u64, Rc<Seat>>>,
     next: Cell<u64>,
+    closing: Cell<bool>,
     left: Notify,
 }
 
@@ -59,6 +60,7 @@ impl Places {
             most,
             taken: RefCell::default(),
             next: Cell::new(0),
+            closing: Cell::new(false),
             left: Notify::new(),
         })
     }
@@ -104,6 +106,7 @@ impl Places {
 
     /// Lets each connection end with the request under way, and waits until all have, or the time is up.
     pub(crate) async fn close(&self, within: Duration) {
+        self.closing.set(true);
         for seat in self.taken.borrow().values() {
             seat.bell.notify_one();
         }
@@ -138,6 +141,10 @@ impl Place {
     ) -> Option<W::Output> {
         let mut alarm = pin!(sleep_until(self.seat.deadline.get()));
         let mut bell = pin!(self.seat.bell.notified());
+        // The bell may have rung during a handshake, which has nothing to close.
+        if self.places.closing.get() {
+            close(work.as_mut());
+        }
         poll_fn(|cx| {
             if bell.as_mut().poll(cx).is_ready() {
                 if self.seat.evicted.get() {

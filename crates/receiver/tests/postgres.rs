@@ -32,6 +32,7 @@ fn keeps_reports() {
     several_start_at_once(&server);
     each_report_once_among_several(&server);
     answered_after_the_commit(&server);
+    the_same_twice_in_a_commit(&server);
     an_ended_job_stays_ended(&server);
     hostile_texts_are_kept(&server);
     one_that_cannot_be_kept_keeps_out_no_other(&server);
@@ -135,6 +136,29 @@ fn answered_after_the_commit(server: &Server) {
         server.ask::<i64>("SELECT count(*) FROM edge_report.job WHERE project = 'blocked'"),
         [1]
     );
+}
+
+/// An agent that was cut off comes again before its first request was committed.
+fn the_same_twice_in_a_commit(server: &Server) {
+    let receiver = start(server);
+    let host = address(&receiver);
+    let blocker = server.session();
+    blocker.execute("BEGIN; LOCK TABLE edge_report.job IN SHARE MODE");
+    thread::scope(|scope| {
+        // The first of them waits for the lock, the others for it.
+        for id in ["first", "same", "same", "same"] {
+            let host = &host;
+            scope.spawn(move || {
+                let body = report(id, 7, JobStatus::RUNNING, NOW);
+                assert_eq!(post(host, "twice", &body), 200);
+            });
+            thread::sleep(Duration::from_millis(150));
+        }
+        blocker.execute("COMMIT");
+    });
+    let kept = "SELECT message_id FROM edge_report.report JOIN edge_report.known USING (project, digest, received_ms)
+        JOIN edge_report.report_job USING (project, digest, received_ms) WHERE project = 'twice' ORDER BY 1";
+    assert_eq!(server.ask::<String>(kept), ["first", "same"]);
 }
 
 fn an_ended_job_stays_ended(server: &Server) {

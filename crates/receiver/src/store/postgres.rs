@@ -175,9 +175,11 @@ impl Link {
         }
         let transaction = self.client.transaction().await?;
 
-        // In the order of their keys.
-        let keys: BTreeMap<Key<'_>, i64> =
-            batch.iter().map(|it| (key(it), it.received_ms)).collect();
+        // In the order of their keys. Of several that are the same the first one is kept, with its time.
+        let mut keys: BTreeMap<Key<'_>, i64> = BTreeMap::new();
+        for report in batch {
+            keys.entry(key(report)).or_insert(report.received_ms);
+        }
         let projects: Vec<&str> = keys.keys().map(|key| key.0).collect();
         let digests: Vec<&[u8]> = keys.keys().map(|key| key.1).collect();
         let times: Vec<i64> = keys.values().copied().collect();
