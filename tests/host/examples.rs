@@ -727,37 +727,6 @@ fn receiver_keeps_each_report_once() {
     assert_eq!(entries().len(), 3);
 }
 
-/// Those that are there already are served to the end; one that came too many has its turn when one of them has left.
-#[test]
-fn receiver_takes_so_many_connections_at_a_time() {
-    const MOST: usize = 128;
-    let scratch = Scratch::new("most");
-    let receiver = Receiver::start(&scratch, &[]);
-    let asks = |stream: &mut TcpStream| {
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            .unwrap();
-        stream.read(&mut [0; 1024])
-    };
-    let connect = || {
-        let stream = TcpStream::connect(receiver.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    };
-    let mut all: Vec<_> = (0..MOST).map(|_| connect()).collect();
-    for stream in &mut all {
-        assert!(asks(stream).is_ok_and(|len| len > 0));
-    }
-    let mut waits = connect();
-    waits
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
-    assert!(asks(&mut waits).is_err());
-    waits.set_read_timeout(Some(PATIENCE)).unwrap();
-    all.pop();
-    assert!(waits.read(&mut [0; 1024]).is_ok_and(|len| len > 0));
-}
-
 #[test]
 fn receiver_fails_when_told_to() {
     let scratch = Scratch::new("fault");

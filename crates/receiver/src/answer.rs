@@ -12,10 +12,14 @@ use super::fault::Canned;
 pub(super) const JSON: &str = "application/json";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 
+/// An agent spreads its attempts from there by itself.
+const RETRY_AFTER_S: &str = "2";
+
 /// 9999-12-31T23:59:59Z: no HTTP date lies beyond it.
 const LAST_DATE_MS: i64 = 253_402_300_799_000;
 
 /// Why a request was not accepted.
+#[derive(Clone)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     /// `DLI.` is the service's word, `APIGW.` that of the gateway before it.
@@ -29,6 +33,11 @@ impl Refusal {
         Refusal { status, code, why }
     }
 
+    /// Not now, but soon.
+    pub(super) fn busy(why: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "DLI.0999", why)
+    }
+
     /// `request_number` becomes the request id that a gateway adds.
     pub(super) fn answer(&self, request_number: u64) -> Response<String> {
         let id = format!("{request_number:032x}");
@@ -38,6 +47,10 @@ impl Refusal {
             let post = HeaderValue::from_static("POST");
             answer.headers_mut().insert(header::ALLOW, post);
         }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let soon = HeaderValue::from_static(RETRY_AFTER_S);
+            answer.headers_mut().insert(header::RETRY_AFTER, soon);
+        }
         answer
     }
 }
@@ -45,7 +58,12 @@ impl Refusal {
 /// As the log has it, on one line.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused {} {}", self.status.as_u16(), shown(&self.why))
+        write!(
+            f,
+            "refused status={} why=\"{}\"",
+            self.status.as_u16(),
+            shown(&self.why)
+        )
     }
 }
 
@@ -97,9 +115,19 @@ pub(super) fn date(ms: i64) -> HeaderValue {
 }
 
 fn with_status(status: StatusCode, body: String) -> Response<String> {
+    of_type(JSON, status, body)
+}
+
+pub(super) fn of_type(
+    content_type: &'static str,
+    status: StatusCode,
+    body: String,
+) -> Response<String> {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    let json = HeaderValue::from_static(JSON);
-    answer.headers_mut().insert(header::CONTENT_TYPE, json);
+    let content_type = HeaderValue::from_static(content_type);
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
     answer
 }

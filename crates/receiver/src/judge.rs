@@ -6,8 +6,8 @@ use hyper::{Method, StatusCode};
 
 use super::answer::Refusal;
 
-/// The gateway takes no larger body.
-pub(super) const MAX_BODY: usize = 12 * 1024 * 1024;
+/// Stands in every key of a database. The service's have 32.
+const MAX_PROJECT_ID: usize = 128;
 
 /// Errors named in one answer.
 const MAX_NAMED: usize = 8;
@@ -29,7 +29,13 @@ pub(super) fn project_id(method: &Method, path: &str) -> Result<String, Refusal>
             why,
         ));
     }
-    Ok(percent_decoded(project))
+    let project = percent_decoded(project);
+    if project.len() > MAX_PROJECT_ID || project.chars().any(char::is_control) {
+        let why =
+            format!("a project id has at most {MAX_PROJECT_ID} bytes, and no control characters");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "APIGW.0101", why));
+    }
+    Ok(project)
 }
 
 pub(super) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {

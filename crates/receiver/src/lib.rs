@@ -1,7 +1,7 @@
 //! A receiver of job reports, for tests and for a first try.
 //!
-//! It takes `POST [/prefix]/v1/{project_id}/edgesrv/job-report`, checks signature and report, keeps each report once by
-//! its `message_id`, and can be told to fail in the ways that networks, gateways and services do: see [`Fault`]. In a
+//! It takes `POST [/prefix]/v1/{project_id}/edgesrv/job-report`, checks signature and report, keeps each report once, and
+//! can be told to fail in the ways that networks, gateways and services do: see [`Fault`]. In a
 //! test it runs in the same process, and says afterwards what came:
 //!
 //! ```
@@ -25,18 +25,34 @@
 //!
 //! The program `edge-report-receiver` is its command line.
 //!
-//! From the socket upwards: `io` lends it to hyper, `serve` runs a connection, `judge` and `verify` look at a request,
-//! `ledger` keeps what was accepted, `answer` words the answer, `raw` spoils it where hyper would not.
+//! From the socket upwards: `accept` takes connections in and `place` bounds them, `tls` and `socket` are what they speak over, `io` lends it to hyper. `serve` runs a
+//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `look` shows it, `answer` words the answer,
+//! `raw` spoils it where hyper would not.
 #![forbid(unsafe_code)]
 
+mod accept;
 mod answer;
+mod auth;
+mod body;
+mod commit;
+mod content;
 mod fault;
 mod io;
 mod judge;
-mod ledger;
+mod look;
+mod metrics;
+#[cfg(feature = "program")]
+mod page;
+mod place;
+#[doc(hidden)]
+pub mod program;
 mod raw;
 mod serve;
+mod socket;
 mod state;
+mod store;
+#[cfg(feature = "tls")]
+mod tls;
 mod verify;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -48,23 +64,34 @@ use std::time::Duration;
 
 use edge_report::WallTime;
 use tokio::runtime;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
 
 pub use fault::{Fault, InvalidFault};
-pub use ledger::Accepted;
+pub use store::Accepted;
 
 use state::State;
+use store::Memory;
 
 /// How a receiver is to behave: by default it listens on a free port of 127.0.0.1, wants no signature, and never fails.
 pub struct Options {
     listen: SocketAddr,
     /// AK and SK.
     keys: Option<(String, String)>,
+    keys_file: Option<PathBuf>,
+    read_token: Option<String>,
+    #[cfg(feature = "tls")]
+    tls: Option<tls::Files>,
+    max_connections: usize,
+    /// Bytes, for bodies.
+    memory: usize,
     faults: Vec<Fault>,
     seed: u64,
+    /// None: in memory.
+    store: Option<String>,
     record: Option<PathBuf>,
     keep: bool,
+    retention: Option<Duration>,
     clock: fn() -> i64,
     log: fn(&str),
 }
@@ -76,10 +103,18 @@ impl Options {
         Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             keys: None,
+            keys_file: None,
+            read_token: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            max_connections: MAX_CONNECTIONS,
+            memory: MEMORY,
             faults: Vec::new(),
             seed: 1,
+            store: None,
             record: None,
             keep: true,
+            retention: None,
             clock: || WallTime::now().unix_ms(),
             log: |_| {},
         }
@@ -113,14 +148,29 @@ impl Options {
         self
     }
 
-    /// A file to append accepted reports to, a line of JSON each. Those in it already are known.
+    /// Where to keep accepted reports: `sqlite:FILE` (feature `sqlite`), `postgres://...` (feature `postgres`) or `memory`, the default. A report is answered
+    /// when it is durable there.
+    #[must_use]
+    pub fn store(mut self, store: impl Into<String>) -> Options {
+        self.store = Some(store.into());
+        self
+    }
+
+    /// For how long to keep them, at the least, in a database. Default: for ever.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Options {
+        self.retention = Some(retention);
+        self
+    }
+
+    /// In memory: a file to append accepted reports to, a line of JSON each. Those in it already are known.
     #[must_use]
     pub fn record(mut self, file: impl Into<PathBuf>) -> Options {
         self.record = Some(file.into());
         self
     }
 
-    /// Whether to keep accepted reports in memory, for [`Receiver::accepted`]. Default: yes.
+    /// In memory: whether to keep accepted reports for [`Receiver::accepted`]. Default: yes.
     #[must_use]
     pub fn keep(mut self, keep: bool) -> Options {
         self.keep = keep;
@@ -142,6 +192,16 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Whether a receiver would start with these, as far as can be told without its store and its address.
+    fn check(&self) -> std::io::Result<()> {
+        auth::Auth::open(self.keys.clone(), self.keys_file.clone())?;
+        #[cfg(feature = "tls")]
+        self.tls.clone().map(tls::Tls::open).transpose()?;
+        store::check(self)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options::new()
@@ -152,8 +212,8 @@ impl Default for Options {
 pub struct Receiver {
     address: SocketAddr,
     state: Arc<State>,
-    /// Dropped to stop the thread.
-    stop: Option<oneshot::Sender<()>>,
+    /// Told to end with the requests under way, dropped to end at once.
+    stop: Option<oneshot::Sender<Duration>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -162,7 +222,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for keys that sign nothing; else what the system says of the address or the record.
+    /// `InvalidInput` for keys that sign nothing and stores that this was built without; else what the system says of the address, or of the store.
     pub fn start(options: Options) -> std::io::Result<Receiver> {
         let listener =
             TcpListener::bind(options.listen).map_err(|why| named(&why, options.listen))?;
@@ -172,15 +232,18 @@ impl Receiver {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel();
 
         let serving = Arc::clone(&state);
         let thread = thread::Builder::new().name("receiver".to_owned());
         let thread = thread.spawn(move || {
+            let _within = runtime.enter();
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                return;
+            };
+            // With it go the tasks that are left, and their sockets.
             let tasks = LocalSet::new();
-            tasks.spawn_local(accept(listener, serving));
-            // Resolves when its sender is dropped. Then the tasks are dropped, and their sockets with them.
-            let _ = tasks.block_on(&runtime, stopped);
+            tasks.block_on(&runtime, accept::serve(listener, serving, stopped));
         })?;
         Ok(Receiver {
             address,
@@ -190,22 +253,46 @@ impl Receiver {
         })
     }
 
-    /// `http://ADDRESS:PORT`
+    /// `http://ADDRESS:PORT`, or `https://` with certificates.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.state.is_secure() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.address)
     }
 
-    /// The reports accepted since the start, in order, each message id once.
+    /// The reports accepted in memory since the start, in order, each once.
     #[must_use]
     pub fn accepted(&self) -> Vec<Accepted> {
-        self.state.ledger().accepted()
+        self.memory().map(Memory::accepted).unwrap_or_default()
     }
 
     /// Waits until `count` reports were accepted, at most for `within`. Gives all that were.
     #[must_use]
     pub fn wait_for(&self, count: usize, within: Duration) -> Vec<Accepted> {
-        self.state.wait_for(count, within)
+        let waited = self.memory().map(|memory| memory.wait_for(count, within));
+        waited.unwrap_or_default()
+    }
+
+    /// Reads keys and certificates again. What cannot be read stays as it was.
+    fn reload(&self) -> std::io::Result<()> {
+        self.state.reload()
+    }
+
+    /// Takes no more connections, and ends when all requests under way are answered, or the time is up.
+    fn end(mut self, within: Duration) {
+        self.state.ends.store(true, Ordering::Relaxed);
+        if let Some(stop) = self.stop.take() {
+            // Else the thread has ended already.
+            let _ = stop.send(within);
+        }
+    }
+
+    fn memory(&self) -> Option<&Memory> {
+        self.state.memory.as_deref()
     }
 
     /// Requests of which at least a byte arrived.
@@ -214,7 +301,7 @@ impl Receiver {
         self.state.requests.load(Ordering::Relaxed)
     }
 
-    /// Requests with a message id that had been accepted already.
+    /// Requests with a report that had been accepted already.
     #[must_use]
     pub fn repeats(&self) -> u64 {
         self.state.repeats.load(Ordering::Relaxed)
@@ -236,31 +323,13 @@ impl Drop for Receiver {
     }
 }
 
-/// Connections at a time: each may bring as much as a body may have. Others wait in the system's queue.
-const MOST_CONNECTIONS: usize = 128;
+/// Connections at a time, within the 1,024 descriptors that systems give.
+const MAX_CONNECTIONS: usize = 960;
+
+/// Bytes that bodies may take.
+const MEMORY: usize = 256 * 1024 * 1024;
 
 /// An error that names what it is about.
 fn named(why: &std::io::Error, what: impl std::fmt::Display) -> std::io::Error {
     std::io::Error::new(why.kind(), format!("{what}: {why}"))
-}
-
-async fn accept(listener: TcpListener, state: Arc<State>) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-        return;
-    };
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                state::count(&state.connections);
-                let serving = serve::connection(stream, Arc::clone(&state));
-                spawn_local(async move {
-                    serving.await;
-                    drop(place);
-                });
-            }
-            // Out of file descriptors, most likely: some will come free.
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
 }

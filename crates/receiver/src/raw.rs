@@ -9,9 +9,13 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::fault::Raw;
+use super::socket::Socket;
 
 /// Length of the body that nobody should keep.
 const HUGE: usize = 64 * 1024 * 1024;
+
+/// For a client to read the answer to a request that was not read.
+pub(super) const LINGER: Duration = Duration::from_secs(5);
 
 /// Whether the connection can take another request afterwards.
 #[derive(PartialEq)]
@@ -22,7 +26,7 @@ pub(super) enum After {
 
 /// Sends `answer` as `raw` has it. Fails when the client has gone.
 pub(super) async fn deliver(
-    stream: &mut TcpStream,
+    stream: &mut Socket,
     raw: Raw,
     answer: &Response<String>,
 ) -> io::Result<After> {
@@ -44,7 +48,7 @@ pub(super) async fn deliver(
             return Ok(After::Close);
         }
         Raw::ResetAfter => {
-            reset_on_close(stream);
+            reset_on_close(stream.tcp());
             return Ok(After::Close);
         }
         Raw::Silent => {
@@ -75,22 +79,21 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
 
 /// Ends the connection so that the client can read the answer to a request which was not read to
 /// its end: a plain close would send RST and take the answer with it.
-pub(super) async fn linger(mut stream: TcpStream) {
-    const LONGEST: Duration = Duration::from_secs(5);
+pub(super) async fn linger(mut stream: Socket) {
     if stream.shutdown().await.is_ok() {
-        let _ = tokio::time::timeout(LONGEST, discard(&mut stream)).await;
+        let _ = tokio::time::timeout(LINGER, discard(&mut stream)).await;
     }
 }
 
 /// Reads until the client closes.
-async fn discard(stream: &mut TcpStream) -> io::Result<()> {
+async fn discard(stream: &mut Socket) -> io::Result<()> {
     let mut bytes = vec![0; 64 * 1024];
     while stream.read(&mut bytes).await? > 0 {}
     Ok(())
 }
 
 /// A right answer, but for its 64 MiB.
-async fn huge(stream: &mut TcpStream, answer: &Response<String>) -> io::Result<()> {
+async fn huge(stream: &mut Socket, answer: &Response<String>) -> io::Result<()> {
     const START: &[u8] = br#"{"is_success":true,"message":""#;
     const END: &[u8] = br#""}"#;
     let filler = vec![b'x'; 64 * 1024];

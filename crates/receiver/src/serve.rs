@@ -1,48 +1,77 @@
 //! One connection: hyper reads the requests and writes the answers, up to one that a fault spoils.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::answer::{self, Refusal};
+use super::answer;
+use super::body;
+use super::content::Content;
 use super::fault::{Effect, Raw};
 use super::io::Wire;
-use super::judge::MAX_BODY;
+use super::look;
+use super::place::{self, Place};
 use super::raw::{self, After};
+use super::socket::Socket;
 use super::state::{Arrival, State};
 
+/// Bytes of a request's head, and its lines.
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_LINES: usize = 100;
+
+/// A body that is not longer is read though its head was refused, so that the connection can be used again.
+const SMALL: usize = 64 * 1024;
+
 /// Serves a connection to its end.
-pub(super) async fn connection(mut stream: TcpStream, state: Arc<State>) {
+pub(super) async fn connection(stream: TcpStream, state: Arc<State>, place: Place) {
     // An answer must not wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let Some(mut socket) = secured(stream, &state, &place).await else {
+        return;
+    };
+    place.client_has(place::HEAD);
     loop {
-        let turn = Turn::new(&state);
+        let turn = Turn::new(&state, &place);
         let wire = Wire {
-            stream: &mut stream,
-            before_read: || turn.begin(),
+            peeks: state.has_faults(),
+            socket: &mut socket,
+            arrives: || turn.begin(),
         };
         let handler = service_fn(|request| respond(request, &turn));
-        // An error here is a client that went away, or the hand-over itself.
-        let _ = http1::Builder::new()
-            // Who only ends its own side still gets its answer.
-            .half_close(true)
-            .serve_connection(wire, handler)
-            .await;
+        let mut connection = pin!(
+            http1::Builder::new()
+                // Who only ends its own side still gets its answer.
+                .half_close(true)
+                .max_headers(MAX_LINES)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(wire, handler)
+        );
+        let watched = place.watch(connection.as_mut(), |it| it.graceful_shutdown());
+        // An error of its own is a client that went away, or the hand-over itself.
+        let ended = watched.await.is_some();
         match turn.handed_over.take() {
-            None => return raw::linger(stream).await,
-            Some(HandedOver::Reset) => return raw::reset_on_close(&stream),
+            // Who was too slow, or had to make room, gets no more of our time.
+            None if !ended => return,
+            None => {
+                let mut end = pin!(raw::linger(socket));
+                place.client_has(raw::LINGER);
+                place.watch(end.as_mut(), |_| ()).await;
+                return;
+            }
+            Some(HandedOver::Reset) => return raw::reset_on_close(socket.tcp()),
             Some(HandedOver::Raw(how, answer)) => {
-                let after = raw::deliver(&mut stream, how, &answer).await;
+                let after = raw::deliver(&mut socket, how, &answer).await;
                 if !after.is_ok_and(|after| after == After::Serve) {
                     return;
                 }
@@ -51,9 +80,27 @@ pub(super) async fn connection(mut stream: TcpStream, state: Arc<State>) {
     }
 }
 
+/// After the TLS handshake, if there is to be one. None: it failed.
+async fn secured(stream: TcpStream, state: &State, place: &Place) -> Option<Socket> {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &state.tls {
+        let mut handshake = pin!(tls.acceptor().accept(stream).into_fallible());
+        return match place.watch(handshake.as_mut(), |_| ()).await? {
+            Ok(stream) => Some(Socket::Tls(Box::new(stream))),
+            Err((why, _)) => {
+                state.log(None, &format!("refused handshake why=\"{why}\""));
+                None
+            }
+        };
+    }
+    let (_, _) = (state, place);
+    Some(Socket::Plain(stream))
+}
+
 /// What the socket, the handler and the connection tell each other about the request under way.
 struct Turn<'s> {
-    state: &'s State,
+    state: &'s Arc<State>,
+    place: &'s Place,
     stage: Cell<Stage>,
     handed_over: Cell<Option<HandedOver>>,
 }
@@ -74,9 +121,10 @@ enum HandedOver {
 }
 
 impl<'s> Turn<'s> {
-    fn new(state: &'s State) -> Turn<'s> {
+    fn new(state: &'s Arc<State>, place: &'s Place) -> Turn<'s> {
         Turn {
             state,
+            place,
             stage: Cell::default(),
             handed_over: Cell::default(),
         }
@@ -86,6 +134,7 @@ impl<'s> Turn<'s> {
     fn begin(&self) -> io::Result<()> {
         match self.stage.take() {
             Stage::Awaited => {
+                self.place.client_has(place::HEAD);
                 let arrival = self.state.arrival();
                 let fault = arrival.fault.as_ref();
                 if fault.is_some_and(|fault| matches!(fault.effect, Effect::ResetBefore)) {
@@ -116,14 +165,46 @@ impl<'s> Turn<'s> {
     }
 }
 
-async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Response<String>> {
-    let state = turn.state;
+async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Response<Content>> {
     let arrival = turn.arrival()?;
     let (head, body) = request.into_parts();
-    let body = match read(body).await {
+    turn.place.we_have(place::ANSWER);
+    if let Some(answer) = look::respond(turn.state, &head).await {
+        turn.stage.set(Stage::Awaited);
+        turn.place.client_has(place::IDLE);
+        return Ok(turn.state.dated(answer));
+    }
+    let answered = answer(&head, body, arrival, turn).await;
+    // Which the client has to read, before or with its next request.
+    turn.place.client_has(place::IDLE);
+    answered.map(|answer| answer.map(Content::from))
+}
+
+async fn answer(
+    head: &Parts,
+    body: Incoming,
+    arrival: Arrival,
+    turn: &Turn<'_>,
+) -> io::Result<Response<String>> {
+    let state = turn.state;
+    let promised = body::promised(&body);
+    let at_its_pace = u64::try_from(promised)
+        .unwrap_or_default()
+        .min(body::MAX_BODY as u64);
+    let at_its_pace = Duration::from_secs(at_its_pace.div_euclid(place::SLOWEST));
+    turn.place
+        .client_has(place::BODY.saturating_add(at_its_pace));
+    let admitted = state.admit(head);
+    let read = match &admitted {
+        Err(refusal) if arrival.fault.is_none() && !(1..=SMALL).contains(&promised) => {
+            Err(refusal.clone())
+        }
+        _ => state.bodies.read(body).await,
+    };
+    let body = match read {
         Ok(body) => body,
         Err(refusal) => {
-            state.log(None, &refusal.to_string());
+            state.refused(None, &refusal);
             let mut answer = refusal.answer(arrival.number);
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(header::CONNECTION, close);
@@ -131,6 +212,7 @@ async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Resp
         }
     };
     turn.stage.set(Stage::Awaited);
+    turn.place.we_have(place::ANSWER);
 
     let fault = arrival.fault.as_ref();
     let effect = fault.map(|fault| &fault.effect);
@@ -139,14 +221,24 @@ async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Resp
         return Ok(state.dated(answer::canned(canned, state.now_ms())));
     }
 
-    let (answer, note) = match state.judge(&head, body) {
-        Ok(note) => (answer::accepted(), note),
-        Err(refusal) => (refusal.answer(arrival.number), refusal.to_string()),
+    let judged = match admitted {
+        Ok(admitted) => state.judge(admitted, head, body).await,
+        Err(refusal) => Err(refusal),
     };
-    state.log(fault, &note);
+    let answer = match judged {
+        Ok(note) => {
+            state.log(fault, &note);
+            answer::accepted()
+        }
+        Err(refusal) => {
+            state.refused(fault, &refusal);
+            refusal.answer(arrival.number)
+        }
+    };
     let success = answer.status() == StatusCode::OK;
     match effect {
         Some(Effect::Delay(pause)) => {
+            turn.place.we_have(place::ANSWER.saturating_add(*pause));
             sleep(*pause).await;
             Ok(state.dated(answer))
         }
@@ -156,30 +248,4 @@ async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Resp
         }
         _ => Ok(state.dated(answer)),
     }
-}
-
-/// The whole body, if it is not too large.
-async fn read(mut body: Incoming) -> Result<Vec<u8>, Refusal> {
-    let too_large = || {
-        let why = format!("the body is larger than {MAX_BODY} bytes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "APIGW.0201", why)
-    };
-    let promised = body.size_hint().lower();
-    if usize::try_from(promised).map_or(true, |promised| promised > MAX_BODY) {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|why| {
-            let why = format!("the body cannot be read: {why}");
-            Refusal::new(StatusCode::BAD_REQUEST, "APIGW.0201", why)
-        })?;
-        // What is not data is trailers, which nobody needs.
-        let data = frame.into_data().unwrap_or_default();
-        if bytes.len().saturating_add(data.len()) > MAX_BODY {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes)
 }

@@ -1,32 +1,53 @@
-//! What all connections share: rules, keys, clock, counters and the ledger.
+//! What all connections share: rules, keys, clock, counters and the store.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edge_report::exchange::{Credentials, Keys};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, header};
 
 use super::answer::{self, Refusal};
+use super::auth::{Auth, Pass};
+use super::body::{self, Body};
+use super::commit::{Committer, Counts, NotKept};
 use super::fault::{Fault, Faults};
-use super::ledger::{Accepted, Entry, Ledger};
-use super::verify;
+use super::look::Guard;
+use super::store::read::Reader;
+use super::store::{self, Entry, Incoming, Memory};
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 use super::{Options, judge};
 
 pub(super) struct State {
-    /// AK and SK.
-    keys: Option<(String, String)>,
+    auth: Auth,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Tls>,
+    pub(super) max_connections: usize,
+    pub(super) bodies: body::Memory,
     clock: fn() -> i64,
     log: fn(&str),
-    faults: Mutex<Faults>,
-    ledger: Mutex<Ledger>,
-    /// Told of each report in the ledger.
-    accepted: Condvar,
+    faults: Option<Mutex<Faults>>,
+    committer: Committer,
+    pub(super) reader: Option<Reader>,
+    pub(super) guard: Guard,
+    /// What was accepted, where it is kept in memory.
+    pub(super) memory: Option<Arc<Memory>>,
+    /// No more than what is under way is to be answered.
+    pub(super) ends: AtomicBool,
     pub(super) connections: AtomicU64,
     pub(super) requests: AtomicU64,
+    pub(super) accepted: AtomicU64,
     pub(super) repeats: AtomicU64,
+    /// For what is wrong with them (4xx), and because of us (5xx).
+    pub(super) refused: [AtomicU64; 2],
+}
+
+/// A request whose head is right.
+pub(super) struct Admitted {
+    at_ms: i64,
+    project_id: String,
+    pass: Pass,
 }
 
 /// A request that begins to arrive, and what is to befall it.
@@ -38,74 +59,123 @@ pub(super) struct Arrival {
 
 impl State {
     pub(super) fn new(options: Options) -> io::Result<State> {
-        if let Some((ak, sk)) = &options.keys {
-            let checked = Credentials::Keys(Keys::new(ak, sk)).check();
-            checked.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why.to_string()))?;
-        }
+        let auth = Auth::open(options.keys.clone(), options.keys_file.clone())?;
+        #[cfg(feature = "tls")]
+        let tls = options.tls.clone().map(Tls::open).transpose()?;
+        let opened = store::open(&options)?;
+        let (clock, retention) = (options.clock, options.retention);
+        let expired = move || {
+            let kept_ms = i64::try_from(retention?.as_millis()).ok()?;
+            clock().checked_sub(kept_ms)
+        };
         Ok(State {
-            accepted: Condvar::new(),
-            ledger: Mutex::new(Ledger::open(options.record.as_deref(), options.keep)?),
-            faults: Mutex::new(Faults::new(options.faults, options.seed)),
-            keys: options.keys,
+            committer: Committer::start(opened.store, expired)?,
+            reader: opened.reader.map(Reader::start).transpose()?,
+            guard: Guard::new(
+                options.read_token.as_deref(),
+                options.listen.ip().is_loopback(),
+            ),
+            memory: opened.memory,
+            auth,
+            #[cfg(feature = "tls")]
+            tls,
+            max_connections: options.max_connections,
+            bodies: body::Memory::new(options.memory),
+            faults: (!options.faults.is_empty())
+                .then(|| Mutex::new(Faults::new(options.faults, options.seed))),
             clock: options.clock,
             log: options.log,
+            ends: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
             repeats: AtomicU64::new(0),
+            refused: Default::default(),
         })
     }
 
     pub(super) fn arrival(&self) -> Arrival {
         Arrival {
             number: count(&self.requests),
-            fault: lock(&self.faults).pick(),
+            fault: self.faults.as_ref().and_then(|faults| lock(faults).pick()),
         }
+    }
+
+    pub(super) fn has_faults(&self) -> bool {
+        self.faults.is_some()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "as with TLS")]
+    pub(super) fn is_secure(&self) -> bool {
+        false
+    }
+
+    /// Reads certificates and keys again. Each that cannot be read stays as it was.
+    pub(super) fn reload(&self) -> io::Result<()> {
+        let keys = self.auth.reload();
+        #[cfg(feature = "tls")]
+        self.tls.as_ref().map_or(Ok(()), Tls::reload)?;
+        keys
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        self.committer.counts()
+    }
+
+    /// What can be said before the body has come.
+    pub(super) fn admit(&self, head: &Parts) -> Result<Admitted, Refusal> {
+        let at_ms = self.now_ms();
+        let project_id = judge::project_id(&head.method, head.uri.path())?;
+        let pass = self.auth.admit(head, &project_id, at_ms)?;
+        judge::content_type(&head.headers)?;
+        Ok(Admitted {
+            at_ms,
+            project_id,
+            pass,
+        })
     }
 
     /// Accepts the report or knows it already, then says so in a line for the log.
-    pub(super) fn judge(&self, head: &Parts, body: Vec<u8>) -> Result<String, Refusal> {
-        let received_ms = self.now_ms();
-        let project_id = judge::project_id(&head.method, head.uri.path())?;
-        if let Some((ak, sk)) = &self.keys {
-            verify::signature(&Keys::new(ak, sk), head, &body, received_ms)?;
-        }
-        judge::content_type(&head.headers)?;
-        let report = judge::report(&body)?;
-        let message_id = report.message_id;
-        let shown = answer::shown(&message_id);
-        let entry = lock(&self.ledger).enter(Accepted {
-            received_ms,
+    pub(super) async fn judge(
+        &self,
+        admitted: Admitted,
+        head: &Parts,
+        body: Body,
+    ) -> Result<String, Refusal> {
+        let Admitted {
+            at_ms,
             project_id,
-            message_id,
-            body,
-        });
-        self.accepted.notify_all();
-        match entry {
-            Ok(Entry::New) => Ok(format!("accepted {shown} {} jobs", report.jobs.len())),
+            pass,
+        } = admitted;
+        let Body { bytes, memory } = body;
+        self.auth.verify(&pass, head, &bytes, at_ms)?;
+        let report = judge::report(&bytes)?;
+        let shown = answer::shown(&report.message_id);
+        let jobs = report.jobs.len();
+        let report = Incoming::new(self.now_ms(), project_id, report, bytes);
+        match self.committer.keep(report, memory).await {
+            Ok(Entry::New) => {
+                count(&self.accepted);
+                Ok(format!("accepted message_id=\"{shown}\" jobs={jobs}"))
+            }
             Ok(Entry::Repeat) => {
                 count(&self.repeats);
-                Ok(format!("repeat {shown}"))
+                Ok(format!("repeat message_id=\"{shown}\""))
             }
-            Err(why) => {
-                let why = format!("the report cannot be recorded: {why}");
+            Err(NotKept::Behind) => Err(Refusal::busy("too many reports wait to be stored")),
+            Err(NotKept::Failed(why)) if why.kind() == io::ErrorKind::InvalidData => {
+                let why = format!("the report cannot be stored: {why}");
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 Err(Refusal::new(status, "DLI.0999", why))
             }
+            Err(NotKept::Failed(why)) => Err(Refusal::busy(format!("the store failed: {why}"))),
         }
-    }
-
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.ledger)
-    }
-
-    /// All that was accepted when there are `count`, or the time is up.
-    pub(super) fn wait_for(&self, count: usize, within: Duration) -> Vec<Accepted> {
-        let too_few = |ledger: &mut Ledger| ledger.len() < count;
-        let waited = self
-            .accepted
-            .wait_timeout_while(self.ledger(), within, too_few);
-        let (ledger, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        ledger.accepted()
     }
 
     pub(super) fn now_ms(&self) -> i64 {
@@ -113,18 +183,34 @@ impl State {
     }
 
     /// `answer` with the date by the receiver's clock.
-    pub(super) fn dated(&self, mut answer: Response<String>) -> Response<String> {
+    pub(super) fn dated<B>(&self, mut answer: Response<B>) -> Response<B> {
         let date = answer::date(self.now_ms());
         answer.headers_mut().insert(header::DATE, date);
         answer
+    }
+
+    /// Counts the refusal, and tells the log.
+    pub(super) fn refused(&self, fault: Option<&Fault>, refusal: &Refusal) {
+        let [clients, ours] = &self.refused;
+        count(if refusal.status.is_server_error() {
+            ours
+        } else {
+            clients
+        });
+        self.log(fault, &refusal.to_string());
     }
 
     /// One line for a request: its fault, what became of it, or both.
     pub(super) fn log(&self, fault: Option<&Fault>, note: &str) {
         match fault {
             None => (self.log)(note),
-            Some(fault) if note.is_empty() => (self.log)(&format!("fault {}", fault.name)),
-            Some(fault) => (self.log)(&format!("fault {}: {note}", fault.name)),
+            Some(fault) if note.is_empty() => {
+                (self.log)(&format!("fault spec=\"{}\"", answer::shown(&fault.name)))
+            }
+            Some(fault) => (self.log)(&format!(
+                "fault spec=\"{}\" then={note}",
+                answer::shown(&fault.name)
+            )),
         }
     }
 }

@@ -2,34 +2,34 @@
 
 use edge_report::WallTime;
 use edge_report::exchange::{Header, Keys, Signable, sign};
-use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 
-use super::answer::Refusal;
 use super::judge::percent_decoded;
 
 /// How far `X-Sdk-Date` may be from the receiver's clock.
 const MAX_SKEW_MS: u64 = 15 * 60 * 1000;
 
-pub(super) fn signature(
-    keys: &Keys<'_>,
-    head: &Parts,
-    body: &[u8],
-    now_ms: i64,
-) -> Result<(), Refusal> {
-    verify(keys, head, body, now_ms)
-        .map_err(|why| Refusal::new(StatusCode::UNAUTHORIZED, "APIGW.0301", why))
-}
-
-fn verify(keys: &Keys<'_>, head: &Parts, body: &[u8], now_ms: i64) -> Result<(), String> {
-    let authorization = text(&head.headers, "authorization")?;
-    let claim = Claim::parse(authorization)?;
+/// Whether the request is from now. What was signed longer ago may be somebody else's copy.
+pub(super) fn date(head: &Parts, now_ms: i64) -> Result<(), String> {
     let date = text(&head.headers, "x-sdk-date")?;
     let date = WallTime::from_sdk_date(date).ok_or("X-Sdk-Date is not YYYYMMDDTHHMMSSZ")?;
     if date.unix_ms().abs_diff(now_ms) > MAX_SKEW_MS {
         return Err("X-Sdk-Date is more than 15 minutes from the clock here".to_owned());
     }
+    Ok(())
+}
+
+/// Whether the request is signed with these keys.
+pub(super) fn signature(
+    keys: &Keys<'_>,
+    head: &Parts,
+    body: &[u8],
+    now_ms: i64,
+) -> Result<(), String> {
+    let authorization = text(&head.headers, "authorization")?;
+    let claim = Claim::parse(authorization)?;
+    date(head, now_ms)?;
 
     // `sign` adds the host by itself, and puts them in order.
     let signed: Result<Vec<Header>, String> = claim
@@ -67,13 +67,17 @@ fn verify(keys: &Keys<'_>, head: &Parts, body: &[u8], now_ms: i64) -> Result<(),
 }
 
 /// What an `Authorization` header says.
-struct Claim<'a> {
-    access: &'a str,
+pub(super) struct Claim<'a> {
+    pub(super) access: &'a str,
     signed_headers: &'a str,
     signature: &'a str,
 }
 
 impl<'a> Claim<'a> {
+    pub(super) fn of(head: &'a Parts) -> Result<Claim<'a>, String> {
+        Claim::parse(text(&head.headers, "authorization")?)
+    }
+
     fn parse(header: &'a str) -> Result<Claim<'a>, String> {
         let parse = || {
             let fields = header.strip_prefix("SDK-HMAC-SHA256 ")?;

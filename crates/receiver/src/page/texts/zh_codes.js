@@ -1,0 +1,1 @@
+../../../../../examples/web/texts/zh_codes.js

@@ -1,0 +1,212 @@
+//! The program: settings in, a receiver at work until a signal ends it.
+
+mod settings;
+mod signals;
+
+use std::env;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use edge_report::WallTime;
+
+use crate::{Fault, Options, Receiver};
+use settings::{SETTINGS, Settings};
+use signals::{Signal, Signals};
+
+const HEAD: &str = "\
+Receives job reports: POST [/prefix]/v1/{project_id}/edgesrv/job-report
+
+Usage: edge-report-receiver [check-config] [OPTION]...
+";
+
+const FOOT: &str = "
+check-config only looks whether it would start. Each option is also a variable in the
+environment, such as EDGE_REPORT_RECEIVER_TLS_CERT, and a name in the file of --config.
+The command line comes first, then the environment, then the file.
+";
+
+/// What the program does, and how it ends: 0, 1 when something failed, 2 when it is set wrongly.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut arguments: Vec<_> = env::args_os().skip(1).collect();
+    let only_check = arguments
+        .first()
+        .is_some_and(|first| first == "check-config");
+    if only_check {
+        arguments.remove(0);
+    }
+    let settings = match Settings::read(arguments.into_iter()) {
+        Ok(settings) => settings,
+        Err(why) => return set_wrongly(&why),
+    };
+    if settings.get("help").is_some() {
+        return ExitCode::from(u8::from(help().is_err()));
+    }
+    let options = match options(&settings) {
+        Ok(options) => options,
+        Err(why) => return set_wrongly(&why),
+    };
+    let grace =
+        parsed(&settings, "grace").map(|seconds| Duration::from_secs(seconds.unwrap_or(30)));
+    let ended = match grace {
+        Err(why) => return set_wrongly(&why),
+        Ok(_) if only_check => options.check(),
+        Ok(grace) => run(options, grace),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) if why.kind() == io::ErrorKind::InvalidInput => set_wrongly(&why),
+        Err(why) => {
+            complain(&why);
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn set_wrongly(why: &dyn Display) -> ExitCode {
+    complain(&format!("{why}; see --help"));
+    ExitCode::from(2)
+}
+
+fn help() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(HEAD.as_bytes())?;
+    for setting in &SETTINGS {
+        let flag = format!("--{} {}", setting.name, setting.value);
+        for (number, line) in setting.help.lines().enumerate() {
+            let flag = if number == 0 { flag.as_str() } else { "" };
+            writeln!(out, "  {flag:<21}{line}")?;
+        }
+    }
+    write!(out, "{FOOT}\n{}", Fault::GRAMMAR)
+}
+
+fn options(settings: &Settings) -> Result<Options, String> {
+    let mut options = Options::new()
+        .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 8087)))
+        .keep(false);
+    if let Some(address) = parsed(settings, "listen")? {
+        options = options.listen(address);
+    }
+    if let Some(seed) = parsed(settings, "seed")? {
+        options = options.seed(seed);
+    }
+    if let Some(file) = settings.get("record") {
+        options = options.record(file);
+    }
+    for spec in settings.all("fault") {
+        let fault: Result<Fault, _> = spec.parse();
+        options = options.fault(fault.map_err(|why| why.to_string())?);
+    }
+    options = match (settings.get("ak"), settings.get("sk")) {
+        (None, None) => options,
+        (Some(ak), Some(sk)) => options.keys(ak, sk),
+        _ => return Err("--ak and --sk go together".to_owned()),
+    };
+    if let Some(days) = parsed::<u64>(settings, "retention")? {
+        options = options.retention(Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
+    }
+    options.read_token = settings.get("read-token").map(str::to_owned);
+    options.keys_file = settings.get("keys").map(Into::into);
+    options.max_connections =
+        parsed(settings, "max-connections")?.unwrap_or(options.max_connections);
+    if let Some(megabytes) = parsed::<usize>(settings, "memory")? {
+        // Else the largest report would be put off for ever.
+        if megabytes < 40 {
+            return Err(format!(
+                "--memory `{megabytes}`: less than 40 MB do not hold the largest report"
+            ));
+        }
+        options.memory = megabytes.saturating_mul(1024 * 1024);
+    }
+    options.log = if settings.get("quiet").is_some() {
+        |_| {}
+    } else {
+        log
+    };
+    let for_tests = options.record.is_some() || !options.faults.is_empty();
+    options.store = match settings.get("store") {
+        Some(store) => Some(store.to_owned()),
+        None if for_tests || cfg!(not(feature = "sqlite")) => None,
+        None => Some("sqlite:edge-report.db".to_owned()),
+    };
+    secure(settings, options)
+}
+
+#[cfg(feature = "tls")]
+fn secure(settings: &Settings, mut options: Options) -> Result<Options, String> {
+    let client_ca = settings.get("client-ca").map(Into::into);
+    options.tls = match (settings.get("tls-cert"), settings.get("tls-key")) {
+        (Some(certificate), Some(key)) => Some(crate::tls::Files {
+            certificate: certificate.into(),
+            key: key.into(),
+            client_ca,
+        }),
+        (None, None) if client_ca.is_none() => None,
+        (None, None) => return Err("--client-ca needs --tls-cert and --tls-key".to_owned()),
+        _ => return Err("--tls-cert and --tls-key go together".to_owned()),
+    };
+    Ok(options)
+}
+
+#[cfg(not(feature = "tls"))]
+fn secure(settings: &Settings, options: Options) -> Result<Options, String> {
+    let tls = ["tls-cert", "tls-key", "client-ca"];
+    match tls.iter().find(|name| settings.get(name).is_some()) {
+        Some(name) => Err(format!(
+            "--{name}: this was built without the feature `tls`"
+        )),
+        None => Ok(options),
+    }
+}
+
+fn parsed<T: FromStr<Err: Display>>(settings: &Settings, name: &str) -> Result<Option<T>, String> {
+    let value = settings.get(name);
+    let parsed = value.map(|value| {
+        value
+            .parse()
+            .map_err(|why| format!("--{name} `{value}`: {why}"))
+    });
+    parsed.transpose()
+}
+
+fn run(options: Options, grace: Duration) -> io::Result<()> {
+    // Before anybody can know that it is there, since a signal would end it.
+    let mut signals = Signals::catch()?;
+    let open = options.keys.is_none() && options.keys_file.is_none();
+    if open && !options.listen.ip().is_loopback() {
+        log("failed guard why=\"there are no keys: whoever can connect may report\"");
+    }
+    let receiver = Receiver::start(options)?;
+    let mut out = io::stdout();
+    writeln!(out, "listening on {}", receiver.url())?;
+    out.flush()?;
+    while let Signal::Reload = signals.wait() {
+        match receiver.reload() {
+            Ok(()) => log("reloaded"),
+            Err(why) => log(&format!("failed reload why=\"{why}\"")),
+        }
+    }
+    receiver.end(grace);
+    Ok(())
+}
+
+/// A line of `key=value` on stderr: when, how bad it is, and what the receiver says of it.
+fn log(event: &str) {
+    let time = WallTime::now().to_sdk_date();
+    let time = time.as_ref().map_or("", |time| time.as_str());
+    let bad = ["refused", "fault", "failed"]
+        .iter()
+        .any(|bad| event.starts_with(bad));
+    let level = if bad { "warn" } else { "info" };
+    complain(&format!("time={time} level={level} event={event}"));
+}
+
+/// On stderr, if there is one.
+fn complain(line: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

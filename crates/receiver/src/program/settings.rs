@@ -1,0 +1,239 @@
+//! Settings, by name: from the command line, else from the environment, else from the file of `--config`. All three have the same names and values.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+
+/// Before each name in the environment, where `-` is `_`.
+const PREFIX: &str = "EDGE_REPORT_RECEIVER_";
+
+/// One thing that can be set.
+pub(super) struct Setting {
+    pub(super) name: &'static str,
+    /// What its value is called; empty: it is only there or not.
+    pub(super) value: &'static str,
+    pub(super) help: &'static str,
+    /// May be given again.
+    many: bool,
+}
+
+const fn one(name: &'static str, value: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        value,
+        help,
+        many: false,
+    }
+}
+
+pub(super) const SETTINGS: [Setting; 19] = [
+    one(
+        "listen",
+        "ADDR:PORT",
+        "default 127.0.0.1:8087; port 0 is any free one",
+    ),
+    one(
+        "store",
+        "STORE",
+        "sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE or memory;\ndefault sqlite:edge-report.db, with --record or --fault memory",
+    ),
+    one(
+        "retention",
+        "DAYS",
+        "reports are removed when they are older; default: never",
+    ),
+    one(
+        "keys",
+        "FILE",
+        "who may report: lines `PROJECT key AK SK` or `PROJECT token TOKEN`,\nwhere PROJECT may be *; read again on SIGHUP",
+    ),
+    one("ak", "AK", "this key pair may report to any project"),
+    one(
+        "sk",
+        "SK",
+        "better in the environment or a file, where others do not see it",
+    ),
+    one(
+        "read-token",
+        "TOKEN",
+        "for who looks: Authorization: Bearer TOKEN; default: none on a loopback\naddress, and elsewhere nobody looks",
+    ),
+    one(
+        "tls-cert",
+        "FILE",
+        "PEM; read again on SIGHUP, as is the key",
+    ),
+    one("tls-key", "FILE", "PEM"),
+    one(
+        "client-ca",
+        "FILE",
+        "PEM; clients must have a certificate signed by one of these",
+    ),
+    one(
+        "max-connections",
+        "N",
+        "default 960; whose client is silent for longest makes room",
+    ),
+    one(
+        "memory",
+        "MB",
+        "for reports that are under way, at least 40, default 256",
+    ),
+    one(
+        "grace",
+        "SECONDS",
+        "on SIGTERM, for requests that are under way; default 30",
+    ),
+    one(
+        "record",
+        "FILE",
+        "in memory: append each accepted report to FILE as a line of JSON",
+    ),
+    Setting {
+        many: true,
+        ..one(
+            "fault",
+            "SPEC",
+            "for tests: fail on purpose, see below; may be given again",
+        )
+    },
+    one("seed", "N", "for faults `@random`, default 1"),
+    one("quiet", "", "no line on stderr for each request"),
+    one(
+        "config",
+        "FILE",
+        "TOML, with these names: listen = \"0.0.0.0:8087\"",
+    ),
+    one("help", "", "this text"),
+];
+
+/// What is set, in the words of whoever set it.
+#[derive(Default)]
+pub(super) struct Settings(BTreeMap<&'static str, Vec<String>>);
+
+impl Settings {
+    /// From all three places.
+    pub(super) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Settings, String> {
+        let mut settings = Settings::from_arguments(arguments)?;
+        settings.fall_back_to(Settings::from_environment()?);
+        if let Some(file) = settings.get("config") {
+            let config = file.to_owned();
+            let file = Settings::from_file(&config).map_err(|why| format!("{config}: {why}"))?;
+            settings.fall_back_to(file);
+        }
+        Ok(settings)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).first().map(String::as_str)
+    }
+
+    pub(super) fn all(&self, name: &str) -> &[String] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    fn from_arguments(arguments: impl Iterator<Item = OsString>) -> Result<Settings, String> {
+        let mut settings = Settings::default();
+        let mut arguments = arguments.map(unicode);
+        while let Some(argument) = arguments.next() {
+            let argument = argument?;
+            let name = if argument == "-h" {
+                "help"
+            } else {
+                argument.strip_prefix("--").unwrap_or("")
+            };
+            let setting = named(name).ok_or_else(|| format!("there is no option `{argument}`"))?;
+            let value = if setting.value.is_empty() {
+                "true".to_owned()
+            } else {
+                let value = arguments.next().transpose()?;
+                value.ok_or_else(|| format!("{argument} needs a value"))?
+            };
+            settings
+                .add(setting, value)
+                .map_err(|why| format!("{argument}: {why}"))?;
+        }
+        Ok(settings)
+    }
+
+    fn from_environment() -> Result<Settings, String> {
+        let mut settings = Settings::default();
+        for setting in &SETTINGS {
+            let variable = format!("{PREFIX}{}", setting.name.to_uppercase().replace('-', "_"));
+            if let Some(value) = env::var_os(&variable) {
+                let value = unicode(value).map_err(|_| format!("{variable} is not Unicode"))?;
+                settings.add(setting, value)?;
+            }
+        }
+        Ok(settings)
+    }
+
+    #[cfg(feature = "program")]
+    fn from_file(path: &str) -> Result<Settings, String> {
+        let text = std::fs::read_to_string(path).map_err(|why| why.to_string())?;
+        // What is wrong is told without the line, which may be a secret.
+        let table: toml::Table = text.parse().map_err(|why: toml::de::Error| {
+            let line = why
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map_or(0, |before| before.matches('\n').count());
+            format!("line {}: {}", line.saturating_add(1), why.message())
+        })?;
+        let mut settings = Settings::default();
+        for (name, value) in table {
+            let setting = named(&name).ok_or_else(|| format!("there is no `{name}`"))?;
+            let values = match value {
+                toml::Value::Array(values) => values,
+                value => vec![value],
+            };
+            for value in values {
+                let value = match value {
+                    toml::Value::String(text) => text,
+                    toml::Value::Integer(number) => number.to_string(),
+                    toml::Value::Boolean(it) => it.to_string(),
+                    _ => return Err(format!("`{name}` is not a text, a number or true")),
+                };
+                settings
+                    .add(setting, value)
+                    .map_err(|why| format!("`{name}` {why}"))?;
+            }
+        }
+        Ok(settings)
+    }
+
+    #[cfg(not(feature = "program"))]
+    fn from_file(_: &str) -> Result<Settings, String> {
+        Err("this was built without the feature `program`".to_owned())
+    }
+
+    fn add(&mut self, setting: &Setting, value: String) -> Result<(), String> {
+        if setting.value.is_empty() {
+            match value.as_str() {
+                "true" | "1" => {}
+                "false" | "0" | "" => return Ok(()),
+                _ => return Err("is true or false".to_owned()),
+            }
+        }
+        let values = self.0.entry(setting.name).or_default();
+        if !values.is_empty() && !setting.many {
+            return Err("stands there twice".to_owned());
+        }
+        values.push(value);
+        Ok(())
+    }
+
+    fn fall_back_to(&mut self, others: Settings) {
+        for (name, values) in others.0 {
+            self.0.entry(name).or_insert(values);
+        }
+    }
+}
+
+fn named(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+fn unicode(text: OsString) -> Result<String, String> {
+    let not = |text: OsString| format!("{} is not Unicode", text.display());
+    text.into_string().map_err(not)
+}

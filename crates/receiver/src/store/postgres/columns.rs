@@ -1,0 +1,168 @@
+//! Reports as arrays, one for each column: a statement takes any number of rows.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Error, Statement, Transaction};
+
+use super::super::{Incoming, JobState, start};
+
+/// Rows of the table `report`.
+#[derive(Default)]
+pub(super) struct Reports<'r> {
+    project: Vec<&'r str>,
+    received_ms: Vec<i64>,
+    digest: Vec<&'r [u8]>,
+    message_id: Vec<String>,
+    topic: Vec<Option<String>>,
+    body: Vec<&'r [u8]>,
+}
+
+impl<'r> Reports<'r> {
+    pub(super) fn of(reports: &[&'r Incoming]) -> Reports<'r> {
+        let mut rows = Reports::default();
+        for report in reports {
+            rows.project.push(&report.project_id);
+            rows.received_ms.push(report.received_ms);
+            rows.digest.push(&report.digest);
+            rows.message_id.push(start(&report.message_id));
+            rows.topic.push(report.topic.as_deref().map(start));
+            rows.body.push(&report.body);
+        }
+        rows
+    }
+
+    pub(super) async fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement,
+    ) -> Result<u64, Error> {
+        transaction
+            .execute(
+                statement,
+                &[
+                    &self.project,
+                    &self.received_ms,
+                    &self.digest,
+                    &self.message_id,
+                    &self.topic,
+                    &self.body,
+                ],
+            )
+            .await
+    }
+}
+
+/// Rows of the table `report_job`.
+#[derive(Default)]
+pub(super) struct History<'r> {
+    project: Vec<&'r str>,
+    job_id: Vec<i64>,
+    received_ms: Vec<i64>,
+    digest: Vec<&'r [u8]>,
+    position: Vec<i32>,
+    create_time: Vec<i64>,
+    status: Vec<&'r str>,
+}
+
+impl<'r> History<'r> {
+    pub(super) fn of(reports: &[&'r Incoming]) -> History<'r> {
+        let mut rows = History::default();
+        for report in reports {
+            for (position, job) in (0..).zip(&report.jobs) {
+                rows.project.push(&report.project_id);
+                rows.job_id.push(job.job_id.unwrap_or(0));
+                rows.received_ms.push(report.received_ms);
+                rows.digest.push(&report.digest);
+                rows.position.push(position);
+                rows.create_time.push(job.create_time);
+                rows.status.push(&job.status);
+            }
+        }
+        rows
+    }
+
+    pub(super) async fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement,
+    ) -> Result<u64, Error> {
+        transaction
+            .execute(
+                statement,
+                &[
+                    &self.project,
+                    &self.job_id,
+                    &self.received_ms,
+                    &self.digest,
+                    &self.position,
+                    &self.create_time,
+                    &self.status,
+                ],
+            )
+            .await
+    }
+}
+
+/// Rows of the table `job`: the newest state that these reports have of each job, in the order of their keys.
+#[derive(Default)]
+pub(super) struct Newest<'r> {
+    project: Vec<&'r str>,
+    job_id: Vec<i64>,
+    create_time: Vec<i64>,
+    status: Vec<&'r str>,
+    is_final: Vec<bool>,
+    exception: Vec<Option<&'r str>>,
+    received_ms: Vec<i64>,
+    digest: Vec<&'r [u8]>,
+}
+
+impl<'r> Newest<'r> {
+    pub(super) fn of(reports: &[&'r Incoming]) -> Newest<'r> {
+        let mut newest: BTreeMap<(&str, i64), (&JobState, &'r Incoming)> = BTreeMap::new();
+        for report in reports {
+            for job in &report.jobs {
+                let Some(job_id) = job.job_id else { continue };
+                let state = newest
+                    .entry((&report.project_id, job_id))
+                    .or_insert((job, report));
+                if job.follows(state.0) {
+                    *state = (job, report);
+                }
+            }
+        }
+        let mut rows = Newest::default();
+        for ((project, job_id), (job, report)) in newest {
+            rows.project.push(project);
+            rows.job_id.push(job_id);
+            rows.create_time.push(job.create_time);
+            rows.status.push(&job.status);
+            rows.is_final.push(job.is_final);
+            rows.exception.push(job.exception.as_deref());
+            rows.received_ms.push(report.received_ms);
+            rows.digest.push(&report.digest);
+        }
+        rows
+    }
+
+    pub(super) async fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement,
+    ) -> Result<u64, Error> {
+        transaction
+            .execute(
+                statement,
+                &[
+                    &self.project,
+                    &self.job_id,
+                    &self.create_time,
+                    &self.status,
+                    &self.is_final,
+                    &self.exception,
+                    &self.received_ms,
+                    &self.digest,
+                ],
+            )
+            .await
+    }
+}

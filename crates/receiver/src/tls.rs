@@ -1,0 +1,87 @@
+//! Certificates: read at the start, and again when they were renewed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::named;
+
+/// Where the certificates are.
+#[derive(Clone)]
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Who signs the certificates that clients must have.
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+pub(crate) struct Tls {
+    files: Files,
+    config: RwLock<Arc<ServerConfig>>,
+}
+
+impl Tls {
+    pub(crate) fn open(files: Files) -> io::Result<Tls> {
+        let config = RwLock::new(read(&files)?);
+        Ok(Tls { files, config })
+    }
+
+    /// On an error those from before stay.
+    pub(crate) fn reload(&self) -> io::Result<()> {
+        let config = read(&self.files)?;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
+        TlsAcceptor::from(Arc::clone(&config))
+    }
+}
+
+fn read(files: &Files) -> io::Result<Arc<ServerConfig>> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(io::Error::other)?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            for root in certificates(file)? {
+                roots.add(root).map_err(|why| invalid(file, &why))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = verifier.build().map_err(|why| invalid(file, &why))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let chain = certificates(&files.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key);
+    let key = key.map_err(|why| invalid(&files.key, &why))?;
+    let config = builder.with_single_cert(chain, key);
+    let mut config = config.map_err(|why| invalid(&files.certificate, &why))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let read = || CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>();
+    let certificates = read().map_err(|why| invalid(file, &why))?;
+    if certificates.is_empty() {
+        return Err(invalid(file, &"there is no certificate in it"));
+    }
+    Ok(certificates)
+}
+
+fn invalid(file: &Path, why: &dyn std::fmt::Display) -> io::Error {
+    let why = io::Error::new(io::ErrorKind::InvalidInput, why.to_string());
+    named(&why, file.display())
+}

@@ -1,0 +1,211 @@
+//! A PostgreSQL server in a folder of its own, which goes with its test.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::runtime::{self, Runtime};
+use tokio_postgres::{Client, NoTls, Row};
+
+use super::PATIENCE;
+
+pub struct Server {
+    dir: TempDir,
+    postmaster: Option<Child>,
+    /// Who must not be root.
+    user: Option<(u32, u32)>,
+}
+
+pub struct Session(Runtime, Client);
+
+impl Session {
+    pub fn execute(&self, sql: &str) {
+        self.0.block_on(self.1.batch_execute(sql)).unwrap();
+    }
+}
+
+impl Server {
+    pub fn start() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let user = other_than_root();
+        if let Some((uid, gid)) = user {
+            std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let mut server = Server {
+            dir,
+            postmaster: None,
+            user,
+        };
+        let made = server
+            .command("initdb")
+            .args([
+                "--pgdata=data",
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--no-locale",
+                "--no-sync",
+            ])
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        server.run();
+        server
+    }
+
+    /// Starts it again after [`kill`](Self::kill).
+    pub fn run(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
+        let mut command = self.command("postgres");
+        command
+            .args(["-D", "data", "-k"])
+            .arg(self.dir.path())
+            .args(["-c", "listen_addresses=", "-c", "max_connections=50"])
+            .args(["-c", "shared_buffers=64MB", "-c", "restart_after_crash=off"])
+            .stderr(log);
+        self.postmaster = Some(command.spawn().unwrap());
+        let until = Instant::now() + PATIENCE;
+        while let Err(why) = self.try_connect() {
+            let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            assert!(
+                Instant::now() < until,
+                "PostgreSQL does not start: {why:?}: {log}"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// SIGKILL to the postmaster and each of its children, as when the machine loses its power, but for what the system has in its cache.
+    pub fn kill(&mut self) {
+        let Some(mut postmaster) = self.postmaster.take() else {
+            return;
+        };
+        let pid = postmaster.id();
+        let children =
+            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let pids: Vec<String> = children
+            .split_whitespace()
+            .map(str::to_owned)
+            .chain([pid.to_string()])
+            .collect();
+        let _ = Command::new("kill")
+            .arg("-9")
+            .args(&pids)
+            .stderr(Stdio::null())
+            .status();
+        let _ = postmaster.wait();
+        // A child that still runs holds the shared memory, and the next start waits for it.
+        while pids
+            .iter()
+            .any(|pid| Path::new(&format!("/proc/{pid}/exe")).exists())
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn url(&self) -> String {
+        let dir = self.dir.path().to_str().unwrap().replace('/', "%2F");
+        format!("postgres://postgres@{dir}/postgres")
+    }
+
+    /// Where its socket is.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The first column of each row.
+    pub fn ask<T: for<'r> tokio_postgres::types::FromSql<'r>>(&self, sql: &str) -> Vec<T> {
+        let Session(runtime, client) = self.session();
+        let rows: Vec<Row> = runtime.block_on(client.query(sql, &[])).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    pub fn execute(&self, sql: &str) {
+        self.session().execute(sql);
+    }
+
+    pub fn session(&self) -> Session {
+        self.try_connect().unwrap()
+    }
+
+    fn try_connect(&self) -> Result<Session, tokio_postgres::Error> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await?;
+            tokio::spawn(connection);
+            Ok(client)
+        })?;
+        Ok(Session(runtime, client))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(installed(program));
+        command
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Debian keeps PostgreSQL's programs out of the path.
+pub fn installed(program: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    folders.extend(std::env::split_paths(
+        &std::env::var_os("PATH").unwrap_or_default(),
+    ));
+    folders
+        .iter()
+        .map(|folder| folder.join(program))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| {
+            panic!("PostgreSQL's `{program}` is not there: on Debian, `apt-get install postgresql`")
+        })
+}
+
+fn other_than_root() -> Option<(u32, u32)> {
+    let id = |args: &[&str]| {
+        let said = Command::new("id").args(args).output().unwrap();
+        String::from_utf8(said.stdout)
+            .unwrap()
+            .trim()
+            .parse::<u32>()
+            .ok()
+    };
+    let missing = "PostgreSQL does not run as root, and there is no user `postgres`: `useradd --system postgres`";
+    (id(&["-u"]) == Some(0)).then(|| {
+        (
+            id(&["-u", "postgres"]).expect(missing),
+            id(&["-g", "postgres"]).expect(missing),
+        )
+    })
+}

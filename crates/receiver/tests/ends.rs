@@ -1,0 +1,170 @@
+//! How it ends, and what those see who watch over it.
+#![cfg(all(unix, feature = "program"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use common::program::{Program, command};
+use common::{PATIENCE, exchange, post, report, request, response};
+use edge_report::JobStatus;
+use rusqlite::Connection;
+
+fn body(id: &str) -> Vec<u8> {
+    report(id, 7, JobStatus::RUNNING, 1_780_000_000_000)
+}
+
+fn get(program: &Program, path: &str) -> (u16, String) {
+    exchange(
+        program.host(),
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(),
+    )
+}
+
+#[test]
+fn what_is_under_way_is_answered_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ["--store", "sqlite:reports.db", "--fault", "delay=700"];
+    let program = Program::start(dir.path(), &store);
+    let host = program.host().to_owned();
+    let connect = || {
+        let stream = TcpStream::connect(&host).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let (mut idle, mut busy, mut events) = (connect(), connect(), connect());
+    events
+        .write_all(b"GET /api/events HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    assert!(events.read(&mut [0; 1024]).unwrap() > 0);
+    busy.write_all(&request("a", "p", &[], &body("1"))).unwrap();
+    program.wait_for("event=fault", 1);
+    program.signal("TERM");
+    // Who has nothing under way is let go at once, who has is answered.
+    assert_eq!(idle.read(&mut [0; 16]).unwrap(), 0);
+    assert_eq!(response(&mut busy).0, 200);
+    assert_eq!(busy.read(&mut [0; 16]).unwrap(), 0);
+    // Who listens is told, too.
+    let mut rest = String::new();
+    events.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
+    assert_eq!(program.wait(), Some(0));
+    assert!(TcpStream::connect(&host).is_err());
+    let kept = Connection::open(dir.path().join("reports.db")).unwrap();
+    let kept: i64 = kept
+        .query_row("SELECT count(*) FROM report", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 1);
+}
+
+#[test]
+fn health_and_metrics() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), &["--ak", "AK", "--sk", "SK-secret"]);
+    assert_eq!(get(&program, "/healthz").0, 200);
+    assert_eq!(post(program.host(), "p", &body("1")), 401);
+    let now = edge_report::WallTime::now().unix_ms();
+    for _ in 0..2 {
+        let signed = common::signed(program.host(), "p", ("AK", "SK-secret"), now, &body("1"));
+        assert_eq!(exchange(program.host(), &signed).0, 200);
+    }
+    let (status, page) = get(&program, "/metrics");
+    assert_eq!(status, 200);
+    for line in [
+        "reports_accepted_total 1",
+        "reports_repeated_total 1",
+        "requests_refused_total 1",
+        "store_up 1",
+    ] {
+        assert!(
+            page.contains(&format!("\nedge_report_receiver_{line}\n")),
+            "{line}: {page}"
+        );
+    }
+    assert!(!page.contains("secret"));
+    // The default store.
+    assert!(dir.path().join("edge-report.db").exists());
+}
+
+#[test]
+fn settings_from_three_places() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("receiver.toml"),
+        "listen = \"127.0.0.1:0\"\nstore = \"sqlite:from-file.db\"\nretention = 30\nak = \"AK\"\nsk = \"from-file\"\nfault = [\"delay=1\", \"delay=2\"]\n",
+    )
+    .unwrap();
+    let mut program = command(
+        dir.path(),
+        &[
+            "--config",
+            "receiver.toml",
+            "--store",
+            "sqlite:from-flag.db",
+        ],
+    );
+    program
+        .env("EDGE_REPORT_RECEIVER_SK", "from-environment")
+        .env("EDGE_REPORT_RECEIVER_STORE", "memory");
+    let program = Program::run(program, dir.path());
+    let now = edge_report::WallTime::now().unix_ms();
+    let with = |sk| common::signed(program.host(), "p", ("AK", sk), now, &body("1"));
+    assert_eq!(exchange(program.host(), &with("from-environment")).0, 200);
+    assert_eq!(exchange(program.host(), &with("from-file")).0, 401);
+    assert!(dir.path().join("from-flag.db").exists());
+    assert!(!dir.path().join("from-file.db").exists());
+}
+
+#[test]
+fn what_is_set_wrongly_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("wrong.toml"),
+        "listen = \"127.0.0.1:0\"\nsk = a-secret\n",
+    )
+    .unwrap();
+    fs::write(dir.path().join("unknown.toml"), "lisen = \"127.0.0.1:0\"\n").unwrap();
+    let wrong: [(&[&str], &str); 11] = [
+        (&["--memory", "39"], "--memory `39`"),
+        (&["--nothing"], "no option `--nothing`"),
+        (&["--listen"], "needs a value"),
+        (&["--listen", "nowhere"], "--listen `nowhere`"),
+        (&["--ak", "AK"], "go together"),
+        (&["--store", "mysql://u:a-secret@h/d"], "a store is"),
+        (&["--store", "postgres://u:a-secret@h:port/d"], "store: "),
+        (&["--store", "sqlite:a.db", "--record", "b"], "record"),
+        (&["--config", "wrong.toml"], "wrong.toml: line 2: "),
+        (&["--config", "unknown.toml"], "no `lisen`"),
+        (
+            &["--tls-cert", "nothing.pem", "--tls-key", "nothing.pem"],
+            "nothing.pem",
+        ),
+    ];
+    for (args, why) in wrong {
+        let ended = command(dir.path(), &[&["check-config"], args].concat())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(
+            said.contains(why) && !said.contains("secret"),
+            "{args:?}: {said}"
+        );
+        assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
+    }
+    let right = command(dir.path(), &["check-config", "--store", "sqlite:a.db"])
+        .output()
+        .unwrap();
+    assert!(
+        right.status.success() && !dir.path().join("a.db").exists(),
+        "{right:?}"
+    );
+}

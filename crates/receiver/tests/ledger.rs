@@ -1,0 +1,403 @@
+//! Both sides of the ledger: agents with spools (the tool `examples/deliver.rs`), receivers, and a database, all killed by SIGKILL again and again. At the end each
+//! report that an agent has stored is in the database, once, and there is nothing else; whatever was answered by 200 was there already.
+//!
+//! A minute, or ten with `EDGE_REPORT_LONG`. `EDGE_REPORT_SEED` repeats the choices of a run. `cargo test --workspace` builds the tool; before this alone say
+//! `cargo build -p examples --examples`.
+#![cfg(all(target_os = "linux", feature = "program"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::postgres::Server;
+use common::program::example;
+use common::{PATIENCE, report};
+use edge_report::JobStatus;
+use rusqlite::Connection;
+
+/// Reports of a project, by message id: how many rows it has.
+type Rows = BTreeMap<String, u64>;
+
+fn long() -> bool {
+    std::env::var_os("EDGE_REPORT_LONG").is_some()
+}
+
+#[test]
+fn two_receivers_on_postgresql() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start();
+    let url = server.url();
+    let kept = play(dir.path(), &url, 2, |random| {
+        server.kill();
+        thread::sleep(Duration::from_millis(random.below(1000)));
+        server.run();
+    });
+    let rows = |table: &str| -> Rows {
+        let names = format!("SELECT project || '/' || message_id FROM edge_report.{table}");
+        count(server.ask::<String>(&names))
+    };
+    assert_same(&kept, &rows("report"));
+    // What belongs to a report came with it, and nothing without one.
+    let count =
+        |what: &str| server.ask::<i64>(&format!("SELECT count(*) FROM edge_report.{what}"))[0];
+    let reports = "report JOIN edge_report.known USING (project, digest, received_ms) JOIN edge_report.report_job USING (project, digest, received_ms)";
+    assert_eq!(
+        [count("known"), count("report_job"), count(reports)],
+        [kept.len() as i64; 3]
+    );
+    let newest = server.ask::<i64>("SELECT count(*) FROM edge_report.job j WHERE create_time = (SELECT max(create_time) FROM edge_report.report_job r WHERE r.project = j.project AND r.job_id = j.job_id)");
+    assert_eq!(newest, [count("job")]);
+}
+
+#[test]
+fn one_receiver_on_sqlite() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let kept = play(dir.path(), &format!("sqlite:{}", file.display()), 1, |_| {});
+    let database = Connection::open(&file).unwrap();
+    let ask = |sql: &str| -> Vec<String> {
+        let mut statement = database.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    assert_eq!(ask("PRAGMA integrity_check"), ["ok"]);
+    assert_same(
+        &kept,
+        &count(ask("SELECT project || '/' || message_id FROM report")),
+    );
+    assert_same(
+        &kept,
+        &count(ask(
+            "SELECT r.project || '/' || message_id FROM report r JOIN report_job j ON j.report = r.id",
+        )),
+    );
+}
+
+fn count(names: Vec<String>) -> Rows {
+    let mut rows = Rows::new();
+    for name in names {
+        *rows.entry(name).or_default() += 1;
+    }
+    rows
+}
+
+#[track_caller]
+fn assert_same(stored: &BTreeSet<String>, rows: &Rows) {
+    let some = |names: Vec<&String>| {
+        (
+            names.len(),
+            names.into_iter().take(5).cloned().collect::<Vec<_>>(),
+        )
+    };
+    let lost = some(
+        stored
+            .iter()
+            .filter(|name| !rows.contains_key(*name))
+            .collect(),
+    );
+    let twice = some(
+        rows.iter()
+            .filter(|(_, count)| **count > 1)
+            .map(|(name, _)| name)
+            .collect(),
+    );
+    let foreign = some(rows.keys().filter(|name| !stored.contains(*name)).collect());
+    assert!(
+        lost.0 + twice.0 + foreign.0 == 0,
+        "of {} stored are lost: {lost:?}, twice: {twice:?}, and nobody's: {foreign:?}",
+        stored.len()
+    );
+}
+
+/// Agents report to receivers on this store while all are killed. Gives what agents have stored, as PROJECT/ID.
+fn play(
+    dir: &Path,
+    store: &str,
+    receivers: u64,
+    mut kill_database: impl FnMut(&mut Random),
+) -> BTreeSet<String> {
+    let given = std::env::var("EDGE_REPORT_SEED").ok();
+    let seed = given.map_or_else(by_the_clock, |seed| seed.parse().unwrap());
+    let mut random = Random(seed);
+    let agents = if long() { 200 } else { 12 };
+    let until = Instant::now() + Duration::from_secs(if long() { 600 } else { 60 });
+    let over = AtomicBool::new(false);
+    let kills = AtomicU64::new(0);
+    let ports: Vec<u16> = (0..receivers)
+        .map(|_| {
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        })
+        .collect();
+    let stored = thread::scope(|scope| {
+        for (number, port) in ports.iter().enumerate() {
+            let (over, kills) = (&over, &kills);
+            let random = Random(random.next());
+            let log = dir.join(format!("receiver-{number}.log"));
+            scope.spawn(move || keep_receiving(*port, store, &log, random, until, over, kills));
+        }
+        let agents: Vec<_> = (0..agents)
+            .map(|number| {
+                let mut agent = Agent {
+                    project: format!("project-{}", number % 5),
+                    name: format!("agent-{number}"),
+                    spool: dir.join(format!("spool-{number}")),
+                    port: ports[number % ports.len()],
+                    random: Random(random.next()),
+                    stored: BTreeSet::new(),
+                    next: 0,
+                };
+                let kills = &kills;
+                scope.spawn(move || agent.live(until, kills))
+            })
+            .collect();
+        while Instant::now() < until {
+            thread::sleep(Duration::from_millis(2000 + random.below(6000)));
+            kill_database(&mut random);
+        }
+        let stored: Vec<_> = agents
+            .into_iter()
+            .map(thread::ScopedJoinHandle::join)
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        stored
+            .into_iter()
+            .flat_map(|stored| stored.expect("an agent failed"))
+            .collect::<BTreeSet<String>>()
+    });
+    println!(
+        "{} reports, {} kills of agents and receivers; EDGE_REPORT_SEED={seed}",
+        stored.len(),
+        kills.load(Ordering::Relaxed)
+    );
+    assert!(stored.len() > 500, "only {} reports", stored.len());
+    stored
+}
+
+/// A receiver that is killed and started again, as whoever operates it would have it: it does not start while there is no database.
+fn keep_receiving(
+    port: u16,
+    store: &str,
+    log: &Path,
+    mut random: Random,
+    until: Instant,
+    over: &AtomicBool,
+    kills: &AtomicU64,
+) {
+    let listen = format!("127.0.0.1:{port}");
+    let file = File::options().create(true).append(true).open(log).unwrap();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-report-receiver"));
+        command.args([
+            "--listen", &listen, "--ak", "AK", "--sk", "SK", "--store", store, "--quiet",
+        ]);
+        for fault in [
+            "reset-after@random 2",
+            "reset-before@random 1",
+            "cut@random 1",
+        ] {
+            command.args(["--fault", fault]);
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file.try_clone().unwrap());
+        child.spawn().unwrap()
+    };
+    let mut receiver = start();
+    let mut death = Instant::now() + Duration::from_millis(random.below(4000));
+    while !over.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(20));
+        if Instant::now() > death && Instant::now() < until {
+            receiver.kill().unwrap();
+            kills.fetch_add(1, Ordering::Relaxed);
+            death = Instant::now() + Duration::from_millis(200 + random.below(4000));
+        }
+        if receiver.try_wait().unwrap().is_some() {
+            receiver = start();
+        }
+    }
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
+}
+
+struct Agent {
+    project: String,
+    name: String,
+    spool: PathBuf,
+    port: u16,
+    random: Random,
+    /// As the tool said.
+    stored: BTreeSet<String>,
+    next: u64,
+}
+
+impl Agent {
+    fn live(&mut self, until: Instant, kills: &AtomicU64) -> BTreeSet<String> {
+        // What the tool did not say it has stored is given to it again.
+        let mut open = BTreeMap::new();
+        while Instant::now() < until {
+            let death = Instant::now() + Duration::from_millis(300 + self.random.below(4000));
+            self.run(&mut open, |_| Instant::now() < death.min(until), true);
+            kills.fetch_add(1, Ordering::Relaxed);
+        }
+        // At last it ends by itself, when nothing waits any more.
+        let mut rounds = 1;
+        self.run(
+            &mut open,
+            |open| {
+                rounds > 0 && {
+                    rounds -= 1;
+                    !open.is_empty()
+                }
+            },
+            false,
+        );
+        assert!(open.is_empty(), "{} are not stored", open.len());
+        self.stored
+            .iter()
+            .map(|id| format!("{}/{id}", self.project))
+            .collect()
+    }
+
+    /// One life of the tool. Whether to go on is asked before each report.
+    fn run(
+        &mut self,
+        open: &mut BTreeMap<String, String>,
+        mut go_on: impl FnMut(&BTreeMap<String, String>) -> bool,
+        kill: bool,
+    ) {
+        let mut tool = self.tool();
+        let mut input = tool.stdin.take().unwrap();
+        let output = BufReader::new(tool.stdout.take().unwrap());
+        let reader = thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .collect::<Vec<String>>()
+        });
+        for line in open.values() {
+            let _ = input.write_all(line.as_bytes());
+        }
+        while go_on(open) && kill {
+            let (id, line) = self.report();
+            let _ = input.write_all(line.as_bytes());
+            open.insert(id, line);
+            thread::sleep(Duration::from_millis(self.random.below(60)));
+        }
+        if kill {
+            tool.kill().unwrap();
+        }
+        drop(input);
+        let until = Instant::now() + PATIENCE * 3;
+        let status = loop {
+            if let Some(status) = tool.try_wait().unwrap() {
+                break status;
+            }
+            assert!(
+                Instant::now() < until,
+                "{} does not get rid of its reports",
+                self.name
+            );
+            thread::sleep(Duration::from_millis(20));
+        };
+        for line in reader.join().unwrap() {
+            match line.split_once(' ') {
+                Some(("stored", id)) => {
+                    open.remove(id);
+                    self.stored.insert(id.to_owned());
+                }
+                Some(("delivered" | "omitted", _)) => {}
+                _ => panic!("{}: {line}", self.name),
+            }
+        }
+        assert!(kill || status.success(), "{}: {status}", self.name);
+    }
+
+    /// A report on one of three jobs, each newer than the one before.
+    fn report(&mut self) -> (String, String) {
+        self.next += 1;
+        let id = format!("{}-{}", self.name, self.next);
+        let number: i64 = self.name.rsplit('-').next().unwrap().parse().unwrap();
+        let job = number * 10 + self.random.below(3) as i64 + 1;
+        let mut line = report(
+            &id,
+            job,
+            JobStatus::RUNNING,
+            1_780_000_000_000 + self.next as i64,
+        );
+        line.push(b'\n');
+        (id, String::from_utf8(line).unwrap())
+    }
+
+    fn tool(&self) -> Child {
+        let url = format!("http://127.0.0.1:{}", self.port);
+        example("deliver")
+            .arg("--spool")
+            .arg(&self.spool)
+            .args([
+                "--url",
+                &url,
+                "--project-id",
+                &self.project,
+                "--ak",
+                "AK",
+                "--sk",
+                "SK",
+            ])
+            .args([
+                "--min-backoff",
+                "20",
+                "--max-backoff",
+                "300",
+                "--hold",
+                "300",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+}
+
+fn by_the_clock() -> u64 {
+    let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap();
+    since_1970.as_secs() ^ u64::from(since_1970.subsec_nanos())
+}
+
+/// `SplitMix64`
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}

@@ -1,0 +1,351 @@
+//! What the store on PostgreSQL keeps: HTTP in, the database out.
+#![cfg(all(unix, feature = "postgres"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+
+mod common;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::postgres::Server;
+use common::{PATIENCE, address, post, report};
+use edge_report::JobStatus;
+use edge_report_receiver::{Options, Receiver};
+
+const NOW: i64 = 1_780_000_000_000;
+const DAY: i64 = 86_400_000;
+
+fn start(server: &Server) -> Receiver {
+    Receiver::start(Options::new().store(server.url())).unwrap()
+}
+
+/// All in one, since a server takes a while to start: what one test does is in a project of its own.
+#[test]
+fn keeps_reports() {
+    let server = Server::start();
+    several_start_at_once(&server);
+    each_report_once_among_several(&server);
+    answered_after_the_commit(&server);
+    the_same_twice_in_a_commit(&server);
+    an_ended_job_stays_ended(&server);
+    hostile_texts_are_kept(&server);
+    one_that_cannot_be_kept_keeps_out_no_other(&server);
+    every_key_begins_with_the_project(&server);
+    a_newer_schema_is_left_alone(&server);
+}
+
+fn several_start_at_once(server: &Server) {
+    thread::scope(|scope| {
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(|| start(server))).collect();
+        for (number, start) in starts.into_iter().enumerate() {
+            let receiver = start.join().unwrap();
+            assert_eq!(
+                post(
+                    &address(&receiver),
+                    "starts",
+                    &report(&format!("{number}"), 7, JobStatus::RUNNING, NOW)
+                ),
+                200
+            );
+        }
+    });
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.report WHERE project = 'starts'"),
+        [4]
+    );
+    assert_eq!(
+        server.ask::<i32>("SELECT version FROM edge_report.schema_version"),
+        [1]
+    );
+}
+
+fn each_report_once_among_several(server: &Server) {
+    let receivers = [start(server), start(server)];
+    // The same reports to both at the same time, some of each agent's of the same jobs.
+    thread::scope(|scope| {
+        for agent in 0..8 {
+            let receivers = &receivers;
+            scope.spawn(move || {
+                for number in 0..25 {
+                    let body = report(
+                        &format!("{number}"),
+                        number % 5 + 1,
+                        JobStatus::RUNNING,
+                        NOW + number,
+                    );
+                    assert_eq!(post(&address(&receivers[agent % 2]), "once", &body), 200);
+                }
+            });
+        }
+    });
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.report WHERE project = 'once'"),
+        [25]
+    );
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.known WHERE project = 'once'"),
+        [25]
+    );
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.report_job WHERE project = 'once'"),
+        [25]
+    );
+    let newest = server.ask::<i64>(
+        "SELECT create_time FROM edge_report.job WHERE project = 'once' ORDER BY job_id",
+    );
+    assert_eq!(newest, [20, 21, 22, 23, 24].map(|number| NOW + number));
+    // Another body is another report, though of the same id.
+    for job in 1..=3 {
+        assert_eq!(
+            post(
+                &address(&receivers[0]),
+                "same",
+                &report("same", job, JobStatus::RUNNING, NOW)
+            ),
+            200
+        );
+    }
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.report WHERE project = 'same'"),
+        [3]
+    );
+    let body = server.ask::<Vec<u8>>("SELECT body FROM edge_report.report r JOIN edge_report.job j USING (project, digest) WHERE project = 'same' AND job_id = 2");
+    assert_eq!(body, [report("same", 2, JobStatus::RUNNING, NOW)]);
+}
+
+/// While somebody else keeps the store from its last statement, nothing is answered.
+fn answered_after_the_commit(server: &Server) {
+    let receiver = start(server);
+    let blocker = server.session();
+    blocker.execute("BEGIN; LOCK TABLE edge_report.job IN SHARE MODE");
+    thread::scope(|scope| {
+        let body = report("a", 7, JobStatus::RUNNING, NOW);
+        let answered = scope.spawn(move || post(&address(&receiver), "blocked", &body));
+        thread::sleep(Duration::from_millis(500));
+        assert!(!answered.is_finished());
+        blocker.execute("COMMIT");
+        assert_eq!(answered.join().unwrap(), 200);
+    });
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.job WHERE project = 'blocked'"),
+        [1]
+    );
+}
+
+/// An agent that was cut off comes again before its first request was committed.
+fn the_same_twice_in_a_commit(server: &Server) {
+    let receiver = start(server);
+    let host = address(&receiver);
+    let blocker = server.session();
+    blocker.execute("BEGIN; LOCK TABLE edge_report.job IN SHARE MODE");
+    thread::scope(|scope| {
+        // The first of them waits for the lock, the others for it.
+        for id in ["first", "same", "same", "same"] {
+            let host = &host;
+            scope.spawn(move || {
+                let body = report(id, 7, JobStatus::RUNNING, NOW);
+                assert_eq!(post(host, "twice", &body), 200);
+            });
+            thread::sleep(Duration::from_millis(150));
+        }
+        blocker.execute("COMMIT");
+    });
+    let kept = "SELECT message_id FROM edge_report.report JOIN edge_report.known USING (project, digest, received_ms)
+        JOIN edge_report.report_job USING (project, digest, received_ms) WHERE project = 'twice' ORDER BY 1";
+    assert_eq!(server.ask::<String>(kept), ["first", "same"]);
+}
+
+fn an_ended_job_stays_ended(server: &Server) {
+    let receiver = start(server);
+    let steps = [
+        (JobStatus::RUNNING, NOW, "job_running", NOW),
+        (JobStatus::FINISH, NOW, "job_finish", NOW),
+        (JobStatus::RUNNING, NOW, "job_finish", NOW),
+        (JobStatus::RUNNING, NOW - 1, "job_finish", NOW),
+        // It was started again.
+        (JobStatus::RUNNING, NOW + 1, "job_running", NOW + 1),
+    ];
+    for (number, (status, create_time, then, at)) in steps.into_iter().enumerate() {
+        assert_eq!(
+            post(
+                &address(&receiver),
+                "ends",
+                &report(&format!("{number}"), 7, status, create_time)
+            ),
+            200
+        );
+        let state = server.ask::<String>(
+            "SELECT status || ' ' || create_time FROM edge_report.job WHERE project = 'ends'",
+        );
+        assert_eq!(state, [format!("{then} {at}")]);
+    }
+}
+
+fn hostile_texts_are_kept(server: &Server) {
+    let receiver = start(server);
+    let long = "x".repeat(1 << 20);
+    for id in [
+        "a\u{0}b",
+        "'; DROP TABLE report; --",
+        "\u{202e}\u{1f600}",
+        &long,
+    ] {
+        let body = report(id, 7, JobStatus::from_name("\u{0}?"), NOW);
+        assert_eq!(post(&address(&receiver), "p%27%22", &body), 200);
+    }
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.report WHERE project = 'p''\"'"),
+        [4]
+    );
+    assert_eq!(
+        server.ask::<i32>("SELECT max(length(message_id)) FROM edge_report.report"),
+        [256]
+    );
+    // What no key can hold is refused, and is no trouble of the store.
+    for project in ["%00", "a%0ab", &"x".repeat(3000)] {
+        assert_eq!(
+            post(
+                &address(&receiver),
+                project,
+                &report("a", 7, JobStatus::RUNNING, NOW)
+            ),
+            404
+        );
+    }
+}
+
+fn one_that_cannot_be_kept_keeps_out_no_other(server: &Server) {
+    // As a limit of the database would.
+    server.execute("ALTER TABLE edge_report.report ADD CONSTRAINT odd CHECK (CASE WHEN message_id = 'odd' THEN 1 / (length(project) - length(project)) ELSE 1 END = 1)");
+    let receiver = start(server);
+    thread::scope(|scope| {
+        for agent in 0..8 {
+            let receiver = &receiver;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let odd = agent == 0;
+                    let id = if odd {
+                        "odd".to_owned()
+                    } else {
+                        format!("{agent}-{number}")
+                    };
+                    let status = post(
+                        &address(receiver),
+                        "odd",
+                        &report(&id, number + 1, JobStatus::RUNNING, NOW),
+                    );
+                    assert_eq!(status, if odd { 500 } else { 200 });
+                }
+            });
+        }
+    });
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.report WHERE project = 'odd'"),
+        [70]
+    );
+    server.execute("ALTER TABLE edge_report.report DROP CONSTRAINT odd");
+}
+
+fn every_key_begins_with_the_project(server: &Server) {
+    let others = "SELECT i.indrelid::regclass::text FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
+        JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
+        WHERE t.relnamespace = 'edge_report'::regnamespace AND i.indisunique AND a.attname <> 'project'";
+    assert_eq!(server.ask::<String>(others), [""; 0]);
+}
+
+fn a_newer_schema_is_left_alone(server: &Server) {
+    server.execute("UPDATE edge_report.schema_version SET version = 99");
+    let Err(why) = Receiver::start(Options::new().store(server.url())) else {
+        panic!("started")
+    };
+    assert!(why.to_string().contains("99"), "{why}");
+    server.execute("UPDATE edge_report.schema_version SET version = 1");
+}
+
+#[test]
+fn what_is_old_goes_by_months() {
+    let server = Server::start();
+    // 2026-05-28, 2026-07-27 and 2026-09-25
+    for (number, days) in [0, 60, 120].into_iter().enumerate() {
+        let clock: fn() -> i64 = [|| NOW, || NOW + 60 * DAY, || NOW + 120 * DAY][number];
+        let receiver = Receiver::start(Options::new().store(server.url()).clock(clock)).unwrap();
+        for job in 1..=3 {
+            let body = report(&format!("{days}"), 10 * days + job, JobStatus::RUNNING, NOW);
+            assert_eq!(post(&address(&receiver), "p", &body), 200);
+        }
+    }
+    let months = "SELECT relname::text FROM pg_class WHERE relname ~ '^report_[0-9]' AND relkind = 'r' ORDER BY 1";
+    assert_eq!(
+        server.ask::<String>(months),
+        ["report_2026_05", "report_2026_07", "report_2026_09"]
+    );
+    let kept = Duration::from_hours(24 * 30);
+    let receiver = Receiver::start(
+        Options::new()
+            .store(server.url())
+            .clock(|| NOW + 125 * DAY)
+            .retention(kept),
+    )
+    .unwrap();
+    let until = Instant::now() + PATIENCE * 3;
+    while server.ask::<String>(months) != ["report_2026_09"] {
+        assert!(Instant::now() < until, "old months are still there");
+        thread::sleep(Duration::from_millis(200));
+    }
+    for table in ["known", "report", "report_job", "job"] {
+        let count = format!("SELECT count(*) FROM edge_report.{table}");
+        assert_eq!(server.ask::<i64>(&count), [3], "{table}");
+    }
+    // Of what has gone nothing is known.
+    assert_eq!(
+        post(
+            &address(&receiver),
+            "p",
+            &report("0", 1, JobStatus::RUNNING, NOW)
+        ),
+        200
+    );
+    assert_eq!(
+        server.ask::<i64>("SELECT count(*) FROM edge_report.report"),
+        [4]
+    );
+}
+
+#[test]
+fn lives_through_the_end_of_the_server() {
+    let mut server = Server::start();
+    let receiver = start(&server);
+    assert_eq!(
+        post(
+            &address(&receiver),
+            "p",
+            &report("1", 7, JobStatus::RUNNING, NOW)
+        ),
+        200
+    );
+    server.kill();
+    let body = report("2", 7, JobStatus::RUNNING, NOW);
+    let request = common::request(&address(&receiver), "p", &[], &body);
+    let (status, answer) = common::exchange(&address(&receiver), &request);
+    assert_eq!(status, 503, "{answer}");
+    assert!(
+        answer.to_ascii_lowercase().contains("retry-after: "),
+        "{answer}"
+    );
+    server.run();
+    let until = Instant::now() + PATIENCE;
+    while post(&address(&receiver), "p", &body) != 200 {
+        assert!(Instant::now() < until, "it does not come back");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(
+        server.ask::<String>("SELECT message_id FROM edge_report.report ORDER BY 1"),
+        ["1", "2"]
+    );
+}

@@ -1,0 +1,326 @@
+//! What the store on SQLite keeps: HTTP in, the database out.
+#![cfg(feature = "sqlite")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a test fails"
+)]
+
+mod common;
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, address, post, report};
+use edge_report::JobStatus;
+use edge_report_receiver::{Options, Receiver};
+use rusqlite::Connection;
+use rusqlite::types::FromSql;
+
+const NOW: i64 = 1_780_000_000_000;
+
+fn start(file: &Path) -> Receiver {
+    let store = format!("sqlite:{}", file.display());
+    Receiver::start(Options::new().store(store)).unwrap()
+}
+
+fn ask<T: FromSql>(file: &Path, sql: &str) -> Vec<T> {
+    let connection = Connection::open(file).unwrap();
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn each_report_once_over_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    for _ in 0..2 {
+        let receiver = start(&file);
+        let host = address(&receiver);
+        for body in [
+            report("a", 7, JobStatus::RUNNING, NOW),
+            report("b", 7, JobStatus::RUNNING, NOW),
+        ] {
+            // The same again, and the same from somebody else.
+            for project in ["p", "p", "q"] {
+                assert_eq!(post(&host, project, &body), 200);
+            }
+        }
+    }
+    let ids: Vec<String> = ask(&file, "SELECT project || message_id FROM report ORDER BY 1");
+    assert_eq!(ids, ["pa", "pb", "qa", "qb"]);
+    let bodies: Vec<Vec<u8>> = ask(
+        &file,
+        "SELECT body FROM report WHERE project = 'p' ORDER BY message_id",
+    );
+    assert_eq!(bodies[0], report("a", 7, JobStatus::RUNNING, NOW));
+}
+
+/// An agent that has one id for all its reports loses none.
+#[test]
+fn another_body_is_another_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let receiver = start(&file);
+    for job in 1..=3 {
+        assert_eq!(
+            post(
+                &address(&receiver),
+                "p",
+                &report("same", job, JobStatus::RUNNING, NOW)
+            ),
+            200
+        );
+    }
+    let ids: Vec<String> = ask(&file, "SELECT message_id FROM report");
+    assert_eq!(ids, ["same"; 3]);
+}
+
+#[test]
+fn an_ended_job_stays_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let receiver = start(&file);
+    let host = address(&receiver);
+    let state = || ask::<String>(&file, "SELECT status || ' ' || create_time FROM job");
+    let steps = [
+        (JobStatus::RUNNING, NOW, "job_running", NOW),
+        (JobStatus::FINISH, NOW, "job_finish", NOW),
+        (JobStatus::RUNNING, NOW, "job_finish", NOW),
+        (JobStatus::RUNNING, NOW - 1, "job_finish", NOW),
+        // It was started again.
+        (JobStatus::RUNNING, NOW + 1, "job_running", NOW + 1),
+    ];
+    for (number, (status, create_time, then, at)) in steps.into_iter().enumerate() {
+        assert_eq!(
+            post(
+                &host,
+                "p",
+                &report(&format!("{number}"), 7, status, create_time)
+            ),
+            200
+        );
+        assert_eq!(state(), [format!("{then} {at}")]);
+    }
+    assert_eq!(ask::<i64>(&file, "SELECT count(*) FROM report_job"), [5]);
+}
+
+#[test]
+fn hostile_texts_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let receiver = start(&file);
+    let long = "x".repeat(1 << 20);
+    for id in [
+        "a\u{0}b",
+        "'; DROP TABLE report; --",
+        "\u{202e}\u{1f600}",
+        &long,
+    ] {
+        assert_eq!(
+            post(
+                &address(&receiver),
+                "p%27%22",
+                &report(id, 7, JobStatus::from_name("\u{0}?"), NOW)
+            ),
+            200
+        );
+    }
+    assert_eq!(
+        ask::<i64>(&file, "SELECT count(*) FROM report WHERE project = 'p''\"'"),
+        [4]
+    );
+    assert_eq!(
+        ask::<i64>(&file, "SELECT max(length(message_id)) FROM report"),
+        [256]
+    );
+}
+
+#[test]
+fn requests_share_commits_and_each_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let receiver = start(&file);
+    let host = address(&receiver);
+    thread::scope(|scope| {
+        for agent in 0..16 {
+            let host = &host;
+            scope.spawn(move || {
+                for number in 0..20 {
+                    let body = report(
+                        &format!("{agent}-{number}"),
+                        agent + 1,
+                        JobStatus::RUNNING,
+                        NOW + number,
+                    );
+                    assert_eq!(post(host, "p", &body), 200);
+                }
+            });
+        }
+    });
+    assert_eq!(ask::<i64>(&file, "SELECT count(*) FROM report"), [320]);
+    let newest = format!("SELECT count(*) FROM job WHERE create_time = {}", NOW + 19);
+    assert_eq!(ask::<i64>(&file, &newest), [16]);
+}
+
+/// While somebody else keeps the store from committing, nothing is answered.
+#[test]
+fn answered_after_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let receiver = start(&file);
+    let blocker = Connection::open(&file).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    thread::scope(|scope| {
+        let answered = scope.spawn(|| {
+            post(
+                &address(&receiver),
+                "p",
+                &report("a", 7, JobStatus::RUNNING, NOW),
+            )
+        });
+        thread::sleep(Duration::from_millis(500));
+        assert!(!answered.is_finished());
+        blocker.execute_batch("COMMIT").unwrap();
+        assert_eq!(answered.join().unwrap(), 200);
+    });
+    assert_eq!(ask::<i64>(&file, "SELECT count(*) FROM report"), [1]);
+}
+
+#[test]
+fn what_is_old_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let store = format!("sqlite:{}", file.display());
+    let old = Receiver::start(Options::new().store(&store).clock(|| NOW)).unwrap();
+    for job in 1..=3 {
+        assert_eq!(
+            post(
+                &address(&old),
+                "p",
+                &report("old", job, JobStatus::RUNNING, NOW)
+            ),
+            200
+        );
+    }
+    drop(old);
+    let day_later = Options::new()
+        .store(&store)
+        .clock(|| NOW + 86_400_001)
+        .retention(Duration::from_hours(24));
+    let receiver = Receiver::start(day_later).unwrap();
+    assert_eq!(
+        post(
+            &address(&receiver),
+            "p",
+            &report("new", 3, JobStatus::RUNNING, NOW)
+        ),
+        200
+    );
+    let until = Instant::now() + PATIENCE;
+    while ask::<i64>(&file, "SELECT count(*) FROM report") != [1] {
+        assert!(Instant::now() < until, "the old ones are still there");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(ask::<i64>(&file, "SELECT job_id FROM job"), [3]);
+    assert_eq!(ask::<i64>(&file, "SELECT job_id FROM report_job"), [3]);
+}
+
+#[test]
+fn a_newer_schema_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    drop(start(&file));
+    Connection::open(&file)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let store = format!("sqlite:{}", file.display());
+    let Err(why) = Receiver::start(Options::new().store(store)) else {
+        panic!("started")
+    };
+    assert!(why.to_string().contains("99"), "{why}");
+}
+
+/// A small one, in memory; it goes with its test.
+#[cfg(target_os = "linux")]
+struct Disk(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl Disk {
+    /// None where nothing can be mounted.
+    fn mount() -> Option<Disk> {
+        let disk = Disk(tempfile::tempdir().unwrap());
+        disk.options("size=1m").then_some(disk)
+    }
+
+    fn options(&self, options: &str) -> bool {
+        let mut mount = std::process::Command::new("mount");
+        let mount = mount
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(self.0.path());
+        mount.output().is_ok_and(|ended| ended.status.success())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let mut umount = std::process::Command::new("umount");
+        let _ = umount.arg("-l").arg(self.0.path()).output();
+    }
+}
+
+/// On a full disk agents are told to come again. What was answered is kept, and when there is room it goes on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_loses_nothing() {
+    let Some(disk) = Disk::mount() else {
+        println!("not run: no disk of its own can be mounted here");
+        return;
+    };
+    let file = disk.0.path().join("reports.db");
+    let receiver = start(&file);
+    let host = address(&receiver);
+    let id = |number: i64| format!("{number}{}", "x".repeat(10_000));
+    let body = |number| report(&id(number), 7, JobStatus::RUNNING, NOW + number);
+    let refused = (0..)
+        .find(|number| post(&host, "p", &body(*number)) != 200)
+        .unwrap();
+    assert_eq!(post(&host, "p", &body(refused)), 503);
+    assert!(disk.options("remount,size=8m"));
+    assert_eq!(post(&host, "p", &body(refused)), 200);
+    drop(receiver);
+    let kept = ask::<i64>(&file, "SELECT count(*) FROM report");
+    assert_eq!(ask::<String>(&file, "PRAGMA integrity_check"), ["ok"]);
+    assert_eq!(kept, [refused + 1]);
+    assert!(refused > 10, "{refused}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_file_is_for_its_owner() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = start(&dir.path().join("reports.db"));
+    assert_eq!(
+        post(
+            &address(&receiver),
+            "p",
+            &report("a", 7, JobStatus::RUNNING, NOW)
+        ),
+        200
+    );
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o077,
+            0,
+            "{entry:?}"
+        );
+    }
+}
