@@ -126,6 +126,7 @@ test('what is no report at all is said to be what it looks like', () => {
     ['HTTP/1.1 200 OK\n\n{}', /explain/],
     [`curl -X POST https://h --data '${text}'`, /curl line/],
     [`${text}\n${text}\n`, /--ndjson/],
+    [`${text}\n`.repeat(2000), /--ndjson/],
     ["const report = { jobs: [] }", /JavaScript/],
     ["{ jobs: [], message_id: '1' }", /JavaScript/],
     ['{"job_id":7,"status":"job_running","create_time":1}', /one job/],
