@@ -1,9 +1,6 @@
 // Options of calls: a wrong one is an error that names it, never a default that surprises.
 import { EdgeReportError } from './error.js';
 
-/** A name has at most a third of its letters wrong to be taken for another. */
-const NEAR = 1 / 3;
-
 /** Refuses options with names that nobody knows: misspelt ones would be passed over. */
 export function onlyKnown(what, options, names) {
   for (const name of Object.keys(options)) {
@@ -19,14 +16,12 @@ export function onlyNumber(name, value, fit, words) {
   if (!fit(value)) throw new EdgeReportError('OutOfRange', { detail: `${name} is ${words}` });
 }
 
-/** The one of `names` that is likely meant by `name`: the beginning of it, or nearly the same letters. */
-export function nearest(name, names) {
-  const wanted = name.toLowerCase();
-  const distances = names.map((known) => [known, distance(wanted, known.toLowerCase())]);
+/** The one of `names` that differs least from `name`, if that is little; compared as `bare` has them. The same rule as in C. */
+export function nearest(name, names, bare = (text) => text.toLowerCase()) {
+  const wanted = bare(name);
+  const distances = names.map((known) => [known, distance(wanted, bare(known))]);
   const [best, steps] = distances.sort(([, a], [, b]) => a - b)[0];
-  if (steps <= Math.max(wanted.length, best.length) * NEAR) return best;
-  const begun = names.filter((known) => wanted.length > 2 && known.toLowerCase().startsWith(wanted));
-  return begun.length === 1 ? begun[0] : undefined;
+  return steps * 3 <= wanted.length ? best : undefined;
 }
 
 /** How many letters to add, drop or change to come from one word to the other. */

@@ -13,7 +13,7 @@ const NOT_PLAIN = ['Map', 'Set', 'Blob', 'File', 'Response', 'Request', 'Readabl
 const INTEGERS = ['job_id', 'create_time'];
 const STATUSES = statuses.map(({ name }) => name);
 /** More than a misspelt status has. */
-const LONGEST_STATUS = 48;
+const LONGEST_STATUS = 66;
 
 export function check(report) {
   return findingsOf(read(report));
@@ -88,8 +88,9 @@ function finding(code, path, place = {}, spot = undefined) {
 
 /** The known status that is likely meant by the one at a spot of JSON text. */
 function statusMeant(spot) {
-  const [, written] = /^"(\w+)"/.exec(decoder.decode(spot)) ?? [];
-  return written && nearest(written.replace(/^(?!job_)/i, 'job_'), STATUSES);
+  const [, written] = /^"((?:[^"\\]|\\.)*)"/.exec(decoder.decode(spot)) ?? [];
+  const bare = (text) => text.trim().toLowerCase().replace(/^(job)+/, '').replace(/[^a-z0-9]/g, '');
+  return written && nearest(written, STATUSES, bare);
 }
 
 /** The report as JSON text. Bigints become integers; numbers that are not exact are named in `inexact`. */
