@@ -2,7 +2,7 @@
 import { isAnswer, renderAnswer, startAnswer, takeAnswer } from './answer.js';
 import { byId, say } from './dom.js';
 import { MOST_EDITED } from './editor.js';
-import { isRecording, renderRecording, takeRecording } from './recording.js';
+import { isRecording, renderRecording, startRecording, takeRecording } from './recording.js';
 import { renderReport, startReport, takeReport, typeReport } from './report.js';
 import { renderRequest, setBody, startRequest } from './request.js';
 import * as samples from './samples.js';
@@ -106,5 +106,6 @@ function startSettings() {
 startReport(setBody);
 startRequest();
 startAnswer();
+startRecording();
 startIntake();
 startSettings();

@@ -1,13 +1,25 @@
 // A recording of the receiver: a line of JSON for each report that it accepted.
 import { JOB_STATUSES, parse } from 'edge-report/inline';
 import { byId, el } from './dom.js';
-import { strips, table, time } from './strip.js';
+import { kindOf, strips, table, time } from './strip.js';
 import { t } from './texts.js';
 
 const MOST_JOBS = 50;
 const FINAL = new Set(JOB_STATUSES.filter(({ final }) => final).map(({ name }) => name));
 
+/** How jobs are sorted: by the first report, the name, the last change, or how many statuses are trouble. */
+const ORDERS = {
+  reported: () => 0,
+  name: (a, b) => a.title.localeCompare(b.title, undefined, { numeric: true }),
+  changed: (a, b) => b.runs.at(-1).from - a.runs.at(-1).from,
+  trouble: (a, b) => troubles(b) - troubles(a),
+};
+
 let recording;
+
+export function startRecording() {
+  for (const id of ['trouble-only', 'order']) byId(id).addEventListener('change', renderRecording);
+}
 
 export function takeRecording(text) {
   recording = read(text);
@@ -19,18 +31,27 @@ export function isRecording(text) {
 }
 
 export function renderRecording() {
-  byId('recording-state').textContent = state();
   const { jobs, span } = recording ?? { jobs: [] };
-  const titled = jobs.slice(0, MOST_JOBS).map((job) => ({ ...job, title: titleOf(job, jobs) }));
-  byId('strip').replaceChildren(...(titled.length ? [strips(titled, span), el('details', {}, el('summary', {}, t('table')), ...titled.map(table))] : []));
+  const all = jobs.map((job) => ({ ...job, title: titleOf(job, jobs) }));
+  const chosen = (byId('trouble-only').checked ? all.filter(troubles) : all).sort(ORDERS[byId('order').value]);
+  byId('recording-state').textContent = state(chosen.length);
+  byId('view').hidden = jobs.length === 0;
+  const shown = chosen.slice(0, MOST_JOBS);
+  byId('strip').replaceChildren(...(shown.length ? [strips(shown, span), el('details', {}, el('summary', {}, t('table')), ...shown.map(table))] : []));
 }
 
-function state() {
+function state(chosen) {
   if (!recording) return t('recordingNone');
   const { reports, jobs, skipped } = recording;
   if (jobs.length === 0) return t('recordingEmpty');
   const all = t('recordingOf', reports, jobs.length, skipped);
-  return jobs.length > MOST_JOBS ? `${all}. ${t('jobsShown', MOST_JOBS)}` : all;
+  if (chosen === 0) return `${all}. ${t('noTrouble')}`;
+  return chosen > MOST_JOBS ? `${all}. ${t('jobsShown', MOST_JOBS)}` : all;
+}
+
+/** How many of a job's statuses are trouble, or come after its end. */
+function troubles(job) {
+  return job.runs.filter(({ status, late }) => late || kindOf(status) === 'trouble').length;
 }
 
 /** `{ reports, skipped, span: [first, last], jobs: [{ project, id, created, runs: [{ status, from, to, reports }] }] }` */
@@ -47,12 +68,17 @@ function read(text) {
       const current = runs.at(-1);
       if (current) current.to = received;
       if (current?.status === status) current.reports += 1;
-      else runs.push({ status, from: received, to: received, reports: 1, final: FINAL.has(status) });
+      else runs.push({ status, from: received, to: received, reports: 1, final: FINAL.has(status), late: isOver(runs, created), created });
     }
   }
   // What was reported last holds until the end of the recording.
   for (const { runs } of jobs.values()) runs.at(-1).to = last;
   return { reports: entries.length, skipped: lines.length - entries.length, span: [entries[0]?.received, last], jobs: [...jobs.values()] };
+}
+
+/** Whether a job had ended before; one that is created anew begins anew, and one that was stopped for arrears may go on. */
+function isOver(runs, created) {
+  return runs.some((run) => run.final && run.status !== 'job_arrearage_stopped' && run.created === created);
 }
 
 /** The record in a line, if it is whole and its report is valid. */

@@ -3,6 +3,7 @@ import { check, encode } from 'edge-report/inline';
 import { looksLike } from '../../bindings/wasm/bin/looks.js';
 import { byId, copy, el, save } from './dom.js';
 import * as editor from './editor.js';
+import { offer } from './offers.js';
 import { meaningOf, t } from './texts.js';
 
 /** So many findings of each kind are listed, and so many bytes shown. */
@@ -55,6 +56,8 @@ export function renderReport() {
   verdict.className = `verdict ${report.length ? (errors ? 'bad' : 'good') : 'none'}`;
   const looks = errors > 0 ? looksLike(report) : undefined;
   byId('looks').textContent = looks ? t('looks')[looks] : '';
+  byId('ways').hidden = report.length > 0;
+  offer(report, looks, typeReport);
   byId('report').setAttribute('aria-invalid', String(errors > 0));
   byId('findings').replaceChildren(...list('error', t('errors', errors), errors), ...list('warning', t('warnings', warnings), warnings));
   editor.tellExcerpt();

@@ -12,8 +12,9 @@ export function t(name, ...values) {
 }
 
 /** What a code means: the package's own English, or this page's Chinese. */
-export function meaningOf({ code, message }) {
-  return texts.codes?.[code] ?? message;
+export function meaningOf(finding) {
+  const text = texts.codes?.[finding.code] ?? finding.message;
+  return typeof text === 'function' ? text(finding) : text;
 }
 
 export function language() {

@@ -5,7 +5,8 @@ import { parseArgs } from 'node:util';
 import { Client, EdgeReportError, check, encode, readReply } from 'edge-report';
 import { looksLike } from './looks.js';
 
-const USAGE = `usage: edge-report check FILE… [--json]      lists all that is wrong or doubtful
+const USAGE = `usage: edge-report check FILE… [--ndjson] [--json]
+                                             lists all that is wrong or doubtful
        edge-report encode FILE               writes the canonical bytes, which are signed and sent
        edge-report explain FILE [--status N] [--service-code PREFIX]… [--json]
                                              says what a response means
@@ -13,12 +14,14 @@ const USAGE = `usage: edge-report check FILE… [--json]      lists all that is 
                                              sends once, and says what came back
        edge-report --version
 
+With --ndjson each line of a file is a report. On a terminal there are colours, unless NO_COLOR is set.
 explain takes what curl --include prints, with its status and headers, or a body alone and its --status. --service-code, instead of DLI.,
 is how the service's own error codes begin: only with one of these is a report refused. FILE may be - for standard input. Keys and tokens are also read from EDGE_REPORT_AK, EDGE_REPORT_SK and EDGE_REPORT_TOKEN.
 Ends with 0 when all is well, 1 when a report is invalid, was not accepted or may have arrived, 2 when it could not be tried.`;
 
 const text = () => ({ type: 'string' });
 const OPTIONS = {
+  ndjson: { type: 'boolean' },
   json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean' },
@@ -48,21 +51,24 @@ const LOOKS = {
   html: 'it looks like a web page, perhaps of a proxy or a portal',
   response: 'it looks like a response: edge-report explain says what it means',
   curl: 'it looks like a curl line: its --data is the report',
-  lines: 'it looks like a report a line: check each line by itself',
+  lines: 'it looks like a report a line: check it with --ndjson',
   object: 'it looks like JavaScript: JSON has names and texts in double quotes',
   job: 'it looks like one job: a report is {"jobs": [it], "message_id": …}',
   jobs: 'it looks like a list of jobs: a report is {"jobs": it, "message_id": …}',
 };
 
+/** What severities look like on a terminal. */
+const COLOURS = { error: 31, warning: 33, good: 32 };
+
 const commands = {
-  check(files, { json }) {
+  check(files, { json, ndjson }) {
     if (files.length === 0) throw new UsageError('check: which file?');
     // One that cannot be read hides nothing of the others.
     const all = files.map((file) => {
       try {
         const bytes = read(file);
-        const findings = check(bytes);
-        return { file, findings, hint: hintOf(bytes, findings) };
+        const findings = ndjson ? checkLines(bytes) : check(bytes);
+        return { file, findings, hint: ndjson ? undefined : hintOf(bytes, findings) };
       } catch (error) {
         if (!(error instanceof FileError)) throw error;
         return { file, unreadable: error.message };
@@ -71,7 +77,7 @@ const commands = {
     if (json) print(JSON.stringify(all));
     for (const { file, findings, hint, unreadable } of json ? [] : all) {
       if (unreadable) complain(unreadable);
-      else tellFindings(print, file, findings, hint);
+      else tellFindings(process.stdout, file, findings, hint);
     }
     if (all.some(({ unreadable }) => unreadable)) return 2;
     return all.some(({ findings }) => findings.some(isError)) ? 1 : 0;
@@ -86,7 +92,7 @@ const commands = {
       return 0;
     }
     if (json) process.stderr.write(`${JSON.stringify(findings)}\n`);
-    else tellFindings((text) => process.stderr.write(`${text}\n`), file, findings, hintOf(bytes, findings));
+    else tellFindings(process.stderr, file, findings, hintOf(bytes, findings));
     return 1;
   },
 
@@ -156,10 +162,29 @@ function read(file) {
   }
 }
 
+/** Each line by itself; lines, columns and bytes are those of the file. */
+function checkLines(bytes) {
+  const all = [];
+  for (let [begin, line] = [0, 1]; begin < bytes.length; line++) {
+    const newline = bytes.indexOf('\n', begin);
+    const end = newline < 0 ? bytes.length : newline;
+    const report = bytes.subarray(begin, end);
+    const isBlank = report.toString('latin1').trim() === '';
+    for (const finding of isBlank ? [] : check(report)) all.push({ ...finding, line, offset: begin + finding.offset });
+    begin = end + 1;
+  }
+  return all;
+}
+
+/** Colours where people look at it; Node knows NO_COLOR and its like. */
+function painter(stream) {
+  return stream.hasColors?.() ? (name, text) => `\x1b[${COLOURS[name]}m${text}\x1b[0m` : (_, text) => text;
+}
+
 /** As compilers write it, so that editors find the place. */
-function line(file, { path, line, column, severity, code, message }) {
+function line(file, { path, line, column, severity, code, message }, paint) {
   const place = line === undefined ? '' : `:${line}:${column}`;
-  return `${file}${place}: ${severity}: ${path ? `${path}: ` : ''}${message} [${code}]`;
+  return `${file}${place}: ${paint(severity, `${severity}:`)} ${path ? `${path}: ` : ''}${message} [${code}]`;
 }
 
 function isError({ severity }) {
@@ -170,10 +195,12 @@ function hintOf(bytes, findings) {
   return findings.some(isError) ? LOOKS[looksLike(bytes)] : undefined;
 }
 
-function tellFindings(say, file, findings, hint) {
-  for (const finding of findings) say(line(file, finding));
+function tellFindings(stream, file, findings, hint) {
+  const paint = painter(stream);
+  const say = (text) => stream.write(`${text}\n`);
+  for (const finding of findings) say(line(file, finding, paint));
   if (hint) say(`${file}: ${hint}`);
-  if (findings.length === 0) say(`${file}: no findings`);
+  if (findings.length === 0) say(`${file}: ${paint('good', 'no findings')}`);
 }
 
 function complain(text) {

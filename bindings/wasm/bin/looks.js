@@ -1,5 +1,7 @@
 // What a text looks like that is no report, for people who pasted the wrong thing.
 
+/** So much is looked at. */
+const MOST = 64 * 1024;
 /** Bytes at the beginning, as characters. */
 const BYTES = [
   ['bom', /^\xef\xbb\xbf/],
@@ -24,7 +26,9 @@ export function looksLike(bytes) {
   const found = BYTES.find(([, pattern]) => pattern.test(start));
   if (found) return found[0];
   // What comes later does not change what it looks like.
-  const text = new TextDecoder().decode(bytes.subarray(0, 64 * 1024)).trimStart();
+  const looked = new TextDecoder().decode(bytes.subarray(0, MOST)).trimStart();
+  // A line that is cut is not looked at.
+  const text = (bytes.length > MOST && looked.slice(0, looked.lastIndexOf('\n') + 1)) || looked;
   const name = TEXTS.find(([, pattern]) => pattern.test(text))?.[0];
   return name === 'lines' && !text.split('\n').every((line) => line.trim() === '' || /^\{.*\}\s*$/.test(line)) ? undefined : name;
 }

@@ -2,6 +2,7 @@
 import { Courier, onChange } from './courier.js';
 import { EdgeReportError } from './error.js';
 import { readReply, requestOf } from './exchange.js';
+import { onlyKnown, onlyNumber } from './options.js';
 import { encode } from './report.js';
 import { Watch } from './watch.js';
 
@@ -16,6 +17,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** Headers that no text of an error may repeat. */
 const SECRETS = ['Authorization', 'X-Auth-Token', 'X-Security-Token'];
 const NOTHING = new Uint8Array();
+const SETTINGS = ['baseUrl', 'projectId', 'credentials', 'allowPlainHttp', 'serviceCodes', 'timeoutMs', 'minRate', 'fetch'];
 
 const delivering = new WeakSet();
 
@@ -26,9 +28,11 @@ export class Client {
   #minRate;
   #fetch;
 
-  constructor({ baseUrl, projectId, credentials, allowPlainHttp, serviceCodes, timeoutMs = 60_000, minRate = 1000, fetch }) {
-    if (!(typeof timeoutMs === 'number' && timeoutMs >= 1 && timeoutMs <= DAY_MS)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number from 1 to a day' });
-    if (!(typeof minRate === 'number' && minRate >= 1)) throw new EdgeReportError('OutOfRange', { detail: 'minRate is a number of bytes a second, 1 or more' });
+  constructor(settings) {
+    onlyKnown('Client', settings, SETTINGS);
+    const { baseUrl, projectId, credentials, allowPlainHttp, serviceCodes, timeoutMs = 60_000, minRate = 1000, fetch } = settings;
+    onlyNumber('timeoutMs', timeoutMs, (ms) => ms >= 1 && ms <= DAY_MS, 'a number from 1 to a day');
+    onlyNumber('minRate', minRate, (rate) => rate >= 1, 'a number of bytes a second, 1 or more');
     if (fetch !== undefined && typeof fetch !== 'function') throw new TypeError('fetch must be a function');
     // Says what is wrong with any of these.
     const { url, path } = requestOf(NOTHING, { baseUrl, projectId, credentials, allowPlainHttp }, 0);
@@ -50,15 +54,19 @@ export class Client {
     this.#endpoint = endpoint;
   }
 
-  async send(report, { signal, clockOffsetMs = 0 } = {}) {
+  async send(report, options = {}) {
+    onlyKnown('send', options, ['signal', 'clockOffsetMs']);
+    const { signal, clockOffsetMs = 0 } = options;
     return this.#exchange(encode(report), clockOffsetMs, signal);
   }
 
-  async deliver(courier, { signal, timeoutMs = Infinity, forever = false, onVerdict } = {}) {
+  async deliver(courier, options = {}) {
     if (!(courier instanceof Courier)) throw new TypeError('deliver takes a Courier');
-    if (!(typeof timeoutMs === 'number' && timeoutMs >= 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number, 0 or more' });
+    onlyKnown('deliver', options, ['signal', 'timeoutMs', 'forever', 'onVerdict']);
+    const { signal, timeoutMs = Infinity, forever = false, onVerdict } = options;
+    onlyNumber('timeoutMs', timeoutMs, (ms) => ms >= 0, 'a number, 0 or more');
     if (onVerdict !== undefined && typeof onVerdict !== 'function') throw new TypeError('onVerdict must be a function');
-    if (delivering.has(courier)) throw new EdgeReportError('NotUsable', { detail: 'this courier is being delivered already' });
+    if (delivering.has(courier)) throw new EdgeReportError('InUse', { detail: 'this courier is being delivered already' });
     delivering.add(courier);
     let watch;
     try {

@@ -2,9 +2,17 @@
 import { EdgeReportError, describe, unwrap } from './error.js';
 import { ms, wellFormed } from './exchange.js';
 import { call, needStack, ownInstance } from './module.js';
+import { onlyKnown, onlyNumber } from './options.js';
 import { encode } from './report.js';
 
 const MIB = 1024 * 1024;
+const LEAST = 16 * 1024;
+/** What a module's memory ends at. */
+const MOST = 4096 * MIB;
+/** Of any courier, of one in memory, and of a durable one. */
+const COMMON = ['policy', 'clock', 'entropy'];
+const IN_MEMORY = ['capacity', ...COMMON];
+const DURABLE = ['maxBytes', 'segmentBytes', 'deadLetterBytes', 'durability', 'module', ...COMMON];
 /** What a policy's names are, for errors. */
 const NAMES = { backlog: "'all' or 'latest'", whenLettersFull: "'drop-oldest' or 'hold'" };
 /** Attempts that no report has. */
@@ -31,24 +39,29 @@ export class Courier {
   #entropy;
   #members;
 
-  constructor({ capacity = 4 * MIB, policy = {}, clock = () => performance.now(), entropy = random } = {}, spool = undefined) {
+  constructor(options = {}, spool = undefined) {
+    const isDurable = spool instanceof Spool;
+    if (!isDurable) onlyKnown('Courier', options, IN_MEMORY);
+    const { capacity = 4 * MIB, policy = {}, clock = () => performance.now(), entropy = random } = options;
     this.#clock = clock;
     this.#entropy = entropy;
     this.#members = JSON.stringify(Object.fromEntries(Object.entries(policy).map(plain)));
     const wrong = call((wasm) => wasm.wrong_in_policy(this.#members));
     if (wrong !== undefined) throw new EdgeReportError('OutOfRange', { detail: `policy.${wrong}${NAMES[wrong] ? ` is ${NAMES[wrong]}` : ''}` });
-    if (spool instanceof Spool) {
+    if (isDurable) {
       this.#spool = spool;
       this.#reopen();
       return;
     }
-    const given = [Number(capacity), this.#members, this.now(), this.#random()];
+    onlyNumber('capacity', capacity, (bytes) => bytes >= LEAST && bytes < MOST, 'a number of bytes, 16384 or more and less than 4 GiB');
+    const given = [capacity, this.#members, this.now(), this.#random()];
     needStack();
     this.#inner = trapped(() => ownInstance().Courier.open(...given));
-    if (!this.#inner) throw new EdgeReportError('OutOfRange', { detail: 'capacity is 16384 bytes or more' });
+    if (!this.#inner) throw internal(new Error('no courier'));
   }
 
   static async open(place, options = {}) {
+    onlyKnown('Courier.open', options, DURABLE);
     const { openSpool } = await import('./spool.js');
     const spool = new Spool(await openSpool(place, options));
     try {

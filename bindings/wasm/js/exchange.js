@@ -1,6 +1,7 @@
 // One HTTP exchange: the signed request that carries a report, and what a response means.
 import { EdgeReportError, unwrap } from './error.js';
 import { call } from './module.js';
+import { onlyKnown } from './options.js';
 import { bytesOf, encode } from './report.js';
 
 const NONE = new Uint8Array();
@@ -24,7 +25,9 @@ export function requestOf(body, { baseUrl, projectId, credentials, allowPlainHtt
   return { method, url, path, headers: Object.fromEntries(headers), body };
 }
 
-export function readReply(status, headers, body, date, { serviceCodes } = {}) {
+export function readReply(status, headers, body, date, options = {}) {
+  onlyKnown('readReply', options, ['serviceCodes']);
+  const { serviceCodes } = options;
   // The module would take it modulo 65536.
   if (!Number.isInteger(status) || status < 0 || status > 65535) {
     throw new EdgeReportError('OutOfRange', { detail: 'status is an HTTP status, a number' });
@@ -108,6 +111,8 @@ function text(value) {
 }
 
 export function ms(date) {
+  // A text would be read as a number, and a day in it never as one.
+  if (!['undefined', 'number', 'object'].includes(typeof date)) throw new TypeError('date must be a Date, or a number of milliseconds since 1970');
   const time = Number(date ?? Date.now());
   if (Number.isNaN(time)) throw new EdgeReportError('TimeOutOfRange');
   return time;

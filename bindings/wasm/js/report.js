@@ -1,6 +1,8 @@
 // Reports: check, encode, parse. What is given may be JSON text, its bytes, or an object.
+import { statuses } from './codes.js';
 import { EdgeReportError, describe } from './error.js';
 import { call } from './module.js';
+import { nearest } from './options.js';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -9,12 +11,17 @@ const decoder = new TextDecoder();
 const NOT_PLAIN = ['Map', 'Set', 'Blob', 'File', 'Response', 'Request', 'ReadableStream', 'FormData', 'URLSearchParams'];
 /** The integers of a job, which JavaScript has as numbers or as bigints. */
 const INTEGERS = ['job_id', 'create_time'];
+const STATUSES = statuses.map(({ name }) => name);
+/** More than a misspelt status has. */
+const LONGEST_STATUS = 66;
 
 export function check(report) {
   return findingsOf(read(report));
 }
 
 export function encode(report) {
+  // All else has at least an error to tell its place by.
+  if (report === null || !['string', 'object'].includes(typeof report)) throw new TypeError('a report is an object, JSON text or its bytes');
   const input = read(report);
   const bytes = input.inexact.length ? undefined : call((wasm) => wasm.encode(input.bytes));
   if (bytes) return bytes;
@@ -68,13 +75,22 @@ function findingsOf({ bytes, inexact, isText }) {
   return [
     ...inexact.map((path) => finding('IntegerNotExact', path)),
     // Places in text that the caller has never seen would not help.
-    ...found.map(([number, path, offset, line, column]) => finding(number, path, isText ? { offset, line, column } : {})),
+    ...found.map(([number, path, offset, line, column]) => finding(number, path, isText ? { offset, line, column } : {}, bytes.subarray(offset, offset + LONGEST_STATUS))),
   ];
 }
 
-function finding(code, path, place = {}) {
+function finding(code, path, place = {}, spot = undefined) {
   const { number, name, severity, text } = describe(code);
-  return { path, ...place, code: name, number, severity, message: text };
+  const found = { path, ...place, code: name, number, severity, message: text };
+  const suggestion = name === 'UnknownStatus' ? statusMeant(spot) : undefined;
+  return suggestion ? { ...found, message: `${text}: is ${suggestion} meant?`, suggestion } : found;
+}
+
+/** The known status that is likely meant by the one at a spot of JSON text. */
+function statusMeant(spot) {
+  const [, written] = /^"((?:[^"\\]|\\.)*)"/.exec(decoder.decode(spot)) ?? [];
+  const bare = (text) => text.trim().toLowerCase().replace(/^(job)+/, '').replace(/[^a-z0-9]/g, '');
+  return written && nearest(written, STATUSES, bare);
 }
 
 /** The report as JSON text. Bigints become integers; numbers that are not exact are named in `inexact`. */

@@ -1,6 +1,7 @@
 // The front for programs that only want to submit: a client and a courier, and delivery that never ends.
 import { sleep } from './client.js';
 import { EdgeReportError } from './error.js';
+import { onlyKnown, onlyNumber } from './options.js';
 
 /** The pause after an error of the storage, twice as long each time. */
 const PAUSE_MS = 1000;
@@ -34,8 +35,10 @@ export class Reporter {
     this.#courier.wake();
   }
 
-  async flush({ timeoutMs = Infinity, signal } = {}) {
-    if (!(typeof timeoutMs === 'number' && timeoutMs >= 0)) throw new EdgeReportError('OutOfRange', { detail: 'timeoutMs is a number, 0 or more' });
+  async flush(options = {}) {
+    onlyKnown('flush', options, ['timeoutMs', 'signal']);
+    const { timeoutMs = Infinity, signal } = options;
+    onlyNumber('timeoutMs', timeoutMs, (ms) => ms >= 0, 'a number, 0 or more');
     const until = performance.now() + timeoutMs;
     for (;;) {
       this.#check();

@@ -125,7 +125,8 @@ test('what is no report at all is said to be what it looks like', () => {
     ['<!DOCTYPE html><title>x</title>', /web page/],
     ['HTTP/1.1 200 OK\n\n{}', /explain/],
     [`curl -X POST https://h --data '${text}'`, /curl line/],
-    [`${text}\n${text}\n`, /each line/],
+    [`${text}\n${text}\n`, /--ndjson/],
+    [`${text}\n`.repeat(2000), /--ndjson/],
     ["const report = { jobs: [] }", /JavaScript/],
     ["{ jobs: [], message_id: '1' }", /JavaScript/],
     ['{"job_id":7,"status":"job_running","create_time":1}', /one job/],
@@ -136,6 +137,30 @@ test('what is no report at all is said to be what it looks like', () => {
     assert.match(stdout, new RegExp(`^-: it .*${words.source}`, 'm'), String(input));
   }
   assert.doesNotMatch(run(['check', '-'], INVALID).stdout, /looks like/);
+});
+
+test('NDJSON: each line is a report, and places are those of the file', () => {
+  const good = readFileSync(w1, 'utf8').trim();
+  const bad = good.replace(/"message_id":"[^"]*"/, '"message_id":""');
+  const { status, stdout, stderr } = run(['check', '-', '--ndjson'], `${good}\r\n\n  ${bad}\n${good}`);
+  assert.deepEqual([status, stderr], [1, '']);
+  assert.match(stdout, /^-:3:\d+: error: message_id: [^\n]*\n$/);
+  const input = `${good}\n${bad}\n`;
+  const [{ findings: [{ line, offset, path }] }] = JSON.parse(run(['check', '-', '--ndjson', '--json'], input).stdout);
+  assert.deepEqual([line, path, input.slice(offset, offset + 2)], [2, 'message_id', '""']);
+  assert.deepEqual(run(['check', '-', '--ndjson'], `${good}\n${good}\n`), { status: 0, stdout: '-: no findings\n', stderr: '' });
+});
+
+const hasScript = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0;
+
+test('colours on a terminal alone, and not with NO_COLOR', { skip: !hasScript }, () => {
+  const onTerminal = (more) => {
+    const { NO_COLOR, FORCE_COLOR, NODE_DISABLE_COLORS, ...env } = process.env;
+    return spawnSync('script', ['-qec', `'${process.execPath}' '${program}' check '${w1}'`, '/dev/null'], { env: { ...env, TERM: 'xterm-256color', ...more }, input: '' }).stdout.toString();
+  };
+  assert.match(onTerminal({}), /\x1b\[32mno findings\x1b\[0m/);
+  assert.match(onTerminal({ NO_COLOR: '1' }), /W1\.json: no findings/);
+  assert.match(onTerminal({ TERM: 'dumb' }), /W1\.json: no findings/);
 });
 
 test('a device that is full is an error, and no crash', { skip: process.platform !== 'linux' }, async () => {

@@ -6,6 +6,7 @@ import { Client, Courier, EdgeReportError } from 'edge-report';
 import { startReceiver } from './receiver.js';
 
 const KEYS = { accessKey: 'AK', secretKey: 'SK' };
+const ELSEWHERE = { baseUrl: 'https://gateway.example', projectId: 'p' };
 const report = (id) => ({ jobs: [{ job_id: 7, status: 'job_running', create_time: 1591104868201 }], message_id: id, msg_confirm_topic: 't' });
 
 /** fault, what comes of it, whether the receiver accepted the first report */
@@ -219,7 +220,7 @@ test('a courier is delivered, each report once, through failures', { timeout: 60
   const client = new Client({ baseUrl: receiver.url, projectId: 'p', credentials: KEYS });
   assert.equal(await client.deliver(courier, { timeoutMs: 0 }), 'time_up');
   const first = client.deliver(courier);
-  await assert.rejects(client.deliver(courier), (error) => error.code === 'NotUsable' && /being delivered already/.test(error.message));
+  await assert.rejects(client.deliver(courier), (error) => error.code === 'InUse' && /being delivered already/.test(error.message));
   assert.equal(await first, 'idle');
   assert.equal(courier.status().delivered, 12);
   assert.deepEqual(receiver.accepted().map(({ message_id: id }) => id), Array.from({ length: 12 }, (_, n) => `r${n}`));
@@ -318,4 +319,90 @@ test('a signal that lives long keeps nothing of the calls that are over', async 
     assert.equal(getEventListeners(signal, 'abort').length, 0);
   }
   courier.free();
+});
+
+test('no attempt begins after the time is up', async () => {
+  let requests = 0;
+  const client = new Client({ ...ELSEWHERE, fetch: async () => Response.json({ is_success: Boolean(++requests) }) });
+  const courier = new Courier({ policy: { startSpreadMs: 0 } });
+  courier.submit(report('1'));
+  assert.equal(await client.deliver(courier, { timeoutMs: 0 }), 'time_up');
+  assert.deepEqual([requests, courier.status().waiting], [0, 1]);
+  courier.free();
+});
+
+test('a request is signed by the clock that is said to be right', async () => {
+  const HOUR_MS = 3_600_000;
+  const ahead = [];
+  const date = () => new Date(Date.now() + HOUR_MS).toUTCString();
+  const fetch = async (_, { headers }) => {
+    const [, ...parts] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(headers['X-Sdk-Date']).map(Number);
+    const [year, month, ...rest] = parts;
+    ahead.push(Math.round((Date.UTC(year, month - 1, ...rest) - Date.now()) / HOUR_MS) + 0);
+    const wrong = ahead.at(-1) === 0;
+    return wrong ? Response.json({ error_code: 'APIGW.0301' }, { status: 401, headers: { Date: date() } }) : Response.json({ is_success: true });
+  };
+  const client = new Client({ ...ELSEWHERE, credentials: KEYS, fetch });
+  assert.equal((await client.send(report('1'), { clockOffsetMs: HOUR_MS })).outcome, 'accepted');
+  // A courier learns it from the service.
+  const courier = new Courier({ policy: { startSpreadMs: 0 } });
+  courier.submit(report('2'));
+  assert.equal(await client.deliver(courier), 'idle');
+  assert.deepEqual(ahead, [1, 0, 1]);
+  courier.free();
+});
+
+test('an attempt that is aborted counts as none: the report is offered again at once', async () => {
+  const stop = new AbortController();
+  const reason = new Error('enough');
+  const fetch = (_, { signal }) =>
+    new Promise((_, reject) => {
+      if (signal.aborted) reject(signal.reason);
+      signal.addEventListener('abort', () => reject(signal.reason));
+      stop.abort(reason);
+    });
+  const client = new Client({ ...ELSEWHERE, fetch });
+  const courier = new Courier({ policy: { startSpreadMs: 0 } });
+  const ticket = courier.submit(report('1'));
+  await assert.rejects(client.deliver(courier, { signal: stop.signal }), reason);
+  const { last, lastFailure, nextAttempt } = courier.status();
+  assert.deepEqual([last, lastFailure, nextAttempt], [undefined, undefined, undefined]);
+  const step = courier.next();
+  assert.deepEqual([step.step, step.ticket], ['send', ticket]);
+  await assert.rejects(client.send(report('1'), { signal: stop.signal }), reason);
+  courier.free();
+});
+
+test('the request is for the base URL as fetch writes it, under all of its path, without a Host', async () => {
+  const seen = [];
+  const fetch = async (url, { headers }) => {
+    seen.push(url);
+    assert.ok(!Object.keys(headers).some((name) => name.toLowerCase() === 'host'), 'browsers let nobody set it');
+    return Response.json({ is_success: true });
+  };
+  for (const baseUrl of ['https://GATEWAY.example:443', 'https://gateway.example/v1/x', 'https://gateway.example:8443']) {
+    await new Client({ baseUrl, projectId: 'p', fetch }).send(report('1'));
+  }
+  const end = '/v1/p/edgesrv/job-report';
+  assert.deepEqual(seen, [`https://gateway.example${end}`, `https://gateway.example/v1/x${end}`, `https://gateway.example:8443${end}`]);
+  assert.throws(() => new Client({ baseUrl: 'https://gateway.example/a/../b', projectId: 'p' }), (error) => error.code === 'UrlPath');
+});
+
+test('what an error of fetch means: surely unsent, TLS, or unknown', async () => {
+  for (const [cause, expected] of [
+    [{ syscall: 'connect', code: 'ECONNREFUSED' }, 'NotSent'],
+    [{ syscall: 'getaddrinfo', code: 'ENOTFOUND' }, 'NotSent'],
+    [{ code: 'UND_ERR_CONNECT_TIMEOUT' }, 'NotSent'],
+    [{ message: 'bad port' }, 'NotSent'],
+    [{ syscall: 'read', code: 'ECONNRESET' }, 'MayHaveArrived'],
+    [{ code: 'UND_ERR_SOCKET' }, 'MayHaveArrived'],
+    [{ code: 'EPROTO' }, 'MayHaveArrived'],
+    ...['ERR_TLS_CERT_ALTNAME_INVALID', 'ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_OSSL_EVP_UNSUPPORTED', 'CERT_HAS_EXPIRED', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT',
+      'HOSTNAME_MISMATCH', 'INVALID_CA', 'INVALID_PURPOSE'].map((code) => [{ code }, 'Tls']),
+  ]) {
+    const fetch = async () => {
+      throw new TypeError('fetch failed', { cause: Object.assign(new Error(cause.message ?? 'no'), cause) });
+    };
+    assert.equal(await outcomeOf(new Client({ ...ELSEWHERE, fetch }), '1'), expected, JSON.stringify(cause));
+  }
 });

@@ -53,11 +53,19 @@ test('a budget that is spent, and a report that others prove to be at fault', as
   await client({ spent: [refusal(503), refusal(503)] }).deliver(courier, { onVerdict });
   assert.deepEqual(events, [['waiting', 1, 'spent', 503, true], ['expired', 1, 'spent', 503]]);
   courier.close();
-  const other = new Courier({ policy: { ...POLICY, refuseAfter: 1 } });
-  for (let n = 1; n <= 8; n++) other.submit(report(n, n === 1 ? 'poison' : `r${n}`));
+  // What is said of a bad one counts for an hour at the least: here each of these responses takes as long.
+  let passed = 0;
+  const other = new Courier({ policy: { ...POLICY, refuseAfter: 1 }, clock: () => performance.now() + passed });
+  for (let n = 1; n <= 20; n++) other.submit(report(n, n === 1 ? 'poison' : `r${n}`));
   const told = [];
-  const poison = Array.from({ length: 99 }, () => () => new Response('<html>blocked</html>', { status: 403 }));
-  await client({ poison }).deliver(other, { onVerdict: ({ what, messageId }) => told.push(`${what} ${messageId}`) });
+  const blocked = () => {
+    passed += 3_600_000;
+    return new Response('<html>blocked</html>', { status: 403 });
+  };
+  // Longer than the greatest back-off, so that the bad one is tried again between two others.
+  const slowly = () => new Promise((resolve) => setTimeout(() => resolve(ACCEPTED()), 20));
+  const answers = Object.fromEntries(Array.from({ length: 20 }, (_, n) => [`r${n + 1}`, [slowly]]));
+  await client({ ...answers, poison: Array.from({ length: 99 }, () => blocked) }).deliver(other, { onVerdict: ({ what, messageId }) => told.push(`${what} ${messageId}`) });
   assert.deepEqual(told.filter((line) => !line.startsWith('delivered')).at(-1), 'refused poison');
   assert.equal(told.filter((line) => line === 'refused poison').length, 1);
   other.close();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, test } from 'node:test';
 import vm from 'node:vm';
-import { Client, Courier, EdgeReportError, buildRequest, canonicalRequest, check, encode, readReply, sign } from 'edge-report';
+import { Client, Courier, EdgeReportError, Reporter, buildRequest, canonicalRequest, check, encode, readReply, sign } from 'edge-report';
 
 const REPORT = { jobs: [{ status: 'job_running', create_time: 1591104868201 }], msg_confirm_topic: 't', message_id: '1' };
 const TEXT = JSON.stringify(REPORT);
@@ -88,7 +88,10 @@ test('sign: what cannot be signed as it will be sent', () => {
   }
   assert.match(canonicalRequest({ ...LINE, query: { a: HALF }, headers: { b: '1' } }, KEYS), /\na=%EF%BF%BD\nb:1\n/);
   assert.throws(() => sign(LINE, KEYS, new Date(NaN)), code('TimeOutOfRange'));
-  assert.throws(() => sign(LINE, KEYS, Symbol('x')), TypeError);
+  for (const date of ['2026-01-01', '1591104868201', true, 5n, Symbol('x')]) assert.throws(() => sign(LINE, KEYS, date), /^TypeError: date must be a Date, or a number/);
+  const foreign = vm.runInNewContext('new Date(1591104868201)');
+  assert.deepEqual(sign(LINE, KEYS, foreign), sign(LINE, KEYS, 1591104868201));
+  assert.equal(typeof sign(LINE, KEYS, null).Authorization, 'string');
 });
 
 test('credentials that are undefined or misspelt are not nobody’s', () => {
@@ -105,6 +108,8 @@ test('a courier: each wrong option by its name', () => {
   for (const [options, words] of [
     [{ capacity: NaN }, /capacity/],
     [{ capacity: 16_383 }, /capacity/],
+    [{ capacity: 2 ** 32 }, /capacity/],
+    [{ capacity: Infinity }, /capacity/],
     [{ policy: { minBackoffMs: 1.5 } }, /policy\.minBackoffMs$/],
     [{ policy: { holdMs: 1, maxBackoff: 1 } }, /policy\.maxBackoff$/],
     [{ policy: { maxAttempts: 2 ** 33 } }, /policy\.maxAttempts$/],
@@ -116,7 +121,7 @@ test('a courier: each wrong option by its name', () => {
     [{ policy: { whenLettersFull: 'drop' } }, /policy\.whenLettersFull is 'drop-oldest' or 'hold'$/],
     [{ policy: { [HALF]: 1 } }, /policy\.\ufffd$/],
   ]) assert.throws(() => new Courier(options), code('OutOfRange', words));
-  for (const wrong of [{ capacity: Symbol('x') }, { clock: 5 }, { clock: () => NaN }, { clock: () => -1 }, { entropy: () => 5 }, { entropy: () => 'x' }, { entropy: () => undefined }]) {
+  for (const wrong of [{ capacity: Symbol('x') }, { capacity: '65536' }, { capacity: null }, { clock: 5 }, { clock: () => NaN }, { clock: () => -1 }, { entropy: () => 5 }, { entropy: () => 'x' }, { entropy: () => undefined }]) {
     assert.throws(() => new Courier(wrong), TypeError);
   }
   for (const wrong of [{ clock: fail }, { entropy: fail }]) assert.throws(() => new Courier(wrong), own);
@@ -147,9 +152,10 @@ test('a courier: wrong tickets and events leave the report in flight', () => {
 });
 
 test('a client: time-outs and fetch', async () => {
-  for (const timeoutMs of [NaN, 0, 0.5, -1, 86_400_001, Infinity, '5', null]) assert.throws(() => new Client({ ...ENDPOINT, timeoutMs }), code('OutOfRange', /timeoutMs/));
+  for (const timeoutMs of [NaN, 0, 0.5, -1, 86_400_001, Infinity]) assert.throws(() => new Client({ ...ENDPOINT, timeoutMs }), code('OutOfRange', /timeoutMs/));
+  for (const name of ['timeoutMs', 'minRate']) for (const wrong of ['5', null]) assert.throws(() => new Client({ ...ENDPOINT, [name]: wrong }), new RegExp(`^TypeError: ${name} must be a number`));
   assert.throws(() => new Client({ ...ENDPOINT, fetch: 5 }), TypeError);
-  for (const minRate of [NaN, 0, -1, '5', null]) assert.throws(() => new Client({ ...ENDPOINT, minRate }), code('OutOfRange', /minRate/));
+  for (const minRate of [NaN, 0, -1]) assert.throws(() => new Client({ ...ENDPOINT, minRate }), code('OutOfRange', /minRate/));
   const answers = (answer) => new Client({ ...ENDPOINT, fetch: answer, timeoutMs: 86_400_000 });
   // A timer of more than 2^31 ms would fire at once.
   const late = answers((_, { signal }) => new Promise((resolve, reject) => {
@@ -158,5 +164,30 @@ test('a client: time-outs and fetch', async () => {
   }));
   assert.equal((await late.send(REPORT)).outcome, 'accepted');
   await assert.rejects(answers(() => Promise.reject()).send(REPORT), code('MayHaveArrived'));
-  for (const timeoutMs of [NaN, -1, '5']) await assert.rejects(late.deliver(bystander, { timeoutMs }), code('OutOfRange', /timeoutMs/));
+  await assert.rejects(late.deliver(bystander, { timeoutMs: '5' }), /^TypeError: timeoutMs must be a number, 0 or more$/);
+  for (const timeoutMs of [NaN, -1]) await assert.rejects(late.deliver(bystander, { timeoutMs }), code('OutOfRange', /timeoutMs/));
+});
+
+test('an option that is unknown is named, with the one that may be meant', async () => {
+  const client = new Client(ENDPOINT);
+  const courier = new Courier();
+  const reporter = new Reporter(client, courier);
+  for (const [call, words] of [
+    [() => client.deliver(bystander, { timeout: 5 }), /deliver has no option timeout; is timeoutMs meant\?/],
+    [() => client.deliver(bystander, { onverdict() {} }), /is onVerdict meant/],
+    [() => client.deliver(bystander, { retries: 5 }), /deliver has no option retries; it has signal, timeoutMs, forever, onVerdict$/],
+    [() => client.send(REPORT, { Signal: undefined }), /send has no option Signal; is signal meant/],
+    [() => reporter.flush({ timeout: 5 }), /flush has no option timeout; is timeoutMs meant/],
+    [() => new Client({ ...ENDPOINT, timeout: 5 }), /Client has no option timeout; is timeoutMs meant/],
+    [() => new Client({ ...ENDPOINT, baseURL: 'https://h' }), /is baseUrl meant/],
+    [() => new Client({ ...ENDPOINT, project_id: 'p' }), /is projectId meant/],
+    [() => new Courier({ capacityBytes: 5 }), /Courier has no option capacityBytes/],
+    [() => new Courier({ maxBytes: 65_536 }), /Courier has no option maxBytes; it has capacity, /],
+    [() => Courier.open('nowhere', { capacity: 65_536 }), /Courier\.open has no option capacity; it has maxBytes, /],
+    [() => Courier.open('nowhere', { maxByte: 65_536 }), /is maxBytes meant/],
+    [() => readReply(200, undefined, '', 0, { serviceCode: [] }), /readReply has no option serviceCode; is serviceCodes meant/],
+  ]) {
+    await assert.rejects(async () => call(), (error) => error instanceof TypeError && words.test(error.message), words.source);
+  }
+  await reporter.stop();
 });

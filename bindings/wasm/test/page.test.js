@@ -1,92 +1,25 @@
 // The page of examples/web, as somebody uses it in Chromium.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import axe from 'axe-core';
 import { encode } from 'edge-report';
 import { en } from '../../../examples/web/texts/en.js';
 import { zh } from '../../../examples/web/texts/zh.js';
-import { launch, serve } from './browser.js';
+import { serve } from './browser.js';
+import { drop, endpoint, file, folder, opened, paste, recorded, text, verdict } from './page.js';
 import { startReceiver } from './receiver.js';
 
-const file = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), 'edge-report-page-'));
 const artifacts = file('tests/.cache/artifacts');
+mkdirSync(artifacts, { recursive: true });
 const workload = (name) => readFileSync(file(`tests/vectors/workloads/${name}.json`), 'utf8');
 const { codes } = JSON.parse(readFileSync(file('tests/vectors/codes.json'), 'utf8'));
 
 const BAD = '{"jobs":[{"job_id":-7,"status":"job_runing","create_time":1591104868201}],\n"msg_confirm_topic":"t","message_id":"1"}';
 const KEYS = ['--ak', 'AK', '--sk', 'SK'];
-
-let browser;
-let server;
-
-before(async () => {
-  execFileSync(process.execPath, [file('examples/web/build.js'), folder]);
-  mkdirSync(artifacts, { recursive: true });
-  [browser, server] = await Promise.all([launch(), serve(folder)]);
-});
-
-after(async () => {
-  server?.stop();
-  await browser?.close();
-});
-
-/** Runs `use` on the page just opened. No error may be thrown in it, and no request may leave the folder. */
-async function opened(use, { url = server.url, ...options } = {}) {
-  const context = await browser.newContext({ locale: 'en-US', viewport: { width: 1280, height: 900 }, permissions: ['clipboard-read', 'clipboard-write'], ...options });
-  const wrong = [];
-  const requests = [];
-  const isInside = (asked) => /^(data|blob):/.test(asked.url()) || asked.url().startsWith(new URL('.', url).href);
-  try {
-    const page = await context.newPage();
-    page.setDefaultTimeout(10_000);
-    page.on('pageerror', (error) => wrong.push(error.stack));
-    context.on('request', (request) => requests.push(request));
-    await page.goto(url);
-    await use(page);
-    assert.deepEqual(wrong, []);
-    // Chromium names also what its policy held back.
-    const left = requests.filter((request) => !isInside(request) && request.failure()?.errorText !== 'csp');
-    assert.deepEqual(left.map((request) => request.url()), []);
-  } finally {
-    await context.close();
-  }
-}
-
-/** Pastes over everything, as with the keyboard. */
-async function paste(page, text, into = '#report') {
-  await page.evaluate((written) => navigator.clipboard.writeText(written), text);
-  await page.focus(into);
-  await page.keyboard.press('Control+A');
-  await page.keyboard.press('Control+V');
-}
-
-async function drop(page, name, bytes) {
-  const transfer = await page.evaluateHandle(
-    ([called, base64]) => {
-      const data = new DataTransfer();
-      data.items.add(new File([Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))], called));
-      return data;
-    },
-    [name, Buffer.from(bytes).toString('base64')],
-  );
-  await page.dispatchEvent('body', 'drop', { dataTransfer: transfer });
-}
-
-async function endpoint(page, url, secretKey = 'SK') {
-  await page.fill('#base-url', url);
-  await page.fill('#project-id', '0a1b2c');
-  await page.fill('#access-key', 'AK');
-  await page.fill('#secret-key', secretKey);
-}
-
-const verdict = (page, text) => page.getByText(text).and(page.locator('#verdict')).waitFor();
-const text = (page, selector) => page.locator(selector).textContent();
 const bash = (line, cwd) => execFileSync('bash', ['-c', line], { cwd, stdio: ['ignore', 'pipe', 'ignore'] }).toString();
 
 test('a bad report: each finding, its spot, and the way there', () =>
@@ -261,45 +194,53 @@ test('answers: what they mean, and what an agent does next', () =>
     assert.deepEqual([await page.inputValue('#report'), await page.inputValue('#answer')], ['', '{"error_code":"DLI.0001","error_msg":"elsewhere"}']);
   }));
 
-test('a recording becomes a strip of each job, and a table', () =>
+test('empty, the page shows three ways in, each to its place', () =>
   opened(async (page) => {
-    const receiver = await startReceiver([]);
-    try {
-      const send = (minute, ...jobs) => {
-        const report = { jobs: jobs.map(([id, status]) => ({ job_id: id, status, create_time: 1591104868201 })), message_id: `m${minute}` };
-        return fetch(`${receiver.url}/v1/p/edgesrv/job-report`, {
-          method: 'POST',
-          headers: { 'Content-Type': 'application/json' },
-          body: JSON.stringify(report).replaceAll('"big"', '9007199254740993'),
-        });
-      };
-      await send(1, [1, 'job_submitting'], ['big', 'job_running']);
-      await send(2, [1, 'job_running']);
-      await send(3, [1, 'job_running'], ['big', 'job_finish']);
-      const lines = receiver.accepted().map((entry, index) => JSON.stringify({ ...entry, received_ms: 1591104868201 + index * 60_000 }).replaceAll('9007199254740992', '9007199254740993'));
-      await drop(page, 'reports.jsonl', `${lines.join('\n')}\n{"received_ms":1,"torn`);
-    } finally {
-      receiver.stop();
+    for (const [way, place] of [[1, 'report'], [2, 'answer'], [3, 'sample-recording']]) {
+      const link = page.locator(`#ways li:nth-child(${way}) a`);
+      await page.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
+      const { y, height } = await link.boundingBox();
+      assert.ok(y + height < 900);
+      await link.click();
+      await page.keyboard.press(place === 'sample-recording' ? 'Tab' : 'Shift+Tab');
+      await page.keyboard.press(place === 'sample-recording' ? 'Shift+Tab' : 'Tab');
+      assert.equal(await page.evaluate(() => document.activeElement.id), place);
     }
-    assert.match(await text(page, '#recording-state'), /^3 reports of 2 jobs; 1 line passed over/);
-    assert.deepEqual(await page.locator('.strips figcaption').allTextContents(), ['Job 1', 'Job 9007199254740993']);
-    assert.deepEqual(await page.locator('.course').allTextContents(), ['submitting → running', 'running → finish\u00A0■']);
-    const [first, second] = await page.locator('.strips figure svg').all();
-    assert.match(await first.getAttribute('aria-label'), /^Statuses of Job 1 over time; .*34:28\.201 job_submitting; .*35:28\.201 job_running$/);
-    assert.deepEqual(await second.locator('.run').evaluateAll((all) => all.map((run) => run.getAttribute('class'))), ['run running', 'run ended']);
-    const widths = () => first.locator('.ground').evaluateAll((all) => all.map((rect) => Number(rect.getAttribute('width'))));
-    const [before, rest] = await widths();
-    assert.ok(before > 400 && rest > 400);
-    await page.setViewportSize({ width: 360, height: 700 });
-    await page.waitForFunction(() => document.querySelector('.strips .ground').getAttribute('width') < 200);
-    await page.click('summary');
-    assert.deepEqual(await page.locator('#strip td:nth-child(2)').allTextContents(), ['job_submitting', 'job_running', 'job_running', 'job_finish (final)']);
-    // Times that no date can have, and no job_id to name the job by.
-    const timeless = '{"received_ms":1e300,"project_id":"p","report":{"jobs":[{"status":"job_idle","create_time":9223372036854775807}],"message_id":"1"}}';
-    await drop(page, 'timeless.jsonl', timeless);
-    await page.getByText('No job_id, created 9223372036854775807 UTC').and(page.locator('figcaption')).waitFor();
-    await drop(page, 'other.jsonl', 'nothing of the kind');
-    assert.match(await text(page, '#recording-state'), /No line/);
+    await page.click('#sample-good');
+    await page.locator('#ways').waitFor({ state: 'hidden' });
+    await page.click('#clear');
+    await page.locator('#ways').waitFor();
+  }));
+
+test('bare jobs can be made a report, and lines of reports be looked at one by one', () =>
+  opened(async (page) => {
+    const job = '{"job_id":9007199254740993,"status":"job_running","create_time":1591104868201}';
+    for (const pasted of [job, `[${job}, ${job}]`]) {
+      await paste(page, pasted);
+      await verdict(page, /Cannot be sent/);
+      await page.click('#offers button');
+      await verdict(page, /^Can be sent: 0 errors/);
+      assert.match(await page.inputValue('#report'), /^\{"jobs":\[.*9007199254740993.*\],"message_id":"[0-9a-f]{32}"\}$/);
+      assert.equal(await page.locator('#offers button').count(), 0);
+      await page.focus('#report');
+      await page.keyboard.press('Control+Z');
+      assert.equal(await page.inputValue('#report'), pasted);
+    }
+    await paste(page, '[{"status":]');
+    await page.getByText(/list of jobs/).waitFor();
+    assert.equal(await page.locator('#offers button').count(), 0);
+
+    const line = (id) => `{"jobs":[{"status":"job_running","create_time":1591104868201}],"msg_confirm_topic":"t","message_id":"${id}"}`;
+    await paste(page, [line('a'), line(''), line('c')].join('\n'));
+    assert.deepEqual(await page.locator('#offers button').allTextContents(), ['Line 1', 'Line 2', 'Line 3']);
+    await page.click('#offers button:nth-child(2)');
+    await verdict(page, 'Cannot be sent: 1 error, 0 warnings');
+    await page.click('#offers button:nth-child(3)');
+    await verdict(page, 'Can be sent: 0 errors, 0 warnings');
+    assert.equal(await page.inputValue('#report'), line('c'));
+    assert.deepEqual(await page.locator('#offers button[aria-pressed=true]').allTextContents(), ['Line 3']);
+    await paste(page, line('other'));
+    assert.equal(await page.locator('#offers button').count(), 0);
   }));
 
 test('hostile input is text: markup, bytes that are no text, megabytes', { timeout: 60_000 }, () =>
@@ -459,7 +400,7 @@ test('every text is there in both languages', () => {
   assert.deepEqual(Object.keys(zh.codes).filter((name) => !codes.some((code) => code.name === name)), []);
 });
 
-for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'light'], [360, 'dark']]) {
+for (const [width, colorScheme] of [1280, 768, 360].flatMap((width) => ['light', 'dark'].map((scheme) => [width, scheme]))) {
   test(`axe finds nothing, ${colorScheme}, ${width} pixels wide`, { timeout: 60_000 }, () =>
     opened(
       async (page) => {
@@ -475,10 +416,13 @@ for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'ligh
         for (const lang of ['en', 'zh-CN']) {
           assert.equal(await page.evaluate(() => document.documentElement.lang), lang);
           await page.click('#clear');
-          if (lang === 'en') await audit('empty');
+          await audit(`empty, ${lang}`);
+          await page.fill('#report', `${BAD.replace('\n', '')}\n{"jobs":[]}`);
+          await audit(`offers, ${lang}`);
           await page.click('#sample-bad');
           await page.click('#sample-answer');
-          await page.click('#sample-recording');
+          await drop(page, 'reports.jsonl', recorded({ 1: ['finish', 'running_exception', 'idle'], 2: ['init', 'savepointing', 'running'] }));
+          await page.locator('.strips .run').first().click();
           await page.click('summary');
           await audit(`errors, ${lang}`);
           await page.screenshot({ path: join(artifacts, `page-errors-${lang}-${colorScheme}-${width}.png`), fullPage: true });

@@ -88,9 +88,11 @@ export interface Finding {
   severity: 'error' | 'warning';
   /** The code for people, in English. */
   message: string;
+  /** For an unknown status: the known one that is likely meant. */
+  suggestion?: KnownJobStatus;
 }
 
-/** What every function here throws, but for a `TypeError` on arguments of a wrong type, and what their own getters and functions throw. */
+/** What every function here throws, but for a `TypeError` on arguments of a wrong type and options that are unknown, and what their own getters and functions throw. */
 export class EdgeReportError extends Error {
   /** What an HTTP stack of your own tells {@link Courier.settle}: `new EdgeReportError('NotSent')`. */
   constructor(code: Code, options?: { detail?: string | undefined; cause?: unknown });
@@ -514,7 +516,7 @@ export interface CommonOptions {
 
 /** Of a courier in memory. */
 export interface CourierOptions extends CommonOptions {
-  /** Room for reports and dead letters, in bytes; 16384 or more, taken as it is needed. One report may have half of it. Default: 4 MiB. */
+  /** Room for reports and dead letters, in bytes; 16384 or more and less than 4 GiB, taken as it is needed. One report may have half of it. Default: 4 MiB. */
   capacity?: number | undefined;
 }
 
@@ -708,6 +710,7 @@ export class Client {
    * ```
    *
    * @throws The signal's reason when aborted, at once: nothing is lost, the report in flight is offered again. What `onVerdict` throws.
+   * {@link EdgeReportError} `InUse` while another delivery has this courier.
    */
   deliver(courier: Courier, options?: DeliverOptions): Promise<'idle' | 'time_up'>;
 }

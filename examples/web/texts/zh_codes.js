@@ -22,7 +22,7 @@ export const codes = {
   TooLarge: '报告大于 12 MiB（12582912 字节）',
   TimeOutOfRange: '时间不在 1970 至 9999 年之间',
   IntegerNotExact: '大于 9007199254740991 的 JavaScript 数字不精确：请用 bigint',
-  UnknownStatus: '不是 14 个已知状态名之一',
+  UnknownStatus: ({ suggestion }) => `不是 14 个已知状态名之一${suggestion ? `：是否应为 ${suggestion}？` : ''}`,
   LooksLikeSeconds: '看起来是秒；应为毫秒',
   LooksLikeMicroseconds: '看起来是微秒或纳秒；应为毫秒',
   JobIdOverInt32: '大于 2147483647，有些接收方无法读取',
