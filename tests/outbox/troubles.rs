@@ -2409,3 +2409,38 @@ fn a_segment_that_comes_back_hides_no_report() {
     }
     assert!(came_back > 100, "{came_back}");
 }
+
+/// The power fails twice: first it cuts a report, and then what is not durable of the one after it is lost, but not what comes after that.
+#[test]
+fn a_cut_report_is_not_taken_for_the_one_after_it() {
+    let config = Config { batch: true, ..BIG };
+    // Wherever in a segment that is.
+    for fill in (100..3000).step_by(8) {
+        let b = board(&config, 1);
+        // Of these bytes, and so many before them, what was synced is there, and all of the others.
+        let power_fails = |bytes: &[u8], before: usize| {
+            let (id, at) = place(&b, 0, bytes);
+            let mut b = b.borrow_mut();
+            let seg = b.segs[0].get_mut(&id).unwrap();
+            let range = at - before..at + bytes.len();
+            seg.view[range.clone()].copy_from_slice(&seg.durable[range]);
+            seg.durable = seg.view.clone();
+        };
+        let mut log = open(&b, &config).unwrap();
+        put(&mut log, 1, 1, fill);
+        log.flush().unwrap();
+        let cut = put(&mut log, 2, 2, 300);
+        drop(log);
+        power_fails(&[2; 300], 0);
+        let mut log = open(&b, &config).unwrap();
+        assert_eq!(log.ledger().torn, 1);
+        put(&mut log, 3, 3, 60);
+        put(&mut log, 4, 4, 60);
+        drop(log);
+        // With its header, its time and its job.
+        power_fails(&[3; 60], 32 + 8 + 8);
+        let mut log = open(&b, &config).unwrap();
+        assert!(!all(&mut log).contains(&cut.0), "after {fill} bytes");
+        assert_eq!(log.ledger().submitted, 3);
+    }
+}
