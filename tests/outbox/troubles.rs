@@ -2362,3 +2362,85 @@ fn what_is_known_by_a_letter_alone_is_noted_before_that_is_forgotten() {
     }
     assert!(odd.is_empty(), "{}: {:?}", odd.len(), odd.first());
 }
+
+/// The power fails, and a segment that was discarded is there again, since that was not durable yet. What stood for it was written anew, too,
+/// and so nothing names it any more.
+#[test]
+fn a_segment_that_comes_back_hides_no_report() {
+    let config = CONFIGS[0];
+    let b = board(&config, 1);
+    let mut log = open(&b, &config).unwrap();
+    let mut waits = BTreeSet::new();
+    // Each segment as it was when it was seen last.
+    let mut seen = BTreeMap::new();
+    let mut came_back = 0;
+    for n in 1..200 {
+        match log.append(&key(n), &[n as u8; 60], MonoTime::from_ms(0), None) {
+            Ok(ticket) => _ = waits.insert(ticket.0),
+            Err(error) => assert_eq!(error, OutboxError::Full),
+        }
+        // Three of four are delivered, but not the oldest ones.
+        if waits.len() > 20 {
+            let nth = b.borrow_mut().rng.below(16) + 2;
+            let ticket = waits.iter().copied().nth(nth).unwrap();
+            if ticket % 4 != 0 {
+                let ticket = Ticket(ticket);
+                log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                    .unwrap();
+                waits.remove(&ticket.0);
+            }
+        }
+        let now = b.borrow().segs.clone();
+        seen.extend(now[0].clone());
+        for (id, seg) in seen.iter().filter(|(id, _)| !now[0].contains_key(id)) {
+            let b = board(&config, 1);
+            b.borrow_mut().segs = now.clone();
+            b.borrow_mut().segs[0].insert(*id, seg.clone());
+            let mut log = open(&b, &config).unwrap();
+            let mut missing = waits.clone();
+            while let Some(front) = log.next(None).unwrap() {
+                missing.remove(&front.ticket.0);
+                log.settle(front.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                    .unwrap();
+            }
+            assert!(missing.is_empty(), "{missing:?} with {id} after {n}");
+            came_back += 1;
+        }
+    }
+    assert!(came_back > 100, "{came_back}");
+}
+
+/// The power fails twice: first it cuts a report, and then what is not durable of the one after it is lost, but not what comes after that.
+#[test]
+fn a_cut_report_is_not_taken_for_the_one_after_it() {
+    let config = Config { batch: true, ..BIG };
+    // Wherever in a segment that is.
+    for fill in (100..3000).step_by(8) {
+        let b = board(&config, 1);
+        // Of these bytes, and so many before them, what was synced is there, and all of the others.
+        let power_fails = |bytes: &[u8], before: usize| {
+            let (id, at) = place(&b, 0, bytes);
+            let mut b = b.borrow_mut();
+            let seg = b.segs[0].get_mut(&id).unwrap();
+            let range = at - before..at + bytes.len();
+            seg.view[range.clone()].copy_from_slice(&seg.durable[range]);
+            seg.durable = seg.view.clone();
+        };
+        let mut log = open(&b, &config).unwrap();
+        put(&mut log, 1, 1, fill);
+        log.flush().unwrap();
+        let cut = put(&mut log, 2, 2, 300);
+        drop(log);
+        power_fails(&[2; 300], 0);
+        let mut log = open(&b, &config).unwrap();
+        assert_eq!(log.ledger().torn, 1);
+        put(&mut log, 3, 3, 60);
+        put(&mut log, 4, 4, 60);
+        drop(log);
+        // With its header, its time and its job.
+        power_fails(&[3; 60], 32 + 8 + 8);
+        let mut log = open(&b, &config).unwrap();
+        assert!(!all(&mut log).contains(&cut.0), "after {fill} bytes");
+        assert_eq!(log.ledger().submitted, 3);
+    }
+}

@@ -77,7 +77,7 @@ pub(super) struct Live<S, const MAX: usize> {
     pub(super) known: u64,
     /// The report in flight.
     pub(super) pinned: u64,
-    /// The last write was cut before the start: that no report has its ticket must be written before the next one.
+    /// The last write was cut before the start: that no report has its ticket must be written before the next one, and durable with it.
     pub(super) has_cut: bool,
     pub(super) walk_patience: Patience,
     pub(super) read_patience: Patience,
@@ -181,9 +181,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if !self.segments.takes_reports() || !self.segments.has_room(with_reserve) {
             self.make_room(with_reserve)?;
         }
-        if self.has_cut {
-            self.has_cut = false;
-            // Without room the header of a new segment said it.
+        if self.has_cut && !self.is_noted {
             let note = self.segments.record_len(self.note().len());
             self.is_noted |= self.segments.has_room(note.saturating_add(with_reserve))
                 && self.write_checkpoint(0);
@@ -204,13 +202,15 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return Err(error);
         }
         self.count(seq, place, size, jobs);
-        if self.is_due(now) {
+        // The cut one is told from those that wait by the one after it, if there was no room for a note.
+        if self.is_due(now) || self.has_cut {
             // If this fails it waits anyway, and is written again before the next one is taken; or it is gone, as far as can be seen.
             let durable = self.sync();
             if durable.is_err() {
                 self.uncount_if_gone(seq, size, jobs);
             }
             durable?;
+            self.has_cut = false;
         }
         Ok(Ticket(seq))
     }

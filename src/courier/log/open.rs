@@ -10,6 +10,7 @@
 //! | stands for others of which one whose records it took is gone | it counts: it had a commit, and was damaged later; they are discarded, if it can be synced |
 //! | the same, but no commit is to be seen | it counts; they stay |
 //! | stands for others that are there, with a valid commit | it counts, and they are discarded |
+//! | has nothing newer than a copy that begins before it, and was made after it | left alone, and counted as foreign |
 //! | anything else | left alone, and counted as foreign |
 
 use super::super::outbox::OutboxError;
@@ -171,6 +172,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             }
         }
         self.settle_compactions();
+        self.leave_what_came_back();
         for index in 0..self.list.len() {
             let segment = self.list.get(index).copied();
             let is_for_notes = segment.is_some_and(|segment| self.is_for_notes(&segment));
@@ -300,6 +302,54 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 self.give_up(other);
             }
         }
+    }
+
+    /// A segment may be there again after a power failure, if it was not durable yet that it was discarded. What stood for it may be gone by
+    /// then, since something else stands for that, and does not name it. If that begins before it, it is out of order, and hides what follows
+    /// there.
+    ///
+    /// Otherwise numbers rise from segment to segment, and nothing stands in the midst of what a copy has. It is left alone: when the copy is
+    /// gone all of it is settled, and it goes, too.
+    fn leave_what_came_back(&mut self) {
+        let mut done = 0;
+        while let Some(copy) = self.next_output(done) {
+            done = copy.id;
+            let may_be_within = |s: &Segment, newest: u64| {
+                let is_older = s.id < copy.id && !copy.sources.contains(s.id);
+                is_older && s.first > copy.first && s.first <= newest
+            };
+            if copy.is_headless || !self.list.iter().any(|s| may_be_within(s, u64::MAX)) {
+                continue;
+            }
+            let newest = self.newest_in(&copy);
+            let mut after = (0, 0);
+            while let Some(other) = self
+                .list
+                .iter()
+                .copied()
+                .find(|s| (s.first, s.id) > after && may_be_within(s, newest))
+            {
+                after = (other.first, other.id);
+                self.read_failed = false;
+                // What follows its end is not hidden.
+                let is_within = self.newest_in(&other) < newest && !self.read_failed;
+                if is_within && self.commit_of(&copy) == Some(true) {
+                    self.list.retain(|s| s.id != other.id);
+                    self.foreign = self.foreign.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// The greatest number of a report or letter in this segment; 0 if it has none.
+    fn newest_in(&mut self, segment: &Segment) -> u64 {
+        let mut newest = 0;
+        let mut offset = SEGMENT_HEADER;
+        while let Some((place, header)) = self.next_in(segment, offset) {
+            offset = self.after(place, &header).offset;
+            newest = newest.max(number_of(&header).unwrap_or(0));
+        }
+        newest
     }
 
     /// Whether the first report or letter of this segment stands in another one, too.
