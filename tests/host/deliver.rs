@@ -9,6 +9,8 @@
 )]
 
 mod deliver_common;
+#[cfg(target_os = "linux")]
+mod shim;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -532,6 +534,7 @@ fn what_others_answer_burns_nothing() {
 
 /// A firewall that dislikes one report answers for that one only.
 #[test]
+#[cfg(target_os = "linux")]
 fn one_that_others_prove_bad_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -560,8 +563,12 @@ fn one_that_others_prove_bad_is_refused() {
             stream.get_mut().write_all(text.as_bytes()).unwrap();
         }
     });
-    let (_parent, spool) = place();
-    let mut tool = Tool::deliver(&spool, &url, &[]);
+    let (parent, spool) = place();
+    let suspended = parent.path().join("suspended");
+    let mut command = example("deliver");
+    command.env("LD_PRELOAD", shim::shim("suspend", parent.path()));
+    command.env("SHIM_SUSPENDED", &suspended);
+    let mut tool = Tool::deliver_as(command, &spool, &url, &[]);
     tool.feed(&plain("poison"));
     let mut lines = Vec::new();
     // Others must come, or nobody knows whose fault it is.
@@ -570,6 +577,8 @@ fn one_that_others_prove_bad_is_refused() {
         while lines.last() != Some(&format!("delivered {id}")) {
             lines.push(tool.line());
         }
+        // What is said of a bad one counts for an hour before it is a dead letter.
+        fs::write(&suspended, "3700").unwrap();
         if !said("refused", &lines).is_empty() {
             break;
         }
@@ -803,8 +812,10 @@ fn of_a_backlog_only_the_latest() {
     let receiver = receiver(&[]);
     let ended = Tool::deliver(&spool, &receiver.url(), &["--backlog", "latest"]).finish();
     assert_end(&ended, 0);
-    let newest = ["m-40", "m-95", "m-96", "m-97", "m-98", "m-99"];
-    assert_eq!(accepted(&receiver), newest);
+    // Across jobs the order is nobody's.
+    let mut newest = accepted(&receiver);
+    newest.sort();
+    assert_eq!(newest, ["m-40", "m-95", "m-96", "m-97", "m-98", "m-99"]);
     let account = Account {
         submitted: 100,
         delivered: 6,

@@ -168,12 +168,17 @@ impl Seen {
         let mut unsure = HashSet::new();
         for line in log.lines() {
             let line = line.unwrap();
+            let event = line.split_once(" event=").unwrap().1;
+            // At the start: that there are no keys.
+            if event.starts_with("failed guard ") {
+                continue;
+            }
             seen.requests += 1;
-            let fault = line.strip_prefix("fault ");
-            let (fault, note) = match fault {
-                Some(rest) => rest.split_once(": ").unwrap_or((rest, "")),
-                None => ("", line.as_str()),
+            let (fault, note) = match event.strip_prefix("fault spec=\"") {
+                Some(rest) => rest.split_once('"').unwrap(),
+                None => ("", event),
             };
+            let note = note.trim_start().trim_start_matches("then=");
             if !fault.is_empty() {
                 *seen.failed.entry(fault.to_owned()).or_default() += 1;
             }
