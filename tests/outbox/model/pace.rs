@@ -136,6 +136,8 @@ pub(crate) struct Pace {
     armed: Clock,
     /// When what is in flight was sent.
     sent: Option<MonoTime>,
+    /// Somebody said that the link is back while that was going on.
+    was_woken: bool,
     /// The last that was settled was accepted, but for what never went out.
     is_way_free: bool,
 }
@@ -160,6 +162,7 @@ impl Pace {
             wait: 0,
             armed: *clock,
             sent: None,
+            was_woken: false,
             is_way_free: false,
         };
         pace.arm(not_before, [0, policy.start_spread_ms], clock)?;
@@ -188,6 +191,7 @@ impl Pace {
     }
 
     pub(crate) fn wake(&mut self, clock: &Clock) {
+        self.was_woken = self.sent.is_some();
         (self.wait, self.armed) = (0, *clock);
         (self.failures, self.strays) = (0, 0);
         (self.was_open, self.was_answered) = (false, false);
@@ -280,10 +284,25 @@ impl Pace {
         );
         tries.count += u32::from(went_out);
         if kind == Kind::Service {
+            self.was_woken = false;
             return self.answered(event, place, verdict, clock, status);
         }
         tries.failed = Some((*clock, event.reason));
         let tries = *tries;
+        if std::mem::take(&mut self.was_woken)
+            && event.reason.status == 0
+            && let Verdict::Again { at, reason } = verdict
+        {
+            // It was stuck when somebody said that the link is back.
+            ensure!(
+                reason == event.reason && at == clock.now && status.not_before == at,
+                "{verdict:?}, must be tried again at once"
+            );
+            ensure!(!self.is_spent(&tries, at), "{verdict:?} after {tries:?}");
+            self.is_way_free &= kind == Kind::Network;
+            self.wake(clock);
+            return Ok(());
+        }
         let is_busy = matches!(
             event.reason.cause,
             Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood)
