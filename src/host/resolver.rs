@@ -191,7 +191,7 @@ fn put_first(addresses: &mut ResolvedSocketAddrs, address: SocketAddr) -> bool {
 }
 
 /// The system's look-up, which knows no time-out: so it has a thread, and who asks waits as long as he wants. A look-up that takes
-/// longer is not begun anew by the next who asks.
+/// longer is not begun anew by the next who asks, and what it finds is his.
 #[derive(Debug)]
 pub(super) struct System {
     bell: Arc<Bell>,
@@ -201,14 +201,21 @@ pub(super) struct System {
 #[derive(Debug)]
 struct Running {
     name: String,
+    begun_at: MonoTime,
     answer: Receiver<io::Result<Vec<SocketAddr>>>,
     thread: JoinHandle<()>,
 }
 
 impl Running {
-    /// What it found meanwhile may be old.
     fn is_over(&self) -> bool {
         self.thread.is_finished()
+    }
+
+    /// What it found when nobody waited any more. Where each look-up takes longer than that, no other ever finds anything.
+    fn late_answer(&self) -> Option<Vec<SocketAddr>> {
+        let is_young = MonoTime::now().since(self.begun_at) <= LONGEST_TRUST;
+        let found = self.answer.try_recv().ok()?.ok()?;
+        (is_young && !found.is_empty()).then_some(found)
     }
 
     fn begin(name: String, stack: usize) -> io::Result<Self> {
@@ -227,6 +234,7 @@ impl Running {
         match thread.spawn(look_up) {
             Ok(thread) => Ok(Running {
                 name,
+                begun_at: MonoTime::now(),
                 answer,
                 thread,
             }),
@@ -245,6 +253,14 @@ impl System {
             running: Mutex::default(),
         }
     }
+
+    fn those(&self, found: Vec<SocketAddr>) -> ResolvedSocketAddrs {
+        let mut addresses = self.empty();
+        found
+            .into_iter()
+            .for_each(|address| addresses.push(address));
+        addresses
+    }
 }
 
 impl Resolver for System {
@@ -257,9 +273,12 @@ impl Resolver for System {
         let host = uri.host().unwrap_or_default();
         let name = format!("{host}:{}", port(uri));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = match running.take() {
-            Some(begun) if begun.name == name && !begun.is_over() => begun,
-            _ => Running::begin(name, STACK)?,
+        let begun = match running.take().filter(|begun| begun.name == name) {
+            Some(begun) if !begun.is_over() => begun,
+            over => match over.and_then(|over| over.late_answer()) {
+                Some(found) => return Ok(self.those(found)),
+                None => Running::begin(name, STACK)?,
+            },
         };
         let asked = Instant::now();
         let found = loop {
@@ -278,14 +297,10 @@ impl Resolver for System {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         };
-        let mut addresses = self.empty();
-        for address in found {
-            addresses.push(address);
-        }
-        if addresses.is_empty() {
+        if found.is_empty() {
             return Err(Error::HostNotFound);
         }
-        Ok(addresses)
+        Ok(self.those(found))
     }
 }
 

@@ -195,12 +195,6 @@ fn names_that_come_late_or_never() {
         fs::write(file.with_extension("new"), say).unwrap();
         fs::rename(file.with_extension("new"), &file).unwrap();
     };
-    let lookups = || {
-        let threads = fs::read_dir("/proc/self/task").unwrap();
-        let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
-        let names = threads.filter_map(|thread| name(thread.unwrap()).ok());
-        names.filter(|name| name == "name look-up\n").count()
-    };
     let client = |at: SocketAddr, longest| {
         let url = format!("http://localhost:{}", at.port());
         let builder = Client::builder(&url, "project").connect_timeout(longest);
@@ -235,7 +229,7 @@ fn names_that_come_late_or_never() {
         let why = "no address from the name service within 0.";
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(sends(&mut living), accepted);
-        assert_eq!(lookups(), 1, "one that hangs is not begun anew");
+        assert_eq!(running(), 1, "one that hangs is not begun anew");
     }
     assert_eq!(counts.connections.load(Ordering::Relaxed), 1);
 
@@ -269,7 +263,7 @@ fn names_that_come_late_or_never() {
         let waker = client.waker();
         let (error, took) = thread::scope(|scope| {
             let cancels = scope.spawn(|| {
-                while lookups() < hang {
+                while running() < hang {
                     thread::sleep(Duration::from_millis(5));
                 }
                 waker.cancel();
@@ -285,7 +279,7 @@ fn names_that_come_late_or_never() {
     }
 
     names("");
-    while lookups() > 0 {
+    while running() > 0 {
         thread::sleep(Duration::from_millis(5));
     }
 
@@ -294,7 +288,7 @@ fn names_that_come_late_or_never() {
     let mut patient = client(address, Duration::from_secs(60));
     thread::scope(|scope| {
         scope.spawn(|| {
-            while lookups() == 0 {
+            while running() == 0 {
                 thread::sleep(Duration::from_millis(5));
             }
             thread::sleep(SOON);
@@ -303,6 +297,15 @@ fn names_that_come_late_or_never() {
         assert_eq!(sends(&mut patient), accepted);
     });
     assert_eq!(sends(&mut fresh), accepted);
+}
+
+/// How many look-ups run.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn running() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm"));
+    let names = threads.filter_map(|thread| name(thread.unwrap()).ok());
+    names.filter(|name| name == "name look-up\n").count()
 }
 
 /// Somebody at an address, who answers each report with `answer`. Gives the port, and counts the reports.
@@ -407,6 +410,35 @@ fn a_service_that_moved_is_found() {
         assert_eq!(before.load(Ordering::Relaxed), 2, "{answer}");
         assert_eq!(now.load(Ordering::Relaxed), 4, "{answer}");
     }
+}
+
+/// Each look-up takes longer than a request waits for it, as where the first of two name servers is dead: what it found serves the next one.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_slow_name_service_leads_to_a_service_that_moved() {
+    let Some(names) = Names::alone("a_slow_name_service_leads_to_a_service_that_moved") else {
+        return;
+    };
+    let (port, _) = someone(
+        "127.0.0.2",
+        0,
+        "HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n",
+    );
+    let (_, now) = someone("127.0.0.3", port, ACCEPTED);
+    let mut client = Names::client(port).build().unwrap();
+    let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+    names.lead_to("127.0.0.2");
+    assert!(!sends());
+    assert_eq!(names.lookups(), 1);
+    names.lead_to("hang");
+    assert!(!sends());
+    names.lead_to("127.0.0.3");
+    while running() > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    names.lead_to("hang");
+    assert!(sends());
+    assert_eq!(now.load(Ordering::Relaxed), 1);
 }
 
 /// A tunnel leads to where the proxy found the service when it was made: one that answers badly is not used again.
