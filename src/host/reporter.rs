@@ -385,3 +385,39 @@ impl fmt::Display for Panicked {
 }
 
 impl Error for Panicked {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::courier::RamOutbox;
+
+    /// Between the thread's look and its turn somebody may come, who had nobody to interrupt.
+    #[test]
+    fn who_came_meanwhile_goes_ahead() {
+        let client = Client::builder("http://127.0.0.1:1", "p").build().unwrap();
+        let shared = Shared {
+            courier: FairMutex::new(Courier::over(RamOutbox::new(Vec::new(), 4096))),
+            client: FairMutex::new(client),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        for (visitors, is_stopping, owed, enters) in [
+            (0, false, false, true),
+            (1, false, false, false),
+            (1, false, true, true),
+            (0, true, false, false),
+            (0, true, true, false),
+        ] {
+            *shared.state() = State {
+                visitors,
+                is_stopping,
+                owed,
+                ..State::default()
+            };
+            let client = shared.client.lock();
+            let inside = shared.enter(&client);
+            assert_eq!(inside.is_some(), enters, "{visitors} {is_stopping} {owed}");
+            drop(inside);
+        }
+    }
+}

@@ -749,15 +749,17 @@ fn a_kept_connection_that_spoke_is_not_replaced_at_once() {
 #[test]
 fn an_end_after_a_time_out_is_an_end() {
     let url = raw_server(|mut stream| {
-        let _ = stream.read(&mut [0; 4096]);
-        thread::sleep(ms(100));
-        let _ = stream.write_all(b"HTTP/1.1 413 Pay");
+        // The first part wakes the sender, who fills the system's buffers then; the second finds him waiting for room alone.
+        for part in ["HTTP/1.", "1 413 Pay"] {
+            thread::sleep(ms(300));
+            let _ = stream.write_all(part.as_bytes());
+        }
         thread::spawn(move || {
             thread::sleep(ms(1500));
             drop(stream);
         });
     });
-    let builder = builder(&url).send_timeout(ms(500));
+    let builder = builder(&url).send_timeout(ms(1000));
     let mut client = builder.response_timeout(ms(30_000)).build().unwrap();
     let error = outcome(&mut client, &vec![b' '; 12 * 1024 * 1024]).unwrap_err();
     assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
