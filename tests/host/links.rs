@@ -507,6 +507,31 @@ fn old_addresses_are_looked_up_for_a_new_connection() {
     }
 }
 
+/// Some of a name's addresses take connections and answer badly: the next connection goes to another, also where look-ups fail.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn an_address_that_answers_badly_is_tried_last() {
+    let Some(names) = Names::alone("an_address_that_answers_badly_is_tried_last") else {
+        return;
+    };
+    let all = "127.0.0.2,127.0.0.4,127.0.0.3";
+    for then in [all, "dead"] {
+        let bad = "HTTP/1.1 502 x\r\ncontent-length: 0\r\n\r\n";
+        let (port, _) = someone("127.0.0.2", 0, bad);
+        let (_, _) = someone("127.0.0.4", port, bad);
+        let (_, good) = someone("127.0.0.3", port, ACCEPTED);
+        let builder = Names::client(port).max_idle(Duration::ZERO);
+        let mut client = builder.build().unwrap();
+        let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+        names.lead_to(all);
+        assert!(!sends());
+        names.lead_to(then);
+        assert!(!sends());
+        assert!(sends() && sends(), "{then}");
+        assert_eq!(good.load(Ordering::Relaxed), 2);
+    }
+}
+
 /// An address that takes no connections costs its half of the time once.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
