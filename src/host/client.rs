@@ -243,6 +243,7 @@ impl Client {
     /// What a failure means for the report, which may have gone out before this attempt.
     fn judge(&self, failure: Failure, went_out_before: bool) -> SendError {
         let misconfigured = |code, detail| SendError::Misconfigured { code, detail };
+        self.resolver.doubt();
         let error = match failure {
             Failure::Unusable(code) => return misconfigured(code, String::new()),
             Failure::Early(status) => {
@@ -251,7 +252,6 @@ impl Client {
             }
             Failure::Http(error) => error,
         };
-        self.resolver.doubt();
         if let Some((code, detail)) = is_unusable(&error) {
             let detail = match code {
                 Code::Tls => self.tls_detail(detail),

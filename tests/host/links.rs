@@ -441,6 +441,35 @@ fn a_slow_name_service_leads_to_a_service_that_moved() {
     assert_eq!(now.load(Ordering::Relaxed), 1);
 }
 
+/// Nor is a success believed that comes before the report is out: the service may have moved then, too.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn an_early_success_is_doubted() {
+    use std::io::Read;
+
+    let Some(names) = Names::alone("an_early_success_is_doubted") else {
+        return;
+    };
+    let early = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = early.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut stream in early.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(ACCEPTED.as_bytes());
+            kept.push(stream);
+        }
+    });
+    let (_, now) = someone("127.0.0.3", port, ACCEPTED);
+    let mut client = Names::client(port).build().unwrap();
+    names.lead_to("127.0.0.2");
+    let error = client.send_encoded(&report(12 * 1024 * 1024)).unwrap_err();
+    assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
+    names.lead_to("127.0.0.3");
+    assert!(client.send_encoded(b"{}").unwrap().is_accepted());
+    assert_eq!(now.load(Ordering::Relaxed), 1);
+}
+
 /// A tunnel leads to where the proxy found the service when it was made: one that answers badly is not used again.
 #[test]
 fn a_tunnel_that_answers_badly_is_made_anew() {
