@@ -192,7 +192,8 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         self.with_courier(|courier| courier.wake(MonoTime::now()));
     }
 
-    /// Uses the courier: dead letters, for one. Delivery waits meanwhile, and looks again afterwards.
+    /// Uses the courier: dead letters, for one. Delivery waits meanwhile, and looks again afterwards. Within it, call no function of the
+    /// reporter: each wants the same lock, or waits for the thread, which does. Within [`with_client`](Self::with_client) this one is fine.
     pub fn with_courier<R>(&self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
         // Also when it panics.
         let _wakes = Wakes(&self.shared.state);
