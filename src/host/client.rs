@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use bytes::Bytes;
 use ureq::Agent;
-use ureq::http::{HeaderMap, HeaderValue, Uri};
+use ureq::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use zeroize::Zeroizing;
 
 use super::builder::{AgentParts, ClientBuilder, TimeOuts, scratch_for, service_codes};
@@ -230,10 +230,7 @@ impl Client {
         let read = reader.read_to_end(&mut self.answer);
         match read {
             Ok(_) => {}
-            // The status counts without its reason: what was cut decides nothing. Who cancelled it wants no answer, and a time-out is told.
-            Err(_) if !head.status.is_success() && !self.progress.is_ended_here() => {
-                self.answer.clear()
-            }
+            Err(_) if counts_without_body(head.status, self.progress.bell()) => self.answer.clear(),
             Err(error) => return Err(Failure::Http(error.into())),
         }
         Ok(Head {
@@ -246,6 +243,7 @@ impl Client {
     /// What a failure means for the report, which may have gone out before this attempt.
     fn judge(&self, failure: Failure, went_out_before: bool) -> SendError {
         let misconfigured = |code, detail| SendError::Misconfigured { code, detail };
+        self.resolver.doubt();
         let error = match failure {
             Failure::Unusable(code) => return misconfigured(code, String::new()),
             Failure::Early(status) => {
@@ -254,7 +252,6 @@ impl Client {
             }
             Failure::Http(error) => error,
         };
-        self.resolver.doubt();
         if let Some((code, detail)) = is_unusable(&error) {
             let detail = match code {
                 Code::Tls => self.tls_detail(detail),
@@ -314,6 +311,12 @@ pub(super) struct Head {
     status: u16,
     retry_after: Option<HeaderValue>,
     date: Option<HeaderValue>,
+}
+
+/// Whether a status counts whose body was cut, or is late: then it does without its reason. Who cancelled it wants no answer; but a check of
+/// credentials was made, and too many of them lock a key pair.
+fn counts_without_body(status: StatusCode, bell: &Bell) -> bool {
+    !status.is_success() && (!bell.is_cancelled() || status == StatusCode::UNAUTHORIZED)
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {

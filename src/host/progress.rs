@@ -186,11 +186,6 @@ impl Progress {
         self.state().late
     }
 
-    /// Whether it is not the other side that ended the call.
-    pub(super) fn is_ended_here(&self) -> bool {
-        self.bell.is_cancelled() || self.is_late()
-    }
-
     /// The system took so many bytes.
     pub(super) fn went_out(&self, bytes: usize) {
         let mut state = self.state();

@@ -192,7 +192,8 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         self.with_courier(|courier| courier.wake(MonoTime::now()));
     }
 
-    /// Uses the courier: dead letters, for one. Delivery waits meanwhile, and looks again afterwards.
+    /// Uses the courier: dead letters, for one. Delivery waits meanwhile, and looks again afterwards. Within it, call no function of the
+    /// reporter: each wants the same lock, or waits for the thread, which does. Within [`with_client`](Self::with_client) this one is fine.
     pub fn with_courier<R>(&self, use_it: impl FnOnce(&mut Courier<O, B>) -> R) -> R {
         // Also when it panics.
         let _wakes = Wakes(&self.shared.state);
@@ -385,3 +386,39 @@ impl fmt::Display for Panicked {
 }
 
 impl Error for Panicked {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::courier::RamOutbox;
+
+    /// Between the thread's look and its turn somebody may come, who had nobody to interrupt.
+    #[test]
+    fn who_came_meanwhile_goes_ahead() {
+        let client = Client::builder("http://127.0.0.1:1", "p").build().unwrap();
+        let shared = Shared {
+            courier: FairMutex::new(Courier::over(RamOutbox::new(Vec::new(), 4096))),
+            client: FairMutex::new(client),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        for (visitors, is_stopping, owed, enters) in [
+            (0, false, false, true),
+            (1, false, false, false),
+            (1, false, true, true),
+            (0, true, false, false),
+            (0, true, true, false),
+        ] {
+            *shared.state() = State {
+                visitors,
+                is_stopping,
+                owed,
+                ..State::default()
+            };
+            let client = shared.client.lock();
+            let inside = shared.enter(&client);
+            assert_eq!(inside.is_some(), enters, "{visitors} {is_stopping} {owed}");
+            drop(inside);
+        }
+    }
+}

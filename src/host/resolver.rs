@@ -50,12 +50,29 @@ struct Memory {
 #[derive(Debug)]
 struct Known {
     name: String,
-    /// The one that answered last in front.
+    /// In the order in which they are tried.
     addresses: ResolvedSocketAddrs,
+    /// The one that took the last connection.
+    taken: Option<SocketAddr>,
     /// When it was looked up last, also in vain.
     asked_at: MonoTime,
     /// Whether to ask again at the next request.
     doubted: bool,
+}
+
+impl Known {
+    /// Begins with the one that took the last connection; or with the next, where what came of it is doubted: so each has its turn.
+    fn order(&mut self, is_doubted: bool) {
+        let is_taken = |one: &SocketAddr| Some(*one) == self.taken;
+        let Some(at) = self.addresses.iter().position(is_taken) else {
+            return;
+        };
+        if is_doubted {
+            self.addresses.rotate_left(at.saturating_add(1));
+        } else if let Some(front) = self.addresses.get_mut(..=at) {
+            front.rotate_right(1);
+        }
+    }
 }
 
 impl Remembering {
@@ -68,7 +85,7 @@ impl Remembering {
     }
 
     /// Asks again at the next request; if that fails, what is known still serves. A connection that is kept serves on where its address is
-    /// still one of the name's.
+    /// still one of the name's; a new one goes to another first.
     pub(super) fn doubt(&self) {
         for known in self.known().iter_mut() {
             known.doubted = true;
@@ -93,10 +110,13 @@ impl Remembering {
         }
     }
 
-    /// This one took a connection: the next begins with it, and spends no time on those that did not.
+    /// This one took a connection: the next begins with it, and spends no time on those that did not, unless it is [doubted](Self::doubt).
     pub(super) fn answered(&self, address: SocketAddr) {
         for known in self.known().iter_mut() {
-            put_first(&mut known.addresses, address);
+            if known.addresses.contains(&address) {
+                known.taken = Some(address);
+                known.order(false);
+            }
         }
     }
 
@@ -110,10 +130,11 @@ impl Remembering {
         let mut remembered = known.iter_mut().find(|known| known.name == name);
         let progress = &self.0.progress;
         progress.enter(Phase::Lookup);
+        let mut is_doubted = false;
         let longest = match &mut remembered {
             Some(known) => {
                 // Once: a connection may live by the time that it fails, and must not wait for another.
-                known.doubted = false;
+                is_doubted = std::mem::take(&mut known.doubted);
                 known.asked_at = MonoTime::now();
                 LONGEST_DOUBT
             }
@@ -125,25 +146,29 @@ impl Remembering {
         };
         let found = self.0.lookup.resolve(uri, config, timeout);
         match (found, remembered) {
-            (Ok(mut addresses), Some(known)) => {
-                let answered = known.addresses.first().copied();
-                if !answered.is_some_and(|address| put_first(&mut addresses, address)) {
+            (Ok(addresses), Some(known)) => {
+                if !known.taken.is_some_and(|taken| addresses.contains(&taken)) {
                     progress.leave_route();
                 }
-                known.addresses = addresses.clone();
-                Ok(addresses)
+                known.addresses = addresses;
+                known.order(is_doubted);
+                Ok(known.addresses.clone())
             }
             (Ok(addresses), None) => {
                 known.push(Known {
                     name: name.to_string(),
                     addresses: addresses.clone(),
+                    taken: None,
                     asked_at: MonoTime::now(),
                     doubted: false,
                 });
                 Ok(addresses)
             }
             (Err(error), _) if progress.bell().is_cancelled() => Err(error),
-            (Err(_), Some(known)) => Ok(known.addresses.clone()),
+            (Err(_), Some(known)) => {
+                known.order(is_doubted);
+                Ok(known.addresses.clone())
+            }
             (Err(Error::Timeout(_)), None) => Err(progress.time_out()),
             (Err(error), None) => Err(error),
         }
@@ -179,19 +204,8 @@ fn name_of(uri: &Uri) -> &str {
     uri.authority().map(|a| a.as_str()).unwrap_or_default()
 }
 
-/// Says whether it is one of them.
-fn put_first(addresses: &mut ResolvedSocketAddrs, address: SocketAddr) -> bool {
-    let Some(at) = addresses.iter().position(|one| *one == address) else {
-        return false;
-    };
-    if let Some(front) = addresses.get_mut(..=at) {
-        front.rotate_right(1);
-    }
-    true
-}
-
 /// The system's look-up, which knows no time-out: so it has a thread, and who asks waits as long as he wants. A look-up that takes
-/// longer is not begun anew by the next who asks.
+/// longer is not begun anew by the next who asks, and what it finds is his.
 #[derive(Debug)]
 pub(super) struct System {
     bell: Arc<Bell>,
@@ -201,14 +215,21 @@ pub(super) struct System {
 #[derive(Debug)]
 struct Running {
     name: String,
+    begun_at: MonoTime,
     answer: Receiver<io::Result<Vec<SocketAddr>>>,
     thread: JoinHandle<()>,
 }
 
 impl Running {
-    /// What it found meanwhile may be old.
     fn is_over(&self) -> bool {
         self.thread.is_finished()
+    }
+
+    /// What it found when nobody waited any more. Where each look-up takes longer than that, no other ever finds anything.
+    fn late_answer(&self) -> Option<Vec<SocketAddr>> {
+        let is_young = MonoTime::now().since(self.begun_at) <= LONGEST_TRUST;
+        let found = self.answer.try_recv().ok()?.ok()?;
+        (is_young && !found.is_empty()).then_some(found)
     }
 
     fn begin(name: String, stack: usize) -> io::Result<Self> {
@@ -227,6 +248,7 @@ impl Running {
         match thread.spawn(look_up) {
             Ok(thread) => Ok(Running {
                 name,
+                begun_at: MonoTime::now(),
                 answer,
                 thread,
             }),
@@ -245,6 +267,14 @@ impl System {
             running: Mutex::default(),
         }
     }
+
+    fn those(&self, found: Vec<SocketAddr>) -> ResolvedSocketAddrs {
+        let mut addresses = self.empty();
+        found
+            .into_iter()
+            .for_each(|address| addresses.push(address));
+        addresses
+    }
 }
 
 impl Resolver for System {
@@ -257,9 +287,12 @@ impl Resolver for System {
         let host = uri.host().unwrap_or_default();
         let name = format!("{host}:{}", port(uri));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = match running.take() {
-            Some(begun) if begun.name == name && !begun.is_over() => begun,
-            _ => Running::begin(name, STACK)?,
+        let begun = match running.take().filter(|begun| begun.name == name) {
+            Some(begun) if !begun.is_over() => begun,
+            over => match over.and_then(|over| over.late_answer()) {
+                Some(found) => return Ok(self.those(found)),
+                None => Running::begin(name, STACK)?,
+            },
         };
         let asked = Instant::now();
         let found = loop {
@@ -278,14 +311,10 @@ impl Resolver for System {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         };
-        let mut addresses = self.empty();
-        for address in found {
-            addresses.push(address);
-        }
-        if addresses.is_empty() {
+        if found.is_empty() {
             return Err(Error::HostNotFound);
         }
-        Ok(addresses)
+        Ok(self.those(found))
     }
 }
 

@@ -59,7 +59,8 @@ impl Waker {
     /// has locked, ends right after: a slow disk may take long. If none runs, the next one ends at once. Does not block.
     ///
     /// The report that was being delivered stays in flight: the next delivery begins with it, under the same `message_id`, since it may have
-    /// arrived. What was cancelled is no failure, and counts as no attempt ([`max_attempts`](crate::courier::Policy::max_attempts)).
+    /// arrived. What was cancelled is no failure, and counts as no attempt ([`max_attempts`](crate::courier::Policy::max_attempts)); but a 401
+    /// that had begun to come is one, and holds.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
         self.0.ring();

@@ -195,12 +195,6 @@ fn names_that_come_late_or_never() {
         fs::write(file.with_extension("new"), say).unwrap();
         fs::rename(file.with_extension("new"), &file).unwrap();
     };
-    let lookups = || {
-        let threads = fs::read_dir("/proc/self/task").unwrap();
-        let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
-        let names = threads.filter_map(|thread| name(thread.unwrap()).ok());
-        names.filter(|name| name == "name look-up\n").count()
-    };
     let client = |at: SocketAddr, longest| {
         let url = format!("http://localhost:{}", at.port());
         let builder = Client::builder(&url, "project").connect_timeout(longest);
@@ -235,7 +229,7 @@ fn names_that_come_late_or_never() {
         let why = "no address from the name service within 0.";
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(sends(&mut living), accepted);
-        assert_eq!(lookups(), 1, "one that hangs is not begun anew");
+        assert_eq!(running(), 1, "one that hangs is not begun anew");
     }
     assert_eq!(counts.connections.load(Ordering::Relaxed), 1);
 
@@ -269,7 +263,7 @@ fn names_that_come_late_or_never() {
         let waker = client.waker();
         let (error, took) = thread::scope(|scope| {
             let cancels = scope.spawn(|| {
-                while lookups() < hang {
+                while running() < hang {
                     thread::sleep(Duration::from_millis(5));
                 }
                 waker.cancel();
@@ -285,7 +279,7 @@ fn names_that_come_late_or_never() {
     }
 
     names("");
-    while lookups() > 0 {
+    while running() > 0 {
         thread::sleep(Duration::from_millis(5));
     }
 
@@ -294,7 +288,7 @@ fn names_that_come_late_or_never() {
     let mut patient = client(address, Duration::from_secs(60));
     thread::scope(|scope| {
         scope.spawn(|| {
-            while lookups() == 0 {
+            while running() == 0 {
                 thread::sleep(Duration::from_millis(5));
             }
             thread::sleep(SOON);
@@ -303,6 +297,15 @@ fn names_that_come_late_or_never() {
         assert_eq!(sends(&mut patient), accepted);
     });
     assert_eq!(sends(&mut fresh), accepted);
+}
+
+/// How many look-ups run.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn running() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm"));
+    let names = threads.filter_map(|thread| name(thread.unwrap()).ok());
+    names.filter(|name| name == "name look-up\n").count()
 }
 
 /// Somebody at an address, who answers each report with `answer`. Gives the port, and counts the reports.
@@ -409,6 +412,64 @@ fn a_service_that_moved_is_found() {
     }
 }
 
+/// Each look-up takes longer than a request waits for it, as where the first of two name servers is dead: what it found serves the next one.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_slow_name_service_leads_to_a_service_that_moved() {
+    let Some(names) = Names::alone("a_slow_name_service_leads_to_a_service_that_moved") else {
+        return;
+    };
+    let (port, _) = someone(
+        "127.0.0.2",
+        0,
+        "HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n",
+    );
+    let (_, now) = someone("127.0.0.3", port, ACCEPTED);
+    let mut client = Names::client(port).build().unwrap();
+    let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+    names.lead_to("127.0.0.2");
+    assert!(!sends());
+    assert_eq!(names.lookups(), 1);
+    names.lead_to("hang");
+    assert!(!sends());
+    names.lead_to("127.0.0.3");
+    while running() > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    names.lead_to("hang");
+    assert!(sends());
+    assert_eq!(now.load(Ordering::Relaxed), 1);
+}
+
+/// Nor is a success believed that comes before the report is out: the service may have moved then, too.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn an_early_success_is_doubted() {
+    use std::io::Read;
+
+    let Some(names) = Names::alone("an_early_success_is_doubted") else {
+        return;
+    };
+    let early = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = early.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut stream in early.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(ACCEPTED.as_bytes());
+            kept.push(stream);
+        }
+    });
+    let (_, now) = someone("127.0.0.3", port, ACCEPTED);
+    let mut client = Names::client(port).build().unwrap();
+    names.lead_to("127.0.0.2");
+    let error = client.send_encoded(&report(12 * 1024 * 1024)).unwrap_err();
+    assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
+    names.lead_to("127.0.0.3");
+    assert!(client.send_encoded(b"{}").unwrap().is_accepted());
+    assert_eq!(now.load(Ordering::Relaxed), 1);
+}
+
 /// A tunnel leads to where the proxy found the service when it was made: one that answers badly is not used again.
 #[test]
 fn a_tunnel_that_answers_badly_is_made_anew() {
@@ -472,6 +533,31 @@ fn old_addresses_are_looked_up_for_a_new_connection() {
         assert_eq!(names.lookups(), lookups);
         let counts = [before, now].map(|count| count.load(Ordering::Relaxed));
         assert_eq!(counts, if lookups == 0 { [6, 0] } else { [4, 2] });
+    }
+}
+
+/// Some of a name's addresses take connections and answer badly: the next connection goes to another, also where look-ups fail.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn an_address_that_answers_badly_is_tried_last() {
+    let Some(names) = Names::alone("an_address_that_answers_badly_is_tried_last") else {
+        return;
+    };
+    let all = "127.0.0.2,127.0.0.4,127.0.0.3";
+    for then in [all, "dead"] {
+        let bad = "HTTP/1.1 502 x\r\ncontent-length: 0\r\n\r\n";
+        let (port, _) = someone("127.0.0.2", 0, bad);
+        let (_, _) = someone("127.0.0.4", port, bad);
+        let (_, good) = someone("127.0.0.3", port, ACCEPTED);
+        let builder = Names::client(port).max_idle(Duration::ZERO);
+        let mut client = builder.build().unwrap();
+        let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+        names.lead_to(all);
+        assert!(!sends());
+        names.lead_to(then);
+        assert!(!sends());
+        assert!(sends() && sends(), "{then}");
+        assert_eq!(good.load(Ordering::Relaxed), 2);
     }
 }
 

@@ -11,7 +11,7 @@
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -422,6 +422,33 @@ fn visits_without_end_stop_no_delivery() {
             thread::sleep(Duration::from_millis(pause));
         }
     }
+}
+
+/// The first attempt after a visit comes to its end, however soon the next visit is.
+#[test]
+fn a_visit_interrupts_no_attempt_after_a_visit() {
+    let (came, comes) = mpsc::channel();
+    let count = AtomicUsize::new(0);
+    let url = raw::raw_server(move |mut stream| {
+        let is_first = count.fetch_add(1, Ordering::Relaxed) == 0;
+        let came = came.clone();
+        thread::spawn(move || {
+            raw::read_until(&mut stream, b"}");
+            let _ = came.send(());
+            thread::sleep(if is_first { 30 * SOON } else { SOON / 20 });
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}";
+            let _ = stream.write_all(answer.as_bytes());
+        });
+    });
+    let told = Told::default();
+    let courier = Courier::with_policy(memory(), eager());
+    let reporter = Reporter::start(client(&url), courier, noting(&told)).unwrap();
+    reporter.submit(&Report::new("0", &job())).unwrap();
+    for _ in 0..2 {
+        comes.recv_timeout(SOON).unwrap();
+        reporter.with_client(|_| ());
+    }
+    assert_eq!(*told.lock().unwrap(), ["0 delivered"]);
 }
 
 /// A program that panics in the client or the courier, and goes on.

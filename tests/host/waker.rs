@@ -141,20 +141,24 @@ fn a_call_ends_whatever_it_waits_for() {
     }
 }
 
+/// Answers with this, and a body that does not end.
+fn begins(head: &'static str) -> String {
+    raw::raw_server(move |mut stream| {
+        thread::spawn(move || {
+            raw::read_until(&mut stream, b"}");
+            let answer =
+                format!("HTTP/1.1 {head}\r\ncontent-length: 60\r\n\r\n{{\"error_code\":\"DLI");
+            stream.write_all(answer.as_bytes()).unwrap();
+            raw::read_until(&mut stream, b"}");
+        });
+    })
+}
+
 /// The head of a bad answer came, and not yet its body: what is cancelled then is no attempt, either.
 #[test]
 fn a_call_ends_within_an_answer() {
-    for head in ["400 x", "401 x", "503 x", "200 OK"] {
-        let url = raw::raw_server(move |mut stream| {
-            thread::spawn(move || {
-                raw::read_until(&mut stream, b"}");
-                let answer =
-                    format!("HTTP/1.1 {head}\r\ncontent-length: 60\r\n\r\n{{\"error_code\":\"DLI");
-                stream.write_all(answer.as_bytes()).unwrap();
-                raw::read_until(&mut stream, b"}");
-            });
-        });
-        let mut client = client(&url);
+    for head in ["400 x", "503 x", "200 OK"] {
+        let mut client = client(&begins(head));
         let mut node = courier(eager().with_max_attempts(1));
         submit(&mut node);
         let until = Instant::now() + Duration::from_secs(600);
@@ -169,6 +173,28 @@ fn a_call_ends_within_an_answer() {
         let error = result.unwrap_err();
         assert!(matches!(error, SendError::MayHaveArrived { .. }), "{error}");
     }
+}
+
+/// A check of credentials that failed has failed, also where the rest was cancelled: too many of them lock a key pair.
+#[test]
+fn a_denial_counts_though_it_is_cancelled() {
+    let url = begins("401 x");
+    // A busy machine may have cancelled it before the head came.
+    let is_told = (0..20).any(|_| {
+        let mut client = client(&url);
+        let mut node = courier(eager());
+        submit(&mut node);
+        let until = Instant::now() + Duration::from_secs(600);
+        let mut told = Vec::new();
+        let (pause, took) = cancelled(&mut client, |client| {
+            client.deliver(&mut node, until, |event| told.push(event.to_string()))
+        });
+        assert_eq!(pause.unwrap(), Pause::Cancelled);
+        assert!(took < SOON, "{took:?}");
+        assert_eq!(node.status().waiting, 1);
+        told.iter().any(|event| event.contains(" is denied"))
+    });
+    assert!(is_told);
 }
 
 /// A wait over a time that the machine is suspended (tests/shim/suspend.c) is over a minute later at the most. With `tests/run --long`.
