@@ -513,7 +513,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
     /// letters. Failures so far count no more. An attempt that is being made goes on; if it fails without an answer, the next one comes at
-    /// once, too. Where many nodes learn of that in the same moment, spread the calls.
+    /// once, too, unless it holds. Where many nodes learn of that in the same moment, spread the calls.
     pub fn wake(&mut self, now: MonoTime) {
         self.arm(now, now);
         self.pace.wake();

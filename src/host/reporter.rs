@@ -352,7 +352,10 @@ impl<O: Outbox + 'static, B: Scratch> Shared<O, B> {
                     failures = 0;
                     if pause == Pause::Idle {
                         self.happened();
-                        client.wait(None);
+                        // What a visit rings may have woken the delivery that just ended.
+                        if !self.state().is_wanted() {
+                            client.wait(None);
+                        }
                     }
                     continue;
                 }

@@ -227,7 +227,8 @@ test('backlog latest: after an outage each job is current at once', () => {
     const status = courier.status();
     assert.equal(adds(status), status.submitted);
     if (backlog === 'latest') {
-      assert.deepEqual(answered, [...sent, 'y']);
+      // Across jobs the order is nobody's.
+      assert.deepEqual(answered.sort(), [...sent, 'y'].sort());
       assert.equal(status.superseded, 17);
     } else {
       assert.deepEqual([answered.length, status.superseded], [22, 0]);
@@ -272,7 +273,7 @@ test('letters that are full: drop the oldest, and count them; or hold', () => {
 });
 
 test('letters: listed in the order of death, forgotten and submitted again by ticket', () => {
-  const { courier, run } = simulated({ refuseAfter: 1 });
+  const { courier, run } = simulated({ maxAttempts: 6 });
   courier.submit(report(1, 'poison'));
   for (let n = 2; n <= 6; n++) courier.submit(report(n, `r${n}`));
   // The first dies after others.
@@ -297,7 +298,7 @@ test('letters: listed in the order of death, forgotten and submitted again by ti
   // A list is of its moment.
   for (const { ticket } of courier.deadLetters()) courier.forgetDeadLetter(ticket);
   const status = courier.status();
-  assert.deepEqual([status.letters, status.lettersDropped, status.refused, status.waiting], [0, 0, 5, 2]);
+  assert.deepEqual([status.letters, status.lettersDropped, status.refused, status.expired, status.waiting], [0, 0, 4, 1, 2]);
   courier.free();
 });
 
