@@ -210,11 +210,13 @@ impl Link {
         if !fresh.is_empty() {
             let (reports, history) = (Reports::of(&fresh), History::of(&fresh));
             let newest = Newest::of(&fresh);
+            let (reports, history, newest) =
+                (reports.columns(), history.columns(), newest.columns());
             // Sent together: the server does one after the other.
             try_join3(
-                reports.insert(&transaction, &self.keep),
-                history.insert(&transaction, &self.history),
-                newest.insert(&transaction, &self.renew),
+                transaction.execute(&self.keep, &reports),
+                transaction.execute(&self.history, &history),
+                transaction.execute(&self.renew, &newest),
             )
             .await?;
         }

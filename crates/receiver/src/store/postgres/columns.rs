@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::{Error, Statement, Transaction};
+use tokio_postgres::types::ToSql;
 
 use super::super::{Incoming, JobState, start};
+
+type Column<'c> = &'c (dyn ToSql + Sync);
 
 /// Rows of the table `report`.
 #[derive(Default)]
@@ -31,24 +33,16 @@ impl<'r> Reports<'r> {
         rows
     }
 
-    pub(super) async fn insert(
-        &self,
-        transaction: &Transaction<'_>,
-        statement: &Statement,
-    ) -> Result<u64, Error> {
-        transaction
-            .execute(
-                statement,
-                &[
-                    &self.project,
-                    &self.received_ms,
-                    &self.digest,
-                    &self.message_id,
-                    &self.topic,
-                    &self.body,
-                ],
-            )
-            .await
+    /// In the order of the statement's parameters.
+    pub(super) fn columns(&self) -> [Column<'_>; 6] {
+        [
+            &self.project,
+            &self.received_ms,
+            &self.digest,
+            &self.message_id,
+            &self.topic,
+            &self.body,
+        ]
     }
 }
 
@@ -81,25 +75,17 @@ impl<'r> History<'r> {
         rows
     }
 
-    pub(super) async fn insert(
-        &self,
-        transaction: &Transaction<'_>,
-        statement: &Statement,
-    ) -> Result<u64, Error> {
-        transaction
-            .execute(
-                statement,
-                &[
-                    &self.project,
-                    &self.job_id,
-                    &self.received_ms,
-                    &self.digest,
-                    &self.position,
-                    &self.create_time,
-                    &self.status,
-                ],
-            )
-            .await
+    /// In the order of the statement's parameters.
+    pub(super) fn columns(&self) -> [Column<'_>; 7] {
+        [
+            &self.project,
+            &self.job_id,
+            &self.received_ms,
+            &self.digest,
+            &self.position,
+            &self.create_time,
+            &self.status,
+        ]
     }
 }
 
@@ -144,25 +130,17 @@ impl<'r> Newest<'r> {
         rows
     }
 
-    pub(super) async fn insert(
-        &self,
-        transaction: &Transaction<'_>,
-        statement: &Statement,
-    ) -> Result<u64, Error> {
-        transaction
-            .execute(
-                statement,
-                &[
-                    &self.project,
-                    &self.job_id,
-                    &self.create_time,
-                    &self.status,
-                    &self.is_final,
-                    &self.exception,
-                    &self.received_ms,
-                    &self.digest,
-                ],
-            )
-            .await
+    /// In the order of the statement's parameters.
+    pub(super) fn columns(&self) -> [Column<'_>; 8] {
+        [
+            &self.project,
+            &self.job_id,
+            &self.create_time,
+            &self.status,
+            &self.is_final,
+            &self.exception,
+            &self.received_ms,
+            &self.digest,
+        ]
     }
 }
