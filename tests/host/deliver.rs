@@ -20,7 +20,9 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deliver_common::{Account, Ended, PATIENCE, Tool, example, letters, place, report, said};
+use deliver_common::{
+    Account, Ended, Mount, PATIENCE, Tool, example, letters, place, report, said,
+};
 use edge_report::JobStatus;
 use edge_report_receiver::{Options, Receiver};
 use serde_json::{Value, json};
@@ -736,7 +738,7 @@ fn letters_that_are_full_are_dropped_or_waited_for() {
 /// A refusal that finds no room on the disk: the report waits, and is a dead letter as soon as there is room.
 #[test]
 fn a_full_disk_keeps_what_is_refused() {
-    let Some(disk) = Disk::new("size=512k") else {
+    let Some(disk) = Mount::new("size=512k") else {
         println!("not run: no file system can be mounted here");
         return;
     };
@@ -912,29 +914,6 @@ fn help_names_every_option() {
         assert!(line.len() > 36, "{line}");
     }
     assert!(ended.lines[0].starts_with("usage: deliver --spool DIR"));
-}
-
-/// A file system in memory, where this machine allows one.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn new(options: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mut mount = std::process::Command::new("mount");
-        let mount = mount
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(dir.path());
-        let is_mounted =
-            cfg!(target_os = "linux") && mount.output().is_ok_and(|output| output.status.success());
-        is_mounted.then(|| Disk(dir))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let mut umount = std::process::Command::new("umount");
-        let _ = umount.arg("-l").arg(self.0.path()).status();
-    }
 }
 
 #[test]

@@ -16,11 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deliver_common::{Account, Ended, Tool, example, letters, place, report, said, shim};
+use deliver_common::{Account, Ended, Mount, Tool, example, letters, place, report, said, shim};
 use edge_report::courier::{Courier, Policy};
 use edge_report::{JobStatus, MonoTime, Spool, SpoolOptions};
 use edge_report_receiver::{Options, Receiver};
@@ -539,27 +538,5 @@ impl Rng {
 
     fn index(&mut self, n: usize) -> usize {
         usize::try_from(self.below(n as u64)).unwrap()
-    }
-}
-
-/// A file system in memory, where this machine allows one.
-struct Mount(TempDir);
-
-impl Mount {
-    fn new(options: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        let mount = mount
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(dir.path());
-        let mounted =
-            cfg!(target_os = "linux") && mount.output().is_ok_and(|output| output.status.success());
-        mounted.then(|| Mount(dir))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }

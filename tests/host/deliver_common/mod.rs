@@ -311,3 +311,25 @@ pub fn place() -> (tempfile::TempDir, PathBuf) {
     let spool = parent.path().join("spool");
     (parent, spool)
 }
+
+/// A file system in memory, where this machine allows one.
+pub struct Mount(pub tempfile::TempDir);
+
+impl Mount {
+    pub fn new(options: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        let mount = mount
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(dir.path());
+        let mounted =
+            cfg!(target_os = "linux") && mount.output().is_ok_and(|output| output.status.success());
+        mounted.then(|| Mount(dir))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
