@@ -85,7 +85,7 @@ fn run(
     // An agent would go on; this one has seen enough.
     while reporter.flush(Instant::now() + MINUTE)? != Pause::Idle {}
     let status = reporter.status();
-    println!("{:?}, {} waiting", status.ledger, status.waiting);
+    println!("{:?}, {} waiting", status.counters, status.waiting);
     reporter.stop()?;
     Ok(())
 }

@@ -313,7 +313,7 @@ fn message_id(report: &[u8]) -> String {
 fn show_status(given: &Arguments, console: &Console) -> Result<(), Failure> {
     let mut courier = given.courier_of_existing()?;
     let status = courier.status();
-    let ledger = status.ledger;
+    let counters = status.counters;
     let oldest = courier.oldest().map_err(failed)?;
     let mut spool = courier.into_outbox();
     // Of the reasons only those of dead letters outlive a process.
@@ -329,16 +329,16 @@ fn show_status(given: &Arguments, console: &Console) -> Result<(), Failure> {
     let next = status.next_attempt.map(|at| at.since_ms(now.0).to_string());
     let age = oldest.map(|time| now.1.saturating_sub(time.unix_ms()).to_string());
     for (name, value) in [
-        ("submitted", ledger.submitted.to_string()),
-        ("delivered", ledger.delivered.to_string()),
-        ("refused", ledger.refused.to_string()),
-        ("superseded", ledger.superseded.to_string()),
-        ("expired", ledger.expired.to_string()),
-        ("torn", ledger.torn.to_string()),
-        ("corrupt", ledger.corrupt.to_string()),
+        ("submitted", counters.submitted.to_string()),
+        ("delivered", counters.delivered.to_string()),
+        ("refused", counters.refused.to_string()),
+        ("superseded", counters.superseded.to_string()),
+        ("expired", counters.expired.to_string()),
+        ("torn", counters.torn.to_string()),
+        ("corrupt", counters.corrupt.to_string()),
         ("waiting", status.waiting.to_string()),
-        ("letters", ledger.letters.to_string()),
-        ("letters_dropped", ledger.letters_dropped.to_string()),
+        ("letters", counters.letters.to_string()),
+        ("letters_dropped", counters.letters_dropped.to_string()),
         ("foreign", spool.foreign_segments().to_string()),
         (
             "last_reason",

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use edge_report::MonoTime;
 use edge_report::courier::{
-    Durability, Fate, JobKeys, Ledger, LogOutbox, Outbox, OutboxError, Ticket, WhenLettersFull,
+    Durability, Disposition, JobKeys, Counters, LogOutbox, Outbox, OutboxError, Ticket, WhenLettersFull,
 };
 use libfuzzer_sys::fuzz_target;
 use segments::{
@@ -60,13 +60,13 @@ fuzz_target!(|input: &[u8]| {
     }
     run.check();
     run.log.flush().expect("the disk is well");
-    let (ledger, waiting) = (run.log.ledger(), run.log.waiting());
+    let (counters, waiting) = (run.log.counters(), run.log.waiting());
     drop(run.log);
 
     run.log = open().expect("it opened before");
     run.check();
     if is_log {
-        run.agrees(ledger, waiting);
+        run.agrees(counters, waiting);
     }
     run.last = 0;
     run.deliver(usize::MAX);
@@ -79,13 +79,13 @@ fuzz_target!(|input: &[u8]| {
     }
     // With a dead-letter log that is full there may be no room to say it twice.
     let closed = run.log.close();
-    let (ledger, waiting) = (run.log.ledger(), run.log.waiting());
+    let (counters, waiting) = (run.log.counters(), run.log.waiting());
     drop(run.log);
 
     run.log = open().expect("it opened before");
     run.check();
     if is_log && closed.is_ok() {
-        run.agrees(ledger, waiting);
+        run.agrees(counters, waiting);
     }
     run.read_letters();
     run.last = 0;
@@ -124,7 +124,7 @@ struct Run {
 impl Run {
     /// The counters add up.
     fn check(&self) {
-        let Ledger {
+        let Counters {
             submitted,
             delivered,
             refused,
@@ -134,19 +134,19 @@ impl Run {
             corrupt,
             letters: _,
             letters_dropped: _,
-        } = self.log.ledger();
+        } = self.log.counters();
         if self.is_sane {
             let settled = delivered + refused + superseded + expired + corrupt;
             let waiting = self.log.waiting();
-            assert_eq!(submitted, settled + waiting, "{:?}", self.log.ledger());
+            assert_eq!(submitted, settled + waiting, "{:?}", self.log.counters());
         }
     }
 
     /// After a restart it is as before. A full log has no room to say what is settled, so some may wait again, nor how many writes were cut.
-    fn agrees(&self, before: Ledger, waiting: u64) {
-        let now = self.log.ledger();
+    fn agrees(&self, before: Counters, waiting: u64) {
+        let now = self.log.counters();
         let again = self.log.waiting().checked_sub(waiting);
-        let expected = Ledger {
+        let expected = Counters {
             delivered: now.delivered,
             refused: now.refused,
             superseded: now.superseded,
@@ -156,7 +156,7 @@ impl Run {
             ..before
         };
         assert_eq!(now, expected, "was {before:?}");
-        let as_before = Ledger {
+        let as_before = Counters {
             torn: now.torn,
             ..before
         };
@@ -208,17 +208,17 @@ impl Run {
             self.last = number;
             let found = (number, bytes);
             assert!(self.reports.contains(&found), "invented: {found:?}");
-            let fate = match self.choices.rotate_left(number as u32) % 4 {
-                0 => Fate::Refused(refusal()),
-                1 => Fate::Expired(refusal()),
-                _ => Fate::Delivered,
+            let disposition = match self.choices.rotate_left(number as u32) % 4 {
+                0 => Disposition::Refused(refusal()),
+                1 => Disposition::Expired(refusal()),
+                _ => Disposition::Delivered,
             };
             let mut settle =
-                |fate| (self.log).settle(front.ticket, fate, &found.1, WhenLettersFull::DropOldest);
-            match settle(fate) {
+                |disposition| (self.log).settle(front.ticket, disposition, &found.1, WhenLettersFull::DropOldest);
+            match settle(disposition) {
                 Ok(()) => {}
                 Err(OutboxError::LettersFull | OutboxError::TooLarge) => {
-                    settle(Fate::Delivered).expect("the disk is well");
+                    settle(Disposition::Delivered).expect("the disk is well");
                 }
                 Err(error) => panic!("{error}"),
             }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crc::{CRC_32_ISCSI, Crc};
 use edge_report::courier::{
-    Durability, Fate, Forget, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
+    Durability, Disposition, Forget, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
     StorageLimits, Ticket, WhenLettersFull,
 };
 use edge_report::{MonoTime, Outcome, WallTime};
@@ -508,7 +508,7 @@ pub fn log_of(calls: &[u8]) -> Images {
     };
     let mut log = open();
     for (number, call) in calls.iter().enumerate() {
-        let mut settle = |fate, passes: usize| {
+        let mut settle = |disposition, passes: usize| {
             let mut found = None;
             for _ in 0..=passes {
                 let next = log.next(found).expect("the disk is well");
@@ -519,7 +519,7 @@ pub fn log_of(calls: &[u8]) -> Images {
                 let waiting = log.next(before).expect("the disk is well");
                 let mut bytes = vec![0; waiting.expect("it was there").len];
                 assert_eq!(log.read(ticket, &mut bytes), Ok(true));
-                log.settle(ticket, fate, &bytes, WhenLettersFull::DropOldest)
+                log.settle(ticket, disposition, &bytes, WhenLettersFull::DropOldest)
                     .expect("the disk is well");
             }
         };
@@ -531,10 +531,10 @@ pub fn log_of(calls: &[u8]) -> Images {
             let _ = log.forget_dead_letters(which(ticket));
         };
         match *call {
-            b'd' => settle(Fate::Delivered, 0),
-            b'a' => settle(Fate::Delivered, 2),
-            b'r' => settle(Fate::Refused(refusal()), 0),
-            b'x' => settle(Fate::Expired(refusal()), 1),
+            b'd' => settle(Disposition::Delivered, 0),
+            b'a' => settle(Disposition::Delivered, 2),
+            b'r' => settle(Disposition::Refused(refusal()), 0),
+            b'x' => settle(Disposition::Expired(refusal()), 1),
             b'F' => forget(&mut log, Forget::One),
             b'U' => forget(&mut log, Forget::UpTo),
             b'C' => {

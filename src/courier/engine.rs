@@ -81,7 +81,7 @@ use canary::Trial;
 use held::Held;
 use outcome::{Kind, Then};
 use pace::Pace;
-pub use steps::{CourierError, Parcel, Status, Step};
+pub use steps::{CourierError, Outgoing, Status, Step};
 use turn::Choice;
 use witness::Witness;
 
@@ -114,15 +114,15 @@ const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 /// let report = Report::new("9f1c-0001", &jobs).with_topic("topic");
 /// let ticket = courier.submit(&report, MonoTime::from_ms(1), None)?;
 ///
-/// let Step::Send(parcel) = courier.next(MonoTime::from_ms(1))? else { unreachable!() };
-/// assert_eq!(parcel.ticket, ticket);
+/// let Step::Send(outgoing) = courier.next(MonoTime::from_ms(1))? else { unreachable!() };
+/// assert_eq!(outgoing.ticket, ticket);
 /// // The network is down:
 /// let event = Event::NOT_SENT.with_text("connection refused");
 /// let verdict = courier.settle(ticket, event, MonoTime::from_ms(2), 0)?;
 /// assert_eq!(verdict, Verdict::Again { at: MonoTime::from_ms(1002), reason: event.reason });
 /// assert!(matches!(courier.next(MonoTime::from_ms(2))?, Step::Wait(at) if at == MonoTime::from_ms(1002)));
 ///
-/// let Step::Send(parcel) = courier.next(MonoTime::from_ms(1002))? else { unreachable!() };
+/// let Step::Send(outgoing) = courier.next(MonoTime::from_ms(1002))? else { unreachable!() };
 /// let verdict = courier.settle(ticket, Event::answered(Outcome::Accepted, 200), MonoTime::from_ms(1003), 0)?;
 /// assert_eq!(verdict, Verdict::Delivered);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -332,7 +332,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 Ok(true) => {
                     self.outbox.pin(Some(current.tried.ticket));
                     self.current = Some(current);
-                    return Ok(self.parcel(current));
+                    return Ok(self.outgoing(current));
                 }
                 Ok(false) => {}
                 Err(error) => {
@@ -477,7 +477,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let in_flight = self.current.map(|current| current.tried.ticket);
         let waiting = self.outbox.waiting();
         Status {
-            ledger: self.outbox.ledger(),
+            counters: self.outbox.counters(),
             waiting,
             parked: self.asides.iter().count(),
             in_flight,
@@ -642,8 +642,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.outbox
     }
 
-    fn parcel(&mut self, current: InFlight) -> Step<'_> {
-        Step::Send(Parcel {
+    fn outgoing(&mut self, current: InFlight) -> Step<'_> {
+        Step::Send(Outgoing {
             ticket: current.tried.ticket,
             body: read_part(&mut self.buffer, current.len),
             clock_offset_ms: self.clock_offset_ms,

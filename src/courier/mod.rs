@@ -33,8 +33,8 @@
 //! let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(7)];
 //! let ticket = courier.submit(&Report::new("node-7-000001", &jobs), now, None)?;
 //!
-//! let Step::Send(parcel) = courier.next(now)? else { panic!("it is time") };
-//! assert_eq!(parcel.ticket, ticket); // send parcel.body …
+//! let Step::Send(outgoing) = courier.next(now)? else { panic!("it is time") };
+//! assert_eq!(outgoing.ticket, ticket); // send outgoing.body …
 //!
 //! // … and nothing could be sent: it waits, and the next attempt is put off.
 //! let verdict = courier.settle(ticket, Event::NOT_SENT, now, entropy)?;
@@ -57,15 +57,15 @@ mod policy;
 mod ram;
 mod reason;
 
-pub use engine::{Courier, CourierError, Parcel, Status, Step};
+pub use engine::{Courier, CourierError, Outgoing, Status, Step};
 #[cfg(feature = "std")]
 pub use entropy::entropy;
 pub use log::{Durability, LogOutbox, Storage, StorageLimits};
 #[cfg(feature = "std")]
 pub(crate) use outbox::forward_outbox;
 pub use outbox::{
-    DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Scratch, Ticket,
-    Waiting, WhenLettersFull,
+    Counters, DeadLetter, Disposition, Forget, JobKey, JobKeys, Outbox, OutboxError, Scratch,
+    Ticket, Waiting, WhenLettersFull,
 };
 pub use policy::{Attempt, Backlog, Policy, Verdict, decide};
 pub use ram::RamOutbox;

@@ -22,7 +22,7 @@ impl fmt::Display for Ticket {
 ///
 /// `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + what waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
+pub struct Counters {
     /// Stored by `submit`.
     pub submitted: u64,
     /// Accepted by the service.
@@ -44,8 +44,8 @@ pub struct Ledger {
     pub letters_dropped: u64,
 }
 
-impl Ledger {
-    pub(super) const NONE: Ledger = Ledger {
+impl Counters {
+    pub(super) const NONE: Counters = Counters {
         submitted: 0,
         delivered: 0,
         refused: 0,
@@ -58,13 +58,13 @@ impl Ledger {
     };
 
     /// Counts a report that is settled.
-    pub(super) fn count(&mut self, fate: Fate) {
-        let counter = match fate {
-            Fate::Delivered => &mut self.delivered,
-            Fate::Refused(_) => &mut self.refused,
-            Fate::Expired(_) => &mut self.expired,
-            Fate::Superseded => &mut self.superseded,
-            Fate::Corrupt => &mut self.corrupt,
+    pub(super) fn count(&mut self, disposition: Disposition) {
+        let counter = match disposition {
+            Disposition::Delivered => &mut self.delivered,
+            Disposition::Refused(_) => &mut self.refused,
+            Disposition::Expired(_) => &mut self.expired,
+            Disposition::Superseded => &mut self.superseded,
+            Disposition::Corrupt => &mut self.corrupt,
         };
         *counter = counter.saturating_add(1);
     }
@@ -83,7 +83,7 @@ pub struct Waiting {
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// It was accepted.
     Delivered,
     /// It was refused: it goes to the dead letters.
@@ -402,12 +402,12 @@ pub trait Outbox {
     /// Whether newer reports that wait supersede this one.
     fn is_superseded(&mut self, ticket: Ticket) -> Result<bool, OutboxError<Self::Error>>;
 
-    /// Removes a report that waits; one that does not wait any more is left as it is. `report` has its bytes, if the fate makes it
+    /// Removes a report that waits; one that does not wait any more is left as it is. `report` has its bytes, if the disposition makes it
     /// a dead letter: then that is durable before the report is removed. After an error the report waits.
     fn settle(
         &mut self,
         ticket: Ticket,
-        fate: Fate,
+        disposition: Disposition,
         report: &[u8],
         when_full: WhenLettersFull,
     ) -> Result<(), OutboxError<Self::Error>>;
@@ -422,7 +422,7 @@ pub trait Outbox {
     fn waiting(&self) -> u64;
 
     /// The counters.
-    fn ledger(&self) -> Ledger;
+    fn counters(&self) -> Counters;
 
     /// Makes durable all that is not yet.
     fn flush(&mut self) -> Result<(), OutboxError<Self::Error>>;
@@ -500,8 +500,8 @@ macro_rules! forward_outbox {
             $to.is_superseded(ticket)
         }
 
-        fn settle(&mut $this, ticket: Ticket, fate: Fate, report: &[u8], when_full: WhenLettersFull) -> Result<(), OutboxError<$error>> {
-            $to.settle(ticket, fate, report, when_full)
+        fn settle(&mut $this, ticket: Ticket, disposition: Disposition, report: &[u8], when_full: WhenLettersFull) -> Result<(), OutboxError<$error>> {
+            $to.settle(ticket, disposition, report, when_full)
         }
 
         fn room_ahead(&$this) -> usize {
@@ -516,8 +516,8 @@ macro_rules! forward_outbox {
             $to.waiting()
         }
 
-        fn ledger(&$this) -> Ledger {
-            $to.ledger()
+        fn counters(&$this) -> Counters {
+            $to.counters()
         }
 
         fn flush(&mut $this) -> Result<(), OutboxError<$error>> {

@@ -19,8 +19,8 @@ use core::marker::PhantomData;
 
 use super::newest::Newest;
 use super::outbox::{
-    DeadLetter, Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, Scratch, Ticket,
-    Waiting, WhenLettersFull,
+    Counters, DeadLetter, Disposition, Forget, JobKey, JobKeys, Outbox, OutboxError, Scratch,
+    Ticket, Waiting, WhenLettersFull,
 };
 use super::reason::{Cause, Reason, ShortText};
 use crate::code::Code;
@@ -57,7 +57,7 @@ pub struct RamOutbox<M, E = Infallible> {
     gaps: usize,
     waiting: u64,
     /// Its `submitted` tells the last sequence number.
-    ledger: Ledger,
+    counters: Counters,
     pinned: u64,
     /// A report and its place: the last that was found.
     found: (u64, usize),
@@ -74,7 +74,7 @@ impl<M, E> fmt::Debug for RamOutbox<M, E> {
         f.debug_struct("RamOutbox")
             .field("capacity", &self.capacity)
             .field("waiting", &self.waiting)
-            .field("ledger", &self.ledger)
+            .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
 }
@@ -97,7 +97,7 @@ impl<M, E> RamOutbox<M, E> {
             tail: 0,
             gaps: 0,
             waiting: 0,
-            ledger: Ledger::NONE,
+            counters: Counters::NONE,
             pinned: 0,
             found: (0, 0),
             found_letter: (0, 0),
@@ -507,7 +507,7 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         });
         self.give_newest_back(newest);
         self.waiting = self.waiting.saturating_sub(dropped);
-        self.ledger.superseded = self.ledger.superseded.saturating_add(dropped);
+        self.counters.superseded = self.counters.superseded.saturating_add(dropped);
         true
     }
 
@@ -547,7 +547,7 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         push_down(self.bytes(), at, from, rest);
         self.letters = from.saturating_add(rest);
         self.found_letter = (0, 0);
-        self.ledger.letters = self.ledger.letters.saturating_sub(gone);
+        self.counters.letters = self.counters.letters.saturating_sub(gone);
     }
 
     /// Makes a letter of a report; `false` without room, and then nothing has changed.
@@ -595,12 +595,12 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         if size > free || self.memory.room(taken.saturating_add(size)).is_none() {
             return false;
         }
-        let before = self.ledger.letters;
+        let before = self.counters.letters;
         if until > 0 {
             self.take_letters_away(0, until);
         }
-        let dropped = before.saturating_sub(self.ledger.letters);
-        self.ledger.letters_dropped = self.ledger.letters_dropped.saturating_add(dropped);
+        let dropped = before.saturating_sub(self.counters.letters);
+        self.counters.letters_dropped = self.counters.letters_dropped.saturating_add(dropped);
         self.remove(at, record);
         if self.head.saturating_sub(self.letters) < size {
             self.compact(|_, _, _| true);
@@ -627,7 +627,7 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         }
         let _ = put(bytes, to, report);
         self.letters = at.saturating_add(size);
-        self.ledger.letters = self.ledger.letters.saturating_add(1);
+        self.counters.letters = self.counters.letters.saturating_add(1);
         true
     }
 }
@@ -643,7 +643,7 @@ impl<M: Scratch, E: core::error::Error + 'static> Outbox for RamOutbox<M, E> {
         wall: Option<WallTime>,
     ) -> Result<Ticket, OutboxError<E>> {
         let record = Record {
-            seq: self.ledger.submitted.saturating_add(1),
+            seq: self.counters.submitted.saturating_add(1),
             len: report.len(),
             keys: u16::try_from(jobs.len()).unwrap_or(0),
             submitted_at: wall.map_or(NO_TIME, WallTime::unix_ms),
@@ -666,7 +666,7 @@ impl<M: Scratch, E: core::error::Error + 'static> Outbox for RamOutbox<M, E> {
         }
         let _ = put(bytes, at, report);
         self.waiting = self.waiting.saturating_add(1);
-        self.ledger.submitted = record.seq;
+        self.counters.submitted = record.seq;
         #[cfg(feature = "alloc")]
         if let Some(newest) = &mut self.newest {
             newest.note(record.seq, jobs, |_| ());
@@ -739,22 +739,24 @@ impl<M: Scratch, E: core::error::Error + 'static> Outbox for RamOutbox<M, E> {
     fn settle(
         &mut self,
         ticket: Ticket,
-        fate: Fate,
+        disposition: Disposition,
         report: &[u8],
         when_full: WhenLettersFull,
     ) -> Result<(), OutboxError<E>> {
         let Some(found) = self.record(ticket) else {
             return Ok(());
         };
-        match &fate {
-            Fate::Refused(reason) | Fate::Expired(reason) => {
+        match &disposition {
+            Disposition::Refused(reason) | Disposition::Expired(reason) => {
                 if !self.bury(found, reason, report, when_full) {
                     return Err(OutboxError::LettersFull);
                 }
             }
-            Fate::Delivered | Fate::Superseded | Fate::Corrupt => self.remove(found.0, found.1),
+            Disposition::Delivered | Disposition::Superseded | Disposition::Corrupt => {
+                self.remove(found.0, found.1)
+            }
         }
-        self.ledger.count(fate);
+        self.counters.count(disposition);
         Ok(())
     }
 
@@ -770,8 +772,8 @@ impl<M: Scratch, E: core::error::Error + 'static> Outbox for RamOutbox<M, E> {
         self.waiting
     }
 
-    fn ledger(&self) -> Ledger {
-        self.ledger
+    fn counters(&self) -> Counters {
+        self.counters
     }
 
     fn flush(&mut self) -> Result<(), OutboxError<E>> {

@@ -294,8 +294,8 @@ impl Untold {
     /// Counts from here on, unless it has begun.
     fn begin<O: Outbox, B: Scratch>(&mut self, courier: &Courier<O, B>) {
         if self.counts.is_none() {
-            let ledger = courier.status().ledger;
-            self.counts = Some((ledger.superseded, ledger.corrupt));
+            let counters = courier.status().counters;
+            self.counts = Some((counters.superseded, counters.corrupt));
             self.buried = courier.buried().map(|(ticket, _)| ticket).collect();
         }
     }
@@ -330,7 +330,7 @@ impl Untold {
         self.buried
             .extend(courier.buried().map(|(ticket, _)| ticket));
         let status = courier.status();
-        let now = (status.ledger.superseded, status.ledger.corrupt);
+        let now = (status.counters.superseded, status.counters.corrupt);
         let before = self.counts.replace(now).unwrap_or(now);
         let since = |now: u64, before: u64| now.saturating_sub(before);
         self.superseded = self.superseded.saturating_add(since(now.0, before.0));
@@ -538,11 +538,11 @@ impl Client {
         Ok(match courier.next(MonoTime::now())? {
             Step::Idle => Task::Pause(Pause::Idle),
             Step::Wait(until) => Task::Sleep(until.since(MonoTime::now()).min(left)),
-            Step::Send(parcel) => {
-                self.set_clock_offset_ms(parcel.clock_offset_ms);
+            Step::Send(outgoing) => {
+                self.set_clock_offset_ms(outgoing.clock_offset_ms);
                 body.clear();
-                body.extend_from_slice(parcel.body);
-                Task::Send(parcel.ticket)
+                body.extend_from_slice(outgoing.body);
+                Task::Send(outgoing.ticket)
             }
         })
     }

@@ -9,8 +9,8 @@ use super::folder::Folder;
 use super::lock::Lock;
 use super::spool_error::{SpoolError, SpoolIoError};
 use crate::courier::{
-    DeadLetter, Durability, Fate, Forget, JobKeys, Ledger, LogOutbox, Outbox, OutboxError, Ticket,
-    Waiting, WhenLettersFull, entropy, forward_outbox,
+    Counters, DeadLetter, Disposition, Durability, Forget, JobKeys, LogOutbox, Outbox, OutboxError,
+    Ticket, Waiting, WhenLettersFull, entropy, forward_outbox,
 };
 use crate::time::{MonoTime, WallTime};
 
@@ -369,7 +369,7 @@ mod tests {
     /// Settles the oldest report; its name.
     fn settle(node: &mut Node, outcome: Outcome, status: u16) -> Result<Option<String>, String> {
         let (ticket, body) = match node.next(NOW) {
-            Ok(Step::Send(parcel)) => (parcel.ticket, parcel.body),
+            Ok(Step::Send(outgoing)) => (outgoing.ticket, outgoing.body),
             Ok(_) => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
@@ -391,9 +391,9 @@ mod tests {
         let mut delivered = Vec::new();
         for _ in 0..1000 {
             let ticket = match node.next(now).expect(at) {
-                Step::Send(parcel) => {
-                    delivered.push(message_id(parcel.body));
-                    parcel.ticket
+                Step::Send(outgoing) => {
+                    delivered.push(message_id(outgoing.body));
+                    outgoing.ticket
                 }
                 Step::Wait(at) => {
                     now = at;
@@ -473,7 +473,7 @@ mod tests {
                 deliver(&mut node).unwrap();
             }
         }
-        assert!(node.status().ledger.superseded > 100);
+        assert!(node.status().counters.superseded > 100);
         let most = watch.borrow().most_bytes;
         // A segment for a while, and one for notes.
         assert!((65536..=65536 + 4096 + 2048).contains(&most), "{most}");
@@ -525,7 +525,7 @@ mod tests {
     }
 
     fn assert_adds_up(node: &Node, at: &str) {
-        let Ledger {
+        let Counters {
             submitted,
             delivered,
             refused,
@@ -533,7 +533,7 @@ mod tests {
             expired,
             corrupt,
             ..
-        } = node.status().ledger;
+        } = node.status().counters;
         let sum = delivered + refused + superseded + expired + corrupt + node.status().waiting;
         assert_eq!(submitted, sum, "{at}: {:?}", node.status());
     }
@@ -612,12 +612,12 @@ mod tests {
                 assert_adds_up(&node, &at);
                 let status = node.status();
                 assert_eq!((status.waiting, status.parked), (0, 0), "{at}");
-                let Ledger {
+                let Counters {
                     corrupt,
                     refused,
                     letters_dropped,
                     ..
-                } = status.ledger;
+                } = status.counters;
                 // What could not be read counts as gone; what was not acknowledged may be there in part.
                 let may_be_lost = if reads_count { corrupt } else { 0 };
                 assert!(gone <= may_be_lost, "{at}: {lost:?} {status:?}");

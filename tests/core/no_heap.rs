@@ -213,9 +213,9 @@ fn a_courier_in_memory() {
             let report = Report::new("id", &jobs).with_topic("topic");
             courier.submit(&report, MonoTime::from_ms(0), None).unwrap();
             if n % 3 == 0
-                && let Step::Send(parcel) = courier.next(MonoTime::from_ms(u64::from(n))).unwrap()
+                && let Step::Send(outgoing) = courier.next(MonoTime::from_ms(u64::from(n))).unwrap()
             {
-                let ticket = parcel.ticket;
+                let ticket = outgoing.ticket;
                 let event = match n % 2 {
                     0 => Event::answered(Outcome::Accepted, 200),
                     _ => Event::answered(Outcome::Refused, 400),
@@ -230,7 +230,7 @@ fn a_courier_in_memory() {
                     .unwrap();
             }
         }
-        superseded = courier.status().ledger.superseded;
+        superseded = courier.status().counters.superseded;
     });
     assert!(superseded > 1_000);
     // Seven jobs, and as many reports that are the newest of one.

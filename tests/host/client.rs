@@ -513,7 +513,7 @@ fn two_clients_over_one_courier() {
     assert_eq!(ids, expected);
     assert!(receiver.repeats() > 0, "they did not meet");
     let courier = courier.into_inner();
-    assert_eq!(courier.status().ledger.delivered, 20);
+    assert_eq!(courier.status().counters.delivered, 20);
 }
 
 #[test]

@@ -110,17 +110,17 @@ fn a_wrong_clock_costs_one_request_for_each_step() {
         // Time does not pass: nothing may wait.
         let now = MonoTime::from_ms(1);
         let mut requests = 0;
-        while let Step::Send(parcel) = courier.next(now).unwrap() {
-            let ticket = parcel.ticket;
+        while let Step::Send(outgoing) = courier.next(now).unwrap() {
+            let ticket = outgoing.ticket;
             let wall = WallTime::from_unix_ms(TRUTH + errors[ticket.0 as usize - 1]);
-            let signed_at = wall.plus_ms(parcel.clock_offset_ms);
-            let event = exchange(&endpoint, parcel.body, signed_at, wall);
+            let signed_at = wall.plus_ms(outgoing.clock_offset_ms);
+            let event = exchange(&endpoint, outgoing.body, signed_at, wall);
             requests += 1;
             let _ = courier.settle(ticket, event, now, 0).unwrap();
         }
         let status = courier.status();
         assert_eq!(
-            status.ledger.delivered, REPORTS as u64,
+            status.counters.delivered, REPORTS as u64,
             "{name}: {status:?}"
         );
         assert_eq!(requests, REPORTS as u64 + corrections, "{name}");
@@ -309,7 +309,7 @@ fn a_monotonic_clock_that_jumps() {
 
 fn sent(courier: &mut Small, now: MonoTime) -> Option<edge_report::courier::Ticket> {
     match courier.next(now).unwrap() {
-        Step::Send(parcel) => Some(parcel.ticket),
+        Step::Send(outgoing) => Some(outgoing.ticket),
         Step::Wait(_) | Step::Idle => None,
     }
 }

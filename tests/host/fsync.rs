@@ -350,10 +350,10 @@ fn submit_all(node: &mut Node, trace: &mut Trace, numbers: std::ops::Range<usize
 fn settle(node: &mut Node, trace: &mut Trace, call: &str, outcome: Outcome, status: u16) -> bool {
     // After a refusal it waits a little.
     node.wake(NOW);
-    let Step::Send(parcel) = node.next(NOW).unwrap() else {
+    let Step::Send(outgoing) = node.next(NOW).unwrap() else {
         return false;
     };
-    let ticket = parcel.ticket;
+    let ticket = outgoing.ticket;
     let event = Event::answered(outcome, status);
     let _ = trace.mark(call, || node.settle(ticket, event, NOW, 0).unwrap());
     true

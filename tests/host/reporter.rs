@@ -203,12 +203,12 @@ fn nothing_is_lost_over_restarts() {
     }
     let reporter = start();
     assert_eq!(reporter.flush(in_time()).unwrap(), Pause::Idle);
-    let ledger = reporter.status().ledger;
+    let counters = reporter.status().counters;
     reporter.stop().unwrap();
     let all = STARTS * 3 * EACH;
     assert_eq!(receiver.accepted().len(), all);
     assert_eq!(
-        (ledger.submitted, ledger.delivered),
+        (counters.submitted, counters.delivered),
         (all as u64, all as u64)
     );
     // What was accepted while it was stopped was sent again, so each was told.
@@ -281,7 +281,7 @@ fn an_observer_that_panics_spoils_nothing() {
     }
     assert_eq!(reporter.flush(in_time()).unwrap(), Pause::Idle);
     let status = reporter.status();
-    assert_eq!((status.ledger.delivered, status.waiting), (10, 0));
+    assert_eq!((status.counters.delivered, status.waiting), (10, 0));
     reporter.stop().unwrap();
     assert_eq!(receiver.accepted().len(), 10);
     let told = told.lock().unwrap();

@@ -117,7 +117,7 @@ fn a_slow_sync_starves_nobody() {
                     let mut turn = courier.lock();
                     turn.submit(&report, MonoTime::now(), None).unwrap();
                     if number + 1 == SUBMITTED && !is_over.swap(true, Ordering::Relaxed) {
-                        let so_far = turn.status().ledger.delivered;
+                        let so_far = turn.status().counters.delivered;
                         delivered.store(so_far, Ordering::Relaxed);
                     }
                     drop(turn);

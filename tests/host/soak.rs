@@ -111,7 +111,7 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     }
     let took = begin.elapsed();
     let memory = resident_kib();
-    let ledger = courier.status().ledger;
+    let counters = courier.status().counters;
     drop(receiver);
 
     let seen = Seen::read(BufReader::new(File::open(&log).unwrap()));
@@ -129,9 +129,9 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
     println!("memory: {memory_early} KiB after a fifth, {memory} KiB in the end");
     println!("{failed:?}");
     assert_eq!(
-        (ledger.submitted, ledger.delivered),
+        (counters.submitted, counters.delivered),
         (count as u64, count as u64),
-        "{ledger:?}"
+        "{counters:?}"
     );
     assert_eq!(accepted.len(), count, "each accepted once");
     assert_eq!(seen.unexplained, [""; 0]);

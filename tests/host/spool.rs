@@ -21,11 +21,11 @@ mod alone;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod shim;
 
+use edge_report::courier::{Counters, Ticket};
 use edge_report::courier::{
-    Courier, CourierError, Durability, Event, Fate, JobKeys, Outbox, OutboxError, Policy,
+    Courier, CourierError, Disposition, Durability, Event, JobKeys, Outbox, OutboxError, Policy,
     RamOutbox, Reason, Step, WhenLettersFull,
 };
-use edge_report::courier::{Ledger, Ticket};
 use edge_report::{
     Code, Job, JobStatus, MonoTime, Outcome, Report, Spool, SpoolError, SpoolOptions,
 };
@@ -99,10 +99,10 @@ fn message_id(body: &[u8]) -> String {
 fn settle(node: &mut Node, event: Event) -> Option<String> {
     // Refusals in a row have waits between them.
     node.wake(NOW);
-    let Step::Send(parcel) = node.next(NOW).unwrap() else {
+    let Step::Send(outgoing) = node.next(NOW).unwrap() else {
         return None;
     };
-    let (ticket, id) = (parcel.ticket, message_id(parcel.body));
+    let (ticket, id) = (outgoing.ticket, message_id(outgoing.body));
     let _ = node.settle(ticket, event, NOW, 0).unwrap();
     Some(id)
 }
@@ -119,10 +119,10 @@ fn numbers(range: impl IntoIterator<Item = usize>) -> Vec<String> {
     range.into_iter().map(|number| number.to_string()).collect()
 }
 
-/// What the ledger promises.
+/// What the counters promises.
 fn assert_adds_up(node: &Node) {
     let status = node.status();
-    let Ledger {
+    let Counters {
         submitted,
         delivered,
         refused,
@@ -130,7 +130,7 @@ fn assert_adds_up(node: &Node) {
         expired,
         corrupt,
         ..
-    } = status.ledger;
+    } = status.counters;
     assert_eq!(
         submitted,
         delivered + refused + superseded + expired + corrupt + status.waiting,
@@ -453,16 +453,16 @@ fn all_of_it_is_there_after_a_restart() {
         let refused = settle(&mut node, answered(Outcome::Refused, status));
         assert_eq!(refused, Some(number.to_string()));
     }
-    let before = (node.status().ledger, node.status().waiting);
+    let before = (node.status().counters, node.status().waiting);
     assert_eq!(
         before,
         (
-            Ledger {
+            Counters {
                 submitted: 100,
                 delivered: 30,
                 refused: 2,
                 letters: 2,
-                ..Ledger::default()
+                ..Counters::default()
             },
             68
         )
@@ -472,7 +472,7 @@ fn all_of_it_is_there_after_a_restart() {
     for round in 0..3 {
         let mut node = open(&dir, SMALL);
         assert_eq!(
-            (node.status().ledger, node.status().waiting),
+            (node.status().counters, node.status().waiting),
             before,
             "{round}"
         );
@@ -510,13 +510,13 @@ fn all_of_it_is_there_after_a_restart() {
     drop(node);
     let node = open(&dir, SMALL);
     assert_eq!(
-        node.status().ledger,
-        Ledger {
+        node.status().counters,
+        Counters {
             submitted: 102,
             delivered: 100,
             refused: 2,
             letters: 1,
-            ..Ledger::default()
+            ..Counters::default()
         }
     );
     assert_eq!(
@@ -697,7 +697,7 @@ fn a_directory_in_place_of_a_segment_is_named() {
     assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..100));
 }
 
-/// Whatever is cut off: it opens, the rest is there in order, the ledger adds up, and it goes on.
+/// Whatever is cut off: it opens, the rest is there in order, the counters adds up, and it goes on.
 #[test]
 fn a_segment_cut_short_costs_what_was_cut_off() {
     const REPORTS: usize = 100;
@@ -756,8 +756,8 @@ fn a_segment_cut_short_costs_what_was_cut_off() {
                 delivered.is_sorted_by_key(|id| id.parse::<usize>().unwrap()),
                 "{at}: {delivered:?}"
             );
-            let ledger = node.status().ledger;
-            assert_eq!(ledger.delivered, delivered.len() as u64 + 1, "{at}");
+            let counters = node.status().counters;
+            assert_eq!(counters.delivered, delivered.len() as u64 + 1, "{at}");
         }
     }
 }
@@ -907,7 +907,7 @@ fn a_full_disk_is_said_and_overcome() {
         assert_eq!(refused, Some((next - waiting).to_string()));
         assert_eq!(drain(&mut node), numbers(next - waiting + 1..next));
         assert_adds_up(&node);
-        assert_eq!(node.status().ledger.corrupt, 0);
+        assert_eq!(node.status().counters.corrupt, 0);
     }
     println!("{next} reports through a disk of 256 KiB, filled three times");
 }
@@ -1184,13 +1184,13 @@ fn the_bound_is_kept() {
     );
     drain(&mut node);
     assert_adds_up(&node);
-    let ledger = node.status().ledger;
+    let counters = node.status().counters;
     assert!(
-        full > 10 && ledger.superseded > 1000 && ledger.refused > 100,
-        "{ledger:?}"
+        full > 10 && counters.superseded > 1000 && counters.refused > 100,
+        "{counters:?}"
     );
     println!(
-        "20,000 reports, {full} times full: {largest} bytes at the most, {largest_dead} of dead letters; {ledger:?}"
+        "20,000 reports, {full} times full: {largest} bytes at the most, {largest_dead} of dead letters; {counters:?}"
     );
 }
 
@@ -1449,9 +1449,9 @@ fn a_spool_from_which_all_was_delivered_takes_reports_again() {
                 let bytes = vec![7; len];
                 let stored = spool.append(&JobKeys::new(), &bytes, NOW, None);
                 let ticket = stored.unwrap_or_else(|error| panic!("report {number}: {error}"));
-                let fate = Fate::Delivered;
+                let disposition = Disposition::Delivered;
                 spool
-                    .settle(ticket, fate, &[], WhenLettersFull::Hold)
+                    .settle(ticket, disposition, &[], WhenLettersFull::Hold)
                     .unwrap();
                 assert_eq!(spool.waiting(), 0);
             }

@@ -692,8 +692,8 @@ fn certificates_are_replaced_under_load() {
         });
         for n in 1..=rotations {
             client.set_tls(&rotate(n)).unwrap();
-            let before = status().ledger.delivered;
-            while status().ledger.delivered == before && status().last_failure.is_none() {
+            let before = status().counters.delivered;
+            while status().counters.delivered == before && status().last_failure.is_none() {
                 let until = Instant::now() + Duration::from_millis(2);
                 let _ = client.deliver(&courier, until, |_| ()).unwrap();
             }
@@ -704,7 +704,7 @@ fn certificates_are_replaced_under_load() {
     let _ = client.deliver(&courier, until, |_| ()).unwrap();
     let status = status();
     assert_eq!((status.waiting, status.last_failure), (0, None));
-    let submitted = status.ledger.submitted;
+    let submitted = status.counters.submitted;
     assert_eq!(receiver.accepted().len() as u64, submitted);
     assert_eq!(receiver.requests(), submitted, "no attempt in vain");
     // Each was in use.

@@ -64,7 +64,7 @@ fn hours(step: u64, total: u64) -> (u64, usize) {
                 now = at.ms().min(now + HOUR);
                 continue;
             }
-            Step::Send(parcel) => parcel.ticket,
+            Step::Send(outgoing) => outgoing.ticket,
         };
         sent += 1;
         let event = match is_bad(ticket) {
@@ -80,9 +80,9 @@ fn hours(step: u64, total: u64) -> (u64, usize) {
             twice += 1;
         }
     }
-    let ledger = courier.status().ledger;
-    assert_eq!(ledger.refused, total.div_ceil(step));
-    assert_eq!(ledger.delivered, total + hour - ledger.refused);
+    let counters = courier.status().counters;
+    assert_eq!(counters.refused, total.div_ceil(step));
+    assert_eq!(counters.delivered, total + hour - counters.refused);
     (hour, twice)
 }
 
@@ -117,7 +117,7 @@ fn alone(event: Event, poll: u64) -> u64 {
                 now = at.ms().max(now + poll);
                 continue;
             }
-            Step::Send(parcel) => parcel.ticket,
+            Step::Send(outgoing) => outgoing.ticket,
         };
         sent += 1;
         let event = match ticket.0 {
@@ -129,7 +129,7 @@ fn alone(event: Event, poll: u64) -> u64 {
         let _ = settled.unwrap();
         now += poll;
     }
-    courier.status().ledger.delivered
+    courier.status().counters.delivered
 }
 
 #[test]

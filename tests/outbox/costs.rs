@@ -15,7 +15,7 @@ use courier_common::account::{EACH, Failure, Log, Setting};
 use courier_common::device::{Power, lose_unsynced};
 use courier_common::sample;
 use edge_report::courier::{
-    Courier, Durability, Event, Fate, Outbox, OutboxError, Policy, Reason, Step, Ticket,
+    Courier, Disposition, Durability, Event, Outbox, OutboxError, Policy, Reason, Step, Ticket,
     WhenLettersFull,
 };
 use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
@@ -35,7 +35,7 @@ fn bury(log: &mut Log, ticket: Ticket) {
     let mut report = vec![0; front.len];
     assert!(log.read(ticket, &mut report).unwrap());
     let when_full = WhenLettersFull::DropOldest;
-    log.settle(ticket, Fate::Refused(reason), &report, when_full)
+    log.settle(ticket, Disposition::Refused(reason), &report, when_full)
         .unwrap();
 }
 
@@ -45,7 +45,7 @@ fn a_full_log_says_so_without_reading() {
     let mut log = EACH.open(&power).unwrap();
     let stored = (0..).take_while(|n| append(&mut log, *n, 40).is_ok());
     assert!(stored.count() > 20);
-    let counts = |power: &Power| (power.counters().reads, power.counters().calls);
+    let counts = |power: &Power| (power.accesses().reads, power.accesses().calls);
     let before = counts(&power);
     for number in 0..10 {
         let error = append(&mut log, 1000 + number, 40).unwrap_err();
@@ -70,12 +70,12 @@ fn a_letter_is_written_and_found_at_the_same_cost_whatever_their_number() {
             bury(&mut log, ticket);
             first.get_or_insert(ticket);
         }
-        assert_eq!(log.ledger().letters, count);
+        assert_eq!(log.counters().letters, count);
         let ticket = append(&mut log, count, 40).unwrap();
         let reads = |log: &mut Log, call: &dyn Fn(&mut Log)| {
-            let before = power.counters().reads;
+            let before = power.accesses().reads;
             call(log);
-            power.counters().reads - before
+            power.accesses().reads - before
         };
         let first = first.unwrap();
         [
@@ -109,10 +109,10 @@ fn what_could_never_be_a_dead_letter_is_not_stored() {
     let power = setting.power();
     let mut log = setting.open(&power).unwrap();
     assert_eq!(append(&mut log, 1, 6000), Err(OutboxError::TooLarge));
-    assert_eq!((log.ledger().submitted, log.waiting()), (0, 0));
+    assert_eq!((log.counters().submitted, log.waiting()), (0, 0));
     let ticket = append(&mut log, 2, 2500).unwrap();
     bury(&mut log, ticket);
-    assert_eq!(log.ledger().letters, 1);
+    assert_eq!(log.counters().letters, 1);
 }
 
 /// A ticket names one report for ever, also one that a power cut took before it was durable.
@@ -156,10 +156,10 @@ fn resubmitting_drops_no_letter() {
     let mut courier = Courier::new(setting.open(&power).unwrap(), [0; 1024], policy, NOW, 0);
     let settle = |courier: &mut Courier<Log, [u8; 1024]>, event| {
         courier.wake(NOW);
-        let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+        let Step::Send(outgoing) = courier.next(NOW).unwrap() else {
             panic!("nothing waits")
         };
-        let ticket = parcel.ticket;
+        let ticket = outgoing.ticket;
         let _ = courier.settle(ticket, event, NOW, 0).unwrap();
     };
     for number in 0..60 {
@@ -168,7 +168,7 @@ fn resubmitting_drops_no_letter() {
         courier.submit(&Report::new(&id, &jobs), NOW, None).unwrap();
         settle(&mut courier, Event::answered(Outcome::Refused, 400));
     }
-    let full = courier.status().ledger;
+    let full = courier.status().counters;
     assert!(full.letters > 10 && full.letters_dropped > 0, "{full:?}");
     let mut letters = Vec::new();
     while let Some((letter, _)) = courier.dead_letter(letters.last().copied()).unwrap() {
@@ -182,15 +182,15 @@ fn resubmitting_drops_no_letter() {
         let again = courier.resubmit_dead_letter(Some(letter), NOW, None);
         assert!(again.unwrap().is_some(), "{letter}");
         left -= 1;
-        let ledger = courier.status().ledger;
-        let counts = (ledger.letters, ledger.letters_dropped);
+        let counters = courier.status().counters;
+        let counts = (counters.letters, counters.letters_dropped);
         assert_eq!(counts, (left, full.letters_dropped), "{letter}");
         settle(&mut courier, Event::answered(Outcome::Accepted, 200));
     }
     assert_eq!(left, 0);
     drop(courier);
-    let ledger = setting.open(&power).unwrap().ledger();
-    let counts = (ledger.letters, ledger.letters_dropped);
+    let counters = setting.open(&power).unwrap().counters();
+    let counts = (counters.letters, counters.letters_dropped);
     assert_eq!(counts, (0, full.letters_dropped));
 }
 
@@ -226,6 +226,6 @@ fn a_job_that_runs_on_never_fills_a_log_behind_many_that_are_finished() {
     let finished: Vec<_> = (1..=FINISHED).map(Ticket).collect();
     assert_eq!(waits[..finished.len()], finished);
     assert_eq!(waits.last(), Some(&Ticket(FINISHED + 20_000)));
-    let ledger = log.ledger();
-    assert_eq!(ledger.superseded + log.waiting(), FINISHED + 20_000);
+    let counters = log.counters();
+    assert_eq!(counters.superseded + log.waiting(), FINISHED + 20_000);
 }

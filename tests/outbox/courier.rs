@@ -48,19 +48,23 @@ fn submit(courier: &mut Small, id: &str, job_id: i64, status: JobStatus<'_>) -> 
 /// Delivers all that waits; gives the message ids in order.
 fn drain(courier: &mut Small) -> Vec<String> {
     let mut ids = Vec::new();
-    while let Step::Send(parcel) = courier.next(NOW).unwrap() {
-        let report = edge_report::ReportBuf::from_json(parcel.body).unwrap();
+    while let Step::Send(outgoing) = courier.next(NOW).unwrap() {
+        let report = edge_report::ReportBuf::from_json(outgoing.body).unwrap();
         ids.push(report.message_id);
-        let ticket = parcel.ticket;
+        let ticket = outgoing.ticket;
         let _ = courier
             .settle(ticket, answered(Outcome::Accepted, 200), NOW, 0)
             .unwrap();
     }
     let status = courier.status();
-    let ledger = status.ledger;
+    let counters = status.counters;
     assert_eq!(
-        ledger.submitted,
-        ledger.delivered + ledger.refused + ledger.superseded + ledger.expired + ledger.corrupt
+        counters.submitted,
+        counters.delivered
+            + counters.refused
+            + counters.superseded
+            + counters.expired
+            + counters.corrupt
     );
     assert_eq!(status.waiting, 0);
     ids
@@ -76,7 +80,7 @@ fn thousands_go_through_a_small_one() {
         }
     }
     drain(&mut courier);
-    assert_eq!(courier.status().ledger.delivered, 5000);
+    assert_eq!(courier.status().counters.delivered, 5000);
 }
 
 #[test]
@@ -91,9 +95,9 @@ fn when_full_the_newest_status_of_each_job_stays() {
         .collect();
     assert!(ids.is_sorted());
     assert_eq!(ids[ids.len() - 3..], [997, 998, 999]);
-    let ledger = courier.status().ledger;
-    assert_eq!(ledger.superseded + ledger.delivered, 1000);
-    assert!(ledger.superseded > 900);
+    let counters = courier.status().counters;
+    assert_eq!(counters.superseded + counters.delivered, 1000);
+    assert!(counters.superseded > 900);
 }
 
 #[test]
@@ -147,10 +151,10 @@ fn refused_reports_go_to_the_dead_letters_and_delay_nothing() {
     let mut courier = courier();
     submit(&mut courier, "poison", 1, JobStatus::RUNNING).unwrap();
     submit(&mut courier, "good", 2, JobStatus::RUNNING).unwrap();
-    let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+    let Step::Send(outgoing) = courier.next(NOW).unwrap() else {
         panic!()
     };
-    let (ticket, body) = (parcel.ticket, parcel.body.to_vec());
+    let (ticket, body) = (outgoing.ticket, outgoing.body.to_vec());
     let verdict = courier
         .settle(ticket, answered(Outcome::Refused, 400), NOW, 0)
         .unwrap();
@@ -169,9 +173,9 @@ fn refused_reports_go_to_the_dead_letters_and_delay_nothing() {
     assert!(again > ticket);
     assert!(courier.dead_letter(None).unwrap().is_none());
     assert_eq!(drain(&mut courier), ["poison"]);
-    let ledger = courier.status().ledger;
+    let counters = courier.status().counters;
     assert_eq!(
-        (ledger.submitted, ledger.delivered, ledger.refused),
+        (counters.submitted, counters.delivered, counters.refused),
         (3, 2, 1)
     );
 }
@@ -183,15 +187,15 @@ fn dead_letters_are_bounded_and_the_newest_stay() {
         submit(&mut courier, &n.to_string(), 1 + n, JobStatus::RUNNING).unwrap();
         // Refusals in a row have waits between them.
         courier.wake(NOW);
-        let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+        let Step::Send(outgoing) = courier.next(NOW).unwrap() else {
             panic!()
         };
-        let ticket = parcel.ticket;
+        let ticket = outgoing.ticket;
         let _ = courier
             .settle(ticket, answered(Outcome::Refused, 422), NOW, 0)
             .unwrap();
     }
-    assert_eq!(courier.status().ledger.refused, 500);
+    assert_eq!(courier.status().counters.refused, 500);
     let mut letters = Vec::new();
     let mut after = None;
     while let Some((letter, _)) = courier.dead_letter(after).unwrap() {
@@ -208,14 +212,14 @@ fn dead_letters_are_bounded_and_the_newest_stay() {
     courier
         .forget_dead_letters(Ticket(*letters.last().unwrap()))
         .unwrap();
-    assert_eq!(courier.status().ledger.letters, 0);
+    assert_eq!(courier.status().counters.letters, 0);
     assert!(courier.dead_letter(None).unwrap().is_none());
     submit(&mut courier, "last", 1, JobStatus::RUNNING).unwrap();
     courier.wake(NOW);
-    let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+    let Step::Send(outgoing) = courier.next(NOW).unwrap() else {
         panic!()
     };
-    let ticket = parcel.ticket;
+    let ticket = outgoing.ticket;
     let _ = courier
         .settle(ticket, answered(Outcome::Refused, 422), NOW, 0)
         .unwrap();
@@ -229,10 +233,10 @@ fn next_is_idempotent_and_stale_tickets_are_errors() {
     let stale = courier.settle(ticket, Event::NOT_SENT, NOW, 0).unwrap_err();
     assert_eq!(stale, CourierError::StaleTicket, "it was not offered yet");
     for _ in 0..3 {
-        let Step::Send(parcel) = courier.next(NOW).unwrap() else {
+        let Step::Send(outgoing) = courier.next(NOW).unwrap() else {
             panic!()
         };
-        assert_eq!(parcel.ticket, ticket);
+        assert_eq!(outgoing.ticket, ticket);
         // Submitting uses the same memory.
         submit(&mut courier, "2", 2, JobStatus::RUNNING).unwrap();
     }
@@ -255,7 +259,7 @@ fn settle_next(courier: &mut Small, now: &mut MonoTime, event: Event) -> u64 {
                 *now = at;
                 continue;
             }
-            Step::Send(parcel) => parcel.ticket,
+            Step::Send(outgoing) => outgoing.ticket,
             Step::Idle => panic!("nothing waits"),
         };
         let _ = courier.settle(ticket, event, *now, u64::MAX).unwrap();
@@ -307,7 +311,7 @@ fn too_large_or_too_little_memory() {
     let error = fixed.submit_encoded(&encoded[..], NOW, None).unwrap_err();
     let needed = encoded.len();
     assert_eq!(error, CourierError::TooSmall { needed });
-    assert_eq!(fixed.status().ledger.submitted, 0);
+    assert_eq!(fixed.status().counters.submitted, 0);
     let outbox = RamOutbox::new([0; 4096], 4096);
     let mut roomy = Courier::new(outbox, Vec::new(), policy(), NOW, 0);
     assert!(matches!(

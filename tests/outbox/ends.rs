@@ -15,13 +15,13 @@ use courier_common::account::{EACH, Failure, Log, Setting};
 use courier_common::device::{Images, Power, Side, lose_some, lose_unsynced};
 use courier_common::sample;
 use edge_report::courier::{
-    Courier, Durability, Event, Fate, Forget, Outbox, OutboxError, Policy, RamOutbox, Reason, Step,
-    Ticket, WhenLettersFull,
+    Courier, Disposition, Durability, Event, Forget, Outbox, OutboxError, Policy, RamOutbox,
+    Reason, Step, Ticket, WhenLettersFull,
 };
 use edge_report::{JobStatus, MonoTime, Outcome, WallTime};
 use std::time::Duration;
 
-const REFUSED: Fate = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+const REFUSED: Disposition = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
 
 fn append(log: &mut Log, number: u64, job: i64) -> Ticket {
     let sample = sample(number, &[(job, JobStatus::RUNNING)], 0);
@@ -29,11 +29,11 @@ fn append(log: &mut Log, number: u64, job: i64) -> Ticket {
     ticket.unwrap()
 }
 
-fn settle(log: &mut Log, ticket: Ticket, fate: Fate) -> Result<(), Failure> {
+fn settle(log: &mut Log, ticket: Ticket, disposition: Disposition) -> Result<(), Failure> {
     let waiting = log.next(Some(Ticket(ticket.0 - 1))).unwrap().unwrap();
     let mut bytes = vec![0; waiting.len];
     assert!(log.read(ticket, &mut bytes).unwrap());
-    log.settle(ticket, fate, &bytes, WhenLettersFull::Hold)
+    log.settle(ticket, disposition, &bytes, WhenLettersFull::Hold)
 }
 
 /// With damage where these bytes stand first on this side.
@@ -59,12 +59,12 @@ fn what_is_dropped_after_a_clean_start_stays_dropped() {
     log.close().unwrap();
     drop(log);
     let mut log = EACH.open(&power).unwrap();
-    settle(&mut log, old, Fate::Superseded).unwrap();
+    settle(&mut log, old, Disposition::Superseded).unwrap();
     log.close().unwrap();
-    let ledger = log.ledger();
+    let counters = log.counters();
     drop(log);
     let log = EACH.open(&power).unwrap();
-    assert_eq!((log.ledger(), log.waiting()), (ledger, 1));
+    assert_eq!((log.counters(), log.waiting()), (counters, 1));
 }
 
 /// Two reports, of which the second was cut while it was written.
@@ -80,11 +80,11 @@ fn cut() -> Power {
 fn a_report_that_was_cut_is_not_submitted_by_a_clean_end() {
     let power = cut();
     let mut log = EACH.open(&power).unwrap();
-    let ledger = log.ledger();
-    assert_eq!((ledger.submitted, ledger.torn), (1, 1));
+    let counters = log.counters();
+    assert_eq!((counters.submitted, counters.torn), (1, 1));
     log.close().unwrap();
     drop(log);
-    assert_eq!(EACH.open(&power).unwrap().ledger(), ledger);
+    assert_eq!(EACH.open(&power).unwrap().counters(), counters);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_report_that_was_cut_counts_once() {
     let power = cut();
     for _ in 0..3 {
         let mut log = EACH.open(&power).unwrap();
-        assert_eq!(log.ledger().torn, 1);
+        assert_eq!(log.counters().torn, 1);
         log.flush().unwrap();
     }
 }
@@ -112,7 +112,7 @@ fn a_letter_after_a_forgotten_one_that_rotted_is_kept() {
     drop(log);
     let mut log = EACH.open(&power).unwrap();
     assert!(log.find_dead_letter(second).unwrap().is_some());
-    assert_eq!(log.ledger().letters, 1);
+    assert_eq!(log.counters().letters, 1);
 }
 
 /// Refuses reports until there is no room for another letter.
@@ -166,7 +166,7 @@ fn letters_can_be_forgotten_when_they_are_full_and_then_there_is_room() {
         if let Some(last) = last {
             assert_eq!(log.forget_dead_letters(Forget::UpTo(last)), Ok(()));
         }
-        assert_eq!(log.ledger().letters, 0);
+        assert_eq!(log.counters().letters, 0);
         assert_eq!(settle(&mut log, held, REFUSED), Ok(()));
     }
 }
@@ -185,28 +185,28 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
     let canary = courier.submit_encoded(&canary.bytes, now, None).unwrap();
     for _ in 0..3 {
         courier.wake(now);
-        let Step::Send(parcel) = courier.next(now).unwrap() else {
+        let Step::Send(outgoing) = courier.next(now).unwrap() else {
             panic!("nothing to send")
         };
-        assert_eq!(parcel.ticket, suspect);
+        assert_eq!(outgoing.ticket, suspect);
         let doubtful = Event::answered(Outcome::NotUnderstood, 403);
         let _ = courier.settle(suspect, doubtful, now, 0).unwrap();
     }
     let mut number = 2;
-    while courier.status().ledger.superseded == 0 {
+    while courier.status().counters.superseded == 0 {
         number += 1;
         let newer = sample(number, &[(1, JobStatus::RUNNING)], 60);
         courier.submit_encoded(&newer.bytes, now, None).unwrap();
     }
     courier.wake(now);
-    let Step::Send(parcel) = courier.next(now).unwrap() else {
+    let Step::Send(outgoing) = courier.next(now).unwrap() else {
         panic!("nothing to send")
     };
-    assert_eq!(parcel.ticket, canary);
+    assert_eq!(outgoing.ticket, canary);
     let accepted = Event::answered(Outcome::Accepted, 200);
     let _ = courier.settle(canary, accepted, now, 0).unwrap();
     assert_eq!(courier.take_buried(), None);
-    assert_eq!(courier.status().ledger.refused, 0);
+    assert_eq!(courier.status().counters.refused, 0);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn when_all_letters_are_forgotten_there_is_room_for_another() {
                 let _ = log.close();
                 number += 1;
                 let ticket = append(&mut log, number, 1);
-                settle(&mut log, ticket, Fate::Delivered).unwrap();
+                settle(&mut log, ticket, Disposition::Delivered).unwrap();
             }
             // Some one by one, and the others at once.
             let mut last = None;
@@ -244,7 +244,7 @@ fn when_all_letters_are_forgotten_there_is_room_for_another() {
             if let Some(last) = last {
                 log.forget_dead_letters(Forget::UpTo(last)).unwrap();
             }
-            assert_eq!(log.ledger().letters, 0);
+            assert_eq!(log.counters().letters, 0);
             let buried = settle(&mut log, held, REFUSED);
             assert_eq!(
                 buried,
@@ -274,7 +274,7 @@ fn a_durable_report_is_not_dropped_for_one_that_is_not() {
         let newer = sample(3, &[(2, JobStatus::RUNNING)], 700);
         let newer = log.append(&newer.keys, &newer.bytes, MonoTime::from_ms(0), None);
         assert!(log.is_superseded(old).unwrap());
-        settle(&mut log, old, Fate::Superseded).unwrap();
+        settle(&mut log, old, Disposition::Superseded).unwrap();
         drop(log);
         let power = setting.power_on(lose_some(&power.images(), seed));
         let mut log = setting.open(&power).unwrap();
@@ -301,8 +301,8 @@ fn a_letter_does_not_outlast_its_report() {
     drop(log);
     let power = setting.power_on(lose_unsynced(&power.images()));
     let mut log = setting.open(&power).unwrap();
-    let ledger = log.ledger();
-    let counts = (ledger.submitted, ledger.refused, ledger.letters);
+    let counters = log.counters();
+    let counts = (counters.submitted, counters.refused, counters.letters);
     assert_eq!((counts, log.waiting()), ((2, 1, 1), 1));
     assert!(log.find_dead_letter(refused).unwrap().is_some());
 }

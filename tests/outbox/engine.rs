@@ -105,7 +105,7 @@ fn promises_hold_whatever_happens() {
         slowest = slowest.max(hours);
         let status = sim.courier.status();
         assert_eq!(status.waiting, 0, "seed {seed} after {hours} h");
-        let refused = status.ledger.refused as usize;
+        let refused = status.counters.refused as usize;
         assert!(refused >= seen.bad.len(), "seed {seed}");
         sim.check_order();
     }
@@ -191,7 +191,7 @@ fn no_healthy_report_is_lost_to_outages() {
         go(&mut sim, &mut seen, World::Up, 24 * HOUR);
         let status = sim.courier.status();
         assert_eq!(status.waiting, 0);
-        assert_eq!(status.ledger.refused, 0, "seed {seed}: {:?}", sim.buried);
+        assert_eq!(status.counters.refused, 0, "seed {seed}: {:?}", sim.buried);
         sim.check_order();
         repeated += sim.repeated();
     }
@@ -533,7 +533,7 @@ fn refusals_of_others_do_not_keep_bad_ones_alive() {
             sim.submit(1);
         }
         let mut hours = 0;
-        while sim.jobs.len() < 6 * 24 * 20 && sim.courier.status().ledger.delivered < 10 {
+        while sim.jobs.len() < 6 * 24 * 20 && sim.courier.status().counters.delivered < 10 {
             let refused = sim.submit(2);
             let until = sim.now + HOUR / 6;
             sim.run(until, |sent| match sent.ticket {
@@ -545,7 +545,7 @@ fn refusals_of_others_do_not_keep_bad_ones_alive() {
             sim.now = until;
             hours += 1;
         }
-        let delivered = sim.courier.status().ledger.delivered;
+        let delivered = sim.courier.status().counters.delivered;
         assert_eq!(delivered, 10, "{event:?} after {} h", hours / 6);
     }
 }
@@ -566,7 +566,7 @@ fn a_clock_that_goes_back_lengthens_no_budget() {
         sim.forget_waits();
         // The first of a job is given up, then the next begins.
         sim.run(sim.now + 7 * DAY, |_| BUSY);
-        assert_eq!(sim.courier.status().ledger.expired, 6, "{jobs} jobs");
+        assert_eq!(sim.courier.status().counters.expired, 6, "{jobs} jobs");
     }
 }
 
@@ -595,7 +595,7 @@ fn a_clock_that_goes_back_in_flight_lengthens_no_budget() {
                 Step::Idle => break,
             }
         }
-        assert_eq!(sim.courier.status().ledger.expired, 1, "{back}");
+        assert_eq!(sim.courier.status().counters.expired, 1, "{back}");
         assert!(passed < DAY + HOUR, "{back}: given up after {passed}");
     }
 }
@@ -679,9 +679,10 @@ fn any_order_of_calls_leaves_it_valid() {
                 }
             }
             let status = sim.courier.status();
-            let ledger = status.ledger;
-            let settled = ledger.delivered + ledger.refused + ledger.superseded + ledger.expired;
-            assert_eq!(ledger.submitted, settled + status.waiting);
+            let counters = status.counters;
+            let settled =
+                counters.delivered + counters.refused + counters.superseded + counters.expired;
+            assert_eq!(counters.submitted, settled + status.waiting);
             assert!(status.parked <= 6);
         }
     }
@@ -703,8 +704,8 @@ fn counts(sim: &Sim) -> (u64, u64, u64) {
     let status = sim.courier.status();
     (
         status.waiting,
-        status.ledger.delivered,
-        status.ledger.refused,
+        status.counters.delivered,
+        status.counters.refused,
     )
 }
 
@@ -973,7 +974,7 @@ fn budgets_are_exact_for_canaries_too() {
                     sim.submit(n % jobs);
                 }
                 sim.run(400 * DAY, |_| event);
-                assert_eq!(sim.courier.status().ledger.expired, 100);
+                assert_eq!(sim.courier.status().counters.expired, 100);
                 let attempts: BTreeSet<_> = sim.attempts.values().copied().collect();
                 assert!(attempts.into_iter().eq([most]), "{jobs} jobs, {most}");
             }
@@ -988,7 +989,7 @@ fn budgets_are_exact_for_canaries_too() {
             times.entry(sent.ticket).or_default().push(sent.now);
             BUSY
         });
-        assert_eq!(sim.courier.status().ledger.expired, 60);
+        assert_eq!(sim.courier.status().counters.expired, 60);
         for (ticket, times) in times {
             let late = times.iter().filter(|at| *at - times[0] >= DAY).count();
             assert_eq!(late, 1, "{ticket}, {jobs} jobs");
@@ -1096,9 +1097,9 @@ fn bad_ones_in_front_and_a_budget_stop_nobody() {
             });
             sim.now = until;
         }
-        let ledger = sim.courier.status().ledger;
+        let counters = sim.courier.status().counters;
         assert_eq!(
-            (ledger.delivered, ledger.refused),
+            (counters.delivered, counters.refused),
             (50 + HOURS, front),
             "{front}"
         );

@@ -73,7 +73,7 @@ fn script(run: &mut Run, fault: Option<Fault>) -> Result<(), String> {
 fn calls(setting: &Setting) -> u64 {
     let mut run = Run::new(*setting, setting.power(), Account::default(), setting.seed);
     script(&mut run, None).unwrap();
-    run.power.counters().calls
+    run.power.accesses().calls
 }
 
 /// The ways to fail, at any call.

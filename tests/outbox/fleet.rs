@@ -15,8 +15,8 @@ use std::fmt;
 use std::time::Duration;
 
 use edge_report::courier::{
-    Courier, DeadLetter, Event, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Policy, Step,
-    Ticket, Waiting, WhenLettersFull,
+    Counters, Courier, DeadLetter, Disposition, Event, Forget, JobKeys, Outbox, OutboxError,
+    Policy, Step, Ticket, Waiting, WhenLettersFull,
 };
 use edge_report::{MonoTime, Outcome, WallTime};
 
@@ -142,8 +142,14 @@ impl Outbox for Counter {
         Ok(false)
     }
 
-    fn settle(&mut self, ticket: Ticket, fate: Fate, _: &[u8], _: WhenLettersFull) -> Done<()> {
-        assert_eq!(fate, Fate::Delivered);
+    fn settle(
+        &mut self,
+        ticket: Ticket,
+        disposition: Disposition,
+        _: &[u8],
+        _: WhenLettersFull,
+    ) -> Done<()> {
+        assert_eq!(disposition, Disposition::Delivered);
         self.ahead.push(ticket.0);
         while let Some(place) = self.ahead.iter().position(|n| *n == self.front + 1) {
             self.ahead.swap_remove(place);
@@ -162,11 +168,11 @@ impl Outbox for Counter {
         self.submitted - self.delivered()
     }
 
-    fn ledger(&self) -> Ledger {
-        Ledger {
+    fn counters(&self) -> Counters {
+        Counters {
             submitted: self.submitted,
             delivered: self.delivered(),
-            ..Ledger::default()
+            ..Counters::default()
         }
     }
 
@@ -348,7 +354,7 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
         let due = match agent.courier.next(MonoTime::from_ms(now)).unwrap() {
             Step::Wait(at) => Some(at.ms()),
             Step::Idle => agent.courier.outbox().next_at(),
-            Step::Send(parcel) => {
+            Step::Send(outgoing) => {
                 let mut answer =
                     |outcome, status| (Event::answered(outcome, status), 20 + rng.below(60));
                 let (event, after) = if now < scenario.link_from {
@@ -361,7 +367,7 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
                         answer(Outcome::TryAgain, 503)
                     }
                 };
-                agent.in_flight = Some((parcel.ticket, event));
+                agent.in_flight = Some((outgoing.ticket, event));
                 Some(now + after)
             }
         };

@@ -14,7 +14,7 @@ use courier_common::account::{EACH, Log, Setting};
 use courier_common::device::{DeviceError, Fault, Power, Side};
 use courier_common::sample;
 use edge_report::courier::{
-    Courier, CourierError, Fate, Forget, Outbox, OutboxError, Policy, Reason, Ticket,
+    Courier, CourierError, Disposition, Forget, Outbox, OutboxError, Policy, Reason, Ticket,
     WhenLettersFull,
 };
 use edge_report::{JobStatus, MonoTime, Outcome};
@@ -29,7 +29,7 @@ fn bury(log: &mut Log, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
         let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
-        let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+        let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
         log.settle(
             ticket.unwrap(),
             refused,
@@ -47,7 +47,7 @@ fn letters(log: &mut Log) -> Vec<u64> {
         last = Some(letter.ticket);
         tickets.push(letter.ticket.0);
     }
-    assert_eq!(log.ledger().letters, tickets.len() as u64);
+    assert_eq!(log.counters().letters, tickets.len() as u64);
     tickets
 }
 
@@ -90,7 +90,7 @@ fn letters_that_could_not_be_forgotten_stay() {
     bury(&mut log, 31..=31);
     let left: Vec<u64> = letters(&mut log);
     assert_eq!(left.len() as u64, 31 - forgotten);
-    assert_eq!(log.ledger().letters_dropped, 0);
+    assert_eq!(log.counters().letters_dropped, 0);
     log.close().unwrap();
     drop(log);
     let mut log = ROOMY.open(&power).unwrap();
@@ -134,7 +134,7 @@ fn after_some_here_and_there_others_can_be_forgotten() {
             .unwrap();
     }
     assert_eq!(letters(&mut log), Vec::<u64>::new());
-    assert_eq!(log.ledger().letters_dropped, 0);
+    assert_eq!(log.counters().letters_dropped, 0);
 }
 
 /// A letter that cannot be forgotten is not submitted again: it would be each time that somebody asks.
@@ -157,7 +157,7 @@ fn what_cannot_be_forgotten_is_not_submitted_again() {
         }
         other => panic!("{other:?}"),
     }
-    let letters = courier.status().ledger.letters;
+    let letters = courier.status().counters.letters;
     let waiting = courier.status().waiting;
     for done in 1..=letters {
         let again = courier.resubmit_dead_letter(None, MonoTime::from_ms(0), None);
@@ -187,7 +187,7 @@ fn a_cut_letter_counts_nowhere() {
         part: 2,
         kinds: [false, true, false, false],
     }));
-    let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
     let failed = log.settle(
         ticket.unwrap(),
         refused,
@@ -200,7 +200,7 @@ fn a_cut_letter_counts_nowhere() {
     let mut log = setting.open(&power).unwrap();
     assert_eq!(letters(&mut log), [1, 2]);
     let mut number = 4;
-    while log.ledger().letters_dropped == 0 {
+    while log.counters().letters_dropped == 0 {
         let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
         let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
         let when_full = WhenLettersFull::DropOldest;
@@ -214,7 +214,7 @@ fn a_cut_letter_counts_nowhere() {
 /// Syncs fail from the one after the next `passed` calls on.
 fn syncs(power: &Power, passed: u64, part: usize) -> Option<Fault> {
     Some(Fault {
-        first: power.counters().calls + passed,
+        first: power.accesses().calls + passed,
         count: u64::MAX,
         error: DeviceError::Io,
         part,
@@ -235,7 +235,7 @@ fn a_letter_that_a_failed_sync_throws_away_is_not_counted() {
         let sample = sample(99, &[(1, JobStatus::RUNNING)], 60);
         let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
         let ticket = ticket.unwrap();
-        let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+        let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
         let settle =
             |log: &mut Log| log.settle(ticket, refused, &sample.bytes, WhenLettersFull::Hold);
         power.fail(syncs(&power, 0, LATE));
@@ -253,7 +253,7 @@ fn a_letter_that_a_failed_sync_throws_away_is_not_counted() {
         }
         let left = |log: &mut Log| {
             let found = letters(log).len() as u64;
-            (found, log.ledger().letters_dropped, log.waiting())
+            (found, log.counters().letters_dropped, log.waiting())
         };
         assert_eq!(left(&mut log), (others, 0, 1), "restarts: {restarts}");
         power.fail(None);
@@ -274,7 +274,7 @@ fn a_letter_whose_write_failed_is_not_listed_although_it_is_there() {
     let sample = sample(2, &[(1, JobStatus::RUNNING)], 0);
     let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
     let ticket = ticket.unwrap();
-    let refused = Fate::Refused(Reason::answered(Outcome::Refused, 400));
+    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
     let settle = |log: &mut Log| log.settle(ticket, refused, &sample.bytes, WhenLettersFull::Hold);
     power.fail(Some(Fault {
         first: 0,
@@ -292,6 +292,6 @@ fn a_letter_whose_write_failed_is_not_listed_although_it_is_there() {
     log.close().unwrap();
     for mut log in [log, ROOMY.open(&power).unwrap()] {
         assert_eq!(letters(&mut log), [1, ticket.0]);
-        assert_eq!(log.ledger().letters_dropped, 0);
+        assert_eq!(log.counters().letters_dropped, 0);
     }
 }

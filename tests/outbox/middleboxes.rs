@@ -192,7 +192,11 @@ fn a_day_of(name: &str, event: Event, jobs: i64) {
     sim.run(24 * HOUR, |_| event);
     let status = sim.courier.status();
     assert_eq!(status.waiting, 1000, "{name}");
-    assert_eq!(status.ledger.refused + status.ledger.expired, 0, "{name}");
+    assert_eq!(
+        status.counters.refused + status.counters.expired,
+        0,
+        "{name}"
+    );
     assert!(
         (20..=A_DAY).contains(&sim.requests),
         "{name}: {} requests",
@@ -207,7 +211,7 @@ fn a_day_of(name: &str, event: Event, jobs: i64) {
     sim.run(over + 3 * HOUR, accepted);
     let status = sim.courier.status();
     assert_eq!(
-        (status.waiting, status.ledger.delivered),
+        (status.waiting, status.counters.delivered),
         (0, 1000),
         "{name}"
     );
@@ -300,9 +304,9 @@ fn poison_among_healthy_ones_is_buried_and_stops_nobody() {
                 sim.run(sim.now + 5_000, answers);
             }
             let status = sim.courier.status();
-            let ledger = status.ledger;
+            let counters = status.counters;
             assert_eq!(
-                (status.waiting, ledger.delivered, ledger.refused),
+                (status.waiting, counters.delivered, counters.refused),
                 (0, 1099, 1),
                 "{at}"
             );
@@ -346,7 +350,7 @@ fn fifty_in_front_stop_nobody_for_good() {
                     println!(
                         "DAY {} {:?} {}",
                         hours / 24,
-                        sim.courier.status().ledger,
+                        sim.courier.status().counters,
                         sim.requests
                     );
                 }
@@ -354,8 +358,8 @@ fn fifty_in_front_stop_nobody_for_good() {
             let status = sim.courier.status();
             let healthy = 250 + 4 * hours;
             println!("{name}, {jobs} jobs: {hours} h, {} requests", sim.requests);
-            assert_eq!(status.ledger.delivered, healthy, "{name}, {jobs} jobs");
-            assert_eq!(status.ledger.refused, 50, "{name}, {jobs} jobs");
+            assert_eq!(status.counters.delivered, healthy, "{name}, {jobs} jobs");
+            assert_eq!(status.counters.refused, 50, "{name}, {jobs} jobs");
             sim.check_order();
         }
     }
@@ -388,7 +392,7 @@ fn where_only_its_own_jobs_wait_the_older_one_goes_when_the_newer_is_accepted() 
                 sim.now / HOUR
             );
             assert_eq!(status.waiting, 0, "{name}, {bad}");
-            assert_eq!(status.ledger.refused, bad, "{name}, {bad}");
+            assert_eq!(status.counters.refused, bad, "{name}, {bad}");
             sim.check_order();
             let (letter, _) = sim.courier.find_dead_letter(Ticket(1)).unwrap().unwrap();
             let overtaken = {
@@ -418,7 +422,7 @@ fn a_report_that_waits_alone_waits() {
         });
         assert!(sim.requests > before);
     }
-    assert_eq!(sim.courier.status().ledger.refused, 1);
+    assert_eq!(sim.courier.status().counters.refused, 1);
 }
 
 #[test]
@@ -429,12 +433,12 @@ fn refusals_in_a_row_are_spaced_and_one_acceptance_ends_that() {
         sim.submit(n);
     }
     sim.run(24 * HOUR, |_| refusal);
-    let refused = sim.courier.status().ledger.refused;
+    let refused = sim.courier.status().counters.refused;
     assert!(
         (400..=A_DAY as u64).contains(&refused),
         "{refused} in a day"
     );
-    assert_eq!(sim.courier.status().ledger.refused, refused);
+    assert_eq!(sim.courier.status().counters.refused, refused);
 
     // Every second one is refused: as fast as they come.
     let mut sim = Sim::new(
@@ -453,7 +457,7 @@ fn refusals_in_a_row_are_spaced_and_one_acceptance_ends_that() {
         }
     });
     assert_eq!(sim.courier.status().waiting, 0);
-    assert_eq!(sim.courier.status().ledger.refused, 500);
+    assert_eq!(sim.courier.status().counters.refused, 500);
 }
 
 #[test]
@@ -471,8 +475,8 @@ fn budgets_win_whatever_is_wrong() {
             sim.submit(n % 3);
         }
         sim.run(100 * 24 * HOUR, |_| event);
-        let ledger = sim.courier.status().ledger;
-        assert_eq!(ledger.expired, 20, "{event:?}");
+        let counters = sim.courier.status().counters;
+        assert_eq!(counters.expired, 20, "{event:?}");
         assert!(
             sim.attempts.values().all(|&n| n == 3),
             "{event:?}: {:?}",
@@ -484,7 +488,7 @@ fn budgets_win_whatever_is_wrong() {
         let mut sim = Sim::new(limited, outbox(), 7);
         sim.submit(1);
         sim.run(24 * HOUR, |_| event);
-        assert_eq!(sim.courier.status().ledger.expired, 0);
+        assert_eq!(sim.courier.status().counters.expired, 0);
     }
     let hour = Policy::default().with_max_time(Duration::from_millis(HOUR));
     for event in [
@@ -495,7 +499,7 @@ fn budgets_win_whatever_is_wrong() {
         let mut sim = Sim::new(hour, outbox(), 7);
         sim.submit(1);
         sim.run(2 * HOUR, |_| event);
-        assert_eq!(sim.courier.status().ledger.expired, 1, "{event:?}");
+        assert_eq!(sim.courier.status().counters.expired, 1, "{event:?}");
     }
 }
 
@@ -522,13 +526,17 @@ fn a_burial_that_fails_loses_nothing_and_stops_nobody() {
             (2, 2),
             "the others went on, those of their jobs, too"
         );
-        assert_eq!(status.ledger.delivered, 98);
+        assert_eq!(status.counters.delivered, 98);
         assert_eq!(sim.attempts[&Ticket(3)], 1, "it is not sent again");
         sim.fail_burials(None);
         sim.run(2 * HOUR, answers);
         let status = sim.courier.status();
         assert_eq!(
-            (status.waiting, status.ledger.refused, status.ledger.letters),
+            (
+                status.waiting,
+                status.counters.refused,
+                status.counters.letters
+            ),
             (0, 2, 2)
         );
         assert!(sim.courier.find_dead_letter(Ticket(30)).unwrap().is_some());
@@ -550,9 +558,9 @@ fn a_burial_that_fails_loses_nothing_and_stops_nobody() {
         assert!(status.next_attempt.is_some());
         sim.fail_burials(None);
         sim.run(48 * HOUR, accepted);
-        let ledger = sim.courier.status().ledger;
+        let counters = sim.courier.status().counters;
         assert_eq!(
-            (ledger.refused, ledger.delivered),
+            (counters.refused, counters.delivered),
             (most as u64, 100 - most as u64)
         );
     }
@@ -568,13 +576,13 @@ fn letters_that_are_held_stop_their_own_reports_only() {
         sim.run(sim.now + HOUR, |_| refusal);
     }
     let status = sim.courier.status();
-    assert_eq!(status.ledger.letters_dropped, 0);
-    assert_eq!(status.ledger.letters + status.waiting, 12);
-    assert!(status.waiting > 2 && status.ledger.letters > 2);
+    assert_eq!(status.counters.letters_dropped, 0);
+    assert_eq!(status.counters.letters + status.waiting, 12);
+    assert!(status.waiting > 2 && status.counters.letters > 2);
     sim.courier.forget_dead_letters(Ticket(4)).unwrap();
     sim.wake();
     sim.run(sim.now + HOUR, accepted);
-    assert!(sim.courier.status().ledger.refused >= 8);
+    assert!(sim.courier.status().counters.refused >= 8);
 }
 
 #[test]
@@ -595,9 +603,9 @@ fn the_newest_of_each_job_comes_first_with_latest_per_job() {
     let start = std::time::Instant::now();
     sim.run(1, accepted);
     assert!(start.elapsed().as_secs() < 20);
-    let ledger = sim.courier.status().ledger;
+    let counters = sim.courier.status().counters;
     assert_eq!(
-        (ledger.superseded, ledger.delivered),
+        (counters.superseded, counters.delivered),
         (count as u64 - 10, 10)
     );
     let sent: BTreeSet<_> = sim.attempts.keys().map(|ticket| ticket.0).collect();
@@ -644,8 +652,12 @@ fn a_hold_for_one_report_holds_nobody_else_for_good() {
             sim.now = minute * 60_000;
             sim.submit(1_000);
         }
-        let ledger = sim.courier.status().ledger;
-        assert_eq!((ledger.delivered, ledger.refused), (277, 1), "{event:?}");
+        let counters = sim.courier.status().counters;
+        assert_eq!(
+            (counters.delivered, counters.refused),
+            (277, 1),
+            "{event:?}"
+        );
         let (_, when) = sim.accepted[98];
         assert!(when < HOUR / 2, "{event:?}: {when}");
         let expected = (Ticket(1), event.reason);

@@ -85,13 +85,13 @@ fn a_stream_with_some_bad_ones_flows() {
             }
             let bad = (1..=DAY / MINUTE).filter(|ticket| is_bad(*ticket)).count() as u64;
             let status = sim.courier.status();
-            let (waiting, ledger) = (status.waiting, status.ledger);
-            let good = waiting - (bad - ledger.refused);
+            let (waiting, counters) = (status.waiting, status.counters);
+            let good = waiting - (bad - counters.refused);
             // Few checks of credentials may fail, so what waits then comes and goes.
             let most = if event == DENIED { 400 } else { 20 };
             assert!(
-                good < most && ledger.refused * 3 > bad,
-                "{event:?}, {jobs}: {good} good ones wait, {ledger:?}, {bad}"
+                good < most && counters.refused * 3 > bad,
+                "{event:?}, {jobs}: {good} good ones wait, {counters:?}, {bad}"
             );
         }
     }
@@ -146,7 +146,11 @@ fn an_outage_for_some_jobs_buries_nothing() {
             }
             sim.run(sim.now + DAY, accepted);
             let status = sim.courier.status();
-            assert_eq!((status.waiting, status.ledger.refused), (0, 0), "{event:?}");
+            assert_eq!(
+                (status.waiting, status.counters.refused),
+                (0, 0),
+                "{event:?}"
+            );
             sim.check_order();
         }
     }
@@ -208,8 +212,8 @@ fn a_slow_link_serves_every_job() {
                 }
                 let now = MonoTime::from_ms(sim.now);
                 sim.now = match sim.courier.next(now).unwrap() {
-                    Step::Send(parcel) => {
-                        let ticket = parcel.ticket;
+                    Step::Send(outgoing) => {
+                        let ticket = outgoing.ticket;
                         came[(ticket.0 - 1) as usize % jobs] += 1;
                         let now = MonoTime::from_ms(sim.now + takes);
                         let entropy = sim.random();
@@ -245,8 +249,8 @@ fn who_starts_anew_each_minute_serves_every_job() {
         sim.restart();
         while sim.now < (minute + 1) * MINUTE {
             sim.now = match sim.courier.next(MonoTime::from_ms(sim.now)).unwrap() {
-                Step::Send(parcel) => {
-                    let ticket = parcel.ticket;
+                Step::Send(outgoing) => {
+                    let ticket = outgoing.ticket;
                     came[(ticket.0 - 1) as usize % 60] += 1;
                     let (now, entropy) = (sim.now + 2_000, sim.random());
                     let settled = sim
@@ -276,8 +280,8 @@ fn new_jobs_on_a_slow_link_starve_no_old_one() {
             }
         }
         sim.submit(new);
-        if let Step::Send(parcel) = sim.courier.next(MonoTime::from_ms(sim.now)).unwrap() {
-            let ticket = parcel.ticket;
+        if let Step::Send(outgoing) = sim.courier.next(MonoTime::from_ms(sim.now)).unwrap() {
+            let ticket = outgoing.ticket;
             if let Some(came) = came.get_mut(sim.jobs[ticket.0 as usize - 1][0] as usize) {
                 *came += 1;
             }
@@ -306,7 +310,7 @@ fn what_was_not_sent_spends_no_attempt() {
         }
         sim.run(DAY, |_| event);
         sim.run(sim.now + DAY, accepted);
-        assert_eq!(sim.courier.status().ledger.delivered, 10, "{event:?}");
+        assert_eq!(sim.courier.status().counters.delivered, 10, "{event:?}");
     }
 }
 
@@ -341,7 +345,11 @@ fn a_clock_that_is_set_right_signs_again() {
             sim.now = hour * HOUR;
         }
         let status = sim.courier.status();
-        assert_eq!((status.waiting, status.ledger.delivered), (0, 72), "{year}");
+        assert_eq!(
+            (status.waiting, status.counters.delivered),
+            (0, 72),
+            "{year}"
+        );
     }
 }
 
@@ -368,9 +376,9 @@ fn a_wrong_date_costs_few_reports_with_one_attempt_each() {
                 });
                 sim.now = sim.now.max(hour * HOUR);
             }
-            let ledger = sim.courier.status().ledger;
-            assert!(ledger.expired < 4, "{portal}: {ledger:?}");
-            assert!(ledger.delivered > 67, "{portal}: {ledger:?}");
+            let counters = sim.courier.status().counters;
+            assert!(counters.expired < 4, "{portal}: {counters:?}");
+            assert!(counters.delivered > 67, "{portal}: {counters:?}");
         }
     }
 }

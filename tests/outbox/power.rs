@@ -22,7 +22,7 @@ use courier_common::account::{Account, Found, Known, SETTINGS, Setting, check, r
 use courier_common::device::{Cut, Images, Model};
 use courier_common::failures::{Failures, dump, guarded, in_threads};
 use courier_common::run::{Run, script, unless_full};
-use edge_report::courier::Fate;
+use edge_report::courier::Disposition;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -53,23 +53,23 @@ fn account_after(found: &Found, before: &Account, known: &Account) -> Account {
         if is_there || found.letters.contains(number) {
             known.trying = None;
         }
-        known.fate = match known.fate {
+        known.disposition = match known.disposition {
             _ if is_there => None,
             // Superseded or never stored: not to come again.
-            None => Some(Fate::Delivered),
-            fate => fate,
+            None => Some(Disposition::Delivered),
+            disposition => disposition,
         };
     }
     let reason = |number| {
         let letter = before.letters.get(number).or(known.letters.get(number));
         let tried = || known.reports.get(number).and_then(|known| known.trying);
-        let fate = || reason_of(known.reports.get(number)?.fate);
-        letter.copied().or_else(tried).or_else(fate).unwrap()
+        let disposition = || reason_of(known.reports.get(number)?.disposition);
+        letter.copied().or_else(tried).or_else(disposition).unwrap()
     };
     account.letters = found.letters.iter().map(|n| (*n, reason(n))).collect();
     account.order = found.letters.iter().copied().collect();
-    account.ledger = found.ledger;
-    account.corrupt = found.ledger.corrupt + found.holes;
+    account.counters = found.counters;
+    account.corrupt = found.counters.corrupt + found.holes;
     account.holes = found.holes;
     account
 }
@@ -127,21 +127,21 @@ fn power_cuts(setting: &Setting, failures: &Failures) -> Tally {
     let mut run = Run::new(*setting, power, Account::default(), setting.seed);
     script(&mut run);
     let cuts = run.power.cuts();
-    let counters = run.power.counters();
+    let accesses = run.power.accesses();
     let steps = run.accounts.len() - 1;
     assert!(steps >= 200, "only {steps} operations");
-    assert!(run.account.ledger.superseded > 0 && run.account.ledger.refused > 0);
-    for (most, (segment, all)) in counters.most.iter().zip(setting.limits) {
+    assert!(run.account.counters.superseded > 0 && run.account.counters.refused > 0);
+    for (most, (segment, all)) in accesses.most.iter().zip(setting.limits) {
         // One segment more for a while; a long report has a longer one.
-        let longest = segment.max(counters.longest);
+        let longest = segment.max(accesses.longest);
         assert!(*most <= all + longest, "{most} bytes in use, {all} allowed");
     }
     println!(
-        "{}: {steps} operations, {} cut points, {counters:?}",
+        "{}: {steps} operations, {} cut points, {accesses:?}",
         setting.name,
         cuts.len()
     );
-    println!("  {:?}", run.account.ledger);
+    println!("  {:?}", run.account.counters);
     let accounts = run.accounts;
 
     let tally = Mutex::new(Tally::default());

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 
 use edge_report::courier::{
-    Fate, Forget, JobKey, JobKeys, Ledger, Outbox, OutboxError, RamOutbox, Reason, Scratch, Ticket,
-    WhenLettersFull,
+    Counters, Disposition, Forget, JobKey, JobKeys, Outbox, OutboxError, RamOutbox, Reason,
+    Scratch, Ticket, WhenLettersFull,
 };
 use edge_report::{MonoTime, Outcome, WallTime};
 use proptest::collection::vec;
@@ -22,7 +22,7 @@ const CAPACITY: usize = 1000;
 enum Op {
     Append(Vec<(i64, bool)>, usize),
     /// The one of this place, of those that wait; by this policy of letters.
-    Settle(usize, Fate, WhenLettersFull),
+    Settle(usize, Disposition, WhenLettersFull),
     /// The letter of this place, or all up to it.
     Forget(usize, bool),
     Pin(usize),
@@ -51,7 +51,7 @@ fn letter_size((entry, reason): &(Entry, Reason)) -> usize {
 struct Model {
     waiting: VecDeque<Entry>,
     letters: VecDeque<(Entry, Reason)>,
-    ledger: Ledger,
+    counters: Counters,
     pinned: u64,
 }
 
@@ -98,15 +98,20 @@ impl Model {
                     dropped += 1;
                 }
             }
-            self.ledger.superseded += dropped as u64;
+            self.counters.superseded += dropped as u64;
         }
-        self.ledger.submitted += 1;
+        self.counters.submitted += 1;
         self.waiting.push_back(entry);
-        Ok(self.ledger.submitted)
+        Ok(self.counters.submitted)
     }
 
-    fn settle(&mut self, place: usize, fate: Fate, when_full: WhenLettersFull) -> bool {
-        if let Fate::Refused(mut reason) | Fate::Expired(mut reason) = fate {
+    fn settle(
+        &mut self,
+        place: usize,
+        disposition: Disposition,
+        when_full: WhenLettersFull,
+    ) -> bool {
+        if let Disposition::Refused(mut reason) | Disposition::Expired(mut reason) = disposition {
             let entry = self.waiting[place].clone();
             let share = CAPACITY / 4;
             let mut letter = (entry, reason);
@@ -120,7 +125,7 @@ impl Model {
             self.waiting.remove(place);
             while !self.letters.is_empty() && self.letters_size() + size > share {
                 self.letters.pop_front();
-                self.ledger.letters_dropped += 1;
+                self.counters.letters_dropped += 1;
             }
             // Not so much that the same report would find no room.
             let most = self.free().min(CAPACITY / 2);
@@ -136,12 +141,12 @@ impl Model {
         } else {
             self.waiting.remove(place);
         }
-        match fate {
-            Fate::Delivered => self.ledger.delivered += 1,
-            Fate::Refused(_) => self.ledger.refused += 1,
-            Fate::Expired(_) => self.ledger.expired += 1,
-            Fate::Superseded => self.ledger.superseded += 1,
-            Fate::Corrupt => self.ledger.corrupt += 1,
+        match disposition {
+            Disposition::Delivered => self.counters.delivered += 1,
+            Disposition::Refused(_) => self.counters.refused += 1,
+            Disposition::Expired(_) => self.counters.expired += 1,
+            Disposition::Superseded => self.counters.superseded += 1,
+            Disposition::Corrupt => self.counters.corrupt += 1,
         }
         true
     }
@@ -170,22 +175,24 @@ fn run<M: Scratch>(memory: M, capacity: usize, ops: &[Op]) {
                     _ => "something else",
                 });
                 let entry = Entry {
-                    seq: model.ledger.submitted + 1,
+                    seq: model.counters.submitted + 1,
                     keys: keys.clone(),
                     bytes,
                     time,
                 };
                 assert_eq!(said, model.append(entry));
             }
-            Op::Settle(place, fate, when_full) => {
+            Op::Settle(place, disposition, when_full) => {
                 if model.waiting.is_empty() {
-                    outbox.settle(Ticket(1), *fate, &[], *when_full).unwrap();
+                    outbox
+                        .settle(Ticket(1), *disposition, &[], *when_full)
+                        .unwrap();
                     continue;
                 }
                 let place = place % model.waiting.len();
                 let Entry { seq, bytes, .. } = model.waiting[place].clone();
-                let said = outbox.settle(Ticket(seq), *fate, &bytes, *when_full);
-                let done = model.settle(place, *fate, *when_full);
+                let said = outbox.settle(Ticket(seq), *disposition, &bytes, *when_full);
+                let done = model.settle(place, *disposition, *when_full);
                 let wanted = if done {
                     Ok(())
                 } else {
@@ -220,15 +227,17 @@ fn run<M: Scratch>(memory: M, capacity: usize, ops: &[Op]) {
     while let Some(front) = model.waiting.front() {
         let ticket = Ticket(front.seq);
         let by = WhenLettersFull::DropOldest;
-        outbox.settle(ticket, Fate::Delivered, &[], by).unwrap();
-        model.settle(0, Fate::Delivered, by);
+        outbox
+            .settle(ticket, Disposition::Delivered, &[], by)
+            .unwrap();
+        model.settle(0, Disposition::Delivered, by);
         compare(&mut outbox, &mut model);
     }
 }
 
 fn compare<M: Scratch>(outbox: &mut RamOutbox<M>, model: &mut Model) {
-    model.ledger.letters = model.letters.len() as u64;
-    assert_eq!(outbox.ledger(), model.ledger);
+    model.counters.letters = model.letters.len() as u64;
+    assert_eq!(outbox.counters(), model.counters);
     assert_eq!(outbox.waiting(), model.waiting.len() as u64);
     let mut buffer = [0; CAPACITY];
     let mut after = None;
@@ -242,14 +251,14 @@ fn compare<M: Scratch>(outbox: &mut RamOutbox<M>, model: &mut Model) {
         let keys: Vec<_> = keys.iter().map(|key| (key.job_id, key.is_final)).collect();
         assert_eq!(keys, entry.keys);
         // Not always, since that makes an index.
-        if model.ledger.submitted.is_multiple_of(3) {
+        if model.counters.submitted.is_multiple_of(3) {
             let is_superseded = outbox.is_superseded(waiting.ticket).unwrap();
             assert_eq!(is_superseded, model.is_superseded(place, None));
         }
         after = Some(waiting.ticket);
     }
     assert_eq!(outbox.next(after).unwrap(), None);
-    for gone in 1..=model.ledger.submitted.min(3) {
+    for gone in 1..=model.counters.submitted.min(3) {
         let waits = model.waiting.iter().any(|entry| entry.seq == gone);
         assert_eq!(outbox.read(Ticket(gone), &mut buffer).unwrap(), waits);
     }
@@ -280,11 +289,11 @@ fn op() -> impl Strategy<Value = Op> {
                 .with_text(&"t".repeat(text))
         })
     };
-    let fate = prop_oneof![
-        4 => Just(Fate::Delivered),
-        2 => reason().prop_map(Fate::Refused),
-        1 => reason().prop_map(Fate::Expired),
-        1 => Just(Fate::Superseded),
+    let disposition = prop_oneof![
+        4 => Just(Disposition::Delivered),
+        2 => reason().prop_map(Disposition::Refused),
+        1 => reason().prop_map(Disposition::Expired),
+        1 => Just(Disposition::Superseded),
     ];
     // Mostly in order.
     let place = prop_oneof![4 => Just(0usize), 1 => 0..20usize];
@@ -294,7 +303,7 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     prop_oneof![
         10 => (keys, len).prop_map(|(keys, len)| Op::Append(keys, len)),
-        5 => (place, fate, when_full).prop_map(|(place, fate, full)| Op::Settle(place, fate, full)),
+        5 => (place, disposition, when_full).prop_map(|(place, disposition, full)| Op::Settle(place, disposition, full)),
         1 => (0..4usize, proptest::bool::ANY).prop_map(|(place, is_one)| Op::Forget(place, is_one)),
         1 => (0..4usize).prop_map(Op::Pin),
     ]
@@ -327,7 +336,7 @@ fn a_long_letter_leaves_room_for_its_report() {
         for full in [WhenLettersFull::Hold, WhenLettersFull::DropOldest] {
             let ticket = outbox.append(&JobKeys::new(), &bytes, MonoTime::from_ms(0), None);
             let ticket = ticket.unwrap_or_else(|error| panic!("{len} bytes: {error}"));
-            let settled = outbox.settle(ticket, Fate::Refused(reason), &bytes, full);
+            let settled = outbox.settle(ticket, Disposition::Refused(reason), &bytes, full);
             settled.unwrap();
         }
         let letter = outbox.dead_letter(None).unwrap().unwrap();

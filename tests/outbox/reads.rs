@@ -19,8 +19,8 @@ use std::rc::Rc;
 
 use courier_common::Rng;
 use edge_report::courier::{
-    Durability, Fate, Forget, JobKey, JobKeys, LogOutbox, Outbox, Reason, Storage, StorageLimits,
-    Ticket, WhenLettersFull,
+    Disposition, Durability, Forget, JobKey, JobKeys, LogOutbox, Outbox, Reason, Storage,
+    StorageLimits, Ticket, WhenLettersFull,
 };
 use edge_report::{MonoTime, Outcome};
 
@@ -206,11 +206,11 @@ impl World {
                     return;
                 }
                 let reason = Reason::answered(Outcome::Refused, 400);
-                let fate = match kind {
-                    0..76 => Fate::Delivered,
-                    _ => Fate::Refused(reason),
+                let disposition = match kind {
+                    0..76 => Disposition::Delivered,
+                    _ => Disposition::Refused(reason),
                 };
-                let _ = log.settle(waiting.ticket, fate, &bytes, WhenLettersFull::Hold);
+                let _ = log.settle(waiting.ticket, disposition, &bytes, WhenLettersFull::Hold);
                 if kind < 76 {
                     self.gone.insert(waiting.ticket.0);
                 }
@@ -246,17 +246,22 @@ impl World {
                 waits.insert(waiting.ticket.0);
                 after = Some(waiting.ticket);
             }
-            let ledger = log.ledger();
-            assert_eq!(log.waiting(), waits.len() as u64, "{what}: {ledger:?}");
-            let settled = ledger.delivered + ledger.refused + ledger.superseded + ledger.expired;
+            let counters = log.counters();
+            assert_eq!(log.waiting(), waits.len() as u64, "{what}: {counters:?}");
+            let settled =
+                counters.delivered + counters.refused + counters.superseded + counters.expired;
             assert_eq!(
-                ledger.submitted,
+                counters.submitted,
                 log.waiting() + settled,
-                "{what}: {ledger:?}"
+                "{what}: {counters:?}"
             );
-            assert!(ledger.submitted <= self.submitted, "{what}: {ledger:?}");
-            let counted = (ledger.letters, ledger.letters_dropped, ledger.corrupt);
-            assert_eq!(counted, (letters.len() as u64, 0, 0), "{what}: {ledger:?}");
+            assert!(counters.submitted <= self.submitted, "{what}: {counters:?}");
+            let counted = (counters.letters, counters.letters_dropped, counters.corrupt);
+            assert_eq!(
+                counted,
+                (letters.len() as u64, 0, 0),
+                "{what}: {counters:?}"
+            );
             for (ticket, keys) in &self.acknowledged {
                 let is_newer = |key: &(i64, bool)| {
                     let mut later = self
@@ -268,7 +273,7 @@ impl World {
                 let is_superseded = !keys.is_empty() && keys.iter().all(is_newer);
                 let is_there = waits.contains(ticket) || letters.contains(ticket);
                 let is_known = is_there || self.gone.contains(ticket) || is_superseded;
-                assert!(is_known, "{what}: {ticket} is lost, {ledger:?}");
+                assert!(is_known, "{what}: {ticket} is lost, {counters:?}");
             }
             self.log = None;
         }

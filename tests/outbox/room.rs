@@ -15,7 +15,7 @@ use courier_common::account::{EACH, Failure, Log, Setting};
 use courier_common::device::{DeviceError, Fault, Power, lose_some};
 use courier_common::{Rng, Sample, sample};
 use edge_report::courier::{
-    Durability, Fate, Outbox, OutboxError, Reason, Ticket, WhenLettersFull,
+    Disposition, Durability, Outbox, OutboxError, Reason, Ticket, WhenLettersFull,
 };
 use edge_report::{JobStatus, MonoTime, Outcome};
 
@@ -96,7 +96,7 @@ impl World {
         let all = self.rng.chance(30);
         let kind = self.rng.below(3);
         self.power.fail(Some(Fault {
-            first: self.power.counters().calls + self.rng.next() % 8,
+            first: self.power.accesses().calls + self.rng.next() % 8,
             count: 1 + self.rng.next() % 6,
             error: DeviceError::Io,
             part: self.rng.below(4),
@@ -160,18 +160,21 @@ impl World {
             self.fail();
             let mut bytes = vec![0; next.len];
             let is_whole = self.log().read(next.ticket, &mut bytes).unwrap();
-            let fate = match self.rng.below(10) {
-                _ if !is_whole => Fate::Corrupt,
-                0 => Fate::Refused(Reason::answered(Outcome::Refused, 400)),
-                1 => Fate::Superseded,
-                _ => Fate::Delivered,
+            let disposition = match self.rng.below(10) {
+                _ if !is_whole => Disposition::Corrupt,
+                0 => Disposition::Refused(Reason::answered(Outcome::Refused, 400)),
+                1 => Disposition::Superseded,
+                _ => Disposition::Delivered,
             };
             let when_full = WhenLettersFull::DropOldest;
-            match self.log().settle(next.ticket, fate, &bytes, when_full) {
+            match self
+                .log()
+                .settle(next.ticket, disposition, &bytes, when_full)
+            {
                 // One that no letter can hold.
                 Err(OutboxError::TooLarge) => self
                     .log()
-                    .settle(next.ticket, Fate::Delivered, &bytes, when_full)
+                    .settle(next.ticket, Disposition::Delivered, &bytes, when_full)
                     .unwrap(),
                 // What it could not discard it has no room for.
                 Err(OutboxError::Device(_) | OutboxError::Full | OutboxError::LettersFull)
@@ -237,8 +240,13 @@ fn so_does_one_whose_device_failed_now_and_then() {
 /// Delivers all that waits, then submits: `Err` says that the log is full although nothing waits.
 fn drain_and_append(log: &mut Log) -> Result<Ticket, Failure> {
     while let Some(next) = log.next(None).unwrap() {
-        log.settle(next.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
-            .unwrap();
+        log.settle(
+            next.ticket,
+            Disposition::Delivered,
+            &[],
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
     }
     let sample = sample(0, &[(1, JobStatus::RUNNING)], 0);
     log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None)
@@ -261,8 +269,13 @@ fn deliver_every_other(log: &mut Log) {
     while let Some(next) = log.next(after).unwrap() {
         after = Some(next.ticket);
         if let Some(other) = log.next(after).unwrap().filter(|_| log.room_ahead() > 1) {
-            log.settle(other.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
-                .unwrap();
+            log.settle(
+                other.ticket,
+                Disposition::Delivered,
+                &[],
+                WhenLettersFull::Hold,
+            )
+            .unwrap();
         }
     }
 }

@@ -21,7 +21,7 @@ use courier_common::device::{DeviceError, Images, Side, keep_unsynced};
 use courier_common::failures::{Failures, dump, guarded, in_threads};
 use courier_common::run::{Kind, Run, unless_full};
 use courier_common::{ensure, sample};
-use edge_report::courier::{Fate, Outbox, OutboxError, Ticket, Waiting, WhenLettersFull};
+use edge_report::courier::{Disposition, Outbox, OutboxError, Ticket, Waiting, WhenLettersFull};
 use edge_report::{JobStatus, MonoTime};
 
 /// Some segments: what waits, what is settled, dead letters; and the run that made them.
@@ -62,9 +62,9 @@ fn filled(setting: Setting, closes: bool) -> Run {
 fn compacted(fulls: usize) -> Run {
     let mut run = Run::new(EACH, EACH.power(), Account::default(), EACH.seed);
     run.open().unwrap();
-    while run.full < fulls || run.account.ledger.superseded < 4 {
+    while run.full < fulls || run.account.counters.superseded < 4 {
         unless_full(run.mixed(80));
-        if fulls == 0 && run.account.ledger.superseded >= 4 {
+        if fulls == 0 && run.account.counters.superseded >= 4 {
             break;
         }
     }
@@ -131,16 +131,16 @@ fn check_rot(
             let same = buffer[..letter.len] == *known.sample.bytes;
             ensure!(same, "dead letter {}: wrong bytes", letter.ticket);
             ensure!(
-                Some(letter.reason) == reason_of(known.fate),
+                Some(letter.reason) == reason_of(known.disposition),
                 "dead letter: wrong reason"
             );
             ensure!(letters.insert(letter.ticket.0), "a dead letter comes twice");
         }
     }
-    let (ledger, waiting) = (log.ledger(), log.waiting());
+    let (counters, waiting) = (log.counters(), log.waiting());
     ensure!(
-        ledger.submitted == settled(&ledger) + waiting,
-        "{waiting} wait, {ledger:?}"
+        counters.submitted == settled(&counters) + waiting,
+        "{waiting} wait, {counters:?}"
     );
     let mut seen = BTreeSet::new();
     while let Some(front) = front(&mut log)? {
@@ -155,17 +155,17 @@ fn check_rot(
             seen.insert(front.ticket.0);
             let settled = log.settle(
                 front.ticket,
-                Fate::Delivered,
+                Disposition::Delivered,
                 &[],
                 WhenLettersFull::default(),
             );
             settled.map_err(error)?;
         }
     }
-    let ledger = log.ledger();
+    let counters = log.counters();
     ensure!(
-        ledger.submitted == settled(&ledger) && log.waiting() == 0,
-        "drained: {ledger:?}"
+        counters.submitted == settled(&counters) && log.waiting() == 0,
+        "drained: {counters:?}"
     );
     let lost = sound.waiting.difference(&seen).count();
     ensure!(lost <= cost.records, "{lost} reports are lost");
@@ -174,10 +174,10 @@ fn check_rot(
         all <= cost.records,
         "{all} reports and dead letters are lost"
     );
-    let counted = ledger.corrupt + ledger.torn - sound.ledger.corrupt - sound.ledger.torn;
+    let counted = counters.corrupt + counters.torn - sound.counters.corrupt - sound.counters.torn;
     ensure!(
         cost.is_silent || counted >= lost as u64,
-        "{lost} reports are lost, {counted} count as that: {ledger:?}"
+        "{lost} reports are lost, {counted} count as that: {counters:?}"
     );
     let back = letters.difference(&sound.letters).count();
     ensure!(
@@ -201,10 +201,10 @@ fn check_rot(
     }
     drop(log);
     let mut log = setting.open(&power).map_err(error)?;
-    let ledger = log.ledger();
+    let counters = log.counters();
     ensure!(
-        ledger.submitted == settled(&ledger) + log.waiting(),
-        "opened again: {ledger:?}"
+        counters.submitted == settled(&counters) + log.waiting(),
+        "opened again: {counters:?}"
     );
     while let Some(front) = front(&mut log)? {
         if read(&mut log, front.ticket, &mut buffer[..front.len])? {
@@ -216,7 +216,7 @@ fn check_rot(
             );
             let settled = log.settle(
                 front.ticket,
-                Fate::Delivered,
+                Disposition::Delivered,
                 &[],
                 WhenLettersFull::default(),
             );

@@ -20,8 +20,8 @@ use std::rc::Rc;
 
 use courier_common::Rng;
 use edge_report::courier::{
-    Durability, Fate, Forget, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
-    StorageLimits, Ticket, WhenLettersFull,
+    Disposition, Durability, Forget, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason,
+    Storage, StorageLimits, Ticket, WhenLettersFull,
 };
 use edge_report::{MonoTime, Outcome};
 
@@ -431,8 +431,8 @@ fn a_report_outlasts_a_read_error_that_goes_away() {
         for _ in 0..20 {
             got |= log.read(t, &mut buffer).unwrap_or(false);
         }
-        if !got || log.ledger().corrupt > 0 {
-            lost.push((reads, log.ledger().corrupt));
+        if !got || log.counters().corrupt > 0 {
+            lost.push((reads, log.counters().corrupt));
         }
     }
     assert!(
@@ -455,7 +455,7 @@ fn what_supersedes_another_outlasts_one() {
         let _ = log.is_superseded(old);
         let there = all(&mut log);
         if !there.contains(&newest.0) {
-            lost.push((reads, log.ledger().corrupt));
+            lost.push((reads, log.counters().corrupt));
         }
     }
     assert!(
@@ -491,7 +491,7 @@ fn what_is_written_anew_outlasts_one() {
         let mut log = open(&b, &BIG).unwrap();
         let mut buffer = vec![0; 1500];
         if log.read(t, &mut buffer) != Ok(true) {
-            lost.push((reads, log.ledger().corrupt));
+            lost.push((reads, log.counters().corrupt));
         }
     }
     assert!(
@@ -508,28 +508,48 @@ fn a_dead_letter_that_is_written_anew_outlasts_one() {
         let b = board(&BIG, 1);
         let mut log = open(&b, &BIG).unwrap();
         let t = put(&mut log, 2, 2, 1500);
-        log.settle(t, Fate::Refused(REASON), &[2; 1500], WhenLettersFull::Hold)
-            .unwrap();
+        log.settle(
+            t,
+            Disposition::Refused(REASON),
+            &[2; 1500],
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
         let u = put(&mut log, 3, 2, 100);
         b.borrow_mut().fails[1] = 100;
         assert!(
-            log.settle(u, Fate::Refused(REASON), &[3; 100], WhenLettersFull::Hold)
-                .is_err()
+            log.settle(
+                u,
+                Disposition::Refused(REASON),
+                &[3; 100],
+                WhenLettersFull::Hold
+            )
+            .is_err()
         );
         b.borrow_mut().fails[1] = 0;
         spoil(&b, 1, &[2; 1000], reads);
         for _ in 0..5 {
             if log
-                .settle(u, Fate::Refused(REASON), &[3; 100], WhenLettersFull::Hold)
+                .settle(
+                    u,
+                    Disposition::Refused(REASON),
+                    &[3; 100],
+                    WhenLettersFull::Hold,
+                )
                 .is_ok()
             {
                 break;
             }
         }
-        log.settle(u, Fate::Refused(REASON), &[3; 100], WhenLettersFull::Hold)
-            .unwrap();
+        log.settle(
+            u,
+            Disposition::Refused(REASON),
+            &[3; 100],
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
         b.borrow_mut().bad.clear();
-        let count = log.ledger().letters;
+        let count = log.counters().letters;
         let mut n = 0;
         let mut after = None;
         while let Some(l) = log.dead_letter(after).unwrap() {
@@ -542,8 +562,8 @@ fn a_dead_letter_that_is_written_anew_outlasts_one() {
             lost.push((
                 reads,
                 format!(
-                    "ledger says {count} letters, {n} listed; after a restart {:?}",
-                    log.ledger()
+                    "counters says {count} letters, {n} listed; after a restart {:?}",
+                    log.counters()
                 ),
             ));
         }
@@ -575,18 +595,18 @@ fn what_is_opened_outlasts_one() {
         let Some((_, mut log)) = opened_on_a_bad_sector(reads) else {
             continue;
         };
-        let (wait, corrupt) = (log.waiting(), log.ledger().corrupt);
+        let (wait, corrupt) = (log.waiting(), log.counters().corrupt);
         let mut delivered = 0;
         while let Some(w) = log.next(None).unwrap() {
             let mut buffer = vec![0; w.len];
             if !log.read(w.ticket, &mut buffer).unwrap() {
                 break;
             }
-            log.settle(w.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+            log.settle(w.ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
                 .unwrap();
             delivered += 1;
         }
-        let end = log.ledger();
+        let end = log.counters();
         if delivered != 8 || end.corrupt > 0 {
             odd.push(format!("{reads} failing reads: {wait} wait, {corrupt} corrupt; {delivered} of 8 delivered, then nothing waits: {end:?}"));
         }
@@ -610,7 +630,7 @@ fn a_failed_write_passes_over_no_report() {
         let more = put(&mut log, 21, 21, 100);
         while let Some(w) = log.next(None).unwrap() {
             seen.insert(w.ticket.0);
-            log.settle(w.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+            log.settle(w.ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
                 .unwrap();
         }
         b.borrow_mut().fails[0] = 100;
@@ -637,7 +657,7 @@ fn a_failed_write_passes_over_no_report() {
         if (1..=8).chain([more.0]).any(|t| !seen.contains(&t)) {
             odd.push(format!(
                 "{reads} failing reads: seen {seen:?}; {:?}",
-                log.ledger()
+                log.counters()
             ));
         }
     }
@@ -658,7 +678,7 @@ fn no_letter_gets_the_number_of_one_that_cannot_be_read() {
             let t = put(&mut log, n, n as i64, 700);
             log.settle(
                 t,
-                Fate::Refused(REASON),
+                Disposition::Refused(REASON),
                 &vec![n; 700],
                 WhenLettersFull::Hold,
             )
@@ -674,15 +694,20 @@ fn no_letter_gets_the_number_of_one_that_cannot_be_read() {
             continue;
         };
         b.borrow_mut().bad.clear();
-        let at_open = log.ledger();
-        log.settle(c, Fate::Refused(REASON), &[3; 100], WhenLettersFull::Hold)
-            .unwrap();
+        let at_open = log.counters();
+        log.settle(
+            c,
+            Disposition::Refused(REASON),
+            &[3; 100],
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
         log.close().unwrap();
-        let before = log.ledger();
+        let before = log.counters();
         drop(log);
         let mut log = open(&b, &BIG).unwrap();
         if log.find_dead_letter(c).unwrap().is_none() {
-            odd.push(format!("closed {closes}, {reads} failing reads: the letter of {c} is gone. At the start {at_open:?}, closed with {before:?}, opened again {:?}", log.ledger()));
+            odd.push(format!("closed {closes}, {reads} failing reads: the letter of {c} is gone. At the start {at_open:?}, closed with {before:?}, opened again {:?}", log.counters()));
         }
     }
     for o in odd.iter().take(3) {
@@ -700,7 +725,7 @@ fn letters_that_are_lost_at_the_end_are_counted() {
         let t = put(&mut log, n, n as i64, 700);
         log.settle(
             t,
-            Fate::Refused(REASON),
+            Disposition::Refused(REASON),
             &vec![n; 700],
             WhenLettersFull::Hold,
         )
@@ -710,7 +735,7 @@ fn letters_that_are_lost_at_the_end_are_counted() {
     drop(log);
     spoil(&b, 1, &[3; 500], u32::MAX);
     let log = open(&b, &BIG).unwrap();
-    let l = log.ledger();
+    let l = log.counters();
     assert_eq!(
         l.refused + l.expired,
         l.letters + l.letters_dropped,
@@ -734,7 +759,7 @@ fn after_the_longest_report_others_are_taken() {
                 let mut log = open(&b, &c).unwrap();
                 if used {
                     let t = put(&mut log, 1, 1, 100);
-                    log.settle(t, Fate::Delivered, &[], WhenLettersFull::Hold)
+                    log.settle(t, Disposition::Delivered, &[], WhenLettersFull::Hold)
                         .unwrap();
                 }
                 let Some(len) = c.total.checked_sub(less) else {
@@ -742,7 +767,7 @@ fn after_the_longest_report_others_are_taken() {
                 };
                 match log.append(&key(2), &vec![2; len], MonoTime::from_ms(0), None) {
                     Ok(t) => {
-                        log.settle(t, Fate::Delivered, &[], WhenLettersFull::Hold)
+                        log.settle(t, Disposition::Delivered, &[], WhenLettersFull::Hold)
                             .unwrap();
                         let next = log.append(&key(3), &[3; 200], MonoTime::from_ms(0), None);
                         if next.is_err() {
@@ -783,7 +808,12 @@ fn dropped_letters_are_counted_after_a_crash() {
     for n in 1..=30 {
         let t = put(&mut log, n, n as i64, 200);
         if log
-            .settle(t, Fate::Refused(REASON), &[n; 200], WhenLettersFull::Hold)
+            .settle(
+                t,
+                Disposition::Refused(REASON),
+                &[n; 200],
+                WhenLettersFull::Hold,
+            )
             .is_err()
         {
             // Full. Now the oldest may go; the making of a segment fails twice, and then the power does.
@@ -791,7 +821,7 @@ fn dropped_letters_are_counted_after_a_crash() {
             assert!(
                 log.settle(
                     t,
-                    Fate::Refused(REASON),
+                    Disposition::Refused(REASON),
                     &[n; 200],
                     WhenLettersFull::DropOldest
                 )
@@ -805,7 +835,7 @@ fn dropped_letters_are_counted_after_a_crash() {
     drop(log);
     power(&b, true);
     let log = open(&b, &c).unwrap();
-    let l = log.ledger();
+    let l = log.counters();
     let counted = l.letters + l.letters_dropped;
     assert_eq!(counted, buried.len() as u64, "{l:?}");
 }
@@ -851,7 +881,7 @@ fn how_things_stand_is_not_discarded() {
         // One sync fails.
         b.borrow_mut().fails[1] = 100;
         let w = log.next(None).unwrap().unwrap();
-        log.settle(w.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+        log.settle(w.ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
             .unwrap();
         let failed = log.flush().is_err();
         b.borrow_mut().fails[1] = 0;
@@ -863,7 +893,12 @@ fn how_things_stand_is_not_discarded() {
         let keep = waiting.len().saturating_sub(1 + r.below(8)).max(1);
         for t in waiting.iter().skip(keep) {
             if log
-                .settle(Ticket(*t), Fate::Delivered, &[], WhenLettersFull::Hold)
+                .settle(
+                    Ticket(*t),
+                    Disposition::Delivered,
+                    &[],
+                    WhenLettersFull::Hold,
+                )
                 .is_err()
             {
                 break;
@@ -872,7 +907,7 @@ fn how_things_stand_is_not_discarded() {
                 let _ = submit(&mut log, &mut r);
             }
         }
-        let (before, wait) = (log.ledger(), all(&mut log));
+        let (before, wait) = (log.counters(), all(&mut log));
         // The power fails at one of the calls of a submit.
         let calls = b.borrow().calls;
         b.borrow_mut().dies_at = calls + dies;
@@ -880,7 +915,7 @@ fn how_things_stand_is_not_discarded() {
         drop(log);
         power(&b, true);
         let mut log = open(&b, &c).unwrap();
-        let (after, wait_after) = (log.ledger(), all(&mut log));
+        let (after, wait_after) = (log.counters(), all(&mut log));
         // That some wait again is documented for a full log.
         if after.corrupt > 0 {
             odd.push(format!("seed {seed}, power fails at call {dies} of a submit: it was {before:?}, {} wait; opened again {after:?}, {} wait", wait.len(), wait_after.len()));
@@ -905,7 +940,7 @@ fn a_lost_report_never_counts_as_delivered() {
         }
         log.settle(
             Ticket(2),
-            Fate::Delivered,
+            Disposition::Delivered,
             &[2; 600][..first],
             WhenLettersFull::Hold,
         )
@@ -913,10 +948,15 @@ fn a_lost_report_never_counts_as_delivered() {
         put(&mut log, 5, 5, 100);
         put(&mut log, 6, 6, 600);
         put(&mut log, 7, 7, 600);
-        log.settle(Ticket(4), Fate::Delivered, &[], WhenLettersFull::Hold)
-            .unwrap();
+        log.settle(
+            Ticket(4),
+            Disposition::Delivered,
+            &[],
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
         log.flush().unwrap();
-        let sound = log.ledger();
+        let sound = log.counters();
         drop(log);
         // The sector of report 5.
         let (id, at) = place(&b, 0, &[5; 100]);
@@ -925,7 +965,7 @@ fn a_lost_report_never_counts_as_delivered() {
             .push((0, id, at & !511, (at & !511) + 512, u32::MAX));
         let mut log = open(&b, &BIG).unwrap();
         let there = all(&mut log);
-        let l = log.ledger();
+        let l = log.counters();
         let lost = [1u64, 3, 5, 6, 7]
             .iter()
             .filter(|t| !there.contains(t))
@@ -966,16 +1006,16 @@ fn a_segment_that_cannot_be_discarded_does_not_come_back() {
                     && let Some(w) = log.next(None).unwrap()
                 {
                     delivered.push(w.ticket.0);
-                    log.settle(w.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                    log.settle(w.ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
                         .unwrap();
                 }
             }
             log.flush().unwrap();
-            let (before, wait) = (log.ledger(), all(&mut log));
+            let (before, wait) = (log.counters(), all(&mut log));
             drop(log);
             runs += 1;
             let mut log = open(&b, &c).unwrap();
-            let (after, wait_after) = (log.ledger(), all(&mut log));
+            let (after, wait_after) = (log.counters(), all(&mut log));
             let back: Vec<u64> = wait_after
                 .iter()
                 .copied()
@@ -1001,7 +1041,7 @@ fn no_letter_gets_the_number_of_one_whose_write_failed() {
     let first = put(&mut log, 7, 7, 100);
     log.settle(
         first,
-        Fate::Refused(REASON),
+        Disposition::Refused(REASON),
         &[7; 100],
         WhenLettersFull::Hold,
     )
@@ -1024,20 +1064,30 @@ fn no_letter_gets_the_number_of_one_whose_write_failed() {
     let calls = b.borrow().calls;
     b.borrow_mut().away_until = calls + 40;
     assert!(
-        log.settle(a, Fate::Refused(REASON), &[1; 100], WhenLettersFull::Hold)
-            .is_err()
+        log.settle(
+            a,
+            Disposition::Refused(REASON),
+            &[1; 100],
+            WhenLettersFull::Hold
+        )
+        .is_err()
     );
     b.borrow_mut().away_until = 0;
     // Then another one is refused, and A is delivered or refused again.
-    log.settle(c, Fate::Refused(REASON), &[2; 100], WhenLettersFull::Hold)
-        .unwrap();
-    log.settle(a, Fate::Delivered, &[], WhenLettersFull::Hold)
+    log.settle(
+        c,
+        Disposition::Refused(REASON),
+        &[2; 100],
+        WhenLettersFull::Hold,
+    )
+    .unwrap();
+    log.settle(a, Disposition::Delivered, &[], WhenLettersFull::Hold)
         .unwrap();
     log.flush().unwrap();
-    let before = log.ledger();
+    let before = log.counters();
     drop(log);
     let mut log = open(&b, &BIG).unwrap();
-    let after = log.ledger();
+    let after = log.counters();
     let found = log.find_dead_letter(c).unwrap();
     assert!(
         found.is_some(),
@@ -1058,8 +1108,13 @@ fn letters_that_are_read_late_settle_their_reports() {
     let a = put(&mut log, 1, 1, 100);
     put(&mut log, 2, 2, 100);
     let before: Vec<Seg> = b.borrow().segs[0].values().cloned().collect();
-    log.settle(a, Fate::Refused(REASON), &[1; 100], WhenLettersFull::Hold)
-        .unwrap();
+    log.settle(
+        a,
+        Disposition::Refused(REASON),
+        &[1; 100],
+        WhenLettersFull::Hold,
+    )
+    .unwrap();
     drop(log);
     // The power fails after the letter is durable, and before the record in what waits is.
     for (s, old) in b.borrow_mut().segs[0].values_mut().zip(before) {
@@ -1081,10 +1136,13 @@ fn letters_that_are_read_late_settle_their_reports() {
     let front = log.next(None).unwrap().unwrap();
     assert_eq!(front.ticket, Ticket(2), "the other is a dead letter");
     assert!(log.find_dead_letter(a).unwrap().is_some());
-    let ledger = log.ledger();
-    assert_eq!((ledger.refused, ledger.letters, log.waiting()), (1, 1, 1));
+    let counters = log.counters();
+    assert_eq!(
+        (counters.refused, counters.letters, log.waiting()),
+        (1, 1, 1)
+    );
     drop(log);
-    assert_eq!(open(&b, &BIG).unwrap().ledger(), ledger);
+    assert_eq!(open(&b, &BIG).unwrap().counters(), counters);
 }
 
 /// A segment stands for two; one of the two was discarded, the other not yet; then it gets one bad sector.
@@ -1157,7 +1215,7 @@ fn a_bad_sector_where_one_source_is_left_costs_what_is_in_it() {
             .copied()
             .filter(|t| !there.contains(t))
             .collect();
-        (lost, log.ledger())
+        (lost, log.counters())
     };
     let sound = try_it(false, &[]);
     let bad = try_it(true, &[]);
@@ -1207,7 +1265,7 @@ fn a_letter_outlasts_read_errors_at_the_start() {
             let ticket = put(&mut log, n, i64::from(n), 900);
             log.settle(
                 ticket,
-                Fate::Refused(REASON),
+                Disposition::Refused(REASON),
                 &[n; 900],
                 WhenLettersFull::Hold,
             )
@@ -1231,14 +1289,14 @@ fn a_letter_outlasts_read_errors_at_the_start() {
         b.borrow_mut().fails[1] = 100;
         let _ = log.settle(
             other,
-            Fate::Refused(REASON),
+            Disposition::Refused(REASON),
             &[4; 100],
             WhenLettersFull::Hold,
         );
         b.borrow_mut().fails[1] = 0;
         let _ = log.settle(
             other,
-            Fate::Refused(REASON),
+            Disposition::Refused(REASON),
             &[4; 100],
             WhenLettersFull::Hold,
         );
@@ -1273,10 +1331,10 @@ fn a_forgotten_letter_stays_forgotten() {
                     break;
                 };
                 let bytes = vec![7; len];
-                let refused = Fate::Refused(REASON);
+                let refused = Disposition::Refused(REASON);
                 let buried = log.settle(ticket, refused, &bytes, WhenLettersFull::Hold);
                 if buried.is_err() {
-                    log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                    log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
                         .unwrap();
                 }
                 if rng.below(5) >= 2 {
@@ -1338,7 +1396,7 @@ fn a_few_at_a_time_leave_a_full_log() {
         while !waits.is_empty() {
             for ticket in waits.drain(..waits.len().min(3)) {
                 let ticket = Ticket(ticket);
-                log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
                     .unwrap();
             }
             log = open(&b, &config).unwrap();
@@ -1361,7 +1419,12 @@ fn a_cut_anywhere_keeps_no_note_out() {
         let few = |log: &mut Log, count: usize| {
             let waits = all(log);
             for ticket in waits.iter().take(count) {
-                let _ = log.settle(Ticket(*ticket), Fate::Delivered, &[], WhenLettersFull::Hold);
+                let _ = log.settle(
+                    Ticket(*ticket),
+                    Disposition::Delivered,
+                    &[],
+                    WhenLettersFull::Hold,
+                );
             }
             waits.first().copied()
         };
@@ -1406,8 +1469,12 @@ fn a_failed_sync_keeps_no_note_out() {
             for run in 0..3 {
                 for (nth, ticket) in waits.drain(..8).enumerate() {
                     b.borrow_mut().fails[1] = if run == 1 && nth == failing { 100 } else { 0 };
-                    let settled =
-                        log.settle(Ticket(ticket), Fate::Delivered, &[], WhenLettersFull::Hold);
+                    let settled = log.settle(
+                        Ticket(ticket),
+                        Disposition::Delivered,
+                        &[],
+                        WhenLettersFull::Hold,
+                    );
                     assert_eq!(settled, Ok(()));
                 }
                 b.borrow_mut().fails[1] = 0;
@@ -1428,8 +1495,13 @@ fn an_end_is_clean_only_if_all_is_noted() {
         let mut is_told = false;
         for _ in 0..40 {
             let front = log.next(None).unwrap().unwrap();
-            log.settle(front.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
-                .unwrap();
+            log.settle(
+                front.ticket,
+                Disposition::Delivered,
+                &[],
+                WhenLettersFull::Hold,
+            )
+            .unwrap();
             let (is_clean, waits) = (log.close().is_ok(), all(&mut log));
             is_told |= !is_clean;
             log = open(&b, &config).unwrap();
@@ -1455,9 +1527,9 @@ fn bury_until(b: &Rc<RefCell<Board>>, log: &mut Log, bytes: usize) -> u64 {
 
 fn bury(log: &mut Log, n: u8, when_full: WhenLettersFull) -> Result<(), E> {
     let ticket = put(log, n, i64::from(n), 200);
-    let buried = log.settle(ticket, Fate::Refused(REASON), &[n; 200], when_full);
+    let buried = log.settle(ticket, Disposition::Refused(REASON), &[n; 200], when_full);
     if buried.is_err() {
-        log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+        log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
             .unwrap();
     }
     buried
@@ -1477,22 +1549,25 @@ fn the_oldest_letters_make_room_on_a_full_device() {
             result = bury(&mut log, 8, when_full);
             buried += u64::from(result.is_ok());
         }
-        let ledger = log.ledger();
+        let counters = log.counters();
         let drops = when_full == WhenLettersFull::DropOldest;
-        assert_eq!((result.is_ok(), ledger.letters_dropped > 0), (drops, drops));
-        assert_eq!(ledger.letters + ledger.letters_dropped, buried);
+        assert_eq!(
+            (result.is_ok(), counters.letters_dropped > 0),
+            (drops, drops)
+        );
+        assert_eq!(counters.letters + counters.letters_dropped, buried);
         drop(log);
-        assert_eq!(open(&b, &BIG).unwrap().ledger(), ledger);
+        assert_eq!(open(&b, &BIG).unwrap().counters(), counters);
 
         // For another error none is dropped.
         let mut log = open(&b, &BIG).unwrap();
         let more: Vec<_> = (0..20).map(|n| put(&mut log, 9, n, 200)).collect();
-        let dropped = log.ledger().letters_dropped;
+        let dropped = log.counters().letters_dropped;
         b.borrow_mut().fails[3] = 100;
-        let refused = Fate::Refused(REASON);
+        let refused = Disposition::Refused(REASON);
         let mut more = more.into_iter();
         assert!(more.any(|ticket| log.settle(ticket, refused, &[9; 200], when_full).is_err()));
-        assert_eq!(log.ledger().letters_dropped, dropped);
+        assert_eq!(log.counters().letters_dropped, dropped);
     }
 }
 
@@ -1511,7 +1586,7 @@ fn forgotten_letters_stay_counted_when_all_others_are_dropped() {
         let large = put(&mut log, 9, 9, 2000);
         b.borrow_mut().fails[3] = 100;
         let drops = WhenLettersFull::DropOldest;
-        let refused = Fate::Refused(REASON);
+        let refused = Disposition::Refused(REASON);
         assert!(log.settle(large, refused, &[9; 2000], drops).is_err());
         b.borrow_mut().fails[3] = 0;
         for again in [false, true] {
@@ -1520,9 +1595,9 @@ fn forgotten_letters_stay_counted_when_all_others_are_dropped() {
                 log.settle(large, refused, &[9; 2000], drops).unwrap();
                 buried += 1;
             }
-            let ledger = log.ledger();
-            let counted = ledger.letters + ledger.letters_dropped + forgotten;
-            assert_eq!(counted, buried, "{forgotten} forgotten, {ledger:?}");
+            let counters = log.counters();
+            let counted = counters.letters + counters.letters_dropped + forgotten;
+            assert_eq!(counted, buried, "{forgotten} forgotten, {counters:?}");
         }
     }
 }
@@ -1555,12 +1630,14 @@ fn dropped_letters_stay_counted_after_a_kill() {
                     };
                     log.read(ticket, &mut bytes[..w.len]).unwrap();
                     let drops = WhenLettersFull::DropOldest;
-                    let _ = log.settle(ticket, Fate::Refused(REASON), &bytes[..w.len], drops);
+                    let _ =
+                        log.settle(ticket, Disposition::Refused(REASON), &bytes[..w.len], drops);
                 }
                 4 => {
                     if let Some(ticket) = waits.first() {
-                        let fate = Fate::Delivered;
-                        let _ = log.settle(Ticket(*ticket), fate, &[], WhenLettersFull::Hold);
+                        let disposition = Disposition::Delivered;
+                        let _ =
+                            log.settle(Ticket(*ticket), disposition, &[], WhenLettersFull::Hold);
                     }
                 }
                 5 if rng.chance(30) => {
@@ -1570,9 +1647,9 @@ fn dropped_letters_stay_counted_after_a_kill() {
                     }
                 }
                 6 => {
-                    let (before, waits) = (log.ledger(), all(&mut log).len());
+                    let (before, waits) = (log.counters(), all(&mut log).len());
                     log = open(&b, &config).unwrap();
-                    let after = log.ledger();
+                    let after = log.counters();
                     let sum = after.letters + after.letters_dropped + forgotten;
                     // What had no room to be noted is made up for by sending the report again, and then it has two letters; short segments
                     // have room for all.
@@ -1585,7 +1662,7 @@ fn dropped_letters_stay_counted_after_a_kill() {
                 _ => {}
             }
         }
-        dropped += log.ledger().letters_dropped;
+        dropped += log.counters().letters_dropped;
     }
     for o in odd.iter().take(8) {
         eprintln!("{o}");
@@ -1627,7 +1704,7 @@ fn what_is_given_up_stands_for_nothing_that_came_later() {
                 open_ones.push(ticket);
             }
             for ticket in &open_ones[1..] {
-                let _ = log.settle(*ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+                let _ = log.settle(*ticket, Disposition::Delivered, &[], WhenLettersFull::Hold);
             }
             log.flush().unwrap();
             b.borrow_mut().fails = [0, 100, 100, 0];
@@ -1765,7 +1842,12 @@ fn older_of_two_is_settled(since: Since) {
         b.borrow_mut().stuck = Some((0, *output));
         let first = u64::from_le_bytes(newer.view[24..32].try_into().unwrap());
         while let Some(front) = log.next(None).unwrap().filter(|w| w.ticket.0 < first) {
-            let settled = log.settle(front.ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+            let settled = log.settle(
+                front.ticket,
+                Disposition::Delivered,
+                &[],
+                WhenLettersFull::Hold,
+            );
             settled.unwrap();
             told.remove(&front.ticket);
         }
@@ -1800,12 +1882,12 @@ fn letters_that_are_given_up_stand_for_no_later_ones() {
             let mut log = open(&b, &config).unwrap();
             let refuse = |log: &mut Log, len, fails| {
                 let ticket = put(log, 7, 1, len);
-                let fate = Fate::Refused(REASON);
+                let disposition = Disposition::Refused(REASON);
                 b.borrow_mut().fails = fails;
-                let done = log.settle(ticket, fate, &vec![7; len], WhenLettersFull::Hold);
+                let done = log.settle(ticket, disposition, &vec![7; len], WhenLettersFull::Hold);
                 b.borrow_mut().fails = [0; 4];
                 if done.is_err() {
-                    let _ = log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+                    let _ = log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold);
                 }
                 done.map(|()| ticket)
             };
@@ -1853,8 +1935,8 @@ fn what_goes_before_it_moves_no_other_to_where_one_is_dropped() {
         let b = board(&config, 1);
         let mut log = open(&b, &config).unwrap();
         let deliver = |log: &mut Log, ticket| {
-            let fate = Fate::Delivered;
-            log.settle(ticket, fate, &[], WhenLettersFull::Hold)
+            let disposition = Disposition::Delivered;
+            log.settle(ticket, disposition, &[], WhenLettersFull::Hold)
                 .unwrap();
         };
         let oldest = put(&mut log, 1, 1, 60);
@@ -1910,8 +1992,13 @@ fn what_follows_a_segment_made_in_vain_is_found() {
         drop(log);
         let mut log = open(&b, &config).unwrap();
         let oldest = all(&mut log)[0];
-        log.settle(Ticket(oldest), Fate::Delivered, &[], WhenLettersFull::Hold)
-            .unwrap();
+        log.settle(
+            Ticket(oldest),
+            Disposition::Delivered,
+            &[],
+            WhenLettersFull::Hold,
+        )
+        .unwrap();
         let mut bytes = [0; 20];
         assert_eq!(log.read(short, &mut bytes), Ok(true), "seed {seed}");
         log.flush().unwrap();
@@ -1935,7 +2022,7 @@ fn a_letter_that_never_was_is_not_counted_as_dropped() {
             let mut log = open(&b, &config).unwrap();
             bury(&mut log, 1, WhenLettersFull::Hold).unwrap();
             let ticket = put(&mut log, 2, 2, 100);
-            let refused = Fate::Refused(REASON);
+            let refused = Disposition::Refused(REASON);
             b.borrow_mut().fails = [0, 100, 0, 0];
             b.borrow_mut().sync_throws = throws;
             log.settle(ticket, refused, &[2; 100], WhenLettersFull::Hold)
@@ -1943,12 +2030,12 @@ fn a_letter_that_never_was_is_not_counted_as_dropped() {
             b.borrow_mut().fails = [0; 4];
             let dies_at = b.borrow().calls + calls;
             b.borrow_mut().dies_at = dies_at;
-            let _ = log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+            let _ = log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold);
             drop(log);
             power(&b, false);
-            let ledger = open(&b, &config).unwrap().ledger();
-            if ledger.letters != ledger.refused || ledger.letters_dropped > 0 {
-                odd.push((config.seg, throws, calls, ledger));
+            let counters = open(&b, &config).unwrap().counters();
+            if counters.letters != counters.refused || counters.letters_dropped > 0 {
+                odd.push((config.seg, throws, calls, counters));
             }
         }
     }
@@ -1966,8 +2053,8 @@ fn what_forgets_a_letter_counts_if_it_is_there() {
         let letters: Vec<_> = (1..4)
             .map(|n| {
                 let ticket = put(&mut log, n, i64::from(n), 60);
-                let fate = Fate::Refused(REASON);
-                log.settle(ticket, fate, &[n; 60], WhenLettersFull::Hold)
+                let disposition = Disposition::Refused(REASON);
+                log.settle(ticket, disposition, &[n; 60], WhenLettersFull::Hold)
                     .unwrap();
                 ticket
             })
@@ -1987,9 +2074,9 @@ fn what_forgets_a_letter_counts_if_it_is_there() {
             put(&mut log, 9, 9, 60);
             log.flush().unwrap();
         }
-        let before = log.ledger();
+        let before = log.counters();
         drop(log);
-        let after = open(&b, &config).unwrap().ledger();
+        let after = open(&b, &config).unwrap().counters();
         // If nothing wrote it anew, the kernel has it.
         let is_right = after.letters == 3 - forgotten || after.letters == 2 - forgotten;
         if !is_right || after.letters_dropped > 0 || before.letters_dropped > 0 {
@@ -2013,8 +2100,13 @@ fn the_newest_report_outlasts_one_at_the_start() {
         if reads != u32::MAX {
             b.borrow_mut().bad.clear();
         }
-        let ledger = log.ledger();
-        let seen = (ledger.submitted, log.waiting(), ledger.torn, ledger.corrupt);
+        let counters = log.counters();
+        let seen = (
+            counters.submitted,
+            log.waiting(),
+            counters.torn,
+            counters.corrupt,
+        );
         assert_eq!(seen, (2, 2, 0, 0), "{reads} failing reads");
         put(&mut log, 3, 3, 100);
         log.close().unwrap();
@@ -2034,12 +2126,12 @@ fn the_newest_report_outlasts_one_at_the_start() {
                 read.push(buffer[0]);
             }
         }
-        let ledger = log.ledger();
+        let counters = log.counters();
         let lost = u64::from(reads == u32::MAX);
         let all = if lost > 0 { vec![1, 3] } else { vec![1, 2, 3] };
         assert_eq!(read, all, "{reads} failing reads");
-        assert_eq!((ledger.submitted, ledger.torn), (3, 0), "{reads}");
-        assert_eq!(ledger.corrupt, lost, "{reads} failing reads");
+        assert_eq!((counters.submitted, counters.torn), (3, 0), "{reads}");
+        assert_eq!(counters.corrupt, lost, "{reads} failing reads");
     }
 }
 
@@ -2059,8 +2151,13 @@ fn a_cut_report_is_found_to_be_one_after_a_read_error() {
             seg.durable = seg.view.clone();
         }
         let log = open(&b, &BIG).unwrap();
-        let ledger = log.ledger();
-        let seen = (ledger.submitted, log.waiting(), ledger.torn, ledger.corrupt);
+        let counters = log.counters();
+        let seen = (
+            counters.submitted,
+            log.waiting(),
+            counters.torn,
+            counters.corrupt,
+        );
         // After more errors than are tried it may be one that is not cut.
         let expected = match reads < 12 {
             true => (1, 1, 1, 0),
@@ -2234,11 +2331,11 @@ fn no_way_leads_through_a_segment_that_is_gone() {
             seg.durable = seg.view.clone();
         }
         let mut log = open(&b, &half.config).unwrap();
-        let before = log.ledger().corrupt;
+        let before = log.counters().corrupt;
         let ticket = all(&mut log)[ahead];
         let settle = |log: &mut Log, ticket: u64| {
             let ticket = Ticket(ticket);
-            log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+            log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
                 .unwrap();
         };
         settle(&mut log, ticket);
@@ -2249,7 +2346,7 @@ fn no_way_leads_through_a_segment_that_is_gone() {
                 seen.insert(front.ticket.0);
                 settle(&mut log, front.ticket.0);
             }
-            assert_eq!(log.ledger().corrupt, before, "ahead: {ticket}");
+            assert_eq!(log.counters().corrupt, before, "ahead: {ticket}");
             drop(log);
             log = open(&b, &half.config).unwrap();
         }
@@ -2265,7 +2362,7 @@ fn letters_that_cannot_be_read_are_counted_when_they_are_forgotten() {
         let mut log = open(&b, &BIG).unwrap();
         for n in 1..=4 {
             let ticket = put(&mut log, n, i64::from(n), 900);
-            let refused = Fate::Refused(REASON);
+            let refused = Disposition::Refused(REASON);
             log.settle(ticket, refused, &[n; 900], WhenLettersFull::Hold)
                 .unwrap();
         }
@@ -2276,10 +2373,10 @@ fn letters_that_cannot_be_read_are_counted_when_they_are_forgotten() {
             tries += 1;
             assert!(tries < 4, "{reads} failing reads");
         }
-        let ledger = log.ledger();
+        let counters = log.counters();
         // Two for each of four tries.
         let lost = u64::from(reads >= 8);
-        let seen = (ledger.letters, ledger.letters_dropped);
+        let seen = (counters.letters, counters.letters_dropped);
         assert_eq!(seen, (1, lost), "{reads} failing reads");
         let left = log.dead_letter(None).unwrap().unwrap();
         assert_eq!(left.ticket, Ticket(4));
@@ -2304,7 +2401,7 @@ fn a_letter_that_was_cut_is_not_counted_as_dropped() {
         b.borrow_mut().dies_at = dies_at;
         let _ = log.settle(
             ticket,
-            Fate::Refused(REASON),
+            Disposition::Refused(REASON),
             &[2; 1400],
             WhenLettersFull::Hold,
         );
@@ -2312,11 +2409,13 @@ fn a_letter_that_was_cut_is_not_counted_as_dropped() {
         power(&b, true);
         let mut log = open(&b, &BIG).unwrap();
         cut += u64::from(log.waiting() > 0);
-        let _ = log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold);
+        let _ = log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold);
         drop(log);
-        let ledger = open(&b, &BIG).unwrap().ledger();
-        if ledger.letters + 1 != ledger.refused || ledger.letters_dropped + ledger.corrupt > 0 {
-            odd.push((seed, ledger));
+        let counters = open(&b, &BIG).unwrap().counters();
+        if counters.letters + 1 != counters.refused
+            || counters.letters_dropped + counters.corrupt > 0
+        {
+            odd.push((seed, counters));
         }
     }
     assert!(cut > 20, "{cut}");
@@ -2340,14 +2439,14 @@ fn what_is_known_by_a_letter_alone_is_noted_before_that_is_forgotten() {
         b.borrow_mut().dies_at = dies_at;
         let _ = log.settle(
             ticket,
-            Fate::Refused(REASON),
+            Disposition::Refused(REASON),
             &[2; 60],
             WhenLettersFull::Hold,
         );
         drop(log);
         power(&b, false);
         let mut log = open(&b, &config).unwrap();
-        if log.ledger().letters == 0 {
+        if log.counters().letters == 0 {
             continue;
         }
         put(&mut log, 3, 3, len);
@@ -2357,7 +2456,7 @@ fn what_is_known_by_a_letter_alone_is_noted_before_that_is_forgotten() {
         let mut log = open(&b, &config).unwrap();
         let waits = all(&mut log);
         if waits.contains(&ticket.0) || !waits.contains(&first.0) {
-            odd.push((config.seg, len, waits, log.ledger()));
+            odd.push((config.seg, len, waits, log.counters()));
         }
     }
     assert!(odd.is_empty(), "{}: {:?}", odd.len(), odd.first());
@@ -2385,7 +2484,7 @@ fn a_segment_that_comes_back_hides_no_report() {
             let ticket = waits.iter().copied().nth(nth).unwrap();
             if ticket % 4 != 0 {
                 let ticket = Ticket(ticket);
-                log.settle(ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
+                log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
                     .unwrap();
                 waits.remove(&ticket.0);
             }
@@ -2400,8 +2499,13 @@ fn a_segment_that_comes_back_hides_no_report() {
             let mut missing = waits.clone();
             while let Some(front) = log.next(None).unwrap() {
                 missing.remove(&front.ticket.0);
-                log.settle(front.ticket, Fate::Delivered, &[], WhenLettersFull::Hold)
-                    .unwrap();
+                log.settle(
+                    front.ticket,
+                    Disposition::Delivered,
+                    &[],
+                    WhenLettersFull::Hold,
+                )
+                .unwrap();
             }
             assert!(missing.is_empty(), "{missing:?} with {id} after {n}");
             came_back += 1;
@@ -2433,7 +2537,7 @@ fn a_cut_report_is_not_taken_for_the_one_after_it() {
         drop(log);
         power_fails(&[2; 300], 0);
         let mut log = open(&b, &config).unwrap();
-        assert_eq!(log.ledger().torn, 1);
+        assert_eq!(log.counters().torn, 1);
         put(&mut log, 3, 3, 60);
         put(&mut log, 4, 4, 60);
         drop(log);
@@ -2441,6 +2545,6 @@ fn a_cut_report_is_not_taken_for_the_one_after_it() {
         power_fails(&[3; 60], 32 + 8 + 8);
         let mut log = open(&b, &config).unwrap();
         assert!(!all(&mut log).contains(&cut.0), "after {fill} bytes");
-        assert_eq!(log.ledger().submitted, 3);
+        assert_eq!(log.counters().submitted, 3);
     }
 }

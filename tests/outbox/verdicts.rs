@@ -70,10 +70,10 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
             assert_eq!(Some(submitted), ticket, "{at}");
         }
         "next" => match courier.next(now).unwrap() {
-            Step::Send(parcel) => {
-                assert_eq!(number(&step["send"]), Some(parcel.ticket.0), "{at}");
+            Step::Send(outgoing) => {
+                assert_eq!(number(&step["send"]), Some(outgoing.ticket.0), "{at}");
                 let offset = number(&step["clock_offset_ms"]);
-                assert_eq!(offset, Some(parcel.clock_offset_ms), "{at}");
+                assert_eq!(offset, Some(outgoing.clock_offset_ms), "{at}");
             }
             Step::Wait(until) => {
                 let ms = until.since_ms(now);
@@ -108,10 +108,10 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
         "status" => {
             let status = courier.status();
             for (name, value) in [
-                ("submitted", status.ledger.submitted),
-                ("delivered", status.ledger.delivered),
-                ("refused", status.ledger.refused),
-                ("expired", status.ledger.expired),
+                ("submitted", status.counters.submitted),
+                ("delivered", status.counters.delivered),
+                ("refused", status.counters.refused),
+                ("expired", status.counters.expired),
                 ("waiting", status.waiting),
             ] {
                 assert_eq!(number(&step[name]), Some(value), "{at}: {name}");

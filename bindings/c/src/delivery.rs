@@ -398,11 +398,11 @@ impl edge_report_step {
                 self.kind = EDGE_REPORT_STEP_WAIT;
                 self.wait_ms = until.since_ms(now);
             }
-            Step::Send(parcel) => {
+            Step::Send(outgoing) => {
                 self.kind = EDGE_REPORT_STEP_SEND;
-                self.ticket = parcel.ticket.0;
-                self.body = edge_report_str::from_bytes(parcel.body);
-                self.clock_offset_ms = parcel.clock_offset_ms;
+                self.ticket = outgoing.ticket.0;
+                self.body = edge_report_str::from_bytes(outgoing.body);
+                self.clock_offset_ms = outgoing.clock_offset_ms;
             }
         }
     }
@@ -457,17 +457,17 @@ impl edge_report_verdict {
 impl edge_report_courier_state {
     /// Fills one in that is all zeros.
     pub(crate) fn fill(&mut self, status: &Status) {
-        let ledger = &status.ledger;
-        self.submitted = ledger.submitted;
-        self.delivered = ledger.delivered;
-        self.refused = ledger.refused;
-        self.superseded = ledger.superseded;
-        self.expired = ledger.expired;
-        self.corrupt = ledger.corrupt;
-        self.torn = ledger.torn;
+        let counters = &status.counters;
+        self.submitted = counters.submitted;
+        self.delivered = counters.delivered;
+        self.refused = counters.refused;
+        self.superseded = counters.superseded;
+        self.expired = counters.expired;
+        self.corrupt = counters.corrupt;
+        self.torn = counters.torn;
         self.waiting = status.waiting;
-        self.letters = ledger.letters;
-        self.letters_dropped = ledger.letters_dropped;
+        self.letters = counters.letters;
+        self.letters_dropped = counters.letters_dropped;
         self.in_flight = status.in_flight.map_or(0, |ticket| ticket.0);
         self.not_before_ms = status.not_before.ms();
         if let Some(at) = status.next_attempt {

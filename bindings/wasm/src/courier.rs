@@ -61,10 +61,10 @@ impl Courier {
                 answer.text("step", "wait");
                 answer.number("ms", until.since_ms(mono(now_ms)));
             }
-            Ok(Step::Send(parcel)) => {
+            Ok(Step::Send(outgoing)) => {
                 answer.text("step", "send");
-                answer.number("ticket", parcel.ticket.0);
-                answer.number("clockOffsetMs", parcel.clock_offset_ms);
+                answer.number("ticket", outgoing.ticket.0);
+                answer.number("clockOffsetMs", outgoing.clock_offset_ms);
             }
         }
         answer.end(b'}')
@@ -73,7 +73,7 @@ impl Courier {
     /// The bytes of the report that `next` says to send.
     pub fn body(&mut self, now_ms: f64) -> Option<Vec<u8>> {
         match self.0.next(mono(now_ms)) {
-            Ok(Step::Send(parcel)) => copied(parcel.body),
+            Ok(Step::Send(outgoing)) => copied(outgoing.body),
             _ => None,
         }
     }
@@ -110,14 +110,14 @@ impl Courier {
         let status = self.0.status();
         let mut answer = Answer::begin(b'{');
         for (name, count) in [
-            ("submitted", status.ledger.submitted),
-            ("delivered", status.ledger.delivered),
-            ("refused", status.ledger.refused),
-            ("superseded", status.ledger.superseded),
-            ("expired", status.ledger.expired),
-            ("corrupt", status.ledger.corrupt),
-            ("letters", status.ledger.letters),
-            ("lettersDropped", status.ledger.letters_dropped),
+            ("submitted", status.counters.submitted),
+            ("delivered", status.counters.delivered),
+            ("refused", status.counters.refused),
+            ("superseded", status.counters.superseded),
+            ("expired", status.counters.expired),
+            ("corrupt", status.counters.corrupt),
+            ("letters", status.counters.letters),
+            ("lettersDropped", status.counters.letters_dropped),
             ("waiting", status.waiting),
             ("failures", u64::from(status.failures)),
             ("notBefore", status.not_before.ms()),

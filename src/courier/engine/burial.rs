@@ -1,7 +1,7 @@
 //! Burials: a report becomes a dead letter, durably, before it leaves the queue. What cannot be buried now waits for it, and is not sent.
 
 use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
-use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
+use super::super::outbox::{Disposition, Outbox, Scratch, Ticket, Waiting};
 use super::super::reason::Reason;
 use super::steps::CourierError;
 use super::{Courier, read_part};
@@ -17,11 +17,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> bool {
         let ticket = tried.ticket;
-        let fate = match waits {
-            Waits::Expiry => Fate::Expired(reason),
-            Waits::Refusal | Waits::Attempt => Fate::Refused(reason),
+        let disposition = match waits {
+            Waits::Expiry => Disposition::Expired(reason),
+            Waits::Refusal | Waits::Attempt => Disposition::Refused(reason),
         };
-        let error = match self.bury_now(ticket, fate) {
+        let error = match self.bury_now(ticket, disposition) {
             Ok(was_there) => {
                 self.gone(ticket);
                 return was_there;
@@ -48,7 +48,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn bury_now(
         &mut self,
         ticket: Ticket,
-        fate: Fate,
+        disposition: Disposition,
     ) -> Result<bool, CourierError<O::Error>> {
         let Some(Waiting { len, .. }) = self.find(ticket)? else {
             return Ok(false);
@@ -58,7 +58,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         let bytes = read_part(&mut self.buffer, len);
         let when_full = self.policy.when_letters_full;
-        self.outbox.settle(ticket, fate, bytes, when_full)?;
+        self.outbox.settle(ticket, disposition, bytes, when_full)?;
         Ok(true)
     }
 

@@ -10,7 +10,7 @@
 //! ```
 
 use super::super::aside::{Aside, Tried, Waits, Walk};
-use super::super::outbox::{Fate, Outbox, Scratch, Ticket};
+use super::super::outbox::{Disposition, Outbox, Scratch, Ticket};
 use super::super::reason::{Cause, Event, Reason};
 use super::canary::Trial;
 use super::held::Held;
@@ -215,7 +215,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// Takes a report out of the queue that was accepted. If the outbox has no room to note that, or fails, the reason.
     pub(super) fn deliver(&mut self, ticket: Ticket) -> Option<Code> {
         let when_full = self.policy.when_letters_full;
-        let settled = self.outbox.settle(ticket, Fate::Delivered, &[], when_full);
+        let settled = self
+            .outbox
+            .settle(ticket, Disposition::Delivered, &[], when_full);
         settled.err().map(|error| error.code())
     }
 

@@ -6,14 +6,14 @@ use crate::code::Code;
 use crate::report::EncodeError;
 use crate::time::MonoTime;
 
-use super::super::outbox::{Ledger, OutboxError, Ticket};
+use super::super::outbox::{Counters, OutboxError, Ticket};
 use super::super::policy::Verdict;
 use super::super::reason::Reason;
 
 /// A report to send now.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Parcel<'c> {
+pub struct Outgoing<'c> {
     /// Its name, for [`Courier::settle`](super::Courier::settle).
     pub ticket: Ticket,
     /// Its bytes: the same at every attempt.
@@ -27,7 +27,7 @@ pub struct Parcel<'c> {
 #[must_use]
 pub enum Step<'c> {
     /// Send this, then call [`Courier::settle`](super::Courier::settle).
-    Send(Parcel<'c>),
+    Send(Outgoing<'c>),
     /// Nothing before then, unless something is submitted.
     Wait(MonoTime),
     /// Nothing waits.
@@ -98,7 +98,7 @@ impl<E: core::error::Error + 'static> core::error::Error for CourierError<E> {
 #[non_exhaustive]
 pub struct Status {
     /// What became of all reports so far.
-    pub ledger: Ledger,
+    pub counters: Counters,
     /// How many wait.
     pub waiting: u64,
     /// How many of them stepped aside, since only they are answered badly, or cannot be made dead letters yet.

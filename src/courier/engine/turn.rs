@@ -15,7 +15,7 @@
 //! between the line and the last that is known to be bad, the line comes to where the bad ones end.
 
 use super::super::aside::{SUSPECTS, Tried, Waits, Walk, share};
-use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
+use super::super::outbox::{Disposition, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::Backlog;
 use super::canary::Failed;
 use super::outcome::drawn;
@@ -349,7 +349,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         let when_full = self.policy.when_letters_full;
         self.outbox
-            .settle(ticket, Fate::Superseded, &[], when_full)?;
+            .settle(ticket, Disposition::Superseded, &[], when_full)?;
         self.gone(ticket);
         Ok(true)
     }

@@ -19,7 +19,7 @@
 //! last ([`held`](super::held)).
 
 use super::super::aside::{Aside, JobSet, Tried, Waits};
-use super::super::outbox::{Fate, Outbox, Scratch, Ticket, Waiting};
+use super::super::outbox::{Disposition, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::{Verdict, stray_ms};
 use super::super::reason::{Cause, Reason};
 use super::outcome::{Kind, drawn};
@@ -222,7 +222,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             reason.cause = Cause::Failed(Code::Overtaken);
         }
         let has_place = self.asides.get(ticket).is_some() || self.asides.has_room();
-        if !has_place && self.bury_now(ticket, Fate::Refused(reason)).is_err() {
+        if !has_place && self.bury_now(ticket, Disposition::Refused(reason)).is_err() {
             return None;
         }
         self.bury(tried, Waits::Refusal, reason, now);

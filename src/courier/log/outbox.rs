@@ -1,7 +1,7 @@
 //! The outbox over two logs: one for what waits, one for the dead letters.
 
 use super::super::outbox::{
-    DeadLetter, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Ticket, Waiting,
+    Counters, DeadLetter, Disposition, Forget, JobKeys, Outbox, OutboxError, Ticket, Waiting,
     WhenLettersFull,
 };
 use super::letters::Letters;
@@ -237,21 +237,21 @@ where
     fn settle(
         &mut self,
         ticket: Ticket,
-        fate: Fate,
+        disposition: Disposition,
         report: &[u8],
         when_full: WhenLettersFull,
     ) -> Result<(), OutboxError<L::Error>> {
         self.is_touched = true;
-        let (counter, reason) = match fate {
-            Fate::Delivered => (Counter::Delivered, None),
-            Fate::Superseded => {
+        let (counter, reason) = match disposition {
+            Disposition::Delivered => (Counter::Delivered, None),
+            Disposition::Superseded => {
                 // What supersedes it must last as long as it would have.
                 self.live.sync_reports()?;
                 (Counter::Superseded, None)
             }
-            Fate::Corrupt => (Counter::Corrupt, None),
-            Fate::Refused(reason) => (Counter::Refused, Some(reason)),
-            Fate::Expired(reason) => (Counter::Expired, Some(reason)),
+            Disposition::Corrupt => (Counter::Corrupt, None),
+            Disposition::Refused(reason) => (Counter::Refused, Some(reason)),
+            Disposition::Expired(reason) => (Counter::Expired, Some(reason)),
         };
         if let Some(reason) = reason {
             if !self.live.waits(ticket.0) {
@@ -286,11 +286,11 @@ where
         self.live.waiting
     }
 
-    fn ledger(&self) -> Ledger {
-        Ledger {
+    fn counters(&self) -> Counters {
+        Counters {
             letters: self.letters.count,
             letters_dropped: self.letters.dropped(),
-            ..self.live.state.ledger()
+            ..self.live.state.counters()
         }
     }
 

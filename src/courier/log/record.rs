@@ -2,7 +2,7 @@
 
 use crc::{CRC_32_ISCSI, Crc, Digest, Table};
 
-use super::super::outbox::{JobKey, JobKeys, Ledger};
+use super::super::outbox::{Counters, JobKey, JobKeys};
 use super::super::reason::{Cause, Reason, ShortText};
 use crate::time::WallTime;
 
@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Report,
     /// How things stood: a [`Checkpoint`], then the ranges that were settled ahead.
     Checkpoint,
-    /// One report is settled: its fate, and the counter of that fate. No payload.
+    /// One report is settled: its disposition, and the counter of that disposition. No payload.
     Settled,
     /// A dead letter: [`Meta`], its reason, then its bytes.
     Letter,
@@ -341,8 +341,8 @@ impl Checkpoint {
         self.settled().saturating_sub(self.get(Counter::Corrupt))
     }
 
-    pub(super) fn ledger(&self) -> Ledger {
-        Ledger {
+    pub(super) fn counters(&self) -> Counters {
+        Counters {
             submitted: self.get(Counter::Submitted),
             delivered: self.get(Counter::Delivered),
             refused: self.get(Counter::Refused),
@@ -350,7 +350,7 @@ impl Checkpoint {
             expired: self.get(Counter::Expired),
             torn: self.get(Counter::Torn),
             corrupt: self.get(Counter::Corrupt),
-            ..Ledger::NONE
+            ..Counters::NONE
         }
     }
 

@@ -89,10 +89,10 @@ fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
     let ticket = courier.submit(report, MonoTime::from_ms(0), wall).ok()?;
     (courier.oldest().ok()? == wall).then_some(())?;
     let later = MonoTime::from_ms(black_box(60_000));
-    let Ok(Step::Send(parcel)) = courier.next(later) else {
+    let Ok(Step::Send(outgoing)) = courier.next(later) else {
         return None;
     };
-    (parcel.ticket == ticket).then_some(())?;
+    (outgoing.ticket == ticket).then_some(())?;
     let failure = black_box(Event::NOT_SENT.with_text("connection refused"));
     let again = courier.settle(ticket, failure, later, black_box(9)).ok()?;
     let Verdict::Again { at, reason } = again else {
@@ -120,6 +120,6 @@ fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
     courier.forget_dead_letter(ticket).ok()?;
     courier.forget_dead_letters(ticket).ok()?;
     let status = courier.status();
-    (courier.take_buried().is_none() && status.waiting == 1 && status.ledger.delivered == 1)
+    (courier.take_buried().is_none() && status.waiting == 1 && status.counters.delivered == 1)
         .then_some(())
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_report::courier::{
-    Durability, Fate, Ledger, LogOutbox, Outbox, OutboxError, Reason, StorageLimits, Ticket,
-    WhenLettersFull,
+    Counters, Disposition, Durability, LogOutbox, Outbox, OutboxError, Reason, StorageLimits,
+    Ticket, WhenLettersFull,
 };
 use edge_report::{JobStatus, MonoTime};
 
@@ -104,7 +104,7 @@ pub(crate) struct Known {
     pub(crate) durable: bool,
     /// Whether a sync failed before it was durable: it may be lost.
     pub(crate) in_doubt: bool,
-    pub(crate) fate: Option<Fate>,
+    pub(crate) disposition: Option<Disposition>,
     /// A letter was to be written, and that failed or is under way.
     pub(crate) trying: Option<Reason>,
     /// A letter was to be written, and that failed: it may be there or not, whatever became of the report.
@@ -121,7 +121,7 @@ impl Known {
             sample,
             durable,
             in_doubt: false,
-            fate: None,
+            disposition: None,
             trying: None,
             half_buried: None,
             fate_written: false,
@@ -138,7 +138,7 @@ pub(crate) struct Account {
     pub(crate) letters: BTreeMap<u64, Reason>,
     /// In which order they died.
     pub(crate) order: Vec<u64>,
-    pub(crate) ledger: Ledger,
+    pub(crate) counters: Counters,
     /// The dead letters that may be gone, since somebody wanted them forgotten.
     pub(crate) forgotten: BTreeSet<u64>,
     /// What may be there, since its submit failed.
@@ -160,15 +160,15 @@ impl Account {
     }
 }
 
-pub(crate) fn reason_of(fate: Option<Fate>) -> Option<Reason> {
-    match fate {
-        Some(Fate::Refused(reason) | Fate::Expired(reason)) => Some(reason),
+pub(crate) fn reason_of(disposition: Option<Disposition>) -> Option<Reason> {
+    match disposition {
+        Some(Disposition::Refused(reason) | Disposition::Expired(reason)) => Some(reason),
         _ => None,
     }
 }
 
-pub(crate) fn settled(ledger: &Ledger) -> u64 {
-    let Ledger {
+pub(crate) fn settled(counters: &Counters) -> u64 {
+    let Counters {
         submitted: _,
         delivered,
         refused,
@@ -178,7 +178,7 @@ pub(crate) fn settled(ledger: &Ledger) -> u64 {
         corrupt,
         letters: _,
         letters_dropped: _,
-    } = *ledger;
+    } = *counters;
     delivered + refused + superseded + expired + corrupt
 }
 
@@ -187,7 +187,7 @@ pub(crate) fn settled(ledger: &Ledger) -> u64 {
 pub(crate) struct Found {
     pub(crate) waiting: BTreeSet<u64>,
     pub(crate) letters: BTreeSet<u64>,
-    pub(crate) ledger: Ledger,
+    pub(crate) counters: Counters,
     /// Unsynced ones that are lost.
     pub(crate) holes: u64,
     /// Settled ones that came again.
@@ -208,23 +208,23 @@ pub(crate) fn check(
     let mut buffer = vec![0; 16384];
     let found = Found {
         letters: check_letters(&mut log, before, after, &mut buffer)?,
-        ledger: log.ledger(),
+        counters: log.counters(),
         ..Found::default()
     };
     let waiting = log.waiting();
     ensure!(
-        found.ledger.submitted == settled(&found.ledger) + waiting,
+        found.counters.submitted == settled(&found.counters) + waiting,
         "{waiting} wait, {:?}",
-        found.ledger
+        found.counters
     );
     ensure!(
-        found.ledger.letters == found.letters.len() as u64,
+        found.counters.letters == found.letters.len() as u64,
         "{} dead letters, {:?}",
         found.letters.len(),
-        found.ledger
+        found.counters
     );
     let found = drain(&mut log, found, before, after, &mut buffer)?;
-    let lost = log.ledger().corrupt - found.ledger.corrupt;
+    let lost = log.counters().corrupt - found.counters.corrupt;
     ensure!(
         found.waiting.len() as u64 + lost == waiting,
         "{waiting} wait, {} come, {lost} are counted as corrupt",
@@ -235,7 +235,7 @@ pub(crate) fn check(
         holes: lost,
         ..found
     };
-    let end = log.ledger();
+    let end = log.counters();
     ensure!(
         end.submitted == settled(&end) && log.waiting() == 0,
         "drained: {end:?}"
@@ -260,7 +260,7 @@ pub(crate) fn check(
         "what is submitted after a crash is wrong: {front:?}, not {ticket}{}",
         super::failures::dump(&power.images())
     );
-    let again = log.ledger();
+    let again = log.counters();
     ensure!(
         // What a device lost that said it was durable may have been delivered before: in doubt it counts as lost.
         (again.corrupt == end.corrupt || after.is_faulty)
@@ -293,7 +293,10 @@ pub(crate) fn check_letters(
         );
         let tried = |account: &Account| {
             let known = account.reports.get(&number)?;
-            known.trying.or(reason_of(known.fate)).or(known.half_buried)
+            known
+                .trying
+                .or(reason_of(known.disposition))
+                .or(known.half_buried)
         };
         let there = before.letters.get(&number).or(after.letters.get(&number));
         let reason = there.copied().or_else(|| tried(after));
@@ -304,7 +307,7 @@ pub(crate) fn check_letters(
         );
         ensure!(letters.insert(number), "dead letter {number} comes twice");
     }
-    let dropped = after.ledger.letters_dropped - before.ledger.letters_dropped;
+    let dropped = after.counters.letters_dropped - before.counters.letters_dropped;
     let mut lost = 0;
     for number in before.letters.keys() {
         // Where a sync failed its report may wait instead: that is looked at later.
@@ -321,9 +324,9 @@ pub(crate) fn check_letters(
         lost <= dropped || after.is_faulty,
         "{lost} dead letters are gone, {dropped} count as dropped"
     );
-    let found = log.ledger().letters_dropped;
+    let found = log.counters().letters_dropped;
     ensure!(
-        before.ledger.letters_dropped <= found && found <= after.ledger.letters_dropped
+        before.counters.letters_dropped <= found && found <= after.counters.letters_dropped
             || after.is_faulty,
         "{found} letters count as dropped"
     );
@@ -372,11 +375,11 @@ pub(crate) fn drain(
             "report {number} comes again though its settling was synced"
         );
         let known = after.reports.get(&number);
-        found.repeats += usize::from(known.is_some_and(|known| known.fate.is_some()));
+        found.repeats += usize::from(known.is_some_and(|known| known.disposition.is_some()));
         found.waiting.insert(number);
         let settled = log.settle(
             front.ticket,
-            Fate::Delivered,
+            Disposition::Delivered,
             &[],
             WhenLettersFull::default(),
         );
@@ -401,9 +404,9 @@ pub(crate) fn check_losses(
             continue;
         }
         let later = known_after(number);
-        if let Some(fate) = later.and_then(|known| known.fate) {
+        if let Some(disposition) = later.and_then(|known| known.disposition) {
             // What a crash took out of the dead letters must come again.
-            let kept = fate == Fate::Delivered
+            let kept = disposition == Disposition::Delivered
                 || after.forgotten.contains(number)
                 || !after.letters.contains_key(number);
             ensure!(
@@ -420,7 +423,7 @@ pub(crate) fn check_losses(
             newer().any(|(newer, other)| {
                 let counts = found.waiting.contains(newer)
                     || found.letters.contains(newer)
-                    || other.fate.is_some();
+                    || other.disposition.is_some();
                 counts && says_more(&other.sample.keys, key)
             }) || maybe(key)
         });
@@ -430,9 +433,9 @@ pub(crate) fn check_losses(
         );
     }
     ensure!(
-        missing <= found.ledger.superseded,
+        missing <= found.counters.superseded,
         "{missing} reports are lost, {} count as superseded",
-        found.ledger.superseded
+        found.counters.superseded
     );
     let durable = |number| {
         before
@@ -452,12 +455,12 @@ pub(crate) fn check_losses(
         _ => unsynced + before.holes + failed,
     };
     ensure!(
-        corrupt <= most && found.ledger.corrupt <= before.ledger.corrupt + most,
+        corrupt <= most && found.counters.corrupt <= before.counters.corrupt + most,
         "{corrupt} count as corrupt, {:?} was {:?}",
-        found.ledger,
-        after.ledger
+        found.counters,
+        after.counters
     );
-    let Ledger {
+    let Counters {
         submitted,
         delivered,
         refused,
@@ -465,8 +468,8 @@ pub(crate) fn check_losses(
         expired,
         torn,
         ..
-    } = found.ledger;
-    let most = after.ledger;
+    } = found.counters;
+    let most = after.counters;
     let trying = after
         .reports
         .values()
@@ -476,16 +479,16 @@ pub(crate) fn check_losses(
     let trying =
         trying.count() as u64 + half_buried.count() as u64 + u64::from(after.is_faulty) * failed;
     ensure!(
-        submitted <= most.submitted.max(before.ledger.submitted) + failed
+        submitted <= most.submitted.max(before.counters.submitted) + failed
             && delivered <= most.delivered
 && refused + expired <= most.refused + most.expired + trying
             && (refused <= most.refused + trying || after.is_faulty)
             // A segment that stands for others counts even if it was not known whether it is whole.
             && (superseded <= most.superseded || after.is_faulty)
 && (expired <= most.expired + trying || after.is_faulty)
-            && torn <= before.ledger.torn + 1 + unsynced + failed,
+            && torn <= before.counters.torn + 1 + unsynced + failed,
         "{:?} though it was {most:?}",
-        found.ledger
+        found.counters
     );
     Ok(())
 }

@@ -465,7 +465,7 @@ pub(crate) struct Fault {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct Accesses {
     pub(crate) calls: u64,
     pub(crate) reads: u64,
     /// Of each device.
@@ -487,7 +487,7 @@ struct Board {
     cuts: Option<Vec<Cut>>,
     step: usize,
     fault: Option<Fault>,
-    counters: Counters,
+    accesses: Accesses,
     /// The bytes that all segments of a device had when it was switched on.
     at_start: [usize; 2],
     /// Which devices had nothing unsynced at some time.
@@ -510,7 +510,7 @@ impl Power {
             cuts: None,
             step: 0,
             fault: None,
-            counters: Counters::default(),
+            accesses: Accesses::default(),
             synced: [false; 2],
             bad_reads: None,
         })))
@@ -566,8 +566,8 @@ impl Power {
         self.0.borrow_mut().fault = fault;
     }
 
-    pub(crate) fn counters(&self) -> Counters {
-        self.0.borrow().counters
+    pub(crate) fn accesses(&self) -> Accesses {
+        self.0.borrow().accesses
     }
 
     /// Whether everything written was synced at some time since this was asked.
@@ -595,13 +595,13 @@ impl fmt::Debug for Device {
 impl Board {
     /// Remembers the moment, and says whether the call shall fail.
     fn call(&mut self, side: Side, call: Call) -> Option<Fault> {
-        let number = self.counters.calls;
-        self.counters.calls += 1;
+        let number = self.accesses.calls;
+        self.accesses.calls += 1;
         let kind = match &call {
             Call::Create { .. } => 0,
             Call::Write { .. } => 1,
             Call::Sync { .. } => {
-                self.counters.flushes += 1;
+                self.accesses.flushes += 1;
                 2
             }
             Call::Discard { .. } => 3,
@@ -617,7 +617,7 @@ impl Board {
                 step: self.step,
             });
         }
-        self.counters.failed += u64::from(fault.is_some());
+        self.accesses.failed += u64::from(fault.is_some());
         fault
     }
 }
@@ -655,9 +655,9 @@ impl Storage for Device {
             "create {id}: the id was used before"
         );
         // One segment more while others are compacted, another after a failed sync, and two short ones for notes.
-        let rewritten = match board.counters.failed {
+        let rewritten = match board.accesses.failed {
             0 => 0,
-            _ => board.counters.longest,
+            _ => board.accesses.longest,
         };
         // More is there already if the power was cut meanwhile.
         let most = most.max(board.at_start[self.side as usize]);
@@ -676,12 +676,12 @@ impl Storage for Device {
             }
             return Err(fault.error);
         }
-        board.counters.creates += 1;
-        board.counters.longest = board.counters.longest.max(len);
+        board.accesses.creates += 1;
+        board.accesses.longest = board.accesses.longest.max(len);
         let image = &mut board.images[self.side as usize];
         image.create(id, len);
         let total = image.total();
-        let seen = &mut board.counters.most[self.side as usize];
+        let seen = &mut board.accesses.most[self.side as usize];
         *seen = total.max(*seen);
         Ok(())
     }
@@ -689,7 +689,7 @@ impl Storage for Device {
     fn read(&mut self, id: u32, offset: usize, buffer: &mut [u8]) -> Result<(), DeviceError> {
         let mut board = self.board.borrow_mut();
         let board = &mut *board;
-        board.counters.reads += 1;
+        board.accesses.reads += 1;
         let image = &board.images[self.side as usize];
         let end = offset + buffer.len();
         let mut bad = image.bad.range((id, 0)..=(id, usize::MAX));
@@ -749,8 +749,8 @@ impl Storage for Device {
         match fault {
             None => {
                 image.write(id, offset, bytes.clone());
-                board.counters.writes[self.side as usize] += 1;
-                board.counters.bytes += bytes.len() as u64;
+                board.accesses.writes[self.side as usize] += 1;
+                board.accesses.bytes += bytes.len() as u64;
             }
             Some(fault) => {
                 let part = bytes.len() * fault.part.min(4) / 4;
@@ -795,7 +795,7 @@ impl Storage for Device {
         if let Some(fault) = board.call(self.side, Call::Discard { id }) {
             return Err(fault.error);
         }
-        board.counters.discards += 1;
+        board.accesses.discards += 1;
         let image = &mut board.images[self.side as usize];
         image.segments.remove(&id);
         Ok(())

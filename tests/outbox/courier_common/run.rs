@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edge_report::courier::{
-    Cause, Durability, Fate, Forget, Ledger, Outbox, OutboxError, Reason, Ticket, WhenLettersFull,
+    Cause, Counters, Disposition, Durability, Forget, Outbox, OutboxError, Reason, Ticket,
+    WhenLettersFull,
 };
 use edge_report::{Code, JobStatus, MonoTime, Outcome, WallTime};
 
 use super::account::{Account, Failure, Known, Log, Setting, reason_of, settled};
-use super::device::{Counters, Power, Side};
+use super::device::{Accesses, Power, Side};
 use super::{Rng, Sample, sample, says_more};
 
 /// Drives an outbox and keeps the account.
@@ -88,7 +89,7 @@ impl Run {
         if self.log.is_some() {
             self.check();
         }
-        let Counters { writes, failed, .. } = self.power.counters();
+        let Accesses { writes, failed, .. } = self.power.accesses();
         if failed > self.failed {
             self.failed = failed;
             let unsynced = self.account.reports.values_mut().filter(|k| !k.durable);
@@ -98,7 +99,7 @@ impl Run {
         if written > self.written && !self.is_faulty {
             self.written = written;
             for known in self.account.reports.values_mut() {
-                known.fate_written = known.fate.is_some();
+                known.fate_written = known.disposition.is_some();
             }
         }
         if self.power.is_synced(Side::Live) {
@@ -117,15 +118,15 @@ impl Run {
     /// What the outbox says of itself.
     fn check(&mut self) {
         let log = self.log.as_mut().unwrap();
-        let ledger = log.ledger();
+        let counters = log.counters();
 
         assert_eq!(
-            ledger.submitted,
-            settled(&ledger) + log.waiting(),
-            "{ledger:?}, {} wait",
+            counters.submitted,
+            settled(&counters) + log.waiting(),
+            "{counters:?}, {} wait",
             log.waiting()
         );
-        let was = std::mem::replace(&mut self.account.ledger, ledger);
+        let was = std::mem::replace(&mut self.account.counters, counters);
         let (mut last, mut count) = (None, 0);
         while let Some(front) = log.next(last).unwrap() {
             last = Some(front.ticket);
@@ -139,8 +140,8 @@ impl Run {
         );
         let known = self.account.corrupt;
         assert!(
-            self.is_faulty || ledger.corrupt <= known,
-            "{ledger:?}, was {was:?}"
+            self.is_faulty || counters.corrupt <= known,
+            "{counters:?}, was {was:?}"
         );
         let mut now = BTreeMap::new();
         let (mut last, mut count) = (None, 0);
@@ -152,20 +153,20 @@ impl Run {
             assert_eq!(buffer[..letter.len], *known.sample.bytes);
             let expected = self.account.letters.get(&number).copied();
             let expected = expected
-                .or(reason_of(known.fate))
+                .or(reason_of(known.disposition))
                 .or(known.trying)
                 .or(known.half_buried);
             assert_eq!(Some(letter.reason), expected, "letter {number}");
             let place = count;
             count += 1;
             last = Some(letter.ticket);
-            if known.fate.is_none() && !self.account.letters.contains_key(&number) {
+            if known.disposition.is_none() && !self.account.letters.contains_key(&number) {
                 // It is not known to be durable, and its report waits.
                 continue;
             }
             assert!(now.insert(number, (place, letter.reason)).is_none());
         }
-        assert_eq!(ledger.letters, count as u64, "{ledger:?}");
+        assert_eq!(counters.letters, count as u64, "{counters:?}");
         self.account.order = {
             let mut order: Vec<_> = now.iter().map(|(n, (place, _))| (*place, *n)).collect();
             order.sort_unstable();
@@ -206,8 +207,8 @@ impl Run {
                 // Its submit failed, and it is there anyway.
                 continue;
             };
-            if let Some(fate) = known.fate.take() {
-                known.half_buried = reason_of(Some(fate)).or(known.half_buried);
+            if let Some(disposition) = known.disposition.take() {
+                known.half_buried = reason_of(Some(disposition)).or(known.half_buried);
                 assert!(
                     !known.fate_written || self.is_faulty,
                     "report {number} comes again"
@@ -216,8 +217,8 @@ impl Run {
         }
         for (number, known) in &mut self.account.reports {
             // A letter that was durable settles its report.
-            if known.fate.is_none() && known.trying.is_some() && !waiting.contains(number) {
-                known.fate = known.trying.take().map(Fate::Refused);
+            if known.disposition.is_none() && known.trying.is_some() && !waiting.contains(number) {
+                known.disposition = known.trying.take().map(Disposition::Refused);
             }
         }
     }
@@ -269,7 +270,7 @@ impl Run {
     }
 
     fn append(&mut self, sample: &Sample) -> Result<Ticket, Failure> {
-        let (now, ledger) = (self.now, self.log().ledger());
+        let (now, counters) = (self.now, self.log().counters());
         let wall = Some(WallTime::from_unix_ms(1_600_000_000_000 + now.ms() as i64));
         self.power.was_synced(Side::Live);
         let result = self.log().append(&sample.keys, &sample.bytes, now, wall);
@@ -288,14 +289,14 @@ impl Run {
             }
             Err(OutboxError::Full) => {
                 self.full += 1;
-                let now = self.log().ledger();
+                let now = self.log().counters();
                 // Others may have been dropped, and it did not help.
                 let superseded = now.superseded;
                 assert_eq!(
                     now,
-                    Ledger {
+                    Counters {
                         superseded,
-                        ..ledger
+                        ..counters
                     },
                     "full, but something changed"
                 );
@@ -365,7 +366,7 @@ impl Run {
         let known = self.account.reports.get_mut(&ticket.0).unwrap();
         let sample = known.sample.clone();
         assert_eq!(body, &*sample.bytes, "report {ticket}: wrong bytes");
-        assert!(known.fate.is_none(), "report {ticket} comes again");
+        assert!(known.disposition.is_none(), "report {ticket} comes again");
         if !is_front {
             return;
         }
@@ -380,7 +381,7 @@ impl Run {
             let keys = &known.sample.keys;
             let superseded = !keys.is_empty() && keys.iter().all(says);
             assert!(
-                known.fate.is_some() || superseded || known.in_doubt,
+                known.disposition.is_some() || superseded || known.in_doubt,
                 "report {number} is passed over"
             );
         }
@@ -399,35 +400,35 @@ impl Run {
             return Ok(false);
         };
         let reason = reason(ticket.0);
-        let fate = match kind {
-            Kind::Deliver => Fate::Delivered,
-            Kind::Refuse => Fate::Refused(reason),
-            Kind::Expire => Fate::Expired(reason),
+        let disposition = match kind {
+            Kind::Deliver => Disposition::Delivered,
+            Kind::Refuse => Disposition::Refused(reason),
+            Kind::Expire => Disposition::Expired(reason),
         };
         let when_full = match self.rng.chance(50) {
             true => WhenLettersFull::Hold,
             false => WhenLettersFull::DropOldest,
         };
-        let dropped = self.log().ledger().letters_dropped;
+        let dropped = self.log().counters().letters_dropped;
         self.log().pin(Some(ticket));
         let known = self.account.reports.get_mut(&ticket.0).unwrap();
-        known.trying = reason_of(Some(fate));
+        known.trying = reason_of(Some(disposition));
         self.power.was_synced(Side::Live);
-        let result = self.log().settle(ticket, fate, &bytes, when_full);
-        let has_failed = self.power.counters().failed > self.failed;
+        let result = self.log().settle(ticket, disposition, &bytes, when_full);
+        let has_failed = self.power.accesses().failed > self.failed;
         if self.power.was_synced(Side::Live) && !has_failed {
             // Before it was settled: a letter does not outlast its report.
             self.synced();
         }
         self.log().pin(None);
         if when_full == WhenLettersFull::Hold && !self.is_faulty {
-            let now = self.log().ledger().letters_dropped;
+            let now = self.log().counters().letters_dropped;
             assert_eq!(now, dropped, "a letter was dropped though none may be");
         }
         match result {
             Ok(()) => {
                 let known = self.account.reports.get_mut(&ticket.0).unwrap();
-                known.fate = Some(fate);
+                known.disposition = Some(disposition);
                 known.trying = None;
                 Ok(true)
             }
@@ -441,7 +442,7 @@ impl Run {
             }
             Err(error) => {
                 let known = self.account.reports.get_mut(&ticket.0).unwrap();
-                known.half_buried = reason_of(Some(fate)).or(known.half_buried);
+                known.half_buried = reason_of(Some(disposition)).or(known.half_buried);
                 Err(error)
             }
         }
@@ -466,9 +467,9 @@ impl Run {
         assert!(result.is_err() || self.is_faulty || self.power.is_synced(Side::Live));
         self.end();
         if result.is_ok() && !self.stays_open && self.rng.chance(50) {
-            let last = self.log().ledger();
+            let last = self.log().counters();
             self.open()?;
-            assert!(self.is_faulty || self.log().ledger().torn == last.torn);
+            assert!(self.is_faulty || self.log().counters().torn == last.torn);
         }
         result
     }
@@ -480,13 +481,13 @@ impl Run {
         };
         let sample = self.account.reports[&number].sample.clone();
         self.begin();
-        let dropped = self.log().ledger().letters_dropped;
+        let dropped = self.log().counters().letters_dropped;
         let result = self.append(&sample).and_then(|_| {
             self.account.forgotten.insert(number);
             self.log().forget_dead_letters(Forget::One(Ticket(number)))
         });
         if !self.is_faulty {
-            assert_eq!(self.log().ledger().letters_dropped, dropped);
+            assert_eq!(self.log().counters().letters_dropped, dropped);
         }
         self.end();
         result

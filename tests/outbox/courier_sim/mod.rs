@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use edge_report::courier::{
-    Cause, Courier, DeadLetter, Event, Fate, Forget, JobKeys, Ledger, Outbox, OutboxError, Policy,
-    RamOutbox, Reason, Step, Ticket, Verdict, Waiting, WhenLettersFull,
+    Cause, Counters, Courier, DeadLetter, Disposition, Event, Forget, JobKeys, Outbox, OutboxError,
+    Policy, RamOutbox, Reason, Step, Ticket, Verdict, Waiting, WhenLettersFull,
 };
 use edge_report::{Code, Job, JobStatus, MonoTime, Outcome, Report, WallTime};
 
@@ -91,18 +91,20 @@ impl Outbox for Faulty {
     fn settle(
         &mut self,
         ticket: Ticket,
-        fate: Fate,
+        disposition: Disposition,
         report: &[u8],
         when_full: WhenLettersFull,
     ) -> Done<()> {
-        if let (Fate::Refused(_) | Fate::Expired(_), Some(error)) = (fate, self.fails.get()) {
+        if let (Disposition::Refused(_) | Disposition::Expired(_), Some(error)) =
+            (disposition, self.fails.get())
+        {
             self.failed += 1;
             return Err(error);
         }
-        if fate == Fate::Delivered && self.is_sick.get() {
+        if disposition == Disposition::Delivered && self.is_sick.get() {
             return Err(OutboxError::Device(Broken));
         }
-        self.inner.settle(ticket, fate, report, when_full)
+        self.inner.settle(ticket, disposition, report, when_full)
     }
     fn room_ahead(&self) -> usize {
         self.inner.room_ahead()
@@ -113,8 +115,8 @@ impl Outbox for Faulty {
     fn waiting(&self) -> u64 {
         self.inner.waiting()
     }
-    fn ledger(&self) -> Ledger {
-        self.inner.ledger()
+    fn counters(&self) -> Counters {
+        self.inner.counters()
     }
     fn flush(&mut self) -> Done<()> {
         self.inner.flush()
@@ -269,10 +271,10 @@ impl Sim {
                     self.now = at.ms();
                     continue;
                 }
-                Step::Send(parcel) => Sent {
-                    ticket: parcel.ticket,
+                Step::Send(outgoing) => Sent {
+                    ticket: outgoing.ticket,
                     now: self.now,
-                    clock_offset_ms: parcel.clock_offset_ms,
+                    clock_offset_ms: outgoing.clock_offset_ms,
                 },
             };
             let told = self.not_before.get(&sent.ticket).copied().unwrap_or(0);
@@ -375,14 +377,15 @@ impl Sim {
             let is_last = last == newest || status.waiting > 0;
             assert!(is_last, "of job {job} {last} came last, not {newest}");
         }
-        let ledger = status.ledger;
-        let settled = ledger.delivered + ledger.refused + ledger.superseded + ledger.expired;
-        assert_eq!(ledger.submitted, settled + status.waiting);
+        let counters = status.counters;
+        let settled =
+            counters.delivered + counters.refused + counters.superseded + counters.expired;
+        assert_eq!(counters.submitted, settled + status.waiting);
         let tickets: BTreeSet<_> = self.accepted.iter().map(|(ticket, _)| ticket).collect();
         let delivered = tickets.len() as u64;
         // One that overtook others may be told as accepted, and wait for what becomes of them.
-        assert!(ledger.delivered == delivered || status.waiting > 0);
-        assert!(ledger.delivered <= delivered);
+        assert!(counters.delivered == delivered || status.waiting > 0);
+        assert!(counters.delivered <= delivered);
     }
 
     /// How many came again, since an older one of their job came after them.

@@ -1,9 +1,10 @@
-//! The reference: what was accepted and is not settled, in order, with its bytes; the dead letters; the ledger.
+//! The reference: what was accepted and is not settled, in order, with its bytes; the dead letters; the counters.
 
 use std::collections::BTreeMap;
 
 use edge_report::courier::{
-    Cause, Durability, Fate, JobKeys, Ledger, Outbox, Reason, ShortText, Status, WhenLettersFull,
+    Cause, Counters, Disposition, Durability, JobKeys, Outbox, Reason, ShortText, Status,
+    WhenLettersFull,
 };
 use edge_report::{Code, WallTime};
 
@@ -29,7 +30,7 @@ pub(crate) struct Entry {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doom {
-    fate: Fate,
+    disposition: Disposition,
     /// Of more than a few the reason is not told.
     is_told: bool,
 }
@@ -38,7 +39,7 @@ pub(crate) struct Doom {
 #[derive(Debug)]
 struct Settled {
     entry: Entry,
-    fate: Fate,
+    disposition: Disposition,
     /// Whether the outbox wrote that down.
     written: bool,
     /// Only the next checkpoint says it: it was dropped, or a restart knows it by its letter.
@@ -68,7 +69,7 @@ pub(crate) struct Account {
     pub(crate) letters: Vec<Letter>,
     /// Those that a power cut may bring back.
     settled: BTreeMap<u64, Settled>,
-    pub(crate) ledger: Ledger,
+    pub(crate) counters: Counters,
     /// The last ticket given out, and whether the next one is the one after it.
     last: u64,
     is_next_known: bool,
@@ -101,7 +102,7 @@ impl Account {
             waiting: BTreeMap::new(),
             letters: Vec::new(),
             settled: BTreeMap::new(),
-            ledger: Ledger::default(),
+            counters: Counters::default(),
             last: 0,
             is_next_known: true,
             told: [0; TOLD],
@@ -120,8 +121,8 @@ impl Account {
         outbox: &Shared<O>,
         in_flight: Option<u64>,
     ) -> Check {
-        let (old, new) = (self.ledger, status.ledger);
-        let expected = Ledger {
+        let (old, new) = (self.counters, status.counters);
+        let expected = Counters {
             submitted: old.submitted,
             delivered: old.delivered,
             torn: old.torn,
@@ -130,7 +131,7 @@ impl Account {
         };
         ensure!(
             new == expected,
-            "the ledger is {new:?}, must be {expected:?}"
+            "the counters is {new:?}, must be {expected:?}"
         );
         let more = |new: u64, old: u64| {
             let more = new.checked_sub(old);
@@ -148,7 +149,7 @@ impl Account {
         if superseded + at_once_dropped > 0 {
             self.find_gone(outbox, superseded, at_once_dropped, in_flight)?;
         }
-        self.ledger = new;
+        self.counters = new;
         ensure!(
             new.letters == self.letters.len() as u64,
             "{} letters, must be {}",
@@ -207,9 +208,9 @@ impl Account {
             let entry = entry.ok_or_else(|| format!("{ticket} is buried, and does not wait"))?;
             let doom = entry.doomed;
             let doom = doom.ok_or_else(|| format!("{ticket} is buried, and nobody said so"))?;
-            let (counter, wanted) = match doom.fate {
-                Fate::Refused(reason) => (0, reason),
-                Fate::Expired(reason) => (1, reason),
+            let (counter, wanted) = match doom.disposition {
+                Disposition::Refused(reason) => (0, reason),
+                Disposition::Expired(reason) => (1, reason),
                 _ => return Err(format!("{ticket} is a letter, {doom:?}")),
             };
             counts[counter] += 1;
@@ -236,7 +237,7 @@ impl Account {
                 reason: *reason,
                 entry: entry.clone(),
             });
-            self.leave(*ticket, entry, doom.fate);
+            self.leave(*ticket, entry, doom.disposition);
         }
         ensure!(
             counts[0] <= refused && counts[1] <= expired,
@@ -245,13 +246,13 @@ impl Account {
         Ok(at_once)
     }
 
-    fn leave(&mut self, ticket: u64, mut entry: Entry, fate: Fate) {
+    fn leave(&mut self, ticket: u64, mut entry: Entry, disposition: Disposition) {
         entry.doomed = None;
         let settled = Settled {
             entry,
-            fate,
+            disposition,
             written: false,
-            unnoted: fate == Fate::Superseded,
+            unnoted: disposition == Disposition::Superseded,
         };
         self.settled.insert(ticket, settled);
     }
@@ -283,11 +284,11 @@ impl Account {
             let newer = self.waiting.range(ticket + 1..);
             entry.newer = newer.map(|(t, e)| (*t, e.sample.keys.clone())).collect();
             let is_covered = covers(&entry, |_| true);
-            let doom = entry.doomed.map(|doom| doom.fate);
-            let fate = match doom {
-                Some(fate) if buried > 0 => {
+            let doom = entry.doomed.map(|doom| doom.disposition);
+            let disposition = match doom {
+                Some(disposition) if buried > 0 => {
                     buried -= 1;
-                    fate
+                    disposition
                 }
                 _ => {
                     ensure!(
@@ -295,10 +296,10 @@ impl Account {
                         "report {ticket} is gone"
                     );
                     superseded -= 1;
-                    Fate::Superseded
+                    Disposition::Superseded
                 }
             };
-            self.leave(ticket, entry, fate);
+            self.leave(ticket, entry, disposition);
         }
         Ok(())
     }
@@ -335,7 +336,7 @@ impl Account {
         );
         self.count(Told::Jumps, u64::from(ticket > next));
         (self.last, self.is_next_known) = (ticket, true);
-        self.ledger.submitted += 1;
+        self.counters.submitted += 1;
         let entry = Entry {
             sample: sample.clone(),
             wall,
@@ -411,21 +412,24 @@ impl Account {
 
     pub(crate) fn delivered(&mut self, ticket: u64) {
         if let Some(entry) = self.waiting.remove(&ticket) {
-            self.ledger.delivered += 1;
-            self.leave(ticket, entry, Fate::Delivered);
+            self.counters.delivered += 1;
+            self.leave(ticket, entry, Disposition::Delivered);
         }
     }
 
     /// A report is to be buried, or is by now.
-    pub(crate) fn doomed(&mut self, ticket: u64, fate: Fate, is_told: bool) -> Check {
+    pub(crate) fn doomed(&mut self, ticket: u64, disposition: Disposition, is_told: bool) -> Check {
         let entry = self.waiting.get_mut(&ticket);
         let entry = entry.ok_or_else(|| format!("{ticket} is buried, and does not wait"))?;
         ensure!(
             entry.doomed.is_none(),
-            "{ticket} is {fate:?}, was {:?}",
+            "{ticket} is {disposition:?}, was {:?}",
             entry.doomed
         );
-        entry.doomed = Some(Doom { fate, is_told });
+        entry.doomed = Some(Doom {
+            disposition,
+            is_told,
+        });
         Ok(())
     }
 
@@ -458,8 +462,8 @@ impl Account {
     }
 
     pub(crate) fn tell(&self, tally: &Tally) {
-        Tally::add(&tally.superseded, self.ledger.superseded);
-        Tally::add(&tally.expired, self.ledger.expired);
+        Tally::add(&tally.superseded, self.counters.superseded);
+        Tally::add(&tally.expired, self.counters.expired);
         for (counter, what) in [
             (&tally.letters_pushed_out, Told::PushedOut),
             (&tally.resubmitted, Told::Resubmitted),
@@ -509,7 +513,7 @@ impl Account {
         }
         for (ticket, settled) in &self.settled {
             unsynced += u64::from(!settled.entry.durable);
-            if settled.fate != Fate::Superseded
+            if settled.disposition != Disposition::Superseded
                 || !settled.entry.durable
                 || waiting.contains_key(ticket)
             {
@@ -526,23 +530,23 @@ impl Account {
             );
         }
         self.check_letters(&found.letters)?;
-        self.check_ledger_after(status, unsynced)?;
+        self.check_counters_after(status, unsynced)?;
         let is_same = waiting.keys().eq(self.waiting.keys());
         if end == End::Closed && is_same {
             self.count(Told::CleanEnds, 1);
             ensure!(
-                status.ledger == self.ledger,
+                status.counters == self.counters,
                 "closed, and {:?} is {:?}",
-                self.ledger,
-                status.ledger
+                self.counters,
+                status.counters
             );
         }
         let repeats = waiting.values().filter(|entry| entry.repeated).count();
         self.count(
             Told::Lost,
-            self.ledger
+            self.counters
                 .submitted
-                .saturating_sub(status.ledger.submitted),
+                .saturating_sub(status.counters.submitted),
         );
         self.count(Told::Repeats, repeats as u64);
         self.is_next_known = false;
@@ -553,7 +557,7 @@ impl Account {
             !waiting.contains_key(ticket) && letters.any(|l| l.0 == *ticket)
         });
         self.waiting = waiting;
-        self.ledger = status.ledger;
+        self.counters = status.counters;
         adds_up(status)
     }
 
@@ -563,8 +567,8 @@ impl Account {
     }
 
     /// Counters may go back by what was not synced, and by no more.
-    fn check_ledger_after(&self, status: &Status, unsynced: u64) -> Check {
-        let (old, new) = (&self.ledger, &status.ledger);
+    fn check_counters_after(&self, status: &Status, unsynced: u64) -> Check {
+        let (old, new) = (&self.counters, &status.counters);
         ensure!(
             new.submitted <= old.submitted && old.submitted - new.submitted <= unsynced,
             "submitted was {}, is {}, {unsynced} were not synced",
@@ -624,7 +628,7 @@ fn covers(entry: &Entry, counts: impl Fn(u64) -> bool) -> bool {
 }
 
 fn adds_up(status: &Status) -> Check {
-    let Ledger {
+    let Counters {
         submitted,
         delivered,
         refused,
@@ -634,7 +638,7 @@ fn adds_up(status: &Status) -> Check {
         corrupt,
         letters: _,
         letters_dropped: _,
-    } = status.ledger;
+    } = status.counters;
     let sum = delivered + refused + superseded + expired + corrupt + status.waiting;
     ensure!(submitted == sum, "it does not add up: {status:?}");
     Ok(())

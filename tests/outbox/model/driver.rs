@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use edge_report::courier::{
-    Courier, CourierError, Durability, Event, Fate, OutboxError, Policy, Reason, Status, Step,
-    Ticket, Verdict,
+    Courier, CourierError, Disposition, Durability, Event, OutboxError, Policy, Reason, Status,
+    Step, Ticket, Verdict,
 };
 use edge_report::{Code, MonoTime, Outcome, WallTime};
 
@@ -308,10 +308,10 @@ impl<G: Ground> Driver<G> {
             let courier = self.courier.as_mut().expect("it is open");
             said.push(
                 match courier.next(now).map_err(|error| error.to_string())? {
-                    Step::Send(parcel) => Some(Ok((
-                        parcel.ticket.0,
-                        parcel.body.to_vec(),
-                        parcel.clock_offset_ms,
+                    Step::Send(outgoing) => Some(Ok((
+                        outgoing.ticket.0,
+                        outgoing.body.to_vec(),
+                        outgoing.clock_offset_ms,
                     ))),
                     Step::Wait(at) => Some(Err(at.since_ms(now))),
                     Step::Idle => None,
@@ -465,7 +465,8 @@ impl<G: Ground> Driver<G> {
             Verdict::Refused(reason) if says_overtaken(&reason) => {
                 ensure!(is_overtaken, "{ticket} is not overtaken");
                 self.account.count(Told::Overtaken, 1);
-                self.account.doomed(ticket, Fate::Refused(reason), true)?;
+                self.account
+                    .doomed(ticket, Disposition::Refused(reason), true)?;
             }
             Verdict::Refused(reason) => {
                 if let Some(witness) = &mut self.witness
@@ -473,10 +474,12 @@ impl<G: Ground> Driver<G> {
                 {
                     witness.seen = self.clock;
                 }
-                self.account.doomed(ticket, Fate::Refused(reason), true)?;
+                self.account
+                    .doomed(ticket, Disposition::Refused(reason), true)?;
             }
             Verdict::Expired(reason) => {
-                self.account.doomed(ticket, Fate::Expired(reason), true)?;
+                self.account
+                    .doomed(ticket, Disposition::Expired(reason), true)?;
             }
             _ => {}
         }
@@ -527,9 +530,9 @@ impl<G: Ground> Driver<G> {
         let there = self.outbox.waiting_tickets().map_err(|e| e.to_string())?;
         let status = self.courier().status();
         let more = status
-            .ledger
+            .counters
             .delivered
-            .checked_sub(self.account.ledger.delivered);
+            .checked_sub(self.account.counters.delivered);
         let mut left = more.ok_or("less is delivered than before")?;
         for ticket in self.ahead.clone() {
             let elders = self.account.elders(ticket);
@@ -564,7 +567,8 @@ impl<G: Ground> Driver<G> {
             let is_right = tries.count >= self.policy.refuse_after.max(1)
                 && tries.failed.is_some_and(|(_, last)| last == reason);
             ensure!(is_right, "{ticket} is buried: {reason:?} after {tries:?}");
-            self.account.doomed(ticket, Fate::Refused(reason), true)?;
+            self.account
+                .doomed(ticket, Disposition::Refused(reason), true)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::fmt::{Debug, Display};
 use std::rc::Rc;
 
 use edge_report::courier::{
-    DeadLetter, Durability, Fate, Forget, JobKeys, Ledger, LogOutbox, Outbox, OutboxError,
+    Counters, DeadLetter, Disposition, Durability, Forget, JobKeys, LogOutbox, Outbox, OutboxError,
     RamOutbox, Reason, Scratch, StorageLimits, Ticket, Waiting, WhenLettersFull,
 };
 use edge_report::{MonoTime, WallTime};
@@ -115,7 +115,7 @@ impl<O: Outbox> Outbox for Shared<O> {
         job_keys(self, ticket: Ticket) -> JobKeys;
         read(self, ticket: Ticket, buffer: &mut [u8]) -> bool;
         is_superseded(self, ticket: Ticket) -> bool;
-        settle(self, ticket: Ticket, fate: Fate, report: &[u8], when_full: WhenLettersFull) -> ();
+        settle(self, ticket: Ticket, disposition: Disposition, report: &[u8], when_full: WhenLettersFull) -> ();
         flush(self) -> ();
         close(self) -> ();
         tick(self, now: MonoTime) -> ();
@@ -137,8 +137,8 @@ impl<O: Outbox> Outbox for Shared<O> {
         self.0.borrow().waiting()
     }
 
-    fn ledger(&self) -> Ledger {
-        self.0.borrow().ledger()
+    fn counters(&self) -> Counters {
+        self.0.borrow().counters()
     }
 }
 
@@ -236,8 +236,13 @@ impl Ground for Board {
             if front.map(|front| front.ticket.0) != Some(*ticket) {
                 return Err(format!("the front is {front:?}, not {ticket}"));
             }
-            log.settle(Ticket(*ticket), Fate::Delivered, &[], WhenLettersFull::Hold)
-                .map_err(|error| error.to_string())?;
+            log.settle(
+                Ticket(*ticket),
+                Disposition::Delivered,
+                &[],
+                WhenLettersFull::Hold,
+            )
+            .map_err(|error| error.to_string())?;
         }
         if log.waiting() != 0 {
             return Err(format!("drained, and {} wait", log.waiting()));
@@ -255,7 +260,7 @@ impl Ground for Board {
     }
 
     fn writes(&self) -> u64 {
-        self.power.counters().writes[Side::Live as usize]
+        self.power.accesses().writes[Side::Live as usize]
     }
 
     fn is_memory(&self) -> bool {

@@ -29,12 +29,12 @@ pub fn turn(
     wall: WallTime,
     entropy: u64,
 ) -> bool {
-    let Ok(Step::Send(parcel)) = node.next(now) else {
+    let Ok(Step::Send(outgoing)) = node.next(now) else {
         return false;
     };
-    let ticket = parcel.ticket;
+    let ticket = outgoing.ticket;
     let (mut scratch, mut room) = ([0; 512], [0; 1024]);
-    let event = match Request::new(endpoint, credentials, parcel.body, wall, &mut scratch) {
+    let event = match Request::new(endpoint, credentials, outgoing.body, wall, &mut scratch) {
         Err(error) => Event::failed(error.code()),
         Ok(request) => match transport.exchange(&request, &mut room) {
             None => Event::MAY_HAVE_ARRIVED,
