@@ -148,7 +148,7 @@ table! {
     91 StructSize Error "unknown struct_size";
     92 OutOfRange Error "value out of range";
     93 Conflict Error "only one of two members may be set";
-    94 TooMany Error "more than one call takes";
+    94 TooMany Error "too many items for one call";
     95 NotUsable Error "not initialised, ended, or freed";
     96 Poisoned Error "not usable any more after an internal error";
     97 Internal Error "internal error";
@@ -162,7 +162,7 @@ table! {
     103 UrlPath Error "the path of the base URL has an invalid character";
     104 UrlUserInfo Error "a user name or password in the base URL is not supported";
     105 UrlQuery Error "the base URL must have no query and no fragment";
-    106 ProjectId Error "the project id is empty, `.`, `..`, begins or ends with a space, or has a slash, backslash or control character";
+    106 ProjectId Error "the project id is empty, `.` or `..`, or has a character that it must not have there";
     107 HeaderName Error "not a valid header name";
     108 HeaderValue Error "a header value must be without control characters";
     109 HeaderTwice Error "duplicate header";
@@ -170,7 +170,7 @@ table! {
     111 SecretKey Error "the secret key is empty, or has white space around it";
     112 Token Error "the token is empty or has a character that is invalid in a header";
     113 SignatureDate Error "X-Sdk-Date is not of the form YYYYMMDDThhmmssZ";
-    114 PlainHttp Error "http:// is only for loopback addresses unless plain HTTP is allowed by name";
+    114 PlainHttp Error "http:// is refused except to loopback addresses, unless plain HTTP is explicitly allowed";
     115 CaCertificate Error "no usable CA certificate";
     116 ClientCertificate Error "no usable client certificate or key, or the two do not match";
     117 Proxy Error "no usable proxy URL";
@@ -178,7 +178,8 @@ table! {
     119 TlsSetup Error "TLS could not be set up";
     120 Tls Error "the TLS handshake failed";
     121 RequestLine Error "the method or the path has a character that is invalid in a request line";
-    122 ServiceCodes Error "prefixes of the service's error codes: 1 to 8, each of printable ASCII and not empty";
+    122 ServiceCodes Error "the service codes must be 1 to 8 prefixes, each of printable ASCII and not empty";
+    123 UrlEndpoint Error "the base URL must end before /v1/{project_id}/edgesrv/job-report";
 
     // 140-149: one exchange failed
     140 NotSent Error "not sent";

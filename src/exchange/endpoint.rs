@@ -6,17 +6,22 @@ use crate::code::Code;
 use crate::json::{Full, Sink};
 use crate::split::{rsplit_once, split_once};
 
+/// What follows the project id.
+const PATH_END: &str = "/edgesrv/job-report";
+
 /// A base URL with a project id, both checked.
 ///
 /// ```
 /// use edge_report::exchange::Endpoint;
+/// use edge_report::json::SliceSink;
 ///
 /// let endpoint = Endpoint::new("https://gateway.example:8443/dli/", "0a1b2c")?;
 /// assert_eq!(endpoint.authority(), "gateway.example:8443");
-/// let mut path = Vec::new();
-/// endpoint.write_path(&mut path).unwrap();
-/// assert_eq!(path, b"/dli/v1/0a1b2c/edgesrv/job-report");
-/// # Ok::<(), edge_report::exchange::EndpointError>(())
+/// let mut buffer = [0; 64];
+/// let mut path = SliceSink::new(&mut buffer);
+/// endpoint.write_path(&mut path)?;
+/// assert_eq!(path.written(), b"/dli/v1/0a1b2c/edgesrv/job-report");
+/// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint<'a> {
@@ -110,6 +115,13 @@ impl<'a> Endpoint<'a> {
             },
         };
         let prefix = without_slashes(path);
+        // The whole URL of the call, pasted as its base: its path would come twice.
+        if let Some(base) = prefix.strip_suffix(PATH_END) {
+            return Err(EndpointError {
+                code: Code::UrlEndpoint,
+                offset: at(base, base.len()),
+            });
+        }
         if let Some(wrong) = first_wrong_in_path(prefix) {
             return Err(EndpointError {
                 code: Code::UrlPath,
@@ -173,7 +185,7 @@ impl<'a> Endpoint<'a> {
         out.put(self.prefix.as_bytes())?;
         out.put(b"/v1/")?;
         write_encoded(self.project_id.bytes(), out)?;
-        out.put(b"/edgesrv/job-report")
+        out.put(PATH_END.as_bytes())
     }
 
     /// Appends the whole URL.
@@ -222,7 +234,7 @@ fn without_slashes(mut path: &str) -> &str {
     path
 }
 
-/// Host and what stands behind its colon; an IPv6 address has colons inside of its brackets.
+/// Host and what follows its colon; an IPv6 address has colons inside of its brackets.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     match rsplit_once(authority, b':') {
         Some((host, port)) if !port.ends_with("]") => (host, Some(port)),
@@ -234,12 +246,12 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 fn is_loopback_v4(host: &str) -> bool {
     let mut parts = 1;
     let mut rest = host;
-    while let Some((number, behind)) = split_once(rest, b'.') {
+    while let Some((number, after)) = split_once(rest, b'.') {
         if !is_octet(number) {
             return false;
         }
         parts = u32::saturating_add(parts, 1);
-        rest = behind;
+        rest = after;
     }
     parts == 4 && is_octet(rest) && host.starts_with("127.")
 }
@@ -255,12 +267,12 @@ fn is_octet(text: &str) -> bool {
 fn is_dots(segment: &str) -> bool {
     let mut rest = segment;
     let mut dots = 0;
-    while let Some(behind) = rest
+    while let Some(after) = rest
         .strip_prefix(".")
         .or_else(|| strip_ignoring_case(rest, "%2e"))
     {
         dots = u32::saturating_add(dots, 1);
-        rest = behind;
+        rest = after;
     }
     rest.is_empty() && (1..=2).contains(&dots)
 }
@@ -301,12 +313,12 @@ fn first_wrong_in_path(path: &str) -> Option<usize> {
         };
     }
     let mut segments = path;
-    while let Some((_, behind)) = split_once(segments, b'/') {
-        let segment = split_once(behind, b'/').map_or(behind, |(segment, _)| segment);
+    while let Some((_, after)) = split_once(segments, b'/') {
+        let segment = split_once(after, b'/').map_or(after, |(segment, _)| segment);
         if is_dots(segment) {
-            return Some(path.len().saturating_sub(behind.len()));
+            return Some(path.len().saturating_sub(after.len()));
         }
-        segments = behind;
+        segments = after;
     }
     None
 }

@@ -46,7 +46,7 @@ impl<'r> Request<'r> {
         let mut counter = Counter::default();
         let _ = endpoint.write_path(&mut counter);
         let path_len = counter.len();
-        // Without room for the path, what the signature needs is counted all the same.
+        // Without room for the path, what the signature needs is counted anyway.
         let (path, rest) = match scratch.split_at_mut_checked(path_len) {
             Some((room, rest)) => (path_in(endpoint, room), rest),
             None => ("", Default::default()),

@@ -10,7 +10,7 @@ use super::credentials::Keys;
 use super::endpoint::write_encoded;
 use super::request_error::RequestError;
 use crate::code::Code;
-use crate::json::{Counter, Full, Sink, SliceSink, with_sink};
+use crate::json::{Counter, Full, Sink, SliceSink, generic_or_dyn};
 use crate::time::{Stamp, WallTime};
 
 const ALGORITHM: &[u8] = b"SDK-HMAC-SHA256";
@@ -255,7 +255,7 @@ impl<'r> Plan<'r> {
         })
     }
 
-    /// Date and authorization, one behind the other.
+    /// Date and authorization, one after the other.
     fn write_signature<S: Sink + ?Sized>(&self, keys: &Keys<'_>, out: &mut S) -> Result<(), Full> {
         out.put(self.date.as_str().as_bytes())?;
         out.put(ALGORITHM)?;
@@ -291,7 +291,7 @@ impl<'r> Plan<'r> {
         body_hash: &[u8; 32],
         out: &mut S,
     ) -> Result<(), Full> {
-        with_sink!(write_canonical(self, body_hash; out))
+        generic_or_dyn!(write_canonical(self, body_hash; out))
     }
 
     fn write_signed_names<S: Sink + ?Sized>(&self, out: &mut S) -> Result<(), Full> {

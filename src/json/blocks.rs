@@ -3,12 +3,12 @@
 use super::masks::{BLOCK, block_mask, high_mask, is_any_special, long_mask, mask_of};
 use super::string::{StringEnd, escape, is_special};
 
-/// A block is read with so many bytes behind it, which copies of constant size may touch.
-const BEHIND: usize = 32;
-/// What a block may become, and what copies of constant size may touch behind that.
-const ROOM: usize = BLOCK * 6 + BEHIND;
+/// A block is read with so many bytes after it, which copies of constant size may touch.
+const SLACK: usize = 32;
+/// What a block may become, and what copies of constant size may touch after that.
+const ROOM: usize = BLOCK * 6 + SLACK;
 
-type Source = [u8; BLOCK + BEHIND];
+type Source = [u8; BLOCK + SLACK];
 
 /// How many bytes at the front of `bytes` stand in a JSON string as they are.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
@@ -67,7 +67,7 @@ fn long_string_end(bytes: &[u8]) -> Option<StringEnd> {
         let rest = bytes.get(end.len..)?;
         let block = match rest.first_chunk() {
             Some(block) => block,
-            // Behind the end stand zeros, which are special.
+            // After the end stand zeros, which are special.
             None => {
                 tail.get_mut(..rest.len())?.copy_from_slice(rest);
                 &tail
@@ -131,7 +131,7 @@ pub(super) fn fill(text: &[u8], to: &mut [u8]) -> Option<usize> {
     }
 }
 
-/// Writes the quote behind `len` bytes.
+/// Writes the quote after `len` bytes.
 #[inline]
 fn close(inside: &mut [u8], len: usize) -> Option<usize> {
     *inside.get_mut(len)? = b'"';
@@ -152,7 +152,7 @@ fn fill_word(text: &[u8], to: &mut [u8]) -> Option<usize> {
             .rev()
             .fold(0, |word, byte| word << 8 | u64::from(*byte)),
     };
-    // Behind the text stand zeros, which are special.
+    // After the text stand zeros, which are special.
     let mask = mask_of(&word.to_le_bytes()) & !(u64::MAX << (len & 7));
     match to.first_chunk_mut() {
         Some(front) if mask == 0 => *front = word.to_le_bytes(),
@@ -163,7 +163,7 @@ fn fill_word(text: &[u8], to: &mut [u8]) -> Option<usize> {
 
 #[inline(never)]
 fn expand_word(word: u64, len: usize, mask: u64, to: &mut [u8]) -> Option<usize> {
-    let mut source = [0; BLOCK + BEHIND];
+    let mut source = [0; BLOCK + SLACK];
     *source.first_chunk_mut()? = word.to_le_bytes();
     let written = expand_anywhere(&source, 0, len, mask, to)?;
     close(to, written)
@@ -191,7 +191,7 @@ fn expand_halves<const N: usize>(
     to: &mut [u8],
 ) -> Option<usize> {
     let shift = len.wrapping_sub(N);
-    let mut source = [0; BLOCK + BEHIND];
+    let mut source = [0; BLOCK + SLACK];
     *source.first_chunk_mut()? = *first;
     *source.get_mut(shift..)?.first_chunk_mut()? = *last;
     let mask = mask_of(first) | mask_of(last) << (shift & 63);
@@ -240,7 +240,7 @@ fn fill_blocks(text: &[u8], to: &mut [u8]) -> Option<usize> {
     close(to, at.wrapping_add(written))
 }
 
-/// Like [`expand_anywhere`], of a block with nothing behind it.
+/// Like [`expand_anywhere`], of a block with nothing after it.
 #[inline(never)]
 fn expand_last(
     block: &[u8; BLOCK],
@@ -249,7 +249,7 @@ fn expand_last(
     mask: u64,
     to: &mut [u8],
 ) -> Option<usize> {
-    let mut source = [0; BLOCK + BEHIND];
+    let mut source = [0; BLOCK + SLACK];
     *source.first_chunk_mut()? = *block;
     expand_anywhere(&source, from, end, mask, to)
 }

@@ -58,6 +58,6 @@ mod text;
 
 pub(crate) use kernel::string_end;
 pub use scan::{Error, MAX_DEPTH, Scanner, Token};
-pub(crate) use sink::with_sink;
+pub(crate) use sink::generic_or_dyn;
 pub use sink::{Counter, Full, Sink, SliceSink};
 pub use text::{Decoded, Number, Position, Text, position};

@@ -50,7 +50,7 @@ impl Error {
         self.offset
     }
 
-    /// Whether only the content of one string is wrong. The scanner then stands behind that string,
+    /// Whether only the content of one string is wrong. The scanner then stands after that string,
     /// and [`Scanner::next_token`] goes on as if it had been given out.
     pub fn is_in_string(&self) -> bool {
         matches!(
@@ -336,7 +336,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The string that begins at the quote. When only its content is wrong, stands behind it all the same.
+    /// The string that begins at the quote. When only its content is wrong, stands after it anyway.
     fn string(&mut self) -> Result<Text<'a>, Error> {
         self.at = self.at.wrapping_add(1);
         let start = self.at;
@@ -405,7 +405,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads past the escape at the backslash. On a wrong one, past the backslash and what is surely part of it.
+    /// Reads past the escape at the backslash. On a wrong one, past the backslash and what is certainly part of it.
     fn escape(&mut self) -> Result<(), Code> {
         self.at = self.at.wrapping_add(1);
         let byte = self.byte().ok_or(Code::JsonUnexpectedEnd)?;

@@ -70,7 +70,7 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 }
 
 /// Calls a function with a sink as its last argument. Where room for code is scarce, one copy of it serves all sinks.
-macro_rules! with_sink {
+macro_rules! generic_or_dyn {
     ($function:ident($($argument:expr),*; $sink:expr)) => {
         if $crate::small::IS_ROOMY {
             $function($($argument),*, $sink)
@@ -81,7 +81,7 @@ macro_rules! with_sink {
         }
     };
 }
-pub(crate) use with_sink;
+pub(crate) use generic_or_dyn;
 
 /// A sink over a caller's slice.
 #[derive(Debug)]

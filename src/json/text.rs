@@ -6,8 +6,16 @@ use super::kernel::plain_run;
 use super::sink::{Full, Sink};
 use super::string::put_char;
 
-/// A checked JSON string, still as it stands between its quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A checked JSON string, still as it stands between its quotes. Two are equal if they stand for the same text, however it is escaped.
+///
+/// ```
+/// use edge_report::json::Text;
+///
+/// assert_eq!(Text::from_raw(r"a\/b"), Text::from_raw("a/b"));
+/// assert_eq!(Text::from_raw(r"\u00e4"), Text::from_raw("ä"));
+/// assert_ne!(Text::from_raw(r"\\u00e4"), Text::from_raw("ä"));
+/// ```
+#[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
     raw: &'a str,
     escaped: bool,
@@ -93,6 +101,17 @@ impl<'a> Text<'a> {
     }
 }
 
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match other.plain() {
+            Some(other) => self.is(other),
+            None => self.chars().eq(other.chars()),
+        }
+    }
+}
+
+impl Eq for Text<'_> {}
+
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.chars().try_for_each(|c| f.write_char(c))
@@ -159,7 +178,7 @@ impl Iterator for Decoded<'_> {
     }
 }
 
-/// A checked JSON number as it stands in the text.
+/// A checked JSON number as it stands in the text. Two are equal if they are spelled alike: `1.0` is not `1.00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number<'a> {
     raw: &'a str,

@@ -3,7 +3,7 @@
 use super::check::first_error;
 use super::contract::{EXCEPTIONS, HEAD, JOB, Member, REPORT};
 use super::encode::EncodeError;
-use super::flawless;
+use super::fast_path;
 use crate::json::{Counter, Full, Scanner, Sink, Token};
 
 /// Checks a report that is JSON in any form and appends its canonical bytes to `sink`, which after an error holds what it held
@@ -11,13 +11,14 @@ use crate::json::{Counter, Full, Scanner, Sink, Token};
 ///
 /// ```
 /// let text = br#"{ "message_id": "\u0031", "jobs": [{"create_time": 1591104868201, "status": "job_running"}] }"#;
-/// let mut bytes = Vec::new();
-/// edge_report::canonical_into(text, &mut bytes)?;
-/// assert_eq!(bytes, br#"{"jobs":[{"status":"job_running","create_time":1591104868201}],"message_id":"1"}"#);
+/// let mut buffer = [0; 128];
+/// let mut sink = edge_report::json::SliceSink::new(&mut buffer);
+/// edge_report::canonical_into(text, &mut sink)?;
+/// assert_eq!(sink.written(), br#"{"jobs":[{"status":"job_running","create_time":1591104868201}],"message_id":"1"}"#);
 /// # Ok::<(), edge_report::EncodeError>(())
 /// ```
 pub fn canonical_into<S: Sink + ?Sized>(text: &[u8], sink: &mut S) -> Result<(), EncodeError> {
-    if let Some(report) = flawless::report(text)
+    if let Some(report) = fast_path::report(text)
         && report.is_canonical
     {
         let needed = text.len();
@@ -55,8 +56,8 @@ fn write_report<S: Sink + ?Sized>(text: &[u8], sink: &mut S) -> Result<(), Full>
     });
     written?;
     sink.put(b"]")?;
-    let behind_jobs = REPORT.iter().zip(found).skip(1);
-    for (member, value) in behind_jobs {
+    let after_jobs = REPORT.iter().zip(found).skip(1);
+    for (member, value) in after_jobs {
         if let Some(value) = value {
             write_member(b",", member, value, sink)?;
         }
@@ -80,7 +81,7 @@ fn write_jobs<S: Sink + ?Sized>(scanner: &mut Scanner<'_>, sink: &mut S) -> Resu
     Ok(())
 }
 
-/// Reads the members of an object, from behind its `{` to its `}`. `inside` reads the one that is an object or array itself.
+/// Reads the members of an object, from after its `{` to its `}`. `inside` reads the one that is an object or array itself.
 fn read_members<'a, const N: usize>(
     scanner: &mut Scanner<'a>,
     members: &[Member; N],

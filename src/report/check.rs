@@ -1,8 +1,8 @@
 //! Checks a report that is bytes: all findings in one pass, without heap.
 
 use super::contract::{self, EXCEPTIONS, JOB, MAX_REPORT_BYTES, Member, REPORT, Value};
+use super::fast_path;
 use super::finding::{Finding, Path, Summary};
-use super::flawless;
 use super::model::JobStatus;
 use crate::code::{Code, Severity};
 use crate::json::{Number, Scanner, Sink, SliceSink, Text, Token};
@@ -29,7 +29,7 @@ pub fn check<'a>(text: &'a [u8], emit: impl FnMut(Finding<'a>)) -> Summary {
     };
     if text.len() > MAX_REPORT_BYTES {
         checker.found(Code::TooLarge, Path::REPORT, MAX_REPORT_BYTES);
-    } else if let Some(report) = flawless::report(text) {
+    } else if let Some(report) = fast_path::report(text) {
         if let Some((code, name)) = report.missing {
             checker.found(code, Path::REPORT.member(name), 0);
         }
@@ -85,7 +85,7 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
         self.step(Path::REPORT).map(|_| ())
     }
 
-    /// The members of an object, from behind its `{` to its `}`.
+    /// The members of an object, from after its `{` to its `}`.
     fn object(&mut self, place: Path<'a>, members: &'static [Member]) -> Result<(), Stop> {
         let start = self.scanner.token_offset();
         let mut seen = 0u32;

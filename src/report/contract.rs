@@ -112,12 +112,12 @@ pub(super) const EXCEPTIONS: [Member; 5] = exception_members!(table());
 /// What stands in front of the first job.
 pub(super) const HEAD: &str = "{\"jobs\":[";
 
-/// Calls `$then` with `$with` and the members that stand behind the jobs of a report.
-macro_rules! behind_jobs {
+/// Calls `$then` with `$with` and the members that follow the jobs of a report.
+macro_rules! after_jobs {
     (($then:ident $with:tt) jobs required Jobs, $($members:tt)*) => { $then! { $with $($members)* } };
 }
 
-pub(super) use {behind_jobs, exception_members, if_missing, job_members, report_members};
+pub(super) use {after_jobs, exception_members, if_missing, job_members, report_members};
 
 pub(super) fn job_id(value: i64) -> Option<Code> {
     match value {
@@ -197,7 +197,9 @@ mod tests {
 
     use super::{EXCEPTIONS, JOB, Member, REPORT, Value};
     use crate::code::Severity;
-    use crate::report::{JobBuf, Report, ReportBuf, ReportWriter, canonical_into, check, flawless};
+    use crate::report::{
+        JobBuf, Report, ReportBuf, ReportWriter, canonical_into, check, fast_path,
+    };
 
     const TEXT: &str = r#""{\"a\":1}""#;
 
@@ -251,7 +253,7 @@ mod tests {
             is_right,
             "{text}"
         );
-        let fast = flawless::report(text.as_bytes()).is_some_and(|report| report.is_canonical);
+        let fast = fast_path::report(text.as_bytes()).is_some_and(|report| report.is_canonical);
         assert_eq!(fast, is_right, "fast path: {text}");
         let mut bytes = vec![];
         let result = canonical_into(format!("{text} ").as_bytes(), &mut bytes);

@@ -4,13 +4,13 @@ use core::borrow::Borrow;
 use core::fmt;
 
 use super::contract::{
-    self, HEAD, MAX_REPORT_BYTES, behind_jobs, exception_members, if_missing, job_members,
+    self, HEAD, MAX_REPORT_BYTES, after_jobs, exception_members, if_missing, job_members,
     report_members,
 };
 use super::finding::{Finding, Path, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 use crate::code::{Code, Severity};
-use crate::json::{Counter, Full, Sink, SliceSink, with_sink};
+use crate::json::{Counter, Full, Sink, SliceSink, generic_or_dyn};
 
 /// Why a report was not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +71,16 @@ impl<I> Sealed for ReportOf<'_, I> {}
 /// A report whose jobs come from an iterator: from structs of another language or of your own, without a list of [`Job`]s.
 ///
 /// ```
+/// use edge_report::json::{Sink, SliceSink};
 /// use edge_report::{Encode, Job, JobStatus, ReportOf};
 ///
 /// let running = [99270, 99271];
 /// let jobs = running.iter().map(|id| Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(*id));
 /// let report = ReportOf::new("5f0c…-1", jobs).with_topic("confirm");
-/// let mut bytes = Vec::new();
-/// report.encode_into(&mut bytes)?;
-/// assert_eq!(bytes.len(), report.encoded_len());
+/// let mut buffer = [0; 512];
+/// let mut sink = SliceSink::new(&mut buffer);
+/// report.encode_into(&mut sink)?;
+/// assert_eq!(sink.len(), report.encoded_len());
 /// # Ok::<(), edge_report::EncodeError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +159,7 @@ impl<'a> Report<'a> {
     /// Checks the report and writes its canonical bytes to the front of `buffer`.
     ///
     /// A buffer of exactly [`encoded_len`](Self::encoded_len) bytes is enough; with a smaller one the error says that length.
-    /// What stands behind the report in `buffer` means nothing, nor does any of it after an error.
+    /// What follows the report in `buffer` means nothing, nor does any of it after an error.
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         let mut sink = SliceSink::new(buffer);
         self.encode_into(&mut sink)?;
@@ -202,7 +204,7 @@ impl Job<'_> {
     }
 }
 
-/// What stands behind the jobs of a report.
+/// What follows the jobs of a report.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Envelope<'a> {
     pub(super) msg_confirm_topic: Option<&'a str>,
@@ -216,11 +218,11 @@ fn encode_parts<'a, S: Sink + ?Sized>(
     sink: &mut S,
 ) -> Result<(), EncodeError> {
     let start = sink.len();
-    let mut result = with_sink!(write_checked(jobs.clone(), envelope; &mut *sink));
+    let mut result = generic_or_dyn!(write_checked(jobs.clone(), envelope; &mut *sink));
     if let Err(EncodeError::TooSmall { .. }) = result {
-        // What comes behind may be invalid, which no larger buffer would help.
+        // What follows may be invalid, which no larger buffer would help.
         let mut counter = Counter::default();
-        result = with_sink!(write_checked(jobs, envelope; &mut counter)).and(Err(
+        result = generic_or_dyn!(write_checked(jobs, envelope; &mut counter)).and(Err(
             EncodeError::TooSmall {
                 needed: counter.len(),
             },
@@ -300,13 +302,13 @@ fn write_jobs<'a, S: Sink + ?Sized>(
     Ok(count)
 }
 
-/// Writes one job, behind a comma unless it is the first.
+/// Writes one job, after a comma unless it is the first.
 pub(super) fn write_job<S: Sink + ?Sized>(
     job: &Job<'_>,
     is_first: bool,
     sink: &mut S,
 ) -> Result<(), Full> {
-    with_sink!(put_job(job, is_first; sink))
+    generic_or_dyn!(put_job(job, is_first; sink))
 }
 
 /// The value of a member, if it is there.
@@ -322,7 +324,7 @@ macro_rules! given {
     };
 }
 
-/// Puts the members of an object by their list, from `$open` in front of the first to the `}` behind the last.
+/// Puts the members of an object by their list, from `$open` in front of the first to the `}` after the last.
 macro_rules! put_members {
     (($sink:ident, $open:literal, $object:ident = $from:expr) $($name:ident $need:ident $value:ident,)*) => {{
         let $object { $($name),* } = $from;
@@ -399,16 +401,16 @@ fn put_error_time<S: Sink + ?Sized>(time: &ErrorTime<'_>, sink: &mut S) -> Resul
     }
 }
 
-/// Writes what stands behind the last job.
+/// Writes what follows the last job.
 pub(super) fn write_tail<S: Sink + ?Sized>(
     envelope: Envelope<'_>,
     sink: &mut S,
 ) -> Result<(), Full> {
-    with_sink!(put_tail(envelope; sink))
+    generic_or_dyn!(put_tail(envelope; sink))
 }
 
 fn put_tail<S: Sink + ?Sized>(envelope: Envelope<'_>, sink: &mut S) -> Result<(), Full> {
-    report_members!(behind_jobs(put_members(sink, "],", Envelope = &envelope)))
+    report_members!(after_jobs(put_members(sink, "],", Envelope = &envelope)))
 }
 
 pub(super) fn within_limit(len: usize) -> Result<(), EncodeError> {
@@ -537,9 +539,5 @@ where
     F: FnMut(Code, Path<'static>) + ?Sized,
 {
     let path = Path::REPORT;
-    report_members!(behind_jobs(check_members(
-        found,
-        path,
-        Envelope = &envelope
-    )));
+    report_members!(after_jobs(check_members(found, path, Envelope = &envelope)));
 }

@@ -76,11 +76,11 @@ impl<'a> Path<'a> {
             dot = ".";
         }
         let Some(key) = self.key else { return };
-        let (before, behind) = match is_identifier(key) {
+        let (before, after) = match is_identifier(key) {
             true => (dot, ""),
             false => ("[\"", "\"]"),
         };
-        [before, key, behind].into_iter().for_each(each);
+        [before, key, after].into_iter().for_each(each);
     }
 
     /// Index of the job, if it is about one.
@@ -151,6 +151,9 @@ impl fmt::Display for Finding<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.path != Path::REPORT {
             write!(f, "{}: ", self.path)?;
+        } else if matches!(self.code, Code::NotAnObject | Code::Empty | Code::Missing) {
+            // These texts have no subject of their own.
+            f.write_str("the report ")?;
         }
         f.write_str(self.code.text())?;
         match self.offset {

@@ -12,7 +12,7 @@
 //! be compared and signed as bytes, whoever wrote them.
 //!
 //! A finding is an error (the service will not take this) or a warning (legal, but odd: seconds in place of milliseconds, a status that nobody knows). Encoding stops at
-//! the first error and tells no warnings. `flawless` recognises a valid report in this library's own form, at the speed of memory; anything else takes the scanner.
+//! the first error and tells no warnings. `fast_path` recognises a valid report in this library's own form, at the speed of memory; anything else takes the scanner.
 //!
 //! ```
 //! use edge_report::{Code, Job, JobStatus, Report, canonical_into, check, json::SliceSink};
@@ -45,8 +45,8 @@ mod canonical;
 mod check;
 mod contract;
 mod encode;
+mod fast_path;
 mod finding;
-mod flawless;
 mod model;
 #[cfg(feature = "serde")]
 mod owned;

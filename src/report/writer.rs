@@ -49,7 +49,7 @@ impl<'m, 'b> ReportWriter<'m, SliceSink<'b>> {
 }
 
 impl<'m, S: Sink> ReportWriter<'m, S> {
-    /// Begins a report in `sink`, behind what it holds.
+    /// Begins a report in `sink`, after what it holds.
     pub fn new(
         mut sink: S,
         topic: Option<&'m str>,

@@ -35,6 +35,7 @@ export const codes = {
   UrlPath: '基础 URL 的路径中有不允许的字符',
   UrlUserInfo: '不支持在基础 URL 中写用户名或密码',
   UrlQuery: '基础 URL 不能有查询参数或片段',
+  UrlEndpoint: '基础 URL 必须在 /v1/{project_id}/edgesrv/job-report 之前结束',
   ProjectId: '项目 ID 为空、是 . 或 ..、首尾有空格，或含控制字符',
   HeaderValue: '请求头的值不能含控制字符',
   AccessKey: 'Access Key 为空，或含不能出现在请求头中的字符',

@@ -1,8 +1,7 @@
-//! A short way for what this library wrote itself: knows a report in its form that has nothing wrong, in a fraction of the time.
-//! Whatever else comes, and be it just as right, goes the long way.
+//! The fast path: recognises a valid report in this library's own layout, in a fraction of the time; anything else takes the scanner.
 
 use super::contract::{
-    self, HEAD, MAX_REPORT_BYTES, Value, behind_jobs, exception_members, if_missing, job_members,
+    self, HEAD, MAX_REPORT_BYTES, Value, after_jobs, exception_members, if_missing, job_members,
     report_members,
 };
 use super::model::JobStatus;
@@ -11,7 +10,7 @@ use crate::json::string_end;
 use crate::small::IS_ROOMY;
 
 /// A report with nothing wrong.
-pub(super) struct Flawless {
+pub(super) struct Recognised {
     /// The advised member that is not there, if any.
     pub(super) missing: Option<(Code, &'static str)>,
     /// Whether it is byte for byte what `canonical_into` makes of it.
@@ -19,7 +18,7 @@ pub(super) struct Flawless {
 }
 
 /// Reads a report in this library's form, with nothing wrong; `None` if `text` is anything else.
-pub(super) fn report(text: &[u8]) -> Option<Flawless> {
+pub(super) fn report(text: &[u8]) -> Option<Recognised> {
     (IS_ROOMY && text.len() <= MAX_REPORT_BYTES).then_some(())?;
     let mut reader = Reader {
         text,
@@ -36,14 +35,14 @@ pub(super) fn report(text: &[u8]) -> Option<Flawless> {
             _ => return None,
         }
     }
-    reader.behind_jobs()?;
-    (reader.at == text.len()).then_some(Flawless {
+    reader.after_jobs()?;
+    (reader.at == text.len()).then_some(Recognised {
         missing: reader.missing,
         is_canonical: reader.is_canonical,
     })
 }
 
-/// Reads the members of an object by their list, from `$open` in front of the first to the `}` behind the last.
+/// Reads the members of an object by their list, from `$open` in front of the first to the `}` after the last.
 macro_rules! read_members {
     (($reader:ident, $open:literal) $($name:ident $need:ident $value:ident,)*) => {{
         let is_first = true;
@@ -76,8 +75,8 @@ impl<'a> Reader<'a> {
         job_members!(read_members(self, "{"))
     }
 
-    fn behind_jobs(&mut self) -> Option<()> {
-        report_members!(behind_jobs(read_members(self, ",")))
+    fn after_jobs(&mut self) -> Option<()> {
+        report_members!(after_jobs(read_members(self, ",")))
     }
 
     #[inline(always)] // each member knows its kind
@@ -133,7 +132,7 @@ impl<'a> Reader<'a> {
         rule(value).is_none().then_some(())
     }
 
-    /// The content of a string, from behind its first quote to behind its last.
+    /// The content of a string, from after its first quote to after its last.
     #[inline]
     fn string(&mut self) -> Option<&'a [u8]> {
         let end = string_end(self.text, self.at)?;
