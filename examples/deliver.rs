@@ -357,13 +357,13 @@ fn show_letters(given: &Arguments, console: &Console) -> Result<(), Failure> {
     let mut after = None;
     while let Some((letter, report)) = courier.dead_letter(after).map_err(failed)? {
         let Reason { cause, status, .. } = letter.reason;
-        let error_code = letter.reason.error_code.as_str();
+        let error_code = letter.reason.error_code();
         let reason = match cause {
             // The rest stands in members of its own.
             Cause::Answered(outcome) => outcome.name(),
             Cause::Failed(code) => code.text(),
         };
-        let reason = match letter.reason.text.as_str() {
+        let reason = match letter.reason.text() {
             "" => reason.to_owned(),
             text => format!("{reason}: {text}"),
         };

@@ -69,4 +69,4 @@ pub use outbox::{
 };
 pub use policy::{Attempt, Backlog, Policy, Verdict, decide};
 pub use ram::RamOutbox;
-pub use reason::{Cause, Event, MAX_ERROR_CODE, MAX_REASON_TEXT, Reason, ShortText};
+pub use reason::{Cause, Event, Reason};

@@ -4,24 +4,25 @@ use core::fmt::{self, Write};
 
 use crate::code::Code;
 use crate::exchange::{Outcome, Reply};
+use crate::json::Text;
 use crate::time::WallTime;
 
 /// Text of at most `N` bytes of UTF-8, cut on a character's border. Control characters become spaces, so that it fits into a log line.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ShortText<const N: usize> {
+pub(super) struct ShortText<const N: usize> {
     bytes: [u8; N],
     len: u8,
 }
 
 impl<const N: usize> ShortText<N> {
     /// No text.
-    pub const EMPTY: Self = ShortText {
+    pub(super) const EMPTY: Self = ShortText {
         bytes: [0; N],
         len: 0,
     };
 
     /// As much of `text` as fits.
-    pub fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let mut this = Self::EMPTY;
         let _ = this.write_str(text);
         this
@@ -45,13 +46,13 @@ impl<const N: usize> ShortText<N> {
     }
 
     /// The text.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
         core::str::from_utf8(bytes).unwrap_or_default()
     }
 
     /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
+    const fn is_empty(&self) -> bool {
         self.len == 0
     }
 }
@@ -83,9 +84,9 @@ impl<const N: usize> fmt::Display for ShortText<N> {
 }
 
 /// Bytes kept of an `error_code`.
-pub const MAX_ERROR_CODE: usize = 24;
+pub(super) const MAX_ERROR_CODE: usize = 24;
 /// Bytes kept of a reason's text; fewer where there is no heap.
-pub const MAX_REASON_TEXT: usize = if cfg!(feature = "alloc") { 120 } else { 40 };
+pub(super) const MAX_REASON_TEXT: usize = if cfg!(feature = "alloc") { 120 } else { 40 };
 
 /// What kind of reason it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,13 +128,16 @@ pub struct Reason {
     pub cause: Cause,
     /// The HTTP status of the response; 0 if there was none.
     pub status: u16,
-    /// The response's `error_code`.
-    pub error_code: ShortText<MAX_ERROR_CODE>,
-    /// The response's own words, or those of the system or of TLS.
-    pub text: ShortText<MAX_REASON_TEXT>,
+    pub(super) error_code: ShortText<MAX_ERROR_CODE>,
+    pub(super) text: ShortText<MAX_REASON_TEXT>,
 }
 
 impl Reason {
+    #[doc(hidden)]
+    pub const MAX_ERROR_CODE: usize = MAX_ERROR_CODE;
+    #[doc(hidden)]
+    pub const MAX_TEXT: usize = MAX_REASON_TEXT;
+
     /// A response with this status.
     pub const fn answered(outcome: Outcome, status: u16) -> Self {
         Reason {
@@ -152,6 +156,16 @@ impl Reason {
             error_code: ShortText::EMPTY,
             text: ShortText::EMPTY,
         }
+    }
+
+    /// The response's `error_code`, or its first 24 bytes; empty if it had none.
+    pub fn error_code(&self) -> &str {
+        self.error_code.as_str()
+    }
+
+    /// The response's own words, or those of the system or of TLS, or the first 120 bytes of them (40 without `alloc`), on one line.
+    pub fn text(&self) -> &str {
+        self.text.as_str()
     }
 
     /// The same with words of its own.
@@ -253,23 +267,24 @@ impl Event {
 
     /// From a response that came at `now` by this node's uncorrected clock.
     pub fn from_reply(reply: &Reply<'_>, now: WallTime) -> Self {
-        let mut reason = Reason::answered(reply.outcome, reply.status);
-        let texts = [
-            (reply.error_code, true),
-            (reply.error_msg.or(reply.message), false),
-        ];
-        for (text, is_code) in texts {
+        let mut event = Event::answered(reply.outcome, reply.status);
+        event.retry_after_ms = reply.retry_after_ms(now);
+        event.clock_skew_ms = reply.clock_skew_ms(now);
+        event.with_words(reply.error_code, reply.error_msg.or(reply.message))
+    }
+
+    /// The same with a response's own words, still escaped as JSON has them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_words(mut self, error_code: Option<Text<'_>>, text: Option<Text<'_>>) -> Self {
+        for (text, is_code) in [(error_code, true), (text, false)] {
             let chars = text.iter().flat_map(|text| text.chars());
             match is_code {
-                true => reason.error_code.fill(chars),
-                false => reason.text.fill(chars),
+                true => self.reason.error_code.fill(chars),
+                false => self.reason.text.fill(chars),
             }
         }
-        Event {
-            reason,
-            retry_after_ms: reply.retry_after_ms(now),
-            clock_skew_ms: reply.clock_skew_ms(now),
-        }
+        self
     }
 }
 

@@ -964,7 +964,7 @@ fn deliver_with_this_clock() {
             Ok(reply) if reply.outcome == Outcome::Accepted => "accepted".to_string(),
             Ok(reply) => reply.to_string(),
             // What a courier keeps of it, which is not long.
-            Err(error) => Event::from(&error).reason.text.as_str().to_string(),
+            Err(error) => Event::from(&error).reason.text().to_string(),
         }
     };
     let is_unset = WallTime::now() < WallTime::from_unix_ms(1_790_000_000_000);

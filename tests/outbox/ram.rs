@@ -43,7 +43,7 @@ impl Entry {
 }
 
 fn letter_size((entry, reason): &(Entry, Reason)) -> usize {
-    let texts = reason.error_code.as_str().len() + reason.text.as_str().len();
+    let texts = reason.error_code().len() + reason.text().len();
     18 + texts + entry.bytes.len()
 }
 
@@ -130,11 +130,11 @@ impl Model {
             // Not so much that the same report would find no room.
             let most = self.free().min(CAPACITY / 2);
             if letter_size(&letter) > most {
-                reason.text = Default::default();
+                reason = reason.with_text("");
                 letter.1 = reason;
             }
             if letter_size(&letter) > most {
-                reason.error_code = Default::default();
+                reason = reason.with_error_code("");
                 letter.1 = reason;
             }
             self.letters.push_back(letter);

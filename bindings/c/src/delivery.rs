@@ -1,11 +1,10 @@
 //! What a courier is told and what it says, as plain data.
 
 use core::ffi::c_char;
-use core::fmt::Write;
 
 use edge_report::courier::{
-    Backlog, Cause, DeadLetter, Durability, Event, MAX_ERROR_CODE, MAX_REASON_TEXT, Policy, Reason,
-    ShortText, Status, Step, Verdict, WhenLettersFull,
+    Backlog, Cause, DeadLetter, Durability, Event, Policy, Reason, Status, Step, Verdict,
+    WhenLettersFull,
 };
 use edge_report::json::Text;
 use edge_report::{Code, MonoTime, WallTime};
@@ -123,8 +122,8 @@ pub const EDGE_REPORT_VERDICT_GAVE_UP: u32 = 5;
 pub const EDGE_REPORT_ERROR_CODE_SIZE: usize = 28;
 /// Room for the text of a reason with its NUL. Longer ones are cut; the bare build keeps 40 bytes.
 pub const EDGE_REPORT_REASON_TEXT_SIZE: usize = 124;
-const _: () = assert!(MAX_ERROR_CODE < EDGE_REPORT_ERROR_CODE_SIZE);
-const _: () = assert!(MAX_REASON_TEXT < EDGE_REPORT_REASON_TEXT_SIZE);
+const _: () = assert!(Reason::MAX_ERROR_CODE < EDGE_REPORT_ERROR_CODE_SIZE);
+const _: () = assert!(Reason::MAX_TEXT < EDGE_REPORT_REASON_TEXT_SIZE);
 
 /// Why a report was not delivered: plain data, to be copied at will. Texts are UTF-8 without control characters.
 #[repr(C)]
@@ -337,7 +336,7 @@ pub(crate) unsafe fn read_event(
         let mut event = Event::failed(code);
         let room = &mut Room::new();
         if let Some(failure) = unsafe { given(failure, "failure", room) }? {
-            event.reason.text = text_of(&failure.detail);
+            event = event.with_text(text_of(&failure.detail));
         }
         return Ok(event);
     }
@@ -351,42 +350,22 @@ pub(crate) unsafe fn read_event(
     );
     event.retry_after_ms = (reply.has_retry_after != 0).then_some(reply.retry_after_ms);
     event.clock_skew_ms = (reply.has_clock_skew != 0).then_some(reply.clock_skew_ms);
-    let words = match reply.error_msg.is_absent() {
+    let (words, name) = match reply.error_msg.is_absent() {
         true => (reply.message, "message"),
         false => (reply.error_msg, "error_msg"),
     };
-    for (is_code, (text, name)) in [(true, (reply.error_code, "error_code")), (false, words)] {
-        let text = unsafe { text.text(name) }?.unwrap_or_default();
-        let mut len = 0;
-        for c in Text::from_raw(text).chars() {
-            let mut utf8 = [0; 4];
-            let c: &str = c.encode_utf8(&mut utf8);
-            let reason = &mut event.reason;
-            // Never fails: what does not fit is left out.
-            let (_, written) = match is_code {
-                true => (reason.error_code.write_str(c), reason.error_code.as_str()),
-                false => (reason.text.write_str(c), reason.text.as_str()),
-            };
-            if written.len() == len {
-                // Nothing goes behind a cut.
-                break;
-            }
-            len = written.len();
-        }
-    }
-    Ok(event)
+    let error_code = unsafe { reply.error_code.text("error_code") }?;
+    let words = unsafe { words.text(name) }?;
+    Ok(event.with_words(error_code.map(Text::from_raw), words.map(Text::from_raw)))
 }
 
 /// What stands before the NUL, as far as it is UTF-8.
-fn text_of<const N: usize>(text: &[c_char]) -> ShortText<N> {
-    let mut short = ShortText::EMPTY;
+fn text_of(text: &[c_char]) -> &str {
     // SAFETY: the same bytes under another type: `c_char` is `i8` or `u8`.
     let bytes = unsafe { core::slice::from_raw_parts(text.as_ptr().cast::<u8>(), text.len()) };
     let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    if let Some(chunk) = bytes.utf8_chunks().next() {
-        let _ = short.write_str(chunk.valid());
-    }
-    short
+    let chunk = bytes.utf8_chunks().next();
+    chunk.map_or("", |chunk| chunk.valid())
 }
 
 impl edge_report_step {
@@ -424,8 +403,8 @@ impl edge_report_reason {
             Cause::Failed(code) => self.code = number(code),
         }
         self.status = u32::from(reason.status);
-        write_text(reason.error_code.as_str(), &mut self.error_code);
-        write_text(reason.text.as_str(), &mut self.text);
+        write_text(reason.error_code(), &mut self.error_code);
+        write_text(reason.text(), &mut self.text);
     }
 }
 

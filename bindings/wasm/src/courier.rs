@@ -364,10 +364,7 @@ fn put_reason(answer: &mut Answer, reason: &Reason) {
     if reason.status != 0 {
         answer.number("status", reason.status);
     }
-    let texts = [
-        ("errorCode", reason.error_code.as_str()),
-        ("text", reason.text.as_str()),
-    ];
+    let texts = [("errorCode", reason.error_code()), ("text", reason.text())];
     for (name, text) in texts {
         if !text.is_empty() {
             answer.text(name, text);

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use edge_report::courier::{
-    Cause, Counters, Disposition, Durability, JobKeys, Outbox, Reason, ShortText, Status,
-    WhenLettersFull,
+    Cause, Counters, Disposition, Durability, JobKeys, Outbox, Reason, Status, WhenLettersFull,
 };
 use edge_report::{Code, WallTime};
 
@@ -214,16 +213,8 @@ impl Account {
                 _ => return Err(format!("{ticket} is a letter, {doom:?}")),
             };
             counts[counter] += 1;
-            let cut = {
-                let mut reason = wanted;
-                reason.text = ShortText::EMPTY;
-                reason
-            };
-            let cut_short = {
-                let mut reason = cut;
-                reason.error_code = ShortText::EMPTY;
-                reason
-            };
+            let cut = wanted.with_text("");
+            let cut_short = cut.with_error_code("");
             let is_right = *reason == wanted
                 || !doom.is_told && reason.cause == wanted.cause
                 || self.is_memory && (*reason == cut || *reason == cut_short);
