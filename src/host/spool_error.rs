@@ -52,7 +52,8 @@ impl fmt::Display for SpoolIoError {
 
 impl std::error::Error for SpoolIoError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        // Its own text is in this one's.
+        self.error.source()
     }
 }
 
