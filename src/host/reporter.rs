@@ -26,7 +26,7 @@ use super::client::Client;
 use super::deliver::{DeliveryEvent, Pause, Untold};
 use super::fair::FairMutex;
 use super::spool::Spool;
-use super::waker::Waker;
+use super::waker::{Deadline, LONGEST_SLEEP, Waker};
 use crate::courier::{Courier, CourierError, Outbox, Scratch, Status, Ticket};
 use crate::report::Encode;
 use crate::time::{MonoTime, WallTime};
@@ -162,8 +162,9 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
     }
 
     /// Waits until nothing waits for delivery and that is durable, or the time is up, or the reporter is stopped. What has its time to be tried again
-    /// after that time is left waiting. The time is std's, which stands still while the machine is suspended (Linux).
+    /// after that time is left waiting. Time that the machine is suspended counts (Linux), to a minute.
     pub fn flush(&self, until: Instant) -> Result<Pause, CourierError<O::Error>> {
+        let end = Deadline::at(until);
         loop {
             let seen = self.shared.state().happened;
             {
@@ -173,7 +174,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
                     return Ok(Pause::Idle);
                 }
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = end.left().min(LONGEST_SLEEP);
             if left.is_zero() {
                 return Ok(Pause::TimeUp);
             }
