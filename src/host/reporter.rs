@@ -93,6 +93,8 @@ struct State {
     inside: Option<Waker>,
     /// Since the last visit no attempt has come to its end.
     owed: bool,
+    /// The client may be another since the last [`wake`](Reporter::wake).
+    was_visited: bool,
     /// Counts what happened, for those who wait until something does.
     happened: u64,
 }
@@ -187,10 +189,17 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         }
     }
 
-    /// Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. An attempt that is being made goes on;
-    /// if it fails without an answer, the next one comes at once, too. See [`Courier::wake`].
+    /// Tries again at once: the network is back, or somebody changed what was wrong. An attempt that is being made goes on; if it fails without an
+    /// answer, the next one comes at once, too.
+    ///
+    /// It may be called for each news of a link: until a report is accepted it ends waits once a minute, and never a hold for denied credentials or a
+    /// `Retry-After`. After [`with_client`](Self::with_client), which may have set other credentials, it ends these, too; so does [`Courier::wake`].
     pub fn wake(&self) {
-        self.with_courier(|courier| courier.wake(MonoTime::now()));
+        let was_visited = std::mem::take(&mut self.shared.state().was_visited);
+        self.with_courier(|courier| match was_visited {
+            true => courier.wake(MonoTime::now()),
+            false => courier.link_is_back(MonoTime::now()),
+        });
     }
 
     /// Uses the courier: dead letters, for one. Delivery waits meanwhile, and looks again afterwards. Within it, call no function of the
@@ -231,6 +240,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         let mut state = shared.state();
         state.visitors = state.visitors.saturating_sub(1);
         state.owed = true;
+        state.was_visited = true;
         drop(state);
         shared.changed.notify_all();
         use_it(&mut client)

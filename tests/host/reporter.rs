@@ -494,6 +494,41 @@ fn a_visitor_that_panics_spoils_nothing() {
     assert!(began.elapsed() < SOON);
 }
 
+/// Somebody who watches the link says without end that it is back: that ends one wait, and none that the service asked for. Who changed the
+/// credentials says it once.
+#[test]
+fn wakes_without_end_make_few_requests() {
+    let long = Duration::from_secs(300);
+    let policy = eager().with_hold(long).with_min_backoff(long);
+    for (fault, requests) in [
+        ("status=503", 2),
+        ("status=503,retry-after=60", 1),
+        ("status=401", 1),
+        ("cut", 2),
+    ] {
+        let receiver = receiver(&[fault]);
+        let told = Told::default();
+        let courier = Courier::with_policy(memory(), policy.with_max_backoff(long));
+        let reporter = Reporter::start(client(&receiver.url()), courier, noting(&told)).unwrap();
+        reporter.submit(&Report::new("0", &job())).unwrap();
+        wait_for(&told, "0 ");
+        for _ in 0..100 {
+            reporter.wake();
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(receiver.requests(), requests, "{fault}");
+        assert_eq!(told.lock().unwrap().len() as u64, requests, "{fault}");
+        let token = edge_report::Credentials::token("t");
+        let set = reporter.with_client(|client| client.set_credentials(&token));
+        set.unwrap();
+        for _ in 0..100 {
+            reporter.wake();
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(receiver.requests(), requests + 1, "{fault}");
+    }
+}
+
 /// The time that the machine is suspended counts (tests/shim/suspend.c).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
