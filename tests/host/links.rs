@@ -537,6 +537,35 @@ fn a_wrong_name_takes_no_way_that_works() {
     }
 }
 
+/// A busy service keeps the connection over which it served within the last minute, also where its name has another address.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_busy_service_keeps_its_connection_for_a_minute() {
+    let Some(names) = Names::alone("a_busy_service_keeps_its_connection_for_a_minute") else {
+        return;
+    };
+    let told = AtomicUsize::new(0);
+    let told = Arc::new(told);
+    let (port, _) = someone_who("127.0.0.2", 0, move || {
+        match told.fetch_add(1, Ordering::Relaxed) {
+            0 => ACCEPTED,
+            _ => "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n",
+        }
+    });
+    let (_, other) = someone("127.0.0.3", port, ACCEPTED);
+    let mut client = Names::client(port).build().unwrap();
+    let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+    names.lead_to("127.0.0.2,127.0.0.3");
+    names.suspended(0);
+    assert!(sends());
+    names.suspended(50);
+    assert!(!sends() && !sends());
+    assert_eq!(other.load(Ordering::Relaxed), 0);
+    names.suspended(61);
+    assert!(sends());
+    assert_eq!(other.load(Ordering::Relaxed), 1);
+}
+
 /// A tunnel leads to where the proxy found the service when it was made: one that answers badly is not used again, unless it was good within
 /// the last minute. So a busy service costs no new tunnel for each of its answers.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
