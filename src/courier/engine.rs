@@ -91,6 +91,9 @@ const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
 const HELD: usize = if cfg!(feature = "alloc") { 32 } else { 4 };
 /// Certificates do not mind an hour.
 const TRUSTED_EVERY_MS: i64 = 3_600_000;
+/// So long the link counts as back, unless something is accepted: whoever watches a bad link may say so without end.
+#[cfg(feature = "_http")]
+const BACK_FOR_MS: u64 = 60_000;
 /// How many buried suspects are kept for [`Courier::take_buried`].
 const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 
@@ -172,6 +175,10 @@ pub struct Courier<O, B> {
     /// Set at `armed`: the two together survive a clock that goes back all the same.
     not_before: MonoTime,
     armed: MonoTime,
+    /// Somebody who answered wants to be left alone until then.
+    is_asked: bool,
+    /// When the link was said to be back, and that was believed.
+    back_at: Option<MonoTime>,
     next_attempt: MonoTime,
     clock_offset_ms: i64,
     clock_corrected: bool,
@@ -261,6 +268,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             refusals: 0,
             not_before,
             armed: now,
+            is_asked: false,
+            back_at: None,
             next_attempt: not_before,
             clock_offset_ms: 0,
             clock_corrected: false,
@@ -443,6 +452,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 }
             }
         }
+        self.is_asked = kind == Kind::Denied || event.retry_after_ms.is_some();
         self.outbox.pin(None);
         self.current = None;
         if let Verdict::Again { at, .. } = &mut verdict
@@ -515,6 +525,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// letters. Failures so far count no more. An attempt that is being made goes on; if it fails without an answer, the next one comes at
     /// once, too, unless it holds. Where many nodes learn of that in the same moment, spread the calls.
     pub fn wake(&mut self, now: MonoTime) {
+        self.end_waits(now, true);
+    }
+
+    /// Also those of reports that wait by themselves, since somebody answered so.
+    fn end_waits(&mut self, now: MonoTime, also_answered: bool) {
         self.arm(now, now);
         self.pace.wake();
         self.next_attempt = now;
@@ -522,10 +537,26 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.tried.iter_mut().for_each(|tried| tried.rests = None);
         self.walk = Walk::START;
         for aside in self.asides.iter_mut() {
-            aside.due = now;
+            if also_answered || aside.reason.status == 0 {
+                aside.due = now;
+            }
         }
         if let Some(current) = &mut self.current {
             current.woken = true;
+        }
+    }
+
+    /// [`wake`](Self::wake) for who knows of the link alone, and may say so often. It ends no hold for denied credentials and no `Retry-After`: with
+    /// these the link has nothing to do. Otherwise once a minute, or once for each report that was accepted.
+    #[cfg(feature = "_http")]
+    pub(crate) fn link_is_back(&mut self, now: MonoTime) {
+        let is_held = self.is_asked && now < self.not_before;
+        let is_news = self.back_at.is_none_or(|back_at| {
+            self.accepted_at > back_at || now.since_ms(back_at) >= BACK_FOR_MS
+        });
+        if is_news && !is_held {
+            self.back_at = Some(now);
+            self.end_waits(now, false);
         }
     }
 

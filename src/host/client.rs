@@ -164,10 +164,13 @@ impl Client {
         // They were checked when the client was made.
         let codes = service_codes(&self.service_codes).unwrap_or_default();
         let reply = read_reply_with(&codes, head.status, headers, &self.answer);
-        if !matches!(reply.outcome, Outcome::Accepted | Outcome::Refused) {
+        if matches!(reply.outcome, Outcome::Accepted | Outcome::Refused) {
+            self.resolver.served();
+            self.progress.was_good();
+        } else {
             // It may be somebody else's, at a place that the service has left.
             self.resolver.doubt();
-            if self.parts.has_proxy() {
+            if self.parts.has_proxy() && !self.progress.was_good_lately() {
                 // Where a tunnel leads was found when it was made.
                 self.progress.leave_route();
             }

@@ -15,6 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::progress::{Phase, Progress};
 use super::resolver::Remembering;
+use super::send_error::is_unusable;
 use super::socket::{LOOK, Socket};
 use super::tls::Tls;
 use crate::time::MonoTime;
@@ -64,17 +65,33 @@ impl Watching {
         }
     }
 
-    fn socket(
+    /// TCP, and TLS where the URL asks for it, with the first address that does both: a name service may lead to somebody else, who has no
+    /// certificate for the name. Nothing of the report has gone out by then.
+    fn reach(
         &self,
         details: &ConnectionDetails<'_>,
         loopback_only: bool,
     ) -> Result<Box<dyn Transport>, Error> {
         let addresses = self.resolver.for_connection(details)?;
-        self.progress.enter(Phase::Connect);
-        let (socket, address) =
-            Socket::connect(details, &addresses, loopback_only, &self.progress)?;
-        self.resolver.answered(address);
-        Ok(socket)
+        let mut addresses = addresses.iter();
+        let mut distrusted = None;
+        loop {
+            self.progress.enter(Phase::Connect);
+            let connected = Socket::connect(details, &mut addresses, loopback_only, &self.progress);
+            let (socket, address) = match connected {
+                Ok(connected) => connected,
+                Err(error) => return Err(distrusted.unwrap_or(error)),
+            };
+            self.resolver.answered(address);
+            match self.secured(details, socket) {
+                Err(error) if addresses.len() > 0 && !self.progress.bell().is_cancelled() => {
+                    // Which a human must know of.
+                    distrusted = distrusted.or(is_unusable(&error).is_some().then_some(error));
+                }
+                Err(error) => return Err(distrusted.unwrap_or(error)),
+                secured => return secured,
+            }
+        }
     }
 
     fn secured(
@@ -84,6 +101,10 @@ impl Watching {
     ) -> Result<Box<dyn Transport>, Error> {
         if !details.needs_tls() {
             return Ok(inner);
+        }
+        // With a proxy it belongs to the connection.
+        if !self.to_proxy.load(Ordering::Relaxed) {
+            self.progress.enter(Phase::Tls);
         }
         self.tls.connect(details, inner, &self.progress)
     }
@@ -98,21 +119,17 @@ impl Connector<()> for Watching {
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
         if self.to_proxy.load(Ordering::Relaxed) {
-            let socket = self.socket(details, false)?;
-            return self.secured(details, socket).map(Some);
+            return self.reach(details, false).map(Some);
         }
         let inner = match details.config.proxy() {
-            Some(_) => self.through_proxy(details)?,
+            Some(_) => self.secured(details, self.through_proxy(details)?)?,
             None => {
                 let loopback_only = self.loopback_only && !details.needs_tls();
-                self.socket(details, loopback_only)?
+                self.reach(details, loopback_only)?
             }
         };
-        if details.needs_tls() {
-            self.progress.enter(Phase::Tls);
-        }
         let looks_while_sending = self.tls.can_look() || !details.needs_tls();
-        let inner = self.secured(details, inner)?;
+        self.progress.was_good();
         let progress = self.progress.clone();
         let watched = Watched::new(inner, progress, looks_while_sending, self.max_idle);
         Ok(Some(Box::new(watched)))

@@ -11,6 +11,7 @@ use super::client::Client;
 use super::fair::FairMutex;
 use super::send_error::SendError;
 use super::tls::Clock;
+use super::waker::Deadline;
 use crate::courier::{
     Courier, CourierError, Event, Outbox, Reason, Scratch, Step, Ticket, Verdict, entropy,
 };
@@ -415,8 +416,8 @@ impl Client {
     /// locked between sending, not while. `observe` is told of each verdict, in order, and without the lock, so that it may use the courier itself;
     /// the next report waits for it. `|_| ()` wants to know nothing.
     ///
-    /// With the time up before it begins, nothing is sent; it is std's time, which stands still while the machine is suspended (Linux). While it waits to try again it sleeps, and looks at the clock once a minute: whoever
-    /// submits, or calls [`Courier::wake`], calls [`Waker::wake`](super::Waker::wake), too. A refused report that cannot be made a dead letter before it
+    /// With the time up before it begins, nothing is sent. While it waits to try again it sleeps, and looks at the clock once a minute, so the time that
+    /// the machine is suspended counts, to a minute (Linux). Whoever submits, or calls [`Courier::wake`], calls [`Waker::wake`](super::Waker::wake), too. A refused report that cannot be made a dead letter before it
     /// ends is told as [`Unburied`](DeliveryEvent::Unburied), and no more.
     ///
     /// An error is the outbox's. Nothing is lost by it; call it again after a while.
@@ -463,6 +464,7 @@ impl Client {
         if let Some(time) = trusted {
             self.clock.learn(time);
         }
+        let end = until.map(Deadline::at);
         let mut body = self.take_body();
         // What was sent last, for the observer; the next one is read in the same turn.
         let mut sent = Vec::new();
@@ -474,9 +476,7 @@ impl Client {
             if is_cancelled && done.is_none() {
                 break Ok(Pause::Cancelled);
             }
-            let left = until.map_or(Duration::MAX, |until| {
-                until.saturating_duration_since(Instant::now())
-            });
+            let left = end.map_or(Duration::MAX, Deadline::left);
             // One turn for both what became of a report and what is next: a turn may take long.
             let task = courier.with(|courier| {
                 if let Some(done) = done.take() {

@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 use ureq::{Error, Timeout};
 
 use super::waker::Bell;
+use crate::time::MonoTime;
+
+/// So long a connection that was good is kept, though what comes over it now is doubted.
+const LATELY: Duration = Duration::from_secs(60);
 
 /// The parts of a call, each with a time-out of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub(super) struct Progress {
     bell: Arc<Bell>,
     /// See [`leave_route`](Self::leave_route).
     route: AtomicU32,
+    /// When the connection in use was made, or led to the service.
+    good_at: Mutex<MonoTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +109,7 @@ impl Progress {
             state: Mutex::new(state),
             bell,
             route: AtomicU32::new(0),
+            good_at: Mutex::default(),
         }
     }
 
@@ -122,6 +129,20 @@ impl Progress {
     /// Connections made so far may lead to where the service is no more.
     pub(super) fn leave_route(&self) {
         self.route.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was made, or the service itself answered over it.
+    pub(super) fn was_good(&self) {
+        *self.good_at() = MonoTime::now();
+    }
+
+    /// Whether another connection would hardly lead elsewhere: a busy service is spared the handshakes.
+    pub(super) fn was_good_lately(&self) -> bool {
+        MonoTime::now().since(*self.good_at()) < LATELY
+    }
+
+    fn good_at(&self) -> MutexGuard<'_, MonoTime> {
+        self.good_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Before an attempt with a body of so many bytes.

@@ -26,7 +26,7 @@ use super::client::Client;
 use super::deliver::{DeliveryEvent, Pause, Untold};
 use super::fair::FairMutex;
 use super::spool::Spool;
-use super::waker::Waker;
+use super::waker::{Deadline, LONGEST_SLEEP, Waker};
 use crate::courier::{Courier, CourierError, Outbox, Scratch, Status, Ticket};
 use crate::report::Encode;
 use crate::time::{MonoTime, WallTime};
@@ -93,6 +93,8 @@ struct State {
     inside: Option<Waker>,
     /// Since the last visit no attempt has come to its end.
     owed: bool,
+    /// The client may be another since the last [`wake`](Reporter::wake).
+    was_visited: bool,
     /// Counts what happened, for those who wait until something does.
     happened: u64,
 }
@@ -162,8 +164,9 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
     }
 
     /// Waits until nothing waits for delivery and that is durable, or the time is up, or the reporter is stopped. What has its time to be tried again
-    /// after that time is left waiting. The time is std's, which stands still while the machine is suspended (Linux).
+    /// after that time is left waiting. Time that the machine is suspended counts (Linux), to a minute.
     pub fn flush(&self, until: Instant) -> Result<Pause, CourierError<O::Error>> {
+        let end = Deadline::at(until);
         loop {
             let seen = self.shared.state().happened;
             {
@@ -173,7 +176,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
                     return Ok(Pause::Idle);
                 }
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = end.left().min(LONGEST_SLEEP);
             if left.is_zero() {
                 return Ok(Pause::TimeUp);
             }
@@ -186,10 +189,17 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         }
     }
 
-    /// Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. An attempt that is being made goes on;
-    /// if it fails without an answer, the next one comes at once, too. See [`Courier::wake`].
+    /// Tries again at once: the network is back, or somebody changed what was wrong. An attempt that is being made goes on; if it fails without an
+    /// answer, the next one comes at once, too.
+    ///
+    /// It may be called for each news of a link: until a report is accepted it ends waits once a minute, and never a hold for denied credentials or a
+    /// `Retry-After`. After [`with_client`](Self::with_client), which may have set other credentials, it ends these, too; so does [`Courier::wake`].
     pub fn wake(&self) {
-        self.with_courier(|courier| courier.wake(MonoTime::now()));
+        let was_visited = std::mem::take(&mut self.shared.state().was_visited);
+        self.with_courier(|courier| match was_visited {
+            true => courier.wake(MonoTime::now()),
+            false => courier.link_is_back(MonoTime::now()),
+        });
     }
 
     /// Uses the courier: dead letters, for one. Delivery waits meanwhile, and looks again afterwards. Within it, call no function of the
@@ -230,6 +240,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         let mut state = shared.state();
         state.visitors = state.visitors.saturating_sub(1);
         state.owed = true;
+        state.was_visited = true;
         drop(state);
         shared.changed.notify_all();
         use_it(&mut client)

@@ -1,5 +1,6 @@
 //! Looks names up once, and again only after a failure, after an answer that may not be the service's, and for a new connection when what
-//! is known is old: a service may move, and at its old place somebody else may answer.
+//! is known is old: a service may move, and at its old place somebody else may answer. A name service may be wrong as well, so the address
+//! that led to the service last stays one of those that are tried.
 //!
 //! ureq asks its resolver before every request, with a thread per look-up. Here a living connection needs neither:
 //! with the name service dead, reports go on.
@@ -33,8 +34,10 @@ const LONGEST_TRUST: Duration = Duration::from_secs(300);
 const STACK: usize = 512 * 1024;
 /// So soon a look-up is given up when it is cancelled.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// As many as ureq keeps.
+/// As many as ureq takes.
 const MOST_ADDRESSES: usize = 16;
+/// Of what is found: one place is kept for the address that served.
+const MOST_FOUND: usize = MOST_ADDRESSES - 1;
 
 /// Remembers the addresses of each host: the endpoint and, at most, a proxy. Clones share what they know.
 #[derive(Clone, Debug)]
@@ -50,10 +53,12 @@ struct Memory {
 #[derive(Debug)]
 struct Known {
     name: String,
-    /// In the order in which they are tried.
-    addresses: ResolvedSocketAddrs,
-    /// The one that took the last connection.
+    /// In the order in which they are tried. Beside those that the name service named last, the one that served.
+    addresses: Vec<SocketAddr>,
+    /// The one that the connection in use goes to.
     taken: Option<SocketAddr>,
+    /// The one that led to the service last: a name service may be wrong, for a while or for ever.
+    served: Option<SocketAddr>,
     /// When it was looked up last, also in vain.
     asked_at: MonoTime,
     /// Whether to ask again at the next request.
@@ -61,17 +66,48 @@ struct Known {
 }
 
 impl Known {
-    /// Begins with the one that took the last connection; or with the next, where what came of it is doubted: so each has its turn.
-    fn order(&mut self, is_doubted: bool) {
-        let is_taken = |one: &SocketAddr| Some(*one) == self.taken;
-        let Some(at) = self.addresses.iter().position(is_taken) else {
-            return;
-        };
-        if is_doubted {
-            self.addresses.rotate_left(at.saturating_add(1));
-        } else if let Some(front) = self.addresses.get_mut(..=at) {
-            front.rotate_right(1);
+    /// Takes in what was found. Says whether the name leads elsewhere now: to new addresses, and not to the one that served.
+    ///
+    /// New ones come first, as a service may have moved. The one that served is next, and never gone: with what the name service has said before and
+    /// that served all the same, it stays where it is.
+    fn renew(&mut self, found: &[SocketAddr]) -> bool {
+        let mut order = found.to_vec();
+        order.retain(|address| !self.addresses.contains(address));
+        let lost = self.served.filter(|served| !found.contains(served));
+        let has_moved = lost.is_some() && !order.is_empty();
+        if has_moved {
+            order.splice(1..1, lost);
         }
+        for address in &self.addresses {
+            if found.contains(address) || lost == Some(*address) && !has_moved {
+                order.push(*address);
+            }
+        }
+        self.addresses = order;
+        has_moved
+    }
+
+    /// Begins with this one, and ends with what is in front of it.
+    fn begin_with(&mut self, address: SocketAddr) {
+        let at = self.addresses.iter().position(|one| *one == address);
+        self.addresses.rotate_left(at.unwrap_or_default());
+    }
+
+    /// What was tried last comes last, so that each has its turn.
+    fn doubt(&mut self) {
+        if let Some(taken) = self.taken {
+            self.begin_with(taken);
+        }
+        let is_any = usize::from(!self.addresses.is_empty());
+        self.addresses.rotate_left(is_any);
+        self.doubted = true;
+    }
+
+    /// Whether a connection that is kept is used again, though it is doubted: where there is no other way, or it was good a moment ago.
+    fn is_kept(&self, was_good_lately: bool) -> bool {
+        let has_served = self.taken.is_some() && self.taken == self.served;
+        let is_only = self.addresses.iter().all(|one| Some(*one) == self.taken);
+        is_only || has_served && was_good_lately
     }
 }
 
@@ -84,29 +120,36 @@ impl Remembering {
         }))
     }
 
-    /// Asks again at the next request; if that fails, what is known still serves. A connection that is kept serves on where its address is
-    /// still one of the name's; a new one goes to another first.
+    /// Asks again at the next request; if that fails, what is known still serves. A new connection goes to another address first, and one that
+    /// is kept is left for another, unless it was good within the last minute.
     pub(super) fn doubt(&self) {
+        self.known().iter_mut().for_each(Known::doubt);
+    }
+
+    /// The service itself answered.
+    pub(super) fn served(&self) {
         for known in self.known().iter_mut() {
-            known.doubted = true;
+            if let Some(taken) = known.taken {
+                known.served = Some(taken);
+                known.begin_with(taken);
+            }
         }
     }
 
-    /// The addresses for a new connection: those that were found for this request, unless these are old.
+    /// The addresses for a new connection: those that are known, unless these are old.
     pub(super) fn for_connection(
         &self,
         details: &ConnectionDetails<'_>,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        let now = MonoTime::now();
         let name = name_of(details.uri);
-        let mut known = self.known();
-        let is_old = |known: &Known| now.since(known.asked_at) > LONGEST_TRUST;
-        match known
-            .iter()
-            .any(|known| known.name == name && is_old(known))
-        {
-            true => self.look_up(&mut known, details.uri, details.config),
-            false => Ok(details.addrs.clone()),
+        let mut all = self.known();
+        let Some(known) = all.iter_mut().find(|known| known.name == name) else {
+            return Ok(details.addrs.clone());
+        };
+        known.taken = None;
+        match MonoTime::now().since(known.asked_at) > LONGEST_TRUST {
+            true => self.look_up(&mut all, details.uri, details.config),
+            false => Ok(some_of(&known.addresses)),
         }
     }
 
@@ -115,26 +158,25 @@ impl Remembering {
         for known in self.known().iter_mut() {
             if known.addresses.contains(&address) {
                 known.taken = Some(address);
-                known.order(false);
+                known.begin_with(address);
             }
         }
     }
 
     fn look_up(
         &self,
-        known: &mut Vec<Known>,
+        all: &mut Vec<Known>,
         uri: &Uri,
         config: &Config,
     ) -> Result<ResolvedSocketAddrs, Error> {
         let name = name_of(uri);
-        let mut remembered = known.iter_mut().find(|known| known.name == name);
+        let mut known = all.iter_mut().find(|known| known.name == name);
         let progress = &self.0.progress;
         progress.enter(Phase::Lookup);
-        let mut is_doubted = false;
-        let longest = match &mut remembered {
+        let longest = match &mut known {
             Some(known) => {
                 // Once: a connection may live by the time that it fails, and must not wait for another.
-                is_doubted = std::mem::take(&mut known.doubted);
+                known.doubted = false;
                 known.asked_at = MonoTime::now();
                 LONGEST_DOUBT
             }
@@ -145,29 +187,25 @@ impl Remembering {
             ..NextTimeout::default()
         };
         let found = self.0.lookup.resolve(uri, config, timeout);
-        match (found, remembered) {
-            (Ok(addresses), Some(known)) => {
-                if !known.taken.is_some_and(|taken| addresses.contains(&taken)) {
+        match (found, known) {
+            (Err(error), _) if progress.bell().is_cancelled() => Err(error),
+            (found, Some(known)) => {
+                let has_moved = found.is_ok_and(|found| known.renew(&found));
+                if has_moved || !known.is_kept(progress.was_good_lately()) {
                     progress.leave_route();
                 }
-                known.addresses = addresses;
-                known.order(is_doubted);
-                Ok(known.addresses.clone())
+                Ok(some_of(&known.addresses))
             }
-            (Ok(addresses), None) => {
-                known.push(Known {
+            (Ok(found), None) => {
+                all.push(Known {
                     name: name.to_string(),
-                    addresses: addresses.clone(),
+                    addresses: found.to_vec(),
                     taken: None,
+                    served: None,
                     asked_at: MonoTime::now(),
                     doubted: false,
                 });
-                Ok(addresses)
-            }
-            (Err(error), _) if progress.bell().is_cancelled() => Err(error),
-            (Err(_), Some(known)) => {
-                known.order(is_doubted);
-                Ok(known.addresses.clone())
+                Ok(found)
             }
             (Err(Error::Timeout(_)), None) => Err(progress.time_out()),
             (Err(error), None) => Err(error),
@@ -187,17 +225,23 @@ impl Resolver for Remembering {
         _: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
         if let Some(address) = literal_address(uri) {
-            let mut addresses = self.empty();
-            addresses.push(address);
-            return Ok(addresses);
+            return Ok(some_of(&[address]));
         }
         let name = name_of(uri);
         let mut known = self.known();
         match known.iter().find(|known| known.name == name) {
-            Some(known) if !known.doubted => Ok(known.addresses.clone()),
+            Some(known) if !known.doubted => Ok(some_of(&known.addresses)),
             _ => self.look_up(&mut known, uri, config),
         }
     }
+}
+
+fn some_of(addresses: &[SocketAddr]) -> ResolvedSocketAddrs {
+    let mut some = ResolvedSocketAddrs::from_fn(|_| SocketAddr::from(([0; 4], 0)));
+    for address in addresses.iter().take(MOST_ADDRESSES) {
+        some.push(*address);
+    }
+    some
 }
 
 fn name_of(uri: &Uri) -> &str {
@@ -238,7 +282,7 @@ impl Running {
         let look_up = move || {
             let found = asked
                 .to_socket_addrs()
-                .map(|all| all.take(MOST_ADDRESSES).collect());
+                .map(|all| all.take(MOST_FOUND).collect());
             // Nobody may wait any more.
             let _ = tell.send(found);
         };
@@ -267,14 +311,6 @@ impl System {
             running: Mutex::default(),
         }
     }
-
-    fn those(&self, found: Vec<SocketAddr>) -> ResolvedSocketAddrs {
-        let mut addresses = self.empty();
-        found
-            .into_iter()
-            .for_each(|address| addresses.push(address));
-        addresses
-    }
 }
 
 impl Resolver for System {
@@ -290,7 +326,7 @@ impl Resolver for System {
         let begun = match running.take().filter(|begun| begun.name == name) {
             Some(begun) if !begun.is_over() => begun,
             over => match over.and_then(|over| over.late_answer()) {
-                Some(found) => return Ok(self.those(found)),
+                Some(found) => return Ok(some_of(&found)),
                 None => Running::begin(name, STACK)?,
             },
         };
@@ -314,7 +350,7 @@ impl Resolver for System {
         if found.is_empty() {
             return Err(Error::HostNotFound);
         }
-        Ok(self.those(found))
+        Ok(some_of(&found))
     }
 }
 

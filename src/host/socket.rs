@@ -50,24 +50,23 @@ impl fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Connects to the first address that answers. All but the last get half of the time that is left.
+    /// Connects to the first address that answers; those behind it are left. All but the last get half of the time that is left.
     pub(super) fn connect(
         details: &ConnectionDetails<'_>,
-        addresses: &[SocketAddr],
+        addresses: &mut std::slice::Iter<'_, SocketAddr>,
         loopback_only: bool,
         progress: &Arc<Progress>,
     ) -> Result<(Box<dyn Transport>, SocketAddr), Error> {
         let mut failed = None;
-        let mut addresses = addresses.iter().peekable();
         while let Some(&address) = addresses.next() {
             if loopback_only && !address.ip().to_canonical().is_loopback() {
                 failed = failed.or(Some(not_loopback(details, address)));
                 continue;
             }
             let left = progress.left();
-            let share = match addresses.peek() {
-                Some(_) => left.checked_div(2).unwrap_or(left),
-                None => left,
+            let share = match addresses.len() {
+                0 => left,
+                _ => left.checked_div(2).unwrap_or(left),
             };
             if share.is_zero() {
                 return Err(progress.time_out());

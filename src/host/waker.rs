@@ -22,8 +22,28 @@ use crate::time::MonoTime;
 
 /// How long a sleep lasts at the most before the clock is looked at again: what waits by `poll` does not count the time that the
 /// machine was suspended.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// When something ends, the time included that the machine is suspended from now on. std's clock stands still meanwhile (Linux).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    until: Instant,
+    at: MonoTime,
+}
+
+impl Deadline {
+    pub(super) fn at(until: Instant) -> Self {
+        let left = until.saturating_duration_since(Instant::now());
+        // Not before: these are whole milliseconds.
+        let at = MonoTime::now().plus(left).plus_ms(2);
+        Deadline { until, at }
+    }
+
+    pub(super) fn left(self) -> Duration {
+        let left = self.until.saturating_duration_since(Instant::now());
+        left.min(self.at.since(MonoTime::now()))
+    }
+}
 
 /// Wakes a [`Client`](super::Client) that delivers or waits, from any thread. Clones wake the same client.
 ///
@@ -171,17 +191,15 @@ impl Bell {
         self.sleep(Some(longest.min(LONGEST_SLEEP)));
     }
 
-    /// Sleeps until it is woken or cancelled, or the time is over, suspension included.
+    /// Sleeps until it is woken or cancelled, or the time is over.
     pub(super) fn sleep(&self, longest: Option<Duration>) {
-        let (began, began_at) = (Instant::now(), MonoTime::now());
+        let end = longest.and_then(|longest| Instant::now().checked_add(longest));
+        let end = end.map(Deadline::at);
         loop {
             if self.woken.swap(false, Ordering::SeqCst) || self.is_cancelled() {
                 return;
             }
-            // The second is exact to a millisecond.
-            let at_suspension = MonoTime::now().since(began_at).saturating_sub(MILLISECOND);
-            let passed = began.elapsed().max(at_suspension);
-            let left = longest.map(|longest| longest.saturating_sub(passed));
+            let left = end.map(Deadline::left);
             if left.is_some_and(|left| left.is_zero()) {
                 return;
             }

@@ -739,7 +739,6 @@ fn letters_that_are_full_are_dropped_or_waited_for() {
 #[test]
 fn a_full_disk_keeps_what_is_refused() {
     let Some(disk) = Mount::new("size=512k") else {
-        println!("not run: no file system can be mounted here");
         return;
     };
     let spool = disk.0.path().join("spool");

@@ -12,6 +12,8 @@
     reason = "a panic is how a test fails"
 )]
 
+mod shim;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -35,7 +37,7 @@ const NOBODY: u32 = 65534;
 
 #[test]
 fn nothing_is_relied_on_before_it_is_durable() {
-    let Some(shim) = Shim::new() else { return };
+    let shim = Shim::new();
     let calls = check(&shim.run(None));
     println!("{calls:?}");
     for (call, at_least) in [
@@ -52,7 +54,7 @@ fn nothing_is_relied_on_before_it_is_durable() {
 /// A parent that may be passed through, but not read: its name for the folder is made durable all the same, at each start.
 #[test]
 fn a_parent_that_cannot_be_read() {
-    let Some(shim) = Shim::new() else { return };
+    let shim = Shim::new();
     if chown(shim.root(), Some(NOBODY), None).is_err() {
         println!(
             "not run: root may read everything, and this is not root, who could be somebody else"
@@ -205,28 +207,16 @@ struct Shim {
 }
 
 impl Shim {
-    fn new() -> Option<Self> {
+    fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         // Somebody else may run the process.
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let shim = Shim { place };
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/record.c");
-        let compiled = Command::new("cc")
-            .args([
-                "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o",
-            ])
-            .args([&shim.library(), &source])
-            .arg("-ldl")
-            .status();
-        let Ok(status) = compiled else {
-            println!("not run: there is no C compiler");
-            return None;
-        };
-        assert!(status.success());
+        shim::shim("record", shim.place.path());
         fs::create_dir(shim.root()).unwrap();
         fs::write(shim.trace(), "").unwrap();
         fs::set_permissions(shim.trace(), fs::Permissions::from_mode(0o666)).unwrap();
-        Some(shim)
+        shim
     }
 
     fn library(&self) -> PathBuf {

@@ -311,17 +311,27 @@ fn running() -> usize {
 /// Somebody at an address, who answers each report with `answer`. Gives the port, and counts the reports.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn someone(ip: &str, port: u16, answer: &'static str) -> (u16, Arc<AtomicUsize>) {
+    someone_who(ip, port, move || answer)
+}
+
+/// The same, who may change his mind.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn someone_who(
+    ip: &str,
+    port: u16,
+    answer: impl Fn() -> &'static str + Clone + Send + 'static,
+) -> (u16, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind((ip, port)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let counted = counted.clone();
+            let (counted, answer) = (counted.clone(), answer.clone());
             thread::spawn(move || {
                 while read_until(&mut stream, b"}").ends_with(b"}") {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    let _ = stream.write_all(answer.as_bytes());
+                    let _ = stream.write_all(answer().as_bytes());
                 }
             });
         }
@@ -365,6 +375,11 @@ impl Names {
         let lines = std::fs::read_to_string(&file).unwrap_or_default();
         let _ = std::fs::remove_file(&file);
         lines.lines().count()
+    }
+
+    /// The machine was suspended for so many seconds.
+    fn suspended(&self, seconds: u32) {
+        std::fs::write(self.0.with_file_name("seconds"), seconds.to_string()).unwrap();
     }
 
     fn client(port: u16) -> ClientBuilder {
@@ -470,9 +485,95 @@ fn an_early_success_is_doubted() {
     assert_eq!(now.load(Ordering::Relaxed), 1);
 }
 
-/// A tunnel leads to where the proxy found the service when it was made: one that answers badly is not used again.
+/// The name service is wrong from now on, just as the service is busy: the address that served serves again, however little a new one
+/// does, and new connections begin with it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_wrong_name_takes_no_way_that_works() {
+    let Some(names) = Names::alone("a_wrong_name_takes_no_way_that_works") else {
+        return;
+    };
+    const BUSY: &str = "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n";
+    const PORTAL: &str = "HTTP/1.1 200 x\r\ncontent-length: 6\r\n\r\n<html>";
+    for (wrong, is_busy, seen) in [
+        ("127.0.0.3", true, 1),
+        ("127.0.0.3", false, 1),
+        // Behind the first of these, where nobody is, comes the one that served.
+        ("127.0.0.4,127.0.0.3", false, 0),
+    ] {
+        names.suspended(0);
+        let busy = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_it = busy.clone();
+        let (port, _) = someone_who("127.0.0.2", 0, move || {
+            match is_it.load(Ordering::Relaxed) {
+                true => BUSY,
+                false => ACCEPTED,
+            }
+        });
+        let (_, portal) = someone("127.0.0.3", port, PORTAL);
+        let mut client = Names::client(port).build().unwrap();
+        let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+        names.lead_to("127.0.0.2");
+        assert!(sends() && sends());
+        names.lead_to(wrong);
+        // It is asked after a bad answer, or for a new connection, when what is known is old.
+        busy.store(is_busy, Ordering::Relaxed);
+        names.suspended(if is_busy { 0 } else { 400 });
+        let first = [sends(), sends()];
+        busy.store(false, Ordering::Relaxed);
+        assert_eq!(first, [seen == 0, !is_busy], "{wrong}");
+        assert_eq!(portal.load(Ordering::Relaxed), seen, "{wrong}");
+        // The way back, whatever the name service says, and for good.
+        assert!(sends() && sends(), "{wrong}");
+        names.suspended(800);
+        assert!(sends() && sends(), "{wrong}");
+        assert_eq!(portal.load(Ordering::Relaxed), seen, "{wrong}");
+        // A service that moves then is found all the same.
+        let (_, moved) = someone("127.0.0.5", port, ACCEPTED);
+        names.lead_to("127.0.0.5");
+        busy.store(true, Ordering::Relaxed);
+        assert!(!sends() && sends() && sends(), "{wrong}");
+        assert_eq!(moved.load(Ordering::Relaxed), 2);
+    }
+}
+
+/// A busy service keeps the connection over which it served within the last minute, also where its name has another address.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_busy_service_keeps_its_connection_for_a_minute() {
+    let Some(names) = Names::alone("a_busy_service_keeps_its_connection_for_a_minute") else {
+        return;
+    };
+    let told = AtomicUsize::new(0);
+    let told = Arc::new(told);
+    let (port, _) = someone_who("127.0.0.2", 0, move || {
+        match told.fetch_add(1, Ordering::Relaxed) {
+            0 => ACCEPTED,
+            _ => "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n",
+        }
+    });
+    let (_, other) = someone("127.0.0.3", port, ACCEPTED);
+    let mut client = Names::client(port).build().unwrap();
+    let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+    names.lead_to("127.0.0.2,127.0.0.3");
+    names.suspended(0);
+    assert!(sends());
+    names.suspended(50);
+    assert!(!sends() && !sends());
+    assert_eq!(other.load(Ordering::Relaxed), 0);
+    names.suspended(61);
+    assert!(sends());
+    assert_eq!(other.load(Ordering::Relaxed), 1);
+}
+
+/// A tunnel leads to where the proxy found the service when it was made: one that answers badly is not used again, unless it was good within
+/// the last minute. So a busy service costs no new tunnel for each of its answers.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn a_tunnel_that_answers_badly_is_made_anew() {
+    let Some(time) = Names::alone("a_tunnel_that_answers_badly_is_made_anew") else {
+        return;
+    };
     let (tell, told) = std::sync::mpsc::channel();
     let proxy = raw_server(move |mut stream| {
         let tell = tell.clone();
@@ -480,11 +581,9 @@ fn a_tunnel_that_answers_badly_is_made_anew() {
             tell.send(()).unwrap();
             read_until(&mut stream, b"\r\n\r\n");
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-            let answers = [
-                "HTTP/1.1 400 x\r\ncontent-length: 25\r\n\r\n{\"error_code\":\"DLI.0001\"}",
-                "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n",
-            ];
-            for answer in answers.into_iter().cycle() {
+            let good = "HTTP/1.1 400 x\r\ncontent-length: 25\r\n\r\n{\"error_code\":\"DLI.0001\"}";
+            let bad = "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n";
+            for answer in [bad, good, bad, bad, bad, bad] {
                 if !read_until(&mut stream, b"}").ends_with(b"}") {
                     return;
                 }
@@ -492,13 +591,28 @@ fn a_tunnel_that_answers_badly_is_made_anew() {
             }
         });
     });
+    time.suspended(0);
     let builder = Client::builder("http://gateway.example", "p").proxy(&proxy);
+    let builder = builder.max_idle(Duration::from_secs(3600));
     let mut client = builder.allow_plain_http().build().unwrap();
-    for expected in [Outcome::Refused, Outcome::TryAgain].repeat(2) {
+    let mut sends = |expected| {
         let reply = client.send_encoded(b"{}").unwrap();
         assert_eq!(reply.outcome, expected);
-    }
-    assert_eq!(told.try_iter().count(), 2);
+    };
+    // Bad from the start, and good a while later.
+    sends(Outcome::TryAgain);
+    time.suspended(59);
+    sends(Outcome::Refused);
+    time.suspended(110);
+    sends(Outcome::TryAgain);
+    sends(Outcome::TryAgain);
+    assert_eq!(told.try_iter().count(), 1);
+    time.suspended(120);
+    sends(Outcome::TryAgain);
+    assert_eq!(told.try_iter().count(), 0);
+    sends(Outcome::TryAgain);
+    sends(Outcome::Refused);
+    assert_eq!(told.try_iter().count(), 1);
 }
 
 /// Addresses do not serve new connections for ever; one that lives needs none.
@@ -508,13 +622,9 @@ fn old_addresses_are_looked_up_for_a_new_connection() {
     let Some(names) = Names::alone("old_addresses_are_looked_up_for_a_new_connection") else {
         return;
     };
-    let suspended = |seconds: &str| {
-        let file = std::env::var_os("SHIM_SUSPENDED").unwrap();
-        std::fs::write(file, seconds).unwrap();
-    };
     let day = Duration::from_secs(86_400);
     for (idle, lookups) in [(day, 0), (Duration::ZERO, 1)] {
-        suspended("0");
+        names.suspended(0);
         let (port, before) = someone("127.0.0.2", 0, ACCEPTED);
         let (_, now) = someone("127.0.0.3", port, ACCEPTED);
         let mut client = Names::client(port).max_idle(idle).build().unwrap();
@@ -522,12 +632,12 @@ fn old_addresses_are_looked_up_for_a_new_connection() {
         names.lead_to("127.0.0.2");
         assert!(sends() && sends());
         assert_eq!(names.lookups(), 1);
-        suspended("400");
+        names.suspended(400);
         // In vain: the old one serves, and is not asked about each time.
         names.lead_to("dead");
         assert!(sends() && sends());
         assert_eq!(names.lookups(), lookups);
-        suspended("800");
+        names.suspended(800);
         names.lead_to("127.0.0.3");
         assert!(sends() && sends());
         assert_eq!(names.lookups(), lookups);

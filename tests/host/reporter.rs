@@ -8,7 +8,11 @@
     reason = "a panic is how a test fails"
 )]
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod alone;
 mod raw;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod shim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -488,6 +492,76 @@ fn a_visitor_that_panics_spoils_nothing() {
     let began = Instant::now();
     reporter.stop().unwrap();
     assert!(began.elapsed() < SOON);
+}
+
+/// Somebody who watches the link says without end that it is back: that ends one wait, and none that the service asked for. Who changed the
+/// credentials says it once.
+#[test]
+fn wakes_without_end_make_few_requests() {
+    let long = Duration::from_secs(300);
+    let policy = eager().with_hold(long).with_min_backoff(long);
+    for (fault, requests) in [
+        ("status=503", 2),
+        ("status=503,retry-after=60", 1),
+        ("status=401", 1),
+        ("cut", 2),
+    ] {
+        let receiver = receiver(&[fault]);
+        let told = Told::default();
+        let courier = Courier::with_policy(memory(), policy.with_max_backoff(long));
+        let reporter = Reporter::start(client(&receiver.url()), courier, noting(&told)).unwrap();
+        reporter.submit(&Report::new("0", &job())).unwrap();
+        wait_for(&told, "0 ");
+        for _ in 0..100 {
+            reporter.wake();
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(receiver.requests(), requests, "{fault}");
+        assert_eq!(told.lock().unwrap().len() as u64, requests, "{fault}");
+        let token = edge_report::Credentials::token("t");
+        let set = reporter.with_client(|client| client.set_credentials(&token));
+        set.unwrap();
+        for _ in 0..100 {
+            reporter.wake();
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(receiver.requests(), requests + 1, "{fault}");
+    }
+}
+
+/// The time that the machine is suspended counts (tests/shim/suspend.c).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_flush_counts_suspension() {
+    let place = tempfile::tempdir().unwrap();
+    if !alone::is_alone("a_flush_counts_suspension", |process| {
+        process.env("LD_PRELOAD", shim::shim("suspend", place.path()));
+        process.env("SHIM_SUSPENDED", place.path().join("seconds"));
+    }) {
+        return;
+    }
+    // It looks at the clock once a minute, and whenever an attempt ends.
+    let courier = Courier::with_policy(memory(), eager());
+    let reporter = Reporter::start(client("http://127.0.0.1:9"), courier, |_| ()).unwrap();
+    reporter.submit(&Report::new("0", &job())).unwrap();
+    let (tell, ended) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let file = std::env::var_os("SHIM_SUSPENDED").unwrap();
+            // It may not have begun before the first.
+            for hours in 1..60 {
+                std::fs::write(&file, (hours * 7200).to_string()).unwrap();
+                if ended.recv_timeout(SOON / 50).is_ok() {
+                    return;
+                }
+            }
+            println!("it does not end");
+            std::process::exit(1);
+        });
+        let hour = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(reporter.flush(hour).unwrap(), Pause::TimeUp);
+        tell.send(()).unwrap();
+    });
 }
 
 /// The link comes back, and the program says so, while an attempt is stuck: what fails then is tried again at once.

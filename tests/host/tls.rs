@@ -7,7 +7,9 @@
 )]
 #![cfg(feature = "http")]
 
-#[cfg(all(feature = "client", target_os = "linux"))]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod alone;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod shim;
 
 use std::io::{Read, Write};
@@ -356,6 +358,56 @@ fn a_handshake_that_never_ends_is_surely_not_sent() {
     assert!(begin.elapsed() < Duration::from_secs(2));
 }
 
+/// A name service leads to somebody else first, who has no certificate for the name, or no TLS: the next address has its turn at once. Where
+/// none has one, that is said.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn an_address_that_is_not_trusted_leaves_the_others() {
+    let place = tempfile::tempdir().unwrap();
+    let is_alone = alone::is_alone(
+        "an_address_that_is_not_trusted_leaves_the_others",
+        |process| {
+            process.env("LD_PRELOAD", shim::shim("names", place.path()));
+            process.env("SHIM_NAMES", place.path().join("says"));
+        },
+    );
+    if !is_alone {
+        return;
+    }
+    let lead_to = |addresses: &str| {
+        std::fs::write(std::env::var_os("SHIM_NAMES").unwrap(), addresses).unwrap();
+    };
+    let (ca, other) = (Ca::new(), Ca::new());
+    let accepted = vec![answer(r#"{"is_success":true}"#, 0)];
+    let (url, told) = raw_tls(&ca.leaf("gateway", |_| ()), accepted, Duration::ZERO);
+    let port = url.rsplit_once(':').unwrap().1;
+    let at = |ip: &str| TcpListener::bind(format!("{ip}:{port}")).unwrap();
+    let leaf = other.leaf("gateway", |_| ());
+    let (_, untrusted) = raw_tls_at(at("127.0.0.2"), &leaf, vec![], Duration::ZERO);
+    let plain = at("127.0.0.3");
+    thread::spawn(move || plain.incoming().for_each(drop));
+    let url = format!("https://gateway:{port}");
+    let send = |client: &mut Client| client.send_encoded(b"{}").map(|reply| reply.outcome);
+    for (addresses, is_served) in [
+        ("127.0.0.2,127.0.0.1", true),
+        ("127.0.0.3,127.0.0.1", true),
+        ("127.0.0.3,127.0.0.2,127.0.0.1", true),
+        // Nobody is at the last.
+        ("127.0.0.2,127.0.0.4", false),
+        ("127.0.0.2,127.0.0.3", false),
+    ] {
+        lead_to(addresses);
+        let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
+        let result = send(&mut client);
+        match is_served {
+            true => assert_eq!(result, Ok(Outcome::Accepted), "{addresses}"),
+            false => assert_eq!(result.unwrap_err().code(), Code::Tls, "{addresses}"),
+        }
+    }
+    assert_eq!(told.try_iter().count(), 3);
+    assert_eq!(untrusted.try_iter().count(), 0);
+}
+
 /// How a record of data begins.
 const RECORD: u8 = 23;
 
@@ -363,6 +415,15 @@ const RECORD: u8 = 23;
 /// go out as they are. Then it reads what comes, and counts the requests.
 fn raw_tls(leaf: &Leaf, answers: Vec<Vec<u8>>, gap: Duration) -> (String, mpsc::Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    raw_tls_at(listener, leaf, answers, gap)
+}
+
+fn raw_tls_at(
+    listener: TcpListener,
+    leaf: &Leaf,
+    answers: Vec<Vec<u8>>,
+    gap: Duration,
+) -> (String, mpsc::Receiver<usize>) {
     let url = format!(
         "https://localhost:{}",
         listener.local_addr().unwrap().port()

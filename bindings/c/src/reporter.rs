@@ -230,7 +230,9 @@ pub unsafe extern "C" fn edge_report_reporter_flush(
     })
 }
 
-/// Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. See edge_report_courier_wake.
+/// Tries again at once: the network is back, or somebody changed what was wrong. It may be called for each news of a link: until a report is
+/// accepted it ends waits once a minute, and never a hold for denied credentials or a `Retry-After`. After edge_report_reporter_with_client it
+/// ends these, too; so does edge_report_courier_wake.
 ///
 /// Any thread, also the observer's. Blocks while another thread has the courier.
 #[unsafe(no_mangle)]

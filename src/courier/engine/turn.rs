@@ -418,6 +418,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             set_back(until);
         }
         set_back(&mut self.accepted_at);
+        self.back_at.iter_mut().for_each(set_back);
         set_back(&mut self.not_before);
         set_back(&mut self.armed);
     }

@@ -286,25 +286,6 @@ pub fn letters(spool: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// The library of shim/record.c, which watches a process or kills it; `None` without a C compiler.
-pub fn shim(dir: &Path) -> Option<PathBuf> {
-    let library = dir.join("record.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/record.c");
-    let compiled = Command::new("cc")
-        .args([
-            "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o",
-        ])
-        .args([&library, &source])
-        .arg("-ldl")
-        .status();
-    let Ok(status) = compiled else {
-        println!("not run: there is no C compiler");
-        return None;
-    };
-    assert!(status.success());
-    Some(library)
-}
-
 /// A spool that does not exist yet, in a directory that goes with it.
 pub fn place() -> (tempfile::TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
@@ -312,19 +293,26 @@ pub fn place() -> (tempfile::TempDir, PathBuf) {
     (parent, spool)
 }
 
-/// A file system in memory, where this machine allows one.
+/// What a test says that cannot have one.
+pub const NEEDS_MOUNT: &str = "this test needs to mount a file system: run it as root, or by `unshare --map-root-user --mount`; or leave all such tests out with EDGE_REPORT_NO_MOUNT=1";
+
+/// A file system in memory.
 pub struct Mount(pub tempfile::TempDir);
 
 impl Mount {
+    /// `None` where there is none, and where somebody says so: that a test is left out is nothing to find out from its silence.
     pub fn new(options: &str) -> Option<Self> {
+        if !cfg!(target_os = "linux") || std::env::var_os("EDGE_REPORT_NO_MOUNT").is_some() {
+            return None;
+        }
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         let mount = mount
             .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(dir.path());
-        let mounted =
-            cfg!(target_os = "linux") && mount.output().is_ok_and(|output| output.status.success());
-        mounted.then(|| Mount(dir))
+        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
+        assert!(is_mounted, "{NEEDS_MOUNT}");
+        Some(Mount(dir))
     }
 }
 

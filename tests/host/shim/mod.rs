@@ -9,7 +9,7 @@ pub(crate) fn shim(name: &str, place: &Path) -> PathBuf {
     let library = place.join(format!("{name}.so"));
     let mut compiler = Command::new("cc");
     compiler.args(["-Wall", "-Werror", "-shared", "-fPIC", "-o"]);
-    let status = compiler.args([&library, &source]).status();
+    let status = compiler.args([&library, &source]).arg("-ldl").status();
     let needs = "this test needs a C compiler (apt-get install gcc libc6-dev)";
     assert!(status.is_ok_and(|status| status.success()), "{needs}");
     library
