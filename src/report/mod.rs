@@ -48,6 +48,7 @@ mod encode;
 mod finding;
 mod flawless;
 mod model;
+mod nearest;
 #[cfg(feature = "serde")]
 mod owned;
 mod writer;
