@@ -3,6 +3,7 @@ import { EdgeReportError } from './error.js';
 
 /** Refuses options with names that nobody knows: misspelt ones would be passed over. */
 export function onlyKnown(what, options, names) {
+  if (typeof options !== 'object' || !options) throw new TypeError(`${what} takes an object of options`);
   for (const name of Object.keys(options)) {
     if (names.includes(name)) continue;
     const meant = nearest(name, names);
