@@ -1969,7 +1969,8 @@ edge_report_result edge_report_courier_new_storage(const struct edge_report_stor
 void edge_report_courier_free(struct edge_report_courier *courier);
 
 /**
- * Checks and encodes a report and stores it. When this returns, the report is as durable as the courier makes things.
+ * Checks and encodes a report and stores it. When this returns, the report is as durable as the courier makes things. Likely mistakes, such as
+ * seconds for milliseconds, are stored and sent as they are: only edge_report_check tells them.
  *
  * Borrows the report for the call. One thread at a time. Blocks as long as the storage does.
  *
@@ -2395,7 +2396,8 @@ edge_report_result edge_report_reporter_new(struct edge_report_client *client,
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Checks and encodes a report and stores it, with the time of now; the thread delivers it.
+ * Checks and encodes a report and stores it, with the time of now; the thread delivers it. Likely mistakes are no errors, as with
+ * edge_report_courier_submit.
  *
  * Borrows the report for the call. Any thread, also the observer's. Blocks as long as the storage does, and while another thread has the courier.
  *
@@ -2480,11 +2482,12 @@ edge_report_result edge_report_reporter_with_courier(const struct edge_report_re
 #if defined(EDGE_REPORT_FULL)
 /**
  * Calls `use` with the client, to give it other credentials or certificates. A report that is being sent is interrupted, and sent again
- * afterwards under the same `message_id`, since it may have arrived. edge_report_reporter_wake then tries at once what waits for them.
+ * afterwards under the same `message_id`, since it may have arrived; that attempt is not interrupted, so that reports go out however often this
+ * is called. edge_report_reporter_wake then tries at once what waits for them.
  *
  * The client is lent until `use` returns: it is not to be freed or kept. Within `use`, calls of the reporter that wait for delivery are
- * EDGE_REPORT_E_IN_USE. `use` must not throw or longjmp. Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for 100 ms at
- * the most, and what the observer and the storage take.
+ * EDGE_REPORT_E_IN_USE. `use` must not throw or longjmp. Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for 100 ms, or
+ * until the first attempt after an interruption ends: for the client's time-outs at the most; and what the observer and the storage take.
  *
  * @param user passed to `use`.
  */

@@ -75,8 +75,14 @@ function isByFile(bytes) {
 const SHELLS = {
   posix: { curl: 'curl', goesOn: ' \\\n  ', quoted: (text) => `'${text.replaceAll("'", "'\\''")}'` },
   powershell: { curl: 'curl.exe', goesOn: ' `\n  ', quoted: (text) => `'${text.replaceAll("'", "''")}'` },
-  cmd: { curl: 'curl', goesOn: ' ^\n  ', quoted: (text) => `"${text.replaceAll('"', '\\"')}"` },
+  cmd: { curl: 'curl', goesOn: ' ^\n  ', quoted: quotedForCmd },
 };
+
+/** In the quotes that curl reads; where cmd would read on by itself (an inner quote, a variable), each sign that it knows is made plain to it. */
+function quotedForCmd(text) {
+  const quoted = `"${text.replace(/(\\*)("|$)/g, (_, slashes, quote) => slashes + slashes + (quote && '\\"'))}"`;
+  return /["%]/.test(text) ? quoted.replace(/[()%!^"<>&|]/g, '^$&') : quoted;
+}
 
 /** The paths and bytes that are signed must reach the server as they are. */
 function curl({ method, url, headers, body: bytes }) {

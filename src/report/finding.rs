@@ -3,8 +3,10 @@
 use core::fmt;
 
 use super::contract::{EXCEPTIONS, JOB, Member, REPORT};
+use super::model::JobStatus;
+use super::nearest::nearest;
 use crate::code::{Code, Severity};
-use crate::json::{Sink, SliceSink};
+use crate::json::{Scanner, Sink, SliceSink, Token};
 
 /// Where in a report: `jobs[3].create_time`, or nothing for the report itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,6 +140,24 @@ impl Finding<'_> {
                 key: self.path.key.and_then(known_key),
             },
             offset: self.offset,
+        }
+    }
+
+    /// For a status that is not known, the one that is likely meant. `text` is what was checked.
+    ///
+    /// ```
+    /// let text = br#"{"jobs":[{"status":"job_runing","create_time":1591104868201}],"message_id":"1"}"#;
+    /// let mut meant = None;
+    /// edge_report::check(text, |finding| meant = meant.or(finding.suggestion(text)));
+    /// assert_eq!(meant, Some(edge_report::JobStatus::RUNNING));
+    /// ```
+    pub fn suggestion(&self, text: &[u8]) -> Option<JobStatus<'static>> {
+        let text = text.get(self.offset?..)?;
+        match Scanner::new(text).next_token() {
+            Ok(Some(Token::String(name))) if self.code == Code::UnknownStatus => {
+                nearest(&mut name.chars())
+            }
+            _ => None,
         }
     }
 

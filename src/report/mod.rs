@@ -48,6 +48,7 @@ mod encode;
 mod fast_path;
 mod finding;
 mod model;
+mod nearest;
 #[cfg(feature = "serde")]
 mod owned;
 mod writer;

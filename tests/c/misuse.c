@@ -120,6 +120,27 @@ static void values(void) {
   AT("jobs[0].exceptions.error_time");
 }
 
+/* Seconds for milliseconds: stored and sent as they are; edge_report_check tells of them. */
+static void likely_mistakes(void) {
+  static uint64_t memory[4096];
+  edge_report_courier *courier = NULL;
+  edge_report_step step = EDGE_REPORT_STEP_INIT;
+  edge_report_finding finding = EDGE_REPORT_FINDING_INIT;
+  edge_report_summary summary = EDGE_REPORT_SUMMARY_INIT;
+  SAMPLE_REPORT(report);
+  report_job.create_time = 1591104868;
+  report.msg_confirm_topic = str("topic");
+  OK(encode(&report));
+  OK(edge_report_courier_new_ram(memory, sizeof memory, NULL, 0, 0, &courier, NULL));
+  OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));
+  OK(edge_report_courier_next(courier, 60000, &step, NULL));
+  CHECK(same(step.body, buffer, len));
+  OK(edge_report_check(step.body.ptr, step.body.len, &finding, 1, &summary, NULL));
+  CHECK(summary.errors == 0 && summary.warnings == 1 && !finding.is_error);
+  CHECK(finding.code == EDGE_REPORT_W_LOOKS_LIKE_SECONDS && strcmp(finding.path, "jobs[0].create_time") == 0);
+  edge_report_courier_free(courier);
+}
+
 /* A status that is not known, and what was probably meant. */
 static void suggestions(void) {
   static const struct {
@@ -780,6 +801,7 @@ static void hosts(void) {
 int main(void) {
   texts();
   values();
+  likely_mistakes();
   suggestions();
   outputs();
   writers();

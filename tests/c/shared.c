@@ -66,7 +66,7 @@ int main(int count, char **arguments) {
   CHECK(pthread_create(&thread, NULL, submit_all, &wrong) == 0);
   do {
     edge_report_pause pause = 0;
-    OK(edge_report_client_deliver(client, courier, &lock, 10000, NULL, &pause, NULL));
+    OK(edge_report_client_deliver(client, courier, &lock, 120000, NULL, &pause, NULL));
     CHECK(pause == EDGE_REPORT_PAUSE_IDLE);
     take(&mutex);
     OK(edge_report_courier_status(courier, &state, NULL));

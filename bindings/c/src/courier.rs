@@ -103,7 +103,8 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
     });
 }
 
-/// Checks and encodes a report and stores it. When this returns, the report is as durable as the courier makes things.
+/// Checks and encodes a report and stores it. When this returns, the report is as durable as the courier makes things. Likely mistakes, such as
+/// seconds for milliseconds, are stored and sent as they are: only edge_report_check tells them.
 ///
 /// Borrows the report for the call. One thread at a time. Blocks as long as the storage does.
 ///

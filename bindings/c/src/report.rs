@@ -3,8 +3,6 @@
 use core::ffi::{c_char, c_void};
 
 use edge_report::json::SliceSink;
-#[cfg(feature = "full")]
-use edge_report::json::{Scanner, Token};
 use edge_report::{
     Code, Encode, ErrorTime, Exceptions, Finding, Job, JobException, JobStatus, Path, ReportOf,
     Severity, WallTime, check,
@@ -209,8 +207,10 @@ pub unsafe extern "C" fn edge_report_check(
             if let Some(findings) = findings.as_ref().filter(|_| kept < capacity) {
                 findings.at(kept).fill(|to| {
                     to.fill(&finding);
-                    #[cfg(feature = "full")]
-                    to.suggest(text);
+                    if cfg!(feature = "full") {
+                        let meant = finding.suggestion(text).map(|status| status.name());
+                        to.suggestion = edge_report_str::from_option(meant);
+                    }
                 });
                 kept = kept.saturating_add(1);
             }
@@ -237,57 +237,6 @@ impl edge_report_finding {
         self.job = finding.path.job().unwrap_or(EDGE_REPORT_NONE);
         write_path(&finding.path, &mut self.path);
     }
-
-    /// Names the status that was probably meant.
-    #[cfg(feature = "full")]
-    fn suggest(&mut self, text: &[u8]) {
-        if self.code != number(Code::UnknownStatus) {
-            return;
-        }
-        let mut scanner = Scanner::new(text.get(self.offset..).unwrap_or_default());
-        if let Ok(Some(Token::String(name))) = scanner.next_token() {
-            let name: std::string::String = name.chars().take(64).collect();
-            self.suggestion = edge_report_str::from_option(nearest_status(&name));
-        }
-    }
-}
-
-/// The known status that differs least, if that is little: `running` and `job_runing` are `job_running`.
-#[cfg(feature = "full")]
-fn nearest_status(name: &str) -> Option<&'static str> {
-    let name = name.trim().to_lowercase();
-    let bare = |name: &str| -> std::string::String {
-        let name = name.trim_start_matches("job");
-        name.chars().filter(char::is_ascii_alphanumeric).collect()
-    };
-    let meant = bare(&name);
-    let known = JobStatus::KNOWN.iter().map(|status| status.name());
-    let (distance, nearest) = known
-        .map(|known| (edits(&meant, &bare(known)), known))
-        .min_by_key(|(distance, _)| *distance)?;
-    (distance.saturating_mul(3) <= meant.len()).then_some(nearest)
-}
-
-/// How many letters must be added, left out or changed to make one of the other.
-#[cfg(feature = "full")]
-fn edits(from: &str, to: &str) -> usize {
-    let mut row: std::vec::Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.bytes().enumerate() {
-        let mut before = i;
-        let mut left = i.saturating_add(1);
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, b) in row.iter_mut().skip(1).zip(to.bytes()) {
-            let changed = before.saturating_add(usize::from(a != b));
-            before = *cell;
-            left = changed
-                .min(before.saturating_add(1))
-                .min(left.saturating_add(1));
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// A report in C's structs, all of whose views are checked.

@@ -258,7 +258,7 @@ export class Courier {
   /** By the courier's clock. */
   now() {
     const ms = Number(this.#clock());
-    if (!(ms >= 0)) throw new TypeError('clock must give milliseconds');
+    if (!(ms >= 0 && ms < Infinity)) throw new TypeError('clock must give milliseconds');
     return ms;
   }
 
@@ -334,6 +334,8 @@ function withReason(of) {
 function plain([name, value]) {
   let given = value ?? undefined;
   if (typeof value === 'string') given = wellFormed(value);
+  // As JSON these would not be there at all; null is told to be wrong.
+  if (['function', 'symbol'].includes(typeof value)) given = null;
   // This one has an end by default.
   if (value === Infinity) given = name === 'refuseAfter' ? ENDLESS : undefined;
   return [wellFormed(name), given];

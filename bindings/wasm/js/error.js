@@ -11,6 +11,7 @@ export function describe(code) {
 export class EdgeReportError extends Error {
   /** @param {number | string} code a number or name of the table */
   constructor(code, { path, offset, line, column, detail, findings, cause } = {}) {
+    if (typeof code !== 'number' && !table.has(code)) throw new TypeError(`there is no code ${String(code)}`);
     const { number, name, text } = describe(code);
     let message = path ? `${path}: ${text}` : text;
     if (offset !== undefined) message += ` (byte ${offset})`;

@@ -114,6 +114,7 @@ export function ms(date) {
   // A text would be read as a number, and a day in it never as one.
   if (!['undefined', 'number', 'object'].includes(typeof date)) throw new TypeError('date must be a Date, or a number of milliseconds since 1970');
   const time = Number(date ?? Date.now());
-  if (Number.isNaN(time)) throw new EdgeReportError('TimeOutOfRange');
+  // Days that a Date can have.
+  if (!(Math.abs(time) <= 8.64e15)) throw new EdgeReportError('TimeOutOfRange');
   return time;
 }

@@ -3,6 +3,7 @@ import { EdgeReportError } from './error.js';
 
 /** Refuses options with names that nobody knows: misspelt ones would be passed over. */
 export function onlyKnown(what, options, names) {
+  if (typeof options !== 'object' || !options) throw new TypeError(`${what} takes an object of options`);
   for (const name of Object.keys(options)) {
     if (names.includes(name)) continue;
     const meant = nearest(name, names);
@@ -16,10 +17,10 @@ export function onlyNumber(name, value, fit, words) {
   if (!fit(value)) throw new EdgeReportError('OutOfRange', { detail: `${name} is ${words}` });
 }
 
-/** The one of `names` that differs least from `name`, if that is little; compared as `bare` has them. The same rule as in C. */
-export function nearest(name, names, bare = (text) => text.toLowerCase()) {
-  const wanted = bare(name);
-  const distances = names.map((known) => [known, distance(wanted, bare(known))]);
+/** The one of `names` that differs least from `name`, if that is little. */
+function nearest(name, names) {
+  const wanted = name.toLowerCase();
+  const distances = names.map((known) => [known, distance(wanted, known.toLowerCase())]);
   const [best, steps] = distances.sort(([, a], [, b]) => a - b)[0];
   return steps * 3 <= wanted.length ? best : undefined;
 }

@@ -1,8 +1,6 @@
 // Reports: check, encode, parse. What is given may be JSON text, its bytes, or an object.
-import { statuses } from './codes.js';
 import { EdgeReportError, describe } from './error.js';
 import { call } from './module.js';
-import { nearest } from './options.js';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -11,9 +9,6 @@ const decoder = new TextDecoder();
 const NOT_PLAIN = ['Map', 'Set', 'Blob', 'File', 'Response', 'Request', 'ReadableStream', 'FormData', 'URLSearchParams'];
 /** The integers of a job, which JavaScript has as numbers or as bigints. */
 const INTEGERS = ['job_id', 'create_time'];
-const STATUSES = statuses.map(({ name }) => name);
-/** More than a misspelt status has. */
-const LONGEST_STATUS = 66;
 
 export function check(report) {
   return findingsOf(read(report));
@@ -75,22 +70,14 @@ function findingsOf({ bytes, inexact, isText }) {
   return [
     ...inexact.map((path) => finding('IntegerNotExact', path)),
     // Places in text that the caller has never seen would not help.
-    ...found.map(([number, path, offset, line, column]) => finding(number, path, isText ? { offset, line, column } : {}, bytes.subarray(offset, offset + LONGEST_STATUS))),
+    ...found.map(([number, path, offset, line, column, suggestion]) => finding(number, path, isText ? { offset, line, column } : {}, suggestion)),
   ];
 }
 
-function finding(code, path, place = {}, spot = undefined) {
+function finding(code, path, place = {}, suggestion = undefined) {
   const { number, name, severity, text } = describe(code);
   const found = { path, ...place, code: name, number, severity, message: text };
-  const suggestion = name === 'UnknownStatus' ? statusMeant(spot) : undefined;
   return suggestion ? { ...found, message: `${text}: is ${suggestion} meant?`, suggestion } : found;
-}
-
-/** The known status that is likely meant by the one at a spot of JSON text. */
-function statusMeant(spot) {
-  const [, written] = /^"((?:[^"\\]|\\.)*)"/.exec(decoder.decode(spot)) ?? [];
-  const bare = (text) => text.trim().toLowerCase().replace(/^(job)+/, '').replace(/[^a-z0-9]/g, '');
-  return written && nearest(written, STATUSES, bare);
 }
 
 /** The report as JSON text. Bigints become integers; numbers that are not exact are named in `inexact`. */

@@ -17,7 +17,8 @@ export class Reporter {
     if (typeof onEvent !== 'function') throw new TypeError('onEvent must be a function');
     this.#courier = courier;
     this.#observe = onEvent;
-    // Says what is wrong with any of these.
+    if (typeof client?.deliver !== 'function' || typeof courier?.submit !== 'function') throw new TypeError('a reporter takes a Client and a Courier, in this order');
+    // Throws if it was closed.
     courier.status();
     this.#running = this.#run(client);
   }

@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::answer::Answer;
 
-/// Lists all findings: `[[code, path, offset, line, column], …]`.
+/// Lists all findings: `[[code, path, offset, line, column, suggestion?], …]`.
 #[wasm_bindgen]
 pub fn check(text: &[u8]) -> String {
     let mut answer = Answer::begin(b'[');
@@ -23,6 +23,9 @@ pub fn check(text: &[u8]) -> String {
         answer.number(None, offset);
         answer.number(None, place.line);
         answer.number(None, place.column);
+        if let Some(meant) = finding.suggestion(text) {
+            answer.text(None, meant.name());
+        }
         answer.close(b']');
     });
     answer.end(b']')

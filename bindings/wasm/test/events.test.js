@@ -81,7 +81,8 @@ test('what newer reports supersede is named', async () => {
     assert.deepEqual(names.sort(), ['j1-1', 'j1-2', 'j1-3', 'j2-1', 'j2-2', 'j2-3']);
     const counted = events.reduce((sum, { what, count }) => sum + (what === 'superseded' ? count : 0), 0);
     assert.deepEqual([counted, courier.status().superseded], [6, 6]);
-    assert.deepEqual(events.filter(({ what }) => what === 'delivered').map(({ messageId }) => messageId), ['j1-4', 'j2-4']);
+    // Jobs have turns, by chance.
+    assert.deepEqual(events.filter(({ what }) => what === 'delivered').map(({ messageId }) => messageId).sort(), ['j1-4', 'j2-4']);
     courier.close();
   }
 });

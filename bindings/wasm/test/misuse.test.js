@@ -191,3 +191,17 @@ test('an option that is unknown is named, with the one that may be meant', async
   }
   await reporter.stop();
 });
+
+test('what would be passed over, or mean something else, is refused', () => {
+  const courier = new Courier();
+  const client = new Client(ENDPOINT);
+  for (const wrong of [Symbol('x'), () => 5, NaN, {}, '5']) assert.throws(() => new Courier({ policy: { minBackoffMs: wrong } }), code('OutOfRange', /policy\.minBackoffMs/));
+  for (const wrong of [1e300, -1e300, Infinity, NaN]) assert.throws(() => courier.submit(REPORT, wrong), code('TimeOutOfRange'));
+  assert.throws(() => new Courier({ clock: () => Infinity }).submit(REPORT), /^TypeError: clock must give milliseconds$/);
+  for (const wrong of ['NotSend', 'constructor', '__proto__', undefined]) assert.throws(() => new EdgeReportError(wrong), /^TypeError: there is no code /);
+  for (const wrong of [[courier, client], [null, courier], [client, null], [client, {}], []]) assert.throws(() => new Reporter(...wrong), /^TypeError: a reporter takes a Client and a Courier/);
+  for (const wrong of [undefined, null, 'https://gateway.example']) assert.throws(() => new Client(wrong), /^TypeError: Client takes an object of options$/);
+  assert.throws(() => new Courier(null), /^TypeError: Courier takes an object of options$/);
+  assert.equal(courier.status().waiting, 0);
+  courier.free();
+});

@@ -214,6 +214,13 @@ test('types, as each way of finding modules sees them', () => {
   assert.match(check('nodenext', 'nodenext', 'wrong-policy.mts').stdout.toString(), /TS2322/);
 });
 
+test('each member of the types has a comment', () => {
+  const lines = readFileSync(join(installed, 'dist/index.d.ts'), 'utf8').split('\n').filter((line) => line.trim());
+  // Two spaces in: what is deeper is the shape of a value, and a parameter ends in a comma.
+  const bare = lines.filter((line, at) => /^ {2}[\w[].*;$/.test(line) && !/\*\/$/.test(lines[at - 1]));
+  assert.deepEqual(bare, []);
+});
+
 test('publint finds nothing', async () => {
   const { messages } = await publint({ pkgDir: installed, strict: true, pack: false });
   assert.deepEqual(messages, []);

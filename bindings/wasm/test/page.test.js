@@ -12,6 +12,7 @@ import { zh } from '../../../examples/web/texts/zh.js';
 import { serve } from './browser.js';
 import { drop, endpoint, file, folder, opened, paste, recorded, text, verdict } from './page.js';
 import { startReceiver } from './receiver.js';
+import { cmd, powershell } from './shells.js';
 
 const artifacts = file('tests/.cache/artifacts');
 mkdirSync(artifacts, { recursive: true });
@@ -82,6 +83,28 @@ test('for other shells the line is quoted as they want it, and the body goes by 
       await page.selectOption('#shell', shell);
       assert.match(await text(page, '#curl'), line);
       assert.equal(/report\.json/.test(await text(page, '#request-state')), shell !== 'posix');
+    }
+  }));
+
+test('curl gets the same in each shell, whatever the strings hold', () =>
+  opened(async (page) => {
+    await page.click('#sample-good');
+    await endpoint(page, 'https://gateway.example/it\'s%41%42;(a)&b');
+    await page.check('[value=token]');
+    const line = async (shell) => {
+      await page.selectOption('#shell', shell);
+      return text(page, '#curl');
+    };
+    for (const token of ['plain', `a'b $(x) \`y\`;z&|<>(%PATH%)^!#,@{}`, 'a"b&c|"d%PATH%^\\"\\', '"', 'a\\']) {
+      await page.fill('#token-value', token);
+      const wanted = bash(`curl() { printf '%s\\0' "$@"; }; ${await line('posix')}`, folder).split('\0').slice(0, -2);
+      assert.ok(wanted.includes(`X-Auth-Token: ${token}`));
+      wanted.push('@report.json');
+      const variables = { PATH: '"x&y', 41: 'z' };
+      assert.deepEqual(cmd((await line('cmd')).replace(/^curl /, ''), variables), wanted);
+      // No one form of these is right for all versions of PowerShell.
+      if (/"|\\$/.test(token)) continue;
+      for (const escapes of [false, true]) assert.deepEqual(powershell((await line('powershell')).replace(/^curl\.exe /, ''), { escapes }), wanted);
     }
   }));
 

@@ -43,7 +43,7 @@ test('a status that is unknown by a letter or two has a suggestion', () => {
   assert.deepEqual([text.code, text.suggestion], ['UnknownStatus', 'job_running']);
   assert.match(text.message, /: is job_running meant\?$/);
   for (const [written, meant] of [['running', 'job_running'], ['JOB_RUNNING', 'job_running'], ['finished', 'job_finish'], ['job-cancel-success', 'job_cancel_success'], ['canceled', undefined],
-    ['job_submit_failed', 'job_submit_fail'], ['something else', undefined], ['RUNNING', 'job_running'], ['job_finished', 'job_finish'], ['job_cancelling', 'job_canceling'], ['finish', 'job_finish'], ['x', undefined], ['', undefined], ['job_paused_by_operator', undefined], ['漢', undefined], ['x'.repeat(1000), undefined]]) {
+    ['job_submit_failed', 'job_submit_fail'], ['something else', undefined], ['RUNNING', 'job_running'], ['job_finished', 'job_finish'], ['job_cancelling', 'job_canceling'], ['finish', 'job_finish'], ['x', undefined], ['', undefined], ['job_paused_by_operator', undefined], ['漢', undefined], ['"\\_job_running', 'job_running'], ['job_arrearage_recovering_now', 'job_arrearage_recovering'], ['x'.repeat(1000), undefined]]) {
     const found = check(report({ status: written })).find(({ path }) => path === 'jobs[0].status');
     assert.equal(found?.suggestion, meant, written);
     assert.equal('suggestion' in (found ?? {}), meant !== undefined);

@@ -405,6 +405,7 @@ export interface AnsweredReason extends Said {
   outcome: Exclude<Outcome['outcome'], 'accepted'>;
   /** The HTTP status. */
   status: number;
+  /** Of a {@link FailedReason} alone. */
   code?: undefined;
 }
 
@@ -418,6 +419,7 @@ export interface FailedReason extends Said {
   message: string;
   /** The HTTP status that the last attempt got. */
   status?: number;
+  /** Of an {@link AnsweredReason} alone. */
   outcome?: undefined;
 }
 
@@ -539,9 +541,13 @@ export interface SpoolOptions extends CommonOptions {
 
 /** A folder of a browser's private file system: a `FileSystemDirectoryHandle`. */
 export interface DirectoryHandle {
+  /** No file. */
   readonly kind: 'directory';
+  /** Its name, without those above it. */
   readonly name: string;
+  /** The names of what is in it. */
   keys(): AsyncIterable<string>;
+  /** A file in it. */
   getFileHandle(name: string, options?: { create?: boolean }): Promise<unknown>;
 }
 
@@ -656,10 +662,15 @@ export type Fetch = (
     referrerPolicy: 'no-referrer';
   },
 ) => Promise<{
+  /** The HTTP status. */
   readonly status: number;
+  /** That of a redirect, which is not followed, is `opaqueredirect`. */
   readonly type: string;
+  /** Whether the status is 200 to 299. */
   readonly ok: boolean;
+  /** All that the browser shows. */
   readonly headers: ReplyHeaders;
+  /** What follows them, in parts. */
   readonly body: { getReader(): any } | null;
 }>;
 

@@ -45,7 +45,10 @@ fn run() -> Option<()> {
     let len = report.encode(&mut buffer).ok()?.len();
     let body = black_box(&buffer).get(..len)?;
     let mut findings = 0;
-    edge_report::check(body, |_| findings += 1);
+    edge_report::check(body, |finding| {
+        findings += 1;
+        black_box(finding.suggestion(body));
+    });
     (findings == 0 && len == report.encoded_len()).then_some(())?;
 
     let mut second = [0; 512];

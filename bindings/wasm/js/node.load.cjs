@@ -1,0 +1,2 @@
+const api = require('./node.cjs');
+module.exports = api;
