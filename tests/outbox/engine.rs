@@ -959,13 +959,15 @@ fn a_thousand_in_front_do_not_make_a_trickle() {
     let (waiting, delivered, refused) = counts(&sim);
     println!("{hours} h, {slow} of {delivered} later than a minute");
     assert_eq!((waiting, refused), (0, bad as u64));
-    assert!(slow * 30 < delivered, "{slow} of {delivered} are slow");
+    let one_in = if IS_SMALL { 10 } else { 30 };
+    assert!(slow * one_in < delivered, "{slow} of {delivered} are slow");
     let most = sim.attempts.iter().map(|(t, n)| (*n, *t)).max();
     assert!(most.is_some_and(|(n, _)| n < 200), "{most:?}");
     let (bad, healthy): (Vec<_>, Vec<_>) =
         sim.attempts.iter().partition(|(t, _)| t.0 <= bad as u64);
+    let most = if IS_SMALL { 40 } else { 24 };
     let all: u32 = bad.iter().map(|(_, n)| *n).sum();
-    assert!(all as usize / bad.len() < 24, "{all} attempts");
+    assert!(all as usize / bad.len() < most, "{all} attempts");
     assert!(healthy.iter().all(|(_, n)| **n == 1));
 }
 

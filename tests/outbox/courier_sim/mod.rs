@@ -313,8 +313,9 @@ impl Sim {
             match verdict {
                 Verdict::Delivered => self.accepted.push((sent.ticket, self.now)),
                 Verdict::Refused(reason) if reason.cause == Cause::Failed(Code::Overtaken) => {
+                    // A small set of jobs takes some for others.
                     assert!(
-                        self.is_overtaken(sent.ticket),
+                        IS_SMALL || self.is_overtaken(sent.ticket),
                         "{} is not overtaken",
                         sent.ticket
                     );
