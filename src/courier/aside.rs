@@ -4,19 +4,23 @@ use super::outbox::{JobKey, JobKeys, Ticket};
 use super::reason::Reason;
 use crate::time::MonoTime;
 
-/// How many suspects there may be. Other bad reports are passed over until one of them has left. 200 bytes each; with `alloc` 300.
+/// How many suspects there may be. Other bad reports are passed over until one of them has left, or rests. 200 bytes each; with `alloc` 300.
 pub(super) const SUSPECTS: usize = if cfg!(feature = "alloc") { 5 } else { 3 };
 /// One more for whatever is in flight: it may be refused, and its burial fail.
 const SLOTS: usize = SUSPECTS + 1;
-/// How many reports are remembered that were tried and are neither suspects nor in flight. Of more than these the oldest is forgotten, and gets
-/// some attempts more.
+/// How many reports are remembered that were tried and are neither suspects nor in flight. Of more than these the oldest against whom nothing
+/// counts is forgotten, and gets some attempts more.
 const TRIED: usize = if cfg!(feature = "alloc") { 1024 } else { 3 };
 
 /// What is accepted later than this after a failure proves nothing, and what fails later than this after an acceptance.
 pub(super) const RIGHT_AFTER_MS: u64 = 60_000;
 
-/// If none leaves for so long, it is tried all the same.
+/// If there is no place for so long, it is tried all the same.
 const REST_MS: u64 = 3_600_000;
+
+/// For so long at the least answers must count against a report: a part of the service, or of those before it, may start anew or be set up
+/// wrongly, for some jobs alone.
+const LASTS_MS: u64 = 3_600_000;
 
 /// How often a report was tried since the start.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +44,19 @@ pub(super) struct Tried {
     pub(super) since: MonoTime,
     /// When it was tried first.
     pub(super) first: MonoTime,
-    /// It may be at fault, and no more suspects can be known: it rests until one of them has left, and is not tried before then.
+    /// It may be at fault, and others have the places of suspects: it rests until there is one for it, and is not tried before then.
     pub(super) rests: Option<MonoTime>,
+}
+
+/// For whom there is a place among the suspects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// For nobody.
+    None,
+    /// A suspect would rest instead: for those against whom nothing counts, or who are judged as soon as they fail.
+    Another,
+    /// For anybody.
+    Free,
 }
 
 impl Tried {
@@ -59,6 +74,25 @@ impl Tried {
             first: now,
             rests: None,
         }
+    }
+
+    /// From then on it can be judged: what counts against it has lasted for long enough.
+    fn judged_at(&self) -> MonoTime {
+        self.since.plus_ms(LASTS_MS)
+    }
+
+    pub(super) fn lasts(&self, now: MonoTime) -> bool {
+        self.judged_at() <= now
+    }
+
+    /// When it may be tried that rests.
+    fn woken_at(&self, place: Place) -> Option<MonoTime> {
+        let rests = self.rests?;
+        Some(match place {
+            Place::None => rests.plus_ms(REST_MS),
+            Place::Another if self.counted > 0 => rests.max(self.judged_at()),
+            Place::Another | Place::Free => rests,
+        })
     }
 }
 
@@ -191,7 +225,7 @@ impl Memory {
     pub(super) fn wake(&mut self, now: MonoTime) -> bool {
         let mut some = false;
         for tried in &mut self.0 {
-            if tried.rests.is_some_and(|at| at.plus_ms(REST_MS) <= now) {
+            if tried.woken_at(Place::None).is_some_and(|at| at <= now) {
                 (tried.rests, some) = (None, true);
             }
         }
@@ -199,8 +233,8 @@ impl Memory {
     }
 
     /// Wakes the oldest of those that may be tried again; `true` if there was one.
-    pub(super) fn wake_oldest(&mut self, now: MonoTime) -> bool {
-        let may = |tried: &&mut Tried| tried.rests.is_some_and(|at| at <= now);
+    pub(super) fn wake_oldest(&mut self, place: Place, now: MonoTime) -> bool {
+        let may = |tried: &&mut Tried| tried.woken_at(place).is_some_and(|at| at <= now);
         let oldest = self
             .0
             .iter_mut()
@@ -210,9 +244,17 @@ impl Memory {
     }
 
     /// When the first of them may be tried, or is tried all the same.
-    pub(super) fn first_rested(&self, has_place: bool) -> Option<MonoTime> {
-        let first = self.0.iter().filter_map(|tried| tried.rests).min();
-        first.map(|at| at.plus_ms(if has_place { 0 } else { REST_MS }))
+    pub(super) fn first_rested(&self, place: Place) -> Option<MonoTime> {
+        self.0
+            .iter()
+            .filter_map(|tried| tried.woken_at(place))
+            .min()
+    }
+
+    /// Whether a suspect may rest here: one place stays for who fails next.
+    pub(super) fn has_room(&self) -> bool {
+        let counted = self.0.iter().filter(|tried| tried.counted > 0);
+        counted.count().saturating_add(1) < TRIED
     }
 
     /// Whether it failed the last time.
@@ -234,9 +276,13 @@ impl Memory {
     }
 
     pub(super) fn put(&mut self, tried: Tried) {
-        let mut is_oldest = self.0.len() >= TRIED;
-        self.0
-            .retain(|other| other.ticket != tried.ticket && !core::mem::take(&mut is_oldest));
+        self.take(tried.ticket);
+        if self.0.len() >= TRIED {
+            // What counts against a report took long to find out.
+            let fresh = self.0.iter().find(|tried| tried.counted == 0);
+            let forgotten = fresh.or(self.0.last()).map(|tried| tried.ticket);
+            self.0.retain(|tried| Some(tried.ticket) != forgotten);
+        }
         #[cfg(feature = "alloc")]
         self.0.push(tried);
         // There is room.

@@ -22,13 +22,13 @@
 //!            or another hold after a hold (the first right after others were accepted)
 //!  waiting ────────────────────────────────────────────► suspect ── accepted ──► delivered
 //!     │                                                     │
-//!     │ accepted                                            │ 8 of its attempts count, or more where others failed, too
+//!     │ accepted                                            │ 8 of its attempts count, or more where others failed, too; for an hour
 //!     ▼                                                     ▼
 //!  delivered        refused, or its budget spent ──► to be buried ──► dead letter
 //! ```
 //!
 //! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on ([`turn`]). At most [`SUSPECTS`] are known;
-//! who would be one more rests until one of them has left. Where only newer reports of its own jobs wait, one of these goes ahead ([`witness`]), and
+//! who would be one more rests until one of them has left. One that is proven bad, and only has to wait for its hour, makes place and rests itself. Where only newer reports of its own jobs wait, one of these goes ahead ([`witness`]), and
 //! stays known until it is clear what becomes of the older one ([`held`]). A report is *to be buried* while it cannot be made a dead letter (no room,
 //! a sick disk): it is not sent, and the burial is tried again ([`burial`]).
 //!
@@ -43,7 +43,7 @@
 //!
 //! Reports 1 to 9 wait, each of another job, and a firewall dislikes 2. Report 1 is accepted. 2 gets 403 three times, with back-offs between, and is
 //! a suspect. At once 3 is sent as canary, and accepted: one attempt counts. 4 to 9 follow at full speed. When its own back-off is over, 2 is sent
-//! and gets 403, the next that waits is the canary, and so on; after the 8th that counts, 2 is a dead letter with the firewall's words as its reason.
+//! and gets 403, the next that waits is the canary, and so on; when 8 count and an hour is over, 2 is a dead letter with the firewall's words as its reason.
 //! Had the answer been 403 to everything, 3 had been an outage's proof, and 2 would still be the first when it ends.
 //!
 //! # Restarts, and several deliverers
@@ -379,7 +379,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if kind != Kind::Service && kind != Kind::Network {
             self.strikes = self.strikes.saturating_add(1);
         }
-        let then = self.note(&mut current, event.reason.cause, is_way_free, entropy);
+        let then = self.note(&mut current, event.reason.cause, is_way_free, now, entropy);
         let is_own_wait = then != Then::Wait;
         // One that fails with a canary to follow is no failure of the node yet.
         let is_failure = kind != Kind::Service && !is_own_wait;

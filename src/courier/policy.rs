@@ -50,8 +50,7 @@ pub struct Policy {
     /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.
     pub max_time_ms: Option<u64>,
     /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
-    /// attempts, each followed by another report that was accepted, and after an hour of them at the least while only a few reports are bad;
-    /// where others fail, too, after more. Where only newer reports of its own jobs wait, one of these is tried after 4 times so many
+    /// attempts, each followed by another report that was accepted, and after an hour of them at the least; where others fail, too, after more. Where only newer reports of its own jobs wait, one of these is tried after 4 times so many
     /// attempts, of which an answer that is not like a busy service's (not 408, 425, 429, 5xx, or none) counts for 8. If it is accepted, the
     /// older one is tried again at once, and each time that it fails counts. Default: 8.
     pub refuse_after: u32,

@@ -6,7 +6,7 @@
 //! the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a row are passed in a few steps.
 //!
 //! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
-//! weighed against how often those failed that were accepted in the end (`is_proven_by_one_more`). And while others are accepted one attempt in
+//! weighed against how often those failed that were accepted in the end (`is_proven`). And while others are accepted one attempt in
 //! four, drawn at random, has no canary, so that services that answer well and badly in turn never give one of the two all bad turns.
 //!
 //! # When only reports of its own jobs wait
@@ -14,7 +14,8 @@
 //! Then nobody may go ahead of it, and the next of these is the canary. But the older report must not reach the service after a newer one. So it
 //! must have failed [`OWN_JOB`] times `refuse_after` times first; an answer that no busy service gives counts for
 //! [`NOT_BUSY`](super::outcome) of them. After most outages the older one is tried first, that way. If the canary is accepted, it is a *witness*
-//! ([`witness`](super::witness)), and what it overtook is tried again.
+//! ([`witness`](super::witness)), and what it overtook is tried again. When all newer ones went ahead, and no other comes within an hour, or no more
+//! can be remembered, the last of them is sent again as canary.
 //!
 //! If canaries fail, too, the next go past more and more reports that are not sent, so in the end past however many bad ones; in an outage one goes
 //! past them all, too, and what it overtook is tried again, all the same. Those that were tried rest until the verdict of each says so; those
@@ -35,9 +36,6 @@ const OWN_JOB: u32 = 4;
 const BESIDE_OTHERS: u32 = 4;
 /// When nothing was accepted for so many of the longest waits, nobody new may come.
 const QUIET: u64 = 4;
-/// For so long at the least answers must count against a report, as long as more suspects can be known: a part of the service, or of those
-/// before it, may start anew or be set up wrongly, for some jobs alone.
-const LASTS_MS: u64 = 3_600_000;
 
 /// A suspect that waits for what a canary says of it.
 #[derive(Clone, Copy, Debug)]
@@ -173,9 +171,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             true => self.enough(),
             false => self.enough().saturating_mul(BESIDE_OTHERS),
         };
-        let is_due = self.resting.is_none();
-        let has_room = self.held.len() < HELD;
-        aside.tried.weight >= needed && is_due && has_room
+        aside.tried.weight >= needed && self.resting.is_none()
     }
 
     /// How much must speak against a report before a newer one of its jobs is tried.
@@ -190,6 +186,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         aside: &Aside,
         now: MonoTime,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        if self.held.len() >= HELD {
+            // No other can go ahead and be remembered.
+            return self.take_back_ahead();
+        }
         let (suspect, mut of_any) = (aside.tried.ticket, aside.of_any);
         let past = Past {
             count: self.depth(),
@@ -206,6 +206,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             of_any = true;
             found = self.own_canary(suspect, of_any, past, now)?;
         }
+        if found.next.is_none() && aside.tried.lasts(now) {
+            found.next = self.take_back_ahead()?;
+        }
         if found.next.is_none()
             && let Some(count) = aside.tried.attempts.checked_rem(found.passed)
         {
@@ -220,8 +223,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     fn was_denied(&self, ticket: Ticket) -> bool {
-        let aside = self.asides.get(ticket).map(|aside| &aside.tried);
-        let tried = aside.or_else(|| self.tried.get(ticket));
+        let tried = self.tried(ticket);
         tried.is_some_and(|tried| tried.denied >= DENIED)
     }
 
@@ -292,36 +294,40 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         };
         aside.failed_at = None;
         let (mut tried, reason) = (aside.tried, aside.reason);
-        let is_proven = self.is_proven_by_one_more(&mut tried, now);
-        let lasts = self.lasts(&tried, now);
+        let is_bad = self.is_bad_by_one_more(&mut tried, now);
         if let Some(aside) = self.asides.get_mut(suspect) {
             aside.tried = tried;
         }
         // It may have been dropped as superseded meanwhile.
-        if is_proven && lasts && self.bury(tried, Waits::Refusal, reason, now) {
+        if is_bad && self.bury(tried, Waits::Refusal, reason, now) {
             self.tell_buried(suspect, reason);
         }
     }
 
-    /// One more attempt counts against it. Whether these are so many that it is bad, and not the way.
-    ///
-    /// `counted` others were accepted, and these failed `missed` times before, so a part `f` of what is sent fails for no fault of its own. Were
-    /// this one healthy, `n` attempts of its own all failed with the probability f^n, less than e^(-n (1 - f)). So n (1 - f) must be 3
-    /// `refuse_after` times f. What was before the first that counts tells of an outage.
-    pub(super) fn is_proven_by_one_more(&self, tried: &mut Tried, now: MonoTime) -> bool {
+    /// One more attempt counts against it. Whether it is bad: it is proven, and has been for long enough.
+    pub(super) fn is_bad_by_one_more(&self, tried: &mut Tried, now: MonoTime) -> bool {
         if tried.counted == 0 {
             (tried.before, tried.missed) = (tried.attempts.saturating_sub(1), 0);
             tried.since = now;
         }
         tried.counted = tried.counted.saturating_add(1);
+        self.is_proven(tried) && tried.lasts(now)
+    }
+
+    /// Whether so many attempts count against it that it is bad, and not the way.
+    ///
+    /// `counted` others were accepted, and these failed `missed` times before, so a part `f` of what is sent fails for no fault of its own. Were
+    /// this one healthy, `n` attempts of its own all failed with the probability f^n, less than e^(-n (1 - f)). So n (1 - f) must be 3
+    /// `refuse_after` times f. What was before the first that counts tells of an outage.
+    pub(super) fn is_proven(&self, tried: &Tried) -> bool {
         let refuse_after = self.policy.refuse_after;
         let needed = tried.missed.saturating_mul(refuse_after.saturating_mul(3));
         let own = tried.attempts.saturating_sub(tried.before);
         tried.counted >= refuse_after && own.saturating_mul(tried.counted) >= needed
     }
 
-    /// Whether its failures count for long enough. Who is proven must not take the place of all others.
-    pub(super) fn lasts(&self, tried: &Tried, now: MonoTime) -> bool {
-        now.since_ms(tried.since) >= LASTS_MS || !self.has_place()
+    /// Whether nothing new can be found out of it now.
+    pub(super) fn is_to_rest(&self, tried: &Tried, now: MonoTime) -> bool {
+        self.is_proven(tried) && !tried.lasts(now)
     }
 }

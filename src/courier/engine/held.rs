@@ -1,7 +1,8 @@
-//! Reports that were accepted and are still in the outbox. None of them is sent again, but for one reason.
+//! Reports that were accepted and are still in the outbox. They are sent again for two reasons alone.
 //!
 //! Most wait for room: the outbox cannot note them yet, or fails. The others went ahead of an older report of their jobs, which was tried before
-//! and failed. If that one is accepted after all, the service heard an older state last, so they are sent once more. If it is buried, they leave.
+//! and failed. If that one is accepted after all, the service heard an older state last, so they are sent once more. So is
+//! the newest, when nothing else is there to show that the older one is bad. If that is buried, they leave.
 //! While they are held, nobody overtakes them, but with the suspect they stand behind.
 //!
 //! Of those that went ahead the newest is enough: an older one leaves whose jobs are all in a newer one.
@@ -33,6 +34,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     pub(super) fn has_ahead(&self) -> bool {
         self.held.iter().any(|held| held.behind.is_some())
+    }
+
+    /// The newest that went ahead, to be sent again.
+    pub(super) fn take_back_ahead(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let ahead = self.held.iter().filter(|held| held.behind.is_some());
+        let Some(newest) = ahead.map(|held| held.ticket).max() else {
+            return Ok(None);
+        };
+        let found = self.find(newest)?;
+        self.held.retain(|held| held.ticket != newest);
+        Ok(found)
     }
 
     pub(super) fn is_to_be_buried(&self, ticket: Ticket) -> bool {

@@ -126,6 +126,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         current: &mut InFlight,
         cause: Cause,
         is_way_free: bool,
+        now: MonoTime,
         entropy: u64,
     ) -> Then {
         let kind = Kind::of(cause);
@@ -156,11 +157,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let is_known = current.role == Role::Suspect;
         let may_be_suspect = match current.role {
             Role::Suspect => true,
-            Role::Ordinary => self.has_place(),
+            Role::Ordinary => self.make_place(now),
             Role::Canary | Role::OwnCanary | Role::Overtaken => false,
         };
         if !may_be_suspect {
-            // Too many are known already. One is no reason to keep the others waiting.
+            // The places of suspects are taken. One is no reason to keep the others waiting.
             if current.role == Role::Ordinary && is_way_free {
                 return Then::Others;
             }

@@ -14,7 +14,7 @@
 //! is a *line* before it: with as many suspects as can be known only those behind the line go ahead, and in a few steps, each in the middle
 //! between the line and the last that is known to be bad, the line comes to where the bad ones end.
 
-use super::super::aside::{SUSPECTS, Tried, Waits, Walk, share};
+use super::super::aside::{Place, SUSPECTS, Tried, Waits, Walk, share};
 use super::super::outbox::{Disposition, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::Backlog;
 use super::canary::Failed;
@@ -100,10 +100,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(Choice::Send(self.chosen(waiting, Role::Ordinary, now)));
         }
         let rested = self.resting.map(|(_, until)| until);
+        let place = match stopped {
+            true => Place::None,
+            false => self.place(now),
+        };
         let first_due = self.asides.iter().map(|aside| aside.due);
         let first_due = first_due
             .chain(rested)
-            .chain(self.tried.first_rested(!stopped && self.has_place()))
+            .chain(self.tried.first_rested(place))
             .min();
         Ok(match first_due {
             Some(due) => Choice::Wait(due.since_ms(now).max(1)),
@@ -150,8 +154,43 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// Whether one suspect more can be known.
-    pub(super) fn has_place(&self) -> bool {
-        self.asides.suspects().count() < SUSPECTS && self.asides.has_room()
+    fn place(&self, now: MonoTime) -> Place {
+        match self.asides.has_room() {
+            true if self.asides.suspects().count() < SUSPECTS => Place::Free,
+            _ if self.may_rest(now).is_some() => Place::Another,
+            _ => Place::None,
+        }
+    }
+
+    /// The suspect that can as well rest: all that is missing is the time.
+    fn may_rest(&self, now: MonoTime) -> Option<Ticket> {
+        let suspects = self.asides.suspects().map(|aside| &aside.tried);
+        let known = suspects.filter(|tried| self.is_to_rest(tried, now));
+        let last = known.max_by_key(|tried| tried.since);
+        last.filter(|_| self.tried.has_room())
+            .map(|tried| tried.ticket)
+    }
+
+    /// Makes place for one suspect more; `false` if all are needed.
+    pub(super) fn make_place(&mut self, now: MonoTime) -> bool {
+        let place = self.place(now);
+        if place == Place::Another
+            && let Some(ticket) = self.may_rest(now)
+            && let Some(aside) = self.asides.get(ticket).copied()
+        {
+            self.asides.remove(ticket);
+            self.tried.put(Tried {
+                rests: Some(aside.due),
+                ..aside.tried
+            });
+        }
+        place != Place::None
+    }
+
+    /// What is known of a report that is not in flight.
+    pub(super) fn tried(&self, ticket: Ticket) -> Option<&Tried> {
+        let aside = self.asides.get(ticket).map(|aside| &aside.tried);
+        aside.or_else(|| self.tried.get(ticket))
     }
 
     /// Whether it must be known of each report how often it was tried.
@@ -168,8 +207,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if self.has_budget() {
             self.walk = Walk::START;
         }
-        let is_full = self.asides.suspects().count() >= SUSPECTS;
-        if self.has_place() && self.tried.wake_oldest(now) {
+        let place = self.place(now);
+        let is_full = place == Place::None;
+        let has_woken = !is_full && self.tried.wake_oldest(place, now);
+        if has_woken || (!is_full && self.line.is_some()) {
+            // Those before the line have their turn.
             self.walk = Walk::START;
         }
         if is_full && let Some(found) = self.between()? {

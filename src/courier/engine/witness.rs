@@ -126,7 +126,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 let ticket = waiting.ticket;
                 walked = Some(ticket);
                 let is_settled = self.is_to_be_buried(ticket) || self.is_held(ticket);
-                if !is_settled && !self.drop_superseded(ticket)? {
+                let is_known = self.tried(ticket);
+                let is_known = is_known.is_some_and(|tried| self.is_to_rest(tried, now));
+                if !is_settled && !is_known && !self.drop_superseded(ticket)? {
                     return Ok(Some(waiting));
                 }
             }
@@ -194,8 +196,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         self.arm(now, now);
         if matches!(next, Next::Counts)
-            && self.is_proven_by_one_more(&mut current.tried, now)
-            && (is_ahead || self.lasts(&current.tried, now))
+            && self.is_bad_by_one_more(&mut current.tried, now)
             && let Some(overtaken) = self.bury_overtaken(current.tried, is_ahead, reason, now)
         {
             self.last_failure = Some((ticket, overtaken));
