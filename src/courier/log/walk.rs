@@ -230,6 +230,22 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         None
     }
 
+    /// Whether a walk counts the record here, and not another one of the same before it. By the order of numbers, as
+    /// [`recover`](super::recover) does.
+    pub(super) fn is_first(&mut self, place: Place, header: &RecordHeader) -> bool {
+        if !self.has_doubles {
+            return true;
+        }
+        let mut at = self.start();
+        while let Some((found, other)) = self.next(at) {
+            if other.kind == header.kind && other.seq >= header.seq {
+                return found == place;
+            }
+            at = self.after(found, &other);
+        }
+        true
+    }
+
     /// After the last byte that is not blank.
     pub(super) fn end_of_writing(&mut self, segment: &Segment) -> usize {
         let limit = segment.len.saturating_sub(SEGMENT_HEADER);
