@@ -71,7 +71,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<(), OutboxError<S::Error>> {
         let read = self.storage.read(id, offset, buffer);
         let read = read.or_else(|_| self.storage.read(id, offset, buffer));
-        self.read_failed |= read.is_err();
+        if let Err(error) = &read {
+            self.read_failed = true;
+            self.is_out |= self.storage.is_outage(error);
+        }
         read.map_err(OutboxError::Device)
     }
 
@@ -364,9 +367,12 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         Ok(checksum.finish() == header.crc)
     }
 
-    /// If something could not be read lately: whether anything of this storage can be. A bad sector costs what is in it, a dead disk is an
-    /// error, and says nothing of what is on it.
+    /// If something could not be read lately: whether anything of this storage can be. A bad sector costs what is in it, a dead disk or an outage
+    /// is an error, and says nothing of what is on it.
     pub(super) fn check_alive(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if core::mem::take(&mut self.is_out) {
+            return Err(OutboxError::Unreadable);
+        }
         match self.read_failed {
             true => self.read_anything(),
             false => Ok(()),
