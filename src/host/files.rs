@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::vec;
 use std::vec::Vec;
 
-use super::folder::{Folder, check_there};
+use super::folder::Folder;
 use super::spool_error::SpoolIoError;
 use crate::courier::{Storage, StorageLimits};
 
@@ -408,11 +408,12 @@ impl Storage for FileStorage {
         self.with(id, "write", |file| write_at(file, bytes, offset))
     }
 
-    /// A file that was removed meanwhile keeps nothing: [`SpoolIoError::is_missing`], as it is when one is opened that is not there.
+    /// A file that was removed or replaced meanwhile keeps nothing: [`SpoolIoError::is_missing`], as it is when one is opened that is not there.
     fn sync(&mut self, id: u32) -> Result<(), SpoolIoError> {
+        let (folder, name) = (self.folder.clone(), self.name(id));
         let synced = self.with(id, "sync", |file| {
             file.sync_data()?;
-            check_there(file)
+            folder.check_there(&name, file)
         });
         synced.inspect_err(|error| {
             if error.is_missing() {
@@ -440,6 +441,10 @@ impl Storage for FileStorage {
             kind,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         )
+    }
+
+    fn is_outage(&self, error: &SpoolIoError) -> bool {
+        is_outage(&error.error)
     }
 }
 
@@ -479,6 +484,21 @@ fn names(folder: &Folder) -> Result<Vec<String>, SpoolIoError> {
     // Names that are not UTF-8 are others'.
     let ours = names.into_iter().filter_map(|name| name.into_string().ok());
     Ok(ours.collect())
+}
+
+/// Whether it is the system that cannot open a file now, whatever is in it.
+#[cfg(unix)]
+fn is_outage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ROFS].contains(&errno)
+    })
+}
+
+#[cfg(not(unix))]
+fn is_outage(_: &io::Error) -> bool {
+    false
 }
 
 /// Makes names that were added or removed survive a power cut.
@@ -734,7 +754,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .ends_with("it was removed while it was open"),
+                .ends_with("it was removed or replaced while it was open"),
             "{error}"
         );
         // From then on.

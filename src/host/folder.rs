@@ -195,6 +195,21 @@ mod unix {
         pub(in super::super) fn remove(&self, name: &str) -> io::Result<()> {
             Ok(fs::unlinkat(&self.dir, name, AtFlags::empty())?)
         }
+
+        /// An error, if the open file has its name no more: what is written to it nobody finds at the next start.
+        pub(in super::super) fn check_there(&self, name: &str, file: &File) -> io::Result<()> {
+            let opened = fs::fstat(file)?;
+            match fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) if (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino) => {
+                    Ok(())
+                }
+                Ok(_) | Err(Errno::NOENT) => {
+                    let error = "it was removed or replaced while it was open";
+                    Err(io::Error::new(io::ErrorKind::NotFound, error))
+                }
+                Err(error) => Err(error.into()),
+            }
+        }
     }
 
     fn check(found: &Stat) -> io::Result<()> {
@@ -216,19 +231,8 @@ mod unix {
     fn is(what: &str) -> io::Error {
         io::Error::other(std::format!("it is {what}"))
     }
-
-    /// An error, if the file was removed while it was open: what is written to it is gone when it is closed.
-    pub(in super::super) fn check_there(file: &File) -> io::Result<()> {
-        if fs::fstat(file)?.st_nlink == 0 {
-            let error = "it was removed while it was open";
-            return Err(io::Error::new(io::ErrorKind::NotFound, error));
-        }
-        Ok(())
-    }
 }
 
-#[cfg(unix)]
-pub(super) use unix::check_there;
 #[cfg(unix)]
 use unix::make;
 
@@ -298,16 +302,15 @@ mod other {
         pub(in super::super) fn remove(&self, name: &str) -> io::Result<()> {
             fs::remove_file(self.path.join(name))
         }
-    }
 
-    /// Files that are open cannot be removed, or the system does not tell.
-    pub(in super::super) fn check_there(_: &File) -> io::Result<()> {
-        Ok(())
+        /// Files that are open cannot be removed, or the system does not tell.
+        #[allow(clippy::unused_self, reason = "in the place of the other")]
+        pub(in super::super) fn check_there(&self, _: &str, _: &File) -> io::Result<()> {
+            Ok(())
+        }
     }
 }
 
-#[cfg(not(unix))]
-pub(super) use other::check_there;
 #[cfg(not(unix))]
 use other::make;
 
@@ -450,10 +453,10 @@ mod tests {
         fs::write(path.join("own"), "mine").unwrap();
         assert_eq!(folder.len("own").unwrap(), 4);
         let file = folder.open_file("own").unwrap();
-        check_there(&file).unwrap();
+        folder.check_there("own", &file).unwrap();
         folder.remove("own").unwrap();
         assert_eq!(
-            check_there(&file).unwrap_err().kind(),
+            folder.check_there("own", &file).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
         assert_eq!(

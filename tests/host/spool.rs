@@ -392,17 +392,28 @@ fn a_forked_child_does_no_harm() {
 #[test]
 #[cfg(unix)]
 fn what_vanished_is_no_acknowledgement() {
-    // The segment that is written.
-    let (_parent, dir) = place();
-    let mut node = open(&dir, SMALL);
-    submit_all(&mut node, 0..3);
-    let written = segments(&dir, "live-").pop().unwrap();
-    fs::remove_file(&written).unwrap();
-    let error = submit(&mut node, "3").unwrap_err();
-    let CourierError::Outbox(OutboxError::Device(io)) = &error else {
-        panic!("{error}");
+    // The segment that is written: removed, away from the folder, another in its place.
+    let replace = |path: &Path| {
+        let copy = path.with_extension("copy");
+        fs::copy(path, &copy).unwrap();
+        fs::rename(copy, path).unwrap();
     };
-    assert!(io.is_missing(), "{error}");
+    let ways: [&dyn Fn(&Path); 3] = [
+        &|path| fs::remove_file(path).unwrap(),
+        &|path| fs::rename(path, path.with_extension("old")).unwrap(),
+        &replace,
+    ];
+    for vanish in ways {
+        let (_parent, dir) = place();
+        let mut node = open(&dir, SMALL);
+        submit_all(&mut node, 0..3);
+        vanish(&segments(&dir, "live-").pop().unwrap());
+        let error = submit(&mut node, "3").unwrap_err();
+        let CourierError::Outbox(OutboxError::Device(io)) = &error else {
+            panic!("{error}");
+        };
+        assert!(io.is_missing(), "{error}");
+    }
 
     // All of it.
     let (parent, dir) = place();
@@ -439,6 +450,17 @@ fn a_killed_process_leaves_no_lock() {
     let (_parent, dir) = place();
     assert_eq!(child("abort", &dir), "3 wait");
     assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..3));
+}
+
+/// For a while the process can open no file: however often it looks for the next report meanwhile, nothing is given up.
+#[cfg(target_os = "linux")]
+#[test]
+fn too_many_open_files_cost_no_report() {
+    let (_parent, dir) = place();
+    assert_eq!(
+        child("run out of files", &dir),
+        "200 of 200 in order, 0 corrupt"
+    );
 }
 
 #[test]
@@ -1303,6 +1325,32 @@ fn task_of_a_child() {
                 std::process::abort();
             }
             node.close().unwrap();
+        }
+        #[cfg(target_os = "linux")]
+        "run out of files" => {
+            use rustix::process::{Resource, getrlimit, setrlimit};
+            submit_all(&mut node, 0..200);
+            let mut limit = getrlimit(Resource::Nofile);
+            limit.current = Some(64);
+            setrlimit(Resource::Nofile, limit).unwrap();
+            let open_another = || File::open("/dev/null").ok();
+            let held: Vec<File> = std::iter::from_fn(open_another).collect();
+            for _ in 0..20 {
+                if let Ok(Step::Send(outgoing)) = node.next(NOW) {
+                    let ticket = outgoing.ticket;
+                    let _ = node.settle(ticket, Event::failed(Code::NotSent), NOW, 0);
+                }
+                node.wake(NOW);
+            }
+            drop(held);
+            let sent = drain(&mut node);
+            let is_sorted = sent == numbers(0..200);
+            let order = if is_sorted { "in" } else { "out of" };
+            let corrupt = node.status().counters.corrupt;
+            println!(
+                "says: {} of 200 {order} order, {corrupt} corrupt",
+                sent.len()
+            );
         }
         "abort" => {
             submit_all(&mut node, 0..3);

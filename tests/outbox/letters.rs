@@ -295,3 +295,51 @@ fn a_letter_whose_write_failed_is_not_listed_although_it_is_there() {
         assert_eq!(log.counters().letters_dropped, 0);
     }
 }
+
+/// A sector of a letter cannot be read for a while: however long that is, as many are counted as can be listed.
+#[test]
+fn as_many_letters_are_counted_as_are_listed() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=8);
+    drop(log);
+    let [live, mut dead] = power.images();
+    dead.spoil(1, 1024..1536);
+    for reads in 0..1000 {
+        let power = ROOMY.power_on([live.clone(), dead.clone()]);
+        power.heals_after(Some(reads));
+        let mut log = ROOMY.open(&power).unwrap();
+        let _ = letters(&mut log);
+    }
+}
+
+/// The header of a letter is damaged after it was counted, and its segment is dropped to make room: what is left is counted.
+#[test]
+fn a_dropped_letter_that_cannot_be_read_is_counted() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=30);
+    power.spoil(Side::Dead, 1, 160..1024);
+    let before = log.counters().letters_dropped;
+    let mut number = 30;
+    while log.counters().letters_dropped == before {
+        number += 1;
+        let sample = sample(number, &[(1, JobStatus::RUNNING)], 600);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
+        let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+        log.settle(
+            ticket.unwrap(),
+            refused,
+            &sample.bytes,
+            WhenLettersFull::DropOldest,
+        )
+        .unwrap();
+    }
+    let left = letters(&mut log);
+    assert_eq!(
+        left.len() as u64 + log.counters().letters_dropped,
+        number,
+        "{:?}",
+        log.counters()
+    );
+}

@@ -44,6 +44,8 @@ pub(super) struct Letters<S, const MAX: usize> {
     pub(super) listed: Option<(Ticket, Place)>,
     /// They were read. If that failed it is tried again when one is to be written.
     pub(super) is_loaded: bool,
+    /// Some could not be read when they were counted.
+    pub(super) has_unread: bool,
     /// Those that were read at the start are durable.
     pub(super) are_durable: bool,
 }
@@ -80,6 +82,7 @@ impl<S, const MAX: usize> Letters<S, MAX> {
             forget_patience: Patience(0),
             listed: None,
             is_loaded: false,
+            has_unread: false,
             are_durable: false,
         }
     }
@@ -110,7 +113,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         // What stays unreadable is given up, or no letter could be kept any more.
         let is_given_up = core::mem::replace(&mut self.was_tried, true);
         match self.segments.load(spool) {
-            Err(OutboxError::Unreadable) if is_given_up => {}
+            Err(OutboxError::Unreadable) if is_given_up && !self.segments.is_out => {}
             loaded => loaded?,
         }
         self.segments.reopen();
@@ -131,6 +134,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             |this| &mut this.segments.read_failed,
             Self::read_records,
         );
+        let is_given_up = is_given_up && !self.segments.is_out;
         let alive = self.segments.check_alive();
         if !is_given_up {
             alive?;
@@ -266,6 +270,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     pub(super) fn count_letters(&mut self) {
         self.segments.list.iter_mut().for_each(|s| s.live = 0);
         self.count = 0;
+        let failed = core::mem::take(&mut self.segments.read_failed);
         let mut at = self.segments.start();
         while let Some(found) = self.next_from(at) {
             at = self.segments.after(found.place, &found.header);
@@ -273,6 +278,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             let size = self.segments.record_len(found.header.len);
             self.segments.count_live(found.place, size, true);
         }
+        self.has_unread = self.segments.read_failed;
+        self.segments.read_failed |= failed;
     }
 
     /// The next whole letter at this place or after it.
@@ -320,6 +327,11 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     /// A letter, and its place in the listing: the one after `after`; the first without, or if `after` is not there.
     pub(super) fn next(&mut self, after: Option<Ticket>) -> Option<Found> {
         let mut at = self.segments.start();
+        if after.is_none() && self.has_unread {
+            // What is found from now on must have been counted.
+            self.count_letters();
+            self.count_dropped();
+        }
         if let Some(after) = after {
             match self.listed {
                 Some((ticket, place)) if ticket == after && self.has_segment(place) => at = place,

@@ -163,23 +163,29 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             Some(second) => second.first.saturating_sub(1),
             None => self.state.get(Counter::NUMBERED),
         };
-        let mut count = 0u64;
+        let (mut count, mut bytes) = (0u64, 0usize);
         let mut offset = SEGMENT_HEADER;
         while let Some((place, header)) = self.segments.next_in(&first, offset) {
-            offset = self.segments.after(place, &header).offset;
+            let size = self.segments.record_len(header.len);
+            offset = place.offset.saturating_add(size);
             // The index has none that a crash has cut.
             let is_whole = cfg!(feature = "alloc") || self.segments.is_whole(place, &header);
             if is_whole && self.is_kept(place, &header) {
                 count = count.saturating_add(1);
+                bytes = bytes.saturating_add(size);
             }
         }
         self.count = self.count.saturating_sub(count);
-        // Not one more for each: what forgot one of them may have been lost with a bad sector.
-        self.count_dropped();
         self.state.cursor = self.state.cursor.max(until);
         self.index.forget(until, true);
         self.forgotten.drop_until(self.state.cursor);
         self.segments.take_first();
+        if bytes != first.live {
+            // Some of them cannot be read any more.
+            self.count_letters();
+        }
+        // Not one more for each: what forgot one of them may have been lost with a bad sector.
+        self.count_dropped();
         self.is_noted = false;
         // There were as many segments at the most.
         dropped.push(first).is_ok()

@@ -132,8 +132,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let mut dropped = 0u64;
         self.segments
             .each_record(window, &mut |segments, place, header| {
-                let is_dropped =
-                    keeper.waits(header) && keeper.is_superseded(segments, place, header);
+                let is_dropped = keeper.waits(segments, place, header)
+                    && keeper.is_superseded(segments, place, header);
                 dropped = dropped.saturating_add(u64::from(is_dropped));
                 Ok(true)
             })?;
@@ -223,9 +223,14 @@ struct WaitingKeeper<'l> {
 }
 
 impl WaitingKeeper<'_> {
-    fn waits(&self, header: &RecordHeader) -> bool {
+    fn waits<S: Storage, const MAX: usize>(
+        &self,
+        segments: &mut Segments<S, MAX>,
+        place: Place,
+        header: &RecordHeader,
+    ) -> bool {
         let waits = header.seq > self.cursor && self.ahead.find(header.seq).is_none();
-        header.kind == Kind::Report && waits
+        header.kind == Kind::Report && waits && segments.is_first(place, header)
     }
 
     fn is_superseded<S: Storage, const MAX: usize>(
@@ -262,7 +267,7 @@ impl<S: Storage, const MAX: usize> Keeper<S, MAX> for WaitingKeeper<'_> {
         place: Place,
         header: &RecordHeader,
     ) -> bool {
-        self.waits(header) && !self.is_superseded(segments, place, header)
+        self.waits(segments, place, header) && !self.is_superseded(segments, place, header)
     }
 
     fn moved(&mut self, header: &RecordHeader, to: Place) {

@@ -53,7 +53,7 @@
 //! |---|---|
 //! | `storage` | what a device must be able to do |
 //! | `record` | bytes: records, headers of segments |
-//! | `segments`, `discard`, `walk`, `compact`, `open` | one log: append, let go, read past damage, write anew what is kept, take up after a crash |
+//! | `segments`, `discard`, `walk`, `compact`, `open`, `outputs` | one log: append, let go, read past damage, write anew what is kept, take up after a crash |
 //! | `ahead`, `places`, `index` | what is kept in memory about the records |
 //! | `live`, `live_find`, `live_settle`, `live_durable`, `live_room`, `recover` | the reports that wait |
 //! | `letters`, `letters_add`, `letters_forget`, `letters_room` | the dead letters |
@@ -74,6 +74,7 @@ mod live_room;
 mod live_settle;
 mod open;
 mod outbox;
+mod outputs;
 mod places;
 mod record;
 mod recover;

@@ -3,7 +3,7 @@
 //! | what is found | what becomes of it |
 //! |---|---|
 //! | a header of this spool, this store and this very segment | it counts |
-//! | no header, and records of this very segment | it counts, unless they are copies of what stands elsewhere: then it is discarded |
+//! | no header, and records of this very segment | it counts, unless they are copies of what stands elsewhere: then it is discarded; or, if the header cannot be read now, left alone |
 //! | no header, and nothing between its ends | discarded: it was being made |
 //! | no header, no whole record, and an id right after the newest | discarded: its first record was being written |
 //! | stands for others that are there, without a valid commit | kept aside, to go on with it |
@@ -11,10 +11,12 @@
 //! | the same, but no commit is to be seen | it counts; they stay |
 //! | stands for others that are there, with a valid commit | it counts, and they are discarded |
 //! | has nothing newer than a copy that begins before it, and was made after it | left alone, and counted as foreign |
+//! | has what a newer copy has, too, that does not name it | the same |
 //! | anything else | left alone, and counted as foreign |
 
 use super::super::outbox::OutboxError;
-use super::record::{Kind, RecordHeader, SEGMENT_HEADER, SegmentFront, SegmentHeader, Sources};
+use super::outputs::number_of;
+use super::record::{SEGMENT_HEADER, SegmentFront, SegmentHeader, Sources};
 use super::segments::{Segment, Segments};
 use super::storage::Storage;
 
@@ -44,15 +46,6 @@ impl Votes {
             .iter()
             .max_by_key(|(id, count)| (*count, u64::MAX.wrapping_sub(*id)));
         first.map(|(id, _)| *id)
-    }
-}
-
-/// Of a report its ticket, of a letter its number.
-const fn number_of(header: &RecordHeader) -> Option<u64> {
-    match header.kind {
-        Kind::Report => Some(header.seq),
-        Kind::Letter => Some(header.count),
-        _ => None,
     }
 }
 
@@ -120,6 +113,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 is_for_notes: false,
             };
             let is_unknown = matches!(front, Ok(SegmentFront::Unknown));
+            let is_unreadable = front.is_err();
             let own = match front {
                 Ok(SegmentFront::Header(SegmentHeader {
                     identity,
@@ -136,11 +130,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     this.discard(id, len);
                     return Ok(());
                 }
-                // One that is longer than any could be is not looked through, and one that cannot be read now is left alone.
-                Err(_) => {
-                    failed = true;
-                    None
-                }
+                // One that is longer than any could be is not looked through.
                 _ if len > this.longest() => None,
                 _ => this.read_headless(&segment),
             };
@@ -154,6 +144,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     pushed.map_err(|_| OutboxError::TooManySegments)
                 }
                 None => {
+                    failed |= is_unreadable;
                     this.foreign = this.foreign.saturating_add(1);
                     // What cannot be read now may have anything in it.
                     if is_unknown && !core::mem::take(&mut this.read_failed) {
@@ -215,19 +206,16 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ///
     /// One whose headers never became durable has nothing that counts: a segment is used only after a sync of it.
     fn read_headless(&mut self, segment: &Segment) -> Option<Segment> {
-        let mut number = None;
+        let mut first = 0;
         let (mut found, mut copied) = (false, false);
         let mut offset = SEGMENT_HEADER;
         while let Some((place, header)) = self.next_in(segment, offset) {
             offset = self.after(place, &header).offset;
             (found, copied) = (true, copied || header.copied);
-            match header.kind {
-                Kind::Report => _ = number.get_or_insert(header.seq),
-                Kind::Letter => _ = number.get_or_insert(header.count),
-                _ => {}
+            if first == 0 {
+                first = number_of(&header).unwrap_or(0);
             }
         }
-        let first = number.unwrap_or(0);
         found.then_some(Segment {
             first,
             is_copy: copied,
@@ -241,170 +229,6 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let limits = self.storage.limits();
         // The limits may have been greater once.
         limits.longest_segment.max(limits.total).saturating_mul(4)
-    }
-
-    /// Of segments that stand for others, and those: one or the other counts.
-    fn settle_compactions(&mut self) {
-        // By rising id: one that stands for others may itself be one of the others.
-        let mut done = 0;
-        while let Some(output) = self.next_output(done) {
-            done = output.id;
-            let is_source = |s: &Segment| output.sources.contains(s.id);
-            if output.is_headless {
-                if output.first == 0 || self.is_elsewhere(&output) {
-                    self.list.retain(|s| s.id != output.id);
-                    self.discard(output.id, output.len);
-                }
-                continue;
-            }
-            if !self.list.iter().any(is_source) {
-                continue;
-            }
-            // A process that was killed may have left it readable, and not durable. Read after that: a sync that fails may throw it away.
-            let is_synced = self.storage.sync(output.id).is_ok();
-            self.read_failed = false;
-            let commit = self.commit_of(&output);
-            let has_commit = commit == Some(true);
-            if has_commit && is_synced {
-                while let Some(source) = self.list.iter().copied().find(is_source) {
-                    self.list.retain(|s| s.id != source.id);
-                    self.discard(source.id, source.len);
-                }
-                continue;
-            }
-            // Those whose records it took are discarded only behind a commit: so with one of them gone there was one, whatever became of it.
-            // What was left of others goes at any time. It may have a commit then, and of its records what the power spared.
-            let is_gone = |id: u32| self.list.iter().all(|s| s.id != id);
-            let counts = output.sources.own().any(is_gone) && self.has_records_of_its_own(&output);
-            // Then it counts instead of those that are left: they would give again what it left out. If it could not be synced they stay as
-            // long as it does: if one was lost in another way it may not be durable, and a second sync would prove nothing.
-            if counts && commit.is_some() {
-                if let Some(segment) = self.segment_of(output.id) {
-                    segment.is_doubted = !is_synced;
-                }
-                while let Some(source) = self.list.iter().copied().find(is_source) {
-                    self.list.retain(|s| s.id != source.id);
-                    self.discard_later(source.id, source.len);
-                }
-                self.discard_pending();
-                continue;
-            }
-            // One that could not be read or synced now may be believed by the next start: until then they get nothing more.
-            if has_commit || self.read_failed {
-                self.remember_given_up(&output);
-            }
-            // Without any trace of a commit it may have been half-made when one of them was lost: then the others have more than it.
-            if counts {
-                continue;
-            }
-            self.list.retain(|s| s.id != output.id);
-            if let Some(other) = self.partial.replace(output) {
-                self.give_up(other);
-            }
-        }
-    }
-
-    /// A segment may be there again after a power failure, if it was not durable yet that it was discarded. What stood for it may be gone by
-    /// then, since something else stands for that, and does not name it. If that begins before it, it is out of order, and hides what follows
-    /// there.
-    ///
-    /// Otherwise numbers rise from segment to segment, and nothing stands in the midst of what a copy has. It is left alone: when the copy is
-    /// gone all of it is settled, and it goes, too.
-    fn leave_what_came_back(&mut self) {
-        let mut done = 0;
-        while let Some(copy) = self.next_output(done) {
-            done = copy.id;
-            let may_be_within = |s: &Segment, newest: u64| {
-                let is_older = s.id < copy.id && !copy.sources.contains(s.id);
-                is_older && s.first > copy.first && s.first <= newest
-            };
-            if copy.is_headless || !self.list.iter().any(|s| may_be_within(s, u64::MAX)) {
-                continue;
-            }
-            let newest = self.newest_in(&copy);
-            let mut after = (0, 0);
-            while let Some(other) = self
-                .list
-                .iter()
-                .copied()
-                .find(|s| (s.first, s.id) > after && may_be_within(s, newest))
-            {
-                after = (other.first, other.id);
-                self.read_failed = false;
-                // What follows its end is not hidden.
-                let is_within = self.newest_in(&other) < newest && !self.read_failed;
-                if is_within && self.commit_of(&copy) == Some(true) {
-                    self.list.retain(|s| s.id != other.id);
-                    self.foreign = self.foreign.saturating_add(1);
-                }
-            }
-        }
-    }
-
-    /// The greatest number of a report or letter in this segment; 0 if it has none.
-    fn newest_in(&mut self, segment: &Segment) -> u64 {
-        let mut newest = 0;
-        let mut offset = SEGMENT_HEADER;
-        while let Some((place, header)) = self.next_in(segment, offset) {
-            offset = self.after(place, &header).offset;
-            newest = newest.max(number_of(&header).unwrap_or(0));
-        }
-        newest
-    }
-
-    /// Whether the first report or letter of this segment stands in another one, too.
-    fn is_elsewhere(&mut self, output: &Segment) -> bool {
-        for index in 0..self.list.len() {
-            let Some(other) = self.list.get(index).copied() else {
-                break;
-            };
-            if other.id >= output.id || other.first > output.first {
-                continue;
-            }
-            if self.has_number(&other, output.first) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether this segment has a report or letter that stands in none of its sources that are there.
-    fn has_records_of_its_own(&mut self, output: &Segment) -> bool {
-        let mut offset = SEGMENT_HEADER;
-        while let Some((place, header)) = self.next_in(output, offset) {
-            offset = self.after(place, &header).offset;
-            let Some(number) = number_of(&header) else {
-                continue;
-            };
-            let is_there = output.sources.0.into_iter().any(|id| {
-                let source = self.segment_of(id).copied();
-                source.is_some_and(|source| self.has_number(&source, number))
-            });
-            if !is_there {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether the report or letter of this number stands in this segment.
-    fn has_number(&mut self, segment: &Segment, number: u64) -> bool {
-        let mut offset = SEGMENT_HEADER;
-        while let Some((place, header)) = self.next_in(segment, offset) {
-            offset = self.after(place, &header).offset;
-            if number_of(&header) == Some(number) {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn next_output(&self, after: u32) -> Option<Segment> {
-        let outputs = self
-            .list
-            .iter()
-            .filter(|s| s.stands_for_others() && s.id > after);
-        outputs.min_by_key(|s| s.id).copied()
     }
 
     /// Goes on writing to the last segment, if it is one that can be written: after all that is written, however it got there. Says

@@ -163,9 +163,12 @@ where
         // More than ever before: whoever opens it sees that tickets were given out after it was closed.
         state.reserved = state.next_seq.max(before).saturating_add(RESERVED);
         let (reserved, submitted) = (state.reserved, state.get(Counter::Submitted));
-        if self.letters.note_tickets(reserved, submitted).is_err() {
-            // The other log is as good, as long as it is there.
-            self.live.note_reserved().inspect_err(|_| {
+        let noted = self.letters.note_tickets(reserved, submitted);
+        // The other log is as good, as long as it is there. It says so, too, where reports are not durable before they have their ticket: nothing
+        // else would tell of those that a power cut took.
+        if noted.is_err() || self.live.durability != Durability::Each {
+            let also = self.live.note_reserved();
+            noted.or(also).inspect_err(|_| {
                 self.live.state.reserved = before;
             })?;
         }

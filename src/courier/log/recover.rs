@@ -45,12 +45,13 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         // Some of what is found may stand in segments that go before the last one.
         self.set_unnoted();
         let before = self.state;
-        let (is_clean, is_torn) = until_read(self, Self::read_failed, |this| {
-            (this.state, this.known) = (before, 0);
-            this.ahead.drop_until(u64::MAX);
-            this.read_fronts();
-            this.read_records()
-        });
+        let mut read = self.read_all(&before);
+        if self.segments.has_doubles && self.segments.leave_doubles() {
+            self.segments.close();
+            self.segments.reopen();
+            read = self.read_all(&before);
+        }
+        let (is_clean, is_torn) = read;
         if is_clean && knows_letters {
             self.clean_at = Some(self.segments.end_of_log());
         } else {
@@ -148,10 +149,20 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }
     }
 
+    fn read_all(&mut self, before: &Checkpoint) -> (bool, bool) {
+        until_read(self, Self::read_failed, |this| {
+            (this.state, this.known) = (*before, 0);
+            this.ahead.drop_until(u64::MAX);
+            this.read_fronts();
+            this.read_records()
+        })
+    }
+
     /// Reads all records. Says whether the log was closed cleanly, and whether the last write was cut.
     fn read_records(&mut self) -> (bool, bool) {
         let mut last: Option<Last> = None;
         let mut newest = 0;
+        self.segments.has_doubles = false;
         // What was reserved when the log was closed, if nothing was written since then.
         let mut closed = None;
         let mut tail = self.segments.start();
@@ -165,7 +176,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             closed = None;
             match header.kind {
                 // A copy.
-                Kind::Report if header.seq <= newest => {}
+                Kind::Report if header.seq <= newest => self.segments.has_doubles = true,
                 Kind::Report => {
                     newest = header.seq;
                     self.state.next_seq = self.state.next_seq.max(header.seq.saturating_add(1));

@@ -105,10 +105,14 @@ pub(super) struct Segments<S, const MAX: usize> {
     /// Up to here the last sync made the open segment durable.
     pub(super) synced_to: usize,
     unsynced_from: Option<Place>,
+    /// A report was found in more than one place at the start: where one was found first it counts.
+    pub(super) has_doubles: bool,
     /// Pieces in a row that could not be read.
     pub(super) unreadable: u32,
     /// Something could not be read since whoever minds that reset it.
     pub(super) read_failed: bool,
+    /// That was an outage, and nobody was told yet.
+    pub(super) is_out: bool,
 }
 
 impl<S, const MAX: usize> Segments<S, MAX> {
@@ -131,8 +135,10 @@ impl<S, const MAX: usize> Segments<S, MAX> {
             dirty: false,
             synced_to: 0,
             unsynced_from: None,
+            has_doubles: false,
             unreadable: 0,
             read_failed: false,
+            is_out: false,
         }
     }
 

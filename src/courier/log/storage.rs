@@ -120,6 +120,13 @@ pub trait Storage {
         let _ = error;
         false
     }
+
+    /// Whether reading failed for a reason that says nothing of what is on the device, and that may pass: too many open files, say. What cannot
+    /// be read for any other one is given up after a few tries.
+    fn is_outage(&self, error: &Self::Error) -> bool {
+        let _ = error;
+        false
+    }
 }
 
 impl<S: Storage + ?Sized> Storage for &mut S {
@@ -148,5 +155,8 @@ impl<S: Storage + ?Sized> Storage for &mut S {
     }
     fn lacks_room(&self, error: &Self::Error) -> bool {
         (**self).lacks_room(error)
+    }
+    fn is_outage(&self, error: &Self::Error) -> bool {
+        (**self).is_outage(error)
     }
 }

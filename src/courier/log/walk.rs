@@ -71,7 +71,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     ) -> Result<(), OutboxError<S::Error>> {
         let read = self.storage.read(id, offset, buffer);
         let read = read.or_else(|_| self.storage.read(id, offset, buffer));
-        self.read_failed |= read.is_err();
+        if let Err(error) = &read {
+            self.read_failed = true;
+            self.is_out |= self.storage.is_outage(error);
+        }
         read.map_err(OutboxError::Device)
     }
 
@@ -230,6 +233,22 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         None
     }
 
+    /// Whether a walk counts the record here, and not another one of the same before it. By the order of numbers, as
+    /// [`recover`](super::recover) does.
+    pub(super) fn is_first(&mut self, place: Place, header: &RecordHeader) -> bool {
+        if !self.has_doubles {
+            return true;
+        }
+        let mut at = self.start();
+        while let Some((found, other)) = self.next(at) {
+            if other.kind == header.kind && other.seq >= header.seq {
+                return found == place;
+            }
+            at = self.after(found, &other);
+        }
+        true
+    }
+
     /// After the last byte that is not blank.
     pub(super) fn end_of_writing(&mut self, segment: &Segment) -> usize {
         let limit = segment.len.saturating_sub(SEGMENT_HEADER);
@@ -348,9 +367,12 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         Ok(checksum.finish() == header.crc)
     }
 
-    /// If something could not be read lately: whether anything of this storage can be. A bad sector costs what is in it, a dead disk is an
-    /// error, and says nothing of what is on it.
+    /// If something could not be read lately: whether anything of this storage can be. A bad sector costs what is in it, a dead disk or an outage
+    /// is an error, and says nothing of what is on it.
     pub(super) fn check_alive(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if core::mem::take(&mut self.is_out) {
+            return Err(OutboxError::Unreadable);
+        }
         match self.read_failed {
             true => self.read_anything(),
             false => Ok(()),

@@ -395,9 +395,12 @@ fn arrived(
 /// What the power cut leaves.
 fn survive(images: &Images, arrived: &Arrived) -> Images {
     let mut images = images.clone();
-    for ((side, id), sectors) in arrived {
-        let segment = images[*side as usize].segments.get_mut(id).unwrap();
-        *segment = segment.survived(sectors);
+    for (side, image) in [Side::Live, Side::Dead].into_iter().zip(&mut images) {
+        for (id, segment) in &mut image.segments {
+            // What a failed sync lost is gone, too, although nothing is left to be written.
+            let none = BTreeMap::new();
+            *segment = segment.survived(arrived.get(&(side, *id)).unwrap_or(&none));
+        }
     }
     images
 }
@@ -547,6 +550,11 @@ impl Power {
                 image.spoil(id, 0..len);
             }
         }
+    }
+
+    /// These bytes cannot be read any more.
+    pub(crate) fn spoil(&self, side: Side, id: u32, bytes: std::ops::Range<usize>) {
+        self.0.borrow_mut().images[side as usize].spoil(id, bytes);
     }
 
     /// What cannot be read fails so often, and then not any more.
