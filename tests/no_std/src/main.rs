@@ -101,7 +101,7 @@ fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
     let Verdict::Again { at, reason } = again else {
         return None;
     };
-    (reason.text.as_str() == "connection refused").then_some(())?;
+    (reason.text() == "connection refused").then_some(())?;
     let Ok(Step::Send(_)) = courier.next(at) else {
         return None;
     };
