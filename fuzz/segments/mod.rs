@@ -605,14 +605,7 @@ impl Storage for Disk {
     }
 
     fn limits(&self) -> StorageLimits {
-        StorageLimits {
-            segment: SEGMENT,
-            length_unit: 256,
-            longest_segment: ROOM,
-            total: ROOM,
-            write_unit: 8,
-            blank: 0,
-        }
+        StorageLimits::new(SEGMENT, ROOM).with_length_unit(256)
     }
 
     fn create(&mut self, id: u32, len: usize) -> Result<(), Self::Error> {

@@ -8,14 +8,14 @@
 //!
 //! ```text
 //!  submit ──► waiting ── next ──► in flight ── settle ─┬─ Delivered ─────────► gone
-//!                ▲                                     ├─ Refused, GaveUp ───► dead letter
+//!                ▲                                     ├─ Refused, Expired ───► dead letter
 //!                └──── later: Again, Held ─────────────┘
 //! ```
 //!
 //! It reads no clock, no random number and no socket: these are arguments. So a test replays years in a second, and whoever has no threads and no
 //! heap drives it the same way as `Client::deliver` does. One report is in flight at a time.
 //!
-//! The parts: `engine` decides whose turn it is, and what a response to one report says of the others; [`decide`] is its table, a pure function over a [`Policy`]; [`RamOutbox`] and
+//! The parts: `engine` decides whose turn it is, and what a response to one report says of the others; `policy` has its table, a pure function over a [`Policy`]; [`RamOutbox`] and
 //! [`LogOutbox`] keep the bytes, the latter over any [`Storage`]. An outbox of your own (a database, say) needs [`Outbox`] alone.
 //!
 //! ```
@@ -67,6 +67,6 @@ pub use outbox::{
     Counters, DeadLetter, Disposition, Forget, JobKey, JobKeys, Outbox, OutboxError, Scratch,
     Ticket, Waiting, WhenLettersFull,
 };
-pub use policy::{Attempt, Backlog, Policy, Verdict, decide};
+pub use policy::{Backlog, Policy, Verdict};
 pub use ram::RamOutbox;
 pub use reason::{Cause, Event, Reason};

@@ -22,6 +22,7 @@ impl fmt::Display for Ticket {
 ///
 /// `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + what waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Stored by `submit`.
     pub submitted: u64,
@@ -72,6 +73,7 @@ impl Counters {
 
 /// A report that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Waiting {
     /// Its name.
     pub ticket: Ticket,
@@ -81,7 +83,18 @@ pub struct Waiting {
     pub submitted_at: Option<WallTime>,
 }
 
-/// What became of a report.
+impl Waiting {
+    /// One that was not told when it was submitted.
+    pub const fn new(ticket: Ticket, len: usize) -> Self {
+        Waiting {
+            ticket,
+            len,
+            submitted_at: None,
+        }
+    }
+}
+
+/// What became of a report. There will be no sixth kind within this version: an outbox counts each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// It was accepted.
@@ -109,6 +122,7 @@ pub enum WhenLettersFull {
 
 /// A report that will not be sent, since it was refused or its budget is spent, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadLetter {
     /// Its name.
     pub ticket: Ticket,
@@ -118,7 +132,18 @@ pub struct DeadLetter {
     pub len: usize,
 }
 
-/// Which dead letters to forget.
+impl DeadLetter {
+    /// A report that will not be sent.
+    pub const fn new(ticket: Ticket, reason: Reason, len: usize) -> Self {
+        DeadLetter {
+            ticket,
+            reason,
+            len,
+        }
+    }
+}
+
+/// Which dead letters to forget. There will be no third kind within this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forget {
     /// This one.

@@ -269,7 +269,7 @@ impl Verdict {
 
 /// What is known of the report and its node when an attempt ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub(super) struct Attempt {
     /// How often this report went out, this attempt included.
     pub count: u32,
     /// Failures in a row, this one included if it is one: of any report, or of this one alone where it stepped aside.
@@ -297,7 +297,7 @@ pub struct Attempt {
 /// | credentials, misconfigured; no response, for a setting that cannot work | held; not before `Retry-After` |
 /// | not sent, may have arrived, right after an answer | again, within 50 ms |
 /// | try again, not understood, not sent, may have arrived | again, after a back-off; not before `Retry-After` |
-pub fn decide(
+pub(super) fn decide(
     event: &Event,
     attempt: &Attempt,
     now: MonoTime,

@@ -88,7 +88,7 @@ pub(super) const MAX_ERROR_CODE: usize = 24;
 /// Bytes kept of a reason's text; fewer where there is no heap.
 pub(super) const MAX_REASON_TEXT: usize = if cfg!(feature = "alloc") { 120 } else { 40 };
 
-/// What kind of reason it is.
+/// What kind of reason it is. There will be no third kind: a response came, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// A response came, and means this.

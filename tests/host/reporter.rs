@@ -646,14 +646,9 @@ impl Storage for Disk {
         Ok(())
     }
     fn limits(&self) -> StorageLimits {
-        StorageLimits {
-            segment: 1 << 16,
-            length_unit: 4096,
-            longest_segment: 1 << 16,
-            total: 1 << 18,
-            write_unit: 8,
-            blank: 0,
-        }
+        StorageLimits::new(1 << 16, 1 << 18)
+            .with_length_unit(4096)
+            .with_longest_segment(1 << 16)
     }
     fn create(&mut self, id: u32, len: usize) -> io::Result<()> {
         self.0.insert(id, vec![0; len]);

@@ -46,14 +46,9 @@ impl Storage for SlowDisk {
         Ok(())
     }
     fn limits(&self) -> StorageLimits {
-        StorageLimits {
-            segment: 1 << 18,
-            length_unit: 4096,
-            longest_segment: 1 << 18,
-            total: 1 << 20,
-            write_unit: 8,
-            blank: 0,
-        }
+        StorageLimits::new(1 << 18, 1 << 20)
+            .with_length_unit(4096)
+            .with_longest_segment(1 << 18)
     }
     fn create(&mut self, id: u32, len: usize) -> Result<(), Infallible> {
         self.0.insert(id, vec![0; len]);

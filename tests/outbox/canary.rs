@@ -21,14 +21,7 @@ use std::time::Duration;
 const HOUR: u64 = 3_600_000;
 
 fn log() -> LogOutbox<Device, Device, 300> {
-    let limits = StorageLimits {
-        segment: 4096,
-        length_unit: 512,
-        longest_segment: 1 << 20,
-        total: 1 << 20,
-        write_unit: 8,
-        blank: 0,
-    };
+    let limits = StorageLimits::new(4096, 1 << 20).with_length_unit(512);
     let power = Power::on([Image::new(0), Image::new(0)], [limits, limits]);
     let (live, dead) = power.devices();
     LogOutbox::open(live, dead, Durability::Each, 7).unwrap()

@@ -122,11 +122,7 @@ impl Outbox for Counter {
     fn next(&mut self, after: Option<Ticket>) -> Done<Option<Waiting>> {
         let after = after.map_or(self.front, |after| after.0.max(self.front));
         let found = (after + 1..=self.submitted).find(|number| !self.ahead.contains(number));
-        Ok(found.map(|number| Waiting {
-            ticket: Ticket(number),
-            len: 0,
-            submitted_at: None,
-        }))
+        Ok(found.map(|number| Waiting::new(Ticket(number), 0)))
     }
 
     /// Each is of another job.
@@ -169,11 +165,10 @@ impl Outbox for Counter {
     }
 
     fn counters(&self) -> Counters {
-        Counters {
-            submitted: self.submitted,
-            delivered: self.delivered(),
-            ..Counters::default()
-        }
+        let mut counters = Counters::default();
+        counters.submitted = self.submitted;
+        counters.delivered = self.delivered();
+        counters
     }
 
     fn flush(&mut self) -> Done<()> {

@@ -137,14 +137,7 @@ impl World {
         let segment = unit * (1024 / unit).max(1 + rng.below(4));
         let mut limits = |least: usize| {
             let total = segment * (least + rng.below(4));
-            StorageLimits {
-                segment,
-                length_unit: unit,
-                longest_segment: total,
-                total,
-                write_unit: 8,
-                blank: 0,
-            }
+            StorageLimits::new(segment, total).with_length_unit(unit)
         };
         World {
             board: Rc::default(),

@@ -279,13 +279,11 @@ const CONFIGS: [Config; 4] = [
 ];
 
 fn board(c: &Config, seed: u64) -> Rc<RefCell<Board>> {
-    let l = |segment, total| StorageLimits {
-        segment,
-        length_unit: c.unit.min(segment),
-        longest_segment: total,
-        total,
-        write_unit: c.write,
-        blank: c.blank,
+    let l = |segment, total| {
+        StorageLimits::new(segment, total)
+            .with_length_unit(c.unit.min(segment))
+            .with_write_unit(c.write)
+            .with_blank(c.blank)
     };
     Rc::new(RefCell::new(Board {
         segs: Default::default(),
@@ -1953,12 +1951,10 @@ fn what_goes_before_it_moves_no_other_to_where_one_is_dropped() {
         log.flush().unwrap();
         drop(log);
         let (total, limits) = (b.borrow().bytes(0) + 512, b.borrow().limits[0]);
-        b.borrow_mut().limits[0] = StorageLimits {
-            segment: 4096,
-            total,
-            longest_segment: total,
-            ..limits
-        };
+        b.borrow_mut().limits[0] = StorageLimits::new(4096, total)
+            .with_length_unit(limits.length_unit)
+            .with_write_unit(limits.write_unit)
+            .with_blank(limits.blank);
         let mut log = open(&b, &config).unwrap();
         let added = put(&mut log, 5, 5, 200);
         for _ in 0..2 {

@@ -211,14 +211,7 @@ fn counted((name, keys): Mix, total: usize, segment: usize, submits: usize) -> R
     let asked = Rc::<RefCell<Asked>>::default();
     let memory = |total| Memory {
         segments: BTreeMap::new(),
-        limits: StorageLimits {
-            segment,
-            length_unit: 4096,
-            longest_segment: total,
-            total,
-            write_unit: 8,
-            blank: 0,
-        },
+        limits: StorageLimits::new(segment, total).with_length_unit(4096),
         asked: asked.clone(),
     };
     let (live, dead) = (memory(total), memory(total / 4));

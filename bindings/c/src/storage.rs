@@ -222,14 +222,11 @@ impl Storage for Callbacks {
     }
 
     fn limits(&self) -> StorageLimits {
-        StorageLimits {
-            segment: self.0.segment_bytes,
-            length_unit: self.0.length_unit,
-            longest_segment: self.0.longest_segment,
-            total: self.0.max_bytes,
-            write_unit: self.0.write_unit as usize,
-            blank: self.0.blank as u8,
-        }
+        StorageLimits::new(self.0.segment_bytes, self.0.max_bytes)
+            .with_length_unit(self.0.length_unit)
+            .with_longest_segment(self.0.longest_segment)
+            .with_write_unit(self.0.write_unit as usize)
+            .with_blank(self.0.blank as u8)
     }
 
     fn create(&mut self, id: u32, len: usize) -> Result<(), DeviceError> {

@@ -155,13 +155,8 @@ fn device(segments: Segments, limits: &[u32]) -> Device {
     let limit = |index: usize| limits.get(index).map_or(0, |&bytes| bytes as usize);
     Device {
         segments,
-        limits: StorageLimits {
-            segment: limit(0),
-            length_unit: limit(1),
-            longest_segment: limit(2),
-            total: limit(2),
-            write_unit: WRITE_UNIT,
-            blank: 0,
-        },
+        limits: StorageLimits::new(limit(0), limit(2))
+            .with_length_unit(limit(1))
+            .with_write_unit(WRITE_UNIT),
     }
 }

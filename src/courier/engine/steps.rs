@@ -22,7 +22,7 @@ pub struct Outgoing<'c> {
     pub clock_offset_ms: i64,
 }
 
-/// What to do next.
+/// What to do next. There will be no fourth kind within this version.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub enum Step<'c> {

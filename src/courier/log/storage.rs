@@ -2,6 +2,7 @@
 
 /// What the segments of a storage may be, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StorageLimits {
     /// The length of a segment, unless a report needs a longer one. A multiple of `write_unit`.
     pub segment: usize,
@@ -21,6 +22,48 @@ pub struct StorageLimits {
     pub write_unit: usize,
     /// What a byte reads as that was not written: 0x00 or 0xFF.
     pub blank: u8,
+}
+
+impl StorageLimits {
+    /// All segments of one length, but for a report that needs a longer one; written by units of 8, onto zeros.
+    pub const fn new(segment: usize, total: usize) -> Self {
+        StorageLimits {
+            segment,
+            length_unit: segment,
+            longest_segment: total,
+            total,
+            write_unit: 8,
+            blank: 0,
+        }
+    }
+
+    /// The same with this [`length_unit`](Self::length_unit).
+    #[must_use]
+    pub const fn with_length_unit(mut self, bytes: usize) -> Self {
+        self.length_unit = bytes;
+        self
+    }
+
+    /// The same with this [`longest_segment`](Self::longest_segment).
+    #[must_use]
+    pub const fn with_longest_segment(mut self, bytes: usize) -> Self {
+        self.longest_segment = bytes;
+        self
+    }
+
+    /// The same with this [`write_unit`](Self::write_unit).
+    #[must_use]
+    pub const fn with_write_unit(mut self, bytes: usize) -> Self {
+        self.write_unit = bytes;
+        self
+    }
+
+    /// The same with this [`blank`](Self::blank).
+    #[must_use]
+    pub const fn with_blank(mut self, byte: u8) -> Self {
+        self.blank = byte;
+        self
+    }
 }
 
 /// Segments of bytes, each written from front to back, but for its last bytes.
@@ -52,14 +95,7 @@ pub struct StorageLimits {
 ///         Ok(())
 ///     }
 ///     fn limits(&self) -> StorageLimits {
-///         StorageLimits {
-///             segment: 4096,
-///             length_unit: 512,
-///             longest_segment: 65_536,
-///             total: 65_536,
-///             write_unit: 8,
-///             blank: 0xff,
-///         }
+///         StorageLimits::new(4096, 65_536).with_length_unit(512).with_blank(0xff)
 ///     }
 ///     fn create(&mut self, id: u32, len: usize) -> Result<(), Error> {
 ///         self.0.insert(id, vec![0xff; len]);

@@ -36,13 +36,11 @@ impl Setting {
 
     /// With what is there already.
     pub(crate) fn power_on(&self, images: Images) -> Power {
-        let limits = self.limits.map(|(segment, total)| StorageLimits {
-            segment,
-            length_unit: self.units.0.min(segment),
-            longest_segment: total,
-            total,
-            write_unit: self.units.1,
-            blank: self.blank,
+        let limits = self.limits.map(|(segment, total)| {
+            StorageLimits::new(segment, total)
+                .with_length_unit(self.units.0.min(segment))
+                .with_write_unit(self.units.1)
+                .with_blank(self.blank)
         });
         Power::on(images, limits)
     }

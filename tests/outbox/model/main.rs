@@ -158,14 +158,10 @@ const BATCH: Durability = Durability::Batch {
 
 /// Segments of so many bytes, all of them of so many, in multiples of a unit, written in multiples of another.
 const fn limits(segment: usize, total: usize, units: (usize, usize), blank: u8) -> StorageLimits {
-    StorageLimits {
-        segment,
-        length_unit: units.0,
-        longest_segment: total,
-        total,
-        write_unit: units.1,
-        blank,
-    }
+    StorageLimits::new(segment, total)
+        .with_length_unit(units.0)
+        .with_write_unit(units.1)
+        .with_blank(blank)
 }
 
 const SETTINGS: [Setting; 7] = [
