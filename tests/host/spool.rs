@@ -119,7 +119,16 @@ fn numbers(range: impl IntoIterator<Item = usize>) -> Vec<String> {
     range.into_iter().map(|number| number.to_string()).collect()
 }
 
-/// What the counters promises.
+fn counters([submitted, delivered, refused, letters]: [u64; 4]) -> Counters {
+    let mut counters = Counters::default();
+    counters.submitted = submitted;
+    counters.delivered = delivered;
+    counters.refused = refused;
+    counters.letters = letters;
+    counters
+}
+
+/// What the counters promise.
 fn assert_adds_up(node: &Node) {
     let status = node.status();
     let Counters {
@@ -476,19 +485,7 @@ fn all_of_it_is_there_after_a_restart() {
         assert_eq!(refused, Some(number.to_string()));
     }
     let before = (node.status().counters, node.status().waiting);
-    assert_eq!(
-        before,
-        (
-            Counters {
-                submitted: 100,
-                delivered: 30,
-                refused: 2,
-                letters: 2,
-                ..Counters::default()
-            },
-            68
-        )
-    );
+    assert_eq!(before, (counters([100, 30, 2, 2]), 68));
     drop(node);
 
     for round in 0..3 {
@@ -531,16 +528,7 @@ fn all_of_it_is_there_after_a_restart() {
     assert_adds_up(&node);
     drop(node);
     let node = open(&dir, SMALL);
-    assert_eq!(
-        node.status().counters,
-        Counters {
-            submitted: 102,
-            delivered: 100,
-            refused: 2,
-            letters: 1,
-            ..Counters::default()
-        }
-    );
+    assert_eq!(node.status().counters, counters([102, 100, 2, 1]));
     assert_eq!(
         segments(&dir, "live-").len(),
         1,

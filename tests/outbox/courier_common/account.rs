@@ -167,15 +167,12 @@ pub(crate) fn reason_of(disposition: Option<Disposition>) -> Option<Reason> {
 
 pub(crate) fn settled(counters: &Counters) -> u64 {
     let Counters {
-        submitted: _,
         delivered,
         refused,
         superseded,
         expired,
-        torn: _,
         corrupt,
-        letters: _,
-        letters_dropped: _,
+        ..
     } = *counters;
     delivered + refused + superseded + expired + corrupt
 }

@@ -121,16 +121,14 @@ impl Account {
         in_flight: Option<u64>,
     ) -> Check {
         let (old, new) = (self.counters, status.counters);
-        let expected = Counters {
-            submitted: old.submitted,
-            delivered: old.delivered,
-            torn: old.torn,
-            corrupt: old.corrupt,
-            ..new
-        };
+        let mut expected = new;
+        expected.submitted = old.submitted;
+        expected.delivered = old.delivered;
+        expected.torn = old.torn;
+        expected.corrupt = old.corrupt;
         ensure!(
             new == expected,
-            "the counters is {new:?}, must be {expected:?}"
+            "the counters are {new:?}, must be {expected:?}"
         );
         let more = |new: u64, old: u64| {
             let more = new.checked_sub(old);
@@ -625,10 +623,8 @@ fn adds_up(status: &Status) -> Check {
         refused,
         superseded,
         expired,
-        torn: _,
         corrupt,
-        letters: _,
-        letters_dropped: _,
+        ..
     } = status.counters;
     let sum = delivered + refused + superseded + expired + corrupt + status.waiting;
     ensure!(submitted == sum, "it does not add up: {status:?}");
