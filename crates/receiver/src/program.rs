@@ -134,7 +134,26 @@ fn options(settings: &Settings) -> Result<Options, String> {
         None if for_tests || cfg!(not(feature = "sqlite")) => None,
         None => Some("sqlite:edge-report.db".to_owned()),
     };
-    secure(settings, options)
+    confirming(settings, secure(settings, options)?)
+}
+
+#[cfg(feature = "confirm")]
+fn confirming(settings: &Settings, mut options: Options) -> Result<Options, String> {
+    let ca = settings.get("confirm-ca").map(Into::into);
+    options.confirm = match settings.get("confirm") {
+        None if ca.is_some() => return Err("--confirm-ca needs --confirm".to_owned()),
+        None => None,
+        Some(url) => {
+            let address = crate::confirm::Address::read(url, ca);
+            Some(address.map_err(|why| format!("--confirm: {why}"))?)
+        }
+    };
+    Ok(options)
+}
+
+#[cfg(not(feature = "confirm"))]
+fn confirming(settings: &Settings, options: Options) -> Result<Options, String> {
+    not_built(settings, &["confirm", "confirm-ca"], "confirm").map(|()| options)
 }
 
 #[cfg(feature = "tls")]
@@ -155,12 +174,17 @@ fn secure(settings: &Settings, mut options: Options) -> Result<Options, String> 
 
 #[cfg(not(feature = "tls"))]
 fn secure(settings: &Settings, options: Options) -> Result<Options, String> {
-    let tls = ["tls-cert", "tls-key", "client-ca"];
-    match tls.iter().find(|name| settings.get(name).is_some()) {
+    not_built(settings, &["tls-cert", "tls-key", "client-ca"], "tls").map(|()| options)
+}
+
+/// Settings of a feature that is not there. The feature `confirm` has all others that have settings.
+#[cfg(not(feature = "confirm"))]
+fn not_built(settings: &Settings, names: &[&str], feature: &str) -> Result<(), String> {
+    match names.iter().find(|name| settings.get(name).is_some()) {
         Some(name) => Err(format!(
-            "--{name}: this was built without the feature `tls`"
+            "--{name}: this was built without the feature `{feature}`"
         )),
-        None => Ok(options),
+        None => Ok(()),
     }
 }
 

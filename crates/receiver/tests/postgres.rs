@@ -61,7 +61,7 @@ fn several_start_at_once(server: &Server) {
     );
     assert_eq!(
         server.ask::<i32>("SELECT version FROM edge_report.schema_version"),
-        [1]
+        [2]
     );
 }
 
@@ -265,7 +265,7 @@ fn a_newer_schema_is_left_alone(server: &Server) {
         panic!("started")
     };
     assert!(why.to_string().contains("99"), "{why}");
-    server.execute("UPDATE edge_report.schema_version SET version = 1");
+    server.execute("UPDATE edge_report.schema_version SET version = 2");
 }
 
 #[test]

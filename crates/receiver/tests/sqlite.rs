@@ -324,3 +324,27 @@ fn the_file_is_for_its_owner() {
         );
     }
 }
+
+/// A file of the first version, with a job in it.
+#[test]
+fn an_older_schema_is_renewed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let old = Connection::open(&file).unwrap();
+    old.execute_batch(include_str!("../src/store/sqlite/1.sql"))
+        .unwrap();
+    old.execute_batch("INSERT INTO job VALUES ('p', 7, 1, 'job_running', 0, NULL, 1234, 1); PRAGMA user_version = 1")
+        .unwrap();
+    drop(old);
+    let receiver = start(&file);
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    assert_eq!(post(&address(&receiver), "p", &body), 200);
+    let job = "SELECT since_ms || ' ' || create_time FROM job";
+    assert_eq!(ask::<String>(&file, job), [format!("1234 {NOW}")]);
+    let body = report("b", 7, JobStatus::IDLE, NOW);
+    assert_eq!(post(&address(&receiver), "p", &body), 200);
+    assert_eq!(
+        ask::<i64>(&file, "SELECT since_ms - received_ms FROM job"),
+        [0]
+    );
+}

@@ -26,7 +26,7 @@ const fn one(name: &'static str, value: &'static str, help: &'static str) -> Set
     }
 }
 
-pub(super) const SETTINGS: [Setting; 19] = [
+pub(super) const SETTINGS: [Setting; 21] = [
     one(
         "listen",
         "ADDR:PORT",
@@ -68,6 +68,16 @@ pub(super) const SETTINGS: [Setting; 19] = [
         "client-ca",
         "FILE",
         "PEM; clients must have a certificate signed by one of these",
+    ),
+    one(
+        "confirm",
+        "BROKER",
+        "mqtt://[USER:PASSWORD@]HOST[:PORT] or mqtts://...; each report that is kept is\ntold to its msg_confirm_topic",
+    ),
+    one(
+        "confirm-ca",
+        "FILE",
+        "PEM; for mqtts://, who signs the broker's certificate",
     ),
     one(
         "max-connections",

@@ -5,6 +5,7 @@
 
 mod columns;
 mod months;
+mod outbox;
 mod read;
 mod schema;
 
@@ -13,14 +14,14 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use super::{Entry, Incoming, Opened, Store};
-use columns::{History, Newest, Reports};
+use columns::{History, Messages, Newest, Reports};
 use months::{Expiry, Month};
 
 /// Longer than any batch takes on a server that works. Then the connection is given up, and agents ask again.
@@ -48,6 +49,7 @@ struct Link {
     keep: Statement,
     history: Statement,
     renew: Statement,
+    confirm: Statement,
 }
 
 pub(super) fn open(url: &str) -> io::Result<Opened> {
@@ -56,6 +58,7 @@ pub(super) fn open(url: &str) -> io::Result<Opened> {
     Ok(Opened {
         store: Box::new(store),
         reader: Some(Box::new(reader)),
+        outbox: Some(Box::new(outbox::Messages(Postgres::later(url)?))),
         memory: None,
     })
 }
@@ -146,13 +149,21 @@ impl Link {
         let history = history.await?;
         // As `JobState::follows` has it.
         let renew = client.prepare(
-            "INSERT INTO job AS old (project, job_id, create_time, status, final, exception, received_ms, digest)
-             SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bool[], $6::text[], $7::bigint[], $8::bytea[])
+            "INSERT INTO job AS old (project, job_id, create_time, status, final, exception, received_ms, digest, since_ms)
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bool[], $6::text[], $7::bigint[], $8::bytea[], $9::bigint[])
              ON CONFLICT (project, job_id) DO UPDATE SET create_time = excluded.create_time, status = excluded.status,
-                 final = excluded.final, exception = excluded.exception, received_ms = excluded.received_ms, digest = excluded.digest
+                 final = excluded.final, exception = excluded.exception, received_ms = excluded.received_ms, digest = excluded.digest,
+                 since_ms = CASE excluded.status WHEN old.status THEN old.since_ms ELSE excluded.since_ms END
              WHERE (excluded.create_time, excluded.final) >= (old.create_time, old.final)",
         );
         let renew = renew.await?;
+        let confirm = client.prepare(
+            "INSERT INTO confirmation (project, digest, received_ms, due_ms, topic, payload)
+             SELECT project, digest, received_ms, received_ms, topic, payload
+             FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[], $5::bytea[]) AS new (project, digest, received_ms, topic, payload)
+             ON CONFLICT DO NOTHING",
+        );
+        let confirm = confirm.await?;
         let (months, expiry) = (HashSet::new(), Expiry::default());
         Ok(Link {
             client,
@@ -162,6 +173,7 @@ impl Link {
             keep,
             history,
             renew,
+            confirm,
         })
     }
 
@@ -209,14 +221,15 @@ impl Link {
         let fresh: Vec<&Incoming> = fresh.map(|(report, _)| report).collect();
         if !fresh.is_empty() {
             let (reports, history) = (Reports::of(&fresh), History::of(&fresh));
-            let newest = Newest::of(&fresh);
-            let (reports, history, newest) =
-                (reports.columns(), history.columns(), newest.columns());
+            let (newest, messages) = (Newest::of(&fresh), Messages::of(&fresh));
+            let (reports, history) = (reports.columns(), history.columns());
+            let (newest, messages) = (newest.columns(), messages.columns());
             // Sent together: the server does one after the other.
-            try_join3(
+            try_join4(
                 transaction.execute(&self.keep, &reports),
                 transaction.execute(&self.history, &history),
                 transaction.execute(&self.renew, &newest),
+                transaction.execute(&self.confirm, &messages),
             )
             .await?;
         }
