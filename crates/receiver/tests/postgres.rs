@@ -10,9 +10,11 @@
 
 mod common;
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::ca::Ca;
 use common::postgres::Server;
 use common::{PATIENCE, address, post, report};
 use edge_report::JobStatus;
@@ -348,4 +350,75 @@ fn lives_through_the_end_of_the_server() {
         server.ask::<String>("SELECT message_id FROM edge_report.report ORDER BY 1"),
         ["1", "2"]
     );
+}
+
+#[test]
+fn over_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ca, other] = ["database", "other"].map(Ca::new);
+    let (certificate, key) = ca.leaf();
+    let server = Server::start_tls(&certificate, &key);
+    for (name, content) in [
+        ("ca.pem", &ca.pem),
+        ("other.pem", &other.pem),
+        ("nothing.pem", &String::new()),
+    ] {
+        fs::write(dir.path().join(name), content).unwrap();
+    }
+    let url = |host: &str, query: &str| {
+        let query = query.replace("FILE", dir.path().to_str().unwrap());
+        format!(
+            "postgres://postgres@{host}:{}/postgres?{query}",
+            server.port()
+        )
+    };
+    let whole = "sslmode=verify-full&sslrootcert=FILE/ca.pem&connect_timeout=10";
+    let receiver = Receiver::start(Options::new().store(url("127.0.0.1", whole))).unwrap();
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    assert_eq!(post(&address(&receiver), "p", &body), 200);
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'edge-report-receiver'";
+    assert!(server.ask::<i64>(encrypted)[0] > 0);
+
+    for (host, query, why) in [
+        (
+            "127.0.0.1",
+            "sslmode=verify-full&sslrootcert=FILE/other.pem",
+            "UnknownIssuer",
+        ),
+        // Not the name in the certificate.
+        ("localhost", whole, "not valid for name"),
+        // This server wants TLS.
+        ("127.0.0.1", "sslmode=disable", "no pg_hba.conf entry"),
+        ("127.0.0.1", "", "no pg_hba.conf entry"),
+        ("127.0.0.1", "sslmode=require", "sslmode is `verify-full`"),
+        (
+            "127.0.0.1",
+            "sslmode=verify-ca&sslrootcert=FILE/ca.pem",
+            "sslmode is `verify-full`",
+        ),
+        ("127.0.0.1", "sslmode=verify-full", "needs sslrootcert"),
+        ("127.0.0.1", "sslrootcert=FILE/ca.pem", "sslrootcert is for"),
+        (
+            "127.0.0.1",
+            "sslmode=verify-full&sslrootcert=FILE/no.pem",
+            "no.pem",
+        ),
+        (
+            "127.0.0.1",
+            "sslmode=verify-full&sslrootcert=FILE/nothing.pem",
+            "no certificate in it",
+        ),
+    ] {
+        let started = Receiver::start(Options::new().store(url(host, query)));
+        let Err(said) = started else {
+            panic!("{query}: started")
+        };
+        assert!(said.to_string().contains(why), "{query}: {said}");
+    }
+    // One that speaks no TLS.
+    let plain = Server::start();
+    let url = plain.url()
+        + "?sslmode=verify-full&sslrootcert="
+        + dir.path().join("ca.pem").to_str().unwrap();
+    assert!(Receiver::start(Options::new().store(url)).is_err());
 }

@@ -3,6 +3,7 @@
 //! A batch is one transaction of a few statements over arrays. Whoever enters a report of which another transaction has not said yet what becomes of it waits
 //! for that: so a repeat is told as such only when the report is durable. All take their rows in the same order, so that none waits in a circle.
 
+mod address;
 mod columns;
 mod months;
 mod outbox;
@@ -11,16 +12,16 @@ mod schema;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::str::FromStr;
 use std::time::Duration;
 
 use futures_util::future::try_join4;
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::{Entry, Incoming, Opened, Store};
+use address::Address;
 use columns::{History, Messages, Newest, Reports};
 use months::{Expiry, Month};
 
@@ -35,7 +36,7 @@ const SESSION: &str = "
 
 struct Postgres {
     runtime: Runtime,
-    config: Config,
+    address: Address,
     link: Option<Link>,
 }
 
@@ -73,19 +74,13 @@ impl Postgres {
 
     /// Connects when it is used.
     fn later(url: &str) -> io::Result<Postgres> {
-        let mut config = parsed(url)?;
-        if config.get_application_name().is_none() {
-            config.application_name("edge-report-receiver");
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(5));
-        }
+        let address = Address::read(url)?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         Ok(Postgres {
             runtime,
-            config,
+            address,
             link: None,
         })
     }
@@ -99,7 +94,7 @@ impl Postgres {
         let done = self.runtime.block_on(limited(async {
             let mut link = match link {
                 Some(link) => link,
-                None => Link::open(&self.config).await?,
+                None => Link::open(&self.address).await?,
             };
             let done = work(&mut link).await.map_err(failed)?;
             Ok((link, done))
@@ -122,10 +117,8 @@ impl Store for Postgres {
 }
 
 impl Link {
-    async fn open(config: &Config) -> io::Result<Link> {
-        let (mut client, connection) = config.connect(NoTls).await.map_err(failed)?;
-        // It ends with its client.
-        tokio::spawn(connection);
+    async fn open(address: &Address) -> io::Result<Link> {
+        let mut client = address.connect().await.map_err(failed)?;
         schema::migrate(&mut client).await?;
         Link::prepare(client).await.map_err(failed)
     }
@@ -240,12 +233,7 @@ impl Link {
 
 /// Whether this is an address, right or not.
 pub(super) fn check(url: &str) -> io::Result<()> {
-    parsed(url).map(drop)
-}
-
-fn parsed(url: &str) -> io::Result<Config> {
-    let invalid = |why| io::Error::new(io::ErrorKind::InvalidInput, format!("store: {why}"));
-    Config::from_str(url).map_err(invalid)
+    Address::read(url).map(drop)
 }
 
 type Key<'r> = (&'r str, &'r [u8]);
