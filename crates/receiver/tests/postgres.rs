@@ -15,6 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::ca::Ca;
+#[cfg(target_os = "linux")]
+use common::disk::Disk;
 use common::postgres::Server;
 use common::{PATIENCE, address, post, report};
 use edge_report::JobStatus;
@@ -350,6 +352,37 @@ fn lives_through_the_end_of_the_server() {
         server.ask::<String>("SELECT message_id FROM edge_report.report ORDER BY 1"),
         ["1", "2"]
     );
+}
+
+/// As `a_full_disk_loses_nothing` on SQLite, but that it may have to be started again: without room for its log PostgreSQL ends.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_loses_nothing() {
+    let disk = Disk::mount(256);
+    let mut server = Server::start_on(&disk);
+    let receiver = start(&server);
+    let host = address(&receiver);
+    let id = |number: i64| format!("{number}{}", "x".repeat(10_000));
+    let body = |number| report(&id(number), 7, JobStatus::RUNNING, NOW + number);
+    for number in 0..10 {
+        assert_eq!(post(&host, "p", &body(number)), 200);
+    }
+    disk.fill();
+    let refused = (10..)
+        .find(|number| post(&host, "p", &body(*number)) != 200)
+        .unwrap();
+    assert_eq!(post(&host, "p", &body(refused)), 503);
+    assert!(server.log().contains("No space left"), "{}", server.log());
+    disk.free();
+    server.kill();
+    server.run();
+    let until = Instant::now() + PATIENCE;
+    while post(&host, "p", &body(refused)) != 200 {
+        assert!(Instant::now() < until, "it does not come back");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let kept = server.ask::<i64>("SELECT count(*) FROM edge_report.report");
+    assert_eq!(kept, [refused + 1]);
 }
 
 #[test]

@@ -11,6 +11,8 @@
 
 #[cfg(feature = "tls")]
 pub mod ca;
+#[cfg(target_os = "linux")]
+pub mod disk;
 #[cfg(feature = "confirm")]
 pub mod mosquitto;
 #[cfg(all(unix, feature = "postgres"))]

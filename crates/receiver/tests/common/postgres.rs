@@ -17,6 +17,8 @@ use super::PATIENCE;
 
 pub struct Server {
     dir: TempDir,
+    /// Of its log, apart from what may be full.
+    logs: TempDir,
     postmaster: Option<Child>,
     /// Who must not be root.
     user: Option<(u32, u32)>,
@@ -35,12 +37,19 @@ impl Session {
 
 impl Server {
     pub fn start() -> Server {
-        Server::start_with(&[])
+        Server::start_in(tempfile::tempdir().unwrap(), &[], 5432)
     }
 
-    /// With these lines of configuration.
-    pub fn start_with(settings: &[String]) -> Server {
-        Server::start_in(tempfile::tempdir().unwrap(), settings, 5432)
+    /// Its folder is on this disk, of which its log of transactions takes little.
+    #[cfg(target_os = "linux")]
+    pub fn start_on(disk: &super::disk::Disk) -> Server {
+        let settings = [
+            "min_wal_size=32MB".to_owned(),
+            "max_wal_size=64MB".to_owned(),
+        ];
+        // For who must not be root.
+        fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Server::start_in(TempDir::new_in(disk.path()).unwrap(), &settings, 5432)
     }
 
     /// One that takes connections by TLS alone, on a port of 127.0.0.1, but for its own socket.
@@ -89,6 +98,7 @@ impl Server {
         }
         let mut server = Server {
             dir,
+            logs: tempfile::tempdir().unwrap(),
             postmaster: None,
             user,
             settings: settings.to_vec(),
@@ -120,7 +130,7 @@ impl Server {
         let log = fs::File::options()
             .create(true)
             .append(true)
-            .open(self.dir.path().join("log"))
+            .open(self.log_file())
             .unwrap();
         let mut command = self.command("postgres");
         command
@@ -133,13 +143,27 @@ impl Server {
         self.postmaster = Some(command.spawn().unwrap());
         let until = Instant::now() + PATIENCE;
         while let Err(why) = self.try_connect() {
-            let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             assert!(
                 Instant::now() < until,
-                "PostgreSQL does not start: {why:?}: {log}"
+                "PostgreSQL does not start: {why:?}: {}",
+                self.log()
             );
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Whether it takes connections.
+    pub fn lives(&self) -> bool {
+        self.try_connect().is_ok()
+    }
+
+    pub fn log(&self) -> String {
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.logs.path().join("log")
     }
 
     /// SIGKILL to the postmaster and each of its children, as when the machine loses its power, but for what the system has in its cache.
