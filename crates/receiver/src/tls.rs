@@ -8,10 +8,10 @@ use tokio_rustls::TlsAcceptor;
 #[cfg(any(feature = "confirm", feature = "postgres"))]
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
 use crate::named;
 
@@ -64,9 +64,20 @@ fn read(files: &Files) -> io::Result<Arc<ServerConfig>> {
     };
     let chain = certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key);
-    let key = key.map_err(|why| invalid(&files.key, &why))?;
+    let key = key.map_err(|why| match why {
+        pem::Error::NoItemsFound => invalid(
+            &files.key,
+            &"there is no private key in it that is not encrypted",
+        ),
+        why => invalid(&files.key, &why),
+    })?;
     let config = builder.with_single_cert(chain, key);
-    let mut config = config.map_err(|why| invalid(&files.certificate, &why))?;
+    let mut config = config.map_err(|why| match why {
+        Error::InconsistentKeys(_) => {
+            invalid(&files.key, &"this is not the key of the certificate")
+        }
+        why => invalid(&files.certificate, &why),
+    })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -109,3 +109,30 @@ fn who_speaks_no_tls_keeps_out_nobody() {
         .collect();
     assert!(reports(&program, &ca, None));
 }
+
+#[test]
+fn what_is_no_key_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Ca::new("ca");
+    serve_by(&ca, dir.path());
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    for (key, why) in [
+        (
+            ca.leaf().1.as_str(),
+            "key.pem: this is not the key of the certificate",
+        ),
+        (
+            encrypted,
+            "key.pem: there is no private key in it that is not encrypted",
+        ),
+    ] {
+        fs::write(dir.path().join("key.pem"), key).unwrap();
+        let args = [&["check-config"], &ARGS[..]].concat();
+        let ended = common::program::command(dir.path(), &args)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains(why), "{said}");
+    }
+}
