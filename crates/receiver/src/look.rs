@@ -61,7 +61,8 @@ impl Guard {
 
 /// The response to who only looks; None: the request is none of that kind.
 pub(crate) async fn respond(state: &Arc<State>, head: &Parts) -> Option<Response<Content>> {
-    if head.method != Method::GET {
+    // Of an answer to HEAD hyper sends the head alone.
+    if head.method != Method::GET && head.method != Method::HEAD {
         return None;
     }
     let path = head.uri.path();

@@ -23,8 +23,9 @@ Usage: edge-report-receiver [check-config] [OPTION]...
 ";
 
 const FOOT: &str = "
-check-config says whether the options are right, and opens nothing. Each option is also a variable in the
-environment, such as EDGE_REPORT_RECEIVER_TLS_CERT, and a name in the file of --config.
+check-config says whether the options are right, and opens neither store nor port.
+Each option is also a variable in the environment, such as
+EDGE_REPORT_RECEIVER_TLS_CERT, and a name in the file of --config.
 The command line comes first, then the environment, then the file.
 ";
 

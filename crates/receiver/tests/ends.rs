@@ -71,6 +71,16 @@ fn health_and_metrics() {
     let dir = tempfile::tempdir().unwrap();
     let program = Program::start(dir.path(), &["--ak", "AK", "--sk", "SK-secret"]);
     assert_eq!(get(&program, "/healthz").0, 200);
+    // As some load balancers ask.
+    let mut stream = TcpStream::connect(program.host()).unwrap();
+    let head = b"HEAD /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(head).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"),
+        "{answer}"
+    );
     assert_eq!(post(program.host(), "p", &body("1")), 401);
     let now = edge_report::WallTime::now().unix_ms();
     for _ in 0..2 {
