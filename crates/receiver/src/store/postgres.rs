@@ -216,13 +216,23 @@ impl Link {
             let (reports, history) = (Reports::of(&fresh), History::of(&fresh));
             let (newest, messages) = (Newest::of(&fresh), Messages::of(&fresh));
             let (reports, history) = (reports.columns(), history.columns());
-            let (newest, messages) = (newest.columns(), messages.columns());
+            let newest = newest.columns();
+            let confirm = async {
+                match &messages {
+                    Some(messages) => {
+                        transaction
+                            .execute(&self.confirm, &messages.columns())
+                            .await
+                    }
+                    None => Ok(0),
+                }
+            };
             // Sent together: the server does one after the other.
             try_join4(
                 transaction.execute(&self.keep, &reports),
                 transaction.execute(&self.history, &history),
                 transaction.execute(&self.renew, &newest),
-                transaction.execute(&self.confirm, &messages),
+                confirm,
             )
             .await?;
         }

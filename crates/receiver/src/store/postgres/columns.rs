@@ -185,7 +185,8 @@ pub(super) struct Messages<'r> {
 }
 
 impl<'r> Messages<'r> {
-    pub(super) fn of(reports: &[&'r Incoming]) -> Messages<'r> {
+    /// None: no report is to be confirmed.
+    pub(super) fn of(reports: &[&'r Incoming]) -> Option<Messages<'r>> {
         let mut rows = Messages::default();
         for report in reports {
             let Some(message) = &report.confirmation else {
@@ -197,7 +198,7 @@ impl<'r> Messages<'r> {
             rows.topic.push(&message.topic);
             rows.payload.push(&message.payload);
         }
-        rows
+        (!rows.project.is_empty()).then_some(rows)
     }
 
     /// In the order of the statement's parameters.
