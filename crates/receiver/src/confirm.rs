@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
+/// After a message that stepped aside. A broker that dislikes many hears of them all, but not faster than this.
+const AFTER_ASIDE: Duration = Duration::from_millis(20);
+
 /// Messages under way, each of half a megabyte at the most.
 const MOST_TOGETHER: u32 = 64;
 
@@ -126,6 +129,10 @@ impl Confirmer {
                         Duration::ZERO
                     }
                     Ok(Step::Idle) => PAUSE,
+                    Ok(Step::Aside(why)) => {
+                        log(&format!("failed confirm why=\"one message: {why}\""));
+                        AFTER_ASIDE
+                    }
                     Err(why) => {
                         publisher.counts.failures.fetch_add(1, Ordering::Relaxed);
                         log(&format!("failed confirm why=\"{why}\""));
@@ -158,6 +165,8 @@ enum Step {
     Idle,
     Connected,
     Published,
+    /// One message failed alone, and the next has its turn.
+    Aside(io::Error),
 }
 
 struct Publisher {
@@ -212,10 +221,14 @@ impl Publisher {
         let count = u64::try_from(published.len()).unwrap_or_default();
         self.counts.published.fetch_add(count, Ordering::Relaxed);
         self.most = if done.is_ok() { MOST_TOGETHER } else { 1 };
-        if done.is_err() {
-            self.broker = None;
+        let Err(why) = done else {
+            return Ok(Step::Published);
+        };
+        self.broker = None;
+        match alone {
+            Some(_) => Ok(Step::Aside(why)),
+            None => Err(why),
         }
-        done.map(|()| Step::Published)
     }
 
     fn later(&self, waiting: &Waiting) -> i64 {

@@ -164,9 +164,12 @@ fn what_the_topic_may_be() {
     assert_eq!(post(program.host(), "p", silent), 200);
     assert_eq!(post(program.host(), "p", &report(&longer, "a")), 200);
 
-    // Mosquitto closes the connection over one of so many levels. It keeps out no other, and is tried again.
+    // Mosquitto closes the connection over one of so many levels. Many of them keep out no other, and are tried again.
     let deep = "/".repeat(300);
-    assert_eq!(post(program.host(), "p", &report("deep", &deep)), 200);
+    for number in 0..20 {
+        let body = report(&format!("deep{number}"), &deep);
+        assert_eq!(post(program.host(), "p", &body), 200);
+    }
     let fine = [
         "hw/events/messages/dli/message/confirm",
         " ",
@@ -188,7 +191,7 @@ fn what_the_topic_may_be() {
         row.unwrap()
     };
     let until = Instant::now() + PATIENCE;
-    while left().0 > 1 || left().2 < 5000 {
+    while left().0 > 20 || left().2 < 5000 {
         assert!(Instant::now() < until, "{:?}", left());
         thread::sleep(Duration::from_millis(20));
     }
