@@ -144,7 +144,7 @@ fn what_is_set_wrongly_is_told() {
     .unwrap();
     fs::write(dir.path().join("unknown.toml"), "tls_cert = \"a\"\n").unwrap();
     fs::write(dir.path().join("within.toml"), "config = \"a\"\n").unwrap();
-    let wrong: [(&[&str], &str); 24] = [
+    let wrong: [(&[&str], &str); 26] = [
         (
             &["--memory", "39"],
             "--memory `39` is not a whole number from 40",
@@ -175,6 +175,11 @@ fn what_is_set_wrongly_is_told() {
         (&["--ak", "AK"], "go together"),
         (&["--store", "mysql://u:a-secret@h/d"], "a store is"),
         (&["--store", "postgres://u:a-secret@h:port/d"], "store: "),
+        (
+            &["--store", "postgres://u:p@h/d?colour=a-secret"],
+            "unknown option `colour`",
+        ),
+        (&["--store", "postgres://u:a@secret@h/d"], "`%40`"),
         (&["--store", "sqlite:a.db", "--record", "b"], "record"),
         (&["--config", "wrong.toml"], "wrong.toml: line 2: "),
         (

@@ -32,6 +32,9 @@ impl Address {
         let invalid =
             |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("store: {why}"));
         let (place, parameters) = parts(url);
+        if place.matches('@').count() > 1 {
+            return Err(invalid("an `@` in a user or password is written `%40`"));
+        }
         let (mut mode, mut root, mut others) = (None, None, Vec::new());
         for parameter in parameters.split('&').filter(|it| !it.is_empty()) {
             match parameter.split_once('=') {
@@ -59,7 +62,10 @@ impl Address {
             (Some(_), _) => return Err(invalid("sslmode is `verify-full` or `disable`")),
         };
         let url = format!("{place}?{}", others.join("&"));
-        let mut config = Config::from_str(&url).map_err(|why| invalid(&why.to_string()))?;
+        let mut config = Config::from_str(&url).map_err(|why| {
+            let cause = std::error::Error::source(&why).map(|cause| format!(": {cause}"));
+            invalid(&format!("{why}{}", cause.unwrap_or_default()))
+        })?;
         config.ssl_mode(if tls.is_some() {
             SslMode::Require
         } else {
