@@ -101,7 +101,7 @@ impl Confirmer {
         outbox: Box<dyn Outbox>,
         address: Address,
         clock: fn() -> i64,
-        log: fn(&str),
+        tell: fn(&str),
     ) -> io::Result<Confirmer> {
         let counts = Arc::new(Counts::default());
         let (end, ended) = mpsc::channel();
@@ -130,12 +130,12 @@ impl Confirmer {
                     }
                     Ok(Step::Idle) => PAUSE,
                     Ok(Step::Aside(why)) => {
-                        log(&format!("failed confirm why=\"one message: {why}\""));
+                        tell(&format!("failed confirm why=\"one message: {why}\""));
                         AFTER_ASIDE
                     }
                     Err(why) => {
                         publisher.counts.failures.fetch_add(1, Ordering::Relaxed);
-                        log(&format!("failed confirm why=\"{why}\""));
+                        tell(&format!("failed confirm why=\"{why}\""));
                         let pause = retry;
                         retry = retry.saturating_mul(2).min(LAST_RETRY);
                         pause

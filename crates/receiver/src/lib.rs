@@ -99,6 +99,8 @@ pub struct Options {
     confirm: Option<confirm::Address>,
     clock: fn() -> i64,
     log: fn(&str),
+    /// Is told when what the receiver needs fails, and when it works again.
+    tell: fn(&str),
 }
 
 impl Options {
@@ -124,6 +126,7 @@ impl Options {
             confirm: None,
             clock: || WallTime::now().unix_ms(),
             log: |_| {},
+            tell: |_| {},
         }
     }
 

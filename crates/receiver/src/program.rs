@@ -131,6 +131,7 @@ fn options(settings: &Settings) -> Result<Options, String> {
         let bytes = megabytes.saturating_mul(1024 * 1024);
         options.memory = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
+    options.tell = log;
     options.log = if settings.get("quiet").is_some() {
         |_| {}
     } else {

@@ -76,12 +76,12 @@ impl State {
         let confirmer = options.confirm.zip(opened.outbox);
         #[cfg(feature = "confirm")]
         let confirmer = confirmer
-            .map(|(broker, outbox)| Confirmer::start(outbox, broker, clock, options.log))
+            .map(|(broker, outbox)| Confirmer::start(outbox, broker, clock, options.tell))
             .transpose()?;
         Ok(State {
             #[cfg(feature = "confirm")]
             confirmer,
-            committer: Committer::start(opened.store, expired)?,
+            committer: Committer::start(opened.store, expired, options.tell)?,
             reader: opened.reader.map(Reader::start).transpose()?,
             guard: Guard::new(
                 options.read_token.as_deref(),

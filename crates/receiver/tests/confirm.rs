@@ -99,13 +99,13 @@ fn each_report_is_confirmed_after_its_commit() {
         }
     };
 
-    let program = start(dir.path(), &broker, &[]);
+    let program = start(dir.path(), &broker, &["--quiet"]);
     more(&program, 100);
     program.wait_for("failed confirm", 1);
     assert!(broker.heard().is_empty());
     // SIGKILL between commit and message.
     drop(program);
-    let program = start(dir.path(), &broker, &[]);
+    let program = start(dir.path(), &broker, &["--quiet"]);
     more(&program, 20);
     broker.start();
     broker.hears(120);
@@ -120,7 +120,7 @@ fn each_report_is_confirmed_after_its_commit() {
         more(&program, 40);
         // In the midst of them.
         drop(program);
-        program = start(dir.path(), &broker, &[]);
+        program = start(dir.path(), &broker, &["--quiet"]);
     }
     let heard = broker.hears(500);
     for number in 0..500 {

@@ -1,5 +1,5 @@
 //! What the store on PostgreSQL keeps: HTTP in, the database out.
-#![cfg(all(unix, feature = "postgres"))]
+#![cfg(all(unix, feature = "program"))]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,6 +18,7 @@ use common::ca::Ca;
 #[cfg(target_os = "linux")]
 use common::disk::Disk;
 use common::postgres::Server;
+use common::program::Program;
 use common::{PATIENCE, address, post, report};
 use edge_report::JobStatus;
 use edge_report_receiver::{Options, Receiver};
@@ -324,19 +325,17 @@ fn what_is_old_goes_by_months() {
 #[test]
 fn lives_through_the_end_of_the_server() {
     let mut server = Server::start();
-    let receiver = start(&server);
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), &["--store", &server.url(), "--quiet"]);
+    let host = program.host();
     assert_eq!(
-        post(
-            &address(&receiver),
-            "p",
-            &report("1", 7, JobStatus::RUNNING, NOW)
-        ),
+        post(host, "p", &report("1", 7, JobStatus::RUNNING, NOW)),
         200
     );
     server.kill();
     let body = report("2", 7, JobStatus::RUNNING, NOW);
-    let request = common::request(&address(&receiver), "p", &[], &body);
-    let (status, answer) = common::exchange(&address(&receiver), &request);
+    let request = common::request(host, "p", &[], &body);
+    let (status, answer) = common::exchange(host, &request);
     assert_eq!(status, 503, "{answer}");
     assert!(
         answer.to_ascii_lowercase().contains("retry-after: "),
@@ -344,7 +343,7 @@ fn lives_through_the_end_of_the_server() {
     );
     server.run();
     let until = Instant::now() + PATIENCE;
-    while post(&address(&receiver), "p", &body) != 200 {
+    while post(host, "p", &body) != 200 {
         assert!(Instant::now() < until, "it does not come back");
         thread::sleep(Duration::from_millis(50));
     }
@@ -352,6 +351,9 @@ fn lives_through_the_end_of_the_server() {
         server.ask::<String>("SELECT message_id FROM edge_report.report ORDER BY 1"),
         ["1", "2"]
     );
+    // Told once each, also when no request is.
+    program.wait_for("event=store works again", 1);
+    assert_eq!(program.log().matches("event=failed store").count(), 1);
 }
 
 /// As `a_full_disk_loses_nothing` on SQLite, but that it may have to be started again: without room for its log PostgreSQL ends.
