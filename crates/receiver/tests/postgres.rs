@@ -34,6 +34,7 @@ fn start(server: &Server) -> Receiver {
 #[test]
 fn keeps_reports() {
     let server = Server::start();
+    an_older_schema_is_renewed(&server);
     several_start_at_once(&server);
     each_report_once_among_several(&server);
     answered_after_the_commit(&server);
@@ -43,6 +44,28 @@ fn keeps_reports() {
     one_that_cannot_be_kept_keeps_out_no_other(&server);
     every_key_begins_with_the_project(&server);
     a_newer_schema_is_left_alone(&server);
+}
+
+/// One of the first version, with a job in it, which a receiver of that version may still use.
+fn an_older_schema_is_renewed(server: &Server) {
+    let first = include_str!("../src/store/postgres/1.sql");
+    let version = "CREATE SCHEMA edge_report; CREATE TABLE edge_report.schema_version AS SELECT 1 AS version;";
+    let job = |id: i64| {
+        format!("INSERT INTO edge_report.job (project, job_id, create_time, status, final, received_ms, digest)
+            VALUES ('p', {id}, 1, 'job_running', false, 1234, '')")
+    };
+    server.execute(&[version, first, &job(7)].concat());
+    let receiver = start(server);
+    server.execute(&job(8));
+    for id in [7, 8] {
+        let body = report("a", id, JobStatus::RUNNING, NOW);
+        assert_eq!(post(&address(&receiver), "p", &body), 200);
+    }
+    let since = "SELECT since_ms FROM edge_report.job ORDER BY job_id";
+    let since = server.ask::<i64>(since);
+    assert!(since[0] == 1234 && since[1] > NOW, "{since:?}");
+    drop(receiver);
+    server.execute("DROP SCHEMA edge_report CASCADE");
 }
 
 fn several_start_at_once(server: &Server) {
