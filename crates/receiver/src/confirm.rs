@@ -32,8 +32,9 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 /// After a message that stepped aside. A broker that dislikes many hears of them all, but not faster than this.
 const AFTER_ASIDE: Duration = Duration::from_millis(20);
 
-/// Messages under way, each of half a megabyte at the most.
-const MOST_TOGETHER: u32 = 64;
+/// Messages under way, of 28 KB each at the most. Some brokers hold back the acknowledgements after the first for 40 ms (Nagle, and TCP's own delay), so that few
+/// together are few in a second.
+const MOST_TOGETHER: u32 = 256;
 
 /// For a connection, and for the acknowledgements of all that are under way. Together less than PostgreSQL lets a transaction wait.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -45,8 +46,8 @@ const IDLE: Duration = Duration::from_secs(20);
 /// A message that failed alone steps aside for as long as it has waited, within these.
 const ASIDE_MS: (i64, i64) = (5_000, 60 * 60 * 1000);
 
-/// MQTT's limit for a text, and this project's for an id in a message.
-const LONGEST: usize = 65_535;
+/// Bytes of a topic, for which MQTT would take 65,535, and of an id.
+const LONGEST: usize = 4096;
 
 #[derive(Default)]
 pub(crate) struct Counts {
