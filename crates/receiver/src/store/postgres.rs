@@ -152,7 +152,7 @@ impl Link {
         let renew = renew.await?;
         let confirm = client.prepare(
             "INSERT INTO confirmation (project, digest, received_ms, due_ms, topic, payload)
-             SELECT project, digest, received_ms, received_ms, topic, payload
+             SELECT project, digest, received_ms, 0, topic, payload
              FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[], $5::bytea[]) AS new (project, digest, received_ms, topic, payload)
              ON CONFLICT DO NOTHING",
         );

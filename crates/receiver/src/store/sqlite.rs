@@ -160,7 +160,7 @@ impl<'t> Writer<'t> {
                  WHERE (excluded.create_time, excluded.final) >= (old.create_time, old.final)",
             )?,
             confirm: transaction.prepare(
-                "INSERT INTO confirmation (project, digest, received_ms, due_ms, topic, payload) VALUES (?1, ?2, ?3, ?3, ?4, ?5)
+                "INSERT INTO confirmation (project, digest, received_ms, due_ms, topic, payload) VALUES (?1, ?2, ?3, 0, ?4, ?5)
                  ON CONFLICT DO NOTHING",
             )?,
         })

@@ -9,10 +9,10 @@ CREATE TABLE edge_report.confirmation (
     -- That of the report.
     digest bytea NOT NULL,
     received_ms bigint NOT NULL,
-    -- Not to be tried before.
+    -- Not to be tried before; 0: it has not failed, and waits for no clock.
     due_ms bigint NOT NULL,
     topic text NOT NULL,
     payload bytea NOT NULL,
     PRIMARY KEY (project, digest)
 );
-CREATE INDEX confirmation_due ON edge_report.confirmation (due_ms);
+CREATE INDEX confirmation_due ON edge_report.confirmation (due_ms, received_ms);

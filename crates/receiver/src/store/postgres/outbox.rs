@@ -26,7 +26,7 @@ async fn take(client: &Client, now_ms: i64, most: u32) -> Result<Vec<Waiting>, E
     client.batch_execute("BEGIN").await?;
     let due =
         "SELECT project, digest, received_ms, topic, payload FROM confirmation WHERE due_ms <= $1
-        ORDER BY due_ms LIMIT $2 FOR UPDATE SKIP LOCKED";
+        ORDER BY due_ms, received_ms LIMIT $2 FOR UPDATE SKIP LOCKED";
     let rows = client.query(due, &[&now_ms, &i64::from(most)]).await?;
     let waiting = |row: &Row| {
         Ok(Waiting {

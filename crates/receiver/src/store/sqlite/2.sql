@@ -8,10 +8,10 @@ CREATE TABLE confirmation (
     -- That of the report.
     digest BLOB NOT NULL,
     received_ms INTEGER NOT NULL,
-    -- Not to be tried before.
+    -- Not to be tried before; 0: it has not failed, and waits for no clock.
     due_ms INTEGER NOT NULL,
     topic TEXT NOT NULL,
     payload BLOB NOT NULL,
     PRIMARY KEY (project, digest)
 ) STRICT;
-CREATE INDEX confirmation_due ON confirmation (due_ms);
+CREATE INDEX confirmation_due ON confirmation (due_ms, received_ms);

@@ -14,7 +14,7 @@ impl Outbox for Messages {
     fn take(&mut self, now_ms: i64, most: u32) -> io::Result<Vec<Waiting>> {
         let take = || {
             let mut due = self.0.prepare(
-                "SELECT project, digest, received_ms, topic, payload FROM confirmation WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2",
+                "SELECT project, digest, received_ms, topic, payload FROM confirmation WHERE due_ms <= ?1 ORDER BY due_ms, received_ms LIMIT ?2",
             )?;
             let waiting = |row: &Row<'_>| {
                 Ok(Waiting {
