@@ -115,6 +115,7 @@ impl Confirmer {
             clock,
             runtime,
             broker: None,
+            fresh: true,
             most: MOST_TOGETHER,
             used: Instant::now(),
             counts: Arc::clone(&counts),
@@ -176,6 +177,8 @@ struct Publisher {
     clock: fn() -> i64,
     runtime: Runtime,
     broker: Option<Broker>,
+    /// Nothing was published on its connection yet.
+    fresh: bool,
     /// Messages that go together.
     most: u32,
     used: Instant,
@@ -198,7 +201,7 @@ impl Publisher {
             self.outbox.settle(&[], None)?;
             let connect = limited(CONNECT, Broker::connect(&self.address));
             self.broker = Some(self.runtime.block_on(connect)?);
-            self.used = Instant::now();
+            (self.fresh, self.used) = (true, Instant::now());
             return Ok(Step::Connected);
         };
         let mut acknowledged = Vec::new();
@@ -210,8 +213,9 @@ impl Publisher {
             .zip(&acknowledged)
             .filter_map(|(waiting, acknowledged)| acknowledged.then_some(waiting))
             .collect();
+        // Else the connection may have ended since the last message.
         let alone = match waiting.as_slice() {
-            [waiting] if published.is_empty() => Some(waiting),
+            [waiting] if published.is_empty() && self.fresh => Some(waiting),
             _ => None,
         };
         let aside = alone.map(|waiting| Aside {
@@ -222,6 +226,7 @@ impl Publisher {
         let count = u64::try_from(published.len()).unwrap_or_default();
         self.counts.published.fetch_add(count, Ordering::Relaxed);
         self.most = if done.is_ok() { MOST_TOGETHER } else { 1 };
+        self.fresh = false;
         let Err(why) = done else {
             return Ok(Step::Published);
         };

@@ -198,6 +198,23 @@ fn what_the_topic_may_be() {
     assert_eq!(left().1, deep);
 }
 
+/// The message that finds the connection gone is not at fault.
+#[test]
+fn a_broker_that_was_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Mosquitto::started(ANYBODY);
+    let program = start(dir.path(), &broker, &["--quiet"]);
+    for number in 0..3 {
+        let body = report(&format!("r{number}"), "t");
+        assert_eq!(post(program.host(), "p", &body), 200);
+        broker.hears(number + 1);
+        broker.kill();
+        broker.start();
+    }
+    program.wait_for("failed confirm", 2);
+    assert!(!program.log().contains("one message"), "{}", program.log());
+}
+
 /// Each message goes by one of them, and a repeat is not confirmed again.
 #[test]
 fn several_receivers_share_what_waits() {
