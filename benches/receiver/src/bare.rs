@@ -18,10 +18,11 @@ const KEEP: &str = "INSERT INTO edge_report.report SELECT p, t, d, m, 'hw/events
     FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[], $5::bytea[]) AS r (p, d, t, m, b)";
 const HISTORY: &str = "INSERT INTO edge_report.report_job SELECT p, j, t, d, 0, c, 'job_submit_fail'
     FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[]) AS r (p, d, t, j, c)";
-const RENEW: &str = "INSERT INTO edge_report.job AS old SELECT p, j, c, 'job_submit_fail', true, 'JOB_SUBMIT_EXCEPTION agent_submit_job_exception_error', t, d
+const RENEW: &str = "INSERT INTO edge_report.job AS old SELECT p, j, c, 'job_submit_fail', true, 'JOB_SUBMIT_EXCEPTION agent_submit_job_exception_error', t, d, t
     FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[]) AS r (p, d, t, j, c)
     ON CONFLICT (project, job_id) DO UPDATE SET create_time = excluded.create_time, status = excluded.status, final = excluded.final,
-        exception = excluded.exception, received_ms = excluded.received_ms, digest = excluded.digest
+        exception = excluded.exception, received_ms = excluded.received_ms, digest = excluded.digest,
+        since_ms = CASE excluded.status WHEN old.status THEN old.since_ms ELSE excluded.since_ms END
     WHERE (excluded.create_time, excluded.final) >= (old.create_time, old.final)";
 
 impl Bare {

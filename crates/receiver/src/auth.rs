@@ -171,8 +171,11 @@ impl Ring {
     /// A line for each: `PROJECT key AK SK` or `PROJECT token TOKEN`. What is wrong is told by its number: a line has secrets in it.
     fn add_file(&mut self, file: impl BufRead) -> io::Result<()> {
         let mut last: Arc<str> = ANY.into();
+        let before = self.len();
         for (number, line) in (1_u64..).zip(file.lines()) {
-            let line = line?;
+            let line = line.map_err(|why| invalid(format!("line {number}: {why}")))?;
+            // As some editors begin a file.
+            let line = line.trim_start_matches('\u{feff}');
             let words: Vec<&str> = line.split_whitespace().collect();
             // Many keys of a project share its name.
             if let Some(project) = words.first().filter(|project| ***project != *last) {
@@ -187,7 +190,15 @@ impl Ring {
             };
             added.map_err(|why| invalid(format!("line {number}: {why}")))?;
         }
+        // A file that is about to be written, maybe: nobody shall lose its keys by that.
+        if self.len() == before {
+            return Err(invalid("there are no keys and tokens in it"));
+        }
         Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len().saturating_add(self.tokens.len())
     }
 
     fn add_key(&mut self, project: Arc<str>, access: &str, secret: &str) -> Result<(), String> {

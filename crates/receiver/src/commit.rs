@@ -64,10 +64,11 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// `expired` says what came too long ago to be kept.
+    /// `expired` says what came too long ago to be kept; `tell` hears when the store fails, and when it works again.
     pub(crate) fn start(
         store: Box<dyn Store>,
         expired: impl Fn() -> Option<i64> + Send + 'static,
+        tell: fn(&str),
     ) -> io::Result<Committer> {
         let (queue, waiting) = mpsc::sync_channel(MOST_WAITING);
         let thread = thread::Builder::new().name("store".to_owned());
@@ -75,6 +76,7 @@ impl Committer {
         let keeper = Keeper {
             store,
             counts: Arc::clone(&counts),
+            tell,
         };
         let thread = thread.spawn(move || keeper.run(&waiting, expired))?;
         Ok(Committer {
@@ -123,6 +125,7 @@ impl Drop for Committer {
 struct Keeper {
     store: Box<dyn Store>,
     counts: Arc<Counts>,
+    tell: fn(&str),
 }
 
 impl Keeper {
@@ -187,10 +190,16 @@ impl Keeper {
             us.saturating_mul(u64::from(!reports.is_empty())),
             Ordering::Relaxed,
         );
-        let failing = accepted
+        let failure = accepted
             .as_ref()
-            .is_err_and(|why| why.kind() != io::ErrorKind::InvalidData);
-        counts.failing.store(failing, Ordering::Relaxed);
+            .err()
+            .filter(|why| why.kind() != io::ErrorKind::InvalidData);
+        let failed = counts.failing.swap(failure.is_some(), Ordering::Relaxed);
+        match (failed, failure) {
+            (false, Some(why)) => (self.tell)(&format!("failed store why=\"{why}\"")),
+            (true, None) => (self.tell)("store works again"),
+            _ => {}
+        }
         accepted
     }
 }

@@ -26,7 +26,7 @@
 //! The program `edge-report-receiver` is its command line.
 //!
 //! From the socket upwards: `accept` takes connections in and `place` bounds them, `tls` and `socket` are what they speak over, `io` lends it to hyper. `serve` runs a
-//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `look` shows it, `answer` words the answer,
+//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `confirm` tells a broker, `look` shows it, `answer` words the answer,
 //! `raw` spoils it where hyper would not.
 #![forbid(unsafe_code)]
 
@@ -35,6 +35,8 @@ mod answer;
 mod auth;
 mod body;
 mod commit;
+#[cfg(feature = "confirm")]
+mod confirm;
 mod content;
 mod fault;
 mod io;
@@ -92,8 +94,13 @@ pub struct Options {
     record: Option<PathBuf>,
     keep: bool,
     retention: Option<Duration>,
+    /// The broker that is told of each report.
+    #[cfg(feature = "confirm")]
+    confirm: Option<confirm::Address>,
     clock: fn() -> i64,
     log: fn(&str),
+    /// Is told when what the receiver needs fails, and when it works again.
+    tell: fn(&str),
 }
 
 impl Options {
@@ -115,8 +122,11 @@ impl Options {
             record: None,
             keep: true,
             retention: None,
+            #[cfg(feature = "confirm")]
+            confirm: None,
             clock: || WallTime::now().unix_ms(),
             log: |_| {},
+            tell: |_| {},
         }
     }
 

@@ -61,7 +61,8 @@ impl Guard {
 
 /// The response to who only looks; None: the request is none of that kind.
 pub(crate) async fn respond(state: &Arc<State>, head: &Parts) -> Option<Response<Content>> {
-    if head.method != Method::GET {
+    // Of an answer to HEAD hyper sends the head alone.
+    if head.method != Method::GET && head.method != Method::HEAD {
         return None;
     }
     let path = head.uri.path();
@@ -102,6 +103,18 @@ async fn read(state: &State, path: &str, query: &str) -> Result<Response<String>
     Ok(match answer {
         Answer::Body(None) => return Err(not_found("there is no such report")),
         Answer::Body(Some(body)) => answer::of_type(answer::JSON, StatusCode::OK, body),
+        Answer::Projects(projects) => {
+            let next = projects
+                .get(last(limit))
+                .map(|project| project.project.clone());
+            let rows = projects.iter().map(|project| {
+                json!({
+                    "project": project.project, "jobs": project.jobs, "in_trouble": project.in_trouble,
+                    "received_ms": project.received_ms,
+                })
+            });
+            rows_of("projects", rows.collect(), next)
+        }
         Answer::Jobs(jobs) => {
             let next = jobs
                 .get(last(limit))
@@ -109,7 +122,7 @@ async fn read(state: &State, path: &str, query: &str) -> Result<Response<String>
             let rows = jobs.iter().map(|job| {
                 json!({
                     "project": job.project, "job_id": job.job_id, "status": job.status,
-                    "create_time": job.create_time, "final": job.is_final, "exception": job.exception,
+                    "create_time": job.create_time, "final": job.is_final, "since_ms": job.since_ms, "exception": job.exception,
                     "received_ms": job.place.received_ms, "report": job.place.to_string(),
                 })
             });
@@ -176,7 +189,18 @@ fn parse(path: &str, query: &str) -> Result<Query, Refusal> {
     let before = get("before").map(place).transpose()?;
     let mut words = path.split('/').map(percent_decoded);
     let mut next = || words.next();
+    let trouble = || {
+        TROUBLE
+            .iter()
+            .map(|status| status.name().to_owned())
+            .collect()
+    };
     match (next().as_deref(), next(), next(), next()) {
+        (Some("projects"), None, None, None) => Ok(Query::Projects {
+            statuses: trouble(),
+            after: get("after"),
+            limit,
+        }),
         (Some("jobs"), None, None, None) => {
             let after = get("after").map(|after| {
                 let (job_id, project) = after.split_once(':')?;
@@ -185,12 +209,7 @@ fn parse(path: &str, query: &str) -> Result<Query, Refusal> {
             let after = after.map(|after| after.ok_or_else(|| wrong("there is no such place")));
             Ok(Query::Jobs(Filter {
                 project: get("project"),
-                statuses: get("trouble").is_some_and(|it| it != "0").then(|| {
-                    TROUBLE
-                        .iter()
-                        .map(|status| status.name().to_owned())
-                        .collect()
-                }),
+                statuses: get("trouble").is_some_and(|it| it != "0").then(trouble),
                 text: get("q").filter(|text| !text.is_empty()),
                 after: after.transpose()?,
                 limit,
@@ -215,7 +234,7 @@ fn parse(path: &str, query: &str) -> Result<Query, Refusal> {
             Ok(Query::Body { project, place })
         }
         _ => Err(not_found(
-            "there is /api/jobs, /api/jobs/PROJECT/JOB_ID, /api/reports/PROJECT and /api/reports/PROJECT/REPORT",
+            "there is /api/projects, /api/jobs, /api/jobs/PROJECT/JOB_ID, /api/reports/PROJECT and /api/reports/PROJECT/REPORT",
         )),
     }
 }

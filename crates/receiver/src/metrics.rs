@@ -72,6 +72,31 @@ pub(crate) fn page(state: &State) -> Response<String> {
             get(&counts.failures),
         ),
     ];
+    #[cfg(feature = "confirm")]
+    let rows: Vec<(&str, &str, u64)> = match &state.confirmer {
+        None => rows.to_vec(),
+        Some(confirmer) => {
+            let counts = &confirmer.counts;
+            let more = [
+                (
+                    "confirmations_total",
+                    "Messages that the broker has acknowledged.",
+                    get(&counts.published),
+                ),
+                (
+                    "confirmations_skipped_total",
+                    "Reports whose topic cannot be published to.",
+                    get(&counts.skipped),
+                ),
+                (
+                    "confirmation_failures_total",
+                    "Times that the broker, or the store of its messages, failed.",
+                    get(&counts.failures),
+                ),
+            ];
+            [&rows[..], &more].concat()
+        }
+    };
     let mut page = String::new();
     for (name, help, value) in rows {
         // Into a string it cannot fail.

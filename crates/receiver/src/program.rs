@@ -8,7 +8,6 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Duration;
 
 use edge_report::WallTime;
@@ -24,8 +23,9 @@ Usage: edge-report-receiver [check-config] [OPTION]...
 ";
 
 const FOOT: &str = "
-check-config only looks whether it would start. Each option is also a variable in the
-environment, such as EDGE_REPORT_RECEIVER_TLS_CERT, and a name in the file of --config.
+check-config says whether the options are right, and opens neither store nor port.
+Each option is also a variable in the environment, such as
+EDGE_REPORT_RECEIVER_TLS_CERT, and a name in the file of --config.
 The command line comes first, then the environment, then the file.
 ";
 
@@ -46,12 +46,20 @@ pub fn main() -> ExitCode {
     if settings.get("help").is_some() {
         return ExitCode::from(u8::from(help().is_err()));
     }
+    if settings.get("version").is_some() {
+        let version = writeln!(
+            io::stdout(),
+            "edge-report-receiver {}",
+            env!("CARGO_PKG_VERSION")
+        );
+        return ExitCode::from(u8::from(version.is_err()));
+    }
     let options = match options(&settings) {
         Ok(options) => options,
         Err(why) => return set_wrongly(&why),
     };
     let grace =
-        parsed(&settings, "grace").map(|seconds| Duration::from_secs(seconds.unwrap_or(30)));
+        number(&settings, "grace", 0).map(|seconds| Duration::from_secs(seconds.unwrap_or(30)));
     let ended = match grace {
         Err(why) => return set_wrongly(&why),
         Ok(_) if only_check => options.check(),
@@ -89,10 +97,13 @@ fn options(settings: &Settings) -> Result<Options, String> {
     let mut options = Options::new()
         .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 8087)))
         .keep(false);
-    if let Some(address) = parsed(settings, "listen")? {
+    if let Some(listen) = settings.get("listen") {
+        let address = listen.parse().map_err(|_| {
+            format!("--listen `{listen}` is not ADDRESS:PORT, such as 127.0.0.1:8087; a name is no address")
+        })?;
         options = options.listen(address);
     }
-    if let Some(seed) = parsed(settings, "seed")? {
+    if let Some(seed) = number(settings, "seed", 0)? {
         options = options.seed(seed);
     }
     if let Some(file) = settings.get("record") {
@@ -107,22 +118,20 @@ fn options(settings: &Settings) -> Result<Options, String> {
         (Some(ak), Some(sk)) => options.keys(ak, sk),
         _ => return Err("--ak and --sk go together".to_owned()),
     };
-    if let Some(days) = parsed::<u64>(settings, "retention")? {
+    if let Some(days) = number(settings, "retention", 1)? {
         options = options.retention(Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
     }
     options.read_token = settings.get("read-token").map(str::to_owned);
     options.keys_file = settings.get("keys").map(Into::into);
-    options.max_connections =
-        parsed(settings, "max-connections")?.unwrap_or(options.max_connections);
-    if let Some(megabytes) = parsed::<usize>(settings, "memory")? {
-        // Else the largest report would be put off for ever.
-        if megabytes < 40 {
-            return Err(format!(
-                "--memory `{megabytes}`: less than 40 MB do not hold the largest report"
-            ));
-        }
-        options.memory = megabytes.saturating_mul(1024 * 1024);
+    if let Some(most) = number(settings, "max-connections", 1)? {
+        options.max_connections = usize::try_from(most).unwrap_or(usize::MAX);
     }
+    // With less the largest report would be put off for ever.
+    if let Some(megabytes) = number(settings, "memory", 40)? {
+        let bytes = megabytes.saturating_mul(1024 * 1024);
+        options.memory = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    options.tell = log;
     options.log = if settings.get("quiet").is_some() {
         |_| {}
     } else {
@@ -134,7 +143,26 @@ fn options(settings: &Settings) -> Result<Options, String> {
         None if for_tests || cfg!(not(feature = "sqlite")) => None,
         None => Some("sqlite:edge-report.db".to_owned()),
     };
-    secure(settings, options)
+    confirming(settings, secure(settings, options)?)
+}
+
+#[cfg(feature = "confirm")]
+fn confirming(settings: &Settings, mut options: Options) -> Result<Options, String> {
+    let ca = settings.get("confirm-ca").map(Into::into);
+    options.confirm = match settings.get("confirm") {
+        None if ca.is_some() => return Err("--confirm-ca needs --confirm".to_owned()),
+        None => None,
+        Some(url) => {
+            let address = crate::confirm::Address::read(url, ca);
+            Some(address.map_err(|why| format!("--confirm: {why}"))?)
+        }
+    };
+    Ok(options)
+}
+
+#[cfg(not(feature = "confirm"))]
+fn confirming(settings: &Settings, options: Options) -> Result<Options, String> {
+    not_built(settings, &["confirm", "confirm-ca"], "confirm").map(|()| options)
 }
 
 #[cfg(feature = "tls")]
@@ -155,23 +183,30 @@ fn secure(settings: &Settings, mut options: Options) -> Result<Options, String> 
 
 #[cfg(not(feature = "tls"))]
 fn secure(settings: &Settings, options: Options) -> Result<Options, String> {
-    let tls = ["tls-cert", "tls-key", "client-ca"];
-    match tls.iter().find(|name| settings.get(name).is_some()) {
+    not_built(settings, &["tls-cert", "tls-key", "client-ca"], "tls").map(|()| options)
+}
+
+/// Settings of a feature that is not there. The feature `confirm` has all others that have settings.
+#[cfg(not(feature = "confirm"))]
+fn not_built(settings: &Settings, names: &[&str], feature: &str) -> Result<(), String> {
+    match names.iter().find(|name| settings.get(name).is_some()) {
         Some(name) => Err(format!(
-            "--{name}: this was built without the feature `tls`"
+            "--{name}: this was built without the feature `{feature}`"
         )),
-        None => Ok(options),
+        None => Ok(()),
     }
 }
 
-fn parsed<T: FromStr<Err: Display>>(settings: &Settings, name: &str) -> Result<Option<T>, String> {
-    let value = settings.get(name);
-    let parsed = value.map(|value| {
-        value
-            .parse()
-            .map_err(|why| format!("--{name} `{value}`: {why}"))
-    });
-    parsed.transpose()
+fn number(settings: &Settings, name: &str, least: u64) -> Result<Option<u64>, String> {
+    let Some(value) = settings.get(name) else {
+        return Ok(None);
+    };
+    match value.parse() {
+        Ok(number) if number >= least => Ok(Some(number)),
+        _ => Err(format!(
+            "--{name} `{value}` is not a whole number from {least}"
+        )),
+    }
 }
 
 fn run(options: Options, grace: Duration) -> io::Result<()> {

@@ -11,6 +11,8 @@ use super::answer::{self, Refusal};
 use super::auth::{Auth, Pass};
 use super::body::{self, Body};
 use super::commit::{Committer, Counts, NotKept};
+#[cfg(feature = "confirm")]
+use super::confirm::{self, Confirmer};
 use super::fault::{Fault, Faults};
 use super::look::Guard;
 use super::store::read::Reader;
@@ -29,6 +31,8 @@ pub(super) struct State {
     log: fn(&str),
     faults: Option<Mutex<Faults>>,
     committer: Committer,
+    #[cfg(feature = "confirm")]
+    pub(super) confirmer: Option<Confirmer>,
     pub(super) reader: Option<Reader>,
     pub(super) guard: Guard,
     /// What was accepted, where it is kept in memory.
@@ -68,8 +72,16 @@ impl State {
             let kept_ms = i64::try_from(retention?.as_millis()).ok()?;
             clock().checked_sub(kept_ms)
         };
+        #[cfg(feature = "confirm")]
+        let confirmer = options.confirm.zip(opened.outbox);
+        #[cfg(feature = "confirm")]
+        let confirmer = confirmer
+            .map(|(broker, outbox)| Confirmer::start(outbox, broker, clock, options.tell))
+            .transpose()?;
         Ok(State {
-            committer: Committer::start(opened.store, expired)?,
+            #[cfg(feature = "confirm")]
+            confirmer,
+            committer: Committer::start(opened.store, expired, options.tell)?,
             reader: opened.reader.map(Reader::start).transpose()?,
             guard: Guard::new(
                 options.read_token.as_deref(),
@@ -158,11 +170,16 @@ impl State {
         let report = judge::report(&bytes)?;
         let shown = answer::shown(&report.message_id);
         let jobs = report.jobs.len();
-        let report = Incoming::new(self.now_ms(), project_id, report, bytes);
+        let mut report = Incoming::new(self.now_ms(), project_id, report, bytes);
+        let not_confirmed = self.to_confirm(&mut report).err();
         match self.committer.keep(report, memory).await {
             Ok(Entry::New) => {
                 count(&self.accepted);
-                Ok(format!("accepted message_id=\"{shown}\" jobs={jobs}"))
+                let not_confirmed =
+                    not_confirmed.map_or(String::new(), |why| format!(" not_confirmed=\"{why}\""));
+                Ok(format!(
+                    "accepted message_id=\"{shown}\" jobs={jobs}{not_confirmed}"
+                ))
             }
             Ok(Entry::Repeat) => {
                 count(&self.repeats);
@@ -176,6 +193,24 @@ impl State {
             }
             Err(NotKept::Failed(why)) => Err(Refusal::busy(format!("the store failed: {why}"))),
         }
+    }
+
+    /// Adds what the broker is to be told of it, or says why that cannot be.
+    #[cfg(feature = "confirm")]
+    fn to_confirm(&self, report: &mut Incoming) -> Result<(), &'static str> {
+        if let Some(confirmer) = &self.confirmer {
+            let message = confirm::message(&report.message_id, report.topic.as_deref());
+            report.confirmation = message.inspect_err(|_| {
+                count(&confirmer.counts.skipped);
+            })?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "confirm"))]
+    #[expect(clippy::unused_self, reason = "as with a broker")]
+    fn to_confirm(&self, _report: &mut Incoming) -> Result<(), &'static str> {
+        Ok(())
     }
 
     pub(super) fn now_ms(&self) -> i64 {

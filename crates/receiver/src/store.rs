@@ -6,7 +6,7 @@
 //! once, and an agent that gives all its reports one id loses none.
 
 #![cfg_attr(
-    not(any(feature = "sqlite", feature = "postgres")),
+    not(all(feature = "confirm", any(feature = "sqlite", feature = "postgres"))),
     allow(dead_code, reason = "what only databases keep of a report")
 )]
 
@@ -61,6 +61,38 @@ pub(crate) struct Incoming {
     pub(crate) topic: Option<String>,
     pub(crate) jobs: Vec<JobState>,
     pub(crate) body: Vec<u8>,
+    /// To be published once the report is durable.
+    pub(crate) confirmation: Option<Message>,
+}
+
+/// What goes to the message broker.
+#[derive(Clone)]
+pub(crate) struct Message {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// A message that waits in the database, written in the transaction of its report.
+pub(crate) struct Waiting {
+    pub(crate) project: String,
+    pub(crate) digest: Vec<u8>,
+    pub(crate) received_ms: i64,
+    pub(crate) message: Message,
+}
+
+/// The messages that wait, removed when the broker has taken them. Whoever dies in between leaves them to the others.
+pub(crate) trait Outbox: Send {
+    /// Some that are due, the oldest first. Nobody else gets them until they are settled.
+    fn take(&mut self, now_ms: i64, most: u32) -> io::Result<Vec<Waiting>>;
+
+    /// Removes those that were `published`, puts one off if it is to step aside, and gives back the others.
+    fn settle(&mut self, published: &[&Waiting], aside: Option<Aside<'_>>) -> io::Result<()>;
+}
+
+/// A message that shall not be due before that time.
+pub(crate) struct Aside<'w> {
+    pub(crate) waiting: &'w Waiting,
+    pub(crate) due_ms: i64,
 }
 
 /// What a report says of one job.
@@ -103,6 +135,7 @@ impl Incoming {
             message_id: report.message_id,
             topic: report.msg_confirm_topic,
             body,
+            confirmation: None,
         }
     }
 }
@@ -138,6 +171,8 @@ pub(crate) struct Opened {
     pub(crate) store: Box<dyn Store>,
     /// To look at it, while it takes in others.
     pub(crate) reader: Option<Box<dyn Read>>,
+    /// What waits for the message broker.
+    pub(crate) outbox: Option<Box<dyn Outbox>>,
     /// What is in memory can be looked at by who tests.
     pub(crate) memory: Option<Arc<Memory>>,
 }
@@ -154,6 +189,7 @@ pub(crate) fn open(options: &Options) -> io::Result<Opened> {
     Ok(Opened {
         store: Box::new(Arc::clone(&memory)),
         reader: None,
+        outbox: None,
         memory: Some(memory),
     })
 }
@@ -161,6 +197,10 @@ pub(crate) fn open(options: &Options) -> io::Result<Opened> {
 /// Whether there is such a store; it is not opened.
 pub(crate) fn check(options: &Options) -> io::Result<()> {
     match options.store.as_deref() {
+        #[cfg(feature = "confirm")]
+        None | Some("memory") if options.confirm.is_some() => {
+            Err(invalid("--confirm needs a database as its --store"))
+        }
         None | Some("memory") => Ok(()),
         Some(_) if options.record.is_some() => {
             Err(invalid("a record belongs to the store `memory`"))

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::TlsAcceptor;
+#[cfg(any(feature = "confirm", feature = "postgres"))]
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
 use crate::named;
 
@@ -54,22 +56,48 @@ fn read(files: &Files) -> io::Result<Arc<ServerConfig>> {
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(file) => {
-            let mut roots = RootCertStore::empty();
-            for root in certificates(file)? {
-                roots.add(root).map_err(|why| invalid(file, &why))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let roots = Arc::new(roots(file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
             let verifier = verifier.build().map_err(|why| invalid(file, &why))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let chain = certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key);
-    let key = key.map_err(|why| invalid(&files.key, &why))?;
+    let key = key.map_err(|why| match why {
+        pem::Error::NoItemsFound => invalid(
+            &files.key,
+            &"there is no private key in it that is not encrypted",
+        ),
+        why => invalid(&files.key, &why),
+    })?;
     let config = builder.with_single_cert(chain, key);
-    let mut config = config.map_err(|why| invalid(&files.certificate, &why))?;
+    let mut config = config.map_err(|why| match why {
+        Error::InconsistentKeys(_) => {
+            invalid(&files.key, &"this is not the key of the certificate")
+        }
+        why => invalid(&files.certificate, &why),
+    })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// For who connects to a server whose certificate is signed by one of these.
+#[cfg(any(feature = "confirm", feature = "postgres"))]
+pub(crate) fn trusting(ca: &Path) -> io::Result<Arc<ClientConfig>> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(io::Error::other)?;
+    let config = builder.with_root_certificates(roots(ca)?);
+    Ok(Arc::new(config.with_no_client_auth()))
+}
+
+fn roots(file: &Path) -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(file)? {
+        roots.add(root).map_err(|why| invalid(file, &why))?;
+    }
+    Ok(roots)
 }
 
 fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {

@@ -71,6 +71,16 @@ fn health_and_metrics() {
     let dir = tempfile::tempdir().unwrap();
     let program = Program::start(dir.path(), &["--ak", "AK", "--sk", "SK-secret"]);
     assert_eq!(get(&program, "/healthz").0, 200);
+    // As some load balancers ask.
+    let mut stream = TcpStream::connect(program.host()).unwrap();
+    let head = b"HEAD /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(head).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"),
+        "{answer}"
+    );
     assert_eq!(post(program.host(), "p", &body("1")), 401);
     let now = edge_report::WallTime::now().unix_ms();
     for _ in 0..2 {
@@ -132,18 +142,50 @@ fn what_is_set_wrongly_is_told() {
         "listen = \"127.0.0.1:0\"\nsk = a-secret\n",
     )
     .unwrap();
-    fs::write(dir.path().join("unknown.toml"), "lisen = \"127.0.0.1:0\"\n").unwrap();
-    let wrong: [(&[&str], &str); 11] = [
-        (&["--memory", "39"], "--memory `39`"),
+    fs::write(dir.path().join("unknown.toml"), "tls_cert = \"a\"\n").unwrap();
+    fs::write(dir.path().join("within.toml"), "config = \"a\"\n").unwrap();
+    let wrong: [(&[&str], &str); 26] = [
+        (
+            &["--memory", "39"],
+            "--memory `39` is not a whole number from 40",
+        ),
+        (&["--memory", "256MB"], "--memory `256MB` is not"),
+        (&["--retention", "90d"], "--retention `90d` is not"),
+        // It would remove all at once.
+        (&["--retention", "0"], "from 1"),
+        (&["--max-connections", "0"], "from 1"),
+        (&["--grace", "-1"], "--grace `-1`"),
+        (&["--sk=a-secret"], "go together"),
+        (&["--key=a-secret"], "no option `--key`, but `--keys`"),
+        (&["--read-token", ""], "--read-token is empty"),
+        (
+            &["--stor", "sqlite:a.db"],
+            "no option `--stor`, but `--store`",
+        ),
+        (&["chek-config"], "no option `chek-config`"),
+        (&["--listen", "8087"], "--listen `8087` is not ADDRESS:PORT"),
+        (&["--listen", "localhost:8087"], "a name is no address"),
+        (
+            &["--config", "within.toml"],
+            "`config` belongs on the command line",
+        ),
         (&["--nothing"], "no option `--nothing`"),
         (&["--listen"], "needs a value"),
         (&["--listen", "nowhere"], "--listen `nowhere`"),
         (&["--ak", "AK"], "go together"),
         (&["--store", "mysql://u:a-secret@h/d"], "a store is"),
         (&["--store", "postgres://u:a-secret@h:port/d"], "store: "),
+        (
+            &["--store", "postgres://u:p@h/d?colour=a-secret"],
+            "unknown option `colour`",
+        ),
+        (&["--store", "postgres://u:a@secret@h/d"], "`%40`"),
         (&["--store", "sqlite:a.db", "--record", "b"], "record"),
         (&["--config", "wrong.toml"], "wrong.toml: line 2: "),
-        (&["--config", "unknown.toml"], "no `lisen`"),
+        (
+            &["--config", "unknown.toml"],
+            "no `tls_cert`, but `tls-cert`",
+        ),
         (
             &["--tls-cert", "nothing.pem", "--tls-key", "nothing.pem"],
             "nothing.pem",
@@ -160,7 +202,17 @@ fn what_is_set_wrongly_is_told() {
         );
         assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
     }
-    let right = command(dir.path(), &["check-config", "--store", "sqlite:a.db"])
+    let mut environment = command(dir.path(), &["check-config"]);
+    let ended = environment
+        .env("EDGE_REPORT_RECEIVER_QUIET", "yes")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        said.contains("EDGE_REPORT_RECEIVER_QUIET is true or false"),
+        "{said}"
+    );
+    let right = command(dir.path(), &["check-config", "--store=sqlite:a.db"])
         .output()
         .unwrap();
     assert!(

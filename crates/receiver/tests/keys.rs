@@ -12,12 +12,14 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::program::{Program, command};
 use common::{exchange, report, request, signed};
 use edge_report::{JobStatus, WallTime};
+use edge_report_receiver::{Options, Receiver};
 
-const KEYS: &str = "
+const KEYS: &str = "\u{feff}
 # who        how    what
 one          key    AK1 SK1-secret
 one          key    AK2 SK2-secret
@@ -111,6 +113,29 @@ fn wrong_signatures_lock_their_key_and_no_other() {
     assert_eq!(report_by_token(&program, "two", "TOKEN2-secret"), 200);
 }
 
+/// The lock lasts 5 minutes, whatever is tried in them.
+#[test]
+fn a_lock_ends() {
+    static NOW: AtomicI64 = AtomicI64::new(1_780_000_000_000);
+    let clock = || NOW.load(Ordering::Relaxed);
+    let receiver = Receiver::start(Options::new().keys("AK", "SK").clock(clock)).unwrap();
+    let host = common::address(&receiver);
+    let send = |sk| exchange(&host, &signed(&host, "p", ("AK", sk), clock(), &body("1"))).0;
+    for _ in 0..6 {
+        assert_eq!(send("wrong"), 401);
+    }
+    for minutes in 0..5 {
+        assert_eq!([send("SK"), send("wrong")], [401, 401], "{minutes} minutes");
+        NOW.fetch_add(60_000, Ordering::Relaxed);
+    }
+    assert_eq!(send("SK"), 200);
+    // It begins anew, at the first.
+    for _ in 0..5 {
+        assert_eq!(send("wrong"), 401);
+    }
+    assert_eq!(send("SK"), 200);
+}
+
 /// What was signed 15 minutes ago is refused, and locks nothing: it may be a copy that somebody else has kept.
 #[test]
 fn copies_of_old_requests_are_refused() {
@@ -157,7 +182,9 @@ fn the_file_is_read_again() {
         report_by_key(&program, "one", ("AK1", "SK1-secret"), "1"),
         401
     );
-    // One that cannot be read changes nothing.
+    // One that cannot be read changes nothing, nor does one that is not written yet.
+    fs::write(dir.path().join("keys"), "").unwrap();
+    program.reload();
     fs::write(
         dir.path().join("keys"),
         "one key AK5 SK5-secret\none kye AK6 SK6-secret\n",
@@ -182,6 +209,12 @@ fn the_file_is_read_again() {
 #[test]
 fn a_file_that_is_wrong_is_told_without_its_secrets() {
     let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("keys"), "# none\n").unwrap();
+    let ended = command(dir.path(), &["check-config", "--keys", "keys"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("keys: there are no keys"), "{said}");
     for keys in [
         "one key AK1\n",
         "one token a-secret more\n",

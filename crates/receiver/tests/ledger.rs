@@ -1,4 +1,4 @@
-//! Both sides of the ledger: agents with spools (the tool `examples/deliver.rs`), receivers, and a database, all killed by SIGKILL again and again. At the end each
+//! Both sides of the ledger: agents with spools (the tool `examples/deliver.rs`), receivers, and a database, all killed by SIGKILL again and again, on a disk that is full now and then. At the end each
 //! report that an agent has stored is in the database, once, and there is nothing else; whatever was answered by 200 was there already.
 //!
 //! A minute, or ten with `EDGE_REPORT_LONG`. `EDGE_REPORT_SEED` repeats the choices of a run. `cargo test --workspace` builds the tool; before this alone say
@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::disk::Disk;
 use common::postgres::Server;
 use common::program::example;
 use common::{PATIENCE, report};
@@ -41,13 +42,26 @@ fn long() -> bool {
 #[test]
 fn two_receivers_on_postgresql() {
     let dir = tempfile::tempdir().unwrap();
-    let mut server = Server::start();
+    let disk = disk();
+    let mut server = Server::start_on(&disk);
     let url = server.url();
+    let mut round = 0;
     let kept = play(dir.path(), &url, 2, |random| {
+        round += 1;
+        if round % 3 == 1 {
+            disk.fill();
+            thread::sleep(Duration::from_millis(500 + random.below(1500)));
+            disk.free();
+            // It may have ended, without room for its log.
+            if server.lives() {
+                return;
+            }
+        }
         server.kill();
         thread::sleep(Duration::from_millis(random.below(1000)));
         server.run();
     });
+    assert!(server.log().contains("No space left"), "{}", server.log());
     let rows = |table: &str| -> Rows {
         let names = format!("SELECT project || '/' || message_id FROM edge_report.{table}");
         count(server.ask::<String>(&names))
@@ -68,8 +82,18 @@ fn two_receivers_on_postgresql() {
 #[test]
 fn one_receiver_on_sqlite() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("reports.db");
-    let kept = play(dir.path(), &format!("sqlite:{}", file.display()), 1, |_| {});
+    let disk = disk();
+    let file = disk.path().join("reports.db");
+    let kept = play(
+        dir.path(),
+        &format!("sqlite:{}", file.display()),
+        1,
+        |random| {
+            disk.fill();
+            thread::sleep(Duration::from_millis(500 + random.below(1500)));
+            disk.free();
+        },
+    );
     let database = Connection::open(&file).unwrap();
     let ask = |sql: &str| -> Vec<String> {
         let mut statement = database.prepare(sql).unwrap();
@@ -87,6 +111,10 @@ fn one_receiver_on_sqlite() {
             "SELECT r.project || '/' || message_id FROM report r JOIN report_job j ON j.report = r.id",
         )),
     );
+}
+
+fn disk() -> Disk {
+    Disk::mount(if long() { 8192 } else { 512 })
 }
 
 fn count(names: Vec<String>) -> Rows {
@@ -130,7 +158,7 @@ fn play(
     dir: &Path,
     store: &str,
     receivers: u64,
-    mut kill_database: impl FnMut(&mut Random),
+    mut trouble: impl FnMut(&mut Random),
 ) -> BTreeSet<String> {
     let given = std::env::var("EDGE_REPORT_SEED").ok();
     let seed = given.map_or_else(by_the_clock, |seed| seed.parse().unwrap());
@@ -172,7 +200,7 @@ fn play(
             .collect();
         while Instant::now() < until {
             thread::sleep(Duration::from_millis(2000 + random.below(6000)));
-            kill_database(&mut random);
+            trouble(&mut random);
         }
         let stored: Vec<_> = agents
             .into_iter()

@@ -172,6 +172,72 @@ fn who_ends_its_own_side_gets_its_answer() {
     assert_eq!(program.log().matches("event=accepted").count(), 2);
 }
 
+/// Who asks and asks, and reads no answer, takes no memory for them.
+#[test]
+fn who_reads_no_answer_is_asked_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), &["--store", "memory"]);
+    // Each is answered by some 20 KB.
+    let asked = b"GET /page/strip.js HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20_000);
+    let mut deaf: Vec<TcpStream> = (0..20).map(|_| connect(&program)).collect();
+    for stream in &mut deaf {
+        stream.set_nonblocking(true).unwrap();
+        let mut rest = &asked[..];
+        while let Ok(sent @ 1..) = stream.write(rest) {
+            rest = &rest[sent..];
+        }
+    }
+    assert_eq!(post(program.host(), "p", &body("1")), 200);
+    assert!(program.rss() < 64, "{} MB", program.rss());
+}
+
+/// A byte now and then, of a head or of a body: others have their places, and answers, all the same.
+#[test]
+fn who_is_slow_keeps_out_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(
+        dir.path(),
+        &["--store", "memory", "--max-connections", "16"],
+    );
+    let whole = request("a", "p", &[], &body("slow"));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut slow: Vec<(TcpStream, usize)> = Vec::new();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                while slow.len() < 30 {
+                    // Half of them are in their bodies already.
+                    let mut stream = connect(&program);
+                    let sent = if slow.len().is_multiple_of(2) {
+                        10
+                    } else {
+                        whole.len() - 60
+                    };
+                    let _ = stream.write_all(&whole[..sent]);
+                    slow.push((stream, sent));
+                }
+                slow.retain_mut(|(stream, sent)| {
+                    *sent += 1;
+                    *sent < whole.len() && stream.write_all(&whole[*sent - 1..*sent]).is_ok()
+                });
+            }
+        });
+        let mut agent = Client::builder(program.url(), "p").build().unwrap();
+        let jobs = [Job::new(JobStatus::RUNNING, 1_780_000_000_000)];
+        for number in 0..50 {
+            let until = std::time::Instant::now() + PATIENCE;
+            let id = format!("{number}");
+            while agent.send(&Report::new(&id, &jobs)).is_err() {
+                assert!(
+                    std::time::Instant::now() < until,
+                    "agents do not get through"
+                );
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
 /// Thousands that come and stay silent, while agents report.
 #[test]
 fn floods_of_connections_keep_out_nobody() {

@@ -124,6 +124,47 @@ fn shows_what_was_reported(store: &str) {
         )
     );
 
+    // Projects by name.
+    let projects = get(&program, "/api/projects");
+    let projects: Vec<Value> = projects["projects"].as_array().unwrap().clone();
+    let counts: Vec<[&Value; 3]> = projects
+        .iter()
+        .map(|it| [&it["project"], &it["jobs"], &it["in_trouble"]])
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            [&json!("one"), &json!(11), &json!(3)],
+            [&json!("t'wo<"), &json!(1), &json!(1)]
+        ]
+    );
+    assert!(
+        projects[0]["received_ms"].as_i64() >= job["received_ms"].as_i64().map(|ms| ms - 60_000)
+    );
+    let page = get(&program, "/api/projects?limit=1");
+    assert_eq!(
+        (&page["projects"][0]["project"], &page["next"]),
+        (&json!("one"), &json!("one"))
+    );
+    let page = get(&program, "/api/projects?limit=1&after=one");
+    assert_eq!(page["projects"][0]["project"], json!("t'wo<"));
+
+    // How long it is in its state: since the first report that said so, whatever came before.
+    let history = get(&program, "/api/jobs/one/99");
+    let (last, before) = (&history["history"][0], &history["history"][1]);
+    let job = || get(&program, "/api/jobs?project=one&q=99")["jobs"][0].clone();
+    assert_eq!(last["status"], json!("job_running_exception"));
+    assert_ne!(before["status"], last["status"]);
+    assert_eq!(job()["since_ms"], last["received_ms"]);
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let again = report("again", 99, JobStatus::RUNNING_EXCEPTION, NOW + 20);
+    assert_eq!(post(host, "one", &again), 200);
+    assert_eq!(job()["since_ms"], last["received_ms"]);
+    assert_ne!(job()["received_ms"], last["received_ms"]);
+    let other = report("other", 99, JobStatus::IDLE, NOW + 30);
+    assert_eq!(post(host, "one", &other), 200);
+    assert_eq!(job()["since_ms"], job()["received_ms"]);
+
     // The newest first.
     let times = all(
         &program,
@@ -132,7 +173,11 @@ fn shows_what_was_reported(store: &str) {
         "before",
         "create_time",
     );
-    let newest_first: Vec<Value> = (0..10).rev().map(|number| json!(NOW + number)).collect();
+    let newest_first: Vec<Value> = [30, 20]
+        .into_iter()
+        .chain((0..10).rev())
+        .map(|number| json!(NOW + number))
+        .collect();
     assert_eq!(times, newest_first);
     let mut names = all(
         &program,
@@ -141,12 +186,13 @@ fn shows_what_was_reported(store: &str) {
         "before",
         "message_id",
     );
-    assert_eq!((names.len(), &names[0]), (20, &json!("s9")));
+    assert_eq!((names.len(), &names[0]), (22, &json!("other")));
     names.sort_by_key(ToString::to_string);
     names.dedup();
-    assert_eq!(names.len(), 20);
+    assert_eq!(names.len(), 22);
 
     // A report as it came.
+    let job = &get(&program, "/api/jobs?project=t%27wo%3C")["jobs"][0];
     let name = job["report"].as_str().unwrap();
     let whole = get(&program, &format!("/api/reports/t%27wo%3C/{name}"));
     assert_eq!(

@@ -1,5 +1,5 @@
 //! What the store on PostgreSQL keeps: HTTP in, the database out.
-#![cfg(all(unix, feature = "postgres"))]
+#![cfg(all(unix, feature = "program"))]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,10 +10,15 @@
 
 mod common;
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::ca::Ca;
+#[cfg(target_os = "linux")]
+use common::disk::Disk;
 use common::postgres::Server;
+use common::program::Program;
 use common::{PATIENCE, address, post, report};
 use edge_report::JobStatus;
 use edge_report_receiver::{Options, Receiver};
@@ -29,6 +34,7 @@ fn start(server: &Server) -> Receiver {
 #[test]
 fn keeps_reports() {
     let server = Server::start();
+    an_older_schema_is_renewed(&server);
     several_start_at_once(&server);
     each_report_once_among_several(&server);
     answered_after_the_commit(&server);
@@ -38,6 +44,28 @@ fn keeps_reports() {
     one_that_cannot_be_kept_keeps_out_no_other(&server);
     every_key_begins_with_the_project(&server);
     a_newer_schema_is_left_alone(&server);
+}
+
+/// One of the first version, with a job in it, which a receiver of that version may still use.
+fn an_older_schema_is_renewed(server: &Server) {
+    let first = include_str!("../src/store/postgres/1.sql");
+    let version = "CREATE SCHEMA edge_report; CREATE TABLE edge_report.schema_version AS SELECT 1 AS version;";
+    let job = |id: i64| {
+        format!("INSERT INTO edge_report.job (project, job_id, create_time, status, final, received_ms, digest)
+            VALUES ('p', {id}, 1, 'job_running', false, 1234, '')")
+    };
+    server.execute(&[version, first, &job(7)].concat());
+    let receiver = start(server);
+    server.execute(&job(8));
+    for id in [7, 8] {
+        let body = report("a", id, JobStatus::RUNNING, NOW);
+        assert_eq!(post(&address(&receiver), "p", &body), 200);
+    }
+    let since = "SELECT since_ms FROM edge_report.job ORDER BY job_id";
+    let since = server.ask::<i64>(since);
+    assert!(since[0] == 1234 && since[1] > NOW, "{since:?}");
+    drop(receiver);
+    server.execute("DROP SCHEMA edge_report CASCADE");
 }
 
 fn several_start_at_once(server: &Server) {
@@ -61,7 +89,7 @@ fn several_start_at_once(server: &Server) {
     );
     assert_eq!(
         server.ask::<i32>("SELECT version FROM edge_report.schema_version"),
-        [1]
+        [2]
     );
 }
 
@@ -265,7 +293,7 @@ fn a_newer_schema_is_left_alone(server: &Server) {
         panic!("started")
     };
     assert!(why.to_string().contains("99"), "{why}");
-    server.execute("UPDATE edge_report.schema_version SET version = 1");
+    server.execute("UPDATE edge_report.schema_version SET version = 2");
 }
 
 #[test]
@@ -320,19 +348,17 @@ fn what_is_old_goes_by_months() {
 #[test]
 fn lives_through_the_end_of_the_server() {
     let mut server = Server::start();
-    let receiver = start(&server);
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), &["--store", &server.url(), "--quiet"]);
+    let host = program.host();
     assert_eq!(
-        post(
-            &address(&receiver),
-            "p",
-            &report("1", 7, JobStatus::RUNNING, NOW)
-        ),
+        post(host, "p", &report("1", 7, JobStatus::RUNNING, NOW)),
         200
     );
     server.kill();
     let body = report("2", 7, JobStatus::RUNNING, NOW);
-    let request = common::request(&address(&receiver), "p", &[], &body);
-    let (status, answer) = common::exchange(&address(&receiver), &request);
+    let request = common::request(host, "p", &[], &body);
+    let (status, answer) = common::exchange(host, &request);
     assert_eq!(status, 503, "{answer}");
     assert!(
         answer.to_ascii_lowercase().contains("retry-after: "),
@@ -340,7 +366,7 @@ fn lives_through_the_end_of_the_server() {
     );
     server.run();
     let until = Instant::now() + PATIENCE;
-    while post(&address(&receiver), "p", &body) != 200 {
+    while post(host, "p", &body) != 200 {
         assert!(Instant::now() < until, "it does not come back");
         thread::sleep(Duration::from_millis(50));
     }
@@ -348,4 +374,109 @@ fn lives_through_the_end_of_the_server() {
         server.ask::<String>("SELECT message_id FROM edge_report.report ORDER BY 1"),
         ["1", "2"]
     );
+    // Told once each, also when no request is.
+    program.wait_for("event=store works again", 1);
+    assert_eq!(program.log().matches("event=failed store").count(), 1);
+}
+
+/// As `a_full_disk_loses_nothing` on SQLite, but that it may have to be started again: without room for its log PostgreSQL ends.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_loses_nothing() {
+    let disk = Disk::mount(256);
+    let mut server = Server::start_on(&disk);
+    let receiver = start(&server);
+    let host = address(&receiver);
+    let id = |number: i64| format!("{number}{}", "x".repeat(10_000));
+    let body = |number| report(&id(number), 7, JobStatus::RUNNING, NOW + number);
+    for number in 0..10 {
+        assert_eq!(post(&host, "p", &body(number)), 200);
+    }
+    disk.fill();
+    let refused = (10..)
+        .find(|number| post(&host, "p", &body(*number)) != 200)
+        .unwrap();
+    assert_eq!(post(&host, "p", &body(refused)), 503);
+    assert!(server.log().contains("No space left"), "{}", server.log());
+    disk.free();
+    server.kill();
+    server.run();
+    let until = Instant::now() + PATIENCE;
+    while post(&host, "p", &body(refused)) != 200 {
+        assert!(Instant::now() < until, "it does not come back");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let kept = server.ask::<i64>("SELECT count(*) FROM edge_report.report");
+    assert_eq!(kept, [refused + 1]);
+}
+
+#[test]
+fn over_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ca, other] = ["database", "other"].map(Ca::new);
+    let (certificate, key) = ca.leaf();
+    let server = Server::start_tls(&certificate, &key);
+    for (name, content) in [
+        ("ca.pem", &ca.pem),
+        ("other.pem", &other.pem),
+        ("nothing.pem", &String::new()),
+    ] {
+        fs::write(dir.path().join(name), content).unwrap();
+    }
+    let url = |host: &str, query: &str| {
+        let query = query.replace("FILE", dir.path().to_str().unwrap());
+        format!(
+            "postgres://postgres@{host}:{}/postgres?{query}",
+            server.port()
+        )
+    };
+    let whole = "sslmode=verify-full&sslrootcert=FILE/ca.pem&connect_timeout=10";
+    let receiver = Receiver::start(Options::new().store(url("127.0.0.1", whole))).unwrap();
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    assert_eq!(post(&address(&receiver), "p", &body), 200);
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'edge-report-receiver'";
+    assert!(server.ask::<i64>(encrypted)[0] > 0);
+
+    for (host, query, why) in [
+        (
+            "127.0.0.1",
+            "sslmode=verify-full&sslrootcert=FILE/other.pem",
+            "UnknownIssuer",
+        ),
+        // Not the name in the certificate.
+        ("localhost", whole, "not valid for name"),
+        // This server wants TLS.
+        ("127.0.0.1", "sslmode=disable", "no pg_hba.conf entry"),
+        ("127.0.0.1", "", "no pg_hba.conf entry"),
+        ("127.0.0.1", "sslmode=require", "sslmode is `verify-full`"),
+        (
+            "127.0.0.1",
+            "sslmode=verify-ca&sslrootcert=FILE/ca.pem",
+            "sslmode is `verify-full`",
+        ),
+        ("127.0.0.1", "sslmode=verify-full", "needs sslrootcert"),
+        ("127.0.0.1", "sslrootcert=FILE/ca.pem", "sslrootcert is for"),
+        (
+            "127.0.0.1",
+            "sslmode=verify-full&sslrootcert=FILE/no.pem",
+            "no.pem",
+        ),
+        (
+            "127.0.0.1",
+            "sslmode=verify-full&sslrootcert=FILE/nothing.pem",
+            "no certificate in it",
+        ),
+    ] {
+        let started = Receiver::start(Options::new().store(url(host, query)));
+        let Err(said) = started else {
+            panic!("{query}: started")
+        };
+        assert!(said.to_string().contains(why), "{query}: {said}");
+    }
+    // One that speaks no TLS.
+    let plain = Server::start();
+    let url = plain.url()
+        + "?sslmode=verify-full&sslrootcert="
+        + dir.path().join("ca.pem").to_str().unwrap();
+    assert!(Receiver::start(Options::new().store(url)).is_err());
 }

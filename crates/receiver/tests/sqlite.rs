@@ -14,6 +14,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use common::disk::Disk;
 use common::{PATIENCE, address, post, report};
 use edge_report::JobStatus;
 use edge_report_receiver::{Options, Receiver};
@@ -246,59 +248,30 @@ fn a_newer_schema_is_left_alone() {
     assert!(why.to_string().contains("99"), "{why}");
 }
 
-/// A small one, in memory; it goes with its test.
-#[cfg(target_os = "linux")]
-struct Disk(tempfile::TempDir);
-
-#[cfg(target_os = "linux")]
-impl Disk {
-    /// None where nothing can be mounted.
-    fn mount() -> Option<Disk> {
-        let disk = Disk(tempfile::tempdir().unwrap());
-        disk.options("size=1m").then_some(disk)
-    }
-
-    fn options(&self, options: &str) -> bool {
-        let mut mount = std::process::Command::new("mount");
-        let mount = mount
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(self.0.path());
-        mount.output().is_ok_and(|ended| ended.status.success())
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let mut umount = std::process::Command::new("umount");
-        let _ = umount.arg("-l").arg(self.0.path()).output();
-    }
-}
-
 /// On a full disk agents are told to come again. What was answered is kept, and when there is room it goes on.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_loses_nothing() {
-    let Some(disk) = Disk::mount() else {
-        println!("not run: no disk of its own can be mounted here");
-        return;
-    };
-    let file = disk.0.path().join("reports.db");
+    let disk = Disk::mount(1);
+    let file = disk.path().join("reports.db");
     let receiver = start(&file);
     let host = address(&receiver);
     let id = |number: i64| format!("{number}{}", "x".repeat(10_000));
     let body = |number| report(&id(number), 7, JobStatus::RUNNING, NOW + number);
-    let refused = (0..)
+    for number in 0..10 {
+        assert_eq!(post(&host, "p", &body(number)), 200);
+    }
+    disk.fill();
+    let refused = (10..)
         .find(|number| post(&host, "p", &body(*number)) != 200)
         .unwrap();
     assert_eq!(post(&host, "p", &body(refused)), 503);
-    assert!(disk.options("remount,size=8m"));
+    disk.free();
     assert_eq!(post(&host, "p", &body(refused)), 200);
     drop(receiver);
     let kept = ask::<i64>(&file, "SELECT count(*) FROM report");
     assert_eq!(ask::<String>(&file, "PRAGMA integrity_check"), ["ok"]);
     assert_eq!(kept, [refused + 1]);
-    assert!(refused > 10, "{refused}");
 }
 
 #[cfg(unix)]
@@ -323,4 +296,28 @@ fn the_file_is_for_its_owner() {
             "{entry:?}"
         );
     }
+}
+
+/// A file of the first version, with a job in it.
+#[test]
+fn an_older_schema_is_renewed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let old = Connection::open(&file).unwrap();
+    old.execute_batch(include_str!("../src/store/sqlite/1.sql"))
+        .unwrap();
+    old.execute_batch("INSERT INTO job VALUES ('p', 7, 1, 'job_running', 0, NULL, 1234, 1); PRAGMA user_version = 1")
+        .unwrap();
+    drop(old);
+    let receiver = start(&file);
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    assert_eq!(post(&address(&receiver), "p", &body), 200);
+    let job = "SELECT since_ms || ' ' || create_time FROM job";
+    assert_eq!(ask::<String>(&file, job), [format!("1234 {NOW}")]);
+    let body = report("b", 7, JobStatus::IDLE, NOW);
+    assert_eq!(post(&address(&receiver), "p", &body), 200);
+    assert_eq!(
+        ask::<i64>(&file, "SELECT since_ms - received_ms FROM job"),
+        [0]
+    );
 }

@@ -16,49 +16,14 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use common::PATIENCE;
+use common::ca::Ca;
 use common::program::Program;
 use edge_report::{Client, Credentials, Job, JobStatus, Outcome, Report};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
-struct Ca {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Ca {
-    fn new(name: &str) -> Ca {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Ca {
-            pem,
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// A certificate for 127.0.0.1 and its key.
-    fn leaf(&self) -> (String, String) {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().unwrap();
-        (
-            params.signed_by(&key, &self.issuer).unwrap().pem(),
-            key.serialize_pem(),
-        )
-    }
-
-    fn serve_by(&self, dir: &Path) {
-        let (certificate, key) = self.leaf();
-        fs::write(dir.join("cert.pem"), certificate).unwrap();
-        fs::write(dir.join("key.pem"), key).unwrap();
-    }
+fn serve_by(ca: &Ca, dir: &Path) {
+    let (certificate, key) = ca.leaf();
+    fs::write(dir.join("cert.pem"), certificate).unwrap();
+    fs::write(dir.join("key.pem"), key).unwrap();
 }
 
 const ARGS: [&str; 8] = [
@@ -91,12 +56,12 @@ fn reports(program: &Program, ca: &Ca, own: Option<&(String, String)>) -> bool {
 fn certificates_are_renewed() {
     let dir = tempfile::tempdir().unwrap();
     let (old, new) = (Ca::new("old"), Ca::new("new"));
-    old.serve_by(dir.path());
+    serve_by(&old, dir.path());
     let program = Program::start(dir.path(), &ARGS);
     assert!(program.url().starts_with("https://"));
     assert!(reports(&program, &old, None));
     assert!(!reports(&program, &new, None));
-    new.serve_by(dir.path());
+    serve_by(&new, dir.path());
     program.reload();
     assert!(reports(&program, &new, None));
     assert!(!reports(&program, &old, None));
@@ -111,7 +76,7 @@ fn certificates_are_renewed() {
 fn clients_show_a_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let (server, clients, others) = (Ca::new("server"), Ca::new("clients"), Ca::new("others"));
-    server.serve_by(dir.path());
+    serve_by(&server, dir.path());
     fs::write(dir.path().join("clients.pem"), &clients.pem).unwrap();
     let program = Program::start(
         dir.path(),
@@ -126,7 +91,7 @@ fn clients_show_a_certificate() {
 fn who_speaks_no_tls_keeps_out_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Ca::new("ca");
-    ca.serve_by(dir.path());
+    serve_by(&ca, dir.path());
     let program = Program::start(
         dir.path(),
         &[&ARGS[..], &["--max-connections", "4"]].concat(),
@@ -143,4 +108,31 @@ fn who_speaks_no_tls_keeps_out_nobody() {
         .map(|_| TcpStream::connect(program.host()).unwrap())
         .collect();
     assert!(reports(&program, &ca, None));
+}
+
+#[test]
+fn what_is_no_key_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Ca::new("ca");
+    serve_by(&ca, dir.path());
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    for (key, why) in [
+        (
+            ca.leaf().1.as_str(),
+            "key.pem: this is not the key of the certificate",
+        ),
+        (
+            encrypted,
+            "key.pem: there is no private key in it that is not encrypted",
+        ),
+    ] {
+        fs::write(dir.path().join("key.pem"), key).unwrap();
+        let args = [&["check-config"], &ARGS[..]].concat();
+        let ended = common::program::command(dir.path(), &args)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains(why), "{said}");
+    }
 }

@@ -11,6 +11,7 @@ const AGAIN_MS = 2000;
 const TROUBLE = new Set(['job_running_exception', 'job_submit_fail', 'job_cancel_fail', 'job_arrearage_stopped']);
 const FINAL = new Set(['job_submit_fail', 'job_cancel_success', 'job_finish', 'job_arrearage_stopped']);
 
+let projects = [];
 let rows = [];
 let next = null;
 let latest = 0;
@@ -50,10 +51,55 @@ async function refresh() {
   }
 }
 
+function look() {
+  refreshProjects();
+  refresh();
+}
+
 async function more() {
   const page = await json(filter(PAGE, next));
   [rows, next] = [[...rows, ...page.jobs], page.next];
   render();
+}
+
+/** Names with how many jobs they have; a click shows those of one alone. */
+async function refreshProjects() {
+  try {
+    ({ projects } = await json('/api/projects?limit=1000'));
+    renderProjects();
+  } catch {
+    // Told by the rows.
+  }
+}
+
+function renderProjects() {
+  const chosen = byId('project').value.trim();
+  const state = JSON.stringify([projects.map(({ received_ms: at, ...rest }) => rest), chosen, language()]);
+  const list = byId('projects');
+  if (list.dataset.state === state) return;
+  list.dataset.state = state;
+  const focused = [...list.querySelectorAll('button')].indexOf(document.activeElement);
+  list.replaceChildren(
+    ...projects.map(({ project, jobs, in_trouble: trouble }) =>
+      el(
+        'li',
+        {},
+        el(
+          'button',
+          { type: 'button', 'aria-pressed': String(project === chosen), click: () => chooseProject(project === chosen ? '' : project) },
+          `${project} · ${t('jobsOf', jobs)}`,
+          ...(trouble ? [' · ', el('span', { class: 'trouble' }, t('inTrouble', trouble))] : []),
+        ),
+      ),
+    ),
+  );
+  list.querySelectorAll('button')[focused]?.focus();
+}
+
+function chooseProject(project) {
+  byId('project').value = project;
+  renderProjects();
+  refresh();
 }
 
 const key = ({ project, job_id: id }) => JSON.stringify([project, id]);
@@ -81,14 +127,14 @@ function jobItem(job) {
 }
 
 function update(item, job) {
-  const state = JSON.stringify([job, language(), ago(job.received_ms)]);
+  const state = JSON.stringify([job, language(), ago(job.received_ms), ago(job.since_ms)]);
   if (item.dataset.state === state) return;
   const changed = item.dataset.report !== job.report;
   [item.dataset.state, item.dataset.report] = [state, job.report];
   const details = item.firstChild;
   details.firstChild.replaceChildren(
     el('span', {}, `${job.project} · ${job.job_id}`),
-    el('span', { class: TROUBLE.has(job.status) ? 'status trouble' : 'status' }, job.status, job.final ? ` (${t('final')})` : ''),
+    el('span', { class: TROUBLE.has(job.status) ? 'status trouble' : 'status' }, job.status, job.final ? ` (${t('final')})` : '', ` ${t('for', ago(job.since_ms))}`),
     el('time', { title: `${time(job.received_ms)} UTC` }, t('ago', ago(job.received_ms))),
     ...(job.exception ? [el('span', { class: 'cause' }, job.exception)] : []),
   );
@@ -152,13 +198,17 @@ function choose(lang) {
   byId('language').textContent = other === 'zh' ? '中文' : 'English';
   byId('language').lang = other;
   for (const detail of document.querySelectorAll('#jobs details')) detail.open = false;
+  renderProjects();
   render();
 }
 
 let typing;
 byId('filter').addEventListener('input', () => {
   clearTimeout(typing);
-  typing = setTimeout(refresh, 150);
+  typing = setTimeout(() => {
+    renderProjects();
+    refresh();
+  }, 150);
 });
 byId('filter').addEventListener('submit', (event) => event.preventDefault());
 byId('more').addEventListener('click', () => more().catch(() => (byId('state').textContent = t('away'))));
@@ -171,9 +221,9 @@ byId('token-form').addEventListener('submit', (event) => {
   event.preventDefault();
   token = byId('token').value;
   sessionStorage.setItem('token', token);
-  refresh();
+  look();
 });
 choose(navigator.language.startsWith('zh') ? 'zh' : 'en');
-refresh();
+look();
 listen();
-setInterval(refresh, LOOK_MS);
+setInterval(look, LOOK_MS);

@@ -26,7 +26,7 @@ const fn one(name: &'static str, value: &'static str, help: &'static str) -> Set
     }
 }
 
-pub(super) const SETTINGS: [Setting; 19] = [
+pub(super) const SETTINGS: [Setting; 22] = [
     one(
         "listen",
         "ADDR:PORT",
@@ -70,6 +70,16 @@ pub(super) const SETTINGS: [Setting; 19] = [
         "PEM; clients must have a certificate signed by one of these",
     ),
     one(
+        "confirm",
+        "BROKER",
+        "mqtt://[USER:PASSWORD@]HOST[:PORT] or mqtts://...; each report that is kept is\ntold to its msg_confirm_topic",
+    ),
+    one(
+        "confirm-ca",
+        "FILE",
+        "PEM; for mqtts://, who signs the broker's certificate",
+    ),
+    one(
         "max-connections",
         "N",
         "default 960; whose client is silent for longest makes room",
@@ -104,6 +114,7 @@ pub(super) const SETTINGS: [Setting; 19] = [
         "FILE",
         "TOML, with these names: listen = \"0.0.0.0:8087\"",
     ),
+    one("version", "", "which one this is"),
     one("help", "", "this text"),
 ];
 
@@ -137,21 +148,29 @@ impl Settings {
         let mut arguments = arguments.map(unicode);
         while let Some(argument) = arguments.next() {
             let argument = argument?;
-            let name = if argument == "-h" {
-                "help"
-            } else {
-                argument.strip_prefix("--").unwrap_or("")
+            // What stands behind `=` may be a secret.
+            let (option, given) = match argument.split_once('=') {
+                Some((option, value)) => (option, Some(value.to_owned())),
+                None => (argument.as_str(), None),
             };
-            let setting = named(name).ok_or_else(|| format!("there is no option `{argument}`"))?;
-            let value = if setting.value.is_empty() {
-                "true".to_owned()
-            } else {
-                let value = arguments.next().transpose()?;
-                value.ok_or_else(|| format!("{argument} needs a value"))?
+            let name = match option {
+                "-h" => "help",
+                "-V" => "version",
+                _ => option.strip_prefix("--").unwrap_or(""),
+            };
+            let setting = named(name)
+                .ok_or_else(|| format!("there is no option `{option}`{}", instead(option, "--")))?;
+            let value = match given {
+                Some(value) => value,
+                None if setting.value.is_empty() => "true".to_owned(),
+                None => {
+                    let value = arguments.next().transpose()?;
+                    value.ok_or_else(|| format!("{option} needs a value"))?
+                }
             };
             settings
                 .add(setting, value)
-                .map_err(|why| format!("{argument}: {why}"))?;
+                .map_err(|why| format!("{option} {why}"))?;
         }
         Ok(settings)
     }
@@ -162,7 +181,9 @@ impl Settings {
             let variable = format!("{PREFIX}{}", setting.name.to_uppercase().replace('-', "_"));
             if let Some(value) = env::var_os(&variable) {
                 let value = unicode(value).map_err(|_| format!("{variable} is not Unicode"))?;
-                settings.add(setting, value)?;
+                settings
+                    .add(setting, value)
+                    .map_err(|why| format!("{variable} {why}"))?;
             }
         }
         Ok(settings)
@@ -181,7 +202,11 @@ impl Settings {
         })?;
         let mut settings = Settings::default();
         for (name, value) in table {
-            let setting = named(&name).ok_or_else(|| format!("there is no `{name}`"))?;
+            let setting = named(&name)
+                .ok_or_else(|| format!("there is no `{name}`{}", instead(&name, "")))?;
+            if ["config", "help", "version"].contains(&setting.name) {
+                return Err(format!("`{name}` belongs on the command line"));
+            }
             let values = match value {
                 toml::Value::Array(values) => values,
                 value => vec![value],
@@ -214,6 +239,9 @@ impl Settings {
                 _ => return Err("is true or false".to_owned()),
             }
         }
+        if value.is_empty() && !setting.value.is_empty() {
+            return Err("is empty".to_owned());
+        }
         let values = self.0.entry(setting.name).or_default();
         if !values.is_empty() && !setting.many {
             return Err("stands there twice".to_owned());
@@ -231,6 +259,34 @@ impl Settings {
 
 fn named(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The name that was meant, most likely.
+fn instead(given: &str, prefix: &str) -> String {
+    let given = given.trim_start_matches('-').replace('_', "-");
+    let near = SETTINGS.iter().map(|setting| setting.name);
+    let near = near.min_by_key(|name| distance(&given, name));
+    near.filter(|name| distance(&given, name) <= 2)
+        .map_or(String::new(), |name| format!(", but `{prefix}{name}`"))
+}
+
+/// How many letters are to be put in, taken out or changed.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (number, left) in (1..).zip(a.chars()) {
+        let mut before: usize = number;
+        let mut next = vec![before];
+        for (pair, right) in row.windows(2).zip(b.chars()) {
+            let [diagonal, above] = *pair else { break };
+            let changed = diagonal.saturating_add(usize::from(left != right));
+            before = changed
+                .min(above.saturating_add(1))
+                .min(before.saturating_add(1));
+            next.push(before);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn unicode(text: OsString) -> Result<String, String> {

@@ -3,24 +3,26 @@
 //! A batch is one transaction of a few statements over arrays. Whoever enters a report of which another transaction has not said yet what becomes of it waits
 //! for that: so a repeat is told as such only when the report is durable. All take their rows in the same order, so that none waits in a circle.
 
+mod address;
 mod columns;
 mod months;
+mod outbox;
 mod read;
 mod schema;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::str::FromStr;
 use std::time::Duration;
 
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::{Entry, Incoming, Opened, Store};
-use columns::{History, Newest, Reports};
+use address::Address;
+use columns::{History, Messages, Newest, Reports};
 use months::{Expiry, Month};
 
 /// Longer than any batch takes on a server that works. Then the connection is given up, and agents ask again.
@@ -34,7 +36,7 @@ const SESSION: &str = "
 
 struct Postgres {
     runtime: Runtime,
-    config: Config,
+    address: Address,
     link: Option<Link>,
 }
 
@@ -48,6 +50,7 @@ struct Link {
     keep: Statement,
     history: Statement,
     renew: Statement,
+    confirm: Statement,
 }
 
 pub(super) fn open(url: &str) -> io::Result<Opened> {
@@ -56,6 +59,7 @@ pub(super) fn open(url: &str) -> io::Result<Opened> {
     Ok(Opened {
         store: Box::new(store),
         reader: Some(Box::new(reader)),
+        outbox: Some(Box::new(outbox::Messages(Postgres::later(url)?))),
         memory: None,
     })
 }
@@ -70,19 +74,13 @@ impl Postgres {
 
     /// Connects when it is used.
     fn later(url: &str) -> io::Result<Postgres> {
-        let mut config = parsed(url)?;
-        if config.get_application_name().is_none() {
-            config.application_name("edge-report-receiver");
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(5));
-        }
+        let address = Address::read(url)?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         Ok(Postgres {
             runtime,
-            config,
+            address,
             link: None,
         })
     }
@@ -96,7 +94,7 @@ impl Postgres {
         let done = self.runtime.block_on(limited(async {
             let mut link = match link {
                 Some(link) => link,
-                None => Link::open(&self.config).await?,
+                None => Link::open(&self.address).await?,
             };
             let done = work(&mut link).await.map_err(failed)?;
             Ok((link, done))
@@ -119,10 +117,8 @@ impl Store for Postgres {
 }
 
 impl Link {
-    async fn open(config: &Config) -> io::Result<Link> {
-        let (mut client, connection) = config.connect(NoTls).await.map_err(failed)?;
-        // It ends with its client.
-        tokio::spawn(connection);
+    async fn open(address: &Address) -> io::Result<Link> {
+        let mut client = address.connect().await.map_err(failed)?;
         schema::migrate(&mut client).await?;
         Link::prepare(client).await.map_err(failed)
     }
@@ -146,13 +142,21 @@ impl Link {
         let history = history.await?;
         // As `JobState::follows` has it.
         let renew = client.prepare(
-            "INSERT INTO job AS old (project, job_id, create_time, status, final, exception, received_ms, digest)
-             SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bool[], $6::text[], $7::bigint[], $8::bytea[])
+            "INSERT INTO job AS old (project, job_id, create_time, status, final, exception, received_ms, digest, since_ms)
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bool[], $6::text[], $7::bigint[], $8::bytea[], $9::bigint[])
              ON CONFLICT (project, job_id) DO UPDATE SET create_time = excluded.create_time, status = excluded.status,
-                 final = excluded.final, exception = excluded.exception, received_ms = excluded.received_ms, digest = excluded.digest
+                 final = excluded.final, exception = excluded.exception, received_ms = excluded.received_ms, digest = excluded.digest,
+                 since_ms = CASE excluded.status WHEN old.status THEN old.since_ms ELSE excluded.since_ms END
              WHERE (excluded.create_time, excluded.final) >= (old.create_time, old.final)",
         );
         let renew = renew.await?;
+        let confirm = client.prepare(
+            "INSERT INTO confirmation (project, digest, received_ms, due_ms, topic, payload)
+             SELECT project, digest, received_ms, 0, topic, payload
+             FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[], $5::bytea[]) AS new (project, digest, received_ms, topic, payload)
+             ON CONFLICT DO NOTHING",
+        );
+        let confirm = confirm.await?;
         let (months, expiry) = (HashSet::new(), Expiry::default());
         Ok(Link {
             client,
@@ -162,6 +166,7 @@ impl Link {
             keep,
             history,
             renew,
+            confirm,
         })
     }
 
@@ -209,14 +214,25 @@ impl Link {
         let fresh: Vec<&Incoming> = fresh.map(|(report, _)| report).collect();
         if !fresh.is_empty() {
             let (reports, history) = (Reports::of(&fresh), History::of(&fresh));
-            let newest = Newest::of(&fresh);
-            let (reports, history, newest) =
-                (reports.columns(), history.columns(), newest.columns());
+            let (newest, messages) = (Newest::of(&fresh), Messages::of(&fresh));
+            let (reports, history) = (reports.columns(), history.columns());
+            let newest = newest.columns();
+            let confirm = async {
+                match &messages {
+                    Some(messages) => {
+                        transaction
+                            .execute(&self.confirm, &messages.columns())
+                            .await
+                    }
+                    None => Ok(0),
+                }
+            };
             // Sent together: the server does one after the other.
-            try_join3(
+            try_join4(
                 transaction.execute(&self.keep, &reports),
                 transaction.execute(&self.history, &history),
                 transaction.execute(&self.renew, &newest),
+                confirm,
             )
             .await?;
         }
@@ -227,12 +243,7 @@ impl Link {
 
 /// Whether this is an address, right or not.
 pub(super) fn check(url: &str) -> io::Result<()> {
-    parsed(url).map(drop)
-}
-
-fn parsed(url: &str) -> io::Result<Config> {
-    let invalid = |why| io::Error::new(io::ErrorKind::InvalidInput, format!("store: {why}"));
-    Config::from_str(url).map_err(invalid)
+    Address::read(url).map(drop)
 }
 
 type Key<'r> = (&'r str, &'r [u8]);

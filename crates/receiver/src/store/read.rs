@@ -47,6 +47,13 @@ impl FromStr for Place {
 }
 
 pub(crate) enum Query {
+    /// By name. Of those that have jobs.
+    Projects {
+        /// Those in which a job counts as in trouble.
+        statuses: Vec<String>,
+        after: Option<String>,
+        limit: u32,
+    },
     /// In the order of project and job id.
     Jobs(Filter),
     /// The newest first, as the other two.
@@ -71,6 +78,7 @@ impl Query {
     pub(crate) fn limit(&self) -> u32 {
         match self {
             Query::Jobs(Filter { limit, .. })
+            | Query::Projects { limit, .. }
             | Query::History { limit, .. }
             | Query::Reports { limit, .. } => *limit,
             Query::Body { .. } => 1,
@@ -89,10 +97,19 @@ pub(crate) struct Filter {
 }
 
 pub(crate) enum Answer {
+    Projects(Vec<Project>),
     Jobs(Vec<Job>),
     History(Vec<State>),
     Reports(Vec<Report>),
     Body(Option<String>),
+}
+
+pub(crate) struct Project {
+    pub(crate) project: String,
+    pub(crate) jobs: i64,
+    pub(crate) in_trouble: i64,
+    /// When the last report on one of them came.
+    pub(crate) received_ms: i64,
 }
 
 pub(crate) struct Job {
@@ -101,6 +118,8 @@ pub(crate) struct Job {
     pub(crate) status: String,
     pub(crate) create_time: i64,
     pub(crate) is_final: bool,
+    /// When the first report came that said this status, with no other after it.
+    pub(crate) since_ms: i64,
     pub(crate) exception: Option<String>,
     pub(crate) place: Place,
 }

@@ -1,5 +1,6 @@
 //! In a file of SQLite: one receiver, no server. Each transaction is synced before it is answered (WAL, `synchronous=FULL`).
 
+mod outbox;
 mod read;
 
 use std::fs::File;
@@ -11,10 +12,10 @@ use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
 };
 
-use super::{Entry, Incoming, Opened, Store, start};
+use super::{Entry, Incoming, Message, Opened, Store, start};
 
 /// The schema, a step for each version; `user_version` counts those that were taken. A step that was published is not changed.
-const MIGRATIONS: [&str; 1] = [include_str!("sqlite/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("sqlite/1.sql"), include_str!("sqlite/2.sql")];
 
 /// Reports removed in a transaction: some milliseconds, in which nobody is answered.
 const EXPIRED_TOGETHER: i64 = 500;
@@ -27,33 +28,34 @@ struct Sqlite {
 }
 
 pub(super) fn open(path: &Path) -> io::Result<Opened> {
+    let told = |why: io::Error| crate::named(&why, path.display());
+    let connect = || connect(path).map_err(|why| told(failed(why)));
     let store = Sqlite::open(path)?;
     // Whose tables are there now.
-    let reader = Connection::open(path).and_then(|connection| {
-        connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "query_only", true)?;
-        Ok(connection)
-    });
-    let reader = reader.map_err(|why| crate::named(&failed(why), path.display()))?;
+    let reader = connect()?;
+    let read_only = reader.pragma_update(None, "query_only", true);
+    read_only.map_err(|why| told(failed(why)))?;
     Ok(Opened {
         store: Box::new(store),
         reader: Some(Box::new(read::Reader(reader))),
+        outbox: Some(Box::new(outbox::Messages(connect()?))),
         memory: None,
     })
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
 }
 
 impl Sqlite {
     fn open(path: &Path) -> io::Result<Sqlite> {
         let told = |why: io::Error| crate::named(&why, path.display());
         private(path).map_err(told)?;
-        let connect = || {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            Ok(connection)
-        };
-        let mut connection = connect().map_err(|why| told(failed(why)))?;
+        let mut connection = connect(path).map_err(|why| told(failed(why)))?;
         migrate(&mut connection).map_err(told)?;
         Ok(Sqlite { connection })
     }
@@ -114,6 +116,7 @@ impl Store for Sqlite {
                 "DELETE FROM job WHERE (project, job_id) IN
                      (SELECT project, job_id FROM report_job WHERE report IN (OLD)) AND report IN (OLD)",
                 "DELETE FROM report_job WHERE report IN (OLD)",
+                "DELETE FROM confirmation WHERE (project, digest) IN (SELECT project, digest FROM report WHERE id IN (OLD))",
                 "DELETE FROM report WHERE id IN (OLD)",
             ] {
                 transaction.execute(&table.replace("OLD", old), params![EXPIRED_TOGETHER, before_ms])?;
@@ -131,6 +134,7 @@ struct Writer<'t> {
     enter: Statement<'t>,
     history: Statement<'t>,
     renew: Statement<'t>,
+    confirm: Statement<'t>,
 }
 
 impl<'t> Writer<'t> {
@@ -147,12 +151,17 @@ impl<'t> Writer<'t> {
             )?,
             // As `JobState::follows` has it.
             renew: transaction.prepare(
-                "INSERT INTO job AS old (project, job_id, create_time, status, final, exception, received_ms, report)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                "INSERT INTO job AS old (project, job_id, create_time, status, final, exception, received_ms, report, since_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?7)
                  ON CONFLICT (project, job_id) DO UPDATE SET create_time = excluded.create_time,
                      status = excluded.status, final = excluded.final, exception = excluded.exception,
-                     received_ms = excluded.received_ms, report = excluded.report
+                     received_ms = excluded.received_ms, report = excluded.report,
+                     since_ms = CASE excluded.status WHEN old.status THEN old.since_ms ELSE excluded.since_ms END
                  WHERE (excluded.create_time, excluded.final) >= (old.create_time, old.final)",
+            )?,
+            confirm: transaction.prepare(
+                "INSERT INTO confirmation (project, digest, received_ms, due_ms, topic, payload) VALUES (?1, ?2, ?3, 0, ?4, ?5)
+                 ON CONFLICT DO NOTHING",
             )?,
         })
     }
@@ -197,6 +206,15 @@ impl<'t> Writer<'t> {
                     id
                 ])?;
             }
+        }
+        if let Some(Message { topic, payload }) = &report.confirmation {
+            self.confirm.execute(params![
+                project,
+                report.digest,
+                report.received_ms,
+                topic,
+                payload
+            ])?;
         }
         Ok(Entry::New)
     }

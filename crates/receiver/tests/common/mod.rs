@@ -9,6 +9,12 @@
     reason = "a panic is how a test fails"
 )]
 
+#[cfg(feature = "tls")]
+pub mod ca;
+#[cfg(target_os = "linux")]
+pub mod disk;
+#[cfg(feature = "confirm")]
+pub mod mosquitto;
 #[cfg(all(unix, feature = "postgres"))]
 pub mod postgres;
 pub mod program;

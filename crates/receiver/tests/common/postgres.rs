@@ -1,6 +1,8 @@
 //! A PostgreSQL server in a folder of its own, which goes with its test.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,9 +17,14 @@ use super::PATIENCE;
 
 pub struct Server {
     dir: TempDir,
+    /// Of its log, apart from what may be full.
+    logs: TempDir,
     postmaster: Option<Child>,
     /// Who must not be root.
     user: Option<(u32, u32)>,
+    settings: Vec<String>,
+    /// It is in the name of its socket, too.
+    port: u16,
 }
 
 pub struct Session(Runtime, Client);
@@ -30,15 +37,72 @@ impl Session {
 
 impl Server {
     pub fn start() -> Server {
+        Server::start_in(tempfile::tempdir().unwrap(), &[], 5432)
+    }
+
+    /// Its folder is on this disk, of which its log of transactions takes little.
+    #[cfg(target_os = "linux")]
+    pub fn start_on(disk: &super::disk::Disk) -> Server {
+        let settings = [
+            "min_wal_size=32MB".to_owned(),
+            "max_wal_size=64MB".to_owned(),
+        ];
+        // For who must not be root.
+        fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Server::start_in(TempDir::new_in(disk.path()).unwrap(), &settings, 5432)
+    }
+
+    /// One that takes connections by TLS alone, on a port of 127.0.0.1, but for its own socket.
+    pub fn start_tls(certificate: &str, key: &str) -> Server {
         let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        for (name, content) in [
+            ("cert.pem", certificate),
+            ("key.pem", key),
+            (
+                "hba",
+                "local all all trust\nhostssl all all 127.0.0.1/32 trust\n",
+            ),
+        ] {
+            let path = dir.path().join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((uid, gid)) = other_than_root() {
+                chown(&path, Some(uid), Some(gid)).unwrap();
+            }
+        }
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", path("cert.pem")),
+            format!("ssl_key_file={}", path("key.pem")),
+            format!("hba_file={}", path("hba")),
+        ];
+        Server::start_in(dir, &settings, port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn start_in(dir: TempDir, settings: &[String], port: u16) -> Server {
         let user = other_than_root();
         if let Some((uid, gid)) = user {
-            std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid)).unwrap();
+            chown(dir.path(), Some(uid), Some(gid)).unwrap();
         }
         let mut server = Server {
             dir,
+            logs: tempfile::tempdir().unwrap(),
             postmaster: None,
             user,
+            settings: settings.to_vec(),
+            port,
         };
         let made = server
             .command("initdb")
@@ -66,7 +130,7 @@ impl Server {
         let log = fs::File::options()
             .create(true)
             .append(true)
-            .open(self.dir.path().join("log"))
+            .open(self.log_file())
             .unwrap();
         let mut command = self.command("postgres");
         command
@@ -74,17 +138,32 @@ impl Server {
             .arg(self.dir.path())
             .args(["-c", "listen_addresses=", "-c", "max_connections=50"])
             .args(["-c", "shared_buffers=64MB", "-c", "restart_after_crash=off"])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .stderr(log);
         self.postmaster = Some(command.spawn().unwrap());
         let until = Instant::now() + PATIENCE;
         while let Err(why) = self.try_connect() {
-            let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             assert!(
                 Instant::now() < until,
-                "PostgreSQL does not start: {why:?}: {log}"
+                "PostgreSQL does not start: {why:?}: {}",
+                self.log()
             );
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Whether it takes connections.
+    pub fn lives(&self) -> bool {
+        self.try_connect().is_ok()
+    }
+
+    pub fn log(&self) -> String {
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.logs.path().join("log")
     }
 
     /// SIGKILL to the postmaster and each of its children, as when the machine loses its power, but for what the system has in its cache.
@@ -117,7 +196,7 @@ impl Server {
 
     pub fn url(&self) -> String {
         let dir = self.dir.path().to_str().unwrap().replace('/', "%2F");
-        format!("postgres://postgres@{dir}/postgres")
+        format!("postgres://postgres@{dir}:{}/postgres", self.port)
     }
 
     /// Where its socket is.

@@ -50,7 +50,7 @@ CREATE TEMP TABLE n AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 F
 INSERT INTO report (id, project, digest, received_ms, message_id, topic, body)
     SELECT i + 1, 'fleet', randomblob(32), at, 'm' || i, 't', CAST('{"jobs":[{"job_id":' || job || ',"status":"' || status || '","create_time":1}],"message_id":"m' || i || '"}' AS BLOB) FROM n;
 INSERT INTO report_job SELECT 'fleet', job, i + 1, 0, 1, status FROM n;
-INSERT INTO job SELECT 'fleet', job, 1, status, 0, NULL, at, i + 1 FROM n WHERE i >= 99000;
+INSERT INTO job SELECT 'fleet', job, 1, status, 0, NULL, at, i + 1, at - 7200000 FROM n WHERE i >= 99000;
 `;
 
 let url;
@@ -109,10 +109,25 @@ test('the first view, more, filters', () =>
     await page.uncheck('#trouble');
     await page.fill('#q', '999');
     await settled(page, 1);
-    assert.match(await rows(page).innerText(), /fleet · 999/);
+    assert.match(await rows(page).innerText(), /fleet · 999[^]*for 2 h/);
     await page.fill('#q', 'nothing is like this');
     await settled(page, 0);
     await page.waitForFunction(() => document.querySelector('#state').textContent === 'No job is like this.');
+  }));
+
+test('the list of projects', () =>
+  withPage(async (page) => {
+    await settled(page, 100);
+    const buttons = page.locator('#projects button');
+    const texts = (await buttons.allInnerTexts()).filter((text) => !text.startsWith('live'));
+    assert.deepEqual(texts, ['fleet · 1000 jobs · 10 in trouble', "o'ther · 1 job · 1 in trouble"]);
+    await page.getByRole('button', { name: "o'ther" }).click();
+    await settled(page, 1);
+    assert.equal(await page.inputValue('#project'), "o'ther");
+    assert.equal(await page.getByRole('button', { name: "o'ther" }).getAttribute('aria-pressed'), 'true');
+    await page.keyboard.press('Enter');
+    await settled(page, 100);
+    assert.equal(await page.inputValue('#project'), '');
   }));
 
 test('a job opens by keyboard: its strip, and the report as it came', () =>

@@ -100,24 +100,51 @@ pub(super) struct Newest<'r> {
     exception: Vec<Option<&'r str>>,
     received_ms: Vec<i64>,
     digest: Vec<&'r [u8]>,
+    since_ms: Vec<i64>,
+}
+
+/// A job's newest state in a batch, the report that said it, and since when it is in that state as far as the batch knows.
+#[derive(Clone, Copy)]
+struct State<'r> {
+    job: &'r JobState,
+    report: &'r Incoming,
+    since_ms: i64,
 }
 
 impl<'r> Newest<'r> {
     pub(super) fn of(reports: &[&'r Incoming]) -> Newest<'r> {
-        let mut newest: BTreeMap<(&str, i64), (&JobState, &'r Incoming)> = BTreeMap::new();
+        let mut newest: BTreeMap<(&str, i64), State<'r>> = BTreeMap::new();
         for report in reports {
             for job in &report.jobs {
                 let Some(job_id) = job.job_id else { continue };
-                let state = newest
+                let mut state = State {
+                    job,
+                    report,
+                    since_ms: report.received_ms,
+                };
+                newest
                     .entry((&report.project_id, job_id))
-                    .or_insert((job, report));
-                if job.follows(state.0) {
-                    *state = (job, report);
-                }
+                    .and_modify(|old| {
+                        if old.job.status == job.status {
+                            state.since_ms = old.since_ms;
+                        }
+                        if job.follows(old.job) {
+                            *old = state;
+                        }
+                    })
+                    .or_insert(state);
             }
         }
         let mut rows = Newest::default();
-        for ((project, job_id), (job, report)) in newest {
+        for (
+            (project, job_id),
+            State {
+                job,
+                report,
+                since_ms,
+            },
+        ) in newest
+        {
             rows.project.push(project);
             rows.job_id.push(job_id);
             rows.create_time.push(job.create_time);
@@ -126,12 +153,13 @@ impl<'r> Newest<'r> {
             rows.exception.push(job.exception.as_deref());
             rows.received_ms.push(report.received_ms);
             rows.digest.push(&report.digest);
+            rows.since_ms.push(since_ms);
         }
         rows
     }
 
     /// In the order of the statement's parameters.
-    pub(super) fn columns(&self) -> [Column<'_>; 8] {
+    pub(super) fn columns(&self) -> [Column<'_>; 9] {
         [
             &self.project,
             &self.job_id,
@@ -141,6 +169,46 @@ impl<'r> Newest<'r> {
             &self.exception,
             &self.received_ms,
             &self.digest,
+            &self.since_ms,
+        ]
+    }
+}
+
+/// Rows of the table `confirmation`.
+#[derive(Default)]
+pub(super) struct Messages<'r> {
+    project: Vec<&'r str>,
+    digest: Vec<&'r [u8]>,
+    received_ms: Vec<i64>,
+    topic: Vec<&'r str>,
+    payload: Vec<&'r [u8]>,
+}
+
+impl<'r> Messages<'r> {
+    /// None: no report is to be confirmed.
+    pub(super) fn of(reports: &[&'r Incoming]) -> Option<Messages<'r>> {
+        let mut rows = Messages::default();
+        for report in reports {
+            let Some(message) = &report.confirmation else {
+                continue;
+            };
+            rows.project.push(&report.project_id);
+            rows.digest.push(&report.digest);
+            rows.received_ms.push(report.received_ms);
+            rows.topic.push(&message.topic);
+            rows.payload.push(&message.payload);
+        }
+        (!rows.project.is_empty()).then_some(rows)
+    }
+
+    /// In the order of the statement's parameters.
+    pub(super) fn columns(&self) -> [Column<'_>; 5] {
+        [
+            &self.project,
+            &self.digest,
+            &self.received_ms,
+            &self.topic,
+            &self.payload,
         ]
     }
 }

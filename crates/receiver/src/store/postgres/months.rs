@@ -114,9 +114,10 @@ impl Expiry {
                 return Ok(true);
             }
         }
-        client
-            .execute("DELETE FROM job WHERE received_ms < $1", &[&end_ms])
-            .await?;
+        for table in ["job", "confirmation"] {
+            let delete = format!("DELETE FROM {table} WHERE received_ms < $1");
+            client.execute(&delete, &[&end_ms]).await?;
+        }
         for table in TABLES {
             let drop = format!("DROP TABLE IF EXISTS {table}_{}", month.suffix());
             client.batch_execute(&drop).await?;

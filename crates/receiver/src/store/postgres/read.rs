@@ -4,7 +4,7 @@ use std::io;
 
 use tokio_postgres::{Client, Error, Row};
 
-use super::super::read::{Answer, Filter, Job, Place, Query, Read, Report, State};
+use super::super::read::{Answer, Filter, Job, Place, Project, Query, Read, Report, State};
 use super::Postgres;
 
 pub(in super::super) struct Reader(pub(super) Postgres);
@@ -17,6 +17,27 @@ impl Read for Reader {
 
 async fn answer(client: &Client, query: &Query) -> Result<Answer, Error> {
     Ok(match query {
+        Query::Projects {
+            statuses,
+            after,
+            limit,
+        } => {
+            // In the order of a key, so that it ends where the page ends.
+            let sql = "SELECT project, count(*), count(*) FILTER (WHERE status = ANY ($1)), max(received_ms) FROM job
+                WHERE $2::text IS NULL OR project > $2 GROUP BY project ORDER BY project LIMIT $3";
+            let rows = client
+                .query(sql, &[statuses, after, &i64::from(*limit)])
+                .await?;
+            let project = |row: &Row| {
+                Ok(Project {
+                    project: row.try_get(0)?,
+                    jobs: row.try_get(1)?,
+                    in_trouble: row.try_get(2)?,
+                    received_ms: row.try_get(3)?,
+                })
+            };
+            Answer::Projects(rows.iter().map(project).collect::<Result<_, Error>>()?)
+        }
         Query::Jobs(filter) => Answer::Jobs(jobs(client, filter).await?),
         Query::History {
             project,
@@ -77,7 +98,7 @@ async fn answer(client: &Client, query: &Query) -> Result<Answer, Error> {
 
 async fn jobs(client: &Client, filter: &Filter) -> Result<Vec<Job>, Error> {
     let after = filter.after.as_ref();
-    let sql = "SELECT received_ms, digest, project, job_id, status, create_time, final, exception FROM job
+    let sql = "SELECT received_ms, digest, project, job_id, status, create_time, final, exception, since_ms FROM job
         WHERE ($1::text IS NULL OR project = $1) AND ($2::text IS NULL OR (project, job_id) > ($2, $3::bigint))
             AND ($4::text[] IS NULL OR status = ANY ($4))
             AND ($5::text IS NULL OR position(lower($5) IN lower(concat_ws(' ', job_id, status, exception))) > 0)
@@ -104,6 +125,7 @@ async fn jobs(client: &Client, filter: &Filter) -> Result<Vec<Job>, Error> {
             create_time: row.try_get(5)?,
             is_final: row.try_get(6)?,
             exception: row.try_get(7)?,
+            since_ms: row.try_get(8)?,
         })
     };
     rows.iter().map(job).collect()

@@ -8,7 +8,7 @@ use super::super::steps_after;
 use super::failed;
 
 /// A step for each version. A step that was published is not changed.
-const MIGRATIONS: [&str; 1] = [include_str!("1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("1.sql"), include_str!("2.sql")];
 
 /// Held by who changes tables, so that of several that start at once one does it, and the others find it done. The number is this program's own: `ereport` in
 /// ASCII.

@@ -4,7 +4,7 @@ use std::io;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::read::{Answer, Filter, Job, Place, Query, Read, Report, State};
+use super::super::read::{Answer, Filter, Job, Place, Project, Query, Read, Report, State};
 use super::failed;
 
 pub(in super::super) struct Reader(pub(super) Connection);
@@ -22,6 +22,26 @@ impl Read for Reader {
 impl Reader {
     fn answer(&self, query: &Query) -> rusqlite::Result<Answer> {
         Ok(match query {
+            Query::Projects {
+                statuses,
+                after,
+                limit,
+            } => {
+                let mut rows = self.0.prepare(
+                    "SELECT project, count(*), count(*) FILTER (WHERE status IN (SELECT value FROM json_each(?1))), max(received_ms)
+                     FROM job WHERE ?2 IS NULL OR project > ?2 GROUP BY project ORDER BY project LIMIT ?3",
+                )?;
+                let statuses = serde_json::json!(statuses).to_string();
+                let rows = rows.query_map(params![statuses, after, limit], |row| {
+                    Ok(Project {
+                        project: row.get(0)?,
+                        jobs: row.get(1)?,
+                        in_trouble: row.get(2)?,
+                        received_ms: row.get(3)?,
+                    })
+                })?;
+                Answer::Projects(rows.collect::<Result<_, _>>()?)
+            }
             Query::Jobs(filter) => Answer::Jobs(self.jobs(filter)?),
             Query::History {
                 project,
@@ -85,7 +105,7 @@ impl Reader {
             .map(|statuses| serde_json::json!(statuses).to_string());
         let after = filter.after.as_ref();
         let mut rows = self.0.prepare(
-            "SELECT r.received_ms, r.digest, j.project, j.job_id, j.status, j.create_time, j.final, j.exception
+            "SELECT r.received_ms, r.digest, j.project, j.job_id, j.status, j.create_time, j.final, j.exception, j.since_ms
              FROM job j JOIN report r ON r.id = j.report
              WHERE (?1 IS NULL OR j.project = ?1) AND (?2 IS NULL OR (j.project, j.job_id) > (?2, ?3))
                  AND (?4 IS NULL OR j.status IN (SELECT value FROM json_each(?4)))
@@ -110,6 +130,7 @@ impl Reader {
                     create_time: row.get(5)?,
                     is_final: row.get(6)?,
                     exception: row.get(7)?,
+                    since_ms: row.get(8)?,
                 })
             },
         )?;
