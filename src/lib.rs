@@ -28,8 +28,8 @@
 //! let mut scratch = [0; 512];
 //! let request = Request::new(&endpoint, &credentials, body, now, &mut scratch)?;
 //!
-//! let (status, answer) = send(&request);
-//! let reply = read_reply(status, ReplyHeaders::default(), answer);
+//! let (status, body) = send(&request);
+//! let reply = read_reply(status, ReplyHeaders::default(), body);
 //! assert!(reply.is_accepted());
 //! # Ok(())
 //! # }

@@ -351,10 +351,10 @@ fn read_keys(report: &[u8]) -> Option<JobKeys> {
 
 /// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
 pub trait Scratch {
-    /// At least `len` bytes; `None` if that is not to be had.
+    /// At least `len` bytes; `None` if unavailable.
     fn room(&mut self, len: usize) -> Option<&mut [u8]>;
 
-    /// The most that is ever to be had, as far as that is known.
+    /// The upper limit, if known.
     fn limit(&self) -> usize {
         usize::MAX
     }

@@ -1,4 +1,4 @@
-//! What an answer or an error means for the report, and when to try again: one pure function.
+//! What a response or an error means for the report, and when to try again: one pure function.
 
 use core::time::Duration;
 
@@ -39,19 +39,19 @@ pub struct Policy {
     /// How long all sending is held when the credentials or the endpoint are wrong, and at random up to a tenth more; less than 10 ms counts
     /// as 10 ms. Default: 300 s, since the service locks a key pair for that long after more than five failed checks.
     pub hold_ms: u64,
-    /// After how many failures in a row the circuit counts as open. Once the service is back, each answer then takes back half of the doublings,
-    /// and the next report waits that long: what waited begins to flow within a minute, not at once; a busy service's answer meanwhile (503)
+    /// After how many failures in a row the circuit counts as open. Once the service is back, each response then takes back half of the doublings,
+    /// and the next report waits that long: what waited begins to flow within a minute, not at once; a busy service's response meanwhile (503)
     /// leads to the greatest wait. Default: 5.
     pub open_circuit_after: u32,
-    /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what surely was not sent
+    /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what was not sent
     /// (no connection, a certificate that is not trusted) does not count, and neither does what was sent before a restart, or cancelled. Attempts are
     /// remembered of 1,024 reports that failed (with no heap of 3): of more the oldest begin anew, and go out a little more often. Default: `None`.
     pub max_attempts: Option<u32>,
     /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.
     pub max_time_ms: Option<u64>,
-    /// A report that gets answers which may be somebody else's (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
+    /// A report that gets responses that may be from something else (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
     /// attempts, each followed by another report that was accepted, and after an hour of them at the least; where others fail, too, after more. Where only newer reports of its own jobs wait, one of these is tried after 4 times so many
-    /// attempts, of which an answer that is not like a busy service's (not 408, 425, 429, 5xx, or none) counts for 8. If it is accepted, the
+    /// attempts, of which a response that is not like a busy service's (not 408, 425, 429, 5xx, or none) counts for 8. If it is accepted, the
     /// older one is tried again at once, and each time that it fails counts. Default: 8.
     pub refuse_after: u32,
     /// What is sent of a backlog. Default: all of it.
@@ -274,7 +274,7 @@ pub(super) struct Attempt {
     pub count: u32,
     /// Failures in a row, this one included if it is one: of any report, or of this one alone where it stepped aside.
     pub failures: u32,
-    /// Whether the failure may be one of those that come and go: right after an answer, and without one.
+    /// Whether the failure may be one of those that come and go: right after a response, and without one.
     pub is_stray: bool,
     /// Whether others were accepted right before: then what holds all others holds it for a back-off alone.
     pub is_alone: bool,
@@ -295,7 +295,7 @@ pub(super) struct Attempt {
 /// | anything else, with the budget of attempts or time spent | expired |
 /// | credentials, and the clock differs | again at once, with the clock corrected; only once until a report is accepted or a hold has passed |
 /// | credentials, misconfigured; no response, for a setting that cannot work | held; not before `Retry-After` |
-/// | not sent, may have arrived, right after an answer | again, within 50 ms |
+/// | not sent, may have arrived, right after a response | again, within 50 ms |
 /// | try again, not understood, not sent, may have arrived | again, after a back-off; not before `Retry-After` |
 pub(super) fn decide(
     event: &Event,

@@ -36,7 +36,7 @@ const KEY: usize = 9;
 /// No time was told.
 const NO_TIME: i64 = i64::MIN;
 
-/// An outbox in memory: an array, a slice, or a `Vec` that grows. What is in it is gone when that is.
+/// An outbox in memory: an array, a slice, or a `Vec` that grows. Its contents are lost with the memory.
 ///
 /// A report takes 22 bytes besides its own, and 9 for each of its jobs; all of it may be half of the capacity. When full, reports
 /// whose every job has a newer entry are dropped, the oldest first, but never a final status that only others follow. Dead letters take a
@@ -46,7 +46,7 @@ const NO_TIME: i64 = i64::MIN;
 /// With `alloc` it has an index of the jobs that wait, from the first time that it is full. Without, it looks at 16 jobs at a time
 /// when it is full, and keeps the reports of others.
 ///
-/// `E` is an error that it never gives, for a place where other outboxes may stand: see [`beside`](Self::beside).
+/// `E` is an error that it never gives, for a place where other outboxes may stand: see [`with_error_type`](Self::with_error_type).
 pub struct RamOutbox<M, E = Infallible> {
     memory: M,
     capacity: usize,
@@ -82,13 +82,13 @@ impl<M, E> fmt::Debug for RamOutbox<M, E> {
 impl<M> RamOutbox<M> {
     /// An empty one of so many bytes. An array or a slice that has less sets the limit.
     pub const fn new(memory: M, capacity: usize) -> Self {
-        Self::beside(memory, capacity)
+        Self::with_error_type(memory, capacity)
     }
 }
 
 impl<M, E> RamOutbox<M, E> {
     /// The same, in a place for outboxes that fail with `E`.
-    pub const fn beside(memory: M, capacity: usize) -> Self {
+    pub const fn with_error_type(memory: M, capacity: usize) -> Self {
         RamOutbox {
             memory,
             capacity,

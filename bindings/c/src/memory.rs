@@ -55,7 +55,7 @@ pub unsafe extern "C" fn edge_report_courier_new_ram(
         };
         let capacity = reports.len();
         let outbox = arena
-            .place(Ram::beside(reports, capacity))
+            .place(Ram::with_error_type(reports, capacity))
             .map(|outbox| outbox as &mut AnyOutbox);
         let handle = unsafe { place(&mut arena, outbox, scratch, &config, now_ms, entropy) }?;
         out.set(handle);

@@ -69,7 +69,7 @@ pub(crate) fn outbox() -> Faulty {
 }
 
 pub(crate) fn outbox_of(bytes: usize) -> Faulty {
-    Faulty::over(RamOutbox::beside(vec![0; bytes].leak(), bytes))
+    Faulty::over(RamOutbox::with_error_type(vec![0; bytes].leak(), bytes))
 }
 
 type Done<T> = Result<T, OutboxError<Broken>>;
