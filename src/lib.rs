@@ -113,6 +113,8 @@ mod code;
 pub mod courier;
 mod divide;
 pub mod exchange;
+#[cfg(feature = "flink")]
+pub mod flink;
 #[cfg(feature = "std")]
 mod host;
 pub mod json;
