@@ -14,8 +14,9 @@
 //! - *Trouble* stays until the job has run for [`steady_ms`](super::Options::steady_ms) without a change to it or its tasks: a job that fails twice a second
 //!   is in trouble, not running in between.
 //! - An end stays. What an old answer says afterwards of the same run does not count, unless the job's details deny the end, too.
-//! - The same id with a later start is another run. One with an earlier start may be an old answer, and counts from the third overview in a row on;
-//!   any other run waits until the end of the one before is reported.
+//! - What is older than what is known, by the job manager's clock, may be an old answer. It counts from the third overview in a row on: the clock was set
+//!   back.
+//! - The same id with another start is another run. It waits until the end of the one before is reported.
 //! - A state that says nothing (`SUSPENDED`, `RECONCILING`, one that is unknown) changes nothing. Nor does it that a job is not listed.
 
 use super::jid::map;
@@ -27,7 +28,7 @@ use crate::time::MonoTime;
 
 /// How many jobs of each kind get slots at one overview, when there are too few.
 const ADMITTED: usize = 8;
-/// So often in a row an earlier start must be seen.
+/// So often in a row an earlier time must be seen.
 const SURE: u8 = 3;
 
 #[derive(Debug)]
@@ -215,7 +216,12 @@ impl Cluster {
         slot.seen = self.generation;
         slot.job_id = map(options, job.jid, |name| job.name.is(name));
         (slot.tasks_running, slot.tasks_total) = (job.tasks_running, job.tasks_total);
-        slot.has_run |= matches!(job.state, State::Running | State::Restarting);
+        // Flink itself gives no tasks to a job that it could not start.
+        slot.has_run |= match job.state {
+            State::Running | State::Restarting => true,
+            State::Failed => job.tasks_total.is_some_and(|total| total > 0),
+            _ => false,
+        };
         let Some(phase) = Phase::of(job.state) else {
             return;
         };
@@ -244,22 +250,22 @@ fn listed<'a>(overview: &Overview<'a>) -> impl Iterator<Item = OverviewJob<'a>> 
     overview.jobs().filter(|job| job.start_time > 0)
 }
 
-/// Whether a line is about the run in the slot, or about a new one, which then takes the slot.
+/// Whether a line is about the run in the slot, or about a new one, which then takes the slot. What is older than what is known does not count.
 fn is_this_run(slot: &mut Slot, job: &OverviewJob<'_>, now: MonoTime) -> bool {
-    if job.start_time == slot.start_time {
-        slot.earlier = 0;
-        return true;
-    }
-    if slot.phase.is_final() && slot.is_dirty() {
+    let is_same = job.start_time == slot.start_time;
+    if !is_same && slot.phase.is_final() && slot.is_dirty() {
         return false;
     }
-    if job.start_time < slot.start_time {
+    if (job.start_time, job.state_time()) < (slot.start_time, slot.state_time) {
         slot.earlier = slot.earlier.saturating_add(1);
         if slot.earlier < SURE {
             return false;
         }
     }
-    *slot = Slot::of(job.jid, job.start_time, now);
+    slot.earlier = 0;
+    if !is_same {
+        *slot = Slot::of(job.jid, job.start_time, now);
+    }
     true
 }
 

@@ -115,8 +115,6 @@ pub(super) struct Item {
 
 impl Item {
     pub(super) fn of(slot: &Slot, place: usize, is_beat: bool, needs: Needs, texts: usize) -> Self {
-        // Flink itself gives no tasks to a job that it could not start.
-        let has_tasks = slot.tasks_total.is_some_and(|total| total > 0);
         Item {
             slot: place,
             jid: slot.jid,
@@ -125,7 +123,7 @@ impl Item {
             state: slot.state,
             state_time: slot.state_time,
             phase: slot.phase,
-            has_run: slot.has_run || has_tasks,
+            has_run: slot.has_run,
             stop_asked: slot.stop_asked,
             tasks: (slot.tasks_running, slot.tasks_total),
             records: (None, None),

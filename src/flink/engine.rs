@@ -389,15 +389,15 @@ impl<'o> Engine<'o> {
     /// No answer came.
     pub(super) fn failed(&mut self, slots: &mut [Slot], now: MonoTime) {
         self.now = now;
-        match self.asked.take() {
-            None => {}
-            Some(Ask::Overview) => self.no_overview(),
-            Some(Ask::Prime) => self.primed = Some(now),
-            Some(ask) => {
-                // One time-out is enough until the next overview.
-                self.requests = 0;
-                self.strike(slots, ask, NO_RESPONSE);
-            }
+        let Some(ask) = self.asked.take() else {
+            return;
+        };
+        // One time-out is enough until the next overview.
+        self.requests = 0;
+        match ask {
+            Ask::Overview => self.no_overview(),
+            Ask::Prime => self.primed = Some(now),
+            ask => self.strike(slots, ask, NO_RESPONSE),
         }
     }
 

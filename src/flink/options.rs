@@ -32,7 +32,29 @@ pub struct Options<'o> {
     pub node: &'o str,
 }
 
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options::DEFAULT
+    }
+}
+
 impl Options<'static> {
+    /// The defaults, for constants.
+    pub const DEFAULT: Self = Options {
+        poll_ms: Self::POLL_MS,
+        requests: Self::REQUESTS,
+        heartbeat_ms: Self::HEARTBEAT_MS,
+        cache_ms: Self::CACHE_MS,
+        steady_ms: Self::STEADY_MS,
+        exception_bytes: Self::EXCEPTION_BYTES,
+        metrics: Self::METRICS,
+        plan: Plan::WhenNew,
+        exceptions: ExceptionsAs::Object,
+        mapped: &[],
+        other_ids: OtherIds::Hash63,
+        node: Self::NODE,
+    };
+
     /// Short enough that people see what they did, and a job manager spends about 1 ms on a request.
     pub const POLL_MS: u64 = 5_000;
     /// Four a second. 1 for the overview, 2 for a job that failed, 3 for a heartbeat with everything.
@@ -49,25 +71,6 @@ impl Options<'static> {
     pub const METRICS: &'static str = "uptime,downtime,numRestarts,totalNumberOfCheckpoints,numberOfCompletedCheckpoints,numberOfFailedCheckpoints,lastCheckpointDuration,lastCheckpointSize";
     /// See [`node`](Self::node).
     pub const NODE: &'static str = "flink";
-}
-
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Options {
-            poll_ms: Options::POLL_MS,
-            requests: Options::REQUESTS,
-            heartbeat_ms: Options::HEARTBEAT_MS,
-            cache_ms: Options::CACHE_MS,
-            steady_ms: Options::STEADY_MS,
-            exception_bytes: Options::EXCEPTION_BYTES,
-            metrics: Options::METRICS,
-            plan: Plan::default(),
-            exceptions: ExceptionsAs::default(),
-            mapped: &[],
-            other_ids: OtherIds::default(),
-            node: Options::NODE,
-        }
-    }
 }
 
 macro_rules! setters {
