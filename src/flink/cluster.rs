@@ -11,11 +11,10 @@
 //!      └─────────────┴──► canceling ──► canceled, finished, failed ◄─────┘
 //! ```
 //!
-//! - *Trouble* stays until the job has run for [`steady_ms`](super::Options::steady_ms) without a change to it or its tasks: a job that fails twice a second
-//!   is in trouble, not running in between.
+//! - *Trouble* stays until the job has run for [`steady_ms`](super::Options::steady_ms) without a change to it or its tasks, or a heartbeat finds that its newest
+//!   exception is that old: a job that fails twice a second is in trouble, not running in between.
 //! - An end stays. What an old answer says afterwards of the same run does not count, unless the job's details deny the end, too.
-//! - What is older than what is known, by the job manager's clock, may be an old answer. It counts from the third overview in a row on: the clock was set
-//!   back.
+//! - An overview that is older than what is known, by the job manager's clock, does not count, but for the third in a row: then the clock was set back.
 //! - The same id with another start is another run. It waits until the end of the one before is reported.
 //! - A state that says nothing (`SUSPENDED`, `RECONCILING`, one that is unknown) changes nothing. Nor does it that a job is not listed.
 
@@ -28,7 +27,7 @@ use crate::time::MonoTime;
 
 /// How many jobs of each kind get slots at one overview, when there are too few.
 const ADMITTED: usize = 8;
-/// So often in a row an earlier time must be seen.
+/// So often in a row an earlier clock must be seen.
 const SURE: u8 = 3;
 
 #[derive(Debug)]
@@ -39,6 +38,8 @@ pub(super) struct Cluster {
     pub(super) is_up: bool,
     /// The job manager's clock at the last one, as far as it can be told.
     pub(super) clock: i64,
+    /// In how many overviews in a row it was earlier than that.
+    earlier: u8,
     pub(super) mark: Option<Mark>,
     /// How many listed jobs have no slot.
     pub(super) unwatched: u32,
@@ -51,6 +52,7 @@ impl Cluster {
         generation: 0,
         is_up: false,
         clock: 0,
+        earlier: 0,
         mark: None,
         unwatched: 0,
         is_changed: false,
@@ -64,9 +66,11 @@ impl Cluster {
         options: &Options<'_>,
         now: MonoTime,
     ) {
-        self.generation = self.generation.wrapping_add(1).max(1);
         self.is_up = true;
-        self.read_clock(overview);
+        if self.is_old(overview) {
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1).max(1);
         let (mut hint, mut unknown) = (0, 0usize);
         for job in listed(overview) {
             match find(slots, job.jid, hint) {
@@ -88,17 +92,25 @@ impl Cluster {
         }
     }
 
-    /// A clock that was set back makes the mark worthless.
-    fn read_clock(&mut self, overview: &Overview<'_>) {
-        let ms = |job: OverviewJob<'_>| {
-            let runs = !job.state.is_terminal();
-            let duration = job.duration.filter(|_| runs)?;
-            Some(job.start_time.saturating_add(duration))
+    /// Whether an overview is older than what is known: a proxy's, say. The third in a row is believed: then the clock was set back, which makes
+    /// the mark worthless.
+    fn is_old(&mut self, overview: &Overview<'_>) -> bool {
+        let clock = |job: OverviewJob<'_>| match job.duration {
+            Some(duration) if !job.state.is_terminal() => job.start_time.saturating_add(duration),
+            _ => job.state_time(),
         };
-        if let Some(clock) = listed(overview).filter_map(ms).max() {
-            self.clock = clock;
+        let Some(clock) = listed(overview).map(clock).max() else {
+            return false;
+        };
+        if clock < self.clock {
+            self.earlier = self.earlier.saturating_add(1);
+            if self.earlier < SURE {
+                return true;
+            }
             self.mark = self.mark.filter(|mark| mark.time <= clock);
         }
+        (self.clock, self.earlier) = (clock, 0);
+        false
     }
 
     /// There is room for all that are listed.
@@ -250,22 +262,15 @@ fn listed<'a>(overview: &Overview<'a>) -> impl Iterator<Item = OverviewJob<'a>> 
     overview.jobs().filter(|job| job.start_time > 0)
 }
 
-/// Whether a line is about the run in the slot, or about a new one, which then takes the slot. What is older than what is known does not count.
+/// Whether a line is about the run in the slot, or about a new one, which then takes the slot.
 fn is_this_run(slot: &mut Slot, job: &OverviewJob<'_>, now: MonoTime) -> bool {
-    let is_same = job.start_time == slot.start_time;
-    if !is_same && slot.phase.is_final() && slot.is_dirty() {
+    if job.start_time == slot.start_time {
+        return true;
+    }
+    if slot.phase.is_final() && slot.is_dirty() {
         return false;
     }
-    if (job.start_time, job.state_time()) < (slot.start_time, slot.state_time) {
-        slot.earlier = slot.earlier.saturating_add(1);
-        if slot.earlier < SURE {
-            return false;
-        }
-    }
-    slot.earlier = 0;
-    if !is_same {
-        *slot = Slot::of(job.jid, job.start_time, now);
-    }
+    *slot = Slot::of(job.jid, job.start_time, now);
     true
 }
 
@@ -277,10 +282,13 @@ fn debounced(
     options: &Options<'_>,
     now: MonoTime,
 ) -> Phase {
-    let calm_since = slot.calm_since.take();
+    let (calm_since, is_calm) = (slot.calm_since.take(), slot.is_calm);
+    slot.is_calm = false;
     match (slot.phase, phase) {
         // Waiting for resources, between two attempts.
         (Phase::Running | Phase::Trouble, Phase::Submitting) => Phase::Trouble,
+        // Its newest exception is old: what changes since then are tasks that come and go, as in a batch.
+        (Phase::Trouble, Phase::Running) if is_calm => Phase::Running,
         (Phase::Trouble, Phase::Running) => match calm_since {
             Some(since) if slot.state_time == job.state_time() => {
                 if now.since_ms(since) >= options.steady_ms {

@@ -456,6 +456,10 @@ impl<'o> Engine<'o> {
             _ => match Failure::read(body)? {
                 Some(failure) => {
                     item.needs.exceptions = false;
+                    if let (Some(time), Some(slot)) = (failure.time, slots.get_mut(item.slot)) {
+                        let age = self.cluster.clock.saturating_sub(time);
+                        slot.is_calm = u64::try_from(age).is_ok_and(|age| age >= options.steady_ms);
+                    }
                     making.take_failure(&failure, options, texts)
                 }
                 None if is_failed => {

@@ -33,8 +33,6 @@ pub struct Slot {
     pub(super) stop_asked: bool,
     /// How much of the patience with its details is used up.
     pub(super) strikes: u8,
-    /// In how many overviews in a row it started earlier than before.
-    pub(super) earlier: u8,
     /// In which overview it was last.
     pub(super) seen: u32,
     /// In which draft it was last.
@@ -46,6 +44,8 @@ pub struct Slot {
     pub(super) due: MonoTime,
     /// Since when it runs undisturbed, after an exception.
     pub(super) calm_since: Option<MonoTime>,
+    /// Its newest exception is known to be old.
+    pub(super) is_calm: bool,
     pub(super) next_beat: MonoTime,
 }
 
@@ -63,7 +63,6 @@ impl Slot {
         has_run: false,
         stop_asked: false,
         strikes: 0,
-        earlier: 0,
         seen: 0,
         drafted: 0,
         tasks_running: None,
@@ -71,6 +70,7 @@ impl Slot {
         plan: 0,
         due: MonoTime::from_ms(0),
         calm_since: None,
+        is_calm: false,
         next_beat: MonoTime::from_ms(0),
     };
 

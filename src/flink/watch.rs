@@ -49,13 +49,13 @@ where
 
     /// What to do next. Asked again it says the same, until it is told what came of it.
     pub fn next(&mut self, now: MonoTime) -> Step<'_> {
-        self.engine
-            .next(self.table.as_mut(), self.texts.as_mut(), now)
+        let (slots, texts) = (self.table.as_mut(), bounded(self.texts.as_mut()));
+        self.engine.next(slots, texts, now)
     }
 
     /// Takes Flink's answer to the path that [`next`](Self::next) gave: any status, any body, whole or cut. An error says that it was of no use.
     pub fn answer(&mut self, status: u16, body: &[u8], now: MonoTime) -> Result<(), AnswerError> {
-        let (slots, texts) = (self.table.as_mut(), self.texts.as_mut());
+        let (slots, texts) = (self.table.as_mut(), bounded(self.texts.as_mut()));
         self.engine.answer(slots, texts, status, body, now)
     }
 
@@ -95,6 +95,14 @@ where
         self.engine.cluster.is_changed = false;
         Ok(written)
     }
+}
+
+/// Escaped it may be six times as long, and still is a report.
+const MOST_TEXTS: usize = 1 << 20;
+
+fn bounded(texts: &mut [u8]) -> &mut [u8] {
+    let most = texts.len().min(MOST_TEXTS);
+    texts.get_mut(..most).unwrap_or_default()
 }
 
 impl<T: AsRef<[Slot]>, B> Watch<'_, T, B> {

@@ -361,11 +361,14 @@ fn an_agent_that_is_killed() {
 #[test]
 fn a_table_that_is_too_small() {
     for seed in 0..4 {
-        simulate(&World {
-            jobs: 60,
-            slots: 40,
-            seed,
-            ..CALM
-        });
+        for faults in [0, 8] {
+            simulate(&World {
+                jobs: 60,
+                slots: 40,
+                faults,
+                seed,
+                ..CALM
+            });
+        }
     }
 }

@@ -119,6 +119,23 @@ fn a_flapping_job_is_in_trouble_once() {
 }
 
 #[test]
+fn a_batch_whose_tasks_come_and_go_is_out_of_trouble() {
+    let mut host = Host::new(Options::default());
+    let jid = host.cluster.submit(7, 0);
+    host.cluster.set(jid, State::Running, 0);
+    host.run_until(10_000);
+    host.cluster.fail(jid, State::Restarting, "once", 10_000);
+    host.run_until(15_500);
+    host.news();
+    for step in 4..60u64 {
+        host.cluster.set(jid, State::Running, step * 4_000);
+        host.run_until(step * 4_000 + 4_000);
+    }
+    let news = host.news();
+    assert_eq!(statuses(&news)[..2], ["7 running_exception", "7 running"]);
+}
+
+#[test]
 fn trouble_between_two_polls_is_told_even_if_it_is_over() {
     let mut host = Host::new(QUIET.with_poll_ms(1_000));
     let jid = host.cluster.submit(7, 0);
