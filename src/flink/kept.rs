@@ -1,6 +1,7 @@
 //! The table as bytes that outlive the process.
 //!
-//! All numbers are big-endian. A head: `EFW1`, the mark (1 byte whether there is one, 8 of its time, 16 of its jid). A record for each job: jid (16), `job_id` or 0
+//! All numbers are big-endian. A head: `EFW1`, the job manager's clock (8), the mark (1 byte whether there is one,
+//! 8 of its time, 16 of its jid). A record for each job: jid (16), `job_id` or 0
 //! (8), start (8), time of its state (8), hash of its plan (8), state, phase, what was reported, flags (1 byte each). At the end the hash of all that, 8 bytes.
 
 use core::fmt;
@@ -13,7 +14,7 @@ use crate::json::{Full, Sink, SliceSink};
 use crate::time::MonoTime;
 
 const MAGIC: &[u8; 4] = b"EFW1";
-const HEAD: usize = 4 + 1 + 8 + 16;
+const HEAD: usize = 4 + 8 + 1 + 8 + 16;
 const RECORD: usize = 16 + 8 + 8 + 8 + 8 + 4;
 const HASH: usize = 8;
 
@@ -45,9 +46,18 @@ impl fmt::Display for NotKept {
 
 impl core::error::Error for NotKept {}
 
-pub(super) fn write(slots: &[Slot], mark: Option<Mark>, out: &mut [u8]) -> Result<usize, Full> {
+/// What is kept beside the jobs.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) clock: i64,
+    pub(super) mark: Option<Mark>,
+}
+
+pub(super) fn write(slots: &[Slot], kept: Kept, out: &mut [u8]) -> Result<usize, Full> {
+    let Kept { clock, mark } = kept;
     let mut sink = SliceSink::new(out);
     sink.put(MAGIC)?;
+    sink.put(&clock.to_be_bytes())?;
     sink.put(&[u8::from(mark.is_some())])?;
     let end = mark.unwrap_or(Slot::EMPTY.mark());
     sink.put(&end.time.to_be_bytes())?;
@@ -69,15 +79,12 @@ pub(super) fn write(slots: &[Slot], mark: Option<Mark>, out: &mut [u8]) -> Resul
 }
 
 /// Fills empty slots. What does not fit leaves as it would have from the table itself.
-pub(super) fn read(
-    bytes: &[u8],
-    slots: &mut [Slot],
-    now: MonoTime,
-) -> Result<Option<Mark>, NotKept> {
+pub(super) fn read(bytes: &[u8], slots: &mut [Slot], now: MonoTime) -> Result<Kept, NotKept> {
     let (content, sum) = bytes.split_last_chunk::<HASH>().ok_or(NotKept)?;
     let (head, records) = content.split_first_chunk::<HEAD>().ok_or(NotKept)?;
     let is_whole = head.starts_with(MAGIC) && hash(content).to_be_bytes() == *sum;
     let mut head = Fields(head.get(MAGIC.len()..).unwrap_or_default());
+    let clock = head.integer().ok_or(NotKept)?;
     let [has_mark] = head.take().ok_or(NotKept)?;
     let end = Mark {
         time: head.integer().ok_or(NotKept)?,
@@ -102,7 +109,7 @@ pub(super) fn read(
             }
         }
     }
-    Ok(mark)
+    Ok(Kept { clock, mark })
 }
 
 fn slot_of(record: &[u8], now: MonoTime) -> Option<Slot> {

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::engine::{AnswerError, Engine, Step};
 use super::jid::Jid;
-use super::kept::{self, NotKept};
+use super::kept::{self, Kept, NotKept};
 use super::options::Options;
 use super::table::Slot;
 use crate::json::Full;
@@ -81,18 +81,21 @@ where
     pub fn restore(&mut self, bytes: &[u8], now: MonoTime) -> Result<(), NotKept> {
         let slots = self.table.as_mut();
         slots.fill(Slot::EMPTY);
-        let mark = kept::read(bytes, slots, now);
-        if mark.is_err() {
+        let kept = kept::read(bytes, slots, now);
+        if kept.is_err() {
             slots.fill(Slot::EMPTY);
         }
-        self.engine.cluster.mark = mark?;
+        let Kept { clock, mark } = kept?;
+        (self.engine.cluster.clock, self.engine.cluster.mark) = (clock, mark);
         Ok(())
     }
 
     /// Writes the table, so that an end is reported once over restarts, too. Says how long it is; [`saved_len`](Self::saved_len) bytes are enough.
     pub fn save(&mut self, out: &mut [u8]) -> Result<usize, Full> {
-        let written = kept::write(self.table.as_ref(), self.engine.cluster.mark, out)?;
-        self.engine.cluster.is_changed = false;
+        let cluster = &mut self.engine.cluster;
+        let (clock, mark) = (cluster.clock, cluster.mark);
+        let written = kept::write(self.table.as_ref(), Kept { clock, mark }, out)?;
+        cluster.is_changed = false;
         Ok(written)
     }
 }

@@ -142,7 +142,7 @@ impl<'o> Host<'o> {
 
     /// The agent starts anew, with the table that was kept.
     pub(crate) fn start_anew(&mut self, options: Options<'o>, kept: &[u8]) {
-        let slots = vec![Slot::EMPTY; (self.watch.saved_len() - 37) / 52];
+        let slots = vec![Slot::EMPTY; (self.watch.saved_len() - 45) / 52];
         self.watch = Watch::new(slots, vec![0; 8192], options);
         self.watch
             .restore(kept, MonoTime::from_ms(self.now))
