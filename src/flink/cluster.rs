@@ -211,6 +211,7 @@ impl Cluster {
         self.update(slot, job, options, now);
     }
 
+    #[inline(never)]
     fn update(
         &mut self,
         slot: &mut Slot,

@@ -56,7 +56,7 @@ impl<'a> Details<'a> {
             plan: None,
         };
         let (mut jid, mut state) = (None, None);
-        Reader::new(body).whole_object(|reader, key, value| {
+        Reader::new(body).whole_object(&mut |reader, key, value| {
             if key.is("jid") {
                 jid = Some(jid_of(reader, value)?);
             } else if key.is("state") {
@@ -85,7 +85,7 @@ impl<'a> Details<'a> {
     }
 
     fn read_timestamps(&mut self, reader: &mut Reader<'a>) -> Result<(), ReadError> {
-        reader.members(|_, key, value| {
+        reader.members(&mut |_, key, value| {
             let place = State::from_text(key) as usize;
             if let Some(timestamp) = self.timestamps.get_mut(place) {
                 *timestamp = time_of(value);
@@ -102,14 +102,14 @@ impl<'a> Details<'a> {
                 continue;
             };
             let (mut of_read, mut of_written) = (Vertex::default(), Vertex::default());
-            reader.members(|reader, key, value| {
+            reader.members(&mut |reader, key, value| {
                 let Value::Object = value else {
                     return Ok(());
                 };
                 if !key.is("metrics") {
                     return Ok(());
                 }
-                reader.members(|_, key, value| {
+                reader.members(&mut |_, key, value| {
                     if key.is("read-records") {
                         of_read.count = value.integer();
                     } else if key.is("read-records-complete") {
@@ -176,7 +176,7 @@ impl Records {
 /// The plan in the answer of `/jobs/:jid/plan`, as the JSON text that stands there.
 pub fn read_plan(body: &[u8]) -> Result<Option<&str>, ReadError> {
     let mut plan = None;
-    Reader::new(body).whole_object(|reader, key, value| {
+    Reader::new(body).whole_object(&mut |reader, key, value| {
         if key.is("plan") {
             plan = plan_of(body, reader, value)?;
         }

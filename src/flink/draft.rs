@@ -1,5 +1,6 @@
 //! A report in the making: its jobs, and their texts in the caller's memory.
 
+use core::fmt;
 use core::slice;
 
 use super::jid::Jid;
@@ -13,7 +14,7 @@ use crate::time::WallTime;
 pub const MAX_JOBS: usize = 16;
 
 /// A report to store now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Draft<'w> {
     /// Names this report. That of a final status derives from job, state and time: after a restart the same end has the same name.
@@ -24,6 +25,17 @@ pub struct Draft<'w> {
     pub(super) items: &'w [Item],
     pub(super) texts: &'w [u8],
     pub(super) form: ExceptionsAs,
+}
+
+/// Without what the jobs say: it has no place in somebody's log.
+impl fmt::Debug for Draft<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft")
+            .field("message_id", &self.message_id)
+            .field("is_final", &self.is_final)
+            .field("jobs", &self.items.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'w> Draft<'w> {
@@ -43,11 +55,19 @@ impl<'w> Draft<'w> {
 }
 
 /// The jobs of a [`Draft`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DraftJobs<'w> {
     items: slice::Iter<'w, Item>,
     texts: &'w [u8],
     form: ExceptionsAs,
+}
+
+impl fmt::Debug for DraftJobs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DraftJobs")
+            .field("left", &self.items.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'w> Iterator for DraftJobs<'w> {

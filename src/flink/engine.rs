@@ -1,89 +1,21 @@
 //! The engine without its memory: what to do next, and what an answer means.
 
-use core::fmt::{self, Write};
-
+use super::ask::{Ask, Path};
 use super::cluster::Cluster;
 use super::details::Details;
 use super::draft::{Draft, Item, MAX_JOBS, Needs};
 use super::failure::Failure;
 use super::jid::Jid;
-use super::making::{Making, NoRoom, cut, names};
+use super::making::{Making, NoRoom, cut};
 use super::metrics::Metrics;
 use super::options::Options;
 use super::overview::Overview;
-use super::read::ReadError;
 use super::state::Phase;
+use super::steps::{AnswerError, Step};
 use super::table::{Slot, find};
 use super::turn::{PATIENCE, Pick, Turn};
-use crate::code::Code;
+use crate::json::{Sink, SliceSink};
 use crate::time::MonoTime;
-
-/// What to do next.
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub enum Step<'w> {
-    /// Ask Flink for this path, then call [`Watch::answer`](super::Watch::answer) or [`Watch::failed`](super::Watch::failed).
-    Get(&'w str),
-    /// Store this report, then call [`Watch::reported`](super::Watch::reported).
-    Report(Draft<'w>),
-    /// Nothing before then.
-    Wait(MonoTime),
-}
-
-/// Why an answer was of no use. The watch goes on; this is for a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AnswerError {
-    /// The status is none of 200 to 299. [`Failure::read_errors`] reads what Flink says in such a body.
-    Status(u16),
-    /// The body is not what was asked for.
-    Body(ReadError),
-    /// It is about another job, or another run of it.
-    OtherJob,
-    /// Nothing was asked.
-    NotAsked,
-}
-
-impl AnswerError {
-    /// The stable code.
-    pub const fn code(&self) -> Code {
-        match self {
-            AnswerError::Status(_) => Code::FlinkStatus,
-            AnswerError::Body(error) => error.code(),
-            AnswerError::OtherJob => Code::FlinkOtherJob,
-            AnswerError::NotAsked => Code::FlinkNotAsked,
-        }
-    }
-}
-
-impl fmt::Display for AnswerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AnswerError::Status(status) => write!(f, "{}: {status}", self.code()),
-            AnswerError::Body(error) => error.fmt(f),
-            AnswerError::OtherJob | AnswerError::NotAsked => self.code().fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for AnswerError {}
-
-impl From<ReadError> for AnswerError {
-    fn from(error: ReadError) -> Self {
-        AnswerError::Body(error)
-    }
-}
-
-/// What Flink is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ask {
-    Overview,
-    Prime,
-    /// Of the job that the draft in the making has last.
-    Details,
-    Metrics,
-    Exceptions,
-}
 
 /// A response that never came costs an end one strike, a wrong one four: of [`PATIENCE`].
 const NO_RESPONSE: u8 = 1;
@@ -91,8 +23,6 @@ const WRONG_RESPONSE: u8 = 4;
 
 const LEAST_POLL_MS: u64 = 100;
 const LEAST_REQUESTS: u16 = 4;
-const METRICS_ROOM: usize = 400;
-const PATH: usize = METRICS_ROOM + 64;
 const NODE_ROOM: usize = 64;
 const MESSAGE_ID: usize = NODE_ROOM + 96;
 
@@ -103,7 +33,7 @@ pub(super) struct Engine<'o> {
     pub(super) cluster: Cluster,
     making: Making,
     asked: Option<Ask>,
-    path: heapless::String<PATH>,
+    path: Path,
     message_id: heapless::String<MESSAGE_ID>,
     /// The draft is complete.
     is_ready: bool,
@@ -133,7 +63,7 @@ impl<'o> Engine<'o> {
             cluster: Cluster::NEW,
             making: Making::NEW,
             asked: None,
-            path: heapless::String::new(),
+            path: Path::new(),
             message_id: heapless::String::new(),
             is_ready: false,
             drafts: 1,
@@ -285,24 +215,7 @@ impl<'o> Engine<'o> {
     fn ask(&mut self, ask: Ask, jid: Jid) -> Todo {
         self.asked = Some(ask);
         self.requests = self.requests.saturating_sub(1);
-        self.path.clear();
-        let hex = jid.to_hex();
-        let path = &mut self.path;
-        // There is room for all that fits into METRICS_ROOM.
-        let _ = match ask {
-            Ask::Overview => path.push_str("/jobs/overview"),
-            _ => path
-                .push_str("/jobs/")
-                .and_then(|()| path.push_str(hex.as_str())),
-        };
-        match ask {
-            Ask::Overview | Ask::Details => {}
-            Ask::Exceptions => drop(path.push_str("/exceptions?maxExceptions=1")),
-            Ask::Prime | Ask::Metrics => {
-                let _ = path.push_str("/metrics?get=");
-                push_names(path, self.options.metrics);
-            }
-        }
+        ask.put_path(jid, self.options.metrics, &mut self.path);
         Todo::Get
     }
 
@@ -564,32 +477,9 @@ fn push_number<const N: usize>(
     to: &mut heapless::String<N>,
     number: i64,
 ) -> Result<(), heapless::CapacityError> {
-    use crate::json::{Sink, SliceSink};
     let mut digits = [0; 20];
     let mut sink = SliceSink::new(&mut digits);
     let _ = sink.put_integer(number);
     to.push_str("-")?;
     to.push_str(core::str::from_utf8(sink.written()).unwrap_or_default())
-}
-
-/// The names of metrics as they stand in a query, as many as fit.
-fn push_names(path: &mut heapless::String<PATH>, list: &str) {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-~".contains(&byte);
-    let mut room = METRICS_ROOM;
-    for name in names(list) {
-        let widths = name.bytes().map(|byte| if is_plain(byte) { 1 } else { 3 });
-        let width = widths.fold(1, usize::saturating_add);
-        let Some(left) = room.checked_sub(width) else {
-            return;
-        };
-        let comma = if room == METRICS_ROOM { "" } else { "," };
-        room = left;
-        let _ = path.push_str(comma);
-        for byte in name.bytes() {
-            let _ = match is_plain(byte) {
-                true => path.push(char::from(byte)).map_err(|_| fmt::Error),
-                false => write!(path, "%{byte:02X}"),
-            };
-        }
-    }
 }

@@ -53,7 +53,7 @@ impl<'a> Failure<'a> {
         let (mut root, mut root_time) = (None, None);
         let (mut history, mut tasks): (Option<Failure<'_>>, Option<Failure<'_>>) = (None, None);
         let mut is_known = false;
-        Reader::new(body).whole_object(|reader, key, value| {
+        Reader::new(body).whole_object(&mut |reader, key, value| {
             if key.is("root-exception") {
                 is_known = true;
                 root = text_of(value);
@@ -66,7 +66,7 @@ impl<'a> Failure<'a> {
                 && let Value::Object = value
             {
                 is_known = true;
-                reader.members(|reader, key, value| {
+                reader.members(&mut |reader, key, value| {
                     if key.is("entries") {
                         newest(reader, value, "stacktrace", &mut history)?;
                     }
@@ -102,7 +102,7 @@ impl<'a> Failure<'a> {
     /// ```
     pub fn read_errors(body: &'a [u8]) -> Result<Option<Self>, ReadError> {
         let mut last = None;
-        Reader::new(body).whole_object(|reader, key, value| {
+        Reader::new(body).whole_object(&mut |reader, key, value| {
             if key.is("errors")
                 && let Value::List = value
             {
@@ -155,7 +155,7 @@ fn newest<'a>(
             continue;
         };
         let (mut text, mut time) = (None, None);
-        reader.members(|_, key, value| {
+        reader.members(&mut |_, key, value| {
             if key.is(text_key) {
                 text = text_of(value);
             } else if key.is("timestamp") {

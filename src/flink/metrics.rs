@@ -96,7 +96,7 @@ impl<'a> Metric<'a> {
         };
         let no_id = reader.wrong(Code::Missing, "id");
         let (mut id, mut value) = (None, None);
-        reader.members(|_, key, member| {
+        reader.members(&mut |_, key, member| {
             if key.is("id") {
                 id = member.text();
             } else if key.is("value") {

@@ -68,6 +68,7 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
+mod ask;
 mod cluster;
 mod details;
 mod draft;
@@ -81,13 +82,13 @@ mod options;
 mod overview;
 mod read;
 mod state;
+mod steps;
 mod table;
 mod turn;
 mod watch;
 
 pub use details::{Details, read_plan};
 pub use draft::{Draft, DraftJobs, MAX_JOBS};
-pub use engine::{AnswerError, Step};
 pub use failure::{Failure, MAX_CAUSE};
 pub use jid::{Jid, JidHex, job_id};
 pub use kept::NotKept;
@@ -96,5 +97,6 @@ pub use options::{ExceptionsAs, MappedJob, Options, OtherIds, Plan};
 pub use overview::{Overview, OverviewJob, OverviewJobs};
 pub use read::ReadError;
 pub use state::State;
+pub use steps::{AnswerError, Step};
 pub use table::Slot;
 pub use watch::{Watch, WatchStatus};

@@ -30,7 +30,7 @@ impl<'a> Overview<'a> {
     pub fn read(body: &'a [u8]) -> Result<Self, ReadError> {
         let mut overview = Overview { jobs: None, len: 0 };
         let mut is_there = false;
-        Reader::new(body).whole_object(|reader, key, value| {
+        Reader::new(body).whole_object(&mut |reader, key, value| {
             if !key.is("jobs") {
                 return Ok(());
             }
@@ -142,7 +142,7 @@ impl<'a> OverviewJob<'a> {
             tasks_running: None,
             tasks_total: None,
         };
-        reader.members(|reader, key, value| {
+        reader.members(&mut |reader, key, value| {
             if key.is("jid") {
                 jid = Some(jid_of(reader, value)?);
             } else if key.is("state") {
@@ -161,7 +161,7 @@ impl<'a> OverviewJob<'a> {
             } else if key.is("tasks")
                 && let Value::Object = value
             {
-                reader.members(|_, key, value| {
+                reader.members(&mut |_, key, value| {
                     if key.is("running") {
                         job.tasks_running = value.integer().filter(|&n| n >= 0);
                     } else if key.is("total") {

@@ -63,6 +63,7 @@ impl<'a> Value<'a> {
     }
 
     /// An integer, also one in quotes.
+    #[inline(never)]
     pub(super) fn integer(self) -> Option<i64> {
         match self {
             Value::Number(number) => number.to_i64(),
@@ -71,6 +72,9 @@ impl<'a> Value<'a> {
         }
     }
 }
+
+/// Takes a member: its key, and its value or the first token of that.
+type Each<'e, 'a> = dyn FnMut(&mut Reader<'a>, Text<'a>, Value<'a>) -> Result<(), ReadError> + 'e;
 
 /// Walks over one answer.
 #[derive(Clone, Debug)]
@@ -86,10 +90,8 @@ impl<'a> Reader<'a> {
     }
 
     /// An answer that is an object: `each` is given its members. Nothing may follow it.
-    pub(super) fn whole_object(
-        mut self,
-        each: impl FnMut(&mut Self, Text<'a>, Value<'a>) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
+    #[inline(never)]
+    pub(super) fn whole_object(mut self, each: &mut Each<'_, 'a>) -> Result<(), ReadError> {
         match self.value()? {
             Value::Object => self.members(each)?,
             _ => return Err(self.wrong(Code::NotAnObject, "")),
@@ -103,10 +105,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The members of the object that was just opened, up to its end. What `each` does not read of a value is passed over.
-    pub(super) fn members(
-        &mut self,
-        mut each: impl FnMut(&mut Self, Text<'a>, Value<'a>) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
+    #[inline(never)]
+    pub(super) fn members(&mut self, each: &mut Each<'_, 'a>) -> Result<(), ReadError> {
         let inside = self.scanner.depth();
         loop {
             match self.token()? {
@@ -126,6 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next item of the list that was just opened; `None` at its end.
+    #[inline(never)]
     pub(super) fn item(&mut self, inside: u32) -> Result<Option<Value<'a>>, ReadError> {
         self.leave(inside)?;
         Ok(match self.token()? {
@@ -135,11 +136,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value.
+    #[inline(never)]
     pub(super) fn value(&mut self) -> Result<Value<'a>, ReadError> {
         self.token().map(value_of)
     }
 
-    /// A string with wrong content is none: it spoils no answer. (`None`)
+    /// `None` is a string with wrong content: it spoils no answer.
+    #[inline(never)] // large, and called from many places
     fn token(&mut self) -> Result<Option<Token<'a>>, ReadError> {
         match self.scanner.next_token() {
             Ok(Some(token)) => Ok(Some(token)),
@@ -150,6 +153,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads on until only `depth` objects and lists are open.
+    #[inline(never)]
     pub(super) fn leave(&mut self, depth: u32) -> Result<(), ReadError> {
         while self.scanner.depth() > depth {
             self.token()?;

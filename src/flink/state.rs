@@ -24,7 +24,7 @@ macro_rules! states {
         pub enum State {
             $(#[doc = concat!("`", $name, "`")] $variant,)*
             /// A name that this library does not know.
-            Unknown,
+            Unknown = 255,
         }
 
         impl State {

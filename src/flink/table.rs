@@ -133,6 +133,7 @@ impl Mark {
 }
 
 /// The slot of a job. `hint` is where to look first: an overview has its jobs mostly in the order of the one before.
+#[inline(never)] // called from many places
 pub(super) fn find(slots: &mut [Slot], jid: Jid, hint: usize) -> Option<(usize, &mut Slot)> {
     let is_it = |slot: &Slot| slot.is_taken && slot.jid == jid;
     let place = match slots.get(hint) {
@@ -163,6 +164,7 @@ pub(super) fn free(slots: &[Slot], generation: u32) -> usize {
 
 /// A slot for another job. `floor` is the earliest end of a listed job that has no slot and is not reported. If a listed job had to leave, the
 /// mark moves up to it.
+#[inline(never)]
 pub(super) fn make_room<'t>(
     slots: &'t mut [Slot],
     generation: u32,

@@ -2,10 +2,11 @@
 
 use core::fmt;
 
-use super::engine::{AnswerError, Engine, Step};
+use super::engine::Engine;
 use super::jid::Jid;
 use super::kept::{self, Kept, NotKept};
 use super::options::Options;
+use super::steps::{AnswerError, Step};
 use super::table::Slot;
 use crate::json::Full;
 use crate::time::MonoTime;

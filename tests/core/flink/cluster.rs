@@ -36,7 +36,8 @@ pub(crate) struct Cluster {
     pub(crate) is_down: bool,
     /// What `/jobs/:jid` and its exceptions keep saying, and since when.
     cache: BTreeMap<Jid, (u64, Run)>,
-    metrics_at: Option<u64>,
+    /// When metrics were fetched last, and the time before; they are there half a second later.
+    fetched: [Option<u64>; 2],
 }
 
 /// A status and a body; `None`: no response.
@@ -83,7 +84,7 @@ impl Cluster {
     pub(crate) fn restart(&mut self) {
         self.runs.clear();
         self.cache.clear();
-        self.metrics_at = None;
+        self.fetched = [None; 2];
     }
 
     pub(crate) fn get(&mut self, path: &str, now: u64) -> Answer {
@@ -100,13 +101,19 @@ impl Cluster {
             return Some((404, format!(r#"{{"errors":["Job {jid} not found"]}}"#)));
         };
         if let Some(names) = what.strip_prefix("/metrics?get=") {
-            let primed = self.metrics_at.replace(now);
-            let is_there = primed.is_some_and(|at| at + 500 <= now) && !run.state.is_terminal();
+            if self.fetched[0].is_none_or(|at| at + 10_000 <= now) {
+                self.fetched = [Some(now), self.fetched[0]];
+            }
+            let there = self.fetched.iter().flatten().find(|&&at| at + 500 <= now);
+            let (then, is_there) = (
+                there.copied().unwrap_or(0),
+                there.is_some() && !run.state.is_terminal(),
+            );
             let mut body = String::from("[");
             for name in names.split(',').filter(|_| is_there) {
                 let value = match name {
                     "numRestarts" => run.restarts.to_string(),
-                    "uptime" => (EPOCH + now as i64 - run.since).to_string(),
+                    "uptime" => (EPOCH + then as i64 - run.since).to_string(),
                     _ => "NaN".to_owned(),
                 };
                 let comma = if body.len() == 1 { "" } else { "," };

@@ -206,8 +206,8 @@ proptest! {
         let trace = lines.join("\n");
         let body = json!({"root-exception": trace, "timestamp": 5}).to_string();
         let failure = Failure::read(body.as_bytes()).unwrap().unwrap();
-        let causes = lines[1..].iter().filter_map(|line| line.strip_prefix("Caused by: "));
-        let last = causes.last().unwrap_or(lines[0]);
+        let mut causes = lines[1..].iter().filter_map(|line| line.strip_prefix("Caused by: "));
+        let last = causes.next_back().unwrap_or(lines[0]);
         let (mut buffer, mut all) = ([0; 256], [0; 4096]);
         prop_assert_eq!(failure.cause(&mut buffer), last);
         prop_assert!(trace.ends_with(failure.exception(&mut all)));

@@ -470,12 +470,13 @@ fn heartbeats_with_metrics_and_the_plan_once() {
     host.run_until(190_000);
     let beats = host.news();
     assert_eq!(statuses(&beats), ["7 running"; 3]);
+    // As they were a second ago, when they were asked for.
     let metrics = beats[1].jobs[0]["metrics"].as_str().unwrap();
+    let asked = beats[1].at - 1_003;
     assert_eq!(
         metrics,
         format!(
-            r#"{{"numRestarts":0,"uptime":{},"read-records":0,"write-records":0,"tasks-running":2,"tasks-total":2}}"#,
-            beats[1].at - 1
+            r#"{{"numRestarts":0,"uptime":{asked},"read-records":0,"write-records":0,"tasks-running":2,"tasks-total":2}}"#
         )
     );
     assert!(beats.iter().all(|beat| beat.jobs[0].get("plan").is_none()));
@@ -647,19 +648,18 @@ fn many_finished_jobs_at_the_first_sight() {
 
 #[test]
 fn an_end_whose_details_cannot_be_had_is_told_without() {
-    let cases: [(&str, fn(&str) -> super::cluster::Answer); 5] = [
-        ("gone", |_| {
-            Some((404, r#"{"errors":["not found"]}"#.to_owned()))
-        }),
-        ("broken", |_| Some((500, "<html>".to_owned()))),
-        ("cut", |_| Some((200, r#"{"jid":"00"#.to_owned()))),
-        ("another's", |_| {
+    let cases: [(&str, Option<(u16, &str)>); 5] = [
+        ("gone", Some((404, r#"{"errors":["not found"]}"#))),
+        ("broken", Some((500, "<html>"))),
+        ("cut", Some((200, r#"{"jid":"00"#))),
+        (
+            "another's",
             Some((
                 200,
-                r#"{"jid":"00000000000000000000000000000008","state":"FAILED"}"#.to_owned(),
-            ))
-        }),
-        ("silent", |_| None),
+                r#"{"jid":"00000000000000000000000000000008","state":"FAILED"}"#,
+            )),
+        ),
+        ("silent", None),
     ];
     for (name, answer) in cases {
         let mut host = host();
@@ -673,7 +673,7 @@ fn an_end_whose_details_cannot_be_had_is_told_without() {
             if path == "/jobs/overview" {
                 whole
             } else {
-                answer(path)
+                answer.map(|(status, body)| (status, body.to_owned()))
             }
         };
         host.run_with(300_000, twist);
@@ -750,5 +750,42 @@ fn names_of_metrics_in_a_path() {
             .find(|(_, path)| path.contains("metrics"))
             .unwrap();
         assert_eq!(path.1, format!("/jobs/{jid}/metrics?get={query}"));
+    }
+}
+
+#[test]
+fn heartbeats_of_many_jobs_share_the_requests() {
+    for (jobs, requests_a_minute, with_metrics_a_minute) in
+        [(50u64, 112..130, 50), (1_000, 220..241, 100)]
+    {
+        let mut host = Host::sized(Options::default().with_plan(Plan::Never), 1_000, 65_536);
+        for id in 1..=jobs {
+            let jid = host.cluster.submit(id as i64, 0);
+            host.cluster.set(jid, State::Running, 0);
+        }
+        host.run_until(300_000);
+        host.news();
+        host.asked.clear();
+        host.run_until(900_000);
+        let asked = host.asked.len() / 10;
+        let news = host.news();
+        let mut last = std::collections::BTreeMap::new();
+        let mut with_metrics = 0;
+        for report in &news {
+            for job in &report.jobs {
+                let id = job["job_id"].as_u64().unwrap();
+                let before = last.insert(id, report.at).unwrap_or(300_000);
+                assert!(
+                    report.at - before <= 100_000,
+                    "{id} was silent from {before} to {}",
+                    report.at
+                );
+                let metrics = job["metrics"].as_str().unwrap();
+                with_metrics += u64::from(metrics.contains("uptime"));
+            }
+        }
+        assert_eq!(last.len() as u64, jobs);
+        assert!(requests_a_minute.contains(&asked), "{asked}");
+        assert!(with_metrics / 10 >= with_metrics_a_minute, "{with_metrics}");
     }
 }
