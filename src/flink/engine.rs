@@ -54,9 +54,16 @@ pub(super) struct Engine<'o> {
 
 impl<'o> Engine<'o> {
     pub(super) fn new(options: Options<'o>) -> Self {
+        let poll_ms = options.poll_ms.max(LEAST_POLL_MS);
+        let heartbeat_ms = match options.heartbeat_ms {
+            0 => 0,
+            // Only an overview tells that a job is still there.
+            heartbeat_ms => heartbeat_ms.max(poll_ms),
+        };
         Engine {
             options: Options {
-                poll_ms: options.poll_ms.max(LEAST_POLL_MS),
+                poll_ms,
+                heartbeat_ms,
                 requests: options.requests.max(LEAST_REQUESTS),
                 ..options
             },

@@ -6,11 +6,12 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options<'o> {
-    /// From an overview's response to the next overview: 5 s ([`POLL_MS`](Self::POLL_MS)).
+    /// From an overview's response to the next overview: 5 s ([`POLL_MS`](Self::POLL_MS)); less than 100 ms is 100 ms.
     pub poll_ms: u64,
     /// How many requests go to Flink in that time at the most, the overview included: 20 ([`REQUESTS`](Self::REQUESTS)); less than 4 is 4.
     pub requests: u16,
-    /// A job that goes on as it was is reported again after a minute ([`HEARTBEAT_MS`](Self::HEARTBEAT_MS)); 0: never.
+    /// A job that goes on as it was is reported again after a minute ([`HEARTBEAT_MS`](Self::HEARTBEAT_MS)); 0: never. Less than
+    /// `poll_ms` is as much as that.
     pub heartbeat_ms: u64,
     /// Details are asked for when a change is this old: 3 s ([`CACHE_MS`](Self::CACHE_MS)).
     pub cache_ms: u64,
