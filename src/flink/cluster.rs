@@ -22,7 +22,7 @@ use super::jid::map;
 use super::options::Options;
 use super::overview::{Overview, OverviewJob};
 use super::state::{Phase, State};
-use super::table::{Mark, Slot, find, force_room, free, make_room};
+use super::table::{Mark, PATIENCE, Slot, find, force_room, free, make_room};
 use crate::time::MonoTime;
 
 /// How many jobs of each kind get slots at one overview, when there are too few.
@@ -269,6 +269,8 @@ fn is_this_run(slot: &mut Slot, job: &OverviewJob<'_>, now: MonoTime) -> bool {
         return true;
     }
     if slot.phase.is_final() && slot.is_dirty() {
+        // Flink has forgotten the details of this end: there is nothing to wait for.
+        slot.strikes = PATIENCE;
         return false;
     }
     *slot = Slot::of(job.jid, job.start_time, now);

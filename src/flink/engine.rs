@@ -12,8 +12,8 @@ use super::options::Options;
 use super::overview::Overview;
 use super::state::Phase;
 use super::steps::{AnswerError, Step};
-use super::table::{Slot, find};
-use super::turn::{PATIENCE, Pick, Turn};
+use super::table::{PATIENCE, Slot, find};
+use super::turn::{Pick, Turn};
 use crate::json::{Sink, SliceSink};
 use crate::time::MonoTime;
 

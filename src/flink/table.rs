@@ -15,6 +15,9 @@ use super::overview::OverviewJob;
 use super::state::{Phase, State};
 use crate::time::MonoTime;
 
+/// With so many strikes an end is reported without its details.
+pub(super) const PATIENCE: u8 = 12;
+
 /// Room for one job in a [`Watch`](super::Watch). What is in it is the watch's own.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {

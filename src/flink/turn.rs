@@ -2,15 +2,13 @@
 
 use super::draft::{Needs, needs_of};
 use super::options::Options;
-use super::table::Slot;
+use super::table::{PATIENCE, Slot};
 use crate::time::MonoTime;
 
 /// Metrics are there so long after the first request for some.
 const PRIMED_MS: u64 = 1_000;
 /// Flink fetches metrics anew at most this often, so for so long they are fresh.
 const FRESH_MS: u64 = 10_000;
-/// More strikes than this, and an end is reported without its details.
-pub(super) const PATIENCE: u8 = 12;
 
 /// How things stand for the next job.
 #[derive(Clone, Copy)]

@@ -215,6 +215,20 @@ fn an_end_is_told_although_its_id_comes_back_at_once() {
 }
 
 #[test]
+fn ends_of_ids_that_come_back_do_not_wait_for_requests() {
+    let mut host = Host::new(QUIET.with_requests(4));
+    for round in 0..4u64 {
+        for id in 1..=16 {
+            let jid = host.cluster.submit(id, host.now);
+            host.cluster.fail(jid, State::Failed, "again", host.now);
+        }
+        host.run_until((round + 1) * 15_000);
+    }
+    host.run_until(200_000);
+    assert_eq!(statuses(&host.news()).len(), 4 * 16);
+}
+
+#[test]
 fn old_overviews_change_nothing() {
     let mut host = host();
     let jid = host.cluster.submit(7, 0);
