@@ -55,6 +55,19 @@ fn main() {
             case["canonical_request"].to_string().as_bytes(),
         );
     }
+    // Each answer for all readers, then as the only one that a watch gets.
+    for case in cases(vectors, "flink/readers.json", "cases") {
+        let body = &case["body"];
+        let text = match body["file"].as_str() {
+            Some(file) => std::fs::read(vectors.join("flink").join(file)).expect(file),
+            None => bytes(body, "text"),
+        };
+        let name = case["name"].as_str().expect("a name").replace('/', " ");
+        for (form, head) in [("readers", &[0][..]), ("watch", &[1, 3, 0])] {
+            let case = serde_json::json!({ "name": format!("{name}-{form}") });
+            write(corpus, "flink", &case, &[head, &text].concat());
+        }
+    }
     for (name, calls) in LOGS {
         let images = log_of(calls.as_bytes());
         for (form, head, bytes) in [

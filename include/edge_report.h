@@ -248,7 +248,17 @@ enum {
   /** the dead letters are full, and none may be dropped */
   EDGE_REPORT_E_LETTERS_FULL = 158,
   /** the spool's folder is not safe to use */
-  EDGE_REPORT_E_SPOOL_FOLDER = 159
+  EDGE_REPORT_E_SPOOL_FOLDER = 159,
+  /** not a Flink job id of 32 hex digits */
+  EDGE_REPORT_E_FLINK_JOB_ID = 170,
+  /** Flink answered with an error */
+  EDGE_REPORT_E_FLINK_STATUS = 171,
+  /** the answer is about another job */
+  EDGE_REPORT_E_FLINK_OTHER_JOB = 172,
+  /** nothing was asked */
+  EDGE_REPORT_E_FLINK_NOT_ASKED = 173,
+  /** not a table of jobs that was kept, or a damaged one */
+  EDGE_REPORT_E_FLINK_TABLE = 174
 };
 
 /** What an answer means: the values of edge_report_outcome. */

@@ -77,6 +77,7 @@
 //! | deliver until accepted | [`courier::Courier`] over `Spool` (files), [`courier::RamOutbox`] (memory) or [`courier::LogOutbox`] (flash) |
 //! | have it delivered by a thread of its own | `Reporter` |
 //! | drive a courier | `Client::deliver`, or [`courier::Courier::next`] and [`settle`](courier::Courier::settle) with a transport of your own |
+//! | learn from a Flink cluster what to report | `flink::Watch`, and the readers beside it |
 //! | know what went wrong | [`Code`]: one table of numbers for all errors and findings, the same in C and JavaScript |
 //!
 //! # Features
@@ -84,6 +85,7 @@
 //! | feature | adds | needs |
 //! |---|---|---|
 //! | none | all of `json`, reports, `exchange` and `courier`, on borrowed data and in your buffers | `core` |
+//! | `flink` | readers of Flink's REST answers, and a watch over a cluster | `core` |
 //! | `alloc` | growable buffers, credentials that own their secrets | `alloc` |
 //! | `serde` (default) | `ReportBuf`: the owned report, read and written by serde | `alloc` |
 //! | `std` (default) | the system's clock, `Spool` | `std` |
@@ -113,6 +115,8 @@ mod code;
 pub mod courier;
 mod divide;
 pub mod exchange;
+#[cfg(feature = "flink")]
+pub mod flink;
 #[cfg(feature = "std")]
 mod host;
 pub mod json;
@@ -148,4 +152,7 @@ mod pages {
     struct Rust;
     #[doc = include_str!("../docs/bare-metal.md")]
     struct BareMetal;
+    #[cfg(feature = "flink")]
+    #[doc = include_str!("../docs/flink.md")]
+    struct Flink;
 }

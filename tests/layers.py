@@ -20,6 +20,7 @@ ROOMS = [
     ["report"],
     ["exchange"],
     ["courier"],
+    ["flink"],
     ["host"],
     ["lib.rs"],
 ]

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use edge_report::MonoTime;
 use edge_report::courier::{
-    Durability, Disposition, JobKeys, Counters, LogOutbox, Outbox, OutboxError, Ticket, WhenLettersFull,
+    Counters, Disposition, Durability, JobKeys, LogOutbox, Outbox, OutboxError, Ticket,
+    WhenLettersFull,
 };
 use libfuzzer_sys::fuzz_target;
 use segments::{
@@ -204,8 +205,14 @@ impl Run {
                 1 => Disposition::Expired(refusal()),
                 _ => Disposition::Delivered,
             };
-            let mut settle =
-                |disposition| (self.log).settle(front.ticket, disposition, &found.1, WhenLettersFull::DropOldest);
+            let mut settle = |disposition| {
+                (self.log).settle(
+                    front.ticket,
+                    disposition,
+                    &found.1,
+                    WhenLettersFull::DropOldest,
+                )
+            };
             match settle(disposition) {
                 Ok(()) => {}
                 Err(OutboxError::LettersFull | OutboxError::TooLarge) => {

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use crc::{CRC_32_ISCSI, Crc};
 use edge_report::courier::{
-    Durability, Disposition, Forget, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason, Storage,
-    StorageLimits, Ticket, WhenLettersFull,
+    Disposition, Durability, Forget, JobKey, JobKeys, LogOutbox, Outbox, OutboxError, Reason,
+    Storage, StorageLimits, Ticket, WhenLettersFull,
 };
 use edge_report::{MonoTime, Outcome, WallTime};
 

@@ -9,9 +9,10 @@ use edge_report::courier::{
     Backlog, Courier, Event, Policy, RamOutbox, Step, Verdict, WhenLettersFull,
 };
 use edge_report::exchange::{Credentials, Endpoint, Outcome, ReplyHeaders, Request, read_reply};
+use edge_report::flink::{Failure, Options, Plan, Slot, Step as FlinkStep, Watch, read_plan};
 use edge_report::json::SliceSink;
 use edge_report::{
-    Exceptions, Job, JobException, JobStatus, MonoTime, Report, ReportWriter, WallTime,
+    Encode, Exceptions, Job, JobException, JobStatus, MonoTime, Report, ReportWriter, WallTime,
 };
 
 #[panic_handler]
@@ -78,8 +79,58 @@ fn run() -> Option<()> {
     );
     let skew = reply.clock_skew_ms(now)?;
     (reply.outcome == Outcome::Accepted && skew == -201).then_some(())?;
-    deliver(&report, Event::from_reply(&reply, now))
+    deliver(&report, Event::from_reply(&reply, now))?;
+    watch()
 }
+
+/// A cluster watched: an end with its exception, a job that runs, and the table kept.
+fn watch() -> Option<()> {
+    let options = Options::default()
+        .with_plan(black_box(Plan::Always))
+        .with_metrics(black_box("uptime,odd name"));
+    let mut watch = Watch::new([Slot::EMPTY; 4], [0; 1024], options);
+    let mut now = MonoTime::from_ms(black_box(0));
+    let (mut ends, mut others, mut kept) = (0, 0, [0; 512]);
+    for _ in 0..64 {
+        let body: &[u8] = match watch.next(now) {
+            FlinkStep::Wait(until) => {
+                now = until;
+                continue;
+            }
+            FlinkStep::Report(draft) => {
+                let mut buffer = [0; 2048];
+                draft.report().encode_into(&mut SliceSink::new(&mut buffer)).ok()?;
+                ends += i32::from(draft.is_final);
+                others += i32::from(!draft.is_final);
+                watch.reported(black_box(true));
+                continue;
+            }
+            FlinkStep::Get("/jobs/overview") => OVERVIEW,
+            FlinkStep::Get(path) if path.ends_with("/exceptions?maxExceptions=1") => EXCEPTIONS,
+            FlinkStep::Get(path) if path.ends_with("/metrics?get=uptime,odd%20name") => METRICS,
+            FlinkStep::Get(path) if path.ends_with("3e9") => RUNNING,
+            FlinkStep::Get(_) => FAILED,
+        };
+        watch.answer(black_box(200), black_box(body), now).ok()?;
+    }
+    watch.failed(now);
+    let len = watch.save(&mut kept).ok()?;
+    watch.restore(black_box(kept.get(..len)?), now).ok()?;
+    let plan = read_plan(black_box(RUNNING)).ok()??;
+    let errors = black_box(br#"{"errors":["no such job"]}"#);
+    let mut cause = [0; 16];
+    let cause = Failure::read_errors(errors).ok()??.cause(&mut cause);
+    let status = watch.status();
+    (ends == 1 && others > 1 && status.jobs == 2 && plan.len() == 12 && cause == "no such job")
+        .then_some(())
+}
+
+const OVERVIEW: &[u8] = br#"{"jobs":[{"jid":"000000000000000000000000000003e9","name":"a","state":"RUNNING","start-time":1795401190678,"end-time":-1,"duration":4227},
+  {"jid":"000000000000000000000000000003ea","name":"b","state":"FAILED","start-time":1795401196385,"end-time":1795401197594}]}"#;
+const RUNNING: &[u8] = br#"{"jid":"000000000000000000000000000003e9","state":"RUNNING","plan":{"nodes":[]}}"#;
+const FAILED: &[u8] = br#"{"jid":"000000000000000000000000000003ea","state":"FAILED","timestamps":{"RUNNING":1795401196405}}"#;
+const EXCEPTIONS: &[u8] = br#"{"root-exception":"java.lang.IllegalStateException: out of range\n\tat Edge.map(Edge.java:17)","timestamp":1795401197579}"#;
+const METRICS: &[u8] = br#"[{"id":"uptime","value":"2063"},{"id":"odd name","value":"NaN"}]"#;
 
 /// Through the courier and back: a failure, an acceptance, a refusal, and the letter of that.
 fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
