@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  submit ──► waiting ── next ──► in flight ── settle ─┬─ Delivered ─────────► gone
-//!                ▲                                     ├─ Refused, GaveUp ───► dead letter
+//!                ▲                                     ├─ Refused, Expired ──► dead letter
 //!                └──── later: Again, Held ─────────────┘
 //! ```
 //!

@@ -161,8 +161,8 @@ test('types, as each way of finding modules sees them', () => {
     export function why(courier: Courier = new Courier(options)): string[] {
       const verdict = courier.settle(1, new EdgeReportError('NotSent', { detail: 'no route' }));
       if (verdict.verdict === 'again') console.log(verdict.at, words(verdict.reason));
-      const { lastFailure, oldest, nextAttempt = 0, parked, letters, lettersDropped } = courier.status();
-      console.log(oldest && new Date(oldest), nextAttempt + parked + letters + lettersDropped, lastFailure?.ticket, courier.takeBuried()?.reason);
+      const { lastFailure, oldest, nextAttempt = 0, aside, letters, lettersDropped } = courier.status();
+      console.log(oldest && new Date(oldest), nextAttempt + aside + letters + lettersDropped, lastFailure?.ticket, courier.takeBuried()?.reason);
       const again: number | undefined = courier.resubmitDeadLetter(2) ?? courier.resubmitDeadLetter(undefined, new Date());
       courier.forgetDeadLetter(courier.submit(report, Date.now()));
       return courier.deadLetters().map(({ ticket, reason }) => again + ': ' + ticket + words(reason));
