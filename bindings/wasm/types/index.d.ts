@@ -511,9 +511,9 @@ export interface CommonOptions {
   /** When to try again, and when to stop. */
   policy?: Policy | undefined;
   /** Monotonic milliseconds. Default: `performance.now`. */
-  clock?: () => number | undefined;
+  clock?: (() => number) | undefined;
   /** A random 64-bit number, for jitter. Default: from `crypto`. */
-  entropy?: () => bigint | undefined;
+  entropy?: (() => bigint) | undefined;
 }
 
 /** Of a courier in memory. */
@@ -690,7 +690,7 @@ export interface ClientOptions extends Endpoint, ReplyOptions {
 export class Client {
   /** @throws {@link EdgeReportError} if these cannot be used. Touches no network. */
   constructor(options: ClientOptions);
-  /** Sends from now on with other credentials: tokens live 24 hours. */
+  /** Replaces the credentials, from the next attempt on: tokens live 24 hours. */
   setCredentials(credentials: Credentials): void;
   /**
    * Checks a report, encodes it, sends it once and reads the response.
