@@ -1915,8 +1915,8 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
  * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
  * index of the jobs there, once the memory was full.
  *
- * `EDGE_REPORT_COURIER_RAM(report_bytes)` is always enough, and little more than the minimum: the courier, room for one report of `report_bytes`, and for four
- * that wait or are dead letters. What is there beyond is room for more of them.
+ * `EDGE_REPORT_COURIER_RAM(report_bytes)` is always enough, and little more than the minimum: the courier, room for one report of
+ * `report_bytes`, and for four that wait or are dead letters. All memory beyond that is room for more of them.
  *
  * Takes the memory until `edge_report_courier_free`; borrows the rest for the call. Any thread. Does not block.
  *
@@ -2349,10 +2349,10 @@ edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the system's clock,
- * so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by the system's
- * clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows its own
- * clock alone.
+ * Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
+ * system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
+ * the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
+ * its own clock alone.
  *
  * One thread at a time. Does not block.
  */

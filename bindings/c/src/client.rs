@@ -460,10 +460,10 @@ pub unsafe extern "C" fn edge_report_client_set_tls(
     })
 }
 
-/// Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the system's clock,
-/// so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by the system's
-/// clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows its own
-/// clock alone.
+/// Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
+/// system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
+/// the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
+/// its own clock alone.
 ///
 /// One thread at a time. Does not block.
 #[unsafe(no_mangle)]
