@@ -221,7 +221,7 @@ impl Observer {
                 let (id, ms) = (message_id(report), wait.as_millis());
                 Some(format!("{id}: {reason}; nothing is sent for {ms} ms"))
             }
-            DeliveryEvent::Unburied {
+            DeliveryEvent::DeadLetterFailed {
                 report,
                 reason,
                 obstacle,

@@ -28,18 +28,18 @@
  * (none for an address), a reporter one until it is stopped.
  *
  * Locks. Where threads share a courier, hold one lock over each call with it, and give edge_report_client_deliver the same lock
- * (edge_report_lock), which it holds between sending and not while: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
+ * (edge_report_lock), which it does not hold while it sends: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
  * have them), never a critical section, since a storage may take long. From an interrupt, call nothing but set a flag for a task. The
  * bare library has no lock of its own, and two tasks may use two couriers at once. A reporter has its own lock.
  *
  * Callbacks (edge_report_observer, edge_report_lock, edge_report_storage, and those of edge_report_reporter_with_courier) may call the
  * library, but not for a handle in whose call they run: that is EDGE_REPORT_E_IN_USE, and does nothing, unless it is said there. They
- * must return: no exception, no longjmp.
+ * must return: no longjmp, and no exception, which would end the program.
  *
  * No environment variable changes what the library does (the names of proxies are looked up by its HTTP library, and not used). It prints
  * nothing and installs no signal handler. Only the client touches the network, only a spool touches files. It
  * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
- * EDGE_REPORT_E_INTERNAL, and the handle answers EDGE_REPORT_E_POISONED from then on.
+ * EDGE_REPORT_E_INTERNAL, and its handle gives EDGE_REPORT_E_POISONED from then on.
  *
  * Misuse (NULL, numbers out of range, text that is not UTF-8, handles that are freed) gets a code, as far as it can be seen. What
  * cannot be seen: pointers to memory that is not there, or to less of it than is said; a handle used after its `_free`, unless its
@@ -165,7 +165,7 @@ enum {
   EDGE_REPORT_E_OUT_OF_RANGE = 92,
   /** only one of two members may be set */
   EDGE_REPORT_E_CONFLICT = 93,
-  /** more than one call takes */
+  /** too many items for one call */
   EDGE_REPORT_E_TOO_MANY = 94,
   /** not initialised, ended, or freed */
   EDGE_REPORT_E_NOT_USABLE = 95,
@@ -189,7 +189,7 @@ enum {
   EDGE_REPORT_E_URL_USER_INFO = 104,
   /** the base URL must have no query and no fragment */
   EDGE_REPORT_E_URL_QUERY = 105,
-  /** the project id is empty, `.`, `..`, begins or ends with a space, or has a slash, backslash or control character */
+  /** the project id is empty, `.` or `..`, or has a character that it must not have there */
   EDGE_REPORT_E_PROJECT_ID = 106,
   /** not a valid header name */
   EDGE_REPORT_E_HEADER_NAME = 107,
@@ -205,7 +205,7 @@ enum {
   EDGE_REPORT_E_TOKEN = 112,
   /** X-Sdk-Date is not of the form YYYYMMDDThhmmssZ */
   EDGE_REPORT_E_SIGNATURE_DATE = 113,
-  /** http:// is only for loopback addresses unless plain HTTP is allowed by name */
+  /** http:// is refused except to loopback addresses, unless plain HTTP is explicitly allowed */
   EDGE_REPORT_E_PLAIN_HTTP = 114,
   /** no usable CA certificate */
   EDGE_REPORT_E_CA_CERTIFICATE = 115,
@@ -221,8 +221,10 @@ enum {
   EDGE_REPORT_E_TLS = 120,
   /** the method or the path has a character that is invalid in a request line */
   EDGE_REPORT_E_REQUEST_LINE = 121,
-  /** prefixes of the service's error codes: 1 to 8, each of printable ASCII and not empty */
+  /** the service codes must be 1 to 8 prefixes, each of printable ASCII and not empty */
   EDGE_REPORT_E_SERVICE_CODES = 122,
+  /** the base URL must end before /v1/{project_id}/edgesrv/job-report */
+  EDGE_REPORT_E_URL_ENDPOINT = 123,
   /** not sent */
   EDGE_REPORT_E_NOT_SENT = 140,
   /** may have arrived */
@@ -261,7 +263,7 @@ enum {
   EDGE_REPORT_E_FLINK_TABLE = 174
 };
 
-/** What an answer means: the values of edge_report_outcome. */
+/** What a response means: the values of edge_report_outcome. */
 enum {
   EDGE_REPORT_OUTCOME_ACCEPTED = 1,
   EDGE_REPORT_OUTCOME_REFUSED = 2,
@@ -384,7 +386,7 @@ enum {
 /**
  * Its budget is spent: among the dead letters now.
  */
-#define EDGE_REPORT_VERDICT_GAVE_UP 5
+#define EDGE_REPORT_VERDICT_EXPIRED 5
 
 /**
  * Room for an `error_code` with its NUL. Longer ones are cut.
@@ -477,7 +479,7 @@ enum {
 /**
  * It could not be delivered now, and is tried again.
  */
-#define EDGE_REPORT_EVENT_AGAIN 3
+#define EDGE_REPORT_EVENT_WAITING 3
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -491,15 +493,15 @@ enum {
 /**
  * Its budget is spent: it is a dead letter.
  */
-#define EDGE_REPORT_EVENT_GAVE_UP 5
+#define EDGE_REPORT_EVENT_EXPIRED 5
 #endif
 
 #if defined(EDGE_REPORT_FULL)
 /**
  * It will never be taken, but cannot be made a dead letter now. It is not sent meanwhile; once it is one, EDGE_REPORT_EVENT_REFUSED or
- * EDGE_REPORT_EVENT_GAVE_UP says so.
+ * EDGE_REPORT_EVENT_EXPIRED says so.
  */
-#define EDGE_REPORT_EVENT_UNBURIED 6
+#define EDGE_REPORT_EVENT_DEAD_LETTER_FAILED 6
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -537,9 +539,9 @@ typedef struct edge_report_client edge_report_client;
  *
  * At most one report is in flight. Order is by submission for each job, waiting by monotonic time. Any order of calls leaves it valid.
  *
- * Answers that may be somebody else's (a proxy's, a firewall's, a portal's) refuse nothing: a report that gets them time and again steps aside
+ * Responses that may be somebody else's (a proxy's, a firewall's, a portal's) refuse nothing: a report that gets them time and again steps aside
  * while others go on, and is a dead letter only after `refuse_after` attempts, each followed by another report that was accepted. While
- * nothing is accepted nothing is given up, but by `max_attempts` and `max_time_ms`.
+ * nothing is accepted, nothing becomes a dead letter but by `max_attempts` and `max_time_ms`.
  */
 typedef struct edge_report_courier edge_report_courier;
 
@@ -793,13 +795,13 @@ typedef struct edge_report_summary {
  */
 typedef struct edge_report_writer {
   /**
-   * Of no use to callers.
+   * The library's own.
    */
   uint64_t private_[12];
 } edge_report_writer;
 
 /**
- * Who asks. All absent: nobody. A token, or a key pair with or without a security token; not both.
+ * What signs requests: a key pair, with or without a security token; or a token instead. All absent: requests are not signed.
  */
 typedef struct edge_report_credentials {
   /**
@@ -1034,11 +1036,11 @@ typedef struct edge_report_courier_config {
    */
   uint64_t max_clock_skew_ms;
   /**
-   * How long one report is tried before it is given up, since its first attempt since the start. Default: 0, until it is delivered.
+   * How long one report is tried before it expires, from its first attempt since the start. Default: 0, without an end.
    */
   uint64_t max_time_ms;
   /**
-   * How often one report is sent since the start before it is given up, whatever comes back. Default: 0, until it is delivered.
+   * How often one report is sent since the start before it expires, whatever comes back. Default: 0, without an end.
    */
   uint32_t max_attempts;
   /**
@@ -1047,15 +1049,15 @@ typedef struct edge_report_courier_config {
    */
   uint32_t open_circuit_after;
   /**
-   * When a submitted report is durable: 0 (default), before its `submit` returns; else together, when so many were submitted,
+   * 0, the default: a report is durable when its `submit` returns. Else reports are made durable together, once so many were submitted.
    */
   uint32_t batch_reports;
   /**
-   * or the first of them so long ago. A power cut may cost these. Only together with `batch_reports`.
+   * Or once the first of them was submitted so long ago; a power cut before that may cost them. Only together with `batch_reports`.
    */
   uint32_t batch_ms;
   /**
-   * A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
+   * A report whose responses may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
    * each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
    */
   uint32_t refuse_after;
@@ -1089,7 +1091,7 @@ typedef void (*edge_report_storage_each)(void *context,
  *
  * The device keeps segments of bytes, each written from front to back. Each function returns 0, or an error number of the
  * device, which comes back as `device_error`. They are called in the course of calls to the courier, by the same thread, and
- * must not call it, throw or longjmp.
+ * must not call that courier, throw or longjmp.
  */
 typedef struct edge_report_storage {
   /**
@@ -1105,7 +1107,7 @@ typedef struct edge_report_storage {
    */
   size_t segment_bytes;
   /**
-   * What all segments together may have; two segments at the least, since what supersedes or forgets others is written before they can be
+   * The most bytes of all segments together; two segments at the least, since what supersedes or forgets others is written before they can be
    * removed. While segments are compacted, there is one more for a moment; and if `length_unit` is less than
    * `segment_bytes`, two of `length_unit` for notes of what was delivered, when there is no room for anything else.
    */
@@ -1293,7 +1295,7 @@ typedef struct edge_report_courier_state {
    */
   uint64_t superseded;
   /**
-   * Given up; among the dead letters.
+   * Their budget was spent; among the dead letters.
    */
   uint64_t expired;
   /**
@@ -1351,7 +1353,7 @@ typedef struct edge_report_courier_state {
   /**
    * How many of those that wait stepped aside, since only they are answered badly, or cannot be made dead letters yet.
    */
-  uint32_t parked;
+  uint32_t aside;
   /**
    * Failures in a row.
    */
@@ -1370,7 +1372,7 @@ typedef struct edge_report_courier_state {
 #define EDGE_REPORT_COURIER_STATE_INIT {sizeof(edge_report_courier_state), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, 0, {0}, {0}}}
 
 /**
- * A report that will not be sent: it was refused or given up.
+ * A report that will not be sent: it was refused, or expired.
  */
 typedef struct edge_report_letter {
   /**
@@ -1441,7 +1443,7 @@ typedef struct edge_report_client_config {
    */
   struct edge_report_str project_id;
   /**
-   * Who asks. NULL: nobody. Copied; the copy is wiped when the client is freed.
+   * NULL: requests are not signed. Copied; the copy is wiped when the client is freed.
    */
   const struct edge_report_credentials *credentials;
   /**
@@ -1474,8 +1476,8 @@ typedef struct edge_report_client_config {
    */
   struct edge_report_str user_agent;
   /**
-   * The most a look-up, and then a connection, through a proxy where there is one, may take. Default: 10 s. Like all time-outs, a day
-   * at the most.
+   * The most that looking up the name may take, and then connecting (to the proxy, if there is one). Default: 10 s. Like all timeouts,
+   * a day at the most.
    */
   uint32_t connect_timeout_ms;
   /**
@@ -1520,8 +1522,8 @@ typedef struct edge_report_client_config {
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * The caller's own lock, for a courier that other threads submit to. A mutex of the system may go to a thread that submits without
- * a pause time after time while the disk is slow; one that goes to who asked first starves nobody.
+ * The caller's own lock, for a courier that other threads submit to. Best one that serves threads in the order in which they ask: with another,
+ * a thread that submits without a pause may keep delivery waiting while the disk is slow.
  */
 typedef struct edge_report_lock {
   /**
@@ -1559,7 +1561,7 @@ typedef uint32_t edge_report_event_kind;
  */
 typedef struct edge_report_event {
   /**
-   * Its size in the library: what a newer header has beyond is not there.
+   * Its size in the library; members of a newer header that lie beyond it are not there.
    */
   size_t struct_size;
   /**
@@ -1571,7 +1573,7 @@ typedef struct edge_report_event {
    */
   int32_t device_error;
   /**
-   * DELIVERED to UNBURIED: the report's name.
+   * DELIVERED to DEAD_LETTER_FAILED: the report's name.
    */
   uint64_t ticket;
   /**
@@ -1583,7 +1585,7 @@ typedef struct edge_report_event {
    */
   struct edge_report_str report;
   /**
-   * AGAIN, HELD, FAILED: when the next attempt comes at the earliest, by the monotonic clock. Else 0.
+   * WAITING, HELD, FAILED: when the next attempt comes at the earliest, by the monotonic clock. Else 0.
    */
   uint64_t at_ms;
   /**
@@ -1599,7 +1601,7 @@ typedef struct edge_report_event {
    */
   struct edge_report_reason reason;
   /**
-   * UNBURIED: why it cannot be made a dead letter.
+   * DEAD_LETTER_FAILED: why it cannot be made a dead letter.
    */
   struct edge_report_reason obstacle;
 } edge_report_event;
@@ -1643,7 +1645,7 @@ typedef uint32_t edge_report_pause;
 /**
  * Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
  *
- * Not checked is whether a certificate was revoked: no CRL and no OCSP answer is asked for or read.
+ * Not checked is whether a certificate was revoked: no CRL and no OCSP response is asked for or read.
  */
 typedef struct edge_report_tls {
   /**
@@ -1812,7 +1814,7 @@ edge_report_result edge_report_url(struct edge_report_str base_url,
  * Borrows all arguments for the call; the result borrows from `base_url`, `project_id`, `credentials` and `scratch`, and holds
  * as long as these do. Any thread. Does not block.
  *
- * @param credentials may be NULL: nobody.
+ * @param credentials NULL: the request is not signed.
  * @param body        the bytes of the report, which are to be sent unchanged.
  * @param unix_ms     the wall clock: milliseconds since 1970. Must be within 15 minutes of the server's for key pairs.
  * @param scratch     512 bytes do for usual keys and URLs; if not, the error says how many do, the same number for every body and time.
@@ -1923,8 +1925,8 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
  * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
  * index of the jobs there, once the memory was full.
  *
- * `EDGE_REPORT_COURIER_RAM(report_bytes)` will always do, and is little more than the least: the courier, room for one report of `report_bytes`, and for four
- * that wait or are dead letters. What is there beyond is room for more of them.
+ * `EDGE_REPORT_COURIER_RAM(report_bytes)` is always enough, and little more than the minimum: the courier, room for one report of
+ * `report_bytes`, and for four that wait or are dead letters. All memory beyond that is room for more of them.
  *
  * Takes the memory until `edge_report_courier_free`; borrows the rest for the call. Any thread. Does not block.
  *
@@ -1988,7 +1990,7 @@ void edge_report_courier_free(struct edge_report_courier *courier);
  * @param ticket  the report's name, counted from 1; may be NULL.
  * @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
  *         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
- *         EDGE_REPORT_E_STORAGE: it may be stored all the same, so submit it again with the same message_id.
+ *         EDGE_REPORT_E_STORAGE: it may be stored anyway, so submit it again with the same message_id.
  */
 edge_report_result edge_report_courier_submit(struct edge_report_courier *courier,
                                               const struct edge_report_report *report,
@@ -2030,11 +2032,11 @@ edge_report_result edge_report_courier_next(struct edge_report_courier *courier,
  * Borrows `reply`, its texts and `failure` for the call, and copies of the texts what the reason keeps. One thread at a time. Blocks as
  * long as the storage does.
  *
- * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `parked`
+ * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `aside`
  * and `failure` of edge_report_courier_state.
  *
- * @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
- *                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
+ * @param result  EDGE_REPORT_OK: a response came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
+ *                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole response came. Any other: it cannot work as configured,
  *                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
  * @param reply   counts only with EDGE_REPORT_OK; else it may be NULL. Its texts count, too: they must hold, or be absent.
  * @param failure counts only without a reply: what went wrong, as edge_report_client_send wrote it, or with a `detail` of your own. Nothing
@@ -2063,8 +2065,8 @@ edge_report_result edge_report_courier_status(const struct edge_report_courier *
                                               struct edge_report_error *error);
 
 /**
- * Tells of a report that became a dead letter by what became of another: no edge_report_courier_settle of its own says so. That is one that
- * was answered badly, time and again, while others were accepted. Each is told once; the last few are kept.
+ * Tells of a report that became a dead letter when another one was settled, so that no edge_report_courier_settle of its own said so: it failed
+ * time and again while others were accepted. Each is told once; the last few are kept.
  *
  * One thread at a time. Does not block.
  *
@@ -2237,13 +2239,12 @@ void edge_report_client_free(struct edge_report_client *client);
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Checks a report, encodes it, sends it once and reads the answer.
+ * Checks a report, encodes it, sends it once and reads the response.
  *
  * Borrows the report for the call; the texts of the reply borrow from the client until the next call with it. One thread at a
- * time. Blocks for `total_timeout_ms`, and what the
- * report's length takes at `min_rate`, at the most.
+ * time. Blocks for `total_timeout_ms`, and what the report's length takes at `min_rate`, at the most.
  *
- * @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: not sent, try
+ * @return EDGE_REPORT_OK: a response came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: not sent, try
  *         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
  *         wrong.
  */
@@ -2258,8 +2259,7 @@ edge_report_result edge_report_client_send(struct edge_report_client *client,
  * Like `edge_report_client_send`, for a report that is encoded: these very bytes are signed and sent, unchecked.
  *
  * Borrows the bytes for the call; the texts of the reply borrow from the client until the next call with it. One thread at a time.
- * Blocks for `total_timeout_ms`, and what the
- * report's length takes at `min_rate`, at the most.
+ * Blocks for `total_timeout_ms`, and what the report's length takes at `min_rate`, at the most.
  */
 edge_report_result edge_report_client_send_encoded(struct edge_report_client *client,
                                                    const void *body,
@@ -2272,9 +2272,9 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
 /**
  * Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
  *
- * Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's alone for the call; with
- * `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
- * lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
+ * Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's
+ * alone for the call. With `lock` it is so only while the lock is held, which is not while something is sent, so that other threads can submit
+ * under the same lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
  * more, at the most; edge_report_client_cancel ends it.
  *
  * @param lock  NULL: no other thread uses the courier.
@@ -2296,7 +2296,7 @@ edge_report_result edge_report_client_deliver(struct edge_report_client *client,
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or so long. For a thread that delivers, after
+ * Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or the time is up. For a thread that delivers, after
  * EDGE_REPORT_PAUSE_IDLE: whoever submits wakes it.
  *
  * One thread at a time. Blocks for `timeout_ms` at the most.
@@ -2336,9 +2336,9 @@ edge_report_result edge_report_client_cancel(const struct edge_report_client *cl
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Sends from now on with other credentials: tokens live 24 hours. After an error the old ones stay.
+ * Replaces the credentials, from the next report on: tokens live 24 hours. After an error the old ones stay.
  *
- * Borrows `credentials` for the call, and copies them; NULL: nobody. One thread at a time. Does not block.
+ * Borrows `credentials` for the call, and copies them; NULL: requests are not signed any more. One thread at a time. Does not block.
  */
 edge_report_result edge_report_client_set_credentials(struct edge_report_client *client,
                                                       const struct edge_report_credentials *credentials,
@@ -2347,7 +2347,7 @@ edge_report_result edge_report_client_set_credentials(struct edge_report_client 
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Trusts others, or shows another certificate, from the next report on: certificates expire. The old connection is closed; no report
+ * Replaces the CA and client certificates, from the next report on: certificates expire. The old connection is closed; no report
  * fails for it. After an error all stays as it was.
  *
  * Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
@@ -2359,10 +2359,10 @@ edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * It is this late at least: certificates are verified at the latest of this, the release date of this library, and the system's clock,
- * so that a node that boots in 1970 can deliver. A certificate that has expired by then serves all the same if it has not by the system's
- * clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows its own
- * clock alone.
+ * Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
+ * system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
+ * the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
+ * its own clock alone.
  *
  * One thread at a time. Does not block.
  */
@@ -2497,7 +2497,7 @@ edge_report_result edge_report_reporter_with_courier(const struct edge_report_re
  *
  * The client is lent until `use` returns: it is not to be freed or kept. Within `use`, calls of the reporter that wait for delivery are
  * EDGE_REPORT_E_IN_USE. `use` must not throw or longjmp. Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for 100 ms, or
- * until the first attempt after an interruption ends: for the client's time-outs at the most; and what the observer and the storage take.
+ * until the first attempt after an interruption ends: for the client's timeouts at the most; and what the observer and the storage take.
  *
  * @param user passed to `use`.
  */
@@ -2516,7 +2516,7 @@ edge_report_result edge_report_reporter_with_client(const struct edge_report_rep
  * One thread, while no other is in a call of this reporter; not in one of its callbacks: EDGE_REPORT_E_IN_USE. Blocks for 100 ms at the most, and
  * what the observer and the storage take.
  *
- * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE: it is stopped all the same.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE: it is stopped anyway.
  */
 edge_report_result edge_report_reporter_stop(struct edge_report_reporter *reporter,
                                              struct edge_report_error *error);

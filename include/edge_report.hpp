@@ -161,7 +161,7 @@ inline outcome<done> check(std::string_view text, edge_report_finding *findings 
   });
 }
 
-/// A text of an answer, decoded.
+/// A text of a response, decoded.
 inline outcome<std::string> unescape(edge_report_str text) {
   return detail::run(std::string(text.len, '\0'), [&](std::string &decoded, edge_report_error *error) {
     std::size_t len = 0;
@@ -329,7 +329,7 @@ class client {
     edge_report_observer observer = detail::observer_of(observe);
     return deliver(from, timeout_ms, lock, &observer);
   }
-  /// Until it is woken or cancelled, or so long; 0: without an end.
+  /// Until it is woken or cancelled, or the time is up; 0: no limit.
   outcome<done> wait(std::uint32_t timeout_ms = 0) {
     return detail::run(done(), [&](done &, edge_report_error *error) {
       return edge_report_client_wait(get(), timeout_ms, error);

@@ -23,18 +23,18 @@
  * (none for an address), a reporter one until it is stopped.
  *
  * Locks. Where threads share a courier, hold one lock over each call with it, and give edge_report_client_deliver the same lock
- * (edge_report_lock), which it holds between sending and not while: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
+ * (edge_report_lock), which it does not hold while it sends: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
  * have them), never a critical section, since a storage may take long. From an interrupt, call nothing but set a flag for a task. The
  * bare library has no lock of its own, and two tasks may use two couriers at once. A reporter has its own lock.
  *
  * Callbacks (edge_report_observer, edge_report_lock, edge_report_storage, and those of edge_report_reporter_with_courier) may call the
  * library, but not for a handle in whose call they run: that is EDGE_REPORT_E_IN_USE, and does nothing, unless it is said there. They
- * must return: no exception, no longjmp.
+ * must return: no longjmp, and no exception, which would end the program.
  *
  * No environment variable changes what the library does (the names of proxies are looked up by its HTTP library, and not used). It prints
  * nothing and installs no signal handler. Only the client touches the network, only a spool touches files. It
  * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
- * EDGE_REPORT_E_INTERNAL, and the handle answers EDGE_REPORT_E_POISONED from then on.
+ * EDGE_REPORT_E_INTERNAL, and its handle gives EDGE_REPORT_E_POISONED from then on.
  *
  * Misuse (NULL, numbers out of range, text that is not UTF-8, handles that are freed) gets a code, as far as it can be seen. What
  * cannot be seen: pointers to memory that is not there, or to less of it than is said; a handle used after its `_free`, unless its

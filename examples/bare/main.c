@@ -42,7 +42,7 @@ static edge_report_result transport(int attempt, edge_report_reply *reply) {
 }
 
 static int deliver(edge_report_courier *courier) {
-  static const char *const verdicts[] = {"none", "delivered", "refused", "again", "held", "gave up"};
+  static const char *const verdicts[] = {"none", "delivered", "refused", "again", "held", "expired"};
   edge_report_error error = EDGE_REPORT_ERROR_INIT;
   for (int attempt = 1;;) {
     edge_report_step step = EDGE_REPORT_STEP_INIT;

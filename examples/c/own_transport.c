@@ -5,11 +5,11 @@
 #include <string.h>
 #include <time.h>
 
-static struct { char body[EDGE_REPORT_MAX_REPLY_BYTES + 1]; size_t len; } answer; /* a longer one is seen to be too long */
+static struct { char body[EDGE_REPORT_MAX_REPLY_BYTES + 1]; size_t len; } response; /* a longer one is seen to be too long */
 static size_t collect(char *bytes, size_t one, size_t len, void *unused) {
-  size_t room = sizeof answer.body - answer.len, part = len < room ? len : room;
-  memcpy(answer.body + answer.len, bytes, part);
-  answer.len += part;
+  size_t room = sizeof response.body - response.len, part = len < room ? len : room;
+  memcpy(response.body + response.len, bytes, part);
+  response.len += part;
   return (void)unused, one * len;
 }
 
@@ -18,7 +18,7 @@ static edge_report_str header(CURL *curl, const char *name) {
   return edge_report_str_of(curl_easy_header(curl, name, 0, CURLH_HEADER, -1, &found) ? NULL : found->value);
 }
 
-/* Sends a report once. EDGE_REPORT_OK: an answer came. Else why there is none, in `why` in curl's words. */
+/* Sends a report once. EDGE_REPORT_OK: a response came. Else why there is none, in `why` in curl's words. */
 static edge_report_result send_once(CURL *curl, const edge_report_http_request *request, edge_report_reply *reply, char *why) {
   struct curl_slist *headers = NULL;
   for (size_t i = 0; i < request->headers_len; i++) {
@@ -27,7 +27,7 @@ static edge_report_result send_once(CURL *curl, const edge_report_http_request *
     snprintf(line, sizeof line, "%.*s: %.*s", (int)name.len, name.ptr, (int)value.len, value.ptr);
     headers = curl_slist_append(headers, line);
   }
-  answer.len = 0;
+  response.len = 0;
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
   CURLcode done = curl_easy_perform(curl);
   curl_slist_free_all(headers);
@@ -37,8 +37,8 @@ static edge_report_result send_once(CURL *curl, const edge_report_http_request *
   if (done != CURLE_OK) return EDGE_REPORT_E_MAY_HAVE_ARRIVED;
   long status = 0;
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-  return edge_report_read_reply((uint32_t)status, header(curl, "Retry-After"), header(curl, "Date"), answer.body,
-                                answer.len, edge_report_unix_ms(), reply, NULL);
+  return edge_report_read_reply((uint32_t)status, header(curl, "Retry-After"), header(curl, "Date"), response.body,
+                                response.len, edge_report_unix_ms(), reply, NULL);
 }
 
 int main(int count, char **arguments) {

@@ -489,7 +489,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Status {
             counters: self.outbox.counters(),
             waiting,
-            parked: self.asides.iter().count(),
+            aside: self.asides.iter().count(),
             in_flight,
             failures: self.pace.failures,
             circuit_open: self.pace.is_open(&self.policy),

@@ -559,11 +559,11 @@ mod tests {
             answered(Outcome::Misconfigured, 302),
             Event::failed(Code::Tls),
         ] {
-            let gave_up = Verdict::Expired(event.reason);
-            assert_eq!(decide(event, &second, least, &twice), gave_up);
-            assert_ne!(decide(event, &attempt, least, &twice), gave_up);
-            assert_eq!(decide(event, &attempt, least, &soon), gave_up);
-            assert_ne!(decide(event, &later, least, &soon), gave_up);
+            let expired = Verdict::Expired(event.reason);
+            assert_eq!(decide(event, &second, least, &twice), expired);
+            assert_ne!(decide(event, &attempt, least, &twice), expired);
+            assert_eq!(decide(event, &attempt, least, &soon), expired);
+            assert_ne!(decide(event, &later, least, &soon), expired);
         }
         assert_eq!(decide(accepted, &second, least, &twice), Verdict::Delivered);
     }

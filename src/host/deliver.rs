@@ -112,7 +112,7 @@ pub enum DeliveryEvent<'e> {
     },
     /// It will never be taken, but cannot be made a dead letter now. It is not sent meanwhile; once it is a dead letter, `Refused` or `Expired`
     /// says so.
-    Unburied {
+    DeadLetterFailed {
         /// Its name.
         ticket: Ticket,
         /// Its bytes.
@@ -150,7 +150,7 @@ impl fmt::Display for DeliveryEvent<'_> {
                 write!(f, "report {ticket} is a dead letter: {reason}")
             }
             DeliveryEvent::Expired { ticket, reason, .. } => {
-                write!(f, "report {ticket} is given up, a dead letter: {reason}")
+                write!(f, "report {ticket} expired and is a dead letter: {reason}")
             }
             DeliveryEvent::Waiting {
                 ticket,
@@ -167,7 +167,7 @@ impl fmt::Display for DeliveryEvent<'_> {
                 f,
                 "report {ticket} is denied, nothing is sent for {wait:?}: {reason}"
             ),
-            DeliveryEvent::Unburied {
+            DeliveryEvent::DeadLetterFailed {
                 ticket,
                 reason,
                 obstacle,
@@ -197,7 +197,7 @@ impl DeliveryEvent<'_> {
             DeliveryEvent::Waiting { .. } | DeliveryEvent::Held { .. } => log::Level::Warn,
             DeliveryEvent::Refused { .. }
             | DeliveryEvent::Expired { .. }
-            | DeliveryEvent::Unburied { .. }
+            | DeliveryEvent::DeadLetterFailed { .. }
             | DeliveryEvent::Corrupt { .. }
             | DeliveryEvent::Failed { .. } => log::Level::Error,
         };
@@ -343,7 +343,7 @@ impl Untold {
         self.doomed.retain(|doomed| {
             match courier.find_dead_letter(doomed.ticket) {
                 Ok(Some((_, report))) => letters.push_back((*doomed, report.to_vec())),
-                Ok(None) if status.parked > 0 => {}
+                Ok(None) if status.aside > 0 => {}
                 // The storage lost it; the counters say so.
                 Ok(None) => return false,
                 // It can be read later.
@@ -382,7 +382,7 @@ impl Untold {
                 }),
                 Verdict::Refused(reason) | Verdict::Expired(reason) => {
                     let obstacle = self.obstacle.take();
-                    obstacle.map(|obstacle| DeliveryEvent::Unburied {
+                    obstacle.map(|obstacle| DeliveryEvent::DeadLetterFailed {
                         ticket,
                         report,
                         reason,
@@ -418,7 +418,7 @@ impl Client {
     ///
     /// With the time up before it begins, nothing is sent. While it waits to try again it sleeps, and looks at the clock once a minute, so the time that
     /// the machine is suspended counts, to a minute (Linux). Whoever submits, or calls [`Courier::wake`], calls [`Waker::wake`](super::Waker::wake), too. A refused report that cannot be made a dead letter before it
-    /// ends is told as [`Unburied`](DeliveryEvent::Unburied), and no more.
+    /// ends is told as [`DeadLetterFailed`](DeliveryEvent::DeadLetterFailed), and no more.
     ///
     /// An error is the outbox's. Nothing is lost by it; call it again after a while.
     ///

@@ -611,7 +611,7 @@ mod tests {
                 let gone = gone as u64;
                 assert_adds_up(&node, &at);
                 let status = node.status();
-                assert_eq!((status.waiting, status.parked), (0, 0), "{at}");
+                assert_eq!((status.waiting, status.aside), (0, 0), "{at}");
                 let Counters {
                     corrupt,
                     refused,

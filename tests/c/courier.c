@@ -289,7 +289,7 @@ static void middlebox(edge_report_courier *courier) {
   }
   OK(edge_report_courier_status(courier, &state, NULL));
   CHECK(state.waiting == 20 && state.refused == 0 && state.expired == 0 && state.letters == 0 && state.circuit_open);
-  CHECK(state.failure.status == 404 && state.failure_ticket != 0 && state.has_next_attempt && state.parked > 0);
+  CHECK(state.failure.status == 404 && state.failure_ticket != 0 && state.has_next_attempt && state.aside > 0);
   /* The way is free: all is delivered, and nobody was buried. */
   for (int delivered = 0; delivered < 20;) {
     OK(edge_report_courier_next(courier, now, &step, NULL));
@@ -315,7 +315,7 @@ static void poison(edge_report_courier *courier) {
   edge_report_reason reason;
   edge_report_letter letter = EDGE_REPORT_LETTER_INIT;
   uint64_t now = 0, ticket = 0;
-  int attempts = 0, healthy = 0, was_parked = 0;
+  int attempts = 0, healthy = 0, was_aside = 0;
   OK(submit(courier, 1, EDGE_REPORT_STATUS_RUNNING, 1));
   for (int round = 0; round < 20000 && ticket == 0; round++) {
     /* Something else always waits. What a busy service may say counts for an hour before it buries. */
@@ -332,15 +332,15 @@ static void poison(edge_report_courier *courier) {
     attempts += is_poison;
     healthy += !is_poison;
     OK(edge_report_courier_status(courier, &state, NULL));
-    was_parked |= state.parked == 1;
+    was_aside |= state.aside == 1;
     OK(edge_report_courier_take_buried(courier, &ticket, &reason, NULL));
   }
-  CHECK(ticket == 1 && attempts >= 3 && healthy >= 3 && was_parked);
+  CHECK(ticket == 1 && attempts >= 3 && healthy >= 3 && was_aside);
   CHECK(is_reason(&reason, EDGE_REPORT_OUTCOME_TRY_AGAIN, 0, 500, "APIG.0101", "backend failed"));
   OK(edge_report_courier_find_dead_letter(courier, 1, &letter, NULL));
   CHECK(letter.ticket == 1 && memcmp(&letter.reason, &reason, sizeof reason) == 0);
   OK(edge_report_courier_status(courier, &state, NULL));
-  CHECK(state.refused == 1 && state.letters == 1 && state.parked == 0);
+  CHECK(state.refused == 1 && state.letters == 1 && state.aside == 0);
   check_sum(courier);
 }
 
@@ -391,8 +391,8 @@ static void hold(edge_report_courier *courier) {
     OK(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 0, &verdict, NULL));
     CHECK(verdict.kind == EDGE_REPORT_VERDICT_REFUSED);
     OK(edge_report_courier_status(courier, &state, NULL));
-  } while (state.parked == 0 && id < 200);
-  CHECK(state.parked == 1 && state.waiting == 1 && state.letters == state.refused && state.letters_dropped == 0);
+  } while (state.aside == 0 && id < 200);
+  CHECK(state.aside == 1 && state.waiting == 1 && state.letters == state.refused && state.letters_dropped == 0);
   CHECK(state.failure.code == EDGE_REPORT_E_LETTERS_FULL && state.failure_ticket == state.submitted);
   OK(edge_report_courier_next(courier, now, &step, NULL));
   CHECK(step.kind == EDGE_REPORT_STEP_WAIT);
@@ -406,7 +406,7 @@ static void hold(edge_report_courier *courier) {
   OK(edge_report_courier_wake(courier, now, NULL));
   OK(edge_report_courier_next(courier, now, &step, NULL));
   OK(edge_report_courier_status(courier, &state, NULL));
-  CHECK(state.parked == 0 && state.waiting == 0 && state.letters == 1 && state.letters_dropped == 0);
+  CHECK(state.aside == 0 && state.waiting == 0 && state.letters == 1 && state.letters_dropped == 0);
   OK(edge_report_courier_find_dead_letter(courier, held, &letter, NULL));
   CHECK(letter.ticket == held && letter.reason.status == 400);
   check_sum(courier);

@@ -108,7 +108,7 @@ static void deliveries(const char *url, const char *project, const edge_report_c
   cancels = 1;
   OK(edge_report_client_deliver(client, courier, NULL, 60000, &observer, &pause, NULL));
   CHECK(pause == EDGE_REPORT_PAUSE_CANCELLED && count == 1 && tolds == 1);
-  CHECK(told[0].kind == EDGE_REPORT_EVENT_AGAIN && told[0].ticket == 1 && strcmp(told[0].message_id, "first \xc3\xa9") == 0);
+  CHECK(told[0].kind == EDGE_REPORT_EVENT_WAITING && told[0].ticket == 1 && strcmp(told[0].message_id, "first \xc3\xa9") == 0);
   CHECK(told[0].reason.code == EDGE_REPORT_E_NOT_SENT && told[0].reason.status == 0 && strstr(told[0].reason.text, "refused"));
   CHECK(told[0].at_ms >= now && told[0].at_ms <= edge_report_monotonic_ms() + 60000 && strstr(told[0].line, "report 1 waits"));
   edge_report_client_free(client);

@@ -404,7 +404,7 @@ static void courier_step(edge_report_courier *courier) {
   reply.clock_skew_ms = (int64_t)number();
   uint64_t verdict_kind = number(), error = number(), why = number(), at = number();
   uint64_t submitted = number(), delivered = number(), refused = number(), expired = number(), waiting = number();
-  uint64_t has_parked = number(), parked = number();
+  uint64_t has_aside = number(), aside = number();
   SAMPLE_REPORT(report);
   edge_report_step step = EDGE_REPORT_STEP_INIT;
   edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
@@ -446,7 +446,7 @@ static void courier_step(edge_report_courier *courier) {
       OK(edge_report_courier_status(courier, &state, NULL));
       CHECK(state.submitted == submitted && state.delivered == delivered && state.refused == refused);
       CHECK(state.expired == expired && state.waiting == waiting);
-      if (has_parked) CHECK(state.parked == parked);
+      if (has_aside) CHECK(state.aside == aside);
       break;
     default: CHECK(!"a known step");
   }

@@ -201,7 +201,7 @@ def couriers():
     kinds = ["submit", "next", "settle", "wake", "dead_letter", "resubmit_dead_letter", "forget_dead_letters", "status"]
     members = ["min_backoff_ms", "max_backoff_ms", "hold_ms", "start_spread_ms", "max_attempts", "max_time_ms", "refuse_after"]
     outcomes = {outcome["name"]: outcome["number"] for outcome in load("codes.json")["outcomes"]}
-    verdicts = {"delivered": 1, "refused": 2, "again": 3, "held": 4, "gave_up": 5}
+    verdicts = {"delivered": 1, "refused": 2, "again": 3, "held": 4, "expired": 5}
     for case in load("courier.json")["cases"]:
         record("V", case["name"])
         assert not case["policy"].keys() - set(members), case["policy"]
@@ -224,8 +224,8 @@ def couriers():
             number(verdicts.get(step.get("verdict"), 0))
             for member in ("error", "reason", "at_ms", "submitted", "delivered", "refused", "expired", "waiting"):
                 number(step.get(member, 0))
-            number("parked" in step)
-            number(step.get("parked", 0))
+            number("aside" in step)
+            number(step.get("aside", 0))
 
 
 codes()

@@ -130,7 +130,7 @@ int main() {
         edge_report::reporter::start(edge_report::client(), std::move(VALUE(another))));
   std::atomic<unsigned> events{0};
   auto started = edge_report::reporter::start(std::move(client), std::move(VALUE(another)), [&](const edge_report_event &event) {
-    if (event.kind == EDGE_REPORT_EVENT_AGAIN) events++;
+    if (event.kind == EDGE_REPORT_EVENT_WAITING) events++;
   });
   edge_report::reporter reporter;
   reporter = std::move(VALUE(started));

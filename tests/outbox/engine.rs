@@ -687,7 +687,7 @@ fn any_order_of_calls_leaves_it_valid() {
             let settled =
                 counters.delivered + counters.refused + counters.superseded + counters.expired;
             assert_eq!(counters.submitted, settled + status.waiting);
-            assert!(status.parked <= 6);
+            assert!(status.aside <= 6);
         }
     }
 }

@@ -522,7 +522,7 @@ fn a_burial_that_fails_loses_nothing_and_stops_nobody() {
         sim.run(HOUR, answers);
         let status = sim.courier.status();
         assert_eq!(
-            (status.waiting, status.parked),
+            (status.waiting, status.aside),
             (2, 2),
             "the others went on, those of their jobs, too"
         );

@@ -116,8 +116,8 @@ fn run(courier: &mut Small, step: &Value, at: &str) {
             ] {
                 assert_eq!(number(&step[name]), Some(value), "{at}: {name}");
             }
-            if let Some(parked) = number::<usize>(&step["parked"]) {
-                assert_eq!(status.parked, parked, "{at}");
+            if let Some(aside) = number::<usize>(&step["aside"]) {
+                assert_eq!(status.aside, aside, "{at}");
             }
         }
         other => panic!("{other}"),
@@ -152,7 +152,7 @@ fn check(verdict: &Verdict, step: &Value, reason: Option<u16>, at: &str) {
         Verdict::Refused(_) => ("refused", None),
         Verdict::Again { at, .. } => ("again", Some(at.ms())),
         Verdict::Held { until, .. } => ("held", Some(until.ms())),
-        Verdict::Expired(_) => ("gave_up", None),
+        Verdict::Expired(_) => ("expired", None),
         other => panic!("{other:?}"),
     };
     assert_eq!(Some(name), step["verdict"].as_str(), "{at}: {verdict:?}");

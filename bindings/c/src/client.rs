@@ -50,7 +50,7 @@ pub struct edge_report_client_config {
     pub base_url: edge_report_str,
     /// The project.
     pub project_id: edge_report_str,
-    /// Who asks. NULL: nobody. Copied; the copy is wiped when the client is freed.
+    /// NULL: requests are not signed. Copied; the copy is wiped when the client is freed.
     pub credentials: *const edge_report_credentials,
     /// The prefixes by which the service's own error codes are known: see `edge_report_read_reply_with`.
     pub service_codes: *const edge_report_str,
@@ -67,8 +67,8 @@ pub struct edge_report_client_config {
     pub proxy: edge_report_str,
     /// The `User-Agent` header. Default: `edge-report/` and the version.
     pub user_agent: edge_report_str,
-    /// The most a look-up, and then a connection, through a proxy where there is one, may take. Default: 10 s. Like all time-outs, a day
-    /// at the most.
+    /// The most that looking up the name may take, and then connecting (to the proxy, if there is one). Default: 10 s. Like all timeouts,
+    /// a day at the most.
     pub connect_timeout_ms: u32,
     /// The most a TLS handshake may take. Default: 30 s.
     pub tls_timeout_ms: u32,
@@ -95,7 +95,7 @@ pub struct edge_report_client_config {
 
 /// Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
 ///
-/// Not checked is whether a certificate was revoked: no CRL and no OCSP answer is asked for or read.
+/// Not checked is whether a certificate was revoked: no CRL and no OCSP response is asked for or read.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_tls {
@@ -112,8 +112,8 @@ pub struct edge_report_tls {
     pub next: u64,
 }
 
-/// The caller's own lock, for a courier that other threads submit to. A mutex of the system may go to a thread that submits without
-/// a pause time after time while the disk is slow; one that goes to who asked first starves nobody.
+/// The caller's own lock, for a courier that other threads submit to. Best one that serves threads in the order in which they ask: with another,
+/// a thread that submits without a pause may keep delivery waiting while the disk is slow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_lock {
@@ -183,13 +183,12 @@ pub unsafe extern "C" fn edge_report_client_free(client: *mut edge_report_client
     });
 }
 
-/// Checks a report, encodes it, sends it once and reads the answer.
+/// Checks a report, encodes it, sends it once and reads the response.
 ///
 /// Borrows the report for the call; the texts of the reply borrow from the client until the next call with it. One thread at a
-/// time. Blocks for `total_timeout_ms`, and what the
-/// report's length takes at `min_rate`, at the most.
+/// time. Blocks for `total_timeout_ms`, and what the report's length takes at `min_rate`, at the most.
 ///
-/// @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: not sent, try
+/// @return EDGE_REPORT_OK: a response came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: not sent, try
 ///         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
 ///         wrong.
 #[unsafe(no_mangle)]
@@ -214,8 +213,7 @@ pub unsafe extern "C" fn edge_report_client_send(
 /// Like `edge_report_client_send`, for a report that is encoded: these very bytes are signed and sent, unchecked.
 ///
 /// Borrows the bytes for the call; the texts of the reply borrow from the client until the next call with it. One thread at a time.
-/// Blocks for `total_timeout_ms`, and what the
-/// report's length takes at `min_rate`, at the most.
+/// Blocks for `total_timeout_ms`, and what the report's length takes at `min_rate`, at the most.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_client_send_encoded(
     client: *mut edge_report_client,
@@ -232,9 +230,9 @@ pub unsafe extern "C" fn edge_report_client_send_encoded(
 
 /// Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
 ///
-/// Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's alone for the call; with
-/// `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
-/// lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
+/// Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's
+/// alone for the call. With `lock` it is so only while the lock is held, which is not while something is sent, so that other threads can submit
+/// under the same lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
 /// more, at the most; edge_report_client_cancel ends it.
 ///
 /// @param lock  NULL: no other thread uses the courier.
@@ -360,7 +358,7 @@ impl Drop for GivenBack<'_> {
     }
 }
 
-/// Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or so long. For a thread that delivers, after
+/// Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or the time is up. For a thread that delivers, after
 /// EDGE_REPORT_PAUSE_IDLE: whoever submits wakes it.
 ///
 /// One thread at a time. Blocks for `timeout_ms` at the most.
@@ -416,9 +414,9 @@ pub unsafe extern "C" fn edge_report_client_cancel(
     })
 }
 
-/// Sends from now on with other credentials: tokens live 24 hours. After an error the old ones stay.
+/// Replaces the credentials, from the next report on: tokens live 24 hours. After an error the old ones stay.
 ///
-/// Borrows `credentials` for the call, and copies them; NULL: nobody. One thread at a time. Does not block.
+/// Borrows `credentials` for the call, and copies them; NULL: requests are not signed any more. One thread at a time. Does not block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_client_set_credentials(
     client: *mut edge_report_client,
@@ -434,7 +432,7 @@ pub unsafe extern "C" fn edge_report_client_set_credentials(
     })
 }
 
-/// Trusts others, or shows another certificate, from the next report on: certificates expire. The old connection is closed; no report
+/// Replaces the CA and client certificates, from the next report on: certificates expire. The old connection is closed; no report
 /// fails for it. After an error all stays as it was.
 ///
 /// Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
@@ -462,10 +460,10 @@ pub unsafe extern "C" fn edge_report_client_set_tls(
     })
 }
 
-/// It is this late at least: certificates are verified at the latest of this, the release date of this library, and the system's clock,
-/// so that a node that boots in 1970 can deliver. A certificate that has expired by then serves all the same if it has not by the system's
-/// clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows its own
-/// clock alone.
+/// Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
+/// system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
+/// the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
+/// its own clock alone.
 ///
 /// One thread at a time. Does not block.
 #[unsafe(no_mangle)]
@@ -613,7 +611,7 @@ unsafe fn build(config: &edge_report_client_config) -> Result<Client, Failure> {
     builder.build().map_err(|error| refused(error, "config"))
 }
 
-/// The longest time-out.
+/// The longest timeout.
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
 /// Which setting a builder refuses.

@@ -1,4 +1,4 @@
-//! Delivery until accepted: the handle, and the engine behind it.
+//! Delivery until accepted: the handle, and the engine in it.
 
 use core::ffi::c_void;
 #[cfg(feature = "_http")]
@@ -25,9 +25,9 @@ use crate::types::{Output, bytes, edge_report_result, reference};
 ///
 /// At most one report is in flight. Order is by submission for each job, waiting by monotonic time. Any order of calls leaves it valid.
 ///
-/// Answers that may be somebody else's (a proxy's, a firewall's, a portal's) refuse nothing: a report that gets them time and again steps aside
+/// Responses that may be somebody else's (a proxy's, a firewall's, a portal's) refuse nothing: a report that gets them time and again steps aside
 /// while others go on, and is a dead letter only after `refuse_after` attempts, each followed by another report that was accepted. While
-/// nothing is accepted nothing is given up, but by `max_attempts` and `max_time_ms`.
+/// nothing is accepted, nothing becomes a dead letter but by `max_attempts` and `max_time_ms`.
 pub struct edge_report_courier {
     state: State,
     /// By how many it cannot be freed: deliveries that run, a reporter that lends it.
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
 /// @param ticket  the report's name, counted from 1; may be NULL.
 /// @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
 ///         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
-///         EDGE_REPORT_E_STORAGE: it may be stored all the same, so submit it again with the same message_id.
+///         EDGE_REPORT_E_STORAGE: it may be stored anyway, so submit it again with the same message_id.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_courier_submit(
     courier: *mut edge_report_courier,
@@ -196,11 +196,11 @@ pub unsafe extern "C" fn edge_report_courier_next(
 /// Borrows `reply`, its texts and `failure` for the call, and copies of the texts what the reason keeps. One thread at a time. Blocks as
 /// long as the storage does.
 ///
-/// A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `parked`
+/// A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `aside`
 /// and `failure` of edge_report_courier_state.
 ///
-/// @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
-///                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
+/// @param result  EDGE_REPORT_OK: a response came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
+///                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole response came. Any other: it cannot work as configured,
 ///                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
 /// @param reply   counts only with EDGE_REPORT_OK; else it may be NULL. Its texts count, too: they must hold, or be absent.
 /// @param failure counts only without a reply: what went wrong, as edge_report_client_send wrote it, or with a `detail` of your own. Nothing
@@ -254,8 +254,8 @@ pub unsafe extern "C" fn edge_report_courier_status(
     })
 }
 
-/// Tells of a report that became a dead letter by what became of another: no edge_report_courier_settle of its own says so. That is one that
-/// was answered badly, time and again, while others were accepted. Each is told once; the last few are kept.
+/// Tells of a report that became a dead letter when another one was settled, so that no edge_report_courier_settle of its own said so: it failed
+/// time and again while others were accepted. Each is told once; the last few are kept.
 ///
 /// One thread at a time. Does not block.
 ///

@@ -49,18 +49,18 @@ pub struct edge_report_courier_config {
     pub start_spread_ms: u64,
     /// A clock that differs from the server's by more is corrected when credentials fail. Default: 60 s.
     pub max_clock_skew_ms: u64,
-    /// How long one report is tried before it is given up, since its first attempt since the start. Default: 0, until it is delivered.
+    /// How long one report is tried before it expires, from its first attempt since the start. Default: 0, without an end.
     pub max_time_ms: u64,
-    /// How often one report is sent since the start before it is given up, whatever comes back. Default: 0, until it is delivered.
+    /// How often one report is sent since the start before it expires, whatever comes back. Default: 0, without an end.
     pub max_attempts: u32,
     /// After how many failures in a row the circuit counts as open: once the service is back, what waited then goes out step by step, within
     /// half a minute. Default: 5.
     pub open_circuit_after: u32,
-    /// When a submitted report is durable: 0 (default), before its `submit` returns; else together, when so many were submitted,
+    /// 0, the default: a report is durable when its `submit` returns. Else reports are made durable together, once so many were submitted.
     pub batch_reports: u32,
-    /// or the first of them so long ago. A power cut may cost these. Only together with `batch_reports`.
+    /// Or once the first of them was submitted so long ago; a power cut before that may cost them. Only together with `batch_reports`.
     pub batch_ms: u32,
-    /// A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
+    /// A report whose responses may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
     /// each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
     pub refuse_after: u32,
     /// Default: EDGE_REPORT_BACKLOG_KEEP_ALL.
@@ -116,7 +116,7 @@ pub const EDGE_REPORT_VERDICT_AGAIN: u32 = 3;
 /// Credentials or settings are wrong: nothing is sent before `at_ms`.
 pub const EDGE_REPORT_VERDICT_HELD: u32 = 4;
 /// Its budget is spent: among the dead letters now.
-pub const EDGE_REPORT_VERDICT_GAVE_UP: u32 = 5;
+pub const EDGE_REPORT_VERDICT_EXPIRED: u32 = 5;
 
 /// Room for an `error_code` with its NUL. Longer ones are cut.
 pub const EDGE_REPORT_ERROR_CODE_SIZE: usize = 28;
@@ -173,7 +173,7 @@ pub struct edge_report_courier_state {
     pub refused: u64,
     /// Dropped since newer reports of all their jobs waited: when the outbox was full, or by EDGE_REPORT_BACKLOG_LATEST_PER_JOB.
     pub superseded: u64,
-    /// Given up; among the dead letters.
+    /// Their budget was spent; among the dead letters.
     pub expired: u64,
     /// Lost because the storage changed or lost their bytes.
     pub corrupt: u64,
@@ -202,7 +202,7 @@ pub struct edge_report_courier_state {
     /// The kind of the verdict given last, or 0.
     pub last_kind: edge_report_verdict_kind,
     /// How many of those that wait stepped aside, since only they are answered badly, or cannot be made dead letters yet.
-    pub parked: u32,
+    pub aside: u32,
     /// Failures in a row.
     pub failures: u32,
     /// 1 when so many failed in a row that the network or service counts as down, else 0.
@@ -214,7 +214,7 @@ pub struct edge_report_courier_state {
     pub next: u64,
 }
 
-/// A report that will not be sent: it was refused or given up.
+/// A report that will not be sent: it was refused, or expired.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_letter {
@@ -413,7 +413,7 @@ const fn kind_of(verdict: &Verdict) -> edge_report_verdict_kind {
         Verdict::Delivered => EDGE_REPORT_VERDICT_DELIVERED,
         Verdict::Refused(_) => EDGE_REPORT_VERDICT_REFUSED,
         Verdict::Held { .. } => EDGE_REPORT_VERDICT_HELD,
-        Verdict::Expired(_) => EDGE_REPORT_VERDICT_GAVE_UP,
+        Verdict::Expired(_) => EDGE_REPORT_VERDICT_EXPIRED,
         _ => EDGE_REPORT_VERDICT_AGAIN,
     }
 }
@@ -458,7 +458,7 @@ impl edge_report_courier_state {
             self.last_ticket = ticket.0;
             self.last_kind = kind_of(verdict);
         }
-        self.parked = u32::try_from(status.parked).unwrap_or(u32::MAX);
+        self.aside = u32::try_from(status.aside).unwrap_or(u32::MAX);
         self.failures = status.failures;
         self.circuit_open = u32::from(status.circuit_open);
         if let Some((ticket, reason)) = &status.last_failure {

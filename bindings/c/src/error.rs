@@ -153,7 +153,7 @@ pub(crate) fn write_path(path: &Path<'_>, to: &mut [c_char]) {
     });
 }
 
-/// Writes as much text as there is room for, in whole characters; what comes behind a cut is dropped. The slice is zeros, and its
+/// Writes as much text as there is room for, in whole characters; what comes after a cut is dropped. The slice is zeros, and its
 /// last byte stays zero.
 struct Cut<'b>(Option<&'b mut [c_char]>);
 

@@ -10,7 +10,7 @@ use edge_report::json::{Scanner, Token};
 use edge_report::{Code, DeliveryEvent, MonoTime, SpoolIoError};
 
 use crate::delivery::{
-    EDGE_REPORT_VERDICT_AGAIN, EDGE_REPORT_VERDICT_DELIVERED, EDGE_REPORT_VERDICT_GAVE_UP,
+    EDGE_REPORT_VERDICT_AGAIN, EDGE_REPORT_VERDICT_DELIVERED, EDGE_REPORT_VERDICT_EXPIRED,
     EDGE_REPORT_VERDICT_HELD, EDGE_REPORT_VERDICT_REFUSED, edge_report_reason,
 };
 use crate::error::{Failure, Place, write_text};
@@ -26,14 +26,14 @@ pub const EDGE_REPORT_EVENT_DELIVERED: u32 = 1;
 /// It will never be taken: it is a dead letter, durable where the courier makes things durable.
 pub const EDGE_REPORT_EVENT_REFUSED: u32 = 2;
 /// It could not be delivered now, and is tried again.
-pub const EDGE_REPORT_EVENT_AGAIN: u32 = 3;
+pub const EDGE_REPORT_EVENT_WAITING: u32 = 3;
 /// Credentials or settings are wrong, or the clock: nothing is sent for a while, and the report waits, too.
 pub const EDGE_REPORT_EVENT_HELD: u32 = 4;
 /// Its budget is spent: it is a dead letter.
-pub const EDGE_REPORT_EVENT_GAVE_UP: u32 = 5;
+pub const EDGE_REPORT_EVENT_EXPIRED: u32 = 5;
 /// It will never be taken, but cannot be made a dead letter now. It is not sent meanwhile; once it is one, EDGE_REPORT_EVENT_REFUSED or
-/// EDGE_REPORT_EVENT_GAVE_UP says so.
-pub const EDGE_REPORT_EVENT_UNBURIED: u32 = 6;
+/// EDGE_REPORT_EVENT_EXPIRED says so.
+pub const EDGE_REPORT_EVENT_DEAD_LETTER_FAILED: u32 = 6;
 /// Reports were dropped since newer ones of all their jobs wait.
 pub const EDGE_REPORT_EVENT_SUPERSEDED: u32 = 7;
 /// Reports were lost, as the storage lost or changed their bytes.
@@ -44,28 +44,28 @@ pub const EDGE_REPORT_EVENT_FAILED: u32 = 9;
 const _: () = assert!(
     EDGE_REPORT_EVENT_DELIVERED == EDGE_REPORT_VERDICT_DELIVERED
         && EDGE_REPORT_EVENT_REFUSED == EDGE_REPORT_VERDICT_REFUSED
-        && EDGE_REPORT_EVENT_AGAIN == EDGE_REPORT_VERDICT_AGAIN
+        && EDGE_REPORT_EVENT_WAITING == EDGE_REPORT_VERDICT_AGAIN
         && EDGE_REPORT_EVENT_HELD == EDGE_REPORT_VERDICT_HELD
-        && EDGE_REPORT_EVENT_GAVE_UP == EDGE_REPORT_VERDICT_GAVE_UP
+        && EDGE_REPORT_EVENT_EXPIRED == EDGE_REPORT_VERDICT_EXPIRED
 );
 
 /// What became of a report, or why nothing is sent. All of it is the library's, and holds until the callback returns.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_event {
-    /// Its size in the library: what a newer header has beyond is not there.
+    /// Its size in the library; members of a newer header that lie beyond it are not there.
     pub struct_size: usize,
     /// What happened.
     pub kind: edge_report_event_kind,
     /// FAILED: the error number of the operating system, or of the storage's callback; 0 if there is none.
     pub device_error: i32,
-    /// DELIVERED to UNBURIED: the report's name.
+    /// DELIVERED to DEAD_LETTER_FAILED: the report's name.
     pub ticket: u64,
     /// The same: its `message_id`, decoded.
     pub message_id: edge_report_str,
     /// The same: its bytes.
     pub report: edge_report_str,
-    /// AGAIN, HELD, FAILED: when the next attempt comes at the earliest, by the monotonic clock. Else 0.
+    /// WAITING, HELD, FAILED: when the next attempt comes at the earliest, by the monotonic clock. Else 0.
     pub at_ms: u64,
     /// SUPERSEDED, CORRUPT: how many since the last event of this kind.
     pub count: u64,
@@ -73,7 +73,7 @@ pub struct edge_report_event {
     pub line: edge_report_str,
     /// Why; all zeros for DELIVERED, SUPERSEDED and CORRUPT.
     pub reason: edge_report_reason,
-    /// UNBURIED: why it cannot be made a dead letter.
+    /// DEAD_LETTER_FAILED: why it cannot be made a dead letter.
     pub obstacle: edge_report_reason,
     /// Of a later version, for tests.
     #[cfg(feature = "test-next")]
@@ -160,7 +160,7 @@ impl edge_report_event {
                 reason,
             } => {
                 self.reason.fill(&reason);
-                (EDGE_REPORT_EVENT_GAVE_UP, ticket, report)
+                (EDGE_REPORT_EVENT_EXPIRED, ticket, report)
             }
             DeliveryEvent::Waiting {
                 ticket,
@@ -169,7 +169,7 @@ impl edge_report_event {
                 reason,
             } => {
                 self.waits(wait, &reason);
-                (EDGE_REPORT_EVENT_AGAIN, ticket, report)
+                (EDGE_REPORT_EVENT_WAITING, ticket, report)
             }
             DeliveryEvent::Held {
                 ticket,
@@ -180,7 +180,7 @@ impl edge_report_event {
                 self.waits(wait, &reason);
                 (EDGE_REPORT_EVENT_HELD, ticket, report)
             }
-            DeliveryEvent::Unburied {
+            DeliveryEvent::DeadLetterFailed {
                 ticket,
                 report,
                 reason,
@@ -188,7 +188,7 @@ impl edge_report_event {
             } => {
                 self.reason.fill(&reason);
                 self.obstacle.fill(&obstacle);
-                (EDGE_REPORT_EVENT_UNBURIED, ticket, report)
+                (EDGE_REPORT_EVENT_DEAD_LETTER_FAILED, ticket, report)
             }
             DeliveryEvent::Superseded { count } => {
                 (self.kind, self.count) = (EDGE_REPORT_EVENT_SUPERSEDED, count);

@@ -17,7 +17,7 @@ use crate::types::{Output, array, buffer, bytes, edge_report_result, edge_report
 /// What a response means: one of `EDGE_REPORT_OUTCOME_…`.
 pub type edge_report_outcome = u32;
 
-/// Who asks. All absent: nobody. A token, or a key pair with or without a security token; not both.
+/// What signs requests: a key pair, with or without a security token; or a token instead. All absent: requests are not signed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_credentials {
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn edge_report_url(
 /// Borrows all arguments for the call; the result borrows from `base_url`, `project_id`, `credentials` and `scratch`, and holds
 /// as long as these do. Any thread. Does not block.
 ///
-/// @param credentials may be NULL: nobody.
+/// @param credentials NULL: the request is not signed.
 /// @param body        the bytes of the report, which are to be sent unchanged.
 /// @param unix_ms     the wall clock: milliseconds since 1970. Must be within 15 minutes of the server's for key pairs.
 /// @param scratch     512 bytes do for usual keys and URLs; if not, the error says how many do, the same number for every body and time.

@@ -18,8 +18,8 @@ use crate::types::{Output, edge_report_result};
 /// Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
 /// index of the jobs there, once the memory was full.
 ///
-/// `EDGE_REPORT_COURIER_RAM(report_bytes)` will always do, and is little more than the least: the courier, room for one report of `report_bytes`, and for four
-/// that wait or are dead letters. What is there beyond is room for more of them.
+/// `EDGE_REPORT_COURIER_RAM(report_bytes)` is always enough, and little more than the minimum: the courier, room for one report of
+/// `report_bytes`, and for four that wait or are dead letters. All memory beyond that is room for more of them.
 ///
 /// Takes the memory until `edge_report_courier_free`; borrows the rest for the call. Any thread. Does not block.
 ///
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn edge_report_courier_new_ram(
         let needed = least_ram(config.report_bytes);
         let room = arena.left().checked_sub(needed).and_then(|more| {
             let scratch = arena.bytes(config.report_bytes)?;
-            // All that is left but for what is placed behind it.
+            // All that is left but for what is placed after it.
             let reports =
                 arena.bytes(reports_of(config.report_bytes).checked_add(more)? & !(ALIGN - 1))?;
             Some((scratch, reports))

@@ -326,7 +326,7 @@ pub(crate) unsafe fn checked_job<'a>(
             None
         })
     };
-    // Behind a pointer, or all of it would stand there nine times.
+    // By a pointer, or all of it would stand there nine times.
     let checked: &mut dyn FnMut(_, &_, _) -> _ = &mut checked;
     let read = read_job(job, detail, index, checked);
     if detail.is_some() && !job.exceptions.is_absent() {

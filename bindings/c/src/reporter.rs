@@ -289,7 +289,7 @@ pub unsafe extern "C" fn edge_report_reporter_with_courier(
 ///
 /// The client is lent until `use` returns: it is not to be freed or kept. Within `use`, calls of the reporter that wait for delivery are
 /// EDGE_REPORT_E_IN_USE. `use` must not throw or longjmp. Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for 100 ms, or
-/// until the first attempt after an interruption ends: for the client's time-outs at the most; and what the observer and the storage take.
+/// until the first attempt after an interruption ends: for the client's timeouts at the most; and what the observer and the storage take.
 ///
 /// @param user passed to `use`.
 #[unsafe(no_mangle)]
@@ -322,7 +322,7 @@ pub unsafe extern "C" fn edge_report_reporter_with_client(
 /// One thread, while no other is in a call of this reporter; not in one of its callbacks: EDGE_REPORT_E_IN_USE. Blocks for 100 ms at the most, and
 /// what the observer and the storage take.
 ///
-/// @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE: it is stopped all the same.
+/// @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE: it is stopped anyway.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_reporter_stop(
     reporter: *mut edge_report_reporter,

@@ -23,7 +23,7 @@ pub type edge_report_storage_each =
 ///
 /// The device keeps segments of bytes, each written from front to back. Each function returns 0, or an error number of the
 /// device, which comes back as `device_error`. They are called in the course of calls to the courier, by the same thread, and
-/// must not call it, throw or longjmp.
+/// must not call that courier, throw or longjmp.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_storage {
@@ -33,7 +33,7 @@ pub struct edge_report_storage {
     pub user: *mut c_void,
     /// The length of a segment, unless a report needs a longer one: a multiple of `length_unit`, and no less than a 15th of `max_bytes`.
     pub segment_bytes: usize,
-    /// What all segments together may have; two segments at the least, since what supersedes or forgets others is written before they can be
+    /// The most bytes of all segments together; two segments at the least, since what supersedes or forgets others is written before they can be
     /// removed. While segments are compacted, there is one more for a moment; and if `length_unit` is less than
     /// `segment_bytes`, two of `length_unit` for notes of what was delivered, when there is no room for anything else.
     pub max_bytes: usize,

@@ -16,7 +16,7 @@ use crate::types::{Output, buffer, edge_report_result, edge_report_str, referenc
 /// between `edge_report_writer_init` and `edge_report_writer_finish`; no part of it is to be touched. It needs no freeing.
 #[repr(C)]
 pub struct edge_report_writer {
-    /// Of no use to callers.
+    /// The library's own.
     pub private_: [u64; 12],
 }
 

@@ -13,7 +13,10 @@ const MOST = 4096 * MIB;
 const COMMON = ['policy', 'clock', 'entropy'];
 const IN_MEMORY = ['capacity', ...COMMON];
 const DURABLE = ['maxBytes', 'segmentBytes', 'deadLetterBytes', 'durability', 'module', ...COMMON];
-/** What a policy's names are, for errors. */
+/** The members of a policy. */
+const TIMES = ['minBackoffMs', 'maxBackoffMs', 'maxRetryAfterMs', 'holdMs', 'startSpreadMs', 'maxClockSkewMs', 'maxTimeMs'];
+const POLICY = [...TIMES, 'maxAttempts', 'openCircuitAfter', 'refuseAfter', 'backlog', 'whenLettersFull'];
+/** The names that some of them take, for errors. */
 const NAMES = { backlog: "'all' or 'latest'", whenLettersFull: "'drop-oldest' or 'hold'" };
 /** Attempts that no report has. */
 const ENDLESS = 2 ** 32 - 1;
@@ -45,6 +48,7 @@ export class Courier {
     const { capacity = 4 * MIB, policy = {}, clock = () => performance.now(), entropy = random } = options;
     this.#clock = clock;
     this.#entropy = entropy;
+    onlyKnown('policy', policy, POLICY);
     this.#members = JSON.stringify(Object.fromEntries(Object.entries(policy).map(plain)));
     const wrong = call((wasm) => wasm.wrong_in_policy(this.#members));
     if (wrong !== undefined) throw new EdgeReportError('OutOfRange', { detail: `policy.${wrong}${NAMES[wrong] ? ` is ${NAMES[wrong]}` : ''}` });
@@ -338,7 +342,7 @@ function plain([name, value]) {
   if (['function', 'symbol'].includes(typeof value)) given = null;
   // This one has an end by default.
   if (value === Infinity) given = name === 'refuseAfter' ? ENDLESS : undefined;
-  return [wellFormed(name), given];
+  return [name, given];
 }
 
 function random() {

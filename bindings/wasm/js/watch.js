@@ -45,12 +45,12 @@ export class Watch {
       case 'held':
         return this.#observe({ what: 'held', ...of, reason, nextAttempt: this.#date(verdict.until) });
       default: {
-        const doomed = { what: verdict.verdict === 'gave_up' ? 'expired' : 'refused', ...of, reason };
+        const doomed = { what: verdict.verdict, ...of, reason };
         if (this.#isLetter(doomed)) return this.#tell(doomed);
         this.#doomed.set(ticket, doomed);
         const { lastFailure } = this.#courier.status();
         const obstacle = lastFailure?.ticket === ticket ? lastFailure.reason : undefined;
-        return this.#observe({ what: 'unburied', ...of, reason, obstacle });
+        return this.#observe({ what: 'dead_letter_failed', ...of, reason, obstacle });
       }
     }
   }

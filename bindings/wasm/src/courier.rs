@@ -124,7 +124,7 @@ impl Courier {
         ] {
             answer.number(name, count);
         }
-        answer.number("parked", status.parked);
+        answer.number("aside", status.aside);
         answer.number("clockOffsetMs", status.clock_offset_ms);
         answer.flag("circuitOpen", status.circuit_open);
         if let Some(at) = status.next_attempt {
@@ -336,7 +336,7 @@ fn put_verdict(answer: &mut Answer, verdict: &Verdict) {
         Verdict::Delivered => ("delivered", None),
         Verdict::Held { until, .. } => ("held", Some(("until", until))),
         Verdict::Refused(_) => ("refused", None),
-        Verdict::Expired(_) => ("gave_up", None),
+        Verdict::Expired(_) => ("expired", None),
         Verdict::Again { at, .. } => ("again", Some(("at", at))),
         _ => ("again", None),
     };

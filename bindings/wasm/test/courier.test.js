@@ -56,8 +56,8 @@ function run(courier, step, set) {
       return courier.forgetDeadLetters(step.ticket);
     case 'status': {
       const status = courier.status();
-      for (const name of ['submitted', 'delivered', 'refused', 'expired', 'waiting', 'parked']) {
-        if (name !== 'parked' || step.parked !== undefined) assert.equal(status[name], step[name], name);
+      for (const name of ['submitted', 'delivered', 'refused', 'expired', 'waiting', 'aside']) {
+        if (name !== 'aside' || step.aside !== undefined) assert.equal(status[name], step[name], name);
       }
       return;
     }
@@ -140,7 +140,7 @@ test('a report that only it is answered badly steps aside, and ends as a dead le
   for (let n = 1; n <= 40; n++) courier.submit(report(n, n === 3 ? 'poison' : `r${n}`));
   const answer = (id) => (id === 'poison' ? { ...DISLIKED, errorCode: 'WAF.7', message: 'blocked' } : ACCEPTED);
   run(answer, 3_000);
-  assert.deepEqual([courier.status().delivered, courier.status().parked, courier.status().letters], [39, 1, 0]);
+  assert.deepEqual([courier.status().delivered, courier.status().aside, courier.status().letters], [39, 1, 0]);
   assert.equal(courier.takeBuried(), undefined);
   // What comes later proves it, an attempt each.
   for (let n = 41; courier.status().waiting > 0 && n < 80; n++) {
@@ -148,7 +148,7 @@ test('a report that only it is answered badly steps aside, and ends as a dead le
     run(answer, 400_000);
   }
   const status = courier.status();
-  assert.deepEqual([status.refused, status.parked, status.letters, status.waiting], [1, 0, 1, 0]);
+  assert.deepEqual([status.refused, status.aside, status.letters, status.waiting], [1, 0, 1, 0]);
   assert.equal(adds(status), status.submitted);
   const reason = { outcome: 'not_understood', status: 403, errorCode: 'WAF.7', text: 'blocked' };
   assert.deepEqual(courier.takeBuried(), { ticket: 3, reason });
@@ -255,7 +255,7 @@ test('letters that are full: drop the oldest, and count them; or hold', () => {
 
   const { courier, run, set } = full('hold');
   const held = courier.status();
-  assert.ok(held.waiting > 0 && held.parked > 0 && held.lettersDropped === 0);
+  assert.ok(held.waiting > 0 && held.aside > 0 && held.lettersDropped === 0);
   assert.deepEqual([held.letters, adds(held)], [held.refused, 20]);
   assert.equal(held.lastFailure.reason.code, 'LettersFull');
   const ids = [];

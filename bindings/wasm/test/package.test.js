@@ -161,8 +161,8 @@ test('types, as each way of finding modules sees them', () => {
     export function why(courier: Courier = new Courier(options)): string[] {
       const verdict = courier.settle(1, new EdgeReportError('NotSent', { detail: 'no route' }));
       if (verdict.verdict === 'again') console.log(verdict.at, words(verdict.reason));
-      const { lastFailure, oldest, nextAttempt = 0, parked, letters, lettersDropped } = courier.status();
-      console.log(oldest && new Date(oldest), nextAttempt + parked + letters + lettersDropped, lastFailure?.ticket, courier.takeBuried()?.reason);
+      const { lastFailure, oldest, nextAttempt = 0, aside, letters, lettersDropped } = courier.status();
+      console.log(oldest && new Date(oldest), nextAttempt + aside + letters + lettersDropped, lastFailure?.ticket, courier.takeBuried()?.reason);
       const again: number | undefined = courier.resubmitDeadLetter(2) ?? courier.resubmitDeadLetter(undefined, new Date());
       courier.forgetDeadLetter(courier.submit(report, Date.now()));
       return courier.deadLetters().map(({ ticket, reason }) => again + ': ' + ticket + words(reason));
@@ -172,7 +172,7 @@ test('types, as each way of finding modules sees them', () => {
       return [cause, reason.status, reason.errorCode, reason.text].join(' ');
     }
     const some: { text?: string } = {};
-    export const loose = () => new Courier({ capacity: undefined, policy: { minBackoffMs: undefined } }).submit({ jobs: [{ status: 'x', create_time: 1, plan: some.text }], message_id: '1', msg_confirm_topic: undefined });
+    export const loose = () => new Courier({ capacity: undefined, clock: undefined, entropy: undefined, policy: { minBackoffMs: undefined } }).submit({ jobs: [{ status: 'x', create_time: 1, plan: some.text }], message_id: '1', msg_confirm_topic: undefined });
     // As undici has it: types of its own.
     interface OtherResponse { status: number; type: string; ok: boolean; headers: Iterable<[string, string]>; body: { getReader(): any } | null }
     declare function otherFetch(url: string, init?: { method?: string; headers?: Record<string, string>; body?: Uint8Array | null; signal?: AbortSignal | null }): Promise<OtherResponse>;
@@ -197,6 +197,7 @@ test('types, as each way of finding modules sees them', () => {
   writeFileSync(join(work, 'use.cts'), `import { encode } from 'edge-report'; export const bytes: Uint8Array = encode('{}');`);
   writeFileSync(join(work, 'wrong.mts'), `import { encode } from 'edge-report'; encode({ jobs: [{ status: 1 }] });`);
   writeFileSync(join(work, 'wrong-policy.mts'), `import { Courier } from 'edge-report'; new Courier({ policy: { backlog: 'newest' } });`);
+  writeFileSync(join(work, 'wrong-clock.mts'), `import { Courier } from 'edge-report'; new Courier({ clock: () => undefined });`);
   writeFileSync(join(work, 'wrong-who.mts'), `import { buildRequest } from 'edge-report'; buildRequest('{}', { baseUrl: '', projectId: '', credentials: { token: 't', accessKey: 'a', secretKey: 's' } });`);
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const check = (module, resolution, ...files) =>
@@ -211,6 +212,7 @@ test('types, as each way of finding modules sees them', () => {
   }
   assert.match(check('nodenext', 'nodenext', 'wrong.mts').stdout.toString(), /TS2322|TS2769|TS2741/);
   assert.match(check('nodenext', 'nodenext', 'wrong-who.mts').stdout.toString(), /TS2322/);
+  assert.match(check('nodenext', 'nodenext', 'wrong-clock.mts').stdout.toString(), /TS2322/);
   assert.match(check('nodenext', 'nodenext', 'wrong-policy.mts').stdout.toString(), /TS2322/);
 });
 

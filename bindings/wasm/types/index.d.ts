@@ -181,7 +181,7 @@ export type Credentials =
 /** Pairs of texts: an object, a list of pairs, a `Map`, `Headers`, `URLSearchParams`. */
 export type Pairs = Iterable<[string, string]> | Record<string, string | number>;
 
-/** The headers of an answer: as `fetch` has them, or Node's `http`. */
+/** The headers of a response: as `fetch` has them, or Node's `http`. */
 export type ReplyHeaders =
   | Iterable<[string, string]>
   | { forEach(each: (value: string, name: string) => void): void }
@@ -263,7 +263,7 @@ export interface ReportRequest {
  */
 export function buildRequest(report: ReportInput, endpoint: Endpoint, date?: Date | number): ReportRequest;
 
-/** What every answer tells. */
+/** What every response tells. */
 export interface Reply {
   /** The HTTP status. */
   status: number;
@@ -436,7 +436,7 @@ export type Verdict =
   | { verdict: 'refused'; reason: Reason }
   | { verdict: 'again'; at: number; reason: Reason }
   | { verdict: 'held'; until: number; reason: Reason }
-  | { verdict: 'gave_up'; reason: Reason };
+  | { verdict: 'expired'; reason: Reason };
 
 /** What to do next: send these bytes and {@link Courier.settle}, wait, or nothing. */
 export type Step =
@@ -454,14 +454,14 @@ export interface Status {
   refused: number;
   /** Dropped since newer reports of all their jobs waited. */
   superseded: number;
-  /** Given up, by `maxAttempts` or `maxTimeMs`. */
+  /** What spent its budget: `maxAttempts` or `maxTimeMs`. */
   expired: number;
   /** Lost by the storage of a durable courier. */
   corrupt: number;
   /** What is still to be delivered. */
   waiting: number;
   /** How many of those that wait stepped aside: only they are answered badly, or there is no room for them as dead letters. */
-  parked: number;
+  aside: number;
   /** Dead letters there are. */
   letters: number;
   /** Dead letters that made room for newer ones, and are gone. */
@@ -486,7 +486,7 @@ export interface Status {
   lastFailure?: { ticket: number; reason: Reason };
 }
 
-/** A report that was refused or given up. */
+/** A report that was refused, or expired. */
 export interface DeadLetter {
   /** What {@link Courier.submit} gave for it. */
   ticket: number;
@@ -511,9 +511,9 @@ export interface CommonOptions {
   /** When to try again, and when to stop. */
   policy?: Policy | undefined;
   /** Monotonic milliseconds. Default: `performance.now`. */
-  clock?: () => number | undefined;
+  clock?: (() => number) | undefined;
   /** A random 64-bit number, for jitter. Default: from `crypto`. */
-  entropy?: () => bigint | undefined;
+  entropy?: (() => bigint) | undefined;
 }
 
 /** Of a courier in memory. */
@@ -556,7 +556,7 @@ export interface DirectoryHandle {
  * {@link open}, on files.
  *
  * Close it, or declare it with `using`. Left alone, the garbage collector frees it some time. It lives in a WebAssembly instance of its own, so
- * that nothing that goes wrong elsewhere touches what waits. When the stack is about to end, its calls throw a `RangeError` before they begin. Should a call of its own trap all the same (`Internal`), a
+ * that nothing that goes wrong elsewhere touches what waits. When the stack is about to end, its calls throw a `RangeError` before they begin. Should a call of its own trap anyway (`Internal`), a
  * durable one reads its files anew at the next call, and one in memory says that it is lost (`Poisoned`).
  */
 export class Courier {
@@ -690,10 +690,10 @@ export interface ClientOptions extends Endpoint, ReplyOptions {
 export class Client {
   /** @throws {@link EdgeReportError} if these cannot be used. Touches no network. */
   constructor(options: ClientOptions);
-  /** Sends from now on with other credentials: tokens live 24 hours. */
+  /** Replaces the credentials, from the next attempt on: tokens live 24 hours. */
   setCredentials(credentials: Credentials): void;
   /**
-   * Checks a report, encodes it, sends it once and reads the answer.
+   * Checks a report, encodes it, sends it once and reads the response.
    *
    * @throws {@link EdgeReportError} as `encode`; `NotSent` (surely), `MayHaveArrived` (send it again with the same `message_id`),
    * `Tls`. A browser does not tell these apart, not even when it is offline: there it is `MayHaveArrived`. When aborted, the signal's
@@ -751,7 +751,7 @@ export type DeliveryEvent =
   /** Credentials or settings are wrong, or the clock: nothing is sent before `nextAttempt`. */
   | { what: 'held'; ticket: number; messageId: string; reason: Reason; nextAttempt: Date }
   /** It will never be taken, but cannot be made a dead letter now, for the reason `obstacle`. Once it is one, `refused` or `expired` says so. */
-  | { what: 'unburied'; ticket: number; messageId: string; reason: Reason; obstacle?: Reason }
+  | { what: 'dead_letter_failed'; ticket: number; messageId: string; reason: Reason; obstacle?: Reason }
   /** So many were dropped since newer ones of all their jobs wait; of up to 10,000 that wait, these are known by name. */
   | { what: 'superseded'; count: number; reports: Array<{ ticket: number; messageId: string }> }
   /** So many were lost by the storage. */

@@ -102,7 +102,7 @@ pub struct Status {
     /// How many wait.
     pub waiting: u64,
     /// How many of them stepped aside, since only they are answered badly, or cannot be made dead letters yet.
-    pub parked: usize,
+    pub aside: usize,
     /// The one in flight.
     pub in_flight: Option<Ticket>,
     /// Failures in a row.

@@ -373,7 +373,7 @@ enum {
 /**
  * Its budget is spent: among the dead letters now.
  */
-#define EDGE_REPORT_VERDICT_GAVE_UP 5
+#define EDGE_REPORT_VERDICT_EXPIRED 5
 
 /**
  * Room for an `error_code` with its NUL. Longer ones are cut.
@@ -466,7 +466,7 @@ enum {
 /**
  * It could not be delivered now, and is tried again.
  */
-#define EDGE_REPORT_EVENT_AGAIN 3
+#define EDGE_REPORT_EVENT_WAITING 3
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -480,15 +480,15 @@ enum {
 /**
  * Its budget is spent: it is a dead letter.
  */
-#define EDGE_REPORT_EVENT_GAVE_UP 5
+#define EDGE_REPORT_EVENT_EXPIRED 5
 #endif
 
 #if defined(EDGE_REPORT_FULL)
 /**
  * It will never be taken, but cannot be made a dead letter now. It is not sent meanwhile; once it is one, EDGE_REPORT_EVENT_REFUSED or
- * EDGE_REPORT_EVENT_GAVE_UP says so.
+ * EDGE_REPORT_EVENT_EXPIRED says so.
  */
-#define EDGE_REPORT_EVENT_UNBURIED 6
+#define EDGE_REPORT_EVENT_DEAD_LETTER_FAILED 6
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1340,7 +1340,7 @@ typedef struct edge_report_courier_state {
   /**
    * How many of those that wait stepped aside, since only they are answered badly, or cannot be made dead letters yet.
    */
-  uint32_t parked;
+  uint32_t aside;
   /**
    * Failures in a row.
    */
@@ -1560,7 +1560,7 @@ typedef struct edge_report_event {
    */
   int32_t device_error;
   /**
-   * DELIVERED to UNBURIED: the report's name.
+   * DELIVERED to DEAD_LETTER_FAILED: the report's name.
    */
   uint64_t ticket;
   /**
@@ -1572,7 +1572,7 @@ typedef struct edge_report_event {
    */
   struct edge_report_str report;
   /**
-   * AGAIN, HELD, FAILED: when the next attempt comes at the earliest, by the monotonic clock. Else 0.
+   * WAITING, HELD, FAILED: when the next attempt comes at the earliest, by the monotonic clock. Else 0.
    */
   uint64_t at_ms;
   /**
@@ -1588,7 +1588,7 @@ typedef struct edge_report_event {
    */
   struct edge_report_reason reason;
   /**
-   * UNBURIED: why it cannot be made a dead letter.
+   * DEAD_LETTER_FAILED: why it cannot be made a dead letter.
    */
   struct edge_report_reason obstacle;
 } edge_report_event;
@@ -2018,7 +2018,7 @@ edge_report_result edge_report_courier_next(struct edge_report_courier *courier,
  * Borrows `reply`, its texts and `failure` for the call, and copies of the texts what the reason keeps. One thread at a time. Blocks as
  * long as the storage does.
  *
- * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `parked`
+ * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `aside`
  * and `failure` of edge_report_courier_state.
  *
  * @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: surely not sent.

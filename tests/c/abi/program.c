@@ -185,7 +185,7 @@ static void hold(void *user) { ++*(int *)user; }
 
 static void observe(void *user, const edge_report_event *event) {
   CHECK(event->struct_size >= sizeof *event);
-  if (event->kind == EDGE_REPORT_EVENT_AGAIN) CHECK(event->reason.code == EDGE_REPORT_E_NOT_SENT && event->message_id.len == 1);
+  if (event->kind == EDGE_REPORT_EVENT_WAITING) CHECK(event->reason.code == EDGE_REPORT_E_NOT_SENT && event->message_id.len == 1);
   ++*(int *)user;
 }
 

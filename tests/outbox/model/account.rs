@@ -161,9 +161,9 @@ impl Account {
         );
         let doomed = self.waiting.values().filter(|e| e.doomed.is_some()).count();
         ensure!(
-            doomed <= status.parked,
+            doomed <= status.aside,
             "{doomed} are to be buried, {} are known",
-            status.parked
+            status.aside
         );
         adds_up(status)
     }

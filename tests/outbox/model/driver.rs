@@ -350,7 +350,7 @@ impl<G: Ground> Driver<G> {
                     "waits {ms}, and {:?} is next",
                     status.next_attempt
                 );
-                self.pace.told_to_wait(ms, status.parked, &self.clock)?;
+                self.pace.told_to_wait(ms, status.aside, &self.clock)?;
             }
             Some(Ok((ticket, bytes, offset))) => {
                 ensure!(offset == self.pace.offset, "a clock offset of {offset}");

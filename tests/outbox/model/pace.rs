@@ -217,7 +217,7 @@ impl Pace {
     }
 
     /// `next` says to wait.
-    pub(crate) fn told_to_wait(&self, ms: u64, parked: usize, clock: &Clock) -> Check {
+    pub(crate) fn told_to_wait(&self, ms: u64, aside: usize, clock: &Clock) -> Check {
         let left = self.wait.saturating_sub(clock.since(&self.armed));
         let tenth_more = |ms: u64| ms.saturating_add(ms / 10);
         let longest = [
@@ -228,13 +228,13 @@ impl Pace {
         let longest = longest.into_iter().fold(1, u64::max);
         let (least, most) = match (clock.is_steady(&self.armed), left) {
             // For somebody's own time.
-            (true, 0) if parked > 0 => (1, longest),
+            (true, 0) if aside > 0 => (1, longest),
             (true, left) => (left, left),
             (false, _) => (1, longest.max(self.wait)),
         };
         ensure!(
             ms > 0 && (least..=most).contains(&ms),
-            "told to wait {ms}, must be {least} to {most}, {parked} are parked"
+            "told to wait {ms}, must be {least} to {most}, {aside} stepped aside"
         );
         Ok(())
     }
@@ -341,7 +341,7 @@ impl Pace {
 
         let is_spent = self.is_spent(&tries, clock.now);
         let not_before = status.not_before;
-        let gave_up = matches!(verdict, Verdict::Expired(_));
+        let expired = matches!(verdict, Verdict::Expired(_));
         if place == Place::Overtaken
             && !is_counted
             && kind != Kind::Network
@@ -371,7 +371,7 @@ impl Pace {
             verdict.reason() == Some(&event.reason),
             "{verdict:?}: another reason"
         );
-        ensure!(gave_up == is_spent, "{verdict:?} after {tries:?}");
+        ensure!(expired == is_spent, "{verdict:?} after {tries:?}");
         if kind == Kind::Denied
             && !is_fifth
             && !self.corrected
@@ -381,7 +381,7 @@ impl Pace {
             (self.corrected, self.offset) = (true, skew);
             let at = clock.now;
             ensure!(
-                gave_up || matches!(verdict, Verdict::Again { at: told, .. } if told == at),
+                expired || matches!(verdict, Verdict::Again { at: told, .. } if told == at),
                 "{verdict:?}, must be tried again at once"
             );
             return self.arm(not_before, [0, 0], clock);
@@ -394,7 +394,7 @@ impl Pace {
                 let hold = self.policy.hold_ms.max(FLOOR);
                 let or_asked = |[least, most]: [u64; 2]| [least.max(asked[0]), most.max(asked[1])];
                 let holds = or_asked([hold, hold + hold / 10]);
-                let is_alone = is_way_free && went_out && !is_counted && !gave_up;
+                let is_alone = is_way_free && went_out && !is_counted && !expired;
                 let told = match verdict {
                     Verdict::Held { until, .. } => until.since_ms(clock.now),
                     _ => 0,
@@ -408,7 +408,7 @@ impl Pace {
             _ => {
                 let failures = match kind {
                     // Those of the node, or its own.
-                    Kind::Doubtful if !gave_up => self.failures.max(tries.events),
+                    Kind::Doubtful if !expired => self.failures.max(tries.events),
                     _ => self.failures,
                 };
                 let [least, most] = self.backoff(failures);
