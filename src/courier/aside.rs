@@ -291,16 +291,35 @@ impl Memory {
     }
 }
 
-/// Bits of the set of jobs.
+/// Words of the set of jobs.
 const WORDS: usize = if cfg!(feature = "alloc") { 128 } else { 16 };
+/// So many bits are half of it: of the jobs that are not in the set every other one seems to be.
+const CROWDED: u32 = (WORDS as u32).saturating_mul(32);
+/// Then there is room for twice the jobs, and more.
+const FEW: u32 = CROWDED >> 2;
 
 /// A set of jobs that may say of one that it is in it though it is not, but never the other way round: then a report waits a little
 /// longer, and none overtakes another. 1 KiB, without `alloc` 128 bytes.
+///
+/// However many jobs stay behind, it does not fill up: where they are too many, one walk looks at a [`Part`] of all jobs, the next one at another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct JobSet([u64; WORDS]);
+pub(super) struct JobSet {
+    words: [u64; WORDS],
+    /// A job that cannot be told is in it, so any may be.
+    has_any: bool,
+    part: Part,
+}
 
 impl JobSet {
-    pub(super) const EMPTY: Self = JobSet([0; WORDS]);
+    pub(super) const EMPTY: Self = JobSet::of(Part::ALL);
+
+    const fn of(part: Part) -> Self {
+        JobSet {
+            words: [0; WORDS],
+            has_any: false,
+            part,
+        }
+    }
 
     /// The word and the bit of a job. Ids that follow each other fall on places that differ.
     const fn place(job_id: i64) -> (usize, u64) {
@@ -311,11 +330,11 @@ impl JobSet {
 
     pub(super) fn add(&mut self, keys: &JobKeys) {
         for key in keys {
-            if key.job_id == JobKey::ANY {
-                self.0 = [u64::MAX; WORDS];
-            }
+            self.has_any |= key.job_id == JobKey::ANY;
             let (word, bit) = Self::place(key.job_id);
-            if let Some(word) = self.0.get_mut(word) {
+            if self.part.has(key.job_id)
+                && let Some(word) = self.words.get_mut(word)
+            {
                 *word |= bit;
             }
         }
@@ -323,12 +342,53 @@ impl JobSet {
 
     pub(super) fn has_one_of(&self, keys: &JobKeys) -> bool {
         keys.iter().any(|key| {
+            if self.has_any {
+                return true;
+            }
             if key.job_id == JobKey::ANY {
-                return self.0.iter().any(|word| *word != 0);
+                return self.part != Part::ALL || self.words.iter().any(|word| *word != 0);
             }
             let (word, bit) = Self::place(key.job_id);
-            self.0.get(word).is_some_and(|word| word & bit != 0)
+            let word = self.words.get(word).copied().unwrap_or(u64::MAX);
+            word & bit != 0 || !self.part.has(key.job_id)
         })
+    }
+}
+
+/// The jobs that a walk looks at: one in `2^halvings`. Reports of others have their turn in other walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    halvings: u32,
+    nth: u32,
+}
+
+impl Part {
+    const ALL: Self = Part {
+        halvings: 0,
+        nth: 0,
+    };
+    /// Enough for as many jobs as there are tickets.
+    const MOST_HALVINGS: u32 = 24;
+
+    /// Each part has its turn in each round; two jobs that are in two parts in one round may be in one in another.
+    const fn has(self, job_id: i64) -> bool {
+        if self.halvings == 0 {
+            return true;
+        }
+        let round = self.nth.wrapping_shr(self.halvings) as u64;
+        let mixed = (job_id as u64 ^ round << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
+        (mixed as u32 ^ self.nth).trailing_zeros() >= self.halvings
+    }
+
+    const fn next(self, halvings: u32) -> Self {
+        match halvings {
+            0 => Part::ALL,
+            _ => Part {
+                halvings,
+                nth: self.nth.wrapping_add(1),
+            },
+        }
     }
 }
 
@@ -357,6 +417,40 @@ impl Walk {
         after: None,
         jobs: JobSet::EMPTY,
     };
+
+    /// From the start, by the same part of the jobs.
+    pub(super) const fn anew(&self) -> Self {
+        Walk {
+            after: None,
+            jobs: JobSet::of(self.jobs.part),
+        }
+    }
+
+    /// This one came to its end. Another one, from the start: by a smaller part if too many stay behind, by a larger one if few of this one do.
+    pub(super) fn by_another_part(&self) -> Option<Self> {
+        let part = self.jobs.part;
+        let bits = self.jobs.words.iter().map(|word| word.count_ones());
+        let bits = bits.fold(0, u32::saturating_add);
+        let halvings = match bits {
+            CROWDED.. if part.halvings < Part::MOST_HALVINGS => part.halvings.saturating_add(1),
+            bits if bits < FEW => part.halvings.saturating_sub(1),
+            _ => part.halvings,
+        };
+        let walk = Walk {
+            after: None,
+            jobs: JobSet::of(part.next(halvings)),
+        };
+        (halvings != part.halvings).then_some(walk)
+    }
+
+    /// From the start by the next part, if it is not of all jobs.
+    pub(super) fn turn(&mut self) {
+        let part = self.jobs.part;
+        if part != Part::ALL {
+            self.jobs.part = part.next(part.halvings);
+            *self = self.anew();
+        }
+    }
 
     /// Passes over a report that stays.
     pub(super) fn pass(&mut self, ticket: Ticket, keys: &JobKeys) {

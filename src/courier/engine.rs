@@ -405,9 +405,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         match verdict {
             Verdict::Delivered => {
-                if let Some(code) = self.accepted(&current, now, entropy) {
+                if let Some((code, at)) = self.accepted(&current, now, entropy) {
                     let reason = Reason::failed(code);
-                    let at = self.not_before;
                     verdict = Verdict::Again { at, reason };
                     self.last_failure = Some((ticket, reason));
                 }
@@ -535,7 +534,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.next_attempt = now;
         self.resting = None;
         self.tried.iter_mut().for_each(|tried| tried.rests = None);
-        self.walk = Walk::START;
+        self.walk = self.walk.anew();
         for aside in self.asides.iter_mut() {
             if also_answered || aside.reason.status == 0 {
                 aside.due = now;

@@ -427,6 +427,31 @@ fn a_backlog_of_the_latest_never_stops() {
     }
 }
 
+/// One that was accepted, was to be sent once more, failed, and then a newer one came.
+#[test]
+fn what_was_delivered_is_not_counted_as_superseded() {
+    let policy = Policy::default().with_backlog(Backlog::LatestPerJob);
+    let mut sim = Sim::new(policy, outbox(), 77);
+    let older = sim.submit_jobs(&[0, 1]);
+    let newer = sim.submit(0);
+    let mut times = 0;
+    sim.run(12 * HOUR, |sent| {
+        times += u32::from(sent.ticket == newer);
+        match sent.ticket == newer && times == 1 {
+            true => accepted(sent),
+            false => FIREWALL,
+        }
+    });
+    assert!(times > 1, "it was sent once more");
+    sim.submit(0);
+    sim.run(24 * HOUR, accepted);
+    assert_eq!(counts(&sim).0, 0);
+    let counters = sim.courier.status().counters;
+    assert_eq!((counters.delivered, counters.superseded), (3, 0));
+    assert!(sim.accepted.iter().any(|(ticket, _)| *ticket == older));
+    sim.check_order();
+}
+
 /// However long an outage is, and however many reports of one job wait.
 #[test]
 fn a_month_without_an_answer_costs_few_requests_an_hour() {

@@ -1,6 +1,6 @@
 //! Burials: a report becomes a dead letter, durably, before it leaves the queue. What cannot be buried now waits for it, and is not sent.
 
-use super::super::aside::{Aside, SUSPECTS, Tried, Waits, Walk};
+use super::super::aside::{Aside, SUSPECTS, Tried, Waits};
 use super::super::outbox::{Disposition, Outbox, Scratch, Ticket, Waiting};
 use super::super::reason::Reason;
 use super::steps::CourierError;
@@ -39,7 +39,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             ..Aside::new(tried, waits, reason)
         });
         // Its jobs are free.
-        self.walk = Walk::START;
+        self.walk = self.walk.anew();
         self.last_failure = Some((ticket, Reason::failed(error.code())));
         true
     }

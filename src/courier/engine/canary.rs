@@ -26,6 +26,7 @@ use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Scratch, Ticket, Waiting};
 use super::outcome::DENIED;
 use super::steps::CourierError;
+use super::turn::PARTS;
 use super::{Courier, HELD, InFlight, KEPT_FOR_CANARIES, Role};
 use crate::time::MonoTime;
 
@@ -94,7 +95,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             now,
         });
         let mut found = Found::default();
-        let mut walk = Walk::START;
+        let mut walk = self.walk.anew();
         while let Some(next) = self.next_on(&mut walk, &mut failed)? {
             if found.passed >= past.count && !(past.denied && self.was_denied(next.ticket)) {
                 found.next = Some(next);
@@ -129,14 +130,20 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if !self.asides.has_room() {
             return Ok(None);
         }
-        let mut walk = Walk::START;
+        let mut walk = self.walk.anew();
         let mut first = self.next_behind(&mut walk, self.line)?;
+        for _ in 0..PARTS {
+            if first.is_some() || !self.goes_on(&mut walk) {
+                break;
+            }
+            first = self.next_behind(&mut walk, self.line)?;
+        }
         // Those before the line may be bad, and then it looks like an outage. So somebody new is waited for.
         let waited =
             now.since_ms(self.accepted_at) >= self.policy.max_backoff_ms.saturating_mul(QUIET);
         if first.is_none() && self.line.is_some() && (self.outage || waited) {
             (self.line, self.bad) = (None, None);
-            walk = Walk::START;
+            walk = self.walk.anew();
             first = self.next_on(&mut walk, &mut None)?;
         }
         let is_alone = first.is_none();
@@ -186,7 +193,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         aside: &Aside,
         now: MonoTime,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
-        if self.held.len() >= HELD {
+        if self.count_held() >= HELD {
             // No other can go ahead and be remembered.
             return self.take_back_ahead();
         }
@@ -256,9 +263,15 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let mut walk = from;
         let mut found = first;
         let mut passed = 0u32;
+        let mut parts = 0;
         while passed < self.passes {
             self.pass(&mut walk, found.ticket)?;
-            let Some(next) = self.next_on(&mut walk, &mut None)? else {
+            let mut next = self.next_on(&mut walk, &mut None)?;
+            if next.is_none() && parts < PARTS && self.goes_on(&mut walk) {
+                (passed, parts) = (0, parts.saturating_add(1));
+                next = self.next_behind(&mut walk, self.line)?;
+            }
+            let Some(next) = next else {
                 // There are not so many: the last, and then from another place each time, so that in the end each was one.
                 let place = self.passes_from.saturating_add(2);
                 self.passes_from = if place > passed { 0 } else { place };

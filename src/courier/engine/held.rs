@@ -3,11 +3,12 @@
 //! Most wait for room: the outbox cannot note them yet, or fails. The others went ahead of an older report of their jobs, which was tried before
 //! and failed. If that one is accepted after all, the service heard an older state last, so they are sent once more. So is
 //! the newest, when nothing else is there to show that the older one is bad. If that is buried, they leave.
-//! While they are held, nobody overtakes them, but with the suspect they stand behind.
+//! While they are held, nobody overtakes them, but with the suspect they stand behind. Of those that are sent once more it stays known, as long as
+//! there is a place, that they were accepted: what supersedes one then makes it delivered, not superseded.
 //!
 //! Of those that went ahead the newest is enough: an older one leaves whose jobs are all in a newer one.
 
-use super::super::aside::{JobSet, Waits, Walk, covers};
+use super::super::aside::{JobSet, Waits, covers};
 use super::super::outbox::{Outbox, Scratch, Ticket, Waiting};
 use super::Courier;
 use super::steps::CourierError;
@@ -19,11 +20,55 @@ pub(super) struct Held {
     pub(super) ticket: Ticket,
     /// An older report that waits and shares a job with it.
     pub(super) behind: Option<Ticket>,
+    /// It is sent once more, like any other.
+    pub(super) again: bool,
 }
 
 impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn is_held(&self, ticket: Ticket) -> bool {
-        self.held.iter().any(|held| held.ticket == ticket)
+        let mut held = self.held.iter();
+        held.any(|held| held.ticket == ticket && !held.again)
+    }
+
+    /// Whether it was accepted before, and is sent once more.
+    pub(super) fn was_accepted(&self, ticket: Ticket) -> bool {
+        let mut held = self.held.iter();
+        held.any(|held| held.ticket == ticket && held.again)
+    }
+
+    /// How many of them are not sent.
+    pub(super) fn count_held(&self) -> usize {
+        self.held.iter().filter(|held| !held.again).count()
+    }
+
+    /// Holds one that was accepted; `false` without room.
+    pub(super) fn hold(&mut self, ticket: Ticket, behind: Option<Ticket>) -> bool {
+        self.forget_accepted(ticket);
+        if self.held.is_full()
+            && let Some(other) = self.held.iter().find(|held| held.again)
+        {
+            let other = other.ticket;
+            self.forget_accepted(other);
+        }
+        let held = Held {
+            ticket,
+            behind,
+            again: false,
+        };
+        self.held.push(held).is_ok()
+    }
+
+    fn send_again(&mut self, ticket: Ticket) {
+        let mut held = self.held.iter_mut();
+        if let Some(held) = held.find(|held| held.ticket == ticket) {
+            (held.behind, held.again) = (None, true);
+        }
+    }
+
+    /// It left the queue.
+    pub(super) fn forget_accepted(&mut self, ticket: Ticket) {
+        self.held
+            .retain(|held| held.ticket != ticket || !held.again);
     }
 
     /// Held, and if what it went ahead of is accepted, it is sent again.
@@ -43,7 +88,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(None);
         };
         let found = self.find(newest)?;
-        self.held.retain(|held| held.ticket != newest);
+        self.send_again(newest);
         Ok(found)
     }
 
@@ -71,8 +116,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if behind.is_some() {
             let is_covered = self.drop_covered(ticket);
             if !is_covered.unwrap_or(false) {
-                let held = self.held.push(Held { ticket, behind });
-                return held.err().map(|_| Code::OutboxFull);
+                let is_held = self.hold(ticket, behind);
+                return (!is_held).then_some(Code::OutboxFull);
             }
         }
         self.deliver(ticket)
@@ -85,6 +130,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 return;
             };
             self.held.remove(0);
+            if held.again {
+                let _ = self.held.push(held);
+                continue;
+            }
             // Of what cannot be read now it is not known.
             let went_ahead = held.behind.is_some();
             held.behind = self.still_behind(held).unwrap_or(held.behind);
@@ -93,7 +142,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
             if went_ahead && held.behind.is_none() {
                 // Its jobs are free.
-                self.walk = Walk::START;
+                self.walk = self.walk.anew();
             }
         }
     }
@@ -218,8 +267,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 return Ok(());
             };
             self.add_jobs(&mut jobs, released)?;
-            self.held.retain(|held| held.ticket != released);
-            self.walk = Walk::START;
+            self.send_again(released);
+            self.walk = self.walk.anew();
         }
     }
 }

@@ -9,11 +9,10 @@
 //!                            └── a suspect ──► it waits, and a canary follows at once
 //! ```
 
-use super::super::aside::{Aside, Tried, Waits, Walk};
+use super::super::aside::{Aside, Tried, Waits};
 use super::super::outbox::{Disposition, Outbox, Scratch, Ticket};
 use super::super::reason::{Cause, Event, Reason};
 use super::canary::Trial;
-use super::held::Held;
 use super::witness::Witness;
 use super::{Courier, InFlight, RIGHT_AFTER_MS, Role};
 use crate::code::Code;
@@ -222,13 +221,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         settled.err().map(|error| error.code())
     }
 
-    /// Takes it out of the queue, and counts the suspect's attempt. If it had to stay in the queue, why.
+    /// Takes it out of the queue, and counts the suspect's attempt. If it had to stay in the queue, why, and when it is sent again.
     pub(super) fn accepted(
         &mut self,
         current: &InFlight,
         now: MonoTime,
         entropy: u64,
-    ) -> Option<Code> {
+    ) -> Option<(Code, MonoTime)> {
         let ticket = current.tried.ticket;
         let went_ahead = matches!(current.role, Role::OwnCanary | Role::Overtaken);
         // What cannot be read now is not sent again.
@@ -279,11 +278,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if let Some(code) = failed.filter(|code| *code != Code::OutboxFull) {
             self.last_failure = Some((ticket, Reason::failed(code)));
         }
-        let held = Held {
-            ticket,
-            behind: None,
-        };
-        if failed.is_none() || self.held.push(held).is_ok() {
+        if failed.is_none() || self.hold(ticket, None) {
             self.leave(current);
             return None;
         }
@@ -293,12 +288,17 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         if current.role == Role::Ordinary {
             self.arm(now, at);
         }
+        // Neither as a canary nor as one that was overtaken does it come at once, and without end.
+        if current.role == Role::Overtaken {
+            self.witness = None;
+        }
         let tried = Tried::new(ticket, now);
+        let rests = Some(at);
         match self.asides.get_mut(ticket) {
             Some(aside) => (aside.tried, aside.due) = (tried, at),
-            None => self.tried.put(tried),
+            None => self.tried.put(Tried { rests, ..tried }),
         }
-        failed
+        failed.map(|code| (code, at))
     }
 
     pub(super) fn refused(
@@ -338,6 +338,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) {
         let mut current = *current;
+        self.walk.turn();
         let tried = &mut current.tried;
         let ticket = tried.ticket;
         let is_own = current.role == Role::OwnCanary;
@@ -425,17 +426,19 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// It left the queue.
     pub(super) fn leave(&mut self, current: &InFlight) {
+        self.forget_accepted(current.tried.ticket);
         if self.asides.remove(current.tried.ticket) {
-            self.walk = Walk::START;
+            self.walk = self.walk.anew();
         }
     }
 
     /// It is not in the queue any more, for whatever reason.
     pub(super) fn gone(&mut self, ticket: Ticket) {
         if self.asides.remove(ticket) {
-            self.walk = Walk::START;
+            self.walk = self.walk.anew();
         }
         self.tried.take(ticket);
+        self.forget_accepted(ticket);
     }
 
     pub(super) fn arm(&mut self, now: MonoTime, not_before: MonoTime) {

@@ -13,6 +13,9 @@
 //! More of them than suspects can be known are passed over, and have their turn when a suspect has left. If a canary far behind was accepted, there
 //! is a *line* before it: with as many suspects as can be known only those behind the line go ahead, and in a few steps, each in the middle
 //! between the line and the last that is known to be bad, the line comes to where the bad ones end.
+//!
+//! The set of jobs that stay behind has a fixed size. Where it would be full, and nobody could go, walks look at a part of the jobs, and after
+//! each failure at the next part.
 
 use super::super::aside::{Place, SUSPECTS, Tried, Waits, Walk, share};
 use super::super::outbox::{Disposition, Outbox, Scratch, Ticket, Waiting};
@@ -22,6 +25,9 @@ use super::outcome::drawn;
 use super::steps::CourierError;
 use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
 use crate::time::MonoTime;
+
+/// So often a walk begins anew by another part of the jobs at the most, before something else happens.
+pub(super) const PARTS: u32 = 32;
 
 /// What to do while nothing is in flight.
 pub(super) enum Choice {
@@ -56,10 +62,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.note_accepted();
         if self.resting.is_some_and(|(_, until)| until <= now) {
             self.resting = None;
-            self.walk = Walk::START;
+            self.walk = self.walk.anew();
         }
         if self.tried.wake(now) {
-            self.walk = Walk::START;
+            self.walk = self.walk.anew();
         }
         if let Some(witness) = self.witness
             && let Some(overtaken) = self.overtaken(witness, now)?
@@ -111,7 +117,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             .min();
         Ok(match first_due {
             Some(due) => Choice::Wait(due.since_ms(now).max(1)),
-            None if self.held.is_empty() => Choice::Idle,
+            None if self.count_held() == 0 => Choice::Idle,
             None => Choice::Wait(self.policy.backoff_ms(0, 0)),
         })
     }
@@ -205,14 +211,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<Option<Waiting>, CourierError<O::Error>> {
         if self.has_budget() {
-            self.walk = Walk::START;
+            self.walk = self.walk.anew();
         }
         let place = self.place(now);
         let is_full = place == Place::None;
         let has_woken = !is_full && self.tried.wake_oldest(place, now);
         if has_woken || (!is_full && self.line.is_some()) {
             // Those before the line have their turn.
-            self.walk = Walk::START;
+            self.walk = self.walk.anew();
         }
         if is_full && let Some(found) = self.between()? {
             return Ok(Some(found));
@@ -220,7 +226,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let line = self.line.filter(|_| is_full);
         let is_latest = self.policy.backlog == Backlog::LatestPerJob;
         let mut walk = self.walk;
-        let found = self.next_behind(&mut walk, line)?;
+        let mut found = self.next_behind(&mut walk, line)?;
+        for _ in 0..PARTS {
+            if found.is_some() || !self.goes_on(&mut walk) {
+                break;
+            }
+            found = self.next_behind(&mut walk, line)?;
+        }
         self.walk = walk;
         if !is_full && found.is_none_or(|found| self.line.is_some_and(|line| found.ticket > line)) {
             (self.line, self.bad) = (None, None);
@@ -231,6 +243,15 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
             found => Ok(found),
         }
+    }
+
+    /// A walk came to its end. Whether it goes on from the start, by another part of the jobs.
+    pub(super) fn goes_on(&mut self, walk: &mut Walk) -> bool {
+        let Some(other) = walk.by_another_part() else {
+            return false;
+        };
+        (self.walk, *walk) = (other, other);
+        true
     }
 
     /// Of those that may go, the one whose job follows that of the one sent last, from the greatest id down; but that one itself first, as long as
@@ -276,7 +297,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             && line.0 > bad.0.saturating_add(1)
         {
             let middle = Ticket(bad.0.midpoint(line.0));
-            let found = self.next_behind(&mut { Walk::START }, Some(middle))?;
+            let found = self.next_behind(&mut { self.walk.anew() }, Some(middle))?;
             if let Some(found) = found.filter(|found| found.ticket <= line) {
                 return Ok(Some(found));
             }
@@ -288,7 +309,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     pub(super) fn draw_line(&mut self, line: Ticket) {
         self.line = Some(line);
-        self.walk = Walk::START;
+        self.walk = self.walk.anew();
     }
 
     /// Walks on to the next report behind `after` that shares no job with those that stay behind.
@@ -326,7 +347,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             } else if self.drop_superseded(ticket)? {
                 if waits.is_some() {
                     // Its jobs are free.
-                    *walk = Walk::START;
+                    *walk = walk.anew();
                 }
             } else if self.may_go(walk, ticket, waits, failed)? {
                 return Ok(Some(waiting));
@@ -390,8 +411,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(false);
         }
         let when_full = self.policy.when_letters_full;
-        self.outbox
-            .settle(ticket, Disposition::Superseded, &[], when_full)?;
+        let disposition = match self.was_accepted(ticket) {
+            true => Disposition::Delivered,
+            false => Disposition::Superseded,
+        };
+        self.outbox.settle(ticket, disposition, &[], when_full)?;
         self.gone(ticket);
         Ok(true)
     }

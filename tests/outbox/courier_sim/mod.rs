@@ -269,6 +269,7 @@ impl Sim {
 
     /// Until nothing waits, or then.
     pub(crate) fn run(&mut self, until: u64, mut answer: impl FnMut(&Sent) -> Event) {
+        let (mut began, mut at_once) = (0, 0);
         loop {
             let sent = match self.courier.next(MonoTime::from_ms(self.now)).unwrap() {
                 Step::Idle => return,
@@ -297,6 +298,9 @@ impl Sim {
                 sent.ticket
             );
             self.requests += 1;
+            at_once = if self.now == began { at_once + 1 } else { 0 };
+            began = self.now;
+            assert!(at_once < 10_000, "{} is sent without end", sent.ticket);
             *self.attempts.entry(sent.ticket).or_default() += 1;
             let event = answer(&sent);
             let is_accepted = event.reason.cause == Cause::Answered(Outcome::Accepted);
