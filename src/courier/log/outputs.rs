@@ -115,10 +115,13 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             {
                 after = (other.first, other.id);
                 self.read_failed = false;
-                // What follows its end is not hidden, and what has notes alone may stand before it.
+                // What follows its end is not hidden, and what has notes alone may stand before it, but not in its midst.
                 let last = self.newest_in(&other);
-                let is_within = copy.first <= last && last < newest && !self.read_failed;
-                if is_within && self.commit_of(&copy) == Some(true) {
+                let is_within = match last {
+                    0 => copy.first < other.first,
+                    _ => copy.first <= last && last < newest,
+                };
+                if is_within && !self.read_failed && self.commit_of(&copy) == Some(true) {
                     self.leave_alone(other.id);
                 }
             }
