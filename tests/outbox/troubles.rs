@@ -36,6 +36,7 @@ impl std::fmt::Display for Err1 {
 impl std::error::Error for Err1 {}
 
 const NO_ROOM: Err1 = Err1("no room");
+const OUT: Err1 = Err1("out");
 
 #[derive(Clone, Default)]
 struct Seg {
@@ -55,6 +56,8 @@ struct Board {
     read_fails: [usize; 2],
     /// Every call fails until then.
     away_until: u64,
+    /// No read works for a while, which says nothing of what is there.
+    is_out: [bool; 2],
     /// Of hundred: writes, syncs, discards, creates.
     fails: [usize; 4],
     /// Failed syncs: thrown away or written later.
@@ -141,6 +144,9 @@ impl Storage for Dev {
             b.calls += 1;
             return Err(Err1("read away"));
         }
+        if b.is_out[self.1] {
+            return Err(OUT);
+        }
         if b.rng.below(10000) < b.read_fails[self.1] {
             return Err(Err1("read"));
         }
@@ -216,6 +222,9 @@ impl Storage for Dev {
     }
     fn lacks_room(&self, error: &Err1) -> bool {
         *error == NO_ROOM
+    }
+    fn is_outage(&self, error: &Err1) -> bool {
+        *error == OUT
     }
 }
 
@@ -296,6 +305,7 @@ fn board(c: &Config, seed: u64) -> Rc<RefCell<Board>> {
         dead: false,
         read_fails: [0; 2],
         away_until: 0,
+        is_out: [false; 2],
         fails: [0; 4],
         sync_throws: false,
         bad: Vec::new(),
@@ -2546,5 +2556,56 @@ fn a_cut_report_is_not_taken_for_the_one_after_it() {
         let mut log = open(&b, &config).unwrap();
         assert!(!all(&mut log).contains(&cut.0), "after {fill} bytes");
         assert_eq!(log.counters().submitted, 3);
+    }
+}
+
+/// Tickets of the dead letters.
+fn letters(log: &mut Log) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut after = None;
+    while let Some(letter) = log.dead_letter(after).unwrap() {
+        after = Some(letter.ticket);
+        found.push(letter.ticket.0);
+    }
+    found
+}
+
+/// No letter can be read at the start, and a report is taken: what is written of that is no reason to leave the letters alone later.
+#[test]
+fn letters_outlast_an_outage_at_the_start() {
+    for sync_throws in [false, true] {
+        let config = BIG;
+        let b = board(&config, 1);
+        let mut log = open(&b, &config).unwrap();
+        for n in 1..=5 {
+            bury(&mut log, n, WhenLettersFull::Hold).unwrap();
+        }
+        drop(log);
+        b.borrow_mut().is_out[1] = true;
+        let mut log = open(&b, &config).unwrap();
+        let first = put(&mut log, 6, 6, 60);
+        // A sync may fail meanwhile, too.
+        b.borrow_mut().sync_throws = sync_throws;
+        b.borrow_mut().fails[1] = 100;
+        let _ = log.flush();
+        b.borrow_mut().fails[1] = 0;
+        let _ = log.flush();
+        b.borrow_mut().is_out[1] = false;
+        let mut expected = letters(&mut log);
+        assert_eq!(expected.len(), 5, "{:?}", log.counters());
+        let settle = |log: &mut Log| {
+            let refused = Disposition::Refused(REASON);
+            log.settle(first, refused, &[6; 60], WhenLettersFull::Hold)
+        };
+        // The letter's segment is written anew.
+        b.borrow_mut().fails[1] = 100;
+        let _ = settle(&mut log);
+        b.borrow_mut().fails[1] = 0;
+        settle(&mut log).unwrap();
+        expected.push(first.0);
+        assert_eq!(letters(&mut log), expected);
+        drop(log);
+        let mut log = open(&b, &config).unwrap();
+        assert_eq!(letters(&mut log), expected, "{:?}", log.counters());
     }
 }
