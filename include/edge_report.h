@@ -165,7 +165,7 @@ enum {
   EDGE_REPORT_E_OUT_OF_RANGE = 92,
   /** only one of two members may be set */
   EDGE_REPORT_E_CONFLICT = 93,
-  /** more than one call takes */
+  /** too many items for one call */
   EDGE_REPORT_E_TOO_MANY = 94,
   /** not initialised, ended, or freed */
   EDGE_REPORT_E_NOT_USABLE = 95,
@@ -189,7 +189,7 @@ enum {
   EDGE_REPORT_E_URL_USER_INFO = 104,
   /** the base URL must have no query and no fragment */
   EDGE_REPORT_E_URL_QUERY = 105,
-  /** the project id is empty, `.`, `..`, begins or ends with a space, or has a slash, backslash or control character */
+  /** the project id is empty, `.` or `..`, or has a character that it must not have there */
   EDGE_REPORT_E_PROJECT_ID = 106,
   /** not a valid header name */
   EDGE_REPORT_E_HEADER_NAME = 107,
@@ -205,7 +205,7 @@ enum {
   EDGE_REPORT_E_TOKEN = 112,
   /** X-Sdk-Date is not of the form YYYYMMDDThhmmssZ */
   EDGE_REPORT_E_SIGNATURE_DATE = 113,
-  /** http:// is only for loopback addresses unless plain HTTP is allowed by name */
+  /** http:// is refused except to loopback addresses, unless plain HTTP is explicitly allowed */
   EDGE_REPORT_E_PLAIN_HTTP = 114,
   /** no usable CA certificate */
   EDGE_REPORT_E_CA_CERTIFICATE = 115,
@@ -221,8 +221,10 @@ enum {
   EDGE_REPORT_E_TLS = 120,
   /** the method or the path has a character that is invalid in a request line */
   EDGE_REPORT_E_REQUEST_LINE = 121,
-  /** prefixes of the service's error codes: 1 to 8, each of printable ASCII and not empty */
+  /** the service codes must be 1 to 8 prefixes, each of printable ASCII and not empty */
   EDGE_REPORT_E_SERVICE_CODES = 122,
+  /** the base URL must end before /v1/{project_id}/edgesrv/job-report */
+  EDGE_REPORT_E_URL_ENDPOINT = 123,
   /** not sent */
   EDGE_REPORT_E_NOT_SENT = 140,
   /** may have arrived */
@@ -313,6 +315,13 @@ enum {
  * The most headers of an `edge_report_http_request`.
  */
 #define EDGE_REPORT_MAX_HEADERS 6
+
+/**
+ * What `read` of a storage returns when it fails for a reason that says nothing of what is on the device, and that may pass: a bus that is busy,
+ * say, or too many open files. As long as that lasts, whoever asks for the next report gets `EDGE_REPORT_E_STORAGE`. What cannot be read for
+ * any other reason is given up after a few tries.
+ */
+#define EDGE_REPORT_STORAGE_OUTAGE 2147483647
 
 /**
  * All reports.
@@ -1078,8 +1087,8 @@ typedef void (*edge_report_storage_each)(void *context,
  * one for the dead letters.
  *
  * The device keeps segments of bytes, each written from front to back. Each function returns 0, or an error number of the
- * device, which comes back as `device_error`. They are called in the course of calls to the courier, by the same thread, and
- * must not call it, throw or longjmp.
+ * device, which comes back as `device_error` (of these `EDGE_REPORT_STORAGE_OUTAGE` has a meaning). They are called in the course of calls to the
+ * courier, by the same thread, and must not call it, throw or longjmp.
  */
 typedef struct edge_report_storage {
   /**
