@@ -327,6 +327,13 @@ enum {
 #define EDGE_REPORT_MAX_HEADERS 6
 
 /**
+ * What `read` of a storage returns when it fails for a reason that says nothing of what is on the device, and that may pass: a bus that is busy,
+ * say, or too many open files. As long as that lasts, whoever asks for the next report gets `EDGE_REPORT_E_STORAGE`. What cannot be read for
+ * any other reason is given up after a few tries.
+ */
+#define EDGE_REPORT_STORAGE_OUTAGE 2147483647
+
+/**
  * All reports.
  */
 #define EDGE_REPORT_BACKLOG_KEEP_ALL 0
@@ -1090,8 +1097,8 @@ typedef void (*edge_report_storage_each)(void *context,
  * one for the dead letters.
  *
  * The device keeps segments of bytes, each written from front to back. Each function returns 0, or an error number of the
- * device, which comes back as `device_error`. They are called in the course of calls to the courier, by the same thread, and
- * must not call that courier, throw or longjmp.
+ * device, which comes back as `device_error` (of these `EDGE_REPORT_STORAGE_OUTAGE` has a meaning). They are called in the course of calls to the
+ * courier, by the same thread, and must not call it, throw or longjmp.
  */
 typedef struct edge_report_storage {
   /**

@@ -100,26 +100,39 @@ mod unix {
             })?);
             let found =
                 fs::fstat(&dir).map_err(|error| SpoolIoError::at("open", path)(error.into()))?;
-            let user = geteuid().as_raw();
-            if found.st_uid != user {
-                return Err(SpoolError::FolderOwner {
-                    dir: path.into(),
-                    owner: found.st_uid,
-                    user,
-                });
-            }
-            let mode = Mode::from_raw_mode(found.st_mode);
-            if mode.intersects(Mode::RWXG | Mode::RWXO) {
-                #[allow(clippy::useless_conversion, reason = "it has 16 bits on some systems")]
-                let mode = u32::from(mode.as_raw_mode());
-                let dir = path.into();
-                return Err(SpoolError::FolderMode { dir, mode });
-            }
-            Ok(Folder {
+            let folder = Folder {
                 path: path.into(),
                 dir,
                 opener: process::id(),
-            })
+            };
+            let (owner, user) = (found.st_uid, geteuid().as_raw());
+            let mode = Mode::from_raw_mode(found.st_mode);
+            if owner == user && !mode.intersects(Mode::RWXG | Mode::RWXO) {
+                return Ok(folder);
+            }
+            let dir = path.into();
+            let is_roots = owner == 0 && owner != user;
+            // To give such a directory to this user alone would harm the others.
+            if mode.contains(Mode::SVTX) || is_roots || folder.has_others_files() {
+                return Err(SpoolError::FolderShared(dir));
+            }
+            if owner != user {
+                return Err(SpoolError::FolderOwner { dir, owner, user });
+            }
+            #[allow(clippy::useless_conversion, reason = "it has 16 bits on some systems")]
+            let mode = u32::from(mode.as_raw_mode());
+            Err(SpoolError::FolderMode { dir, mode })
+        }
+
+        /// Whether anything in it is not a spool's, or that cannot be told.
+        fn has_others_files(&self) -> bool {
+            let is_ours = |name: OsString| {
+                let name = name.to_string_lossy();
+                let begins = ["live-", "dead-", "spare-", "owner"];
+                begins.iter().any(|begin| name.starts_with(begin))
+            };
+            let names = self.names();
+            names.map_or(true, |names| !names.into_iter().all(is_ours))
         }
 
         /// Makes the folder's own name survive a power cut.
@@ -363,6 +376,31 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o2700)).unwrap();
         Folder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_use_is_not_to_be_taken_from_them() {
+        let (parent, path) = place();
+        let advice = "is a directory that others use, too: name one of its own";
+        let set_mode = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        Folder::open(&path).unwrap();
+        // Sticky, as /tmp is.
+        set_mode(0o1777);
+        assert!(refusal(&path).ends_with(advice));
+        fs::write(path.join("notes.txt"), "of others").unwrap();
+        set_mode(0o755);
+        assert!(refusal(&path).ends_with(advice));
+        assert!(refusal(Path::new("/")).ends_with(advice));
+        // A spool's own files are no others'.
+        fs::rename(path.join("notes.txt"), path.join("live-00000001.seg")).unwrap();
+        assert!(refusal(&path).contains("chmod 700 "));
+        // One that is nobody else's may have anything in it.
+        fs::write(path.join("notes.txt"), "mine").unwrap();
+        set_mode(0o700);
+        Folder::open(&path).unwrap();
+        drop(parent);
     }
 
     #[test]

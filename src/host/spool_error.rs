@@ -88,6 +88,8 @@ pub enum SpoolError {
         /// Its permissions, such as 0o755.
         mode: u32,
     },
+    /// Others use the directory, which is not for a spool alone: it is sticky, as `/tmp` is, belongs to root, or has other files in it.
+    FolderShared(PathBuf),
     /// Another version of this library wrote the files.
     Version {
         /// The directory.
@@ -109,7 +111,8 @@ impl SpoolError {
             SpoolError::Locked { .. } => Code::SpoolInUse,
             SpoolError::FolderIsLink(_)
             | SpoolError::FolderOwner { .. }
-            | SpoolError::FolderMode { .. } => Code::SpoolFolder,
+            | SpoolError::FolderMode { .. }
+            | SpoolError::FolderShared(_) => Code::SpoolFolder,
             SpoolError::Version { .. } => Code::OtherFormat,
             SpoolError::TooManySegments(_) => Code::TooManySegments,
             SpoolError::Options(_) => Code::SpoolLimits,
@@ -126,6 +129,7 @@ impl fmt::Display for SpoolError {
             | SpoolError::FolderIsLink(dir)
             | SpoolError::FolderOwner { dir, .. }
             | SpoolError::FolderMode { dir, .. }
+            | SpoolError::FolderShared(dir)
             | SpoolError::Version { dir, .. }
             | SpoolError::TooManySegments(dir) => dir,
         };
@@ -159,6 +163,9 @@ impl fmt::Display for SpoolError {
                     "may be {may} by others than its owner (mode {mode:04o}): chmod 700 {}",
                     InShell(dir)
                 )
+            }
+            SpoolError::FolderShared(_) => {
+                f.write_str("is a directory that others use, too: name one of its own")
             }
             SpoolError::Version { version, .. } => {
                 write!(f, "was written in another format ({version})")
@@ -229,5 +236,11 @@ mod tests {
             "the spool /a belongs to user 7, and this process runs as user 8: run it as user 7, or chown -R 8 /a"
         );
         assert_eq!(other.code(), Code::SpoolFolder);
+        let shared = SpoolError::FolderShared("/tmp".into());
+        assert_eq!(
+            shared.to_string(),
+            "the spool /tmp is a directory that others use, too: name one of its own"
+        );
+        assert_eq!(shared.code(), Code::SpoolFolder);
     }
 }

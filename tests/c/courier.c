@@ -520,6 +520,44 @@ static void in_two_segments(void) {
   device_clear(&dead);
 }
 
+/* However often the next report is asked for while all but the newest segment cannot be read: nothing is given up. */
+static void in_an_outage(void) {
+  edge_report_courier_config config = config_without_spread();
+  edge_report_courier *courier;
+  edge_report_courier_state state = EDGE_REPORT_COURIER_STATE_INIT;
+  edge_report_verdict verdict = EDGE_REPORT_VERDICT_INIT;
+  edge_report_result result;
+  struct device live, dead;
+  memset(&live, 0, sizeof live);
+  memset(&dead, 0, sizeof dead);
+  edge_report_storage live_storage = device_storage(&live), dead_storage = device_storage(&dead);
+  OK(edge_report_courier_new_storage(&live_storage, &dead_storage, device_memory, sizeof device_memory, &config, 0, 1, &courier, NULL));
+  for (int i = 1; i <= 20; i++) OK(submit(courier, i, EDGE_REPORT_STATUS_RUNNING, i));
+  live.error = EDGE_REPORT_STORAGE_OUTAGE;
+  for (int i = 0; i < SEGMENTS; i++)
+    if (live.segments[i].bytes && live.segments[i].id > live.readable) live.readable = live.segments[i].id;
+  live.fail_from = 0;
+  live.fail_count = LONG_MAX;
+  for (int i = 0; i < 20; i++) {
+    edge_report_step step = EDGE_REPORT_STEP_INIT;
+    CHECK(edge_report_courier_next(courier, 0, &step, &error) == EDGE_REPORT_E_STORAGE);
+  }
+  live.fail_count = 0;
+  int got = 0;
+  for (int i = 0; i < 25; i++) {
+    int next = settle_next(courier, 200, 0, &verdict, &result);
+    if (next < 0) continue;
+    OK(result);
+    CHECK(next == ++got);
+  }
+  OK(edge_report_courier_status(courier, &state, NULL));
+  CHECK(got == 20 && state.corrupt == 0);
+  check_sum(courier);
+  edge_report_courier_free(courier);
+  device_clear(&live);
+  device_clear(&dead);
+}
+
 #ifndef EDGE_REPORT_BARE
 static void on_a_spool(const char *dir) {
   edge_report_courier_config config = config_without_spread();
@@ -548,6 +586,7 @@ int main(int count, char **arguments) {
   on_a_failing_device(1, 16, 4);
   rules();
   in_two_segments();
+  in_an_outage();
 #ifndef EDGE_REPORT_BARE
   if (count != 2) return 2;
   on_a_spool(arguments[1]);

@@ -14,13 +14,18 @@ struct device {
   } segments[SEGMENTS];
   /* Which calls fail, counted from 0. */
   long call, fail_from, fail_count;
+  /* What they return. 0: EIO_OF_DEVICE. */
+  int32_t error;
+  /* The segment that can be read all the same. */
+  uint32_t readable;
   /* Writes are multiples of so many bytes. 0: 8. */
   size_t unit;
 };
 
 static inline int32_t device_call(struct device *device) {
   long call = device->call++;
-  return call >= device->fail_from && call - device->fail_from < device->fail_count ? EIO_OF_DEVICE : 0;
+  if (call < device->fail_from || call - device->fail_from >= device->fail_count) return 0;
+  return device->error ? device->error : EIO_OF_DEVICE;
 }
 
 static inline uint8_t *device_find(struct device *device, uint32_t id, size_t offset, size_t len) {
@@ -40,7 +45,8 @@ static inline int32_t device_list(void *user, edge_report_storage_each each, voi
 
 static inline int32_t device_create(void *user, uint32_t id, size_t len) {
   struct device *device = (struct device *)user;
-  if (device_call(device)) return EIO_OF_DEVICE;
+  int32_t failed = device_call(device);
+  if (failed) return failed;
   for (int i = 0; i < SEGMENTS; i++)
     if (!device->segments[i].bytes) {
       device->segments[i].id = id;
@@ -54,7 +60,8 @@ static inline int32_t device_create(void *user, uint32_t id, size_t len) {
 
 static inline int32_t device_read(void *user, uint32_t id, size_t offset, uint8_t *buffer, size_t len) {
   struct device *device = (struct device *)user;
-  if (device_call(device)) return EIO_OF_DEVICE;
+  int32_t failed = device_call(device);
+  if (failed && id != device->readable) return failed;
   uint8_t *from = device_find(device, id, offset, len);
   if (len && from) memcpy(buffer, from, len);
   return 0;
@@ -62,7 +69,8 @@ static inline int32_t device_read(void *user, uint32_t id, size_t offset, uint8_
 
 static inline int32_t device_write(void *user, uint32_t id, size_t offset, const uint8_t *bytes, size_t len) {
   struct device *device = (struct device *)user;
-  if (device_call(device)) return EIO_OF_DEVICE;
+  int32_t failed = device_call(device);
+  if (failed) return failed;
   uint8_t *to = device_find(device, id, offset, len);
   size_t unit = device->unit ? device->unit : 8;
   CHECK(offset % unit == 0 && len % unit == 0);
@@ -81,7 +89,8 @@ static inline int32_t device_sync(void *user, uint32_t id) {
 
 static inline int32_t device_discard(void *user, uint32_t id) {
   struct device *device = (struct device *)user;
-  if (device_call(device)) return EIO_OF_DEVICE;
+  int32_t failed = device_call(device);
+  if (failed) return failed;
   for (int i = 0; i < SEGMENTS; i++)
     if (device->segments[i].bytes && device->segments[i].id == id) {
       free(device->segments[i].bytes);

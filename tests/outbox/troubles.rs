@@ -36,6 +36,7 @@ impl std::fmt::Display for Err1 {
 impl std::error::Error for Err1 {}
 
 const NO_ROOM: Err1 = Err1("no room");
+const OUT: Err1 = Err1("out");
 
 #[derive(Clone, Default)]
 struct Seg {
@@ -55,6 +56,8 @@ struct Board {
     read_fails: [usize; 2],
     /// Every call fails until then.
     away_until: u64,
+    /// After so many reads none works for a while, and no sync, which says nothing of what is there.
+    out_after: [u64; 2],
     /// Of hundred: writes, syncs, discards, creates.
     fails: [usize; 4],
     /// Failed syncs: thrown away or written later.
@@ -141,6 +144,10 @@ impl Storage for Dev {
             b.calls += 1;
             return Err(Err1("read away"));
         }
+        if b.out_after[self.1] == 0 {
+            return Err(OUT);
+        }
+        b.out_after[self.1] -= 1;
         if b.rng.below(10000) < b.read_fails[self.1] {
             return Err(Err1("read"));
         }
@@ -193,6 +200,9 @@ impl Storage for Dev {
     fn sync(&mut self, id: u32) -> Result<(), Err1> {
         let b = &mut *self.0.borrow_mut();
         b.tick()?;
+        if b.out_after[self.1] == 0 {
+            return Err(OUT);
+        }
         let fails = b.away() || b.rng.below(100) < b.fails[1];
         let throws = b.sync_throws;
         let s = b.segs[self.1].get_mut(&id).ok_or(Err1("gone"))?;
@@ -216,6 +226,9 @@ impl Storage for Dev {
     }
     fn lacks_room(&self, error: &Err1) -> bool {
         *error == NO_ROOM
+    }
+    fn is_outage(&self, error: &Err1) -> bool {
+        *error == OUT
     }
 }
 
@@ -294,6 +307,7 @@ fn board(c: &Config, seed: u64) -> Rc<RefCell<Board>> {
         dead: false,
         read_fails: [0; 2],
         away_until: 0,
+        out_after: [u64::MAX; 2],
         fails: [0; 4],
         sync_throws: false,
         bad: Vec::new(),
@@ -2542,5 +2556,139 @@ fn a_cut_report_is_not_taken_for_the_one_after_it() {
         let mut log = open(&b, &config).unwrap();
         assert!(!all(&mut log).contains(&cut.0), "after {fill} bytes");
         assert_eq!(log.counters().submitted, 3);
+    }
+}
+
+/// Tickets of the dead letters.
+fn letters(log: &mut Log) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut after = None;
+    while let Some(letter) = log.dead_letter(after).unwrap() {
+        after = Some(letter.ticket);
+        found.push(letter.ticket.0);
+    }
+    found
+}
+
+/// No letter can be read at the start, and a report is taken: what is written of that is no reason to leave the letters alone later.
+#[test]
+fn letters_outlast_an_outage_at_the_start() {
+    for sync_throws in [false, true] {
+        let config = BIG;
+        let b = board(&config, 1);
+        let mut log = open(&b, &config).unwrap();
+        for n in 1..=5 {
+            bury(&mut log, n, WhenLettersFull::Hold).unwrap();
+        }
+        drop(log);
+        b.borrow_mut().out_after[1] = 0;
+        let mut log = open(&b, &config).unwrap();
+        let first = put(&mut log, 6, 6, 60);
+        // A sync may fail meanwhile, too.
+        b.borrow_mut().sync_throws = sync_throws;
+        b.borrow_mut().fails[1] = 100;
+        let _ = log.flush();
+        b.borrow_mut().fails[1] = 0;
+        let _ = log.flush();
+        b.borrow_mut().out_after[1] = u64::MAX;
+        let mut expected = letters(&mut log);
+        assert_eq!(expected.len(), 5, "{:?}", log.counters());
+        let settle = |log: &mut Log| {
+            let refused = Disposition::Refused(REASON);
+            log.settle(first, refused, &[6; 60], WhenLettersFull::Hold)
+        };
+        // The letter's segment is written anew.
+        b.borrow_mut().fails[1] = 100;
+        let _ = settle(&mut log);
+        b.borrow_mut().fails[1] = 0;
+        settle(&mut log).unwrap();
+        expected.push(first.0);
+        assert_eq!(letters(&mut log), expected);
+        drop(log);
+        let mut log = open(&b, &config).unwrap();
+        assert_eq!(letters(&mut log), expected, "{:?}", log.counters());
+    }
+}
+
+/// The outage begins anywhere while the log is opened, where a segment stands for two of which one is gone: nothing is discarded meanwhile.
+#[test]
+fn nothing_is_decided_in_an_outage() {
+    let config = CONFIGS[0];
+    let mut states = 0;
+    for stuck in 1..12 {
+        let b = board(&config, u64::from(stuck));
+        b.borrow_mut().stuck = Some((0, stuck));
+        let mut log = open(&b, &config).unwrap();
+        for n in 1..80 {
+            if log.append(&key(n), &[n as u8; 60], MonoTime::from_ms(0), None)
+                == Err(OutboxError::Full)
+            {
+                break;
+            }
+            let waits = all(&mut log);
+            if waits.len() > 14 {
+                let ticket = Ticket(waits[b.borrow_mut().rng.below(waits.len() - 4)]);
+                log.settle(ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
+                    .unwrap();
+            }
+            if stands_for_what_is_gone_and(&b, stuck) {
+                break;
+            }
+        }
+        if !stands_for_what_is_gone_and(&b, stuck) {
+            continue;
+        }
+        states += 1;
+        let waits = all(&mut log);
+        drop(log);
+        b.borrow_mut().stuck = None;
+        let now = b.borrow().segs.clone();
+        for reads in 0.. {
+            b.borrow_mut().segs = now.clone();
+            b.borrow_mut().out_after[0] = reads;
+            let _ = open(&b, &config);
+            let was_out = b.borrow().out_after[0] == 0;
+            b.borrow_mut().out_after[0] = u64::MAX;
+            let found = all(&mut open(&b, &config).unwrap());
+            assert_eq!(found, waits, "after {reads} reads, {stuck} is left");
+            if !was_out {
+                break;
+            }
+        }
+    }
+    assert!(states > 0);
+}
+
+/// Whether a segment stands for this one, and for another that is gone.
+fn stands_for_what_is_gone_and(b: &Rc<RefCell<Board>>, one: u32) -> bool {
+    let segs = &b.borrow().segs[0];
+    segs.contains_key(&one)
+        && segs.values().any(|seg| {
+            let (ids, _) = seg.view[32..48].as_chunks();
+            let ids: Vec<u32> = ids.iter().map(|id| u32::from_le_bytes(*id)).collect();
+            let is_gone = |id: &u32| *id != 0 && !segs.contains_key(id);
+            ids.contains(&one) && ids.iter().any(is_gone)
+        })
+}
+
+/// What cannot be read for a moment is not said to wait no more.
+#[test]
+fn a_report_whose_header_cannot_be_read_waits() {
+    for reads in 1..20 {
+        let b = board(&BIG, 1);
+        let mut log = open(&b, &BIG).unwrap();
+        put(&mut log, 1, 1, 700);
+        let ticket = put(&mut log, 2, 2, 700);
+        let mut buffer = [0; 700];
+        // That of the second one.
+        let (id, at) = place(&b, 0, &[2; 100]);
+        let sector = at / 512 * 512;
+        b.borrow_mut()
+            .bad
+            .push((0, id, sector, sector + 512, reads));
+        assert_ne!(log.read(ticket, &mut buffer), Ok(false), "{reads}");
+        b.borrow_mut().bad.clear();
+        assert_eq!(log.read(ticket, &mut buffer), Ok(true), "{reads}");
+        assert_eq!(buffer, [2; 700]);
     }
 }

@@ -14,6 +14,11 @@ use crate::sized::{Room, required};
 /// The most segments of one storage.
 pub(crate) const MAX_SEGMENTS: usize = 16;
 
+/// What `read` of a storage returns when it fails for a reason that says nothing of what is on the device, and that may pass: a bus that is busy,
+/// say, or too many open files. As long as that lasts, whoever asks for the next report gets `EDGE_REPORT_E_STORAGE`. What cannot be read for
+/// any other reason is given up after a few tries.
+pub const EDGE_REPORT_STORAGE_OUTAGE: i32 = 2147483647;
+
 /// Takes the id and length of a segment; `context` is passed on.
 pub type edge_report_storage_each =
     Option<unsafe extern "C" fn(context: *mut c_void, id: u32, len: usize)>;
@@ -22,8 +27,8 @@ pub type edge_report_storage_each =
 /// one for the dead letters.
 ///
 /// The device keeps segments of bytes, each written from front to back. Each function returns 0, or an error number of the
-/// device, which comes back as `device_error`. They are called in the course of calls to the courier, by the same thread, and
-/// must not call that courier, throw or longjmp.
+/// device, which comes back as `device_error` (of these `EDGE_REPORT_STORAGE_OUTAGE` has a meaning). They are called in the course of calls to the
+/// courier, by the same thread, and must not call it, throw or longjmp.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_storage {
@@ -254,6 +259,10 @@ impl Storage for Callbacks {
     fn discard(&mut self, id: u32) -> Result<(), DeviceError> {
         // SAFETY: the caller's function with the caller's argument.
         done((self.0.discard).map(|f| unsafe { f(self.0.user, id) }))
+    }
+
+    fn is_outage(&self, error: &DeviceError) -> bool {
+        error.0 == EDGE_REPORT_STORAGE_OUTAGE
     }
 }
 

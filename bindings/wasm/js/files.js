@@ -142,13 +142,13 @@ class Files {
     this.#with(id, 'write', (fd) => writeAll(fd, bytes, offset));
   }
 
-  /** A file that was removed meanwhile keeps nothing. */
+  /** A file that was removed or replaced meanwhile keeps nothing. */
   sync(id) {
     this.#with(id, 'sync', (fd) => {
       fs.fdatasyncSync(fd);
-      if (fs.fstatSync(fd).nlink > 0) return;
+      if (this.#folder.isThere(this.#name(id), fd)) return;
       this.#close(id);
-      throw Object.assign(new Error('it was removed while it was open'), { code: 'ENOENT' });
+      throw Object.assign(new Error('it was removed or replaced while it was open'), { code: 'ENOENT' });
     });
   }
 

@@ -9,6 +9,10 @@ const IS_UNIX = process.platform !== 'win32';
 /** Waits for nothing: a pipe in place of a file would. What a system does not know is not there. */
 const CAREFUL = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
 const LACKS_ROOM = ['ENOSPC', 'EDQUOT'];
+/** Why the system opens nothing now, whatever is in it. */
+const OUTAGE = ['EMFILE', 'ENFILE', 'ENOMEM', 'EROFS'];
+/** What the names of a spool's files begin with. */
+const SPOOLS = /^(live-|dead-|spare-|owner)/;
 /** A path as a shell takes it without quotes. */
 const PLAIN = /^[\p{L}\p{N}/._+:@%-]+$/u;
 
@@ -19,6 +23,7 @@ export class StorageError extends Error {
     super(`cannot ${action} ${path}: ${error.syscall ? error.message.split(', ')[0] : error.message}`, { cause: error });
     this.code = error.code;
     this.lacksRoom = LACKS_ROOM.includes(error.code);
+    this.isOutage = OUTAGE.includes(error.code);
   }
 }
 
@@ -61,14 +66,21 @@ export class Folder {
   #check() {
     const found = fs.fstatSync(this.#fd);
     const user = process.geteuid();
+    const mode = found.mode & 0o7777;
+    if (found.uid === user && !(mode & 0o077)) return;
+    const isRoots = found.uid === 0 && user !== 0;
+    // To give such a directory to this user alone would harm the others.
+    if (mode & 0o1000 || isRoots || this.#hasOthersFiles()) throw unsafe(`${this.path} is a directory that others use, too: name one of its own`);
     if (found.uid !== user) {
       throw unsafe(`${this.path} belongs to user ${found.uid}, and this process runs as user ${user}: run it as user ${found.uid}, or chown -R ${user} ${inShell(this.path)}`);
     }
-    const mode = found.mode & 0o7777;
-    if (mode & 0o077) {
-      const may = [mode & 0o055 && 'read', mode & 0o022 && 'written'].filter(Boolean).join(' and ');
-      throw unsafe(`${this.path} may be ${may} by others than its owner (mode ${mode.toString(8).padStart(4, '0')}): chmod 700 ${inShell(this.path)}`);
-    }
+    const may = [mode & 0o055 && 'read', mode & 0o022 && 'written'].filter(Boolean).join(' and ');
+    throw unsafe(`${this.path} may be ${may} by others than its owner (mode ${mode.toString(8).padStart(4, '0')}): chmod 700 ${inShell(this.path)}`);
+  }
+
+  /** Whether anything in it is not a spool's. */
+  #hasOthersFiles() {
+    return this.names().some((name) => !SPOOLS.test(name));
   }
 
   #syncParent() {
@@ -127,6 +139,14 @@ export class Folder {
 
   has(name) {
     return this.#at('use', name, (path) => fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined);
+  }
+
+  /** Whether the open file still has its name: else nobody finds what is written to it at the next start. */
+  isThere(name, fd) {
+    return this.#at('sync', name, (path) => {
+      const [found, opened] = [fs.lstatSync(path, { bigint: true, throwIfNoEntry: false }), fs.fstatSync(fd, { bigint: true })];
+      return found?.dev === opened.dev && found.ino === opened.ino;
+    });
   }
 
   rename(from, to) {

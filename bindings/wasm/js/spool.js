@@ -89,7 +89,7 @@ function batchOf(durability) {
 }
 
 /** What the module's functions say. */
-const [DONE, FAILED, NO_ROOM] = [0, 1, 2];
+const [DONE, FAILED, NO_ROOM, OUTAGE] = [0, 1, 2, 3];
 
 /** A place's segments, as the module wants them: nothing is thrown through it. */
 function guarded(segments, fails) {
@@ -99,6 +99,7 @@ function guarded(segments, fails) {
       return DONE;
     } catch (error) {
       fails(error);
+      if (error.isOutage) return OUTAGE;
       return error.lacksRoom ? NO_ROOM : FAILED;
     }
   };

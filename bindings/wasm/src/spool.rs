@@ -21,6 +21,7 @@ const WRITE_UNIT: usize = 8;
 /// What the functions say.
 const DONE: u8 = 0;
 const NO_ROOM: u8 = 2;
+const OUTAGE: u8 = 3;
 
 #[wasm_bindgen]
 extern "C" {
@@ -54,6 +55,7 @@ pub(crate) struct Device {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed {
     lacks_room: bool,
+    is_outage: bool,
 }
 
 impl fmt::Display for Failed {
@@ -64,13 +66,17 @@ impl fmt::Display for Failed {
 
 impl core::error::Error for Failed {}
 
-const FAILED: Failed = Failed { lacks_room: false };
+const FAILED: Failed = Failed {
+    lacks_room: false,
+    is_outage: false,
+};
 
 fn result(said: u8) -> Result<(), Failed> {
     match said {
         DONE => Ok(()),
         said => Err(Failed {
             lacks_room: said == NO_ROOM,
+            is_outage: said == OUTAGE,
         }),
     }
 }
@@ -110,6 +116,9 @@ impl Storage for Device {
     }
     fn lacks_room(&self, error: &Failed) -> bool {
         error.lacks_room
+    }
+    fn is_outage(&self, error: &Failed) -> bool {
+        error.is_outage
     }
 }
 

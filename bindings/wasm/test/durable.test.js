@@ -113,6 +113,73 @@ test('what a folder must be', async () => {
   assert.ok(!existsSync(join(path, 'owner')));
 });
 
+test('a directory that others use is not to be taken from them', async () => {
+  const path = folder();
+  mkdirSync(path);
+  chmodSync(path, 0o1777);
+  await assert.rejects(Courier.open(path), code('SpoolFolder', /is a directory that others use, too: name one of its own$/));
+  chmodSync(path, 0o755);
+  writeFileSync(join(path, 'notes.txt'), 'of others');
+  await assert.rejects(Courier.open(path), code('SpoolFolder', /is a directory that others use, too/));
+});
+
+test('a segment that is removed, moved or replaced while it is open is no acknowledgement', async () => {
+  const ways = [
+    (path) => fs.unlinkSync(path),
+    (path) => fs.renameSync(path, `${path}.old`),
+    (path) => {
+      fs.copyFileSync(path, `${path}.copy`);
+      fs.renameSync(`${path}.copy`, path);
+    },
+  ];
+  for (const vanish of ways) {
+    const path = folder();
+    const courier = await Courier.open(path);
+    courier.submit(report(1));
+    vanish(join(path, 'live-00000001.seg'));
+    assert.throws(() => courier.submit(report(2)), code('Storage'));
+    // What is to be written anew may be gone, too.
+    try {
+      courier.close();
+    } catch (error) {
+      assert.ok(code('Storage')(error), error);
+    }
+  }
+});
+
+test('too many open files cost no report', async (t) => {
+  const path = folder();
+  const courier = await Courier.open(path, { policy: POLICY, maxBytes: 256 * 1024, segmentBytes: 4096 });
+  const submitted = Array.from({ length: 200 }, (_, index) => `m${index + 1}`);
+  submitted.forEach((id, index) => courier.submit(report(index + 1, id)));
+  const { mock } = t.mock.method(fs, 'openSync', () => {
+    throw Object.assign(new Error('EMFILE: too many open files, open'), { code: 'EMFILE', syscall: 'open' });
+  });
+  for (let n = 0; n < 20; n++) {
+    try {
+      const step = courier.next();
+      if (step.step === 'send') courier.settle(step.ticket, new EdgeReportError('NotSent'));
+    } catch (error) {
+      assert.ok(code('Storage')(error), error);
+    }
+    courier.wake();
+  }
+  mock.restore();
+  const sent = [];
+  while (courier.status().waiting > 0) {
+    try {
+      const step = courier.next();
+      if (step.step !== 'send') continue;
+      sent.push(parse(step.body).message_id);
+      courier.settle(step.ticket, ACCEPTED);
+    } catch (error) {
+      assert.ok(code('Storage')(error), error);
+    }
+  }
+  assert.deepEqual([sent, courier.status().corrupt], [submitted, 0]);
+  courier.close();
+});
+
 test('a folder that is renamed while it is open keeps what is written', async () => {
   const path = folder();
   const courier = await Courier.open(path);

@@ -147,6 +147,10 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
 
     /// Makes durable what is not yet.
     pub(super) fn make_durable(&mut self) -> Result<(), OutboxError<S::Error>> {
+        if !self.is_loaded() {
+            // Nothing was written. To write anew what is known in part would drop the rest.
+            return Ok(());
+        }
         self.rewrite_unsynced()?;
         self.segments.discard_pending();
         self.sync()
@@ -177,6 +181,10 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         reserved: u64,
         submitted: u64,
     ) -> Result<(), OutboxError<S::Error>> {
+        if !self.is_loaded() {
+            // A new segment would begin before letters that are not known yet.
+            return Err(OutboxError::Unreadable);
+        }
         self.rewrite_unsynced()?;
         self.state.reserved = self.state.reserved.max(reserved);
         self.state.raise(Counter::SUBMITTED_BY_THEN, submitted);

@@ -140,7 +140,11 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         seq: u64,
         buffer: &mut [u8],
     ) -> Result<bool, OutboxError<S::Error>> {
+        self.segments.read_failed = false;
         let Some((place, header)) = self.find(seq) else {
+            if self.may_wait(seq) {
+                self.segments.check_patience(&mut self.read_patience)?;
+            }
             return Ok(false);
         };
         let mut prefix = [0; MAX_PREFIX];

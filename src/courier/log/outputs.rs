@@ -16,11 +16,14 @@ pub(super) const fn number_of(header: &RecordHeader) -> Option<u64> {
 }
 
 impl<S: Storage, const MAX: usize> Segments<S, MAX> {
-    /// Of segments that stand for others, and those: one or the other counts.
+    /// Of segments that stand for others, and those: one or the other counts. While nothing can be read that stays open, and it is an error to
+    /// go on (`is_out`).
     pub(super) fn settle_compactions(&mut self) {
         // By rising id: one that stands for others may itself be one of the others.
         let mut done = 0;
-        while let Some(output) = self.next_output(done) {
+        while !self.is_out
+            && let Some(output) = self.next_output(done)
+        {
             done = output.id;
             let is_source = |s: &Segment| output.sources.contains(s.id);
             if output.is_headless {
@@ -40,7 +43,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 continue;
             }
             // A process that was killed may have left it readable, and not durable. Read after that: a sync that fails may throw it away.
-            let is_synced = self.storage.sync(output.id).is_ok();
+            let synced = self.storage.sync(output.id);
+            let is_synced = synced.is_ok();
+            self.is_out = synced.is_err_and(|error| self.storage.is_outage(&error));
             self.read_failed = false;
             let commit = self.commit_of(&output);
             let has_commit = commit == Some(true);
@@ -55,6 +60,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             // What was left of others goes at any time. It may have a commit then, and of its records what the power spared.
             let is_gone = |id: u32| self.list.iter().all(|s| s.id != id);
             let counts = output.sources.own().any(is_gone) && self.has_records_of_its_own(&output);
+            if self.check_alive().is_err() {
+                self.is_out = true;
+                return;
+            }
             // Then it counts instead of those that are left: they would give again what it left out. If it could not be synced they stay as
             // long as it does: if one was lost in another way it may not be durable, and a second sync would prove nothing.
             if counts && commit.is_some() {
@@ -115,10 +124,13 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             {
                 after = (other.first, other.id);
                 self.read_failed = false;
-                // What follows its end is not hidden, and what has notes alone may stand before it.
+                // What follows its end is not hidden, and what has notes alone may stand before it, but not in its midst.
                 let last = self.newest_in(&other);
-                let is_within = copy.first <= last && last < newest && !self.read_failed;
-                if is_within && self.commit_of(&copy) == Some(true) {
+                let is_within = match last {
+                    0 => copy.first < other.first,
+                    _ => copy.first <= last && last < newest,
+                };
+                if is_within && !self.read_failed && self.commit_of(&copy) == Some(true) {
                     self.leave_alone(other.id);
                 }
             }
