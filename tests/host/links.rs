@@ -537,6 +537,35 @@ fn a_wrong_name_takes_no_way_that_works() {
     }
 }
 
+/// The name service is wrong, each time in another way, and somebody answers at each of these addresses.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn names_that_are_wrong_each_time_take_no_way_that_works() {
+    let Some(names) = Names::alone("names_that_are_wrong_each_time_take_no_way_that_works") else {
+        return;
+    };
+    const PORTAL: &str = "HTTP/1.1 200 x\r\ncontent-length: 6\r\n\r\n<html>";
+    let (port, _) = someone("127.0.0.2", 0, ACCEPTED);
+    let mut client = Names::client(port).build().unwrap();
+    let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+    names.lead_to("127.0.0.2");
+    names.suspended(0);
+    assert!(sends());
+    let mut wrong = 10..;
+    for time in [400, 800] {
+        names.suspended(time);
+        let answers: Vec<_> = (0..3)
+            .map(|_| {
+                let address = format!("127.0.0.{}", wrong.next().unwrap());
+                let _ = someone(&address, port, PORTAL);
+                names.lead_to(&address);
+                sends()
+            })
+            .collect();
+        assert_eq!(answers, [false, true, true]);
+    }
+}
+
 /// A busy service keeps the connection over which it served within the last minute, also where its name has another address.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
