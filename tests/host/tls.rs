@@ -406,6 +406,20 @@ fn an_address_that_is_not_trusted_leaves_the_others() {
     }
     assert_eq!(told.try_iter().count(), 3);
     assert_eq!(untrusted.try_iter().count(), 0);
+    // Cancelled while it is at the next, it was cancelled.
+    let silent = at("127.0.0.5");
+    lead_to("127.0.0.2,127.0.0.5");
+    let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
+    let waker = client.waker();
+    thread::spawn(move || {
+        let taken = silent.accept();
+        thread::sleep(Duration::from_millis(50));
+        waker.cancel();
+        thread::sleep(Duration::from_secs(5));
+        drop(taken);
+    });
+    let error = send(&mut client).unwrap_err();
+    assert_eq!(error.to_string(), "not sent: cancelled");
 }
 
 /// How a record of data begins.
