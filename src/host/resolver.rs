@@ -357,7 +357,7 @@ impl Resolver for System {
     }
 }
 
-fn port(uri: &Uri) -> u16 {
+pub(super) fn port(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(match uri.scheme_str() {
         Some("https") => 443,
         _ => 80,
@@ -365,7 +365,7 @@ fn port(uri: &Uri) -> u16 {
 }
 
 /// A host that is an address needs no look-up.
-fn literal_address(uri: &Uri) -> Option<SocketAddr> {
+pub(super) fn literal_address(uri: &Uri) -> Option<SocketAddr> {
     let host = uri.host()?;
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let address: IpAddr = bare.unwrap_or(host).parse().ok()?;

@@ -226,7 +226,7 @@ fn names_that_come_late_or_never() {
         let error = sends(&mut fresh).unwrap_err();
         assert!(begin.elapsed() >= SOON);
         assert_eq!(error.code(), Code::NotSent, "{error}");
-        let why = "no address from the name service within 0.";
+        let why = "no address for localhost within 0.";
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(sends(&mut living), accepted);
         assert_eq!(running(), 1, "one that hangs is not begun anew");
@@ -251,6 +251,8 @@ fn names_that_come_late_or_never() {
     names("dead");
     let error = sends(&mut client(address, SOON)).unwrap_err();
     assert_eq!(error.code(), Code::NotSent, "{error}");
+    let says = "not sent: no address for localhost: Temporary failure in name resolution";
+    assert_eq!(error.to_string(), says);
 
     // Cancelled, while one hangs: of a name that is not known, and of one that is.
     names("");
