@@ -15,6 +15,8 @@ mod shim;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -857,4 +859,28 @@ fn errors_say_where_it_failed() {
             "{said}"
         );
     }
+}
+
+/// A server that reads nothing and answers without end costs no memory.
+#[test]
+fn no_more_is_taken_in_than_an_answer_has() {
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = written.clone();
+    let url = raw_server(move |mut stream| {
+        let counted = counted.clone();
+        thread::spawn(move || {
+            let _ = stream.read(&mut [0; 1024]);
+            thread::sleep(ms(300));
+            let _ = stream.write_all(b"HTTP/1.1 413 x\r\ncontent-length: 999999999999\r\n\r\n");
+            while let Ok(len) = stream.write(&[b' '; 65_536]) {
+                counted.fetch_add(len, Ordering::Relaxed);
+            }
+        });
+    });
+    let large = vec![b' '; 12 * 1024 * 1024];
+    let mut client = builder(&url).send_timeout(ms(2000)).build().unwrap();
+    assert_eq!(outcome(&mut client, &large), Ok(Outcome::NotUnderstood));
+    // What the system holds for both is some megabytes.
+    let written = written.load(Ordering::Relaxed);
+    assert!(written < 32 << 20, "{written} bytes");
 }
