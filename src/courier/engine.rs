@@ -92,7 +92,6 @@ const HELD: usize = if cfg!(feature = "alloc") { 32 } else { 4 };
 /// Certificates do not mind an hour.
 const TRUSTED_EVERY_MS: i64 = 3_600_000;
 /// So long the link counts as back, unless something is accepted: whoever watches a bad link may say so without end.
-#[cfg(feature = "_http")]
 const BACK_FOR_MS: u64 = 60_000;
 /// How many buried suspects are kept for [`Courier::take_buried`].
 const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
@@ -522,7 +521,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
     /// letters. Failures so far count no more. An attempt that is being made goes on; if it fails without an answer, the next one comes at
-    /// once, too, unless it holds. Where many nodes learn of that in the same moment, spread the calls.
+    /// once, too, unless it holds.
+    ///
+    /// Each call does so, however often: it ends a hold for denied credentials and a `Retry-After`, too. For news of a link, which may come often, a
+    /// reporter has a `wake` that does not. Where many nodes learn of that in the same moment, spread the calls.
     pub fn wake(&mut self, now: MonoTime) {
         self.end_waits(now, true);
     }
@@ -546,9 +548,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// [`wake`](Self::wake) for who knows of the link alone, and may say so often. It ends no hold for denied credentials and no `Retry-After`: with
-    /// these the link has nothing to do. Otherwise once a minute, or once for each report that was accepted.
-    #[cfg(feature = "_http")]
-    pub(crate) fn link_is_back(&mut self, now: MonoTime) {
+    /// these the link has nothing to do. Otherwise once a minute, or once for each report that was accepted. For reporters, here and in JavaScript.
+    #[doc(hidden)]
+    pub fn link_is_back(&mut self, now: MonoTime) {
         let is_held = self.is_asked && now < self.not_before;
         let is_news = self.back_at.is_none_or(|back_at| {
             self.accepted_at > back_at || now.since_ms(back_at) >= BACK_FOR_MS

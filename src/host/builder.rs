@@ -291,8 +291,8 @@ pub(super) struct AgentParts {
 }
 
 impl AgentParts {
-    pub(super) fn has_proxy(&self) -> bool {
-        self.proxy.is_some()
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// An agent without time-outs: those are kept by what is below it.
@@ -386,7 +386,7 @@ fn check_duration(name: &str, time: Duration, least: Duration) -> Result<(), Bui
         return Ok(());
     }
     let from = if least.is_zero() { "0" } else { "1 ms" };
-    let detail = format!("{name}: {from} to 1 day, and not {time:?}");
+    let detail = format!("{name}: {from} to 1 day");
     Err(BuildError::new(Code::OutOfRange, detail))
 }
 

@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 
 use super::builder::{AgentParts, ClientBuilder, TimeOuts, scratch_for, service_codes};
 use super::progress::{Phase, Plan, Progress};
-use super::resolver::Remembering;
+use super::resolver::{Remembering, literal_address, port};
 use super::send_error::{BuildError, NotSentKind, SendError, is_unusable};
-use super::tls::{Clock, RELEASED, TlsSettings};
+use super::tls::{Clock, NO_TLS, RELEASED, TlsSettings};
 use super::waker::{Bell, Waker, cancelled};
 use crate::code::Code;
 use crate::exchange::{
@@ -170,7 +170,7 @@ impl Client {
         } else {
             // It may be somebody else's, at a place that the service has left.
             self.resolver.doubt();
-            if self.parts.has_proxy() && !self.progress.was_good_lately() {
+            if self.parts.proxy().is_some() && !self.progress.was_good_lately() {
                 // Where a tunnel leads was found when it was made.
                 self.progress.leave_route();
             }
@@ -263,9 +263,9 @@ impl Client {
             return misconfigured(code, detail);
         }
         let detail = if self.progress.is_late() {
-            self.progress.describe_time_out()
+            self.progress.describe_time_out(&self.place())
         } else {
-            describe(&error)
+            self.describe(&error)
         };
         match &error {
             ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
@@ -300,8 +300,64 @@ impl Client {
         }
     }
 
+    /// Where it failed, and why.
+    fn describe(&self, error: &ureq::Error) -> String {
+        let reason = match error {
+            // Without "io: " in front.
+            ureq::Error::Io(error) => error.to_string(),
+            ureq::Error::ConnectProxyFailed(reason) => reason.clone(),
+            error => error.to_string(),
+        };
+        if self.bell().is_cancelled() {
+            return reason;
+        }
+        let place = self.place();
+        match (self.progress.phase(), error) {
+            (Phase::Lookup, _) => {
+                let why = reason.strip_prefix("failed to lookup address information: ");
+                format!("no address for {place}: {}", why.unwrap_or(&reason))
+            }
+            (Phase::Connect, ureq::Error::ConnectProxyFailed(_)) => {
+                format!("no connection through {place}: {reason}")
+            }
+            (Phase::Connect, _) => format!("no connection to {place}: {reason}"),
+            (Phase::Tls, _) => format!("no TLS with {}: {reason}", short_host(&self.url)),
+            (_, ureq::Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let when = match self.progress.has_response_begun() {
+                    true => "within",
+                    false => "before",
+                };
+                format!("the connection closed {when} the response")
+            }
+            _ => reason,
+        }
+    }
+
+    /// What is looked up, or connected to: the host of the URL, or the proxy. Without what else stands in their URLs.
+    fn place(&self) -> String {
+        let (what, uri) = match self.parts.proxy() {
+            Some(proxy) => ("the proxy ", proxy.uri()),
+            None => ("", &self.url),
+        };
+        let host = short_host(uri);
+        let port = port(uri);
+        // One that is an address says it already.
+        let tried = self
+            .progress
+            .tried()
+            .filter(|_| literal_address(uri).is_none());
+        match (self.progress.phase(), tried) {
+            (Phase::Lookup, _) => format!("{what}{host}"),
+            (_, Some(address)) => format!("{what}{host}:{port} ({})", address.ip()),
+            (_, None) => format!("{what}{host}:{port}"),
+        }
+    }
+
     /// Says what was trusted, and what may be wrong with the clock.
     fn tls_detail(&self, reason: &str) -> String {
+        if reason == NO_TLS {
+            return reason.to_string();
+        }
         let about_time = reason.contains("not valid before") || reason.contains("expired");
         let advice = about_time.then(|| self.clock.advice()).flatten();
         let advice = advice.unwrap_or_default();
@@ -372,11 +428,13 @@ fn is_disconnect(failure: &Failure) -> bool {
     }
 }
 
-fn describe(error: &ureq::Error) -> String {
-    match error {
-        // Without "io: " in front.
-        ureq::Error::Io(error) => error.to_string(),
-        error => error.to_string(),
+/// A host, so short that a reason has room for what is wrong there.
+fn short_host(uri: &Uri) -> String {
+    const LONGEST: usize = 40;
+    let host = uri.host().unwrap_or_default();
+    match host.get(..LONGEST) {
+        Some(start) if start.len() < host.len() => format!("{start}…"),
+        _ => host.to_string(),
     }
 }
 
@@ -531,6 +589,18 @@ mod tests {
         let error = client(&lookup).send_encoded(b"{}").unwrap_err();
         let is_right = |error: &SendError| matches!(error, SendError::NotSent { kind, .. } if *kind == NotSentKind::Dns);
         assert!(is_right(&error), "{error}");
+        let says = "not sent: no address for gateway.invalid: host not found";
+        assert_eq!(error.to_string(), says);
+    }
+
+    /// A reason has room for what is wrong, too.
+    #[test]
+    fn a_long_name_is_cut_in_errors() {
+        let host = "a".repeat(60);
+        let uri: Uri = format!("https://user:secret@{host}/").parse().unwrap();
+        assert_eq!(short_host(&uri), format!("{}…", &host[..40]));
+        let uri: Uri = format!("https://{}/", &host[..40]).parse().unwrap();
+        assert_eq!(short_host(&uri), host[..40]);
     }
 
     /// A name service that says what it is told, and from the second time on nothing for as long as it may.
@@ -640,7 +710,9 @@ mod tests {
         let error = client.send_encoded(b"{}").unwrap_err();
         assert_eq!(error.code(), Code::NotSent);
         assert!(
-            error.to_string().contains("no address from the name"),
+            error
+                .to_string()
+                .contains("no address for gateway.invalid within"),
             "{error}"
         );
     }

@@ -74,18 +74,18 @@ impl Watching {
     ) -> Result<Box<dyn Transport>, Error> {
         let addresses = self.resolver.for_connection(details)?;
         let mut addresses = addresses.iter();
+        // Which a human must know of.
         let mut distrusted = None;
         loop {
             self.progress.enter(Phase::Connect);
             let connected = Socket::connect(details, &mut addresses, loopback_only, &self.progress);
-            let (socket, address) = match connected {
-                Ok(connected) => connected,
-                Err(error) => return Err(distrusted.unwrap_or(error)),
-            };
-            self.resolver.answered(address);
-            match self.secured(details, socket) {
-                Err(error) if addresses.len() > 0 && !self.progress.bell().is_cancelled() => {
-                    // Which a human must know of.
+            let secured = connected.and_then(|(socket, address)| {
+                self.resolver.answered(address);
+                self.secured(details, socket)
+            });
+            match secured {
+                Err(error) if self.progress.bell().is_cancelled() => return Err(error),
+                Err(error) if addresses.len() > 0 => {
                     distrusted = distrusted.or(is_unusable(&error).is_some().then_some(error));
                 }
                 Err(error) => return Err(distrusted.unwrap_or(error)),

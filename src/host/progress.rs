@@ -1,6 +1,7 @@
 //! What one call has done so far, and how long each part of it may take: shared by the client, its look-ups and its connections.
 
 use std::format;
+use std::net::SocketAddr;
 use std::string::String;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,6 +65,8 @@ struct State {
     phase: Phase,
     phase_began: Instant,
     late: bool,
+    /// Where a connection was tried last.
+    tried: Option<SocketAddr>,
     /// Whether the connection was made for this attempt.
     fresh: bool,
     /// Whether what goes over the connection is the request, and not a proxy's CONNECT or a handshake.
@@ -96,6 +99,7 @@ impl Progress {
             phase: Phase::Lookup,
             phase_began: now,
             late: false,
+            tried: None,
             fresh: false,
             requesting: false,
             out: 0,
@@ -152,6 +156,7 @@ impl Progress {
             phase: Phase::Lookup,
             phase_began: Instant::now(),
             late: false,
+            tried: None,
             fresh: false,
             requesting: false,
             out: 0,
@@ -181,6 +186,15 @@ impl Progress {
 
     pub(super) fn phase(&self) -> Phase {
         self.state().phase
+    }
+
+    /// A connection to this address is tried.
+    pub(super) fn tries(&self, address: SocketAddr) {
+        self.state().tried = Some(address);
+    }
+
+    pub(super) fn tried(&self) -> Option<SocketAddr> {
+        self.state().tried
     }
 
     /// When the phase ends, or the whole call.
@@ -253,8 +267,15 @@ impl Progress {
         state.requesting && !state.fresh && state.back == 0
     }
 
-    /// What a time-out met, with the figures from which a user can see whether a setting or the link is to blame.
-    pub(super) fn describe_time_out(&self) -> String {
+    /// Whether any of the final answer came.
+    pub(super) fn has_response_begun(&self) -> bool {
+        let state = self.state();
+        state.back > state.interim
+    }
+
+    /// What a time-out met, with the figures from which a user can see whether a setting or the link is to blame. `place` is what was looked up or
+    /// connected to.
+    pub(super) fn describe_time_out(&self, place: &str) -> String {
         let state = self.state();
         let took = state.phase_began.elapsed();
         let seconds = format!("{:.1} s", took.as_secs_f64());
@@ -266,8 +287,8 @@ impl Progress {
             _ => rate(out, took),
         };
         match state.phase {
-            Phase::Lookup => format!("time-out: no address from the name service within {seconds}"),
-            Phase::Connect => format!("time-out: no connection within {seconds}"),
+            Phase::Lookup => format!("time-out: no address for {place} within {seconds}"),
+            Phase::Connect => format!("time-out: no connection to {place} within {seconds}"),
             Phase::Tls => format!("time-out: the TLS handshake did not end within {seconds}"),
             Phase::Send => format!(
                 "time-out: {out} bytes went out in {seconds}, {rate} bytes/s; the report has {body}"

@@ -69,14 +69,17 @@ impl Known {
     /// Takes in what was found. Says whether the name leads elsewhere now: to new addresses, and not to the one that served.
     ///
     /// New ones come first, as a service may have moved. The one that served is next, and never gone: with what the name service has said before and
-    /// that served all the same, it stays where it is.
+    /// that served all the same, it stays where it is. After a new one that answered badly it comes first, whatever is newer still: a name
+    /// service may be wrong in another way each time.
     fn renew(&mut self, found: &[SocketAddr]) -> bool {
         let mut order = found.to_vec();
         order.retain(|address| !self.addresses.contains(address));
         let lost = self.served.filter(|served| !found.contains(served));
         let has_moved = lost.is_some() && !order.is_empty();
         if has_moved {
-            order.splice(1..1, lost);
+            let is_its_turn = self.taken.is_some() && self.taken != self.served;
+            let at = usize::from(!is_its_turn);
+            order.splice(at..at, lost);
         }
         for address in &self.addresses {
             if found.contains(address) || lost == Some(*address) && !has_moved {
@@ -354,7 +357,7 @@ impl Resolver for System {
     }
 }
 
-fn port(uri: &Uri) -> u16 {
+pub(super) fn port(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(match uri.scheme_str() {
         Some("https") => 443,
         _ => 80,
@@ -362,7 +365,7 @@ fn port(uri: &Uri) -> u16 {
 }
 
 /// A host that is an address needs no look-up.
-fn literal_address(uri: &Uri) -> Option<SocketAddr> {
+pub(super) fn literal_address(uri: &Uri) -> Option<SocketAddr> {
     let host = uri.host()?;
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let address: IpAddr = bare.unwrap_or(host).parse().ok()?;

@@ -71,6 +71,7 @@ impl Socket {
             if share.is_zero() {
                 return Err(progress.time_out());
             }
+            progress.tries(address);
             match connect(address, share, progress) {
                 Ok(stream) => return Ok((Self::over(stream, details, progress)?, address)),
                 Err(_) if progress.left().is_zero() => return Err(progress.time_out()),

@@ -25,6 +25,9 @@ use crate::time::WallTime;
 /// When this release was made: what is verified is never verified at an earlier time.
 pub(super) const RELEASED: WallTime = WallTime::from_unix_ms(1_795_737_600_000); // 2026-11-27
 
+/// What TLS makes of an answer that is none of TLS.
+pub(super) const NO_TLS: &str = "the server does not speak TLS";
+
 /// Whom to trust, and who we are. For [`ClientBuilder::tls`](super::ClientBuilder::tls), and for
 /// [`Client::set_tls`](super::Client::set_tls), which replaces it while the client is in use.
 ///

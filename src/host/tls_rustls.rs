@@ -20,7 +20,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
-    Error::InvalidCertificate, InconsistentKeys, RootCertStore, SignatureScheme,
+    Error::InvalidCertificate, InconsistentKeys, InvalidMessage, RootCertStore, SignatureScheme,
 };
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport,
@@ -30,7 +30,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::send_error::{BuildError, unusable};
 use super::socket::LOOK;
-use super::tls::{Clock, Identity, host};
+use super::tls::{Clock, Identity, NO_TLS, host};
 use crate::code::Code;
 use crate::time::WallTime;
 
@@ -274,6 +274,9 @@ fn tls_error(error: io::Error) -> Error {
     match own {
         Some(own @ rustls::Error::InvalidCertificate(reason)) => {
             unusable(Code::Tls, dated(reason).unwrap_or_else(|| own.to_string()))
+        }
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            unusable(Code::Tls, NO_TLS.to_string())
         }
         Some(own) => unusable(Code::Tls, own.to_string()),
         None => error.into(),

@@ -19,7 +19,7 @@ use zeroize::Zeroize;
 
 use super::progress::Progress;
 use super::send_error::{BuildError, unusable};
-use super::tls::{Identity, host};
+use super::tls::{Identity, NO_TLS, host};
 use crate::code::Code;
 
 pub(super) type Config = Arc<TlsConnector>;
@@ -66,7 +66,13 @@ pub(super) fn connect(
             .connect(host(details), records)
             .map_err(|error| match (lost.take(), error) {
                 (Some(error), _) => error,
-                (None, HandshakeError::Failure(error)) => unusable(Code::Tls, error.to_string()),
+                (None, HandshakeError::Failure(error)) => match error.to_string() {
+                    // OpenSSL's words for it.
+                    text if text.contains("wrong version number") => {
+                        unusable(Code::Tls, NO_TLS.to_string())
+                    }
+                    text => unusable(Code::Tls, text),
+                },
                 (None, HandshakeError::WouldBlock(_)) => progress.time_out(),
             })?;
     let config = details.config;

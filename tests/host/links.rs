@@ -226,7 +226,7 @@ fn names_that_come_late_or_never() {
         let error = sends(&mut fresh).unwrap_err();
         assert!(begin.elapsed() >= SOON);
         assert_eq!(error.code(), Code::NotSent, "{error}");
-        let why = "no address from the name service within 0.";
+        let why = "no address for localhost within 0.";
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(sends(&mut living), accepted);
         assert_eq!(running(), 1, "one that hangs is not begun anew");
@@ -251,6 +251,8 @@ fn names_that_come_late_or_never() {
     names("dead");
     let error = sends(&mut client(address, SOON)).unwrap_err();
     assert_eq!(error.code(), Code::NotSent, "{error}");
+    let says = "not sent: no address for localhost: Temporary failure in name resolution";
+    assert_eq!(error.to_string(), says);
 
     // Cancelled, while one hangs: of a name that is not known, and of one that is.
     names("");
@@ -534,6 +536,35 @@ fn a_wrong_name_takes_no_way_that_works() {
         busy.store(true, Ordering::Relaxed);
         assert!(!sends() && sends() && sends(), "{wrong}");
         assert_eq!(moved.load(Ordering::Relaxed), 2);
+    }
+}
+
+/// The name service is wrong, each time in another way, and somebody answers at each of these addresses.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn names_that_are_wrong_each_time_take_no_way_that_works() {
+    let Some(names) = Names::alone("names_that_are_wrong_each_time_take_no_way_that_works") else {
+        return;
+    };
+    const PORTAL: &str = "HTTP/1.1 200 x\r\ncontent-length: 6\r\n\r\n<html>";
+    let (port, _) = someone("127.0.0.2", 0, ACCEPTED);
+    let mut client = Names::client(port).build().unwrap();
+    let mut sends = || client.send_encoded(b"{}").unwrap().is_accepted();
+    names.lead_to("127.0.0.2");
+    names.suspended(0);
+    assert!(sends());
+    let mut wrong = 10..;
+    for time in [400, 800] {
+        names.suspended(time);
+        let answers: Vec<_> = (0..3)
+            .map(|_| {
+                let address = format!("127.0.0.{}", wrong.next().unwrap());
+                let _ = someone(&address, port, PORTAL);
+                names.lead_to(&address);
+                sends()
+            })
+            .collect();
+        assert_eq!(answers, [false, true, true]);
     }
 }
 

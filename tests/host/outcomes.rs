@@ -15,6 +15,8 @@ mod shim;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -408,7 +410,7 @@ fn time_outs_that_make_no_sense() {
         ] {
             let error = set(base(), wrong).build().unwrap_err();
             assert_eq!(error.code, Code::OutOfRange);
-            assert!(error.detail.starts_with(name), "{error}");
+            assert_eq!(error.detail, format!("{name}: 1 ms to 1 day"));
         }
         for right in [ms(1), DAY] {
             assert!(set(base(), right).build().is_ok());
@@ -787,4 +789,98 @@ fn the_rate_of_a_time_out_counts_the_sending() {
     let rate: u128 = rate.rsplit(' ').next().unwrap().parse().unwrap();
     let overall = body.len() as u128 * 1000 / took;
     assert!(rate < 2 * overall, "{error}, within {took} ms");
+}
+
+/// Which host, at which address, through which proxy: without what stands in its URL for the proxy alone.
+#[test]
+fn errors_say_where_it_failed() {
+    let free = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let closes = |answer: &'static str| {
+        raw_server(move |mut stream| {
+            read_until(&mut stream, b"}");
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        })
+    };
+    let asks = raw_server(|mut stream| {
+        read_until(&mut stream, b"\r\n\r\n");
+        let _ = stream.write_all(b"HTTP/1.1 502 Bad\r\n\r\n");
+    });
+    let asks_at = asks.strip_prefix("http://").unwrap();
+    let says = |builder: ClientBuilder| {
+        let error = outcome(&mut builder.build().unwrap(), b"{}").unwrap_err();
+        error.to_string()
+    };
+    let (port, proxy) = (free(), free());
+    let through = |proxy: &str| {
+        let builder = Client::builder("https://gateway.example", "project");
+        says(builder.proxy(&format!("http://user:p4ssword@{proxy}")))
+    };
+    for (said, expected) in [
+        (
+            says(builder(&format!("https://127.0.0.1:{port}"))),
+            format!(
+                "not sent: no connection to 127.0.0.1:{port}: Connection refused (os error 111)"
+            ),
+        ),
+        (
+            says(builder(&format!("http://[::1]:{port}"))),
+            format!("not sent: no connection to [::1]:{port}: "),
+        ),
+        (
+            through(&format!("127.0.0.1:{proxy}")),
+            format!(
+                "not sent: no connection to the proxy 127.0.0.1:{proxy}: Connection refused (os error 111)"
+            ),
+        ),
+        (
+            through(asks_at),
+            format!(
+                "not sent: no connection through the proxy {asks_at}: proxy server responded 502"
+            ),
+        ),
+        (
+            says(builder(&closes(""))),
+            "may have arrived: the connection closed before the response".to_string(),
+        ),
+        (
+            says(builder(&closes(
+                "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_",
+            ))),
+            "may have arrived: the connection closed within the response".to_string(),
+        ),
+    ] {
+        assert!(said.starts_with(&expected), "{said}, and not {expected}");
+        assert!(
+            !said.contains("p4ssword") && !said.chars().any(char::is_control),
+            "{said}"
+        );
+    }
+}
+
+/// A server that reads nothing and answers without end costs no memory.
+#[test]
+fn no_more_is_taken_in_than_an_answer_has() {
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = written.clone();
+    let url = raw_server(move |mut stream| {
+        let counted = counted.clone();
+        thread::spawn(move || {
+            let _ = stream.read(&mut [0; 1024]);
+            thread::sleep(ms(300));
+            let _ = stream.write_all(b"HTTP/1.1 413 x\r\ncontent-length: 999999999999\r\n\r\n");
+            while let Ok(len) = stream.write(&[b' '; 65_536]) {
+                counted.fetch_add(len, Ordering::Relaxed);
+            }
+        });
+    });
+    let large = vec![b' '; 12 * 1024 * 1024];
+    let mut client = builder(&url).send_timeout(ms(2000)).build().unwrap();
+    assert_eq!(outcome(&mut client, &large), Ok(Outcome::NotUnderstood));
+    // What the system holds for both is some megabytes.
+    let written = written.load(Ordering::Relaxed);
+    assert!(written < 32 << 20, "{written} bytes");
 }

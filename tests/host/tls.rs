@@ -335,11 +335,26 @@ fn a_server_without_tls() {
     let receiver = receiver();
     let url = receiver.url().replace("http://", "https://");
     let error = send(builder(&url)).unwrap_err();
+    let is_right = error.code() != Code::Tls
+        || error
+            .to_string()
+            .ends_with(": the server does not speak TLS");
+    assert!(is_right, "{error}");
+    // At once, and to the letter, where it answers what is no request with a line of HTTP.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let error = send(builder(&url)).unwrap_err();
+    assert_eq!(error.code(), Code::Tls);
     assert!(
-        matches!(
-            error,
-            SendError::Misconfigured { .. } | SendError::NotSent { .. }
-        ),
+        error
+            .to_string()
+            .ends_with(": the server does not speak TLS"),
         "{error}"
     );
     assert_eq!(receiver.accepted().len(), 0);
@@ -406,6 +421,27 @@ fn an_address_that_is_not_trusted_leaves_the_others() {
     }
     assert_eq!(told.try_iter().count(), 3);
     assert_eq!(untrusted.try_iter().count(), 0);
+    // Cancelled while it is at the next, it was cancelled.
+    let silent = at("127.0.0.5");
+    lead_to("127.0.0.2,127.0.0.5");
+    let mut client = builder(&url).ca_certificate(&ca.der).build().unwrap();
+    let waker = client.waker();
+    thread::spawn(move || {
+        let taken = silent.accept();
+        thread::sleep(Duration::from_millis(50));
+        waker.cancel();
+        thread::sleep(Duration::from_secs(5));
+        drop(taken);
+    });
+    let error = send(&mut client).unwrap_err();
+    assert_eq!(error.to_string(), "not sent: cancelled");
+    // Nobody is there: where that is stands in the error.
+    lead_to("127.0.0.4");
+    let error = send(&mut client).unwrap_err();
+    let says = format!(
+        "not sent: no connection to gateway:{port} (127.0.0.4): Connection refused (os error 111)"
+    );
+    assert_eq!(error.to_string(), says);
 }
 
 /// How a record of data begins.

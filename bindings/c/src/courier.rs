@@ -302,7 +302,10 @@ pub unsafe extern "C" fn edge_report_courier_oldest(
 }
 
 /// Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
-/// letters. Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
+/// letters. Failures so far count no more.
+///
+/// Each call does so, however often: it ends a hold for denied credentials and a `Retry-After`, too. For news of a link, which may come often, there
+/// is edge_report_reporter_wake, which does not. Where many nodes learn of that in the same moment, spread the calls.
 ///
 /// One thread at a time. Does not block.
 #[unsafe(no_mangle)]

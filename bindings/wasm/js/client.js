@@ -20,6 +20,12 @@ const NOTHING = new Uint8Array();
 const SETTINGS = ['baseUrl', 'projectId', 'credentials', 'allowPlainHttp', 'serviceCodes', 'timeoutMs', 'minRate', 'fetch'];
 
 const delivering = new WeakSet();
+/** How often each client was given other credentials. */
+const renewals = new WeakMap();
+
+export function renewalsOf(client) {
+  return renewals.get(client) ?? 0;
+}
 
 export class Client {
   #endpoint;
@@ -52,6 +58,7 @@ export class Client {
     const endpoint = { ...this.#endpoint, credentials };
     requestOf(NOTHING, endpoint, 0);
     this.#endpoint = endpoint;
+    renewals.set(this, renewalsOf(this) + 1);
   }
 
   async send(report, options = {}) {

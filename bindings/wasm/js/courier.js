@@ -32,7 +32,14 @@ export function onChange(courier, listener) {
   return () => all.delete(listener);
 }
 
+/** `Courier.wake` for who knows of the link alone, and may say so often. */
+export let linkIsBack;
+
 export class Courier {
+  static {
+    linkIsBack = (courier) => courier.#linkIsBack();
+  }
+
   #inner;
   /** Where a durable one keeps its reports. */
   #spool;
@@ -120,6 +127,11 @@ export class Courier {
 
   wake() {
     this.#call((inner, now) => inner.wake(now));
+    this.#changed();
+  }
+
+  #linkIsBack() {
+    this.#call((inner, now) => inner.link_is_back(now));
     this.#changed();
   }
 

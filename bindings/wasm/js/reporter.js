@@ -1,5 +1,6 @@
 // The front for programs that only want to submit: a client and a courier, and delivery that never ends.
-import { sleep } from './client.js';
+import { renewalsOf, sleep } from './client.js';
+import { linkIsBack } from './courier.js';
 import { EdgeReportError } from './error.js';
 import { onlyKnown, onlyNumber } from './options.js';
 
@@ -8,6 +9,9 @@ const PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 64_000;
 
 export class Reporter {
+  #client;
+  /** Of the client's credentials, as of the last `wake`. */
+  #renewals;
   #courier;
   #observe;
   #ending = new AbortController();
@@ -15,6 +19,8 @@ export class Reporter {
 
   constructor(client, courier, onEvent = () => {}) {
     if (typeof onEvent !== 'function') throw new TypeError('onEvent must be a function');
+    this.#client = client;
+    this.#renewals = renewalsOf(client);
     this.#courier = courier;
     this.#observe = onEvent;
     if (typeof client?.deliver !== 'function' || typeof courier?.submit !== 'function') throw new TypeError('a reporter takes a Client and a Courier, in this order');
@@ -33,6 +39,12 @@ export class Reporter {
   }
 
   wake() {
+    const renewals = renewalsOf(this.#client);
+    if (renewals === this.#renewals) {
+      linkIsBack(this.#courier);
+      return;
+    }
+    this.#renewals = renewals;
     this.#courier.wake();
   }
 

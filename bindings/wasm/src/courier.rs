@@ -155,6 +155,11 @@ impl Courier {
         self.0.wake(mono(now_ms));
     }
 
+    /// The same for who knows of the link alone: once a minute, and against no hold.
+    pub fn link_is_back(&mut self, now_ms: f64) {
+        self.0.link_is_back(mono(now_ms));
+    }
+
     /// The tickets of all that waits, in the order of submission; `None` if they cannot be read.
     pub fn waiting_tickets(&mut self) -> Option<Vec<f64>> {
         let mut tickets = Vec::new();

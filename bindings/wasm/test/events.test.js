@@ -156,6 +156,46 @@ test('a reporter: submit, flush, stop; and what waits is there at the next start
   courier.close();
 });
 
+test('a reporter that is woken often asks once a minute, and never against what the service asked for', async (t) => {
+  const NEVER = 10 ** 9;
+  for (const [answer, woken] of [
+    [refusal(503), 1],
+    [refusal(401, 'APIGW.0301', 'who'), 0],
+    [() => new Response('', { status: 503, headers: { 'Retry-After': '3000' } }), 0],
+  ]) {
+    let [now, requests] = [0, 0];
+    const fetch = async () => {
+      requests += 1;
+      return answer();
+    };
+    const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch });
+    const policy = { startSpreadMs: 0, minBackoffMs: NEVER, maxBackoffMs: NEVER, holdMs: NEVER };
+    // The shortest and the longest wait: jitter may be none.
+    const courier = new Courier({ policy, clock: () => now, entropy: () => 2n ** 63n });
+    const reporter = new Reporter(client, courier);
+    t.after(() => reporter.stop());
+    const asked = async (wakes, wake = () => reporter.wake()) => {
+      const before = requests;
+      for (let count = 0; count < wakes; count += 1) {
+        wake();
+        await new Promise((done) => setTimeout(done, 20));
+      }
+      return requests - before;
+    };
+    reporter.submit(report(1, 'a'));
+    assert.equal(await asked(1, () => {}), 1);
+    assert.equal(await asked(5), woken);
+    now += 59_999;
+    assert.equal(await asked(5), 0);
+    now += 1;
+    assert.equal(await asked(5), woken);
+    // What was wrong may be right now; and the courier does as it is told.
+    client.setCredentials({ token: 'new' });
+    assert.equal(await asked(5), 1);
+    assert.equal(await asked(5, () => courier.wake()), 5);
+  }
+});
+
 test('a reporter goes on after an error, and says so', async (t) => {
   const courier = new Courier({ policy: POLICY });
   let fails = true;

@@ -614,7 +614,8 @@ export class Courier {
   now(): number;
   /**
    * Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead letters.
-   * Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
+   * Failures so far count no more. Each call does so, however often: it ends a hold for denied credentials and a `Retry-After`, too, so call it only when somebody changed what is
+   * wrong; {@link Reporter.wake} is for news of a link. Where many nodes learn of that in the same moment, spread the calls.
    */
   wake(): void;
   /** The dead letters in the order in which they died, with copies of their reports. */
@@ -785,7 +786,11 @@ export class Reporter {
   submit(report: ReportInput, date?: Date | number): number;
   /** As {@link Courier.status}: `lastFailure` says why nothing is delivered. */
   status(): Status;
-  /** As {@link Courier.wake}. */
+  /**
+   * Tries again at once: the network is back, or somebody changed what was wrong. It may be called for each news of a link: until a report is accepted it
+   * ends waits once a minute, and never a hold for denied credentials or a `Retry-After`. After {@link Client.setCredentials} it ends these, too; so
+   * does {@link Courier.wake}.
+   */
   wake(): void;
   /** Waits until nothing waits any more, or the time is up. */
   flush(options?: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined }): Promise<'idle' | 'time_up'>;
