@@ -409,7 +409,7 @@ enum {
 /**
  * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 14336
+#define EDGE_REPORT_COURIER_SIZE 16384
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_64_BIT))
@@ -430,7 +430,7 @@ enum {
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 6144
+#define EDGE_REPORT_COURIER_RAM_SIZE 7168
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_64_BIT))

@@ -114,7 +114,7 @@ pub unsafe extern "C" fn edge_report_courier_new_storage(
 
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
 #[cfg(feature = "full")]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 14336;
+pub const EDGE_REPORT_COURIER_SIZE: usize = 16384;
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
 #[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
 pub const EDGE_REPORT_COURIER_SIZE: usize = 7168;
@@ -123,7 +123,7 @@ pub const EDGE_REPORT_COURIER_SIZE: usize = 7168;
 pub const EDGE_REPORT_COURIER_SIZE: usize = 6144;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(feature = "full")]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 6144;
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 7168;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
 pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 3008;
