@@ -238,7 +238,7 @@ fn what_is_old_goes() {
 #[cfg(unix)]
 #[test]
 fn nothing_is_answered_out_of_a_file_that_was_removed() {
-    for gone in ["reports.db", "reports.db-wal"] {
+    for gone in ["reports.db", "reports.db-wal", "reports.db-shm"] {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("reports.db");
         let body = |id| report(id, 7, JobStatus::RUNNING, NOW);

@@ -5,20 +5,30 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub(super) struct Files([(PathBuf, Identity); 2]);
+pub(super) struct Files(Vec<(PathBuf, Identity)>);
+
+/// The database, its log, and what programs that have it open share.
+const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 
 /// Device and inode.
 type Identity = (u64, u64);
 
 impl Files {
-    /// Of a database that is open: its file, and the log beside it.
+    /// Of a database that is open.
     pub(super) fn of(path: &Path) -> io::Result<Files> {
-        // The log is beside the file itself, not beside a link to it.
+        // The others are beside the file itself, not beside a link to it.
         let file = path.canonicalize()?;
-        let mut log = file.clone().into_os_string();
-        log.push("-wal");
-        let known = |path: PathBuf| identity(&path).map(|identity| (path, identity));
-        Ok(Files([known(file)?, known(log.into())?]))
+        let known = |ending: &&str| {
+            let mut path = file.clone().into_os_string();
+            path.push(ending);
+            let path = PathBuf::from(path);
+            identity(&path).map(|identity| (path, identity))
+        };
+        ENDINGS
+            .iter()
+            .map(known)
+            .collect::<Result<_, _>>()
+            .map(Files)
     }
 
     pub(super) fn are_there(&self) -> io::Result<()> {
