@@ -133,7 +133,8 @@ impl Auth {
         let locked_until_ms = strikes
             .get(access)
             .map_or(0, |strike| strike.locked_until_ms);
-        if now_ms < locked_until_ms {
+        // What is longer was set by a clock that has been put back since.
+        if (1..=LOCKED_MS).contains(&locked_until_ms.saturating_sub(now_ms)) {
             return Err(unknown(
                 "the key pair is locked for 5 minutes, after signatures that did not fit",
             ));

@@ -131,6 +131,7 @@ struct Keeper {
 impl Keeper {
     fn run(mut self, queue: &Receiver<Waiting>, expired: impl Fn() -> Option<i64>) {
         let mut look = Instant::now();
+        let mut expiry_failed = false;
         loop {
             match queue.recv_timeout(look.saturating_duration_since(Instant::now())) {
                 Ok(first) => self.keep(batch(first, queue)),
@@ -141,8 +142,17 @@ impl Keeper {
             let now = Instant::now();
             if now >= look {
                 let step = expired().map(|before| self.store.expire(before));
-                // A store that fails says so to who reports.
                 let more = matches!(step, Some(Ok(true)));
+                // Of a store that fails as a whole it was told.
+                let failure = step
+                    .and_then(Result::err)
+                    .filter(|_| !self.counts.failing.load(Ordering::Relaxed));
+                match (expiry_failed, &failure) {
+                    (false, Some(why)) => (self.tell)(&format!("failed retention why=\"{why}\"")),
+                    (true, None) => (self.tell)("retention works again"),
+                    _ => {}
+                }
+                expiry_failed = failure.is_some();
                 let pause = if more { STEP } else { EXPIRY };
                 look = now.checked_add(pause).unwrap_or(now);
             }

@@ -2,6 +2,7 @@
 //!
 //! On a loopback address whoever can connect may look; elsewhere it takes the read token. `/healthz` tells nothing, and takes none.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use edge_report::JobStatus;
@@ -48,15 +49,33 @@ impl Guard {
         let given = head.headers.get(hyper::header::AUTHORIZATION);
         let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         let given: Option<[u8; 32]> = given.map(|token| Sha256::digest(token).into());
-        if self.open || (given.is_some() && given == self.token) {
+        if (self.open && by_address(head)) || (given.is_some() && given == self.token) {
             return Ok(());
         }
         let why = match self.token {
             Some(_) => "looking takes Authorization: Bearer TOKEN",
+            None if self.open => {
+                "looking by a name other than localhost takes a read token, which this receiver does not have"
+            }
             None => "looking takes a read token, which this receiver does not have",
         };
         Err(Refusal::new(StatusCode::UNAUTHORIZED, "APIGW.0301", why))
     }
+}
+
+/// Whether the receiver was asked by an address, or as `localhost`. By another name it is a proxy, or a page from elsewhere in a browser here: whose name that is can let
+/// it lead to a loopback address.
+fn by_address(head: &Parts) -> bool {
+    let host = match (head.uri.authority(), head.headers.get(hyper::header::HOST)) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) => host.to_str().unwrap_or("?"),
+        // No browser.
+        (None, None) => return true,
+    };
+    let ip_and_port: Result<SocketAddr, _> = host.parse();
+    let ip: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    ip_and_port.is_ok() || ip.is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
 /// The response to who only looks; None: the request is none of that kind.
@@ -171,6 +190,13 @@ fn parse(path: &str, query: &str) -> Result<Query, Refusal> {
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| (name.to_owned(), percent_decoded(&value.replace('+', " "))))
         .collect();
+    let mut words = path.split('/').map(percent_decoded);
+    let texts = query.iter().map(|(_, value)| value.as_str());
+    if words.clone().any(|word| word.contains('\0'))
+        || texts.into_iter().any(|it| it.contains('\0'))
+    {
+        return Err(wrong("no text has a NUL in it"));
+    }
     let get = |name: &str| {
         query
             .iter()
@@ -187,7 +213,6 @@ fn parse(path: &str, query: &str) -> Result<Query, Refusal> {
             .map_err(|()| wrong("there is no such place"))
     };
     let before = get("before").map(place).transpose()?;
-    let mut words = path.split('/').map(percent_decoded);
     let mut next = || words.next();
     let trouble = || {
         TROUBLE

@@ -208,6 +208,11 @@ pub(crate) fn check(options: &Options) -> io::Result<()> {
         Some(place) => match kind(place) {
             #[cfg(feature = "postgres")]
             ("postgres" | "postgresql", _) => postgres::check(place),
+            // What SQLite would not take for the name of a file.
+            #[cfg(feature = "sqlite")]
+            ("sqlite", file) if file == ":memory:" || file.starts_with("file:") => Err(invalid(
+                "in sqlite:FILE stands the name of a file; what shall keep nothing is `memory`",
+            )),
             #[cfg(feature = "sqlite")]
             ("sqlite", file) if !file.is_empty() => Ok(()),
             _ => Err(none(place)),

@@ -26,7 +26,7 @@ fn body(id: &str) -> Vec<u8> {
 fn get(program: &Program, path: &str) -> (u16, String) {
     exchange(
         program.host(),
-        format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(),
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes(),
     )
 }
 
@@ -43,7 +43,7 @@ fn what_is_under_way_is_answered_at_the_end() {
     };
     let (mut idle, mut busy, mut events) = (connect(), connect(), connect());
     events
-        .write_all(b"GET /api/events HTTP/1.1\r\nHost: a\r\n\r\n")
+        .write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     assert!(events.read(&mut [0; 1024]).unwrap() > 0);
     busy.write_all(&request("a", "p", &[], &body("1"))).unwrap();
@@ -144,7 +144,7 @@ fn what_is_set_wrongly_is_told() {
     .unwrap();
     fs::write(dir.path().join("unknown.toml"), "tls_cert = \"a\"\n").unwrap();
     fs::write(dir.path().join("within.toml"), "config = \"a\"\n").unwrap();
-    let wrong: [(&[&str], &str); 26] = [
+    let wrong: [(&[&str], &str); 28] = [
         (
             &["--memory", "39"],
             "--memory `39` is not a whole number from 40",
@@ -174,6 +174,9 @@ fn what_is_set_wrongly_is_told() {
         (&["--listen", "nowhere"], "--listen `nowhere`"),
         (&["--ak", "AK"], "go together"),
         (&["--store", "mysql://u:a-secret@h/d"], "a store is"),
+        // Of which nothing would be left.
+        (&["--store", "sqlite::memory:"], "`memory`"),
+        (&["--store", "sqlite:file:a.db?mode=memory"], "`memory`"),
         (&["--store", "postgres://u:a-secret@h:port/d"], "store: "),
         (
             &["--store", "postgres://u:p@h/d?colour=a-secret"],
@@ -202,16 +205,41 @@ fn what_is_set_wrongly_is_told() {
         );
         assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
     }
-    let mut environment = command(dir.path(), &["check-config"]);
-    let ended = environment
-        .env("EDGE_REPORT_RECEIVER_QUIET", "yes")
-        .output()
-        .unwrap();
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(
-        said.contains("EDGE_REPORT_RECEIVER_QUIET is true or false"),
-        "{said}"
-    );
+    let environment = |name: &str, value: &str| {
+        let mut check = command(dir.path(), &["check-config"]);
+        let ended = check.env(format!("EDGE_REPORT_RECEIVER_{name}"), value);
+        let ended = ended.output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(!said.contains("secret"), "{name}: {said}");
+        (ended.status.code(), said)
+    };
+    for (name, value, why) in [
+        (
+            "QUIET",
+            "yes",
+            "EDGE_REPORT_RECEIVER_QUIET is true or false",
+        ),
+        // It would be open to all.
+        (
+            "KEY",
+            "a-secret",
+            "no `EDGE_REPORT_RECEIVER_KEY`, but `EDGE_REPORT_RECEIVER_KEYS`",
+        ),
+        ("PORT", "8087", "no `EDGE_REPORT_RECEIVER_PORT`"),
+        (
+            "LISTEN_ADDRESS",
+            "0.0.0.0:1",
+            "no `EDGE_REPORT_RECEIVER_LISTEN_ADDRESS`",
+        ),
+    ] {
+        let (status, said) = environment(name, value);
+        assert!(status == Some(2) && said.contains(why), "{name}: {said}");
+    }
+    // What Kubernetes sets for a service of this name.
+    for name in ["SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_8087_TCP"] {
+        let (status, said) = environment(name, "tcp://10.0.0.1:8087");
+        assert_eq!(status, Some(0), "{name}: {said}");
+    }
     let right = command(dir.path(), &["check-config", "--store=sqlite:a.db"])
         .output()
         .unwrap();

@@ -136,6 +136,22 @@ fn a_lock_ends() {
     assert_eq!(send("SK"), 200);
 }
 
+/// A clock that was wrong locks nobody until the day that it showed.
+#[test]
+fn a_lock_ends_though_the_clock_is_set_back() {
+    static NOW: AtomicI64 = AtomicI64::new(4_080_000_000_000);
+    let clock = || NOW.load(Ordering::Relaxed);
+    let receiver = Receiver::start(Options::new().keys("AK", "SK").clock(clock)).unwrap();
+    let host = common::address(&receiver);
+    let send = |sk| exchange(&host, &signed(&host, "p", ("AK", sk), clock(), &body("1"))).0;
+    for _ in 0..6 {
+        assert_eq!(send("wrong"), 401);
+    }
+    assert_eq!(send("SK"), 401);
+    NOW.store(1_780_000_000_000, Ordering::Relaxed);
+    assert_eq!(send("SK"), 200);
+}
+
 /// What was signed 15 minutes ago is refused, and locks nothing: it may be a copy that somebody else has kept.
 #[test]
 fn copies_of_old_requests_are_refused() {

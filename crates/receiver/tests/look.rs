@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const NOW: i64 = 1_780_000_000_000;
 
 fn ask(program: &Program, path: &str, head: &str) -> (u16, Value) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{head}\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n");
     let (status, answer) = exchange(program.host(), request.as_bytes());
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     (status, serde_json::from_str(body).unwrap_or(Value::Null))
@@ -213,6 +213,9 @@ fn shows_what_was_reported(store: &str) {
         ("/api/jobs?after=x", 400),
         ("/api/reports/one?before=x", 400),
         ("/api/reports/one/1-%C3%A4", 400),
+        // No text of a database has it.
+        ("/api/jobs?q=%00", 400),
+        ("/api/reports/%00", 400),
     ] {
         assert_eq!(ask(&program, path, "").0, status, "{path}");
     }
@@ -263,4 +266,41 @@ fn only_for_who_has_the_token() {
         200
     );
     assert!(open.log().contains("no keys"), "{}", open.log());
+}
+
+/// A page of somebody else, whose name leads to a loopback address, runs in a browser that can connect to it.
+#[test]
+fn without_a_token_only_by_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let get = |program: &Program, path: &str, host: &str, head: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{head}\r\n");
+        exchange(program.host(), request.as_bytes()).0
+    };
+    let open = Program::start(dir.path(), &[]);
+    for path in ["/api/jobs", "/metrics"] {
+        for host in [
+            "127.0.0.1:8087",
+            "[::1]:8087",
+            "localhost",
+            "LOCALHOST:8087",
+        ] {
+            assert_eq!(get(&open, path, host, ""), 200, "{host}");
+        }
+        for host in [
+            "evil.example:8087",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+        ] {
+            assert_eq!(get(&open, path, host, ""), 401, "{host}");
+        }
+    }
+    assert_eq!(
+        get(&open, "http://evil.example/api/jobs", "localhost", ""),
+        401
+    );
+    assert_eq!(get(&open, "/healthz", "any.example", ""), 200);
+    drop(open);
+    let token = Program::start(dir.path(), &["--read-token", "T"]);
+    let bearer = "Authorization: Bearer T\r\n";
+    assert_eq!(get(&token, "/api/jobs", "any.example", bearer), 200);
 }

@@ -11,6 +11,8 @@
 mod common;
 
 use std::fs;
+use std::ptr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,9 @@ fn keeps_reports() {
     each_report_once_among_several(&server);
     answered_after_the_commit(&server);
     the_same_twice_in_a_commit(&server);
+    the_same_to_two_under_any_isolation(&server);
+    only_in_an_encoding_of_all_texts(&server);
+    who_renews_the_tables_has_time(&server);
     an_ended_job_stays_ended(&server);
     hostile_texts_are_kept(&server);
     one_that_cannot_be_kept_keeps_out_no_other(&server);
@@ -187,6 +192,54 @@ fn the_same_twice_in_a_commit(server: &Server) {
     let kept = "SELECT message_id FROM edge_report.report JOIN edge_report.known USING (project, digest, received_ms)
         JOIN edge_report.report_job USING (project, digest, received_ms) WHERE project = 'twice' ORDER BY 1";
     assert_eq!(server.ask::<String>(kept), ["first", "same"]);
+}
+
+/// A database may want more of transactions than this needs, and would turn away one of those that enter the same report.
+fn the_same_to_two_under_any_isolation(server: &Server) {
+    server.execute("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'");
+    let receivers = [start(server), start(server)];
+    let blocker = server.session();
+    blocker
+        .execute("BEGIN ISOLATION LEVEL READ COMMITTED; LOCK TABLE edge_report.job IN SHARE MODE");
+    thread::scope(|scope| {
+        // The first waits for the lock, and the second for the first.
+        for receiver in &receivers {
+            scope.spawn(|| {
+                let body = report("a", 7, JobStatus::RUNNING, NOW);
+                assert_eq!(post(&address(receiver), "isolated", &body), 200);
+            });
+            thread::sleep(Duration::from_millis(300));
+        }
+        blocker.execute("COMMIT");
+    });
+    let kept = "SELECT count(*) FROM edge_report.report WHERE project = 'isolated'";
+    assert_eq!(server.ask::<i64>(kept), [1]);
+    server.execute("ALTER DATABASE postgres RESET default_transaction_isolation");
+}
+
+fn only_in_an_encoding_of_all_texts(server: &Server) {
+    server.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0");
+    let url = server.url().replace(":5432/postgres", ":5432/latin");
+    let Err(why) = Receiver::start(Options::new().store(url)) else {
+        panic!("started")
+    };
+    let why = why.to_string();
+    assert!(
+        why.contains("LATIN1") && why.contains("ENCODING 'UTF8'"),
+        "{why}"
+    );
+}
+
+/// With many rows it takes longer than any batch may.
+fn who_renews_the_tables_has_time(server: &Server) {
+    let renewing = server.session();
+    renewing.execute("BEGIN; LOCK TABLE edge_report.schema_version");
+    thread::scope(|scope| {
+        let started = scope.spawn(|| Receiver::start(Options::new().store(server.url())));
+        thread::sleep(Duration::from_secs(21));
+        renewing.execute("COMMIT");
+        assert!(started.join().unwrap().is_ok());
+    });
 }
 
 fn an_ended_job_stays_ended(server: &Server) {
@@ -343,6 +396,39 @@ fn what_is_old_goes_by_months() {
         server.ask::<i64>("SELECT count(*) FROM edge_report.report"),
         [4]
     );
+}
+
+/// What is kept while the clock is wrong goes as a whole, too: nothing stays known of which there is no row.
+#[test]
+fn what_is_old_goes_whatever_the_clock_did() {
+    static CLOCK: AtomicI64 = AtomicI64::new(NOW);
+    let server = Server::start();
+    let options = || {
+        let options = Options::new().store(server.url());
+        options.clock(|| CLOCK.load(Ordering::Relaxed))
+    };
+    let kept = Duration::from_hours(24 * 30);
+    let other = Receiver::start(options()).unwrap();
+    let receiver = Receiver::start(options().retention(kept)).unwrap();
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    let rows =
+        |table: &str| server.ask::<i64>(&format!("SELECT count(*) FROM edge_report.{table}"));
+    for receiver in [&receiver, &receiver, &other, &other] {
+        CLOCK.store(NOW, Ordering::Relaxed);
+        // The other one has to find out that the month has gone.
+        if post(&address(receiver), "p", &body) != 200 {
+            assert!(ptr::eq(receiver, &raw const other));
+            assert_eq!(post(&address(receiver), "p", &body), 200);
+        }
+        assert_eq!([rows("known"), rows("report")], [[1], [1]]);
+        CLOCK.store(NOW + 125 * DAY, Ordering::Relaxed);
+        let until = Instant::now() + PATIENCE;
+        while rows("report") != [0] {
+            assert!(Instant::now() < until, "it is still there");
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(rows("known"), [0]);
+    }
 }
 
 #[test]

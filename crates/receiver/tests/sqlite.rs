@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
 use common::disk::Disk;
+#[cfg(all(unix, feature = "program"))]
+use common::program::Program;
 use common::{PATIENCE, address, post, report};
 use edge_report::JobStatus;
 use edge_report_receiver::{Options, Receiver};
@@ -230,6 +232,56 @@ fn what_is_old_goes() {
     }
     assert_eq!(ask::<i64>(&file, "SELECT job_id FROM job"), [3]);
     assert_eq!(ask::<i64>(&file, "SELECT job_id FROM report_job"), [3]);
+}
+
+/// What is written to a file that has no name any more is gone with the program.
+#[cfg(unix)]
+#[test]
+fn nothing_is_answered_out_of_a_file_that_was_removed() {
+    for gone in ["reports.db", "reports.db-wal", "reports.db-shm"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("reports.db");
+        let body = |id| report(id, 7, JobStatus::RUNNING, NOW);
+        let receiver = start(&file);
+        let host = address(&receiver);
+        assert_eq!(post(&host, "p", &body("a")), 200);
+        let (here, there) = (dir.path().join(gone), dir.path().join("elsewhere"));
+        std::fs::rename(&here, &there).unwrap();
+        assert_eq!(post(&host, "p", &body("b")), 503, "{gone}");
+        // Another one of its name.
+        std::fs::copy(&there, &here).unwrap();
+        assert_eq!(post(&host, "p", &body("b")), 503, "{gone}");
+        std::fs::rename(&there, &here).unwrap();
+        assert_eq!(post(&host, "p", &body("b")), 200, "{gone}");
+        drop(receiver);
+        let ids = ask::<String>(&file, "SELECT message_id FROM report ORDER BY 1");
+        assert_eq!(ids, ["a", "b"], "{gone}");
+    }
+}
+
+/// Else a disk would fill though it is set.
+#[cfg(all(unix, feature = "program"))]
+#[test]
+fn retention_that_fails_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("edge-report.db");
+    let store = format!("sqlite:{}", file.display());
+    let old = Receiver::start(Options::new().store(&store).clock(|| 1)).unwrap();
+    let body = report("old", 7, JobStatus::RUNNING, NOW);
+    assert_eq!(post(&address(&old), "p", &body), 200);
+    drop(old);
+    let own = "CREATE TRIGGER mine BEFORE DELETE ON report BEGIN SELECT RAISE(ABORT, 'these are mine'); END";
+    Connection::open(&file).unwrap().execute_batch(own).unwrap();
+    let program = Program::start(dir.path(), &["--retention", "1", "--quiet"]);
+    program.wait_for("event=failed retention why=\"these are mine", 1);
+    let mend = "DROP TRIGGER mine";
+    Connection::open(&file)
+        .unwrap()
+        .execute_batch(mend)
+        .unwrap();
+    program.wait_for("event=retention works again", 1);
+    // Once, though it was tried each second.
+    assert_eq!(program.log().matches("failed retention").count(), 1);
 }
 
 #[test]

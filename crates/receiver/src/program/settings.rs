@@ -158,8 +158,10 @@ impl Settings {
                 "-V" => "version",
                 _ => option.strip_prefix("--").unwrap_or(""),
             };
-            let setting = named(name)
-                .ok_or_else(|| format!("there is no option `{option}`{}", instead(option, "--")))?;
+            let setting = named(name).ok_or_else(|| {
+                let instead = instead(option, |name| format!("--{name}"));
+                format!("there is no option `{option}`{instead}")
+            })?;
             let value = match given {
                 Some(value) => value,
                 None if setting.value.is_empty() => "true".to_owned(),
@@ -177,14 +179,24 @@ impl Settings {
 
     fn from_environment() -> Result<Settings, String> {
         let mut settings = Settings::default();
-        for setting in &SETTINGS {
-            let variable = format!("{PREFIX}{}", setting.name.to_uppercase().replace('-', "_"));
-            if let Some(value) = env::var_os(&variable) {
-                let value = unicode(value).map_err(|_| format!("{variable} is not Unicode"))?;
-                settings
-                    .add(setting, value)
-                    .map_err(|why| format!("{variable} {why}"))?;
+        for (given, value) in env::vars_os() {
+            let Some(name) = given.to_str().and_then(|given| given.strip_prefix(PREFIX)) else {
+                continue;
+            };
+            let value = unicode(value).map_err(|_| format!("{PREFIX}{name} is not Unicode"))?;
+            if of_kubernetes(name, &value) {
+                continue;
             }
+            let setting = SETTINGS
+                .iter()
+                .find(|setting| variable(setting.name).strip_prefix(PREFIX) == Some(name));
+            // Not passed over: without its keys a receiver is open to all.
+            let setting = setting.ok_or_else(|| {
+                format!("there is no `{PREFIX}{name}`{}", instead(name, variable))
+            })?;
+            settings
+                .add(setting, value)
+                .map_err(|why| format!("{PREFIX}{name} {why}"))?;
         }
         Ok(settings)
     }
@@ -203,7 +215,7 @@ impl Settings {
         let mut settings = Settings::default();
         for (name, value) in table {
             let setting = named(&name)
-                .ok_or_else(|| format!("there is no `{name}`{}", instead(&name, "")))?;
+                .ok_or_else(|| format!("there is no `{name}`{}", instead(&name, str::to_owned)))?;
             if ["config", "help", "version"].contains(&setting.name) {
                 return Err(format!("`{name}` belongs on the command line"));
             }
@@ -261,13 +273,28 @@ fn named(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// The name that was meant, most likely.
-fn instead(given: &str, prefix: &str) -> String {
-    let given = given.trim_start_matches('-').replace('_', "-");
+/// A setting's name in the environment.
+fn variable(name: &str) -> String {
+    format!("{PREFIX}{}", name.to_uppercase().replace('-', "_"))
+}
+
+/// Set by Kubernetes for a service that has the name of this program.
+fn of_kubernetes(name: &str, value: &str) -> bool {
+    name.starts_with("SERVICE_")
+        || name.starts_with("PORT_")
+        || (name == "PORT" && value.contains("://"))
+}
+
+/// The name that was meant, most likely, as it is written there.
+fn instead(given: &str, written: impl Fn(&str) -> String) -> String {
+    let given = given
+        .trim_start_matches('-')
+        .replace('_', "-")
+        .to_lowercase();
     let near = SETTINGS.iter().map(|setting| setting.name);
     let near = near.min_by_key(|name| distance(&given, name));
     near.filter(|name| distance(&given, name) <= 2)
-        .map_or(String::new(), |name| format!(", but `{prefix}{name}`"))
+        .map_or(String::new(), |name| format!(", but `{}`", written(name)))
 }
 
 /// How many letters are to be put in, taken out or changed.

@@ -28,10 +28,12 @@ use months::{Expiry, Month};
 /// Longer than any batch takes on a server that works. Then the connection is given up, and agents ask again.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// For each connection. A commit that is not synced would not be durable when it is answered; the timeouts free the rows of who has gone.
+/// For each connection. A commit that is not synced would not be durable when it is answered; the timeouts free the rows of who has gone; who waited for another to
+/// commit shall see what that has entered.
 const SESSION: &str = "
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
     SET statement_timeout = '15s'; SET idle_in_transaction_session_timeout = '15s'; SET search_path = edge_report;
+    SET default_transaction_isolation = 'read committed';
 ";
 
 struct Postgres {
@@ -68,6 +70,12 @@ impl Postgres {
     /// Fails when the server cannot be reached: a wrong address shall be told at the start.
     fn open(url: &str) -> io::Result<Postgres> {
         let mut postgres = Postgres::later(url)?;
+        let renewed = async {
+            let mut client = limited(connect(&postgres.address)).await?;
+            // With many rows it takes its time.
+            schema::migrate(&mut client).await
+        };
+        postgres.runtime.block_on(renewed)?;
         postgres.with(async |_| Ok(()))?;
         Ok(postgres)
     }
@@ -112,13 +120,21 @@ impl Store for Postgres {
     }
 
     fn expire(&mut self, before_ms: i64) -> io::Result<bool> {
-        self.with(async |link| link.expiry.step(&link.client, before_ms).await)
+        self.with(async |link| {
+            let Link {
+                client,
+                expiry,
+                months,
+                ..
+            } = link;
+            expiry.step(client, months, before_ms).await
+        })
     }
 }
 
 impl Link {
     async fn open(address: &Address) -> io::Result<Link> {
-        let mut client = address.connect().await.map_err(failed)?;
+        let mut client = connect(address).await?;
         schema::migrate(&mut client).await?;
         Link::prepare(client).await.map_err(failed)
     }
@@ -238,6 +254,20 @@ impl Link {
         }
         transaction.commit().await?;
         Ok(entries)
+    }
+}
+
+/// To a database that can keep what comes.
+async fn connect(address: &Address) -> io::Result<Client> {
+    let client = address.connect().await.map_err(failed)?;
+    let encoding = client.query_one("SHOW server_encoding", &[]).await;
+    let encoding = encoding.and_then(|row| row.try_get::<_, String>(0));
+    match encoding.map_err(failed)?.as_str() {
+        // The second takes any bytes as they are.
+        "UTF8" | "SQL_ASCII" => Ok(client),
+        other => Err(io::Error::other(format!(
+            "PostgreSQL: texts of this database are in {other}, which has not all of them: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        ))),
     }
 }
 

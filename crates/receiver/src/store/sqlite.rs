@@ -1,5 +1,7 @@
 //! In a file of SQLite: one receiver, no server. Each transaction is synced before it is answered (WAL, `synchronous=FULL`).
 
+#[cfg(unix)]
+mod files;
 mod outbox;
 mod read;
 
@@ -25,6 +27,8 @@ const BUSY: Duration = Duration::from_secs(10);
 
 struct Sqlite {
     connection: Connection,
+    #[cfg(unix)]
+    files: files::Files,
 }
 
 pub(super) fn open(path: &Path) -> io::Result<Opened> {
@@ -57,7 +61,11 @@ impl Sqlite {
         private(path).map_err(told)?;
         let mut connection = connect(path).map_err(|why| told(failed(why)))?;
         migrate(&mut connection).map_err(told)?;
-        Ok(Sqlite { connection })
+        Ok(Sqlite {
+            connection,
+            #[cfg(unix)]
+            files: files::Files::of(path).map_err(told)?,
+        })
     }
 }
 
@@ -93,7 +101,10 @@ impl Store for Sqlite {
             transaction.commit()?;
             Ok(entries)
         };
-        accept().map_err(failed)
+        let entries = accept().map_err(failed)?;
+        #[cfg(unix)]
+        self.files.are_there()?;
+        Ok(entries)
     }
 
     /// Reports are removed in the order in which they came, which is that of the table.

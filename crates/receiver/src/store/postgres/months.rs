@@ -1,5 +1,6 @@
 //! Months, by which reports are cut into partitions: what is old goes as a whole, which costs next to nothing.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use time::{Date, OffsetDateTime};
@@ -78,13 +79,18 @@ impl Month {
 /// Removes the oldest month, step by step.
 #[derive(Default)]
 pub(super) struct Expiry {
-    /// What came earlier is not known any more.
+    /// What came earlier in the oldest month is not known any more.
     done_ms: Option<i64>,
 }
 
 impl Expiry {
     /// One step, if all of the oldest month came before this time. Whether there is more to do.
-    pub(super) async fn step(&mut self, client: &Client, before_ms: i64) -> Result<bool, Error> {
+    pub(super) async fn step(
+        &mut self,
+        client: &Client,
+        prepared: &mut HashSet<Month>,
+        before_ms: i64,
+    ) -> Result<bool, Error> {
         let partitions = "SELECT substr(relname, length('report_') + 1) FROM pg_class
             WHERE relnamespace = 'edge_report'::regnamespace AND relname ~ '^report_[0-9]+_[0-9]+$' AND relispartition ORDER BY 1";
         let rows = client.query(partitions, &[]).await?;
@@ -122,6 +128,9 @@ impl Expiry {
             let drop = format!("DROP TABLE IF EXISTS {table}_{}", month.suffix());
             client.batch_execute(&drop).await?;
         }
+        // A clock that is wrong may make it anew.
+        prepared.remove(&month);
+        self.done_ms = None;
         Ok(true)
     }
 }
