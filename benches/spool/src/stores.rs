@@ -5,7 +5,9 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use edge_report::courier::{Durability, Disposition, JobKey, JobKeys, Outbox, Ticket, WhenLettersFull};
+use edge_report::courier::{
+    Disposition, Durability, JobKey, JobKeys, Outbox, Ticket, WhenLettersFull,
+};
 use edge_report::{MonoTime, Spool, SpoolOptions};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -185,7 +187,8 @@ impl Store for OurSpool {
                 return Ok(count);
             };
             let when_full = WhenLettersFull::DropOldest;
-            self.spool.settle(ticket, Disposition::Delivered, &[], when_full)?;
+            self.spool
+                .settle(ticket, Disposition::Delivered, &[], when_full)?;
         }
         Ok(REMOVED_TOGETHER)
     }

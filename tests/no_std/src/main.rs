@@ -99,7 +99,10 @@ fn watch() -> Option<()> {
             }
             FlinkStep::Report(draft) => {
                 let mut buffer = [0; 2048];
-                draft.report().encode_into(&mut SliceSink::new(&mut buffer)).ok()?;
+                draft
+                    .report()
+                    .encode_into(&mut SliceSink::new(&mut buffer))
+                    .ok()?;
                 ends += i32::from(draft.is_final);
                 others += i32::from(!draft.is_final);
                 watch.reported(black_box(true));
@@ -127,7 +130,8 @@ fn watch() -> Option<()> {
 
 const OVERVIEW: &[u8] = br#"{"jobs":[{"jid":"000000000000000000000000000003e9","name":"a","state":"RUNNING","start-time":1795401190678,"end-time":-1,"duration":4227},
   {"jid":"000000000000000000000000000003ea","name":"b","state":"FAILED","start-time":1795401196385,"end-time":1795401197594}]}"#;
-const RUNNING: &[u8] = br#"{"jid":"000000000000000000000000000003e9","state":"RUNNING","plan":{"nodes":[]}}"#;
+const RUNNING: &[u8] =
+    br#"{"jid":"000000000000000000000000000003e9","state":"RUNNING","plan":{"nodes":[]}}"#;
 const FAILED: &[u8] = br#"{"jid":"000000000000000000000000000003ea","state":"FAILED","timestamps":{"RUNNING":1795401196405}}"#;
 const EXCEPTIONS: &[u8] = br#"{"root-exception":"java.lang.IllegalStateException: out of range\n\tat Edge.map(Edge.java:17)","timestamp":1795401197579}"#;
 const METRICS: &[u8] = br#"[{"id":"uptime","value":"2063"},{"id":"odd name","value":"NaN"}]"#;
