@@ -1,6 +1,7 @@
 //! TLS settings, and what is made of them. Everything in them is checked before a connection is tried.
 
 use std::boxed::Box;
+use std::fmt;
 use std::format;
 use std::string::{String, ToString};
 use std::sync::Arc;
@@ -40,6 +41,17 @@ pub struct TlsSettings {
     /// Certificate chain and key, both PEM.
     client: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
     system: bool,
+}
+
+/// Without key and certificates.
+impl fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSettings")
+            .field("ca_certificates", &self.ca.len())
+            .field("has_client_certificate", &self.client.is_some())
+            .field("system", &self.system)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TlsSettings {

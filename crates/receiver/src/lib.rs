@@ -57,6 +57,7 @@ mod store;
 mod tls;
 mod verify;
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,6 +102,19 @@ pub struct Options {
     log: fn(&str),
     /// Is told when what the receiver needs fails, and when it works again.
     tell: fn(&str),
+}
+
+/// Without keys, tokens and addresses that have passwords.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("listen", &self.listen)
+            .field("keys_file", &self.keys_file)
+            .field("faults", &self.faults)
+            .field("seed", &self.seed)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Options {
@@ -225,6 +239,14 @@ pub struct Receiver {
     /// Told to end with the requests under way, dropped to end at once.
     stop: Option<oneshot::Sender<Duration>>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Receiver {
