@@ -580,7 +580,7 @@ fn one_that_others_prove_bad_is_refused() {
             lines.push(tool.line());
         }
         // What is said of a bad one counts for an hour before it is a dead letter.
-        fs::write(&suspended, "3700").unwrap();
+        shim::tell(&suspended, "3700");
         if !said("refused", &lines).is_empty() {
             break;
         }

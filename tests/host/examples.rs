@@ -532,7 +532,7 @@ fn assert_findings(listed: &str, expected: &[&str]) {
 fn quickstart_says_why_not() {
     let scratch = Scratch::new("why");
     let usage = "usage: quickstart";
-    let plain_http = "http:// is only for loopback";
+    let plain_http = "http:// is refused except to loopback";
     for (args, code, said) in [
         ("--wrong", 2, &["unknown argument --wrong", usage][..]),
         ("file.json", 2, &["unknown argument file.json", usage]),
@@ -581,7 +581,7 @@ fn quickstart_allows_plain_http_by_name() {
     let to = ["--url", &url, "--project-id", "p"];
     scratch
         .quickstart(&to)
-        .assert(2, &["http:// is only for loopback"]);
+        .assert(2, &["http:// is refused except to loopback"]);
     let allowed = [&to[..], &["--allow-plain-http"]].concat();
     scratch.quickstart(&allowed).assert(0, &["accepted: 200"]);
 }
@@ -601,11 +601,15 @@ fn receiver_says_what_is_wrong() {
         ),
         (&["wrong"], 2, "there is no option `wrong`; see --help"),
         (&["--listen"], 2, "--listen needs a value"),
-        (&["--listen", "here"], 2, "--listen `here`: "),
-        (&["--seed", "x"], 2, "--seed `x`: "),
+        (
+            &["--listen", "here"],
+            2,
+            "--listen `here` is not ADDRESS:PORT",
+        ),
+        (&["--seed", "x"], 2, "--seed `x` is not a whole number"),
         (&["--ak", "AK"], 2, "--ak and --sk go together"),
         (&["--sk", "SECRET"], 2, "--ak and --sk go together"),
-        (&["--ak", "AK", "--sk", ""], 2, "the secret key is empty"),
+        (&["--ak", "AK", "--sk", ""], 2, "--sk is empty"),
         (
             &["--fault", "explode"],
             2,

@@ -178,8 +178,6 @@ fn broken_links() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn names_that_come_late_or_never() {
-    use std::fs;
-
     const THIS: &str = "names_that_come_late_or_never";
     const SOON: Duration = Duration::from_millis(300);
     let place = tempfile::tempdir().unwrap();
@@ -190,11 +188,7 @@ fn names_that_come_late_or_never() {
         return;
     }
     let file = std::path::PathBuf::from(std::env::var_os("SHIM_NAMES").unwrap());
-    let names = |say: &str| {
-        // Never half of it.
-        fs::write(file.with_extension("new"), say).unwrap();
-        fs::rename(file.with_extension("new"), &file).unwrap();
-    };
+    let names = |say: &str| shim::tell(&file, say);
     let client = |at: SocketAddr, longest| {
         let url = format!("http://localhost:{}", at.port());
         let builder = Client::builder(&url, "project").connect_timeout(longest);
@@ -368,7 +362,7 @@ impl Names {
     }
 
     fn lead_to(&self, addresses: &str) {
-        std::fs::write(&self.0, addresses).unwrap();
+        shim::tell(&self.0, addresses);
     }
 
     /// Since this was asked last.
@@ -381,7 +375,7 @@ impl Names {
 
     /// The machine was suspended for so many seconds.
     fn suspended(&self, seconds: u32) {
-        std::fs::write(self.0.with_file_name("seconds"), seconds.to_string()).unwrap();
+        shim::tell(&self.0.with_file_name("seconds"), &seconds.to_string());
     }
 
     fn client(port: u16) -> ClientBuilder {

@@ -14,3 +14,11 @@ pub(crate) fn shim(name: &str, place: &Path) -> PathBuf {
     assert!(status.is_ok_and(|status| status.success()), "{needs}");
     library
 }
+
+/// Tells a library that reads `file`: never half of it, nor nothing for a moment.
+#[allow(dead_code)] // not by each test
+pub(crate) fn tell(file: &Path, say: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, say).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
