@@ -159,7 +159,7 @@ test('wrong settings are said at their field', () =>
     await page.click('#sample-good');
     await endpoint(page, 'http://gateway.example', '');
     for (const [field, value, wrong, words] of [
-      ['#secret-key', 'SK', '#base-url', /only for loopback/],
+      ['#secret-key', 'SK', '#base-url', /except to loopback/],
       ['#base-url', 'https://gateway.example?x', '#base-url', /no query/],
       ['#base-url', 'https://gateway.example', undefined, /Signed at \d{4}-\d\d-\d\dT[\d:]+Z/],
       ['#project-id', '..', '#project-id', /project id/],
