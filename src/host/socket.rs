@@ -309,4 +309,51 @@ mod tests {
         socket.ahead.push(b'H');
         assert!(!socket.is_open());
     }
+
+    /// The longest answer, where the system itself holds little of it: who reads on only when all of it is written would wait for ever.
+    #[cfg(unix)]
+    #[test]
+    fn a_whole_answer_is_read_while_the_other_side_does_not_read() {
+        use super::super::connection::MAX_ANSWER_HEADER;
+        use super::super::progress::{Phase, Plan};
+        use crate::exchange::MAX_REPLY_BYTES;
+        use rustix::net::{AddressFamily, connect, sockopt};
+        const BODY: usize = 16 << 20;
+        let answer = std::vec![b'H'; MAX_ANSWER_HEADER + MAX_REPLY_BYTES];
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::from(super::socket(AddressFamily::INET).unwrap());
+        sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+        connect(&stream, &address).unwrap();
+        let (mut other, _) = listener.accept().unwrap();
+        sockopt::set_socket_send_buffer_size(&other, 4096).unwrap();
+        let other = std::thread::spawn(move || {
+            other.write_all(&answer).unwrap();
+            std::io::copy(&mut other.take(BODY as u64), &mut std::io::sink()).unwrap()
+        });
+        stream.set_nonblocking(true).unwrap();
+        let bell = Arc::new(Bell::new().unwrap());
+        let progress = Arc::new(Progress::new(bell));
+        let long = std::time::Duration::from_secs(60);
+        progress.begin(
+            BODY,
+            Plan {
+                connect: long,
+                tls: long,
+                send: long,
+                response: long,
+                until: Instant::now() + long,
+            },
+        );
+        progress.enter(Phase::Send);
+        let mut socket = Socket {
+            stream,
+            buffers: LazyBuffers::new(64, BODY),
+            ahead: Vec::new(),
+            ended: false,
+            progress,
+        };
+        socket.transmit_output(BODY, LOOK).unwrap();
+        assert_eq!(other.join().unwrap(), BODY as u64);
+    }
 }

@@ -293,6 +293,124 @@ fn after_an_open_circuit_each_answer_takes_back_half_of_the_doublings() {
 }
 
 #[test]
+fn what_came_before_says_how_long_a_failure_waits() {
+    let accepted = answered(Outcome::Accepted, 200);
+    let busy = answered(Outcome::TryAgain, 503);
+    let lost = Event::NOT_SENT;
+    // Five in a row open the circuit.
+    let opens = [0, 2_000, 4_000, 8_000, 16_000].map(|waited| (waited, lost));
+    let cases = [
+        // Two may come and go, and no third.
+        (
+            &[][..],
+            &[
+                (0, accepted),
+                (0, lost),
+                (50, lost),
+                (50, lost),
+                (8_000, accepted),
+            ][..],
+        ),
+        // Somebody who answers is there.
+        (
+            &[],
+            &[(0, accepted), (0, busy), (2_000, accepted), (0, accepted)],
+        ),
+        // None comes and goes while the circuit closes.
+        (
+            &opens,
+            &[(32_000, accepted), (4_000, lost), (8_000, accepted)],
+        ),
+        // Others of the fleet come back, too.
+        (
+            &opens,
+            &[(32_000, accepted), (4_000, busy), (300_000, accepted)],
+        ),
+        // That is known only after an answer.
+        (&opens, &[(32_000, busy), (64_000, accepted)]),
+    ];
+    for (before, after) in cases {
+        let mut courier = courier();
+        let mut now = NOW;
+        for n in 0..5 {
+            submit(&mut courier, &n.to_string(), 1, JobStatus::RUNNING).unwrap();
+        }
+        for (step, (wait, event)) in before.iter().chain(after).enumerate() {
+            let waited = settle_next(&mut courier, &mut now, *event);
+            assert_eq!(waited, *wait, "step {step} of {before:?}, {after:?}");
+        }
+    }
+}
+
+/// Says that the link is back. Whether a report is sent then; the event comes 10 ms later.
+fn sends_at_news(courier: &mut Small, ms: u64, event: Event) -> bool {
+    let now = MonoTime::from_ms(ms);
+    courier.link_is_back(now);
+    let ticket = match courier.next(now).unwrap() {
+        Step::Send(outgoing) => outgoing.ticket,
+        Step::Wait(_) => return false,
+        Step::Idle => panic!("nothing waits"),
+    };
+    let _ = courier.settle(ticket, event, now.plus_ms(10), 0).unwrap();
+    true
+}
+
+#[test]
+fn news_of_a_link_ends_one_wait_a_minute_and_no_hold() {
+    let hour = Duration::from_secs(3600);
+    let policy = policy().with_hold(hour).with_min_backoff(hour);
+    let policy = policy.with_max_backoff(hour);
+    let accepted = answered(Outcome::Accepted, 200);
+    let busy = answered(Outcome::TryAgain, 503);
+    let mut asks = busy;
+    asks.retry_after_ms = Some(3_600_000);
+    let denied = answered(Outcome::Credentials, 401);
+    for (event, is_ended) in [
+        (Event::NOT_SENT, true),
+        (busy, true),
+        (asks, false),
+        (denied, false),
+    ] {
+        let outbox = RamOutbox::new([0; 4096], 4096);
+        let mut courier = Courier::new(outbox, [0; 1024], policy, NOW, 0);
+        for n in 0..2 {
+            submit(&mut courier, &n.to_string(), 1, JobStatus::RUNNING).unwrap();
+        }
+        assert!(sends_at_news(&mut courier, 0, event));
+        assert!(!sends_at_news(&mut courier, 20, event), "{event:?}");
+        assert!(!sends_at_news(&mut courier, 59_999, event), "{event:?}");
+        let sends = sends_at_news(&mut courier, 60_000, accepted);
+        assert_eq!(sends, is_ended, "{event:?}");
+        if is_ended {
+            // Something was accepted since, so the next news counts before the minute is over.
+            settle_next(&mut courier, &mut MonoTime::from_ms(60_020), busy);
+            assert!(sends_at_news(&mut courier, 60_040, busy), "{event:?}");
+            assert!(!sends_at_news(&mut courier, 60_060, busy), "{event:?}");
+        }
+    }
+}
+
+#[test]
+fn news_of_a_link_sends_no_suspect() {
+    let mut courier = courier();
+    let mut now = NOW;
+    for job_id in 1..=3 {
+        submit(&mut courier, "m", job_id, JobStatus::RUNNING).unwrap();
+    }
+    for _ in 0..3 {
+        settle_next(&mut courier, &mut now, answered(Outcome::TryAgain, 503));
+    }
+    for _ in 0..2 {
+        settle_next(&mut courier, &mut now, answered(Outcome::Accepted, 200));
+    }
+    assert_eq!(courier.status().aside, 1);
+    courier.link_is_back(now);
+    assert!(matches!(courier.next(now), Ok(Step::Wait(_))));
+    courier.wake(now);
+    assert!(matches!(courier.next(now), Ok(Step::Send(_))));
+}
+
+#[test]
 fn too_large_or_too_little_memory() {
     let plan = "x".repeat(2000);
     let jobs = [Job::new(JobStatus::RUNNING, T).with_plan(&plan)];
