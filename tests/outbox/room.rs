@@ -239,14 +239,13 @@ fn so_does_one_whose_device_failed_now_and_then() {
 
 /// Delivers all that waits, then submits: `Err` says that the log is full although nothing waits.
 fn drain_and_append(log: &mut Log) -> Result<Ticket, Failure> {
-    while let Some(next) = log.next(None).unwrap() {
+    while let Some(next) = log.next(None)? {
         log.settle(
             next.ticket,
             Disposition::Delivered,
             &[],
             WhenLettersFull::Hold,
-        )
-        .unwrap();
+        )?;
     }
     let sample = sample(0, &[(1, JobStatus::RUNNING)], 0);
     log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None)
@@ -305,4 +304,45 @@ fn a_log_with_more_than_it_may_have_now_takes_reports_again() {
         assert!(taken.is_ok(), "{count}, {padding}: {taken:?}");
         log.close().unwrap();
     }
+}
+
+/// The limits are lower than the only segment is long, segments have one length only, and a sector of it cannot be read: after a few tries what stands there is given up, and what comes
+/// is taken.
+#[test]
+fn a_long_open_segment_with_an_unreadable_sector_makes_way() {
+    let former = Setting {
+        limits: [(8192, 4 * 8192), (2048, 3 * 2048)],
+        ..EACH
+    };
+    let power = former.power();
+    let mut log = former.open(&power).unwrap();
+    // Until it is full.
+    let mut images = power.images();
+    for number in 1.. {
+        let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
+        log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None)
+            .unwrap();
+        if power.images()[0].lens().len() > 1 {
+            break;
+        }
+        images = power.images();
+    }
+    drop(log);
+    let setting = Setting {
+        limits: [(1024, 4 * 1024), (2048, 3 * 2048)],
+        units: (1024, 8),
+        ..former
+    };
+    let [mut live, dead] = images;
+    live.spoil(1, 1024..1536);
+    let power = setting.power_on([live, dead]);
+    let mut log = setting.open(&power).unwrap();
+    // Each of the two gives up after a few: to read what waits, and to write it anew.
+    let taken = (0..10).map(|_| drain_and_append(&mut log));
+    let taken: Vec<_> = taken.take_while(Result::is_err).collect();
+    assert!(taken.len() < 10, "{taken:?}");
+    log.close().unwrap();
+    let mut log = setting.open(&power).unwrap();
+    assert_eq!(log.waiting(), 1);
+    drain_and_append(&mut log).unwrap();
 }

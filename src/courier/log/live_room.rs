@@ -62,7 +62,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 && sealed.saturating_add(gain) >= needed
                 && self.segments.may_replace()
             {
-                self.compact(window, true)?;
+                // It cannot be left as it is, as others are. What stays unreadable is given up, and nothing else.
+                let compacted = self.compact(window, !self.copy_patience.is_spent());
+                self.copy_patience.told(compacted)?;
                 continue;
             }
             // What a crash left takes room, too.
