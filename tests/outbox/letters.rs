@@ -343,3 +343,45 @@ fn a_dropped_letter_that_cannot_be_read_is_counted() {
         log.counters()
     );
 }
+
+/// There is no room for what forgets a letter, and a sector of its segment cannot be read: after a few tries what stands there is given up.
+#[test]
+fn a_letter_beside_an_unreadable_one_can_be_forgotten_in_a_full_log() {
+    let setting = Setting {
+        limits: [(4096, 8 * 4096), (16384, 16384)],
+        ..EACH
+    };
+    let power = setting.power();
+    let mut log = setting.open(&power).unwrap();
+    let mut buried = 0;
+    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    loop {
+        let sample = sample(buried + 1, &[(1, JobStatus::RUNNING)], 60);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
+        let when_full = WhenLettersFull::Hold;
+        match log.settle(ticket.unwrap(), refused, &sample.bytes, when_full) {
+            Ok(()) => buried += 1,
+            Err(error) => break assert_eq!(error, OutboxError::LettersFull),
+        }
+    }
+    let segments = power.images()[1].lens();
+    power.spoil(Side::Dead, segments[0].0, 1024..1536);
+    let mut tickets = Vec::new();
+    while let Some(letter) = log
+        .dead_letter(tickets.last().copied().map(Ticket))
+        .unwrap()
+    {
+        tickets.push(letter.ticket.0);
+    }
+    assert!(tickets.len() > 40, "{tickets:?}");
+    for ticket in tickets {
+        let forget = |log: &mut Log| log.forget_dead_letters(Forget::One(Ticket(ticket)));
+        let tries = (0..5).map(|_| forget(&mut log)).find(Result::is_ok);
+        assert!(tries.is_some(), "{ticket}");
+    }
+    assert!(letters(&mut log).is_empty());
+    assert!(log.counters().letters_dropped > 0);
+    log.close().unwrap();
+    let mut log = setting.open(&power).unwrap();
+    assert!(letters(&mut log).is_empty());
+}
