@@ -385,3 +385,58 @@ fn a_letter_beside_an_unreadable_one_can_be_forgotten_in_a_full_log() {
     let mut log = setting.open(&power).unwrap();
     assert!(letters(&mut log).is_empty());
 }
+
+/// A start cannot sync the letters, so a report whose letter is there waits all the same. Another report is lost with its header: that one is corrupt,
+/// and did not become the letter.
+#[test]
+fn a_report_that_waits_although_its_letter_is_there_is_not_counted_as_refused() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=3);
+    let waiting: Vec<_> = (4..=7)
+        .map(|number| {
+            let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
+            let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
+            (ticket.unwrap(), sample)
+        })
+        .collect();
+    let (ticket, sample) = &waiting[0];
+    // After the letter and its sync: that the report is settled is not written.
+    power.fail(Some(Fault {
+        first: power.accesses().calls + 2,
+        count: u64::MAX,
+        error: DeviceError::Io,
+        part: 0,
+        kinds: [false, true, false, false],
+    }));
+    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    log.settle(*ticket, refused, &sample.bytes, WhenLettersFull::Hold)
+        .unwrap();
+    drop(log);
+    let [mut live, dead] = power.images();
+    let lost = &waiting[2].1.bytes;
+    let at = live
+        .bytes(1)
+        .windows(lost.len())
+        .position(|w| w == &lost[..]);
+    // In the header of that record.
+    live.flip(1, (at.unwrap() - 40) * 8);
+    let power = ROOMY.power_on([live, dead]);
+    power.fail(syncs(&power, 0, LATE));
+    let mut log = ROOMY.open(&power).unwrap();
+    power.fail(None);
+    assert_eq!(log.waiting(), 3);
+    let counted = |log: &Log| {
+        let counters = log.counters();
+        (counters.refused, counters.delivered, counters.corrupt)
+    };
+    assert_eq!(counted(&log), (3, 0, 1));
+    log.settle(*ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
+        .unwrap();
+    log.close().unwrap();
+    for mut log in [log, ROOMY.open(&power).unwrap()] {
+        assert_eq!(counted(&log), (3, 1, 1));
+        assert_eq!(letters(&mut log), [1, 2, 3]);
+        assert_eq!(log.counters().letters_dropped, 0);
+    }
+}
