@@ -440,3 +440,32 @@ fn a_report_that_waits_although_its_letter_is_there_is_not_counted_as_refused() 
         assert_eq!(log.counters().letters_dropped, 0);
     }
 }
+
+/// A letter could not be forgotten, since something could not be synced. Others are forgotten then, and none of them is counted as dropped after a restart.
+#[test]
+fn what_could_not_be_forgotten_makes_no_other_count_as_dropped() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=30);
+    drop(log);
+    let images = power.images();
+    assert!(images[1].lens().len() > 1);
+    let mut failures = 0;
+    for passed in 0..12 {
+        let power = ROOMY.power_on(images.clone());
+        power.fail(syncs(&power, 0, LATE));
+        let mut log = ROOMY.open(&power).unwrap();
+        power.fail(syncs(&power, passed, LATE).map(|fault| Fault { count: 1, ..fault }));
+        let failed = log.forget_dead_letters(Forget::One(Ticket(9))).is_err();
+        power.fail(None);
+        failures += usize::from(failed);
+        log.forget_dead_letters(Forget::UpTo(Ticket(3))).unwrap();
+        let left = letters(&mut log);
+        assert_eq!(left.contains(&9), failed, "{passed}");
+        drop(log);
+        let mut log = ROOMY.open(&power).unwrap();
+        assert_eq!(letters(&mut log), left, "{passed}");
+        assert_eq!(log.counters().letters_dropped, 0, "{passed}");
+    }
+    assert!(failures > 1, "{failures}");
+}

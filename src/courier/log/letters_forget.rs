@@ -11,6 +11,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     /// Forgets letters, durably; after an error none of them.
     pub(super) fn forget(&mut self, which: Forget) -> Result<(), OutboxError<S::Error>> {
         self.rewrite_unsynced()?;
+        // What else is not durable must not fail behind the record that forgets: that would be there, and the next one would not count what it does.
+        self.sync()?;
         let (ticket, up_to) = match which {
             Forget::One(ticket) => (ticket, false),
             Forget::UpTo(ticket) => (ticket, true),
