@@ -44,6 +44,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if !self.segments.could_have(needed) {
             return Err(OutboxError::TooLarge);
         }
+        self.pass_unused();
         self.reclaim();
         loop {
             match self.roll(records) {
