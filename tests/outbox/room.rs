@@ -323,8 +323,7 @@ fn full_segment(setting: &Setting) -> Images {
     images
 }
 
-/// The limits are lower than the only segment is long, segments have one length only, and a sector of it cannot be read: after a few tries what stands there is given up, and what comes
-/// is taken.
+/// The limits are lower than the only segment is long, segments have one length only, and a sector of it cannot be read: once nothing waits, what comes is taken.
 #[test]
 fn a_long_open_segment_with_an_unreadable_sector_makes_way() {
     let former = Setting {

@@ -63,8 +63,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 && sealed.saturating_add(gain) >= needed
                 && self.segments.may_replace()
             {
-                // It cannot be left as it is, as others are. What stays unreadable is given up, and nothing else.
-                let compacted = self.compact(window, !self.copy_patience.is_spent());
+                // It cannot be left as it is, as others are. But nothing is given up for that: what cannot be read must not matter any more.
+                let gives_up = self.waiting == 0 && self.copy_patience.is_spent();
+                let compacted = self.compact(window, !gives_up);
                 self.copy_patience.told(compacted)?;
                 continue;
             }
