@@ -296,7 +296,7 @@ fn a_letter_whose_write_failed_is_not_listed_although_it_is_there() {
     }
 }
 
-/// A sector of a letter cannot be read for a while: however long that is, as many are counted as can be listed.
+/// A sector of a letter cannot be read for a while: however long that is, as soon as it is over as many are counted as are listed.
 #[test]
 fn as_many_letters_are_counted_as_are_listed() {
     let power = ROOMY.power();
@@ -309,6 +309,12 @@ fn as_many_letters_are_counted_as_are_listed() {
         let power = ROOMY.power_on([live.clone(), dead.clone()]);
         power.heals_after(Some(reads));
         let mut log = ROOMY.open(&power).unwrap();
+        // It may be over in the midst of a listing.
+        let mut last = None;
+        while let Some(letter) = log.dead_letter(last).unwrap() {
+            last = Some(letter.ticket);
+        }
+        power.heals_after(Some(0));
         let _ = letters(&mut log);
     }
 }
@@ -342,4 +348,130 @@ fn a_dropped_letter_that_cannot_be_read_is_counted() {
         "{:?}",
         log.counters()
     );
+}
+
+/// There is no room for what forgets a letter, and a sector of its segment cannot be read: after a few tries what stands there is given up.
+#[test]
+fn a_letter_beside_an_unreadable_one_can_be_forgotten_in_a_full_log() {
+    let setting = Setting {
+        limits: [(4096, 8 * 4096), (16384, 16384)],
+        ..EACH
+    };
+    let power = setting.power();
+    let mut log = setting.open(&power).unwrap();
+    let mut buried = 0;
+    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    loop {
+        let sample = sample(buried + 1, &[(1, JobStatus::RUNNING)], 60);
+        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
+        let when_full = WhenLettersFull::Hold;
+        match log.settle(ticket.unwrap(), refused, &sample.bytes, when_full) {
+            Ok(()) => buried += 1,
+            Err(error) => break assert_eq!(error, OutboxError::LettersFull),
+        }
+    }
+    let segments = power.images()[1].lens();
+    power.spoil(Side::Dead, segments[0].0, 1024..1536);
+    let mut tickets = Vec::new();
+    while let Some(letter) = log
+        .dead_letter(tickets.last().copied().map(Ticket))
+        .unwrap()
+    {
+        tickets.push(letter.ticket.0);
+    }
+    assert!(tickets.len() > 40, "{tickets:?}");
+    for ticket in tickets {
+        let forget = |log: &mut Log| log.forget_dead_letters(Forget::One(Ticket(ticket)));
+        let tries = (0..5).map(|_| forget(&mut log)).find(Result::is_ok);
+        assert!(tries.is_some(), "{ticket}");
+    }
+    assert!(letters(&mut log).is_empty());
+    assert!(log.counters().letters_dropped > 0);
+    log.close().unwrap();
+    let mut log = setting.open(&power).unwrap();
+    assert!(letters(&mut log).is_empty());
+}
+
+/// A start cannot sync the letters, so a report whose letter is there waits all the same. Another report is lost with its header: that one is corrupt,
+/// and did not become the letter.
+#[test]
+fn a_report_that_waits_although_its_letter_is_there_is_not_counted_as_refused() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=3);
+    let waiting: Vec<_> = (4..=7)
+        .map(|number| {
+            let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
+            let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
+            (ticket.unwrap(), sample)
+        })
+        .collect();
+    let (ticket, sample) = &waiting[0];
+    // After the letter and its sync: that the report is settled is not written.
+    power.fail(Some(Fault {
+        first: power.accesses().calls + 2,
+        count: u64::MAX,
+        error: DeviceError::Io,
+        part: 0,
+        kinds: [false, true, false, false],
+    }));
+    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    log.settle(*ticket, refused, &sample.bytes, WhenLettersFull::Hold)
+        .unwrap();
+    drop(log);
+    let [mut live, dead] = power.images();
+    let lost = &waiting[2].1.bytes;
+    let at = live
+        .bytes(1)
+        .windows(lost.len())
+        .position(|w| w == &lost[..]);
+    // In the header of that record.
+    live.flip(1, (at.unwrap() - 40) * 8);
+    let power = ROOMY.power_on([live, dead]);
+    power.fail(syncs(&power, 0, LATE));
+    let mut log = ROOMY.open(&power).unwrap();
+    power.fail(None);
+    assert_eq!(log.waiting(), 3);
+    let counted = |log: &Log| {
+        let counters = log.counters();
+        (counters.refused, counters.delivered, counters.corrupt)
+    };
+    assert_eq!(counted(&log), (3, 0, 1));
+    log.settle(*ticket, Disposition::Delivered, &[], WhenLettersFull::Hold)
+        .unwrap();
+    log.close().unwrap();
+    for mut log in [log, ROOMY.open(&power).unwrap()] {
+        assert_eq!(counted(&log), (3, 1, 1));
+        assert_eq!(letters(&mut log), [1, 2, 3]);
+        assert_eq!(log.counters().letters_dropped, 0);
+    }
+}
+
+/// A letter could not be forgotten, since something could not be synced. Others are forgotten then, and none of them is counted as dropped after a restart.
+#[test]
+fn what_could_not_be_forgotten_makes_no_other_count_as_dropped() {
+    let power = ROOMY.power();
+    let mut log = ROOMY.open(&power).unwrap();
+    bury(&mut log, 1..=30);
+    drop(log);
+    let images = power.images();
+    assert!(images[1].lens().len() > 1);
+    let mut failures = 0;
+    for passed in 0..12 {
+        let power = ROOMY.power_on(images.clone());
+        power.fail(syncs(&power, 0, LATE));
+        let mut log = ROOMY.open(&power).unwrap();
+        power.fail(syncs(&power, passed, LATE).map(|fault| Fault { count: 1, ..fault }));
+        let failed = log.forget_dead_letters(Forget::One(Ticket(9))).is_err();
+        power.fail(None);
+        failures += usize::from(failed);
+        log.forget_dead_letters(Forget::UpTo(Ticket(3))).unwrap();
+        let left = letters(&mut log);
+        assert_eq!(left.contains(&9), failed, "{passed}");
+        drop(log);
+        let mut log = ROOMY.open(&power).unwrap();
+        assert_eq!(letters(&mut log), left, "{passed}");
+        assert_eq!(log.counters().letters_dropped, 0, "{passed}");
+    }
+    assert!(failures > 1, "{failures}");
 }

@@ -12,7 +12,7 @@
 mod courier_common;
 
 use courier_common::account::{EACH, Failure, Log, Setting};
-use courier_common::device::{DeviceError, Fault, Power, lose_some};
+use courier_common::device::{DeviceError, Fault, Images, Power, lose_some};
 use courier_common::{Rng, Sample, sample};
 use edge_report::courier::{
     Disposition, Durability, Outbox, OutboxError, Reason, Ticket, WhenLettersFull,
@@ -239,14 +239,13 @@ fn so_does_one_whose_device_failed_now_and_then() {
 
 /// Delivers all that waits, then submits: `Err` says that the log is full although nothing waits.
 fn drain_and_append(log: &mut Log) -> Result<Ticket, Failure> {
-    while let Some(next) = log.next(None).unwrap() {
+    while let Some(next) = log.next(None)? {
         log.settle(
             next.ticket,
             Disposition::Delivered,
             &[],
             WhenLettersFull::Hold,
-        )
-        .unwrap();
+        )?;
     }
     let sample = sample(0, &[(1, JobStatus::RUNNING)], 0);
     log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None)
@@ -304,5 +303,85 @@ fn a_log_with_more_than_it_may_have_now_takes_reports_again() {
         let taken = drain_and_append(&mut log);
         assert!(taken.is_ok(), "{count}, {padding}: {taken:?}");
         log.close().unwrap();
+    }
+}
+
+/// One segment, which is full.
+fn full_segment(setting: &Setting) -> Images {
+    let power = setting.power();
+    let mut log = setting.open(&power).unwrap();
+    let mut images = power.images();
+    for number in 1.. {
+        let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
+        log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None)
+            .unwrap();
+        if power.images()[0].lens().len() > 1 {
+            break;
+        }
+        images = power.images();
+    }
+    images
+}
+
+/// The limits are lower than the only segment is long, segments have one length only, and a sector of it cannot be read: once nothing waits, what comes is taken.
+#[test]
+fn a_long_open_segment_with_an_unreadable_sector_makes_way() {
+    let former = Setting {
+        limits: [(8192, 4 * 8192), (2048, 3 * 2048)],
+        ..EACH
+    };
+    let [mut live, dead] = full_segment(&former);
+    let setting = Setting {
+        limits: [(1024, 4 * 1024), (2048, 3 * 2048)],
+        units: (1024, 8),
+        ..former
+    };
+    live.spoil(1, 1024..1536);
+    let power = setting.power_on([live, dead]);
+    let mut log = setting.open(&power).unwrap();
+    // Each of the two gives up after a few: to read what waits, and to write it anew.
+    let taken = (0..10).map(|_| drain_and_append(&mut log));
+    let taken: Vec<_> = taken.take_while(Result::is_err).collect();
+    assert!(taken.len() < 10, "{taken:?}");
+    log.close().unwrap();
+    let mut log = setting.open(&power).unwrap();
+    assert_eq!(log.waiting(), 1);
+    drain_and_append(&mut log).unwrap();
+}
+
+/// A long segment with a bad sector is there beside one for notes alone when the process is killed. At the next start nothing in it waits any more, and it
+/// makes way at once.
+#[test]
+fn what_a_start_passes_over_keeps_no_segment() {
+    let former = Setting {
+        limits: [(8192, 4 * 8192), (2048, 3 * 2048)],
+        ..EACH
+    };
+    let setting = Setting {
+        limits: [(2048, 4 * 1024), (2048, 3 * 2048)],
+        ..former
+    };
+    let [mut live, dead] = full_segment(&former);
+    live.spoil(1, 1024..1536);
+    let drained = |log: &mut Log| {
+        let mut taken = (0..100).map(|_| drain_and_append(log));
+        taken.find(|taken| taken != &Err(OutboxError::Unreadable))
+    };
+    for passed in 0..100 {
+        let power = setting.power_on([live.clone(), dead.clone()]);
+        let mut log = setting.open(&power).unwrap();
+        power.fail(Some(Fault {
+            first: power.accesses().calls + passed,
+            count: u64::MAX,
+            error: DeviceError::Io,
+            part: 0,
+            kinds: [true; 4],
+        }));
+        let _ = drained(&mut log);
+        drop(log);
+        power.fail(None);
+        let mut log = setting.open(&power).unwrap();
+        let taken = drained(&mut log);
+        assert!(matches!(taken, Some(Ok(_))), "{passed}: {taken:?}");
     }
 }

@@ -11,6 +11,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
     /// Forgets letters, durably; after an error none of them.
     pub(super) fn forget(&mut self, which: Forget) -> Result<(), OutboxError<S::Error>> {
         self.rewrite_unsynced()?;
+        // What else is not durable must not fail behind the record that forgets: that would be there, and the next one would not count what it does.
+        self.sync()?;
         let (ticket, up_to) = match which {
             Forget::One(ticket) => (ticket, false),
             Forget::UpTo(ticket) => (ticket, true),
@@ -55,7 +57,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             // Those that cannot be read are forgotten, too, and must be counted.
             self.segments.check_patience(&mut self.forget_patience)?;
         }
-        let has_unread = self.segments.read_failed;
+        let mut has_unread = self.segments.read_failed;
         let total = self.state.get(Counter::FORGOTTEN).saturating_add(forgotten);
         let detail = if up_to { FORGET_UP_TO } else { 0 };
         let header = header_of(Kind::Forgotten, detail, number, total);
@@ -72,11 +74,12 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         let before = full.then(|| (self.state, self.index.clone(), self.forgotten.clone()));
         self.state.set(Counter::FORGOTTEN, total);
         self.forget_in_memory(number, up_to);
-        if let Some(before) = before
-            && let Err(error) = self.leave_out(found.place.id, up_to)
-        {
-            (self.state, self.index, self.forgotten) = before;
-            return Err(error);
+        if let Some(before) = before {
+            if let Err(error) = self.leave_out(found.place.id, up_to) {
+                (self.state, self.index, self.forgotten) = before;
+                return Err(error);
+            }
+            has_unread |= self.segments.read_failed;
         }
         self.count = self.count.saturating_sub(forgotten);
         for (id, bytes) in freed {
@@ -132,6 +135,8 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         if !self.segments.may_replace() {
             return Err(OutboxError::LettersFull);
         }
-        self.compact(Window { first, count: 1 }, false)
+        let is_lossy = self.copy_patience.is_spent();
+        let compacted = self.compact(Window { first, count: 1 }, is_lossy);
+        self.copy_patience.told(compacted)
     }
 }

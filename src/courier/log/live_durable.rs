@@ -29,10 +29,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Opens a new segment, whose header says how things stand.
     pub(super) fn roll(&mut self, records: usize) -> Result<(), OutboxError<S::Error>> {
         self.rewrite_unsynced()?;
-        if self.waiting == 0 {
-            // Of tickets that a restart passed over nothing need be said.
-            self.pass_to(self.state.next_seq.saturating_sub(1));
-        }
+        self.pass_unused();
         let with_note = match self.ahead.is_empty() {
             true => records.max(self.reserve()),
             false => records.saturating_add(self.reserve().saturating_mul(2)),

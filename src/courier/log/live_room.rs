@@ -44,6 +44,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         if !self.segments.could_have(needed) {
             return Err(OutboxError::TooLarge);
         }
+        self.pass_unused();
         self.reclaim();
         loop {
             match self.roll(records) {
@@ -62,7 +63,10 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 && sealed.saturating_add(gain) >= needed
                 && self.segments.may_replace()
             {
-                self.compact(window, true)?;
+                // It cannot be left as it is, as others are. But nothing is given up for that: what cannot be read must not matter any more.
+                let gives_up = self.waiting == 0 && self.copy_patience.is_spent();
+                let compacted = self.compact(window, !gives_up);
+                self.copy_patience.told(compacted)?;
                 continue;
             }
             // What a crash left takes room, too.

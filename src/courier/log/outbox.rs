@@ -88,8 +88,12 @@ where
     }
 
     /// Reports whose letter is there do not wait: a crash came after the letter was durable and before its report was settled. `settle` settles one;
-    /// `false` if it cannot, and then it waits.
-    fn settle_by_letters(&mut self, settle: &mut dyn FnMut(&mut Self, &RecordHeader) -> bool) {
+    /// `false` if it cannot, and then it waits. Gives how many wait although their letter is there.
+    fn settle_by_letters(
+        &mut self,
+        settle: &mut dyn FnMut(&mut Self, &RecordHeader) -> bool,
+    ) -> u64 {
+        let mut unsettled = 0u64;
         let mut at = self.letters.segments.start();
         while let Some((found, is_whole)) = self.letters.next_written(at) {
             let header = found.header;
@@ -106,14 +110,17 @@ where
             } else if !self.letters.are_durable || !settle(self, &header) {
                 self.letters
                     .note_unconfirmed(header.seq, header.count, true);
+                let waits = self.live.find(header.seq).is_some();
+                unsettled = unsettled.saturating_add(u64::from(waits));
             }
         }
+        unsettled
     }
 
     /// At the start, before what waits is counted.
     fn settle_before_counting(&mut self) {
         let mut finished = Finished::default();
-        self.settle_by_letters(&mut |this, header| {
+        let unsettled = self.settle_by_letters(&mut |this, header| {
             if this.live.settle_by_letter(header.seq) {
                 let is_expired = u64::from(header.detail == LETTER_EXPIRED);
                 finished.expired = finished.expired.saturating_add(is_expired);
@@ -121,7 +128,9 @@ where
             }
             true
         });
-        self.live.balance(self.letters.ever(), finished);
+        // What waits was neither refused nor expired so far.
+        let settled = self.letters.ever().saturating_sub(unsettled);
+        self.live.balance(settled, finished);
     }
 
     /// The same for letters that could not be read at the start. What is in flight goes on as it is.

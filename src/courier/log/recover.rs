@@ -77,8 +77,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     /// Counts what waits, and makes the counters add up.
     ///
     /// What was settled last may not have been written in order: a record may be there that says how many were settled, and some of
-    /// those before it not. What they said is known anyway: `letters` is how many letters there were ever, so many were refused or
-    /// expired (of those that a letter settled now, `finished`, it is known for sure); the others were delivered.
+    /// those before it not. What they said is known anyway: `letters` is how many letters there were ever but those whose report waits, so many
+    /// were refused or expired (of those that a letter settled now, `finished`, it is known for sure); the others were delivered.
     pub(super) fn balance(&mut self, letters: u64, finished: Finished) {
         let waits = until_read(self, Self::read_failed, Self::count_waiting);
         self.waiting = waits.count;
