@@ -277,7 +277,9 @@ test('what Node began Rust goes on with, and the other way round', async () => {
   for (let n = 1; n <= 50; n++) begun.stdin.write(`${JSON.stringify(report(n))}\n`);
   let said = '';
   for await (const part of begun.stdout) if ((said += part).split('stored').length > 50) break;
+  const dead = new Promise((resolve) => begun.once('exit', resolve));
   begun.kill('SIGKILL');
+  await dead;
   const node = await Courier.open(other);
   assert.deepEqual(ids(node), Array.from({ length: 50 }, (_, n) => `m${n + 1}`));
   node.close();
