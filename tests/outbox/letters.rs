@@ -27,26 +27,32 @@ const ROOMY: Setting = Setting {
 /// So many reports become dead letters.
 fn bury(log: &mut Log, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
-        let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
-        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
-        let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
-        log.settle(
-            ticket.unwrap(),
-            refused,
-            &sample.bytes,
-            WhenLettersFull::Hold,
-        )
-        .unwrap();
+        try_bury(log, number).unwrap();
     }
 }
 
-fn letters(log: &mut Log) -> Vec<u64> {
+fn try_bury(log: &mut Log, number: u64) -> Result<(), OutboxError<DeviceError>> {
+    let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
+    let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
+    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    let when_full = WhenLettersFull::Hold;
+    log.settle(ticket.unwrap(), refused, &sample.bytes, when_full)
+}
+
+/// Those that can be listed.
+fn listed(log: &mut Log) -> Vec<u64> {
     let mut tickets = Vec::new();
     let mut last = None;
     while let Some(letter) = log.dead_letter(last).unwrap() {
         last = Some(letter.ticket);
         tickets.push(letter.ticket.0);
     }
+    tickets
+}
+
+/// The same, and so many are counted.
+fn letters(log: &mut Log) -> Vec<u64> {
+    let tickets = listed(log);
     assert_eq!(log.counters().letters, tickets.len() as u64);
     tickets
 }
@@ -310,10 +316,7 @@ fn as_many_letters_are_counted_as_are_listed() {
         power.heals_after(Some(reads));
         let mut log = ROOMY.open(&power).unwrap();
         // It may be over in the midst of a listing.
-        let mut last = None;
-        while let Some(letter) = log.dead_letter(last).unwrap() {
-            last = Some(letter.ticket);
-        }
+        listed(&mut log);
         power.heals_after(Some(0));
         let _ = letters(&mut log);
     }
@@ -360,25 +363,15 @@ fn a_letter_beside_an_unreadable_one_can_be_forgotten_in_a_full_log() {
     let power = setting.power();
     let mut log = setting.open(&power).unwrap();
     let mut buried = 0;
-    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
     loop {
-        let sample = sample(buried + 1, &[(1, JobStatus::RUNNING)], 60);
-        let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
-        let when_full = WhenLettersFull::Hold;
-        match log.settle(ticket.unwrap(), refused, &sample.bytes, when_full) {
+        match try_bury(&mut log, buried + 1) {
             Ok(()) => buried += 1,
             Err(error) => break assert_eq!(error, OutboxError::LettersFull),
         }
     }
     let segments = power.images()[1].lens();
     power.spoil(Side::Dead, segments[0].0, 1024..1536);
-    let mut tickets = Vec::new();
-    while let Some(letter) = log
-        .dead_letter(tickets.last().copied().map(Ticket))
-        .unwrap()
-    {
-        tickets.push(letter.ticket.0);
-    }
+    let tickets = listed(&mut log);
     assert!(tickets.len() > 40, "{tickets:?}");
     for ticket in tickets {
         let forget = |log: &mut Log| log.forget_dead_letters(Forget::One(Ticket(ticket)));

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use common::mosquitto::Mosquitto;
 use common::postgres::Server;
-use common::program::{Program, command};
+use common::program::{Program, assert_refused};
 use common::{PATIENCE, post};
 use edge_report::{Job, JobStatus, ReportBuf};
 use rusqlite::Connection;
@@ -338,14 +338,6 @@ fn what_is_set_wrongly_is_told() {
         (&["--confirm-ca", "no.pem"], "needs --confirm"),
     ];
     for (args, why) in wrong {
-        let ended = command(dir.path(), &[&["check-config"], args].concat())
-            .output()
-            .unwrap();
-        let said = String::from_utf8(ended.stderr).unwrap();
-        assert!(
-            said.contains(why) && !said.contains("secret"),
-            "{args:?}: {said}"
-        );
-        assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
+        assert_refused(dir.path(), args, why);
     }
 }

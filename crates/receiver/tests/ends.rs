@@ -14,7 +14,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use common::program::{Program, command};
+use common::program::{Program, assert_refused, command};
 use common::{PATIENCE, exchange, post, report, request, response};
 use edge_report::JobStatus;
 use rusqlite::Connection;
@@ -195,15 +195,7 @@ fn what_is_set_wrongly_is_told() {
         ),
     ];
     for (args, why) in wrong {
-        let ended = command(dir.path(), &[&["check-config"], args].concat())
-            .output()
-            .unwrap();
-        let said = String::from_utf8(ended.stderr).unwrap();
-        assert!(
-            said.contains(why) && !said.contains("secret"),
-            "{args:?}: {said}"
-        );
-        assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
+        assert_refused(dir.path(), args, why);
     }
     let environment = |name: &str, value: &str| {
         let mut check = command(dir.path(), &["check-config"]);

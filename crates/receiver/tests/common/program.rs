@@ -23,6 +23,19 @@ pub fn command(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// `check-config` refuses these arguments, says why, and tells no secret.
+pub fn assert_refused(dir: &Path, args: &[&str], why: &str) {
+    let ended = command(dir, &[&["check-config"], args].concat())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        said.contains(why) && !said.contains("secret"),
+        "{args:?}: {said}"
+    );
+    assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
+}
+
 /// A program of the package `examples`.
 pub fn example(name: &str) -> Command {
     // From target/debug/deps/TEST-HASH to target/debug/examples
