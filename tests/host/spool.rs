@@ -18,6 +18,7 @@ use std::time::Instant;
 
 #[cfg(target_os = "linux")]
 mod alone;
+mod mount;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod shim;
 
@@ -29,6 +30,7 @@ use edge_report::courier::{
 use edge_report::{
     Code, Job, JobStatus, MonoTime, Outcome, Report, Spool, SpoolError, SpoolOptions,
 };
+use mount::Mount;
 use tempfile::TempDir;
 
 type Node = Courier<Spool, Vec<u8>>;
@@ -667,7 +669,7 @@ fn a_directory_without_permission_is_named() {
 
 #[test]
 fn a_read_only_file_system_is_named() {
-    let Some(disk) = Mount::new("size=1m") else {
+    let Some(disk) = mount_alone("size=1m") else {
         return;
     };
     let dir = disk.0.path().join("spool");
@@ -872,7 +874,7 @@ fn another_format_is_refused_and_not_touched() {
 /// A disk of 256 KiB for a spool of 1 MiB.
 #[test]
 fn a_full_disk_is_said_and_overcome() {
-    let Some(disk) = Mount::new("size=256k") else {
+    let Some(disk) = mount_alone("size=256k") else {
         return;
     };
     let dir = disk.0.path().join("spool");
@@ -925,7 +927,7 @@ fn a_full_disk_is_said_and_overcome() {
 /// What is delivered is noted also when the disk and the segment in use are full: a restart sends some of it again, not all.
 #[test]
 fn progress_on_a_full_disk_survives_a_kill() {
-    let Some(disk) = Mount::new("size=256k") else {
+    let Some(disk) = mount_alone("size=256k") else {
         return;
     };
     let dir = disk.0.path().join("spool");
@@ -952,7 +954,7 @@ fn progress_on_a_full_disk_survives_a_kill() {
 #[test]
 fn a_few_at_a_time_leave_a_full_disk() {
     for task in ["deliver 20", "deliver 20 and be killed"] {
-        let Some(disk) = Mount::new("size=256k") else {
+        let Some(disk) = mount_alone("size=256k") else {
             return;
         };
         let mut others = File::create(disk.0.path().join("others")).unwrap();
@@ -1018,7 +1020,7 @@ fn assert_none_is_sent_again(dir: &Path, others: &Path, runs: usize, what: &str)
 #[test]
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn no_fault_loses_a_spare() {
-    let Some(disk) = Mount::new("size=256k") else {
+    let Some(disk) = mount_alone("size=256k") else {
         return;
     };
     let (dir, others) = on_a_full_disk(&disk, LARGER);
@@ -1090,7 +1092,7 @@ fn spares_are_mended_and_others_left_alone() {
     ];
     for (what, before, spoil) in spoils {
         for name in ["spare-live-1", "spare-live-2"] {
-            let Some(disk) = Mount::new("size=256k") else {
+            let Some(disk) = mount_alone("size=256k") else {
                 return;
             };
             let (dir, others) = on_a_full_disk(&disk, before);
@@ -1114,7 +1116,7 @@ fn spares_are_mended_and_others_left_alone() {
 /// There is room for one segment, and no more.
 #[test]
 fn the_only_segment_of_a_full_disk_is_used_again() {
-    let Some(disk) = Mount::new("size=256k") else {
+    let Some(disk) = mount_alone("size=256k") else {
         return;
     };
     let mut others = File::create(disk.0.path().join("others")).unwrap();
@@ -1419,50 +1421,18 @@ fn assert_ended_well(pid: i32) {
     assert_eq!((ended, status), (pid, 0));
 }
 
-/// A file system in memory.
-struct Mount(TempDir);
-
-impl Mount {
-    /// Runs the test in a process of its own. What is removed on a full disk gives its room back when nobody has it open any more, and a
-    /// program that another test starts has all that is open here until it begins to run.
-    /// `None` in the process of others, where there is no such file system, and where somebody says so.
-    fn new(options: &str) -> Option<Self> {
-        if !cfg!(target_os = "linux") || std::env::var_os("EDGE_REPORT_NO_MOUNT").is_some() {
-            return None;
-        }
-        #[cfg(target_os = "linux")]
-        if let Some(test) = std::thread::current().name().filter(|name| *name != "main")
-            && !alone::is_alone(test, |_| {})
-        {
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        let mount = mount
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(dir.path());
-        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
-        assert!(
-            is_mounted,
-            "this test needs to mount a file system: run it as root, or by `unshare --map-root-user --mount`; or leave all such tests out with EDGE_REPORT_NO_MOUNT=1"
-        );
-        Some(Mount(dir))
+/// Runs the test in a process of its own. What is removed on a full disk gives its room back when nobody has it open any more, and a
+/// program that another test starts has all that is open here until it begins to run.
+/// `None` in the process of others, too.
+fn mount_alone(options: &str) -> Option<Mount> {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os("EDGE_REPORT_NO_MOUNT").is_none()
+        && let Some(test) = std::thread::current().name().filter(|name| *name != "main")
+        && !alone::is_alone(test, |_| {})
+    {
+        return None;
     }
-
-    fn run(&self, program: &str, args: &[&str]) {
-        let status = Command::new(program)
-            .args(args)
-            .arg(self.0.path())
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
+    Mount::new(options)
 }
 
 /// Nothing waits, so there is room, whatever was there before.
