@@ -312,7 +312,7 @@ impl<'o> Engine<'o> {
         let Some(ask) = self.asked.take() else {
             return;
         };
-        // One time-out is enough until the next overview.
+        // One timeout is enough until the next overview.
         self.requests = 0;
         match ask {
             Ask::Overview => self.no_overview(),

@@ -60,7 +60,7 @@ where
         self.engine.answer(slots, texts, status, body, now)
     }
 
-    /// No answer came, or one that is too large: the connection, a time-out.
+    /// No answer came, or one that is too large: the connection, a timeout.
     pub fn failed(&mut self, now: MonoTime) {
         self.engine.failed(self.table.as_mut(), now);
     }

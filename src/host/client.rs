@@ -13,7 +13,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use zeroize::Zeroizing;
 
-use super::builder::{AgentParts, ClientBuilder, TimeOuts, scratch_for, service_codes};
+use super::builder::{AgentParts, ClientBuilder, Timeouts, scratch_for, service_codes};
 use super::progress::{Phase, Plan, Progress};
 use super::resolver::{Remembering, literal_address, port};
 use super::send_error::{BuildError, NotSentKind, SendError, is_unusable};
@@ -26,7 +26,7 @@ use crate::exchange::{
 use crate::report::{Encode, MAX_REPORT_BYTES};
 use crate::time::WallTime;
 
-/// A byte more than what can be an answer of the service, so that a longer one is not judged by its start.
+/// A byte more than a response of the service can have, so that a longer one is not judged by its start.
 const LONGEST_ANSWER: u64 = MAX_REPLY_BYTES as u64 + 1;
 
 /// Sends reports, one at a time, over one connection that is kept.
@@ -55,7 +55,7 @@ pub struct Client {
     pub(super) project_id: String,
     pub(super) credentials: Credentials<'static>,
     pub(super) service_codes: Vec<String>,
-    pub(super) time_outs: TimeOuts,
+    pub(super) timeouts: Timeouts,
     pub(super) clock_offset_ms: i64,
     pub(super) scratch: Zeroizing<Vec<u8>>,
     pub(super) body: Vec<u8>,
@@ -191,14 +191,14 @@ impl Client {
                 detail: format!("{} bytes", body.len()),
             });
         }
-        let plan = self.time_outs.plan(body.len());
+        let plan = self.timeouts.plan(body.len());
         match self.attempt(body, plan) {
             Err(failure) if self.progress.is_stale_connection() && is_disconnect(&failure) => {
                 let went_out = self.progress.went_anything_out();
                 self.attempt(body, plan)
-                    .map_err(|failure| self.judge(failure, went_out))
+                    .map_err(|failure| self.classify(failure, went_out))
             }
-            result => result.map_err(|failure| self.judge(failure, false)),
+            result => result.map_err(|failure| self.classify(failure, false)),
         }
     }
 
@@ -244,7 +244,7 @@ impl Client {
     }
 
     /// What a failure means for the report, which may have gone out before this attempt.
-    fn judge(&self, failure: Failure, went_out_before: bool) -> SendError {
+    fn classify(&self, failure: Failure, went_out_before: bool) -> SendError {
         let misconfigured = |code, detail| SendError::Misconfigured { code, detail };
         self.resolver.doubt();
         let error = match failure {
@@ -263,7 +263,7 @@ impl Client {
             return misconfigured(code, detail);
         }
         let detail = if self.progress.is_late() {
-            self.progress.describe_time_out(&self.place())
+            self.progress.describe_timeout(&self.place())
         } else {
             self.describe(&error)
         };
@@ -382,7 +382,7 @@ fn header(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     headers.get(name).cloned()
 }
 
-/// A time that a signature can have. For a clock that is out of its mind, that of the release: the service denies it, and says what time it is.
+/// A time that a signature can have. If the clock is out of range, the release date: the service denies it, and says what time it is.
 fn signing_time(clock: WallTime) -> WallTime {
     match clock.to_sdk_date() {
         Some(_) => clock,
@@ -584,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_surely_not_sent() {
+    fn an_unknown_name_is_not_sent() {
         let lookup = dying(0, 1);
         let error = client(&lookup).send_encoded(b"{}").unwrap_err();
         let is_right = |error: &SendError| matches!(error, SendError::NotSent { kind, .. } if *kind == NotSentKind::Dns);
@@ -699,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_name_service_is_a_time_out_of_its_own() {
+    fn a_silent_name_service_is_a_timeout_of_its_own() {
         let slow = Slow {
             addresses: vec![],
             asked: AtomicU32::new(1),

@@ -239,7 +239,7 @@ impl Watched {
 
     /// Whether a final answer has begun to come: nobody reads the rest of the body then.
     fn is_answered(&mut self) -> bool {
-        // No more than some at a time: interim answers may come without end, and time-outs are minded elsewhere.
+        // No more than some at a time: interim answers may come without end, and timeouts are minded elsewhere.
         for _ in 0..MAX_LOOKS {
             if self.pass_over_interim() {
                 return true;

@@ -413,12 +413,12 @@ impl Client {
     /// Delivers what waits, one report after the other over one connection, until nothing waits, the time is up, or it is cancelled. Blocks.
     ///
     /// `courier` is one that this thread has (`&mut Courier`), or one that others submit to, under a lock ([`FairMutex`], [`Mutex`]): then it is
-    /// locked between sending, not while. `observe` is told of each verdict, in order, and without the lock, so that it may use the courier itself;
-    /// the next report waits for it. `|_| ()` wants to know nothing.
+    /// locked between sending, not while. `observe` gets each verdict, in order, and without the lock, so that it may use the courier itself;
+    /// the next report waits for it. Pass `|_| ()` to ignore events.
     ///
     /// With the time up before it begins, nothing is sent. While it waits to try again it sleeps, and looks at the clock once a minute, so the time that
     /// the machine is suspended counts, to a minute (Linux). Whoever submits, or calls [`Courier::wake`], calls [`Waker::wake`](super::Waker::wake), too. A refused report that cannot be made a dead letter before it
-    /// ends is told as [`DeadLetterFailed`](DeliveryEvent::DeadLetterFailed), and no more.
+    /// ends is reported as [`DeadLetterFailed`](DeliveryEvent::DeadLetterFailed), and no more.
     ///
     /// An error is the outbox's. Nothing is lost by it; call it again after a while.
     ///

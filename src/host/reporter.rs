@@ -212,7 +212,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
 
     /// Uses the client, to give it other credentials or certificates. A report that is being sent is interrupted, and sent again afterwards under the same
     /// `message_id`, since it may have arrived. The first attempt after that is not: another visit waits for its end, at the most for the client's
-    /// time-outs, so that however often the client is used, reports go out. What a delivery waits for between two attempts never holds up a visit.
+    /// timeouts, so that however often the client is used, reports go out. What a delivery waits for between two attempts never holds up a visit.
     ///
     /// ```no_run
     /// # fn renew(reporter: &edge_report::Reporter) -> Result<(), edge_report::BuildError> {

@@ -210,7 +210,7 @@ impl Remembering {
                 });
                 Ok(found)
             }
-            (Err(Error::Timeout(_)), None) => Err(progress.time_out()),
+            (Err(Error::Timeout(_)), None) => Err(progress.timeout()),
             (Err(error), None) => Err(error),
         }
     }
@@ -251,7 +251,7 @@ fn name_of(uri: &Uri) -> &str {
     uri.authority().map(|a| a.as_str()).unwrap_or_default()
 }
 
-/// The system's look-up, which knows no time-out: so it has a thread, and who asks waits as long as he wants. A look-up that takes
+/// The system's look-up, which knows no timeout: so it has a thread, and who asks waits as long as he wants. A look-up that takes
 /// longer is not begun anew by the next who asks, and what it finds is his.
 #[derive(Debug)]
 pub(super) struct System {

@@ -49,7 +49,7 @@ pub enum NotSentKind {
     Tls,
     /// The connection broke before it took a byte of the report.
     Closed,
-    /// One of the client's time-outs ended it.
+    /// One of the client's timeouts ended it.
     Timeout,
     /// [`Waker::cancel`](super::Waker::cancel) ended it.
     Cancelled,
