@@ -85,7 +85,7 @@
 //! | feature | adds | needs |
 //! |---|---|---|
 //! | none | all of `json`, reports, `exchange` and `courier`, on borrowed data and in your buffers | `core` |
-//! | `flink` | readers of Flink's REST answers, and a watch over a cluster | `core` |
+//! | `flink` | readers of Flink's REST responses, and a watch over a cluster | `core` |
 //! | `alloc` | growable buffers, credentials that own their secrets | `alloc` |
 //! | `serde` (default) | `ReportBuf`: the owned report, read and written by serde | `alloc` |
 //! | `std` (default) | the system's clock, `Spool` | `std` |

@@ -18,7 +18,7 @@ pub(super) const RIGHT_AFTER_MS: u64 = 60_000;
 /// If there is no place for so long, it is tried all the same.
 const REST_MS: u64 = 3_600_000;
 
-/// For so long at the least answers must count against a report: a part of the service, or of those before it, may start anew or be set up
+/// For so long at the least responses must count against a report: a part of the service, or of those before it, may start anew or be set up
 /// wrongly, for some jobs alone.
 const LASTS_MS: u64 = 3_600_000;
 
@@ -28,9 +28,9 @@ pub(super) struct Tried {
     pub(super) ticket: Ticket,
     /// How often it went out.
     pub(super) attempts: u32,
-    /// Answers in a row that may be somebody else's, or none.
+    /// Responses in a row that may be somebody else's, or none.
     pub(super) doubtful: u32,
-    /// Answers in a row that find fault with the credentials or a setting.
+    /// Responses in a row that find fault with the credentials or a setting.
     pub(super) denied: u32,
     /// How much speaks against it.
     pub(super) weight: u32,

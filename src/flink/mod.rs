@@ -1,6 +1,6 @@
 //! What a Flink cluster says of its jobs, and what to report of it, without I/O.
 //!
-//! Two layers. *Readers* make sense of single answers of Flink's REST API, of any version from 1.10 on: [`Overview`], [`Details`], [`Failure`], [`Metrics`],
+//! Two layers. *Readers* make sense of single responses of Flink's REST API, of any version from 1.10 on: [`Overview`], [`Details`], [`Failure`], [`Metrics`],
 //! [`read_plan`]. They borrow from the body; a body that is cut, huge or something else is a [`ReadError`] with its place, unknown members do not matter. [`Watch`]
 //! is an engine over them, driven by pulling like a [`Courier`](crate::courier::Courier):
 //!

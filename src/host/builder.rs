@@ -124,7 +124,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses the system's TLS also where rustls is built in. Unlike rustls, it verifies at the system's time alone, and the answer of
+    /// Uses the system's TLS also where rustls is built in. Unlike rustls, it verifies at the system's time alone, and the response of
     /// a server that does not read a long report to its end may be lost.
     #[cfg(feature = "native-tls")]
     pub fn system_tls(mut self) -> Self {

@@ -78,7 +78,7 @@ impl Client {
         ClientBuilder::new(base_url, project_id)
     }
 
-    /// Checks a report, encodes it, sends it once and reads the answer.
+    /// Checks a report, encodes it, sends it once and reads the response.
     ///
     /// When a connection kept from before turns out to be closed, it is sent once more on a new one at once:
     /// a receiver drops a repeat by its `message_id`. [`SendError::NotSent`] speaks of both. One that said anything first, be it
@@ -202,7 +202,7 @@ impl Client {
         }
     }
 
-    /// One request and the bytes of its answer.
+    /// One request and the bytes of its response.
     fn attempt(&mut self, body: &[u8], plan: Plan) -> Result<Head, Failure> {
         self.progress.begin(body.len(), plan);
         let now = signing_time(WallTime::now().plus_ms(self.clock_offset_ms));
@@ -365,14 +365,14 @@ impl Client {
     }
 }
 
-/// What is kept of an answer beside its body.
+/// What is kept of a response beside its body.
 pub(super) struct Head {
     status: u16,
     retry_after: Option<HeaderValue>,
     date: Option<HeaderValue>,
 }
 
-/// Whether a status counts whose body was cut, or is late: then it does without its reason. Who cancelled it wants no answer; but a check of
+/// Whether a status counts whose body was cut, or is late: then it does without its reason. Who cancelled it wants no response; but a check of
 /// credentials was made, and too many of them lock a key pair.
 fn counts_without_body(status: StatusCode, bell: &Bell) -> bool {
     !status.is_success() && (!bell.is_cancelled() || status == StatusCode::UNAUTHORIZED)

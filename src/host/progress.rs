@@ -75,10 +75,10 @@ struct State {
     out: u64,
     /// What came back for it.
     back: u64,
-    /// How much of that was interim answers.
+    /// How much of that was interim responses.
     interim: u64,
     body_len: usize,
-    /// The answer came, or the connection broke, before the body was out.
+    /// The response came, or the connection broke, before the body was out.
     unsent: bool,
     /// How long it went out.
     sending: Duration,
@@ -236,7 +236,7 @@ impl Progress {
         state.back = state.back.saturating_add(bytes);
     }
 
-    /// So much of what came back was in front of the answer.
+    /// So much of what came back was in front of the final response.
     pub(super) fn was_interim(&self, bytes: usize) {
         let mut state = self.state();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -267,7 +267,7 @@ impl Progress {
         state.requesting && !state.fresh && state.back == 0
     }
 
-    /// Whether any of the final answer came.
+    /// Whether any of the final response came.
     pub(super) fn has_response_begun(&self) -> bool {
         let state = self.state();
         state.back > state.interim

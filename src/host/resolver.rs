@@ -1,4 +1,4 @@
-//! Looks names up once, and again only after a failure, after an answer that may not be the service's, and for a new connection when what
+//! Looks names up once, and again only after a failure, after a response that may not be the service's, and for a new connection when what
 //! is known is old: a service may move, and at its old place somebody else may answer. A name service may be wrong as well, so the address
 //! that led to the service last stays one of those that are tried.
 //!

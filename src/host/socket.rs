@@ -1,4 +1,4 @@
-//! TCP with exact timeouts, which sees an answer also while it sends.
+//! TCP with exact timeouts, which sees a response also while it sends.
 //!
 //! std's timeouts of sockets are rounded up by the kernel, by a tenth on some. So the socket never blocks, and waits by `poll`.
 
@@ -237,7 +237,7 @@ impl Transport for Socket {
             output.zeroize();
         }
         if result.is_err() {
-            // An answer in front of a reset is lost with the connection.
+            // A response in front of a reset is lost with the connection.
             self.read_ahead();
         }
         result

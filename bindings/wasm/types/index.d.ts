@@ -446,7 +446,7 @@ export type Step =
 
 /** How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + `waiting`. */
 export interface Status {
-  /** All that was ever taken; of a durable courier, since its folder is there. */
+  /** All that was ever taken; of a durable courier, since its directory is there. */
   submitted: number;
   /** What the service has. */
   delivered: number;

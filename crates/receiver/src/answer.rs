@@ -1,4 +1,4 @@
-//! The answers: what they say, and how a refusal is told.
+//! The responses: what they say, and how a refusal is told.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -75,7 +75,7 @@ pub(super) fn shown(text: &str) -> String {
         .collect()
 }
 
-/// The answer to an accepted report.
+/// The response to an accepted report.
 pub(super) fn accepted() -> Response<String> {
     let body = json!({"is_success": true, "message": ""});
     with_status(StatusCode::OK, body.to_string())

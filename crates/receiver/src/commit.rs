@@ -1,6 +1,6 @@
 //! Group commit: one thread keeps reports, and takes in one transaction what came while the one before it was under way.
 //!
-//! So the price of a durable commit is shared by as many requests as there are at the time, and who is alone does not wait for company. An answer is sent
+//! So the price of a durable commit is shared by as many requests as there are at the time, and who is alone does not wait for company. A response is sent
 //! when its report is durable. What waits is bounded: when the store falls behind, requests are turned away at once.
 
 use std::io;

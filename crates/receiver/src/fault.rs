@@ -39,7 +39,7 @@ pub(super) enum Effect {
     Raw(Raw),
 }
 
-/// A fixed answer.
+/// A fixed response.
 #[derive(Clone, Debug)]
 pub(super) struct Canned {
     pub(super) status: StatusCode,
@@ -49,7 +49,7 @@ pub(super) struct Canned {
     pub(super) body: String,
 }
 
-/// What hyper cannot or will not do to an answer.
+/// What hyper cannot or will not do to a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Raw {
     Huge,

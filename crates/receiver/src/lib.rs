@@ -26,7 +26,7 @@
 //! The program `edge-report-receiver` is its command line.
 //!
 //! From the socket upwards: `accept` takes connections in and `place` bounds them, `tls` and `socket` are what they speak over, `io` lends it to hyper. `serve` runs a
-//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `confirm` tells a broker, `look` shows it, `answer` words the answer,
+//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `confirm` tells a broker, `look` shows it, `answer` words the response,
 //! `raw` spoils it where hyper would not.
 #![forbid(unsafe_code)]
 

@@ -80,7 +80,7 @@ fn by_address(head: &Parts) -> bool {
 
 /// The response to who only looks; None: the request is none of that kind.
 pub(crate) async fn respond(state: &Arc<State>, head: &Parts) -> Option<Response<Content>> {
-    // Of an answer to HEAD hyper sends the head alone.
+    // Of a response to HEAD hyper sends the head alone.
     if head.method != Method::GET && head.method != Method::HEAD {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Answers that go out past hyper, because it would not send them like this.
+//! Responses that go out past hyper, because it would not send them like this.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::socket::Socket;
 /// Length of the body that nobody should keep.
 const HUGE: usize = 64 * 1024 * 1024;
 
-/// For a client to read the answer to a request that was not read.
+/// For a client to read the response to a request that was not read.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
 /// Whether the connection can take another request afterwards.
@@ -77,8 +77,8 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
-/// Ends the connection so that the client can read the answer to a request which was not read to
-/// its end: a plain close would send RST and take the answer with it.
+/// Ends the connection so that the client can read the response to a request which was not read to
+/// its end: a plain close would send RST and take the response with it.
 pub(super) async fn linger(mut stream: Socket) {
     if stream.shutdown().await.is_ok() {
         let _ = tokio::time::timeout(LINGER, discard(&mut stream)).await;
@@ -92,7 +92,7 @@ async fn discard(stream: &mut Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// A right answer, but for its 64 MiB.
+/// A right response, but for its 64 MiB.
 async fn huge(stream: &mut Socket, answer: &Response<String>) -> io::Result<()> {
     const START: &[u8] = br#"{"is_success":true,"message":""#;
     const END: &[u8] = br#""}"#;

@@ -1,4 +1,4 @@
-//! One connection: hyper reads the requests and writes the answers, up to one that a fault spoils.
+//! One connection: hyper reads the requests and writes the responses, up to one that a fault spoils.
 
 use std::cell::Cell;
 use std::io;
@@ -35,7 +35,7 @@ const SMALL: usize = 64 * 1024;
 
 /// Serves a connection to its end.
 pub(super) async fn connection(stream: TcpStream, state: Arc<State>, place: Place) {
-    // An answer must not wait for the client's acknowledgement of the one before.
+    // A response must not wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let Some(mut socket) = secured(stream, &state, &place).await else {
         return;
@@ -51,7 +51,7 @@ pub(super) async fn connection(stream: TcpStream, state: Arc<State>, place: Plac
         let handler = service_fn(|request| respond(request, &turn));
         let mut connection = pin!(
             http1::Builder::new()
-                // Who only ends its own side still gets its answer.
+                // Who only ends its own side still gets its response.
                 .half_close(true)
                 .max_headers(MAX_LINES)
                 .max_buf_size(MAX_HEAD)

@@ -5,14 +5,14 @@
 //! suspects that failed within that time, but those that were denied are tried again first ([`witness`](super::witness)). In an outage canaries are
 //! the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a row are passed in a few steps.
 //!
-//! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
+//! Where responses are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
 //! weighed against how often those failed that were accepted in the end (`is_proven`). And while others are accepted one attempt in
 //! four, drawn at random, has no canary, so that services that answer well and badly in turn never give one of the two all bad turns.
 //!
 //! # When only reports of its own jobs wait
 //!
 //! Then nobody may go ahead of it, and the next of these is the canary. But the older report must not reach the service after a newer one. So it
-//! must have failed [`OWN_JOB`] times `refuse_after` times first; an answer that no busy service gives counts for
+//! must have failed [`OWN_JOB`] times `refuse_after` times first; a response that no busy service gives counts for
 //! [`NOT_BUSY`](super::outcome) of them. After most outages the older one is tried first, that way. If the canary is accepted, it is a *witness*
 //! ([`witness`](super::witness)), and what it overtook is tried again. When all newer ones went ahead, and no other comes within an hour, or no more
 //! can be remembered, the last of them is sent again as canary.
