@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use sha2::{Digest, Sha256};
 
-use super::answer::Refusal;
+use super::response::Refusal;
 use super::verify::{self, Claim};
 
 /// So many signatures in a row that do not fit are let pass; with one more the key pair is locked, as the service does it.

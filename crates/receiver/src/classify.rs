@@ -4,7 +4,7 @@ use edge_report::{ReportBuf, Severity};
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, StatusCode};
 
-use super::answer::Refusal;
+use super::response::Refusal;
 
 /// Stands in every key of a database. The service's have 32.
 const MAX_PROJECT_ID: usize = 128;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-use super::answer::{HTML, JSON, error_body};
+use super::response::{HTML, JSON, error_body};
 
 /// One rule of what goes wrong and when, read from its SPEC by [`str::parse`].
 ///
@@ -31,11 +31,11 @@ pub(super) enum Effect {
     ResetBefore,
     /// Answered without a look at the report.
     Instead(Canned),
-    /// Judged, then answered late.
+    /// Checked, then answered late.
     Delay(Duration),
-    /// Judged, a success is told as `"true"`.
+    /// Checked, a success is told as `"true"`.
     SuccessString,
-    /// Judged, then answered past hyper.
+    /// Checked, then answered past hyper.
     Raw(Raw),
 }
 

@@ -26,21 +26,20 @@
 //! The program `edge-report-receiver` is its command line.
 //!
 //! From the socket upwards: `accept` takes connections in and `place` bounds them, `tls` and `socket` are what they speak over, `io` lends it to hyper. `serve` runs a
-//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `confirm` tells a broker, `look` shows it, `answer` words the response,
+//! connection, `body` reads what is sent, `auth`, `verify` and `classify` look at a request, `commit` and `store` keep what was accepted, `confirm` tells a broker, `look` shows it, `response` words the response,
 //! `raw` spoils it where hyper would not.
 #![forbid(unsafe_code)]
 
 mod accept;
-mod answer;
 mod auth;
 mod body;
+mod classify;
 mod commit;
 #[cfg(feature = "confirm")]
 mod confirm;
 mod content;
 mod fault;
 mod io;
-mod judge;
 mod look;
 mod metrics;
 #[cfg(feature = "program")]
@@ -49,6 +48,7 @@ mod place;
 #[doc(hidden)]
 pub mod program;
 mod raw;
+mod response;
 mod serve;
 mod socket;
 mod state;

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::judge::percent_decoded;
+use crate::classify::percent_decoded;
 use crate::store::Waiting;
 use crate::tls;
 
