@@ -91,7 +91,7 @@
 //! | `std` (default) | the system's clock, `Spool` | `std` |
 //! | `client` (default) | `Client` on ureq, with TLS by rustls and Mozilla's roots | `std` |
 //! | `native-tls` | `Client` with the system's TLS and roots: instead of `client`, or beside it and chosen by `ClientBuilder::system_tls` | `std` |
-//! | `log` | what becomes of reports, told to the `log` facade | `std` |
+//! | `log` | what becomes of reports, written to the `log` facade | `std` |
 //! | `simd` | long strings escaped by AVX2 or AVX-512 where the machine has them, in a crate with `unsafe` | `std`, x86-64 |
 //!
 //! Features only add. Without the default ones: `edge-report = { version = "0.1", default-features = false }`.

@@ -15,7 +15,7 @@ const TRIED: usize = if cfg!(feature = "alloc") { 1024 } else { 3 };
 /// What is accepted later than this after a failure proves nothing, and what fails later than this after an acceptance.
 pub(super) const RIGHT_AFTER_MS: u64 = 60_000;
 
-/// If there is no place for so long, it is tried all the same.
+/// If there is no place for so long, it is tried anyway.
 const REST_MS: u64 = 3_600_000;
 
 /// For so long at the least responses must count against a report: a part of the service, or of those before it, may start anew or be set up
@@ -103,7 +103,7 @@ pub(super) enum Waits {
     Attempt,
     /// To become a dead letter that was refused; the last try failed.
     Refusal,
-    /// To become one that was given up.
+    /// To become one that expired.
     Expiry,
 }
 
@@ -243,7 +243,7 @@ impl Memory {
         oldest.map(|tried| tried.rests = None).is_some()
     }
 
-    /// When the first of them may be tried, or is tried all the same.
+    /// When the first of them may be tried, or is tried anyway.
     pub(super) fn first_rested(&self, place: Place) -> Option<MonoTime> {
         self.0
             .iter()

@@ -151,7 +151,7 @@ pub struct Courier<O, B> {
     rounds: u32,
     /// The last canaries of a suspect's own jobs are not sent before then; with them all up to the last of them, so that none need be remembered.
     resting: Option<(Ticket, MonoTime)>,
-    /// A canary behind this one was accepted, and those up to it were passed over. While as many are suspects as can be known, only those behind it
+    /// A canary after this one was accepted, and those up to it were passed over. While as many are suspects as can be known, only those after it
     /// go ahead.
     line: Option<Ticket>,
     /// One before the line that failed; between the two there may be healthy ones.
@@ -171,7 +171,7 @@ pub struct Courier<O, B> {
     pace: Pace,
     /// Refusals since something was accepted.
     refusals: u32,
-    /// Set at `armed`: the two together survive a clock that goes back all the same.
+    /// Set at `armed`: the two together survive even a clock that goes back.
     not_before: MonoTime,
     armed: MonoTime,
     /// Somebody who answered wants to be left alone until then.
@@ -513,7 +513,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    /// When the oldest report that waits was submitted, if that was told.
+    /// When the oldest report that waits was submitted, if that is known.
     pub fn oldest(&mut self) -> Result<Option<WallTime>, CourierError<O::Error>> {
         let oldest = self.outbox.next(None)?;
         Ok(oldest.and_then(|oldest| oldest.submitted_at))

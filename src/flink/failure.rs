@@ -233,7 +233,7 @@ fn dig(stack_trace: Text<'_>) -> Dug<'_> {
     }
 }
 
-/// What is behind `words`, if the text begins with them.
+/// What follows `words`, if the text begins with them.
 fn after<'a>(text: &Decoded<'a>, words: &str) -> Option<Decoded<'a>> {
     let mut text = text.clone();
     words

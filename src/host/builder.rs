@@ -25,7 +25,7 @@ use crate::exchange::{Credentials, Endpoint, Request, RequestError, ServiceCodes
 use crate::time::WallTime;
 
 const INPUT_BUFFER: usize = 16 * 1024;
-/// Nearly all bodies go out in one write, behind one for the head.
+/// Nearly all bodies go out in one write, after one for the head.
 const OUTPUT_BUFFER: usize = 64 * 1024;
 /// Upper limit of all timeouts; more is probably another unit.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

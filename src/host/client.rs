@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// It is this late at least: certificates are verified at the latest of this, the release date of this library, and the
-    /// system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then serves all the same if it has
+    /// system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then serves anyway if it has
     /// not by the system's clock, or where that is before the release, by this. From a source that can be trusted, such as an RTC or GNSS.
     /// The system's TLS knows its own clock alone.
     pub fn set_known_time(&mut self, time: WallTime) {
@@ -653,7 +653,7 @@ mod tests {
         assert!(localhost_at(vec![mapped]).send_encoded(b"{}").is_ok());
     }
 
-    /// An address that takes no connections leaves half of the time to those behind it.
+    /// An address that takes no connections leaves half of the time to those after it.
     #[test]
     #[cfg(target_os = "linux")]
     fn the_first_address_gets_half_of_the_time() {

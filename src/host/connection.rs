@@ -188,7 +188,7 @@ impl Watched {
         }
     }
 
-    /// Begins with a head: keeps it if its body fits behind it.
+    /// Begins with a head: keeps it if its body fits after it.
     fn begin(&mut self, amount: usize) -> bool {
         self.progress.enter(Phase::Send);
         self.shown = false;

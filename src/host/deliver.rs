@@ -240,7 +240,7 @@ impl Done {
         }
         match courier.settle(self.ticket, self.event, self.at, entropy()) {
             Ok(verdict) => Ok(Some(verdict)),
-            // Somebody else delivered the same report, and was told what became of it.
+            // Somebody else delivered the same report, and got to know what became of it.
             Err(CourierError::StaleTicket) => Ok(None),
             Err(error) => Err(error),
         }
@@ -273,10 +273,10 @@ impl Doomed {
     }
 }
 
-/// What is not told yet of what became of reports. It is gathered while the courier is locked, and told when it is not.
+/// Events that the observer has not had yet. They are gathered while the courier is locked, and reported when it is not.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
-    /// Superseded and corrupt, as told so far.
+    /// Superseded and corrupt, as reported so far.
     counts: Option<(u64, u64)>,
     /// Of those that became dead letters by what became of others, the last few.
     buried: Vec<Ticket>,
@@ -449,7 +449,7 @@ impl Client {
         self.deliver_telling(courier, Some(until), &mut untold, &mut observe)
     }
 
-    /// With what earlier calls had not told yet; for ever without `until`.
+    /// With what earlier calls had not reported yet; for ever without `until`.
     pub(super) fn deliver_telling<O: Outbox, B: Scratch>(
         &mut self,
         mut courier: impl Access<O, B>,

@@ -63,7 +63,7 @@ impl fmt::Debug for FileStorage {
     }
 }
 
-/// A log is read in small pieces, one behind the other: what follows the one read last is kept.
+/// A log is read in small pieces, one after the other: what follows the one read last is kept.
 #[derive(Default)]
 struct Ahead {
     id: u32,

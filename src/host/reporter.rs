@@ -39,7 +39,7 @@ const STACK: usize = 2 * 1024 * 1024;
 
 /// Takes reports from any thread, and delivers them by a thread of its own.
 ///
-/// A report is stored when [`submit`](Self::submit) returns; what becomes of it, the observer is told. While nothing waits, it uses no CPU.
+/// A report is stored when [`submit`](Self::submit) returns; what becomes of it is reported to the observer. While nothing waits, it uses no CPU.
 ///
 /// ```
 /// use edge_report::courier::{Courier, RamOutbox};
@@ -66,7 +66,7 @@ const STACK: usize = 2 * 1024 * 1024;
 ///
 /// It runs on the reporter's thread, without a lock: it may submit, and look at the [`status`](Self::status). It must not stop the reporter, nor
 /// call [`with_client`](Self::with_client) or [`flush`](Self::flush): these wait for the thread that it is on. The next report waits until it returns.
-/// If it panics, nothing is lost, and it is told of the next event.
+/// If it panics, nothing is lost, and it gets the next event.
 ///
 /// # In an async program
 ///
@@ -299,7 +299,7 @@ impl<O, B> Shared<O, B> {
         !state.unwrap_or_else(PoisonError::into_inner).is_stopping
     }
 
-    /// The thread has the client now, unless somebody came meanwhile who goes ahead: he stands behind the thread in its line.
+    /// The thread has the client now, unless somebody came meanwhile who goes ahead: he stands after the thread in its line.
     fn enter(&self, client: &Client) -> Option<Inside<'_>> {
         let mut state = self.state();
         let is_owed = state.owed && !state.is_stopping;
@@ -344,7 +344,7 @@ impl<O: Outbox + 'static, B: Scratch> Shared<O, B> {
     /// The thread.
     fn run(&self, mut observe: impl FnMut(DeliveryEvent<'_>)) {
         let mut observe = |event: DeliveryEvent<'_>| {
-            // The panic hook has told of it.
+            // The panic hook has reported it.
             let _ = catch_unwind(AssertUnwindSafe(|| observe(event)));
             self.happened();
         };

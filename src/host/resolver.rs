@@ -69,7 +69,7 @@ impl Known {
     /// Takes in what was found. Says whether the name leads elsewhere now: to new addresses, and not to the one that served.
     ///
     /// New ones come first, as a service may have moved. The one that served is next, and never gone: with what the name service has said before and
-    /// that served all the same, it stays where it is. After a new one that answered badly it comes first, whatever is newer still: a name
+    /// that served anyway, it stays where it is. After a new one that answered badly it comes first, whatever is newer still: a name
     /// service may be wrong in another way each time.
     fn renew(&mut self, found: &[SocketAddr]) -> bool {
         let mut order = found.to_vec();

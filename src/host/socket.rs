@@ -50,7 +50,7 @@ impl fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Connects to the first address that answers; those behind it are left. All but the last get half of the time that is left.
+    /// Connects to the first address that answers; those after it are left. All but the last get half of the time that is left.
     pub(super) fn connect(
         details: &ConnectionDetails<'_>,
         addresses: &mut std::slice::Iter<'_, SocketAddr>,

@@ -410,7 +410,7 @@ impl Transport for Secured {
             // What came in front of a record that is spoilt counts.
             processed?;
             // A refusal to negotiate anew, say; the response to a change of keys goes out with what is sent next. Should that fail, what came is
-            // read all the same.
+            // read anyway.
             let _ = self.flush();
             self.tls.read_tls(&mut self.records)?;
             processed = self.process();

@@ -169,7 +169,7 @@ impl Ring {
         Ok(ring)
     }
 
-    /// A line for each: `PROJECT key AK SK` or `PROJECT token TOKEN`. What is wrong is told by its number: a line has secrets in it.
+    /// A line for each: `PROJECT key AK SK` or `PROJECT token TOKEN`. What is wrong is reported by its number: a line has secrets in it.
     fn add_file(&mut self, file: impl BufRead) -> io::Result<()> {
         let mut last: Arc<str> = ANY.into();
         let before = self.len();

@@ -143,7 +143,7 @@ impl Keeper {
             if now >= look {
                 let step = expired().map(|before| self.store.expire(before));
                 let more = matches!(step, Some(Ok(true)));
-                // Of a store that fails as a whole it was told.
+                // A store that fails as a whole was reported.
                 let failure = step
                     .and_then(Result::err)
                     .filter(|_| !self.counts.failing.load(Ordering::Relaxed));

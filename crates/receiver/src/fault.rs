@@ -33,7 +33,7 @@ pub(super) enum Effect {
     Instead(Canned),
     /// Checked, then answered late.
     Delay(Duration),
-    /// Checked, a success is told as `"true"`.
+    /// Checked, a success is sent as `"true"`.
     SuccessString,
     /// Checked, then answered past hyper.
     Raw(Raw),

@@ -1,4 +1,4 @@
-//! The responses: what they say, and how a refusal is told.
+//! The responses: what they say, and how a refusal is put.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};

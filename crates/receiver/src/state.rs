@@ -195,7 +195,7 @@ impl State {
         }
     }
 
-    /// Adds what the broker is to be told of it, or says why that cannot be.
+    /// Adds what is to be confirmed to the broker, or says why that cannot be.
     #[cfg(feature = "confirm")]
     fn to_confirm(&self, report: &mut Incoming) -> Result<(), &'static str> {
         if let Some(confirmer) = &self.confirmer {

@@ -18,9 +18,9 @@
 //! can be remembered, the last of them is sent again as canary.
 //!
 //! If canaries fail, too, the next go past more and more reports that are not sent, so in the end past however many bad ones; in an outage one goes
-//! past them all, too, and what it overtook is tried again, all the same. Those that were tried rest until the verdict of each says so; those
+//! past them all, too, and what it overtook is tried again anyway. Those that were tried rest until the verdict of each says so; those
 //! that were denied lately are passed, since checks of credentials that fail in a row lock a key pair. Where those that would follow stand
-//! behind bad reports of other jobs, all reports may follow, in their order.
+//! after bad reports of other jobs, all reports may follow, in their order.
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Scratch, Ticket, Waiting};
@@ -52,7 +52,7 @@ pub(super) struct Failed<'k> {
     pub(super) own: Option<&'k JobKeys>,
     /// The jobs of those that went ahead of it before.
     pub(super) ahead: &'k JobSet,
-    /// Some stand behind others that stay.
+    /// Some come after others that stay.
     pub(super) is_blocked: bool,
     pub(super) now: MonoTime,
 }
@@ -70,7 +70,7 @@ struct Past {
 struct Found {
     next: Option<Waiting>,
     passed: u32,
-    /// Some stand behind others that stay.
+    /// Some come after others that stay.
     is_blocked: bool,
 }
 

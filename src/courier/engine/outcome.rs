@@ -282,7 +282,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.leave(current);
             return None;
         }
-        // It says all the same that the others are at fault, and is sent again later.
+        // It says anyway that the others are at fault, and is sent again later.
         let wait = self.policy.backoff_ms(u32::MAX, entropy);
         let at = now.plus_ms(wait);
         if current.role == Role::Ordinary {
