@@ -249,13 +249,13 @@ enum {
   EDGE_REPORT_E_SPOOL_LIMITS = 157,
   /** the dead letters are full, and none may be dropped */
   EDGE_REPORT_E_LETTERS_FULL = 158,
-  /** the spool's folder is not safe to use */
+  /** the spool's directory is not safe to use */
   EDGE_REPORT_E_SPOOL_FOLDER = 159,
   /** not a Flink job id of 32 hex digits */
   EDGE_REPORT_E_FLINK_JOB_ID = 170,
   /** Flink answered with an error */
   EDGE_REPORT_E_FLINK_STATUS = 171,
-  /** the answer is about another job */
+  /** the response is about another job */
   EDGE_REPORT_E_FLINK_OTHER_JOB = 172,
   /** nothing was asked */
   EDGE_REPORT_E_FLINK_NOT_ASKED = 173,

@@ -196,12 +196,12 @@ table! {
     156 SpoolInUse Error "the spool is in use";
     157 SpoolLimits Error "the limits of the spool do not fit together";
     158 LettersFull Error "the dead letters are full, and none may be dropped";
-    159 SpoolFolder Error "the spool's folder is not safe to use";
+    159 SpoolFolder Error "the spool's directory is not safe to use";
 
     // 170-179: what Flink answers
     170 FlinkJobId Error "not a Flink job id of 32 hex digits";
     171 FlinkStatus Error "Flink answered with an error";
-    172 FlinkOtherJob Error "the answer is about another job";
+    172 FlinkOtherJob Error "the response is about another job";
     173 FlinkNotAsked Error "nothing was asked";
     174 FlinkTable Error "not a table of jobs that was kept, or a damaged one";
 }

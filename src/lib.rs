@@ -85,13 +85,13 @@
 //! | feature | adds | needs |
 //! |---|---|---|
 //! | none | all of `json`, reports, `exchange` and `courier`, on borrowed data and in your buffers | `core` |
-//! | `flink` | readers of Flink's REST answers, and a watch over a cluster | `core` |
+//! | `flink` | readers of Flink's REST responses, and a watch over a cluster | `core` |
 //! | `alloc` | growable buffers, credentials that own their secrets | `alloc` |
 //! | `serde` (default) | `ReportBuf`: the owned report, read and written by serde | `alloc` |
 //! | `std` (default) | the system's clock, `Spool` | `std` |
 //! | `client` (default) | `Client` on ureq, with TLS by rustls and Mozilla's roots | `std` |
 //! | `native-tls` | `Client` with the system's TLS and roots: instead of `client`, or beside it and chosen by `ClientBuilder::system_tls` | `std` |
-//! | `log` | what becomes of reports, told to the `log` facade | `std` |
+//! | `log` | what becomes of reports, written to the `log` facade | `std` |
 //! | `simd` | long strings escaped by AVX2 or AVX-512 where the machine has them, in a crate with `unsafe` | `std`, x86-64 |
 //!
 //! Features only add. Without the default ones: `edge-report = { version = "0.1", default-features = false }`.

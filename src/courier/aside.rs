@@ -15,10 +15,10 @@ const TRIED: usize = if cfg!(feature = "alloc") { 1024 } else { 3 };
 /// What is accepted later than this after a failure proves nothing, and what fails later than this after an acceptance.
 pub(super) const RIGHT_AFTER_MS: u64 = 60_000;
 
-/// If there is no place for so long, it is tried all the same.
+/// If there is no place for so long, it is tried anyway.
 const REST_MS: u64 = 3_600_000;
 
-/// For so long at the least answers must count against a report: a part of the service, or of those before it, may start anew or be set up
+/// For so long at the least responses must count against a report: a part of the service, or of those before it, may start anew or be set up
 /// wrongly, for some jobs alone.
 const LASTS_MS: u64 = 3_600_000;
 
@@ -28,9 +28,9 @@ pub(super) struct Tried {
     pub(super) ticket: Ticket,
     /// How often it went out.
     pub(super) attempts: u32,
-    /// Answers in a row that may be somebody else's, or none.
+    /// Responses in a row that may be somebody else's, or none.
     pub(super) doubtful: u32,
-    /// Answers in a row that find fault with the credentials or a setting.
+    /// Responses in a row that find fault with the credentials or a setting.
     pub(super) denied: u32,
     /// How much speaks against it.
     pub(super) weight: u32,
@@ -103,7 +103,7 @@ pub(super) enum Waits {
     Attempt,
     /// To become a dead letter that was refused; the last try failed.
     Refusal,
-    /// To become one that was given up.
+    /// To become one that expired.
     Expiry,
 }
 
@@ -243,7 +243,7 @@ impl Memory {
         oldest.map(|tried| tried.rests = None).is_some()
     }
 
-    /// When the first of them may be tried, or is tried all the same.
+    /// When the first of them may be tried, or is tried anyway.
     pub(super) fn first_rested(&self, place: Place) -> Option<MonoTime> {
         self.0
             .iter()

@@ -2,8 +2,8 @@
 //!
 //! # Whose fault is it?
 //!
-//! Between this node and the service stand others: proxies, firewalls, portals, gateways. What they say looks like answers, and the service
-//! itself may fail over one report (a handler that crashes on it) or over all (it is down). An answer alone does not tell which. So events are
+//! Between this node and the service stand others: proxies, firewalls, portals, gateways. What they say looks like responses, and the service
+//! itself may fail over one report (a handler that crashes on it) or over all (it is down). A response alone does not tell which. So events are
 //! of four kinds:
 //!
 //! - *service*: accepted, or refused in the service's own words. It knows this report.
@@ -11,14 +11,14 @@
 //! - *hold*: the credentials or the settings are wrong, so nobody can be served. Or somebody else says so of this report alone, as a canary shows.
 //! - *network*: it never went out.
 //!
-//! A doubtful answer says nothing until another report was tried right after it, the *canary* ([`canary`]). Is the canary accepted, then the
-//! way is free, the service is there, and the report itself is at fault: that attempt *counts* against it. Is the canary's answer doubtful, too,
+//! A doubtful response says nothing until another report was tried right after it, the *canary* ([`canary`]). Is the canary accepted, then the
+//! way is free, the service is there, and the report itself is at fault: that attempt *counts* against it. Is the canary's response doubtful, too,
 //! then it is an *outage*, and nothing counts: while nothing is accepted, nothing is buried.
 //!
 //! # The states of a report
 //!
 //! ```text
-//!            3 doubtful answers (1 while others are accepted),
+//!            3 doubtful responses (1 while others are accepted),
 //!            or another hold after a hold (the first right after others were accepted)
 //!  waiting ────────────────────────────────────────────► suspect ── accepted ──► delivered
 //!     │                                                     │
@@ -44,7 +44,7 @@
 //! Reports 1 to 9 wait, each of another job, and a firewall dislikes 2. Report 1 is accepted. 2 gets 403 three times, with back-offs between, and is
 //! a suspect. At once 3 is sent as canary, and accepted: one attempt counts. 4 to 9 follow at full speed. When its own back-off is over, 2 is sent
 //! and gets 403, the next that waits is the canary, and so on; when 8 count and an hour is over, 2 is a dead letter with the firewall's words as its reason.
-//! Had the answer been 403 to everything, 3 had been an outage's proof, and 2 would still be the first when it ends.
+//! Had the response been 403 to everything, 3 had been an outage's proof, and 2 would still be the first when it ends.
 //!
 //! # Restarts, and several deliverers
 //!
@@ -151,14 +151,14 @@ pub struct Courier<O, B> {
     rounds: u32,
     /// The last canaries of a suspect's own jobs are not sent before then; with them all up to the last of them, so that none need be remembered.
     resting: Option<(Ticket, MonoTime)>,
-    /// A canary behind this one was accepted, and those up to it were passed over. While as many are suspects as can be known, only those behind it
+    /// A canary after this one was accepted, and those up to it were passed over. While as many are suspects as can be known, only those after it
     /// go ahead.
     line: Option<Ticket>,
     /// One before the line that failed; between the two there may be healthy ones.
     bad: Option<Ticket>,
     /// When anything was accepted last.
     accepted_at: MonoTime,
-    /// Answers since then that were neither; 1 before anything was.
+    /// Responses since then that were neither; 1 before anything was.
     strikes: u32,
     /// Checks of credentials that failed since then, or since so many failed that all was held.
     denials: u32,
@@ -171,7 +171,7 @@ pub struct Courier<O, B> {
     pace: Pace,
     /// Refusals since something was accepted.
     refusals: u32,
-    /// Set at `armed`: the two together survive a clock that goes back all the same.
+    /// Set at `armed`: the two together survive even a clock that goes back.
     not_before: MonoTime,
     armed: MonoTime,
     /// Somebody who answered wants to be left alone until then.
@@ -513,14 +513,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    /// When the oldest report that waits was submitted, if that was told.
+    /// When the oldest report that waits was submitted, if that is known.
     pub fn oldest(&mut self) -> Result<Option<WallTime>, CourierError<O::Error>> {
         let oldest = self.outbox.next(None)?;
         Ok(oldest.and_then(|oldest| oldest.submitted_at))
     }
 
     /// Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
-    /// letters. Failures so far count no more. An attempt that is being made goes on; if it fails without an answer, the next one comes at
+    /// letters. Failures so far count no more. An attempt that is being made goes on; if it fails without a response, the next one comes at
     /// once, too, unless it holds.
     ///
     /// Each call does so, however often: it ends a hold for denied credentials and a `Retry-After`, too. For news of a link, which may come often, a

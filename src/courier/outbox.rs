@@ -32,7 +32,7 @@ pub struct Counters {
     pub refused: u64,
     /// Dropped since newer reports of all their jobs waited: when the outbox was full, or by [`Backlog::LatestPerJob`](super::Backlog).
     pub superseded: u64,
-    /// Given up within the budgets of the policy; among the dead letters.
+    /// Expired by the budgets of the policy; among the dead letters.
     pub expired: u64,
     /// Writes cut short by a crash, found at the next start: reports whose `submit` had not returned. A full outbox may have no room to say
     /// that it counted one, and then counts it again, or forgets it.
@@ -79,7 +79,7 @@ pub struct Waiting {
     pub ticket: Ticket,
     /// How many bytes it has.
     pub len: usize,
-    /// When it was submitted, if that was told.
+    /// When it was submitted, if that is known.
     pub submitted_at: Option<WallTime>,
 }
 
@@ -101,7 +101,7 @@ pub enum Disposition {
     Delivered,
     /// It was refused: it goes to the dead letters.
     Refused(Reason),
-    /// It was given up: it goes to the dead letters.
+    /// It expired: it goes to the dead letters.
     Expired(Reason),
     /// Newer reports of all its jobs wait.
     Superseded,

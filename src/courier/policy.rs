@@ -43,11 +43,11 @@ pub struct Policy {
     /// and the next report waits that long: what waited begins to flow within a minute, not at once; a busy service's response meanwhile (503)
     /// leads to the greatest wait. Default: 5.
     pub open_circuit_after: u32,
-    /// How often one report is sent since the start before it is given up, whatever came back and whatever else is wrong; what was not sent
+    /// How often one report is sent since the start before it expires, whatever came back and whatever else is wrong; what was not sent
     /// (no connection, a certificate that is not trusted) does not count, and neither does what was sent before a restart, or cancelled. Attempts are
     /// remembered of 1,024 reports that failed (with no heap of 3): of more the oldest begin anew, and go out a little more often. Default: `None`.
     pub max_attempts: Option<u32>,
-    /// How long one report is tried before it is given up, from its first attempt since the start, waits and holds included. Default: `None`.
+    /// How long one report is tried before it expires, from its first attempt since the start, waits and holds included. Default: `None`.
     pub max_time_ms: Option<u64>,
     /// A report that gets responses that may be from something else (a firewall's 403, a proxy's 413, a handler's 500) is refused after so many
     /// attempts, each followed by another report that was accepted, and after an hour of them at the least; where others fail, too, after more. Where only newer reports of its own jobs wait, one of these is tried after 4 times so many

@@ -322,7 +322,7 @@ impl<M: Scratch, E> RamOutbox<M, E> {
         all.saturating_sub(self.gaps)
     }
 
-    /// The first record at or behind a place that waits. Gaps before it become one.
+    /// The first record at or after a place that waits. Gaps before it become one.
     fn record_from(&mut self, at: usize) -> Option<(usize, Record)> {
         let tail = self.tail;
         let bytes = self.bytes();

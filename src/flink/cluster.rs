@@ -13,7 +13,7 @@
 //!
 //! - *Trouble* stays until the job has run for [`steady_ms`](super::Options::steady_ms) without a change to it or its tasks, or a heartbeat finds that its newest
 //!   exception is that old: a job that fails twice a second is in trouble, not running in between.
-//! - An end stays. What an old answer says afterwards of the same run does not count, unless the job's details deny the end, too.
+//! - An end stays. What an old response says afterwards of the same run does not count, unless the job's details deny the end, too.
 //! - An overview that is older than what is known, by the job manager's clock, does not count, but for the third in a row: then the clock was set back.
 //! - The same id with another start is another run. It waits until the end of the one before is reported.
 //! - A state that says nothing (`SUSPENDED`, `RECONCILING`, one that is unknown) changes nothing. Nor does it that a job is not listed.

@@ -173,7 +173,7 @@ impl Records {
     }
 }
 
-/// The plan in the answer of `/jobs/:jid/plan`, as the JSON text that stands there.
+/// The plan in the response of `/jobs/:jid/plan`, as the JSON text that stands there.
 pub fn read_plan(body: &[u8]) -> Result<Option<&str>, ReadError> {
     let mut plan = None;
     Reader::new(body).whole_object(&mut |reader, key, value| {

@@ -120,7 +120,7 @@ pub(super) struct Item {
     stop_asked: bool,
     pub(super) tasks: (Option<i64>, Option<i64>),
     pub(super) records: (Option<i64>, Option<i64>),
-    /// Whether it is only told that the job is still there.
+    /// Whether it only says that the job is still there.
     pub(super) is_beat: bool,
     pub(super) needs: Needs,
     /// Where its texts begin.

@@ -1,4 +1,4 @@
-//! The engine without its memory: what to do next, and what an answer means.
+//! The engine without its memory: what to do next, and what a response means.
 
 use super::ask::{Ask, Path};
 use super::cluster::Cluster;
@@ -270,7 +270,7 @@ impl<'o> Engine<'o> {
         };
     }
 
-    /// Takes an answer to what was asked last.
+    /// Takes a response to what was asked last.
     #[inline(never)]
     pub(super) fn answer(
         &mut self,
@@ -306,13 +306,13 @@ impl<'o> Engine<'o> {
         result
     }
 
-    /// No answer came.
+    /// No response came.
     pub(super) fn failed(&mut self, slots: &mut [Slot], now: MonoTime) {
         self.now = now;
         let Some(ask) = self.asked.take() else {
             return;
         };
-        // One time-out is enough until the next overview.
+        // One timeout is enough until the next overview.
         self.requests = 0;
         match ask {
             Ask::Overview => self.no_overview(),

@@ -1,4 +1,4 @@
-//! `/jobs/:jid/exceptions`, and the errors of any other answer: what failed, dug out of what Flink has wrapped around it.
+//! `/jobs/:jid/exceptions`, and the errors of any other response: what failed, dug out of what Flink has wrapped around it.
 //!
 //! A Java stack trace has the outermost exception first. Each cause begins its own line with `Caused by: `, the deepest comes last:
 //!
@@ -44,7 +44,7 @@ pub struct Failure<'a> {
 }
 
 impl<'a> Failure<'a> {
-    /// Reads the answer of `/jobs/:jid/exceptions` of any version: the newest failure in it; `None` if the job never failed.
+    /// Reads the response of `/jobs/:jid/exceptions` of any version: the newest failure in it; `None` if the job never failed.
     ///
     /// Up to 1.12 there is `root-exception`, up to 1.20 also `exceptionHistory`, and since 2.0 that alone. `all-exceptions`, of single tasks,
     /// counts only where the job itself has none.
@@ -89,7 +89,7 @@ impl<'a> Failure<'a> {
         })
     }
 
-    /// Reads the answer to a request that failed, `{"errors":["…"]}`: the last that is said, which has the stack trace if there is one. So the reason of
+    /// Reads the response to a request that failed, `{"errors":["…"]}`: the last that is said, which has the stack trace if there is one. So the reason of
     /// a submission that was refused is dug out like any other.
     ///
     /// ```
@@ -233,7 +233,7 @@ fn dig(stack_trace: Text<'_>) -> Dug<'_> {
     }
 }
 
-/// What is behind `words`, if the text begins with them.
+/// What follows `words`, if the text begins with them.
 fn after<'a>(text: &Decoded<'a>, words: &str) -> Option<Decoded<'a>> {
     let mut text = text.clone();
     words

@@ -61,7 +61,7 @@ impl<'a> IntoIterator for &Metrics<'a> {
     }
 }
 
-/// The metrics of an answer.
+/// The metrics of a response.
 #[derive(Clone, Debug)]
 pub struct MetricsIter<'a> {
     reader: Reader<'a>,

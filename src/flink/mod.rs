@@ -1,11 +1,11 @@
 //! What a Flink cluster says of its jobs, and what to report of it, without I/O.
 //!
-//! Two layers. *Readers* make sense of single answers of Flink's REST API, of any version from 1.10 on: [`Overview`], [`Details`], [`Failure`], [`Metrics`],
+//! Two layers. *Readers* make sense of single responses of Flink's REST API, of any version from 1.10 on: [`Overview`], [`Details`], [`Failure`], [`Metrics`],
 //! [`read_plan`]. They borrow from the body; a body that is cut, huge or something else is a [`ReadError`] with its place, unknown members do not matter. [`Watch`]
 //! is an engine over them, driven by pulling like a [`Courier`](crate::courier::Courier):
 //!
 //! 1. [`Watch::next`] says what to do: ask Flink for a path, store a report, or wait. Asked again it says the same.
-//! 2. [`Watch::answer`] takes what came back, [`Watch::failed`] that nothing did; [`Watch::reported`] is told whether a report was stored.
+//! 2. [`Watch::answer`] takes what came back, [`Watch::failed`] that nothing did; [`Watch::reported`] takes whether a report was stored.
 //!
 //! ```text
 //!                    ┌───────────── every 5 s ─────────────┐
@@ -21,7 +21,7 @@
 //! - **An end is reported once**, in a report of its own with the same bytes each time: its content is what Flink keeps of the ended job, its message id
 //!   derives from job, state and time. It waits until Flink's cache has aged ([`Options::cache_ms`]), so that exceptions are those of this end. With
 //!   [`Watch::save`] and [`Watch::restore`] that holds over restarts, too; without, a receiver knows the repeat by its message id.
-//! - **Silence is no end.** A cluster that does not answer, starts anew or lists nothing leaves all jobs as they were; they are only not told again.
+//! - **Silence is no end.** A cluster that does not answer, starts anew or lists nothing leaves all jobs as they were; they are only not reported again.
 //! - **Flink is asked at most [`Options::requests`] times** from one overview to the next. A status never waits for a request that is not free: only heartbeats do, for
 //!   half their interval, and ends.
 //! - **Memory is the caller's**: a table of [`Slot`]s, and a buffer for the texts of one report.

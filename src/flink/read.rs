@@ -1,11 +1,11 @@
-//! What all readers of Flink's answers share: objects and lists walked over the scanner, and why an answer cannot be read.
+//! What all readers of Flink's responses share: objects and lists walked over the scanner, and why a response cannot be read.
 
 use core::fmt;
 
 use crate::code::Code;
 use crate::json::{Error, Number, Scanner, Text, Token};
 
-/// Why an answer cannot be read, and where.
+/// Why a response cannot be read, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadError {
     code: Code,
@@ -19,7 +19,7 @@ impl ReadError {
         self.code
     }
 
-    /// Of which member of the answer; empty where the text as a whole is no JSON.
+    /// Of which member of the response; empty where the text as a whole is no JSON.
     pub const fn member(&self) -> &'static str {
         self.member
     }
@@ -76,7 +76,7 @@ impl<'a> Value<'a> {
 /// Takes a member: its key, and its value or the first token of that.
 type Each<'e, 'a> = dyn FnMut(&mut Reader<'a>, Text<'a>, Value<'a>) -> Result<(), ReadError> + 'e;
 
-/// Walks over one answer.
+/// Walks over one response.
 #[derive(Clone, Debug)]
 pub(super) struct Reader<'a> {
     scanner: Scanner<'a>,
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An answer that is an object: `each` is given its members. Nothing may follow it.
+    /// A response that is an object: `each` is given its members. Nothing may follow it.
     #[inline(never)]
     pub(super) fn whole_object(mut self, each: &mut Each<'_, 'a>) -> Result<(), ReadError> {
         match self.value()? {
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         self.token().map(value_of)
     }
 
-    /// `None` is a string with wrong content: it spoils no answer.
+    /// `None` is a string with wrong content: it spoils no response.
     #[inline(never)] // large, and called from many places
     fn token(&mut self) -> Result<Option<Token<'a>>, ReadError> {
         match self.scanner.next_token() {

@@ -1,4 +1,4 @@
-//! What goes in and out of a watch: steps, and why an answer was of no use.
+//! What goes in and out of a watch: steps, and why a response was of no use.
 
 use core::fmt;
 
@@ -19,7 +19,7 @@ pub enum Step<'w> {
     Wait(MonoTime),
 }
 
-/// Why an answer was of no use. The watch goes on; this is for a log.
+/// Why a response was of no use. The watch goes on; this is for a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnswerError {

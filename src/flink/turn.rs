@@ -62,7 +62,7 @@ impl Turn<'_> {
         }
     }
 
-    /// A change that is due, else a job that is to be told again. The search begins at `from` and goes round.
+    /// A change that is due, else a job that is to be reported again. The search begins at `from` and goes round.
     pub(super) fn other(&self, slots: &[Slot], from: usize) -> Option<Pick> {
         let is_known = self.generation > 0;
         let change = |slot: &Slot| is_known && self.is_change(slot);
@@ -101,7 +101,7 @@ impl Turn<'_> {
         is_due && slot.drafted != self.draft
     }
 
-    /// Whether it is to be told again: it is known to be there, and nothing else is to be told of it. It waits for a request that is free, but not for ever.
+    /// Whether it is to be reported again: it is known to be there, and nothing else is to be reported of it. It waits for a request that is free, but not for ever.
     fn is_beat(&self, slot: &Slot) -> bool {
         let is_due = self.beats(slot) && slot.next_beat <= self.now && slot.drafted != self.draft;
         is_due

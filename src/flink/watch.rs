@@ -54,13 +54,13 @@ where
         self.engine.next(slots, texts, now)
     }
 
-    /// Takes Flink's answer to the path that [`next`](Self::next) gave: any status, any body, whole or cut. An error says that it was of no use.
+    /// Takes Flink's response to the path that [`next`](Self::next) gave: any status, any body, whole or cut. An error says that it was of no use.
     pub fn answer(&mut self, status: u16, body: &[u8], now: MonoTime) -> Result<(), AnswerError> {
         let (slots, texts) = (self.table.as_mut(), bounded(self.texts.as_mut()));
         self.engine.answer(slots, texts, status, body, now)
     }
 
-    /// No answer came, or one that is too large: the connection, a time-out.
+    /// No response came, or one that is too large: the connection, a timeout.
     pub fn failed(&mut self, now: MonoTime) {
         self.engine.failed(self.table.as_mut(), now);
     }

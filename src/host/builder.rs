@@ -25,9 +25,9 @@ use crate::exchange::{Credentials, Endpoint, Request, RequestError, ServiceCodes
 use crate::time::WallTime;
 
 const INPUT_BUFFER: usize = 16 * 1024;
-/// Nearly all bodies go out in one write, behind one for the head.
+/// Nearly all bodies go out in one write, after one for the head.
 const OUTPUT_BUFFER: usize = 64 * 1024;
-/// What no time-out exceeds: with more, somebody meant another unit.
+/// Upper limit of all timeouts; more is probably another unit.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The settings of a [`Client`]. Nothing is read from the environment.
@@ -41,7 +41,7 @@ pub struct ClientBuilder {
     tls: TlsSettings,
     known_time: Option<WallTime>,
     proxy: Option<Zeroizing<String>>,
-    time_outs: TimeOuts,
+    timeouts: Timeouts,
     max_idle: Duration,
     user_agent: String,
     allow_plain_http: bool,
@@ -57,7 +57,7 @@ impl fmt::Debug for ClientBuilder {
             .field("service_codes", &self.service_codes)
             .field("known_time", &self.known_time)
             .field("has_proxy", &self.proxy.is_some())
-            .field("time_outs", &self.time_outs)
+            .field("timeouts", &self.timeouts)
             .field("max_idle", &self.max_idle)
             .field("user_agent", &self.user_agent)
             .field("allow_plain_http", &self.allow_plain_http)
@@ -78,7 +78,7 @@ impl ClientBuilder {
             tls: TlsSettings::default(),
             known_time: None,
             proxy: None,
-            time_outs: TimeOuts {
+            timeouts: Timeouts {
                 connect: Duration::from_secs(10),
                 tls: Duration::from_secs(30),
                 send: Duration::from_secs(15),
@@ -124,7 +124,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses the system's TLS also where rustls is built in. Unlike rustls, it verifies at the system's time alone, and the answer of
+    /// Uses the system's TLS also where rustls is built in. Unlike rustls, it verifies at the system's time alone, and the response of
     /// a server that does not read a long report to its end may be lost.
     #[cfg(feature = "native-tls")]
     pub fn system_tls(mut self) -> Self {
@@ -145,42 +145,42 @@ impl ClientBuilder {
         self
     }
 
-    /// The most a look-up, and then a connection, through a proxy where there is one, may take. Default: 10 s. Like all time-outs,
+    /// The most a look-up, and then a connection, through a proxy where there is one, may take. Default: 10 s. Like all timeouts,
     /// from a millisecond to a day.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.time_outs.connect = timeout;
+        self.timeouts.connect = timeout;
         self
     }
 
     /// The most a TLS handshake may take. Default: 30 s, for 6 KB at 2.4 kbit/s.
     pub fn tls_timeout(mut self, timeout: Duration) -> Self {
-        self.time_outs.tls = timeout;
+        self.timeouts.tls = timeout;
         self
     }
 
     /// The most that sending may take, and what the report's length takes at [`min_rate`](Self::min_rate). Default: 15 s.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
-        self.time_outs.send = timeout;
+        self.timeouts.send = timeout;
         self
     }
 
     /// The most that the response may take from when the report is handed to the system, which may take long to send it: so what the
     /// report's length takes at [`min_rate`](Self::min_rate) comes on top. Default: 15 s.
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.time_outs.response = timeout;
+        self.timeouts.response = timeout;
         self
     }
 
     /// The most one `send` may take in all, and what the report's length takes at [`min_rate`](Self::min_rate). Default: 60 s.
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
-        self.time_outs.total = timeout;
+        self.timeouts.total = timeout;
         self
     }
 
     /// The slowest link that a long report must get through, in bytes a second: 64 KB may take 66 s more than an empty one.
     /// Default: 1,000. On faster links a greater one finds out sooner that nothing goes.
     pub fn min_rate(mut self, bytes_per_second: u32) -> Self {
-        self.time_outs.min_rate = bytes_per_second;
+        self.timeouts.min_rate = bytes_per_second;
         self
     }
 
@@ -230,7 +230,7 @@ impl ClientBuilder {
                 return Err(BuildError::new(Code::PlainHttp, detail.to_string()));
             }
         }
-        self.time_outs.check()?;
+        self.timeouts.check()?;
         check_duration("max_idle", self.max_idle, Duration::ZERO)?;
         if !self
             .user_agent
@@ -270,7 +270,7 @@ impl ClientBuilder {
             url,
             credentials: self.credentials,
             service_codes: self.service_codes,
-            time_outs: self.time_outs,
+            timeouts: self.timeouts,
             clock_offset_ms: 0,
             scratch,
             body: Vec::new(),
@@ -295,7 +295,7 @@ impl AgentParts {
         self.proxy.as_ref()
     }
 
-    /// An agent without time-outs: those are kept by what is below it.
+    /// An agent without timeouts: those are kept by what is below it.
     pub(super) fn agent(
         &self,
         tls: Tls,
@@ -333,7 +333,7 @@ impl AgentParts {
 
 /// How long what may take, for an empty body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TimeOuts {
+pub(super) struct Timeouts {
     connect: Duration,
     tls: Duration,
     send: Duration,
@@ -343,7 +343,7 @@ pub(super) struct TimeOuts {
     min_rate: u32,
 }
 
-impl TimeOuts {
+impl Timeouts {
     fn check(&self) -> Result<(), BuildError> {
         let least = Duration::from_millis(1);
         for (name, time) in [

@@ -13,7 +13,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use zeroize::Zeroizing;
 
-use super::builder::{AgentParts, ClientBuilder, TimeOuts, scratch_for, service_codes};
+use super::builder::{AgentParts, ClientBuilder, Timeouts, scratch_for, service_codes};
 use super::progress::{Phase, Plan, Progress};
 use super::resolver::{Remembering, literal_address, port};
 use super::send_error::{BuildError, NotSentKind, SendError, is_unusable};
@@ -26,7 +26,7 @@ use crate::exchange::{
 use crate::report::{Encode, MAX_REPORT_BYTES};
 use crate::time::WallTime;
 
-/// A byte more than what can be an answer of the service, so that a longer one is not judged by its start.
+/// A byte more than a response of the service can have, so that a longer one is not judged by its start.
 const LONGEST_ANSWER: u64 = MAX_REPLY_BYTES as u64 + 1;
 
 /// Sends reports, one at a time, over one connection that is kept.
@@ -55,7 +55,7 @@ pub struct Client {
     pub(super) project_id: String,
     pub(super) credentials: Credentials<'static>,
     pub(super) service_codes: Vec<String>,
-    pub(super) time_outs: TimeOuts,
+    pub(super) timeouts: Timeouts,
     pub(super) clock_offset_ms: i64,
     pub(super) scratch: Zeroizing<Vec<u8>>,
     pub(super) body: Vec<u8>,
@@ -78,7 +78,7 @@ impl Client {
         ClientBuilder::new(base_url, project_id)
     }
 
-    /// Checks a report, encodes it, sends it once and reads the answer.
+    /// Checks a report, encodes it, sends it once and reads the response.
     ///
     /// When a connection kept from before turns out to be closed, it is sent once more on a new one at once:
     /// a receiver drops a repeat by its `message_id`. [`SendError::NotSent`] speaks of both. One that said anything first, be it
@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// It is this late at least: certificates are verified at the latest of this, the release date of this library, and the
-    /// system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then serves all the same if it has
+    /// system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then serves anyway if it has
     /// not by the system's clock, or where that is before the release, by this. From a source that can be trusted, such as an RTC or GNSS.
     /// The system's TLS knows its own clock alone.
     pub fn set_known_time(&mut self, time: WallTime) {
@@ -191,18 +191,18 @@ impl Client {
                 detail: format!("{} bytes", body.len()),
             });
         }
-        let plan = self.time_outs.plan(body.len());
+        let plan = self.timeouts.plan(body.len());
         match self.attempt(body, plan) {
             Err(failure) if self.progress.is_stale_connection() && is_disconnect(&failure) => {
                 let went_out = self.progress.went_anything_out();
                 self.attempt(body, plan)
-                    .map_err(|failure| self.judge(failure, went_out))
+                    .map_err(|failure| self.classify(failure, went_out))
             }
-            result => result.map_err(|failure| self.judge(failure, false)),
+            result => result.map_err(|failure| self.classify(failure, false)),
         }
     }
 
-    /// One request and the bytes of its answer.
+    /// One request and the bytes of its response.
     fn attempt(&mut self, body: &[u8], plan: Plan) -> Result<Head, Failure> {
         self.progress.begin(body.len(), plan);
         let now = signing_time(WallTime::now().plus_ms(self.clock_offset_ms));
@@ -244,7 +244,7 @@ impl Client {
     }
 
     /// What a failure means for the report, which may have gone out before this attempt.
-    fn judge(&self, failure: Failure, went_out_before: bool) -> SendError {
+    fn classify(&self, failure: Failure, went_out_before: bool) -> SendError {
         let misconfigured = |code, detail| SendError::Misconfigured { code, detail };
         self.resolver.doubt();
         let error = match failure {
@@ -263,7 +263,7 @@ impl Client {
             return misconfigured(code, detail);
         }
         let detail = if self.progress.is_late() {
-            self.progress.describe_time_out(&self.place())
+            self.progress.describe_timeout(&self.place())
         } else {
             self.describe(&error)
         };
@@ -365,14 +365,14 @@ impl Client {
     }
 }
 
-/// What is kept of an answer beside its body.
+/// What is kept of a response beside its body.
 pub(super) struct Head {
     status: u16,
     retry_after: Option<HeaderValue>,
     date: Option<HeaderValue>,
 }
 
-/// Whether a status counts whose body was cut, or is late: then it does without its reason. Who cancelled it wants no answer; but a check of
+/// Whether a status counts whose body was cut, or is late: then it does without its reason. Who cancelled it wants no response; but a check of
 /// credentials was made, and too many of them lock a key pair.
 fn counts_without_body(status: StatusCode, bell: &Bell) -> bool {
     !status.is_success() && (!bell.is_cancelled() || status == StatusCode::UNAUTHORIZED)
@@ -382,7 +382,7 @@ fn header(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     headers.get(name).cloned()
 }
 
-/// A time that a signature can have. For a clock that is out of its mind, that of the release: the service denies it, and says what time it is.
+/// A time that a signature can have. If the clock is out of range, the release date: the service denies it, and says what time it is.
 fn signing_time(clock: WallTime) -> WallTime {
     match clock.to_sdk_date() {
         Some(_) => clock,
@@ -584,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_surely_not_sent() {
+    fn an_unknown_name_is_not_sent() {
         let lookup = dying(0, 1);
         let error = client(&lookup).send_encoded(b"{}").unwrap_err();
         let is_right = |error: &SendError| matches!(error, SendError::NotSent { kind, .. } if *kind == NotSentKind::Dns);
@@ -653,7 +653,7 @@ mod tests {
         assert!(localhost_at(vec![mapped]).send_encoded(b"{}").is_ok());
     }
 
-    /// An address that takes no connections leaves half of the time to those behind it.
+    /// An address that takes no connections leaves half of the time to those after it.
     #[test]
     #[cfg(target_os = "linux")]
     fn the_first_address_gets_half_of_the_time() {
@@ -699,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_name_service_is_a_time_out_of_its_own() {
+    fn a_silent_name_service_is_a_timeout_of_its_own() {
         let slow = Slow {
             addresses: vec![],
             asked: AtomicU32::new(1),

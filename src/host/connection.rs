@@ -20,7 +20,7 @@ use super::socket::{LOOK, Socket};
 use super::tls::Tls;
 use crate::time::MonoTime;
 
-/// Longer heads of answers are not read.
+/// Longer heads of responses are not read.
 pub(super) const MAX_ANSWER_HEADER: usize = 8 * 1024;
 
 /// Connections by TCP, through a proxy where one is set, with TLS where the URL asks for it.
@@ -136,20 +136,20 @@ impl Connector<()> for Watching {
     }
 }
 
-/// How many parts of interim answers are read between two parts of a body.
+/// How many parts of interim responses are read between two parts of a body.
 const MAX_LOOKS: u32 = 16;
 
 #[derive(Debug)]
 struct Watched {
     inner: Box<dyn Transport>,
     progress: Arc<Progress>,
-    /// Whether looking for an answer between two parts of a body harms nothing.
+    /// Whether looking for a response between two parts of a body harms nothing.
     looks_while_sending: bool,
     /// The head of a request, until its body comes: both go out in one write.
     held: Zeroizing<Vec<u8>>,
     /// Whether what came while sending was handed on.
     shown: bool,
-    /// Whether the head of the final answer has begun.
+    /// Whether the head of the final response has begun.
     answered: bool,
     /// Whether the other side may wait for the rest of a body.
     spoilt: bool,
@@ -188,7 +188,7 @@ impl Watched {
         }
     }
 
-    /// Begins with a head: keeps it if its body fits behind it.
+    /// Begins with a head: keeps it if its body fits after it.
     fn begin(&mut self, amount: usize) -> bool {
         self.progress.enter(Phase::Send);
         self.shown = false;
@@ -205,12 +205,12 @@ impl Watched {
     }
 
     /// That nothing came yet: a proxy, or whoever listens there, may say more than it was asked, under TLS 1.3 together with the
-    /// handshake. That is the answer to no report.
+    /// handshake. That is the response to no report.
     fn look_before_first(&mut self) -> Result<(), Error> {
         let is_quiet = match self.inner.is_tls() {
             false => self.inner.is_open(),
             true if !self.looks_while_sending => true,
-            // Tickets may be on their way, in part; only plaintext is an answer.
+            // Tickets may be on their way, in part; only plaintext is a response.
             true => match self.inner.await_input(LOOK) {
                 Ok(_) => false,
                 Err(Error::Timeout(_)) => true,
@@ -220,7 +220,7 @@ impl Watched {
         if is_quiet {
             return Ok(());
         }
-        Err(io::Error::other("an answer came before the request, or an end").into())
+        Err(io::Error::other("a response came before the request, or an end").into())
     }
 
     /// Puts what was held in front of the `amount` bytes that are to go out, and says how many these are then.
@@ -237,9 +237,9 @@ impl Watched {
         whole
     }
 
-    /// Whether a final answer has begun to come: nobody reads the rest of the body then.
+    /// Whether a final response has begun to come: nobody reads the rest of the body then.
     fn is_answered(&mut self) -> bool {
-        // No more than some at a time: interim answers may come without end, and time-outs are minded elsewhere.
+        // No more than some at a time: interim responses may come without end, and timeouts are minded elsewhere.
         for _ in 0..MAX_LOOKS {
             if self.pass_over_interim() {
                 return true;
@@ -259,7 +259,7 @@ impl Watched {
         Ok(some && after > before)
     }
 
-    /// Takes away answers in front of the answer, such as `100 Continue`; ureq takes some for errors. Says whether the final one has
+    /// Takes away interim responses in front of the final one, such as `100 Continue`; ureq takes some for errors. Says whether the final one has
     /// begun to come.
     fn pass_over_interim(&mut self) -> bool {
         while !self.answered {
@@ -288,7 +288,7 @@ impl Watched {
             return Ok(());
         }
         let result = self.inner.transmit_output(amount, timeout);
-        // 413, say, from a server that does not read on. Who cancelled it wants no answer any more.
+        // 413, say, from a server that does not read on. Who cancelled it wants no response any more.
         if result.is_err()
             && !self.progress.bell().is_cancelled()
             && self.looks_while_sending
@@ -309,7 +309,7 @@ impl Watched {
 
 /// What stands at the start of an input.
 enum Came {
-    /// A whole answer in front of the answer, of this length.
+    /// A whole interim response, of this length.
     Interim(usize),
     /// Not enough to tell.
     Part,
@@ -381,7 +381,7 @@ impl Transport for Watched {
         }
     }
 
-    /// Asked after each answer and before each request. Looking costs a system call, so it is done for the latter.
+    /// Asked after each response and before each request. Looking costs a system call, so it is done for the latter.
     fn is_open(&mut self) -> bool {
         if std::mem::take(&mut self.just_read) {
             self.used_at = MonoTime::now();

@@ -240,7 +240,7 @@ impl Done {
         }
         match courier.settle(self.ticket, self.event, self.at, entropy()) {
             Ok(verdict) => Ok(Some(verdict)),
-            // Somebody else delivered the same report, and was told what became of it.
+            // Somebody else delivered the same report, and got to know what became of it.
             Err(CourierError::StaleTicket) => Ok(None),
             Err(error) => Err(error),
         }
@@ -273,10 +273,10 @@ impl Doomed {
     }
 }
 
-/// What is not told yet of what became of reports. It is gathered while the courier is locked, and told when it is not.
+/// Events that the observer has not had yet. They are gathered while the courier is locked, and reported when it is not.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
-    /// Superseded and corrupt, as told so far.
+    /// Superseded and corrupt, as reported so far.
     counts: Option<(u64, u64)>,
     /// Of those that became dead letters by what became of others, the last few.
     buried: Vec<Ticket>,
@@ -413,12 +413,12 @@ impl Client {
     /// Delivers what waits, one report after the other over one connection, until nothing waits, the time is up, or it is cancelled. Blocks.
     ///
     /// `courier` is one that this thread has (`&mut Courier`), or one that others submit to, under a lock ([`FairMutex`], [`Mutex`]): then it is
-    /// locked between sending, not while. `observe` is told of each verdict, in order, and without the lock, so that it may use the courier itself;
-    /// the next report waits for it. `|_| ()` wants to know nothing.
+    /// locked between sending, not while. `observe` gets each verdict, in order, and without the lock, so that it may use the courier itself;
+    /// the next report waits for it. Pass `|_| ()` to ignore events.
     ///
     /// With the time up before it begins, nothing is sent. While it waits to try again it sleeps, and looks at the clock once a minute, so the time that
     /// the machine is suspended counts, to a minute (Linux). Whoever submits, or calls [`Courier::wake`], calls [`Waker::wake`](super::Waker::wake), too. A refused report that cannot be made a dead letter before it
-    /// ends is told as [`DeadLetterFailed`](DeliveryEvent::DeadLetterFailed), and no more.
+    /// ends is reported as [`DeadLetterFailed`](DeliveryEvent::DeadLetterFailed), and no more.
     ///
     /// An error is the outbox's. Nothing is lost by it; call it again after a while.
     ///
@@ -449,7 +449,7 @@ impl Client {
         self.deliver_telling(courier, Some(until), &mut untold, &mut observe)
     }
 
-    /// With what earlier calls had not told yet; for ever without `until`.
+    /// With what earlier calls had not reported yet; for ever without `until`.
     pub(super) fn deliver_telling<O: Outbox, B: Scratch>(
         &mut self,
         mut courier: impl Access<O, B>,

@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Who gives it back and asks again comes behind all that asked meanwhile.
+    /// Who gives it back and asks again comes after all that asked meanwhile.
     #[test]
     fn it_goes_to_who_asked_first() {
         const OTHERS: u64 = 3;

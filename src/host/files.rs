@@ -1,4 +1,4 @@
-//! Segments as files in one folder.
+//! Segments as files in one directory.
 //!
 //! A disk that is full because of others must not keep a log from noting what was delivered, or it would send the same reports after each
 //! start. So beside the segments lie [`SPARES`] short files of zeros, and when the disk is full a short segment is one of these, renamed. When it
@@ -63,7 +63,7 @@ impl fmt::Debug for FileStorage {
     }
 }
 
-/// A log is read in small pieces, one behind the other: what follows the one read last is kept.
+/// A log is read in small pieces, one after the other: what follows the one read last is kept.
 #[derive(Default)]
 struct Ahead {
     id: u32,
@@ -106,7 +106,7 @@ impl FileStorage {
         }
     }
 
-    /// Removes what a crash left of segments that were being made, or discarded. The folder was synced since.
+    /// Removes what a crash left of segments that were being made, or discarded. The directory was synced since.
     pub(super) fn remove_leftovers(folder: &Folder, prefix: &str) -> Result<(), SpoolIoError> {
         for name in names(folder)? {
             let made = name.strip_suffix(NEW);
@@ -222,7 +222,7 @@ impl FileStorage {
     }
 
     /// Makes the spares that are missing, and fills up those that are short: what a process left that was killed here, or somebody who cut
-    /// one. Their names survive a power cut when the folder is synced.
+    /// one. Their names survive a power cut when the directory is synced.
     fn make_spares(&self) -> Result<(), SpoolIoError> {
         let folder = &self.folder;
         for (name, len) in self.missing_spares("") {

@@ -1,11 +1,11 @@
-//! The folder of a spool: held open, for its owner alone.
+//! The directory of a spool: held open, for its owner alone.
 //!
-//! Reports are secrets of a kind, and whoever may change them may also lose them. So a folder is used only if nobody but this
-//! process' user can reach into it, and then by its descriptor, never again by its path: a path that is swapped for another folder
+//! Reports are secrets of a kind, and whoever may change them may also lose them. So a directory is used only if nobody but this
+//! process' user can reach into it, and then by its descriptor, never again by its path: a path that is swapped for another directory
 //! or a link later on leads nowhere. Names in it are never followed when they are links. A file is made only where none is, and one
 //! that is there is opened only if it is a plain file of this user with one name, so that no write ends up in somebody else's file.
 //!
-//! A `fork` gives the child the same folder with the same lock. Only the process that opened it writes ([`Folder::check_process`]).
+//! A `fork` gives the child the same directory with the same lock. Only the process that opened it writes ([`Folder::check_process`]).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,7 +16,7 @@ use std::vec::Vec;
 
 use super::spool_error::{SpoolError, SpoolIoError};
 
-/// A folder that only this user can reach.
+/// A directory that only this user can reach.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder, if only its parent is there, and opens it.
+    /// Makes the directory, if only its parent is there, and opens it.
     pub(super) fn open(path: &Path) -> Result<Self, SpoolError> {
         match make(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -95,7 +95,7 @@ mod unix {
         pub(super) fn hold(path: &Path) -> Result<Self, SpoolError> {
             let found = fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
             let dir = File::from(found.map_err(|error| match path.is_symlink() {
-                true => SpoolError::FolderIsLink(path.into()),
+                true => SpoolError::DirIsLink(path.into()),
                 false => SpoolIoError::at("open", path)(error.into()).into(),
             })?);
             let found =
@@ -114,14 +114,14 @@ mod unix {
             let is_roots = owner == 0 && owner != user;
             // To give such a directory to this user alone would harm the others.
             if mode.contains(Mode::SVTX) || is_roots || folder.has_others_files() {
-                return Err(SpoolError::FolderShared(dir));
+                return Err(SpoolError::DirShared(dir));
             }
             if owner != user {
-                return Err(SpoolError::FolderOwner { dir, owner, user });
+                return Err(SpoolError::DirOwner { dir, owner, user });
             }
             #[allow(clippy::useless_conversion, reason = "it has 16 bits on some systems")]
             let mode = u32::from(mode.as_raw_mode());
-            Err(SpoolError::FolderMode { dir, mode })
+            Err(SpoolError::DirMode { dir, mode })
         }
 
         /// Whether anything in it is not a spool's, or that cannot be told.
@@ -135,7 +135,7 @@ mod unix {
             names.map_or(true, |names| !names.into_iter().all(is_ours))
         }
 
-        /// Makes the folder's own name survive a power cut.
+        /// Makes the directory's own name survive a power cut.
         pub(super) fn sync_parent(&self) -> io::Result<()> {
             match fs::openat(&self.dir, "..", DIRECTORY, Mode::empty()) {
                 Ok(parent) => File::from(parent).sync_all(),
@@ -249,7 +249,7 @@ mod unix {
 #[cfg(unix)]
 use unix::make;
 
-/// Where there are no owners, modes and descriptors of folders: by path, and as safe as the place is.
+/// Where there are no owners, modes and descriptors of directories: by path, and as safe as the place is.
 #[cfg(not(unix))]
 mod other {
     use super::*;
@@ -268,7 +268,7 @@ mod other {
             })
         }
 
-        /// A folder cannot be synced, and its names are durable by themselves.
+        /// A directory cannot be synced, and its names are durable by themselves.
         pub(super) fn sync_parent(&self) -> io::Result<()> {
             Ok(())
         }
@@ -369,7 +369,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(wrong)).unwrap();
             let error = Folder::open(&path).unwrap_err();
             assert!(
-                matches!(error, SpoolError::FolderMode { mode, .. } if mode == wrong),
+                matches!(error, SpoolError::DirMode { mode, .. } if mode == wrong),
                 "{error}"
             );
             assert_eq!(mode(), wrong, "it is not changed behind anybody's back");
@@ -414,7 +414,7 @@ mod tests {
         );
         symlink("nowhere", parent.path().join("dangling")).unwrap();
         let error = Folder::open(&parent.path().join("dangling")).unwrap_err();
-        assert!(matches!(error, SpoolError::FolderIsLink(_)), "{error}");
+        assert!(matches!(error, SpoolError::DirIsLink(_)), "{error}");
         assert!(!parent.path().join("nowhere").exists());
         fs::write(parent.path().join("file"), "mine").unwrap();
         assert!(refusal(&parent.path().join("file")).contains("Not a directory"));

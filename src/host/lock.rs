@@ -1,6 +1,6 @@
 //! Who has a spool open: one process at a time.
 //!
-//! Two locks, for two kinds of programs. `flock` on the folder itself is exact: the system frees it when the process ends, however
+//! Two locks, for two kinds of programs. `flock` on the directory itself is exact: the system frees it when the process ends, however
 //! it does, and no file can be removed to get in. Programs that have no `flock`, in Node for one, go by the file `owner` beside
 //! it, which names the process that has the spool open: its id, when it started, and the boot of the machine, so that neither
 //! another process with the same id nor one of before a restart is taken for it. docs/spool-folder.md says how it is made and
@@ -35,7 +35,7 @@ fn refused(folder: &Folder, error: TryLockError, pid: Option<u32>) -> SpoolError
     }
 }
 
-/// Elsewhere folders cannot be locked: a file in it is.
+/// Elsewhere directories cannot be locked: a file in it is.
 #[cfg(not(unix))]
 impl Lock {
     pub(super) fn take(folder: Arc<Folder>) -> Result<Self, SpoolError> {

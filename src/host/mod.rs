@@ -8,7 +8,7 @@
 //! | keep reports on files | `spool`, `files`, `folder`; one process at a time by `lock`, `owner` |
 //! | be woken or ended by another thread | `waker` |
 //!
-//! One rule for all that waits: nothing polls. A socket waits by `poll` with a descriptor that a [`Waker`] writes to, so that time-outs are exact, a cancelled call ends at
+//! One rule for all that waits: nothing polls. A socket waits by `poll` with a descriptor that a [`Waker`] writes to, so that timeouts are exact, a cancelled call ends at
 //! once, and an idle process uses no CPU. Only looking a name up cannot be waited for like that, since the system's call blocks: that has a thread of its own (`resolver`).
 //!
 //! Another for all that fails: a call says *not sent* only if no byte of the report can have arrived, in any attempt of that call.

@@ -116,7 +116,7 @@ fn start_time(pid: u32) -> Option<Option<u64>> {
     }
 }
 
-/// What stands behind the name of the program, which may have spaces and brackets of its own.
+/// What stands after the name of the program, which may have spaces and brackets of its own.
 fn after_name(stat: &str) -> Option<std::str::SplitWhitespace<'_>> {
     stat.rsplit_once(')')
         .map(|(_, rest)| rest.split_whitespace())

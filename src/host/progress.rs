@@ -15,7 +15,7 @@ use crate::time::MonoTime;
 /// So long a connection that was good is kept, though what comes over it now is doubted.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// The parts of a call, each with a time-out of its own.
+/// The parts of a call, each with a timeout of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Lookup,
@@ -75,10 +75,10 @@ struct State {
     out: u64,
     /// What came back for it.
     back: u64,
-    /// How much of that was interim answers.
+    /// How much of that was interim responses.
     interim: u64,
     body_len: usize,
-    /// The answer came, or the connection broke, before the body was out.
+    /// The response came, or the connection broke, before the body was out.
     unsent: bool,
     /// How long it went out.
     sending: Duration,
@@ -212,7 +212,7 @@ impl Progress {
     }
 
     /// The error of a wait that has reached [`deadline`](Self::deadline).
-    pub(super) fn time_out(&self) -> Error {
+    pub(super) fn timeout(&self) -> Error {
         self.state().late = true;
         Error::Timeout(Timeout::Global)
     }
@@ -236,7 +236,7 @@ impl Progress {
         state.back = state.back.saturating_add(bytes);
     }
 
-    /// So much of what came back was in front of the answer.
+    /// So much of what came back was in front of the final response.
     pub(super) fn was_interim(&self, bytes: usize) {
         let mut state = self.state();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -267,15 +267,15 @@ impl Progress {
         state.requesting && !state.fresh && state.back == 0
     }
 
-    /// Whether any of the final answer came.
+    /// Whether any of the final response came.
     pub(super) fn has_response_begun(&self) -> bool {
         let state = self.state();
         state.back > state.interim
     }
 
-    /// What a time-out met, with the figures from which a user can see whether a setting or the link is to blame. `place` is what was looked up or
+    /// What a timeout met, with the figures from which a user can see whether a setting or the link is to blame. `place` is what was looked up or
     /// connected to.
-    pub(super) fn describe_time_out(&self, place: &str) -> String {
+    pub(super) fn describe_timeout(&self, place: &str) -> String {
         let state = self.state();
         let took = state.phase_began.elapsed();
         let seconds = format!("{:.1} s", took.as_secs_f64());
@@ -287,20 +287,20 @@ impl Progress {
             _ => rate(out, took),
         };
         match state.phase {
-            Phase::Lookup => format!("time-out: no address for {place} within {seconds}"),
-            Phase::Connect => format!("time-out: no connection to {place} within {seconds}"),
-            Phase::Tls => format!("time-out: the TLS handshake did not end within {seconds}"),
+            Phase::Lookup => format!("timeout: no address for {place} within {seconds}"),
+            Phase::Connect => format!("timeout: no connection to {place} within {seconds}"),
+            Phase::Tls => format!("timeout: the TLS handshake did not end within {seconds}"),
             Phase::Send => format!(
-                "time-out: {out} bytes went out in {seconds}, {rate} bytes/s; the report has {body}"
+                "timeout: {out} bytes went out in {seconds}, {rate} bytes/s; the report has {body}"
             ),
             Phase::Response if back == 0 => format!(
-                "time-out: no response within {seconds} after {out} bytes, {rate} bytes/s; the report has {body}"
+                "timeout: no response within {seconds} after {out} bytes, {rate} bytes/s; the report has {body}"
             ),
             Phase::Response if state.unsent => format!(
-                "time-out within the response: {back} bytes of it came in {seconds}; of the report, of {body} bytes, {out} went out before"
+                "timeout within the response: {back} bytes of it came in {seconds}; of the report, of {body} bytes, {out} went out before"
             ),
             Phase::Response => format!(
-                "time-out within the response: {back} bytes of it came in {seconds}; the report, of {body} bytes, went out"
+                "timeout within the response: {back} bytes of it came in {seconds}; the report, of {body} bytes, went out"
             ),
         }
     }

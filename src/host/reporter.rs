@@ -39,7 +39,7 @@ const STACK: usize = 2 * 1024 * 1024;
 
 /// Takes reports from any thread, and delivers them by a thread of its own.
 ///
-/// A report is stored when [`submit`](Self::submit) returns; what becomes of it, the observer is told. While nothing waits, it uses no CPU.
+/// A report is stored when [`submit`](Self::submit) returns; what becomes of it is reported to the observer. While nothing waits, it uses no CPU.
 ///
 /// ```
 /// use edge_report::courier::{Courier, RamOutbox};
@@ -66,7 +66,7 @@ const STACK: usize = 2 * 1024 * 1024;
 ///
 /// It runs on the reporter's thread, without a lock: it may submit, and look at the [`status`](Self::status). It must not stop the reporter, nor
 /// call [`with_client`](Self::with_client) or [`flush`](Self::flush): these wait for the thread that it is on. The next report waits until it returns.
-/// If it panics, nothing is lost, and it is told of the next event.
+/// If it panics, nothing is lost, and it gets the next event.
 ///
 /// # In an async program
 ///
@@ -190,7 +190,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
     }
 
     /// Tries again at once: the network is back, or somebody changed what was wrong. An attempt that is being made goes on; if it fails without an
-    /// answer, the next one comes at once, too.
+    /// response, the next one comes at once, too.
     ///
     /// It may be called for each news of a link: until a report is accepted it ends waits once a minute, and never a hold for denied credentials or a
     /// `Retry-After`. After [`with_client`](Self::with_client), which may have set other credentials, it ends these, too; so does [`Courier::wake`].
@@ -212,7 +212,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
 
     /// Uses the client, to give it other credentials or certificates. A report that is being sent is interrupted, and sent again afterwards under the same
     /// `message_id`, since it may have arrived. The first attempt after that is not: another visit waits for its end, at the most for the client's
-    /// time-outs, so that however often the client is used, reports go out. What a delivery waits for between two attempts never holds up a visit.
+    /// timeouts, so that however often the client is used, reports go out. What a delivery waits for between two attempts never holds up a visit.
     ///
     /// ```no_run
     /// # fn renew(reporter: &edge_report::Reporter) -> Result<(), edge_report::BuildError> {
@@ -299,7 +299,7 @@ impl<O, B> Shared<O, B> {
         !state.unwrap_or_else(PoisonError::into_inner).is_stopping
     }
 
-    /// The thread has the client now, unless somebody came meanwhile who goes ahead: he stands behind the thread in its line.
+    /// The thread has the client now, unless somebody came meanwhile who goes ahead: he stands after the thread in its line.
     fn enter(&self, client: &Client) -> Option<Inside<'_>> {
         let mut state = self.state();
         let is_owed = state.owed && !state.is_stopping;
@@ -344,7 +344,7 @@ impl<O: Outbox + 'static, B: Scratch> Shared<O, B> {
     /// The thread.
     fn run(&self, mut observe: impl FnMut(DeliveryEvent<'_>)) {
         let mut observe = |event: DeliveryEvent<'_>| {
-            // The panic hook has told of it.
+            // The panic hook has reported it.
             let _ = catch_unwind(AssertUnwindSafe(|| observe(event)));
             self.happened();
         };

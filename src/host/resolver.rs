@@ -1,4 +1,4 @@
-//! Looks names up once, and again only after a failure, after an answer that may not be the service's, and for a new connection when what
+//! Looks names up once, and again only after a failure, after a response that may not be the service's, and for a new connection when what
 //! is known is old: a service may move, and at its old place somebody else may answer. A name service may be wrong as well, so the address
 //! that led to the service last stays one of those that are tried.
 //!
@@ -69,7 +69,7 @@ impl Known {
     /// Takes in what was found. Says whether the name leads elsewhere now: to new addresses, and not to the one that served.
     ///
     /// New ones come first, as a service may have moved. The one that served is next, and never gone: with what the name service has said before and
-    /// that served all the same, it stays where it is. After a new one that answered badly it comes first, whatever is newer still: a name
+    /// that served anyway, it stays where it is. After a new one that answered badly it comes first, whatever is newer still: a name
     /// service may be wrong in another way each time.
     fn renew(&mut self, found: &[SocketAddr]) -> bool {
         let mut order = found.to_vec();
@@ -210,7 +210,7 @@ impl Remembering {
                 });
                 Ok(found)
             }
-            (Err(Error::Timeout(_)), None) => Err(progress.time_out()),
+            (Err(Error::Timeout(_)), None) => Err(progress.timeout()),
             (Err(error), None) => Err(error),
         }
     }
@@ -251,7 +251,7 @@ fn name_of(uri: &Uri) -> &str {
     uri.authority().map(|a| a.as_str()).unwrap_or_default()
 }
 
-/// The system's look-up, which knows no time-out: so it has a thread, and who asks waits as long as he wants. A look-up that takes
+/// The system's look-up, which knows no timeout: so it has a thread, and who asks waits as long as he wants. A look-up that takes
 /// longer is not begun anew by the next who asks, and what it finds is his.
 #[derive(Debug)]
 pub(super) struct System {

@@ -1,4 +1,4 @@
-//! Why there is no answer, and why a client cannot be made.
+//! Why there is no response, and why a client cannot be made.
 
 use std::boxed::Box;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::code::Code;
 use crate::exchange::{EndpointError, write_visible};
 use crate::report::EncodeError;
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
@@ -23,7 +23,7 @@ pub enum SendError {
         /// Human-readable detail.
         detail: String,
     },
-    /// The report went out, wholly or in part, and no whole answer came back. Send it again with the same `message_id`.
+    /// The report went out, wholly or in part, and no whole response came back. Send it again with the same `message_id`.
     MayHaveArrived {
         /// Human-readable detail.
         detail: String,
@@ -49,7 +49,7 @@ pub enum NotSentKind {
     Tls,
     /// The connection broke before it took a byte of the report.
     Closed,
-    /// One of the client's time-outs ended it.
+    /// One of the client's timeouts ended it.
     Timeout,
     /// [`Waker::cancel`](super::Waker::cancel) ended it.
     Cancelled,

@@ -1,6 +1,6 @@
-//! TCP with exact time-outs, which sees an answer also while it sends.
+//! TCP with exact timeouts, which sees a response also while it sends.
 //!
-//! std's time-outs of sockets are rounded up by the kernel, by a tenth on some. So the socket never blocks, and waits by `poll`.
+//! std's timeouts of sockets are rounded up by the kernel, by a tenth on some. So the socket never blocks, and waits by `poll`.
 
 use std::boxed::Box;
 use std::io::{self, ErrorKind, Read, Write};
@@ -32,7 +32,7 @@ pub(super) const LOOK: NextTimeout = NextTimeout {
     per_write: None,
 };
 
-/// A connection. Its time-outs are those of the call, whatever ureq says.
+/// A connection. Its timeouts are those of the call, whatever ureq says.
 pub(super) struct Socket {
     stream: TcpStream,
     buffers: LazyBuffers,
@@ -50,7 +50,7 @@ impl fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Connects to the first address that answers; those behind it are left. All but the last get half of the time that is left.
+    /// Connects to the first address that answers; those after it are left. All but the last get half of the time that is left.
     pub(super) fn connect(
         details: &ConnectionDetails<'_>,
         addresses: &mut std::slice::Iter<'_, SocketAddr>,
@@ -69,12 +69,12 @@ impl Socket {
                 _ => left.checked_div(2).unwrap_or(left),
             };
             if share.is_zero() {
-                return Err(progress.time_out());
+                return Err(progress.timeout());
             }
             progress.tries(address);
             match connect(address, share, progress) {
                 Ok(stream) => return Ok((Self::over(stream, details, progress)?, address)),
-                Err(_) if progress.left().is_zero() => return Err(progress.time_out()),
+                Err(_) if progress.left().is_zero() => return Err(progress.timeout()),
                 Err(error) if progress.bell().is_cancelled() => return Err(error.into()),
                 Err(error) => failed = Some(error.into()),
             }
@@ -113,7 +113,7 @@ impl Socket {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(self.progress.time_out());
+                return Err(self.progress.timeout());
             }
             let bell = self.progress.bell();
             if let Some(ready) = bell.wait_for(&self.stream, events, left)? {
@@ -237,7 +237,7 @@ impl Transport for Socket {
             output.zeroize();
         }
         if result.is_err() {
-            // An answer in front of a reset is lost with the connection.
+            // A response in front of a reset is lost with the connection.
             self.read_ahead();
         }
         result

@@ -1,5 +1,6 @@
 //! The outbox on files: reports wait through restarts, crashes and power cuts.
 
+use std::format;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec::Vec;
@@ -116,7 +117,7 @@ impl SpoolOptions {
 /// ```
 ///
 /// Files and directory are for the owner alone: a directory that others may use, that belongs to somebody else or is a symbolic link
-/// is refused, and the error says what mends it. One process at a time has it open; a process that was forked from it gets errors,
+/// is refused, and the error says what fixes it. One process at a time has it open; a process that was forked from it gets errors,
 /// and does no harm. When the disk is full, `submit` says so; what is stored can be delivered, and is not sent again, as some room is kept
 /// to note it; once there is room again `submit` works again. When the directory or the file that is written to is removed, `submit` fails, too; with [`Durability::Batch`] what
 /// syncs next.
@@ -131,10 +132,10 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the spool in a directory, and makes the directory if its parent is there.
-    pub fn open(dir: impl AsRef<Path>, limits: SpoolOptions) -> Result<Self, SpoolError> {
+    pub fn open(dir: impl AsRef<Path>, options: SpoolOptions) -> Result<Self, SpoolError> {
         let (live, dead) = (
-            Room::of(limits.max_bytes, limits.segment_bytes)?,
-            Room::of(limits.dead_letter_bytes, None)?,
+            Room::of("max_bytes", options.max_bytes, options.segment_bytes)?,
+            Room::of("dead_letter_bytes", options.dead_letter_bytes, None)?,
         );
         let dir = dir.as_ref();
         // The process may change its directory later. By its components it has no `/` at its end, which would follow a link.
@@ -153,7 +154,7 @@ impl Spool {
             let names = storage.foreign()?;
             foreign.extend(names.iter().map(|name| dir.join(name)));
         }
-        let log = Log::open(live, dead, limits.durability, entropy());
+        let log = Log::open(live, dead, options.durability, entropy());
         let log = log.map_err(|error| match error {
             OutboxError::Device(error) => SpoolError::Io(error),
             OutboxError::OtherVersion(version) => SpoolError::Version {
@@ -205,26 +206,29 @@ struct Room {
 }
 
 impl Room {
-    fn of(max_bytes: u64, segment_bytes: Option<u64>) -> Result<Self, SpoolError> {
+    /// `name` is the option that `max_bytes` is given by.
+    fn of(name: &str, max_bytes: u64, segment_bytes: Option<u64>) -> Result<Self, SpoolError> {
         let quarter = (max_bytes / FEWEST) & !(BLOCK - 1);
-        let in_blocks = |bytes: u64| bytes.div_ceil(BLOCK).saturating_mul(BLOCK);
         let share = max_bytes.div_ceil(FULL);
-        let segment = in_blocks(segment_bytes.unwrap_or_else(|| share.max(SMALL).min(quarter)));
+        let given = segment_bytes.unwrap_or_else(|| share.max(SMALL).min(quarter));
+        let segment = given.div_ceil(BLOCK).saturating_mul(BLOCK);
+        let wrong = |name, given, needed| {
+            SpoolError::Options(format!("{name} is {given}; {needed} is needed"))
+        };
         if quarter == 0 {
-            return Err(SpoolError::Options(
-                "a spool and its dead letters need 16 KiB each, or more",
-            ));
+            let needed = format!("{} or more", FEWEST * BLOCK);
+            return Err(wrong(name, max_bytes, needed));
         }
         if segment < share || segment > quarter {
-            return Err(SpoolError::Options(
-                "a segment must have at least a 64th and at most a quarter of the spool's bytes",
-            ));
+            let needed = format!("{share} to {quarter}, a 64th to a quarter of max_bytes,");
+            return Err(wrong("segment_bytes", given, needed));
         }
         match (usize::try_from(segment), usize::try_from(max_bytes)) {
             (Ok(segment), Ok(total)) => Ok(Room { segment, total }),
-            _ => Err(SpoolError::Options(
-                "this machine cannot address so large a spool",
-            )),
+            _ => {
+                let needed = format!("{} or less, what this machine can address,", usize::MAX);
+                Err(wrong(name, max_bytes, needed))
+            }
         }
     }
 }

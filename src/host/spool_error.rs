@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::string::String;
 
 use crate::code::Code;
 
@@ -71,9 +72,9 @@ pub enum SpoolError {
         pid: Option<u32>,
     },
     /// The directory is a symbolic link: whoever may change the link could send the reports elsewhere.
-    FolderIsLink(PathBuf),
+    DirIsLink(PathBuf),
     /// The directory belongs to another user, who could read, change and remove what is in it.
-    FolderOwner {
+    DirOwner {
         /// The directory.
         dir: PathBuf,
         /// The user it belongs to.
@@ -82,14 +83,14 @@ pub enum SpoolError {
         user: u32,
     },
     /// Others than its owner may use the directory.
-    FolderMode {
+    DirMode {
         /// The directory.
         dir: PathBuf,
         /// Its permissions, such as 0o755.
         mode: u32,
     },
     /// Others use the directory, which is not for a spool alone: it is sticky, as `/tmp` is, belongs to root, or has other files in it.
-    FolderShared(PathBuf),
+    DirShared(PathBuf),
     /// Another version of this library wrote the files.
     Version {
         /// The directory.
@@ -99,8 +100,8 @@ pub enum SpoolError {
     },
     /// The segments are more than one spool ever makes.
     TooManySegments(PathBuf),
-    /// These limits do not fit together.
-    Options(&'static str),
+    /// An option is out of range. The text says which one, what was given, and what is needed.
+    Options(String),
 }
 
 impl SpoolError {
@@ -109,10 +110,10 @@ impl SpoolError {
         match self {
             SpoolError::Io(_) => Code::Storage,
             SpoolError::Locked { .. } => Code::SpoolInUse,
-            SpoolError::FolderIsLink(_)
-            | SpoolError::FolderOwner { .. }
-            | SpoolError::FolderMode { .. }
-            | SpoolError::FolderShared(_) => Code::SpoolFolder,
+            SpoolError::DirIsLink(_)
+            | SpoolError::DirOwner { .. }
+            | SpoolError::DirMode { .. }
+            | SpoolError::DirShared(_) => Code::SpoolFolder,
             SpoolError::Version { .. } => Code::OtherFormat,
             SpoolError::TooManySegments(_) => Code::TooManySegments,
             SpoolError::Options(_) => Code::SpoolLimits,
@@ -126,10 +127,10 @@ impl fmt::Display for SpoolError {
             SpoolError::Io(error) => return error.fmt(f),
             SpoolError::Options(text) => return f.write_str(text),
             SpoolError::Locked { dir, .. }
-            | SpoolError::FolderIsLink(dir)
-            | SpoolError::FolderOwner { dir, .. }
-            | SpoolError::FolderMode { dir, .. }
-            | SpoolError::FolderShared(dir)
+            | SpoolError::DirIsLink(dir)
+            | SpoolError::DirOwner { dir, .. }
+            | SpoolError::DirMode { dir, .. }
+            | SpoolError::DirShared(dir)
             | SpoolError::Version { dir, .. }
             | SpoolError::TooManySegments(dir) => dir,
         };
@@ -144,15 +145,15 @@ impl fmt::Display for SpoolError {
                 }
                 f.write_str(": only one process at a time can have it open")
             }
-            SpoolError::FolderIsLink(_) => {
+            SpoolError::DirIsLink(_) => {
                 f.write_str("is a symbolic link: name the directory that it points to")
             }
-            SpoolError::FolderOwner { owner, user, .. } => write!(
+            SpoolError::DirOwner { owner, user, .. } => write!(
                 f,
                 "belongs to user {owner}, and this process runs as user {user}: run it as user {owner}, or chown -R {user} {}",
                 InShell(dir)
             ),
-            SpoolError::FolderMode { mode, .. } => {
+            SpoolError::DirMode { mode, .. } => {
                 let may = match (mode & 0o055 != 0, mode & 0o022 != 0) {
                     (_, false) => "read",
                     (false, true) => "written",
@@ -164,7 +165,7 @@ impl fmt::Display for SpoolError {
                     InShell(dir)
                 )
             }
-            SpoolError::FolderShared(_) => {
+            SpoolError::DirShared(_) => {
                 f.write_str("is a directory that others use, too: name one of its own")
             }
             SpoolError::Version { version, .. } => {
@@ -211,10 +212,10 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn what_mends_a_folder_can_be_pasted() {
+    fn what_fixes_a_directory_can_be_pasted() {
         let text = |dir: &str, mode| {
             let dir = dir.into();
-            SpoolError::FolderMode { dir, mode }.to_string()
+            SpoolError::DirMode { dir, mode }.to_string()
         };
         assert_eq!(
             text("/var/spool/jobs", 0o755),
@@ -226,7 +227,7 @@ mod tests {
         );
         assert!(text("/a", 0o702).contains("may be written by others"));
         assert!(text("/a", 0o701).contains("may be read by others"));
-        let other = SpoolError::FolderOwner {
+        let other = SpoolError::DirOwner {
             dir: "/a".into(),
             owner: 7,
             user: 8,
@@ -236,7 +237,7 @@ mod tests {
             "the spool /a belongs to user 7, and this process runs as user 8: run it as user 7, or chown -R 8 /a"
         );
         assert_eq!(other.code(), Code::SpoolFolder);
-        let shared = SpoolError::FolderShared("/tmp".into());
+        let shared = SpoolError::DirShared("/tmp".into());
         assert_eq!(
             shared.to_string(),
             "the spool /tmp is a directory that others use, too: name one of its own"

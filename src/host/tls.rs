@@ -26,13 +26,13 @@ use crate::time::WallTime;
 /// When this release was made: what is verified is never verified at an earlier time.
 pub(super) const RELEASED: WallTime = WallTime::from_unix_ms(1_795_737_600_000); // 2026-11-27
 
-/// What TLS makes of an answer that is none of TLS.
+/// What TLS makes of a response that is none of TLS.
 pub(super) const NO_TLS: &str = "the server does not speak TLS";
 
 /// Whom to trust, and who we are. For [`ClientBuilder::tls`](super::ClientBuilder::tls), and for
 /// [`Client::set_tls`](super::Client::set_tls), which replaces it while the client is in use.
 ///
-/// Not checked is whether a certificate was revoked: no CRL and no OCSP answer is asked for or read. Short-lived certificates, or
+/// Not checked is whether a certificate was revoked: no CRL and no OCSP response is asked for or read. Short-lived certificates, or
 /// CA certificates of your own that you replace, are the cure.
 #[must_use]
 #[derive(Clone, Default)]
@@ -268,7 +268,7 @@ const LATEST: WallTime = RELEASED.plus_ms(20 * 365 * 86_400_000);
 /// when it has by the clock that the machine's owner answers for, and is not valid yet when it is not by any.
 ///
 /// What that costs: to a node without a clock, which was told no time either, whoever has the key of a certificate that expired
-/// after this release may pass for the service. That it learned better cannot be held against him: then a single wrong answer could
+/// after this release may pass for the service. That it learned better cannot be held against him: then a single wrong response could
 /// stop the node for ever.
 #[derive(Debug)]
 pub(super) struct Clock {

@@ -1,5 +1,5 @@
-//! TLS by rustls. ureq has a connector of its own for it; this one sees bytes that are left over from one answer before the next
-//! report goes out, verifies at a time that is never earlier than what is known, and reads an answer also after a write failed.
+//! TLS by rustls. ureq has a connector of its own for it; this one sees bytes that are left over from one response before the next
+//! report goes out, verifies at a time that is never earlier than what is known, and reads a response also after a write failed.
 
 use std::boxed::Box;
 use std::fmt;
@@ -409,8 +409,8 @@ impl Transport for Secured {
             }
             // What came in front of a record that is spoilt counts.
             processed?;
-            // A refusal to negotiate anew, say; the answer to a change of keys goes out with what is sent next. Should that fail, what came is
-            // read all the same.
+            // A refusal to negotiate anew, say; the response to a change of keys goes out with what is sent next. Should that fail, what came is
+            // read anyway.
             let _ = self.flush();
             self.tls.read_tls(&mut self.records)?;
             processed = self.process();

@@ -73,7 +73,7 @@ pub(super) fn connect(
                     }
                     text => unusable(Code::Tls, text),
                 },
-                (None, HandshakeError::WouldBlock(_)) => progress.time_out(),
+                (None, HandshakeError::WouldBlock(_)) => progress.timeout(),
             })?;
     let config = details.config;
     Ok(Box::new(Secured {

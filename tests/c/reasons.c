@@ -1,5 +1,5 @@
 /* Why nothing is delivered is told by the courier: reasons CLOSED-URL TLS-URL FILE-OF-ANOTHER-CA
- * SILENT-PORT. Each time-out is the one that was set. */
+ * SILENT-PORT. Each timeout is the one that was set. */
 #include "test.h"
 
 static edge_report_courier *courier;
@@ -50,7 +50,7 @@ static void by_hand(edge_report_client *client, edge_report_result code, const c
   CHECK(strncmp(verdict.reason.text, error.detail, strlen(verdict.reason.text)) == 0);
 }
 
-/* Against one who takes connections and says nothing: which time-out it was, and that it came in time. */
+/* Against one who takes connections and says nothing: which timeout it was, and that it came in time. */
 static void times_out(const char *scheme, const char *port, edge_report_client_config config, uint64_t after_ms, edge_report_result code,
                       const char *words) {
   static char body[4 << 20];
@@ -69,7 +69,7 @@ static void times_out(const char *scheme, const char *port, edge_report_client_c
   edge_report_client_free(client);
 }
 
-static void time_outs(const char *port) {
+static void timeouts(const char *port) {
   edge_report_client_config none = EDGE_REPORT_CLIENT_CONFIG_INIT, config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   none.min_rate = UINT32_MAX;
   config = none;
@@ -103,7 +103,7 @@ int main(int count, char **arguments) {
   config.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, edge_report_monotonic_ms(), 0, &courier, NULL));
   OK(edge_report_courier_submit(courier, &report, edge_report_monotonic_ms(), 0, NULL, NULL));
-  time_outs(arguments[4]);
+  timeouts(arguments[4]);
   edge_report_client *closed = client_for(arguments[1], NULL), *distrustful = client_for(arguments[2], ca);
   deliver(closed, EDGE_REPORT_E_NOT_SENT, "refused");
   by_hand(closed, EDGE_REPORT_E_NOT_SENT, "refused");

@@ -1,5 +1,5 @@
 //! Reports over slow, long and broken links, made in user space (tests/host/link). All is 10 times faster than in the field: rates,
-//! delays, and the client's time-outs.
+//! delays, and the client's timeouts.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -157,7 +157,7 @@ fn broken_links() {
     let (address, _) = link(to, silent(200.0));
     let error = sends(builder(address), &report(20_000)).unwrap_err();
     assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
-    assert!(error.to_string().contains("time-out"), "{error}");
+    assert!(error.to_string().contains("timeout"), "{error}");
     let cut = Link {
         cut: Some(10_000),
         ..kbit(100.0)

@@ -1,4 +1,4 @@
-//! What the client says became of a report, at the borders: two attempts, early answers, time-outs, addresses.
+//! What the client says became of a report, at the borders: two attempts, early answers, timeouts, addresses.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -195,9 +195,9 @@ fn interim_responses_are_passed_over() {
     }
 }
 
-/// Each time-out by itself, with its text, and none later than said.
+/// Each timeout by itself, with its text, and none later than said.
 #[test]
-fn each_time_out_says_what_it_met() {
+fn each_timeout_says_what_it_met() {
     let silent = raw_server(keep_silent);
     let never_ends = raw_server(|mut stream| {
         read_until(&mut stream, b"}");
@@ -239,7 +239,7 @@ fn each_time_out_says_what_it_met() {
             |b| b.response_timeout(ms(500)),
             500,
             Code::MayHaveArrived,
-            "time-out within the response: 44 bytes of it came",
+            "timeout within the response: 44 bytes of it came",
         ),
         (
             &interim,
@@ -283,7 +283,7 @@ fn each_time_out_says_what_it_met() {
             " went out before",
         ),
     ] {
-        // A busy machine is late by itself, at times; the kernel's own time-outs of sockets come 40 to 200 ms late each time.
+        // A busy machine is late by itself, at times; the kernel's own timeouts of sockets come 40 to 200 ms late each time.
         let mut last = String::new();
         let in_time = (0..20).any(|_| {
             let mut client = set(builder(url)).build().unwrap();
@@ -326,7 +326,7 @@ fn slow(rate: usize, len: usize) -> String {
 
 /// What the system took at once is on its way for as long as what it did not: both times grow with the length.
 #[test]
-fn time_outs_grow_with_the_length() {
+fn timeouts_grow_with_the_length() {
     let body = vec![b' '; 400_000];
     let with = |rate| {
         builder(&slow(250_000, body.len()))
@@ -390,7 +390,7 @@ fn the_second_attempt_has_the_time_that_is_left() {
 }
 
 #[test]
-fn time_outs_that_make_no_sense() {
+fn timeouts_that_make_no_sense() {
     const DAY: Duration = Duration::from_secs(86_400);
     type Set = fn(ClientBuilder, Duration) -> ClientBuilder;
     let all: [(&str, Set); 5] = [
@@ -616,9 +616,9 @@ fn addresses_are_tried_in_turn() {
     assert_eq!(outcome(&mut client, b"{}"), Ok(Outcome::Accepted));
 }
 
-/// Interim answers without end, while a long body goes out: the time-outs hold all the same.
+/// Interim answers without end, while a long body goes out: the timeouts hold all the same.
 #[test]
-fn interim_answers_without_end_end_with_the_time_out() {
+fn interim_answers_without_end_end_with_the_timeout() {
     let url = raw_server(|mut stream| {
         thread::spawn(move || {
             let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
@@ -747,9 +747,9 @@ fn a_kept_connection_that_spoke_is_not_replaced_at_once() {
     }
 }
 
-/// The time to send is over, but an answer has begun; then the connection ends: that is no time-out.
+/// The time to send is over, but an answer has begun; then the connection ends: that is no timeout.
 #[test]
-fn an_end_after_a_time_out_is_an_end() {
+fn an_end_after_a_timeout_is_an_end() {
     let url = raw_server(|mut stream| {
         // The first part wakes the sender, who fills the system's buffers then; the second finds him waiting for room alone.
         for part in ["HTTP/1.", "1 413 Pay"] {
@@ -765,12 +765,12 @@ fn an_end_after_a_time_out_is_an_end() {
     let mut client = builder.response_timeout(ms(30_000)).build().unwrap();
     let error = outcome(&mut client, &vec![b' '; 12 * 1024 * 1024]).unwrap_err();
     assert_eq!(error.code(), Code::MayHaveArrived, "{error}");
-    assert!(!error.to_string().contains("time-out"), "{error}");
+    assert!(!error.to_string().contains("timeout"), "{error}");
 }
 
 /// What went out before the wait for the response went slowly, too.
 #[test]
-fn the_rate_of_a_time_out_counts_the_sending() {
+fn the_rate_of_a_timeout_counts_the_sending() {
     let url = raw_server(|mut stream| {
         thread::spawn(move || {
             thread::sleep(ms(1500));

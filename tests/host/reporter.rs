@@ -29,7 +29,7 @@ use edge_report::{
 };
 use edge_report_receiver::{Options, Receiver};
 
-/// All time-outs are longer, so it is the stop that ends a call; and no machine that runs tests is so slow.
+/// All timeouts are longer, so it is the stop that ends a call; and no machine that runs tests is so slow.
 const SOON: Duration = Duration::from_secs(10);
 
 fn eager() -> Policy {

@@ -74,12 +74,12 @@ fn a_receiver_that_fails_three_times_out_of_ten() {
         .with_hold(Duration::from_millis(1));
     let spool = Spool::open(dir.path().join("spool"), limits).unwrap();
     let mut courier = Courier::new(spool, Vec::new(), policy, MonoTime::now(), entropy());
-    let time_out = Duration::from_secs(2);
+    let timeout = Duration::from_secs(2);
     let mut client = Client::builder(&receiver.url, "project")
-        .connect_timeout(time_out)
-        .send_timeout(time_out)
-        .response_timeout(time_out)
-        .total_timeout(time_out)
+        .connect_timeout(timeout)
+        .send_timeout(timeout)
+        .response_timeout(timeout)
+        .total_timeout(timeout)
         .build()
         .unwrap();
 

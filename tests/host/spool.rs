@@ -602,6 +602,28 @@ fn limits_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn what_an_option_lacks_is_said() {
+    let (_parent, dir) = place();
+    for (options, text) in [
+        (
+            SpoolOptions::new().with_max_bytes(100),
+            "max_bytes is 100; 16384 or more is needed",
+        ),
+        (
+            SpoolOptions::new().with_dead_letter_bytes(16_383),
+            "dead_letter_bytes is 16383; 16384 or more is needed",
+        ),
+        (
+            SpoolOptions::new().with_segment_bytes(5000),
+            "segment_bytes is 5000; 1048576 to 16777216, a 64th to a quarter of max_bytes, is needed",
+        ),
+    ] {
+        let error = Spool::open(&dir, options).unwrap_err();
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[test]
 fn a_report_larger_than_a_segment_gets_a_larger_one() {
     let (_parent, dir) = place();
     let mut node = open(&dir, SMALL);

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use edge_report::courier::{Courier, Policy, RamOutbox};
 use edge_report::{Client, FairMutex, Job, JobStatus, MonoTime, Pause, Report, SendError};
 
-/// All time-outs are longer, so it is the cancelling that ends a call; and no machine that runs tests is so slow.
+/// All timeouts are longer, so it is the cancelling that ends a call; and no machine that runs tests is so slow.
 const SOON: Duration = Duration::from_secs(5);
 
 type Node = Courier<RamOutbox<Vec<u8>>, Vec<u8>>;

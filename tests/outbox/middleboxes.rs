@@ -164,12 +164,12 @@ const ANSWERS: [(&str, u16, Option<&str>, &str); 40] = [
         r#"{"error_code":"DLI.0001","error_msg":"null"}"#,
     ),
     (
-        "a gateway's time-out",
+        "a gateway's timeout",
         504,
         None,
         "<h1>504 Gateway Time-out</h1>",
     ),
-    ("a request's time-out", 408, None, ""),
+    ("a request's timeout", 408, None, ""),
     ("a teapot", 418, None, "short and stout"),
 ];
 
@@ -267,7 +267,7 @@ fn poisons() -> [(&'static str, Event, u32); 6] {
         ("a firewall", answer(403, None, FIREWALL), 10),
         ("a handler that crashes", answer(500, None, ""), 10),
         ("a proxy's limit", answer(413, None, NGINX_413), 10),
-        ("a time-out", Event::MAY_HAVE_ARRIVED, 10),
+        ("a timeout", Event::MAY_HAVE_ARRIVED, 10),
         (
             "a handler that is asked to wait for",
             answer(503, Some("1"), ""),

@@ -20,7 +20,7 @@ const HELP: &str = "edge-report-bench-client COMMAND
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 48\r\n\r\n\
     {\"is_success\":\"true\",\"message\":\"report success\"}";
-/// What the client sends, to within some bytes. Its time-outs are not set.
+/// What the client sends, to within some bytes. Its timeouts are not set.
 const HEAD: &str = "POST /v1/0a1b2c/edgesrv/job-report HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
     X-Project-Id: 0a1b2c\r\nX-Auth-Token: EXAMPLETOKEN\r\nUser-Agent: socket\r\nAccept: */*\r\nContent-Length: ";
 

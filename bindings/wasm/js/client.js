@@ -10,7 +10,7 @@ import { Watch } from './watch.js';
 const MAX_ANSWER = 64 * 1024 + 1;
 /** The longest sleep before looking at the clock again: while the machine is suspended timers stand still. */
 const LOOK_AGAIN_MS = 60_000;
-/** What no time-out exceeds: with more, somebody meant another unit. */
+/** Upper limit of all timeouts; more is probably another unit. */
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** The longest that a timer can wait. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -164,8 +164,8 @@ async function readBody(response, answer, signal) {
 function timeOut({ begun, length }, body, ms) {
   const time = `${(ms / 1000).toFixed(1)} s`;
   return begun
-    ? `time-out within the response: its head and ${length} bytes came in ${time}; the report has ${body.length} bytes`
-    : `time-out: no response within ${time}; the report has ${body.length} bytes`;
+    ? `timeout within the response: its head and ${length} bytes came in ${time}; the report has ${body.length} bytes`
+    : `timeout: no response within ${time}; the report has ${body.length} bytes`;
 }
 
 /** What an error of `fetch` means for the report. Only Node tells more than that it failed. */
@@ -191,14 +191,14 @@ function isTls(cause) {
   return tls.test(String(cause.code));
 }
 
-/** A signal for a time-out and, where there is one, the caller's. */
+/** A signal for a timeout and, where there is one, the caller's. */
 function deadline(timeoutMs, signal) {
   const controller = new AbortController();
   let timedOut = false;
   const abort = () => controller.abort(signal.reason);
   const expire = () => {
     timedOut = true;
-    controller.abort(new DOMException('time-out', 'TimeoutError'));
+    controller.abort(new DOMException('timeout', 'TimeoutError'));
   };
   if (signal?.aborted) abort();
   signal?.addEventListener('abort', abort);

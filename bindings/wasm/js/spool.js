@@ -72,10 +72,11 @@ function room(name, bytes, segmentBytes, isHandle) {
   if (!Number.isSafeInteger(bytes) || bytes > MOST_BYTES) throw wrong(`${name} is a number of bytes, less than 4 GiB`);
   if (segmentBytes !== undefined && !Number.isSafeInteger(segmentBytes)) throw wrong('segmentBytes is a number of bytes');
   const quarter = Math.floor(bytes / FEWEST / BLOCK) * BLOCK;
-  if (quarter <= 0) throw wrong(`${name} is 16384 or more`);
+  if (quarter <= 0) throw wrong(`${name} is ${bytes}; ${FEWEST * BLOCK} or more is needed`);
   const share = Math.ceil(bytes / FULL);
-  const segment = Math.ceil((segmentBytes ?? Math.min(Math.max(isHandle ? bytes / FULL_OF_HANDLES : share, SMALL), quarter)) / BLOCK) * BLOCK;
-  if (segment < share || segment > quarter) throw wrong('segmentBytes is a 64th to a quarter of maxBytes');
+  const given = segmentBytes ?? Math.min(Math.max(isHandle ? bytes / FULL_OF_HANDLES : share, SMALL), quarter);
+  const segment = Math.ceil(given / BLOCK) * BLOCK;
+  if (segment < share || segment > quarter) throw wrong(`segmentBytes is ${given}; ${share} to ${quarter}, a 64th to a quarter of maxBytes, is needed`);
   // Slots keep no room for short ones: all have one length.
   return Uint32Array.of(segment, isHandle ? segment : Math.min(BLOCK, segment / 2), bytes);
 }

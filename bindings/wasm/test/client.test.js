@@ -129,7 +129,7 @@ test('an attempt that fails is not called unsent for a network that is gone late
   }
 });
 
-test('a time-out grows with the report, and says what it met', async () => {
+test('a timeout grows with the report, and says what it met', async () => {
   const encoder = new TextEncoder();
   const part = (signal) =>
     new ReadableStream({
@@ -144,7 +144,7 @@ test('a time-out grows with the report, and says what it met', async () => {
   for (const [fetch, sent, minRate, least, most, says] of [
     [silent, report('1'), 1e9, 150, 1000, /no response within 0\.2 s; the report has \d+ bytes/],
     [silent, long, 20_000, 1150, 3000, /no response within 1\.2 s; the report has 200\d\d bytes/],
-    [halfway, report('1'), 1e9, 150, 1000, /time-out within the response: its head and 5 bytes came in 0\.2 s/],
+    [halfway, report('1'), 1e9, 150, 1000, /timeout within the response: its head and 5 bytes came in 0\.2 s/],
   ]) {
     const client = new Client({ baseUrl: 'https://gateway.example', projectId: 'p', fetch, timeoutMs: 160, minRate });
     const begin = performance.now();

@@ -109,6 +109,7 @@ test('what a folder must be', async () => {
   for (const wrong of [{ maxBytes: 1 }, { maxBytes: '1' }, { maxBytes: 2 ** 40 }, { segmentBytes: 4096 }, { deadLetterBytes: 0 }, { durability: 'batch' }, { durability: { reports: 0, ms: 1 } }]) {
     await assert.rejects(Courier.open(path, wrong), code('SpoolLimits'));
   }
+  await assert.rejects(Courier.open(path, { maxBytes: 100 }), code('SpoolLimits', /maxBytes is 100; 16384 or more is needed/));
   await assert.rejects(Courier.open(path, { policy: { holdMs: 'x' } }), code('OutOfRange'));
   assert.ok(!existsSync(join(path, 'owner')));
 });

@@ -149,7 +149,7 @@ test('a courier: wrong tickets and events leave the report in flight', () => {
   courier.free();
 });
 
-test('a client: time-outs and fetch', async () => {
+test('a client: timeouts and fetch', async () => {
   for (const timeoutMs of [NaN, 0, 0.5, -1, 86_400_001, Infinity]) assert.throws(() => new Client({ ...ENDPOINT, timeoutMs }), code('OutOfRange', /timeoutMs/));
   for (const name of ['timeoutMs', 'minRate']) for (const wrong of ['5', null]) assert.throws(() => new Client({ ...ENDPOINT, [name]: wrong }), new RegExp(`^TypeError: ${name} must be a number`));
   assert.throws(() => new Client({ ...ENDPOINT, fetch: 5 }), TypeError);

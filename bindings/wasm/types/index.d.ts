@@ -446,7 +446,7 @@ export type Step =
 
 /** How things stand. `submitted` = `delivered` + `refused` + `superseded` + `expired` + `corrupt` + `waiting`. */
 export interface Status {
-  /** All that was ever taken; of a durable courier, since its folder is there. */
+  /** All that was ever taken; of a durable courier, since its directory is there. */
   submitted: number;
   /** What the service has. */
   delivered: number;
@@ -539,7 +539,7 @@ export interface SpoolOptions extends CommonOptions {
   module?: Bytes | WebAssembly.Module | Response | URL | string | Promise<Bytes | WebAssembly.Module | Response> | undefined;
 }
 
-/** A folder of a browser's private file system: a `FileSystemDirectoryHandle`. */
+/** A directory of a browser's private file system: a `FileSystemDirectoryHandle`. */
 export interface DirectoryHandle {
   /** No file. */
   readonly kind: 'directory';
@@ -565,8 +565,8 @@ export class Courier {
   /**
    * On files: what `submit` took is there again after a restart, a kill or a power cut.
    *
-   * In Node (and Deno, Bun) `place` is a folder's path; the folder is made if its parent is there, for its owner alone. It is the spool of the Rust
-   * and C library, to the byte, so either may go on with what the other began; one at a time. In a browser it is the handle of a folder of
+   * In Node (and Deno, Bun) `place` is a directory's path; the directory is made if its parent is there, for its owner alone. It is the spool of the Rust
+   * and C library, to the byte, so either may go on with what the other began; one at a time. In a browser it is the handle of a directory of
    * the private file system, in a dedicated worker.
    *
    * Its calls wait for the disk, some milliseconds each; what must not wait belongs into another thread.
@@ -582,7 +582,7 @@ export class Courier {
    * }
    * ```
    *
-   * @throws {@link EdgeReportError} `SpoolInUse`: somebody has it open; `SpoolFolder`: others may use the folder, and the message says what mends
+   * @throws {@link EdgeReportError} `SpoolInUse`: somebody has it open; `SpoolFolder`: others may use the directory, and the message says what fixes
    * it; `Storage`: the disk failed, with the system's words; `OtherFormat`; `SpoolLimits`.
    */
   static open(place: string | URL | DirectoryHandle, options?: SpoolOptions): Promise<Courier>;
@@ -637,7 +637,7 @@ export class Courier {
   /** The bytes of a dead letter; `undefined` if there is none of this ticket. */
   deadLetterBody(ticket: number): OwnBytes | undefined;
   /**
-   * Gives back what it has: its memory, and what waits in it is gone; or its folder, with what waits there made durable. Closing it again does
+   * Gives back what it has: its memory, and what waits in it is gone; or its directory, with what waits there made durable. Closing it again does
    * nothing; all else then throws `NotUsable`.
    *
    * @throws {@link EdgeReportError} `Storage`: it is closed, but some reports may be sent again.

@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use sha2::{Digest, Sha256};
 
-use super::answer::Refusal;
+use super::response::Refusal;
 use super::verify::{self, Claim};
 
 /// So many signatures in a row that do not fit are let pass; with one more the key pair is locked, as the service does it.
@@ -169,7 +169,7 @@ impl Ring {
         Ok(ring)
     }
 
-    /// A line for each: `PROJECT key AK SK` or `PROJECT token TOKEN`. What is wrong is told by its number: a line has secrets in it.
+    /// A line for each: `PROJECT key AK SK` or `PROJECT token TOKEN`. What is wrong is reported by its number: a line has secrets in it.
     fn add_file(&mut self, file: impl BufRead) -> io::Result<()> {
         let mut last: Arc<str> = ANY.into();
         let before = self.len();

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::answer::Refusal;
+use super::response::Refusal;
 
 /// The gateway takes no larger body.
 pub(crate) const MAX_BODY: usize = 12 * 1024 * 1024;

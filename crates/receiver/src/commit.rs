@@ -1,6 +1,6 @@
 //! Group commit: one thread keeps reports, and takes in one transaction what came while the one before it was under way.
 //!
-//! So the price of a durable commit is shared by as many requests as there are at the time, and who is alone does not wait for company. An answer is sent
+//! So the price of a durable commit is shared by as many requests as there are at the time, and who is alone does not wait for company. A response is sent
 //! when its report is durable. What waits is bounded: when the store falls behind, requests are turned away at once.
 
 use std::io;
@@ -143,7 +143,7 @@ impl Keeper {
             if now >= look {
                 let step = expired().map(|before| self.store.expire(before));
                 let more = matches!(step, Some(Ok(true)));
-                // Of a store that fails as a whole it was told.
+                // A store that fails as a whole was reported.
                 let failure = step
                     .and_then(Result::err)
                     .filter(|_| !self.counts.failing.load(Ordering::Relaxed));

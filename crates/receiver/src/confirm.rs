@@ -1,4 +1,4 @@
-//! Confirmations: after its commit each report is told to the message broker, by a message to the `msg_confirm_topic` that it names.
+//! Confirmations: after its commit each report is confirmed to the message broker, by a message to the `msg_confirm_topic` that it names.
 //!
 //! No page of the service defines this; the form is this project's own. The message is written in the transaction of its report, and removed when the broker has
 //! acknowledged it. So it comes at least once: a broker that was away gets it later, and what a receiver that died had begun is begun again by the next.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-use super::answer::{HTML, JSON, error_body};
+use super::response::{HTML, JSON, error_body};
 
 /// One rule of what goes wrong and when, read from its SPEC by [`str::parse`].
 ///
@@ -31,15 +31,15 @@ pub(super) enum Effect {
     ResetBefore,
     /// Answered without a look at the report.
     Instead(Canned),
-    /// Judged, then answered late.
+    /// Checked, then answered late.
     Delay(Duration),
-    /// Judged, a success is told as `"true"`.
+    /// Checked, a success is sent as `"true"`.
     SuccessString,
-    /// Judged, then answered past hyper.
+    /// Checked, then answered past hyper.
     Raw(Raw),
 }
 
-/// A fixed answer.
+/// A fixed response.
 #[derive(Clone, Debug)]
 pub(super) struct Canned {
     pub(super) status: StatusCode,
@@ -49,7 +49,7 @@ pub(super) struct Canned {
     pub(super) body: String,
 }
 
-/// What hyper cannot or will not do to an answer.
+/// What hyper cannot or will not do to a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Raw {
     Huge,

@@ -26,21 +26,20 @@
 //! The program `edge-report-receiver` is its command line.
 //!
 //! From the socket upwards: `accept` takes connections in and `place` bounds them, `tls` and `socket` are what they speak over, `io` lends it to hyper. `serve` runs a
-//! connection, `body` reads what is sent, `auth`, `verify` and `judge` look at a request, `commit` and `store` keep what was accepted, `confirm` tells a broker, `look` shows it, `answer` words the answer,
+//! connection, `body` reads what is sent, `auth`, `verify` and `classify` look at a request, `commit` and `store` keep what was accepted, `confirm` informs a broker, `look` shows it, `response` words the response,
 //! `raw` spoils it where hyper would not.
 #![forbid(unsafe_code)]
 
 mod accept;
-mod answer;
 mod auth;
 mod body;
+mod classify;
 mod commit;
 #[cfg(feature = "confirm")]
 mod confirm;
 mod content;
 mod fault;
 mod io;
-mod judge;
 mod look;
 mod metrics;
 #[cfg(feature = "program")]
@@ -49,6 +48,7 @@ mod place;
 #[doc(hidden)]
 pub mod program;
 mod raw;
+mod response;
 mod serve;
 mod socket;
 mod state;
@@ -95,12 +95,12 @@ pub struct Options {
     record: Option<PathBuf>,
     keep: bool,
     retention: Option<Duration>,
-    /// The broker that is told of each report.
+    /// The broker that gets a confirmation of each report.
     #[cfg(feature = "confirm")]
     confirm: Option<confirm::Address>,
     clock: fn() -> i64,
     log: fn(&str),
-    /// Is told when what the receiver needs fails, and when it works again.
+    /// Gets a line when what the receiver needs fails, and when it works again.
     tell: fn(&str),
 }
 
@@ -208,7 +208,7 @@ impl Options {
         self
     }
 
-    /// Is told a line for each request.
+    /// Gets a line for each request.
     #[must_use]
     pub fn log(mut self, log: fn(&str)) -> Options {
         self.log = log;

@@ -11,10 +11,10 @@ use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::answer::{self, Refusal};
+use super::classify::percent_decoded;
 use super::content::{Content, Events};
-use super::judge::percent_decoded;
 use super::metrics;
+use super::response::{self, Refusal};
 use super::state::State;
 use super::store::read::{Answer, Filter, Place, Query};
 
@@ -80,7 +80,7 @@ fn by_address(head: &Parts) -> bool {
 
 /// The response to who only looks; None: the request is none of that kind.
 pub(crate) async fn respond(state: &Arc<State>, head: &Parts) -> Option<Response<Content>> {
-    // Of an answer to HEAD hyper sends the head alone.
+    // Of a response to HEAD hyper sends the head alone.
     if head.method != Method::GET && head.method != Method::HEAD {
         return None;
     }
@@ -102,13 +102,13 @@ pub(crate) async fn respond(state: &Arc<State>, head: &Parts) -> Option<Response
         (Ok(()), Some("events")) => return Some(events(state)),
         (Ok(()), Some(api)) => read(state, api, head.uri.query().unwrap_or_default()).await,
     };
-    let looked = looked.unwrap_or_else(|refusal| refusal.answer(0));
+    let looked = looked.unwrap_or_else(|refusal| refusal.response(0));
     Some(looked.map(Content::from))
 }
 
 fn events(state: &Arc<State>) -> Response<Content> {
     let events = Events::new(Arc::clone(state));
-    let head = answer::of_type("text/event-stream", StatusCode::OK, String::new());
+    let head = response::of_type("text/event-stream", StatusCode::OK, String::new());
     head.map(|_| Content::Events(events))
 }
 
@@ -121,7 +121,7 @@ async fn read(state: &State, path: &str, query: &str) -> Result<Response<String>
     let answer = reader.ask(query).await.map_err(Refusal::busy)?;
     Ok(match answer {
         Answer::Body(None) => return Err(not_found("there is no such report")),
-        Answer::Body(Some(body)) => answer::of_type(answer::JSON, StatusCode::OK, body),
+        Answer::Body(Some(body)) => response::of_type(response::JSON, StatusCode::OK, body),
         Answer::Projects(projects) => {
             let next = projects
                 .get(last(limit))
@@ -181,7 +181,7 @@ fn last(limit: u32) -> usize {
 /// With `next`, there may be more.
 fn rows_of(name: &str, rows: Vec<Value>, next: Option<String>) -> Response<String> {
     let page = json!({name: rows, "next": next});
-    answer::of_type(answer::JSON, StatusCode::OK, page.to_string())
+    response::of_type(response::JSON, StatusCode::OK, page.to_string())
 }
 
 fn parse(path: &str, query: &str) -> Result<Query, Refusal> {

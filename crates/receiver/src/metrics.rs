@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::{Response, StatusCode};
 
-use super::answer;
 use super::commit::Counts;
+use super::response;
 use super::state::State;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -16,9 +16,9 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) fn health(counts: &Counts) -> Response<String> {
     if counts.failing.load(Ordering::Relaxed) {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        return answer::of_type(TEXT, status, "the store fails\n".to_owned());
+        return response::of_type(TEXT, status, "the store fails\n".to_owned());
     }
-    answer::of_type(TEXT, StatusCode::OK, "ok\n".to_owned())
+    response::of_type(TEXT, StatusCode::OK, "ok\n".to_owned())
 }
 
 pub(crate) fn page(state: &State) -> Response<String> {
@@ -110,5 +110,5 @@ pub(crate) fn page(state: &State) -> Response<String> {
         page,
         "# HELP edge_report_receiver_store_up Whether the last transaction worked.\n# TYPE edge_report_receiver_store_up gauge\nedge_report_receiver_store_up {up}"
     );
-    answer::of_type(PROMETHEUS, StatusCode::OK, page)
+    response::of_type(PROMETHEUS, StatusCode::OK, page)
 }

@@ -3,7 +3,7 @@
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::answer;
+use super::response;
 
 /// Scripts and styles of its own alone; what agents sent could not load or run anything, were it ever taken for HTML.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -14,7 +14,7 @@ pub(crate) fn file(path: &str) -> Option<Response<String>> {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     const STYLE: &str = "text/css; charset=utf-8";
     let (content_type, text) = match path {
-        "/" => (answer::HTML, include_str!("page/index.html")),
+        "/" => (response::HTML, include_str!("page/index.html")),
         "/page/look.js" => (SCRIPT, include_str!("page/look.js")),
         "/page/texts.js" => (SCRIPT, include_str!("page/texts.js")),
         "/page/look.css" => (STYLE, include_str!("page/look.css")),
@@ -28,8 +28,8 @@ pub(crate) fn file(path: &str) -> Option<Response<String>> {
         "/page/style.css" => (STYLE, include_str!("page/style.css")),
         _ => return None,
     };
-    let mut answer = answer::of_type(content_type, StatusCode::OK, text.to_owned());
-    let headers = answer.headers_mut();
+    let mut response = response::of_type(content_type, StatusCode::OK, text.to_owned());
+    let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -40,5 +40,5 @@ pub(crate) fn file(path: &str) -> Option<Response<String>> {
         HeaderValue::from_static("no-referrer"),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Some(answer)
+    Some(response)
 }

@@ -27,7 +27,7 @@ pub(crate) const BODY: Duration = Duration::from_secs(30);
 pub(crate) const SLOWEST: u64 = 1024;
 
 /// For the store and the response.
-pub(crate) const ANSWER: Duration = Duration::from_secs(60);
+pub(crate) const RESPONSE: Duration = Duration::from_secs(60);
 
 /// The places of all connections, of one thread.
 pub(crate) struct Places {

@@ -1,4 +1,4 @@
-//! Answers that go out past hyper, because it would not send them like this.
+//! Responses that go out past hyper, because it would not send them like this.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::socket::Socket;
 /// Length of the body that nobody should keep.
 const HUGE: usize = 64 * 1024 * 1024;
 
-/// For a client to read the answer to a request that was not read.
+/// For a client to read the response to a request that was not read.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
 /// Whether the connection can take another request afterwards.
@@ -24,16 +24,16 @@ pub(super) enum After {
     Close,
 }
 
-/// Sends `answer` as `raw` has it. Fails when the client has gone.
+/// Sends `response` as `raw` has it. Fails when the client has gone.
 pub(super) async fn deliver(
     stream: &mut Socket,
     raw: Raw,
-    answer: &Response<String>,
+    response: &Response<String>,
 ) -> io::Result<After> {
-    let body = answer.body().as_bytes();
-    let whole = [head(answer, body.len()).as_slice(), body].concat();
+    let body = response.body().as_bytes();
+    let whole = [head(response, body.len()).as_slice(), body].concat();
     match raw {
-        Raw::Huge => huge(stream, answer).await?,
+        Raw::Huge => huge(stream, response).await?,
         Raw::Drip(pause) => {
             for byte in whole {
                 stream.write_all(&[byte]).await?;
@@ -77,8 +77,8 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
-/// Ends the connection so that the client can read the answer to a request which was not read to
-/// its end: a plain close would send RST and take the answer with it.
+/// Ends the connection so that the client can read the response to a request which was not read to
+/// its end: a plain close would send RST and take the response with it.
 pub(super) async fn linger(mut stream: Socket) {
     if stream.shutdown().await.is_ok() {
         let _ = tokio::time::timeout(LINGER, discard(&mut stream)).await;
@@ -92,12 +92,12 @@ async fn discard(stream: &mut Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// A right answer, but for its 64 MiB.
-async fn huge(stream: &mut Socket, answer: &Response<String>) -> io::Result<()> {
+/// A right response, but for its 64 MiB.
+async fn huge(stream: &mut Socket, response: &Response<String>) -> io::Result<()> {
     const START: &[u8] = br#"{"is_success":true,"message":""#;
     const END: &[u8] = br#""}"#;
     let filler = vec![b'x'; 64 * 1024];
-    stream.write_all(&head(answer, HUGE)).await?;
+    stream.write_all(&head(response, HUGE)).await?;
     stream.write_all(START).await?;
     let mut left = HUGE.saturating_sub(START.len()).saturating_sub(END.len());
     while left > 0 {
@@ -108,9 +108,9 @@ async fn huge(stream: &mut Socket, answer: &Response<String>) -> io::Result<()> 
     stream.write_all(END).await
 }
 
-fn head(answer: &Response<String>, length: usize) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {}\r\n", answer.status()).into_bytes();
-    for (name, value) in answer.headers() {
+fn head(response: &Response<String>, length: usize) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
+    for (name, value) in response.headers() {
         head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     head.extend(format!("{}: {length}\r\n\r\n", header::CONTENT_LENGTH).into_bytes());

@@ -1,4 +1,4 @@
-//! One connection: hyper reads the requests and writes the answers, up to one that a fault spoils.
+//! One connection: hyper reads the requests and writes the responses, up to one that a fault spoils.
 
 use std::cell::Cell;
 use std::io;
@@ -15,7 +15,6 @@ use hyper::{Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::answer;
 use super::body;
 use super::content::Content;
 use super::fault::{Effect, Raw};
@@ -23,6 +22,7 @@ use super::io::Wire;
 use super::look;
 use super::place::{self, Place};
 use super::raw::{self, After};
+use super::response;
 use super::socket::Socket;
 use super::state::{Arrival, State};
 
@@ -35,7 +35,7 @@ const SMALL: usize = 64 * 1024;
 
 /// Serves a connection to its end.
 pub(super) async fn connection(stream: TcpStream, state: Arc<State>, place: Place) {
-    // An answer must not wait for the client's acknowledgement of the one before.
+    // A response must not wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let Some(mut socket) = secured(stream, &state, &place).await else {
         return;
@@ -51,7 +51,7 @@ pub(super) async fn connection(stream: TcpStream, state: Arc<State>, place: Plac
         let handler = service_fn(|request| respond(request, &turn));
         let mut connection = pin!(
             http1::Builder::new()
-                // Who only ends its own side still gets its answer.
+                // Who only ends its own side still gets its response.
                 .half_close(true)
                 .max_headers(MAX_LINES)
                 .max_buf_size(MAX_HEAD)
@@ -70,8 +70,8 @@ pub(super) async fn connection(stream: TcpStream, state: Arc<State>, place: Plac
                 return;
             }
             Some(HandedOver::Reset) => return raw::reset_on_close(socket.tcp()),
-            Some(HandedOver::Raw(how, answer)) => {
-                let after = raw::deliver(&mut socket, how, &answer).await;
+            Some(HandedOver::Raw(how, response)) => {
+                let after = raw::deliver(&mut socket, how, &response).await;
                 if !after.is_ok_and(|after| after == After::Serve) {
                     return;
                 }
@@ -168,19 +168,19 @@ impl<'s> Turn<'s> {
 async fn respond(request: Request<Incoming>, turn: &Turn<'_>) -> io::Result<Response<Content>> {
     let arrival = turn.arrival()?;
     let (head, body) = request.into_parts();
-    turn.place.we_have(place::ANSWER);
-    if let Some(answer) = look::respond(turn.state, &head).await {
+    turn.place.we_have(place::RESPONSE);
+    if let Some(response) = look::respond(turn.state, &head).await {
         turn.stage.set(Stage::Awaited);
         turn.place.client_has(place::IDLE);
-        return Ok(turn.state.dated(answer));
+        return Ok(turn.state.dated(response));
     }
-    let answered = answer(&head, body, arrival, turn).await;
+    let answered = respond_to_report(&head, body, arrival, turn).await;
     // Which the client has to read, before or with its next request.
     turn.place.client_has(place::IDLE);
-    answered.map(|answer| answer.map(Content::from))
+    answered.map(|response| response.map(Content::from))
 }
 
-async fn answer(
+async fn respond_to_report(
     head: &Parts,
     body: Incoming,
     arrival: Arrival,
@@ -205,47 +205,47 @@ async fn answer(
         Ok(body) => body,
         Err(refusal) => {
             state.refused(None, &refusal);
-            let mut answer = refusal.answer(arrival.number);
+            let mut response = refusal.response(arrival.number);
             let close = HeaderValue::from_static("close");
-            answer.headers_mut().insert(header::CONNECTION, close);
-            return Ok(state.dated(answer));
+            response.headers_mut().insert(header::CONNECTION, close);
+            return Ok(state.dated(response));
         }
     };
     turn.stage.set(Stage::Awaited);
-    turn.place.we_have(place::ANSWER);
+    turn.place.we_have(place::RESPONSE);
 
     let fault = arrival.fault.as_ref();
     let effect = fault.map(|fault| &fault.effect);
     if let Some(Effect::Instead(canned)) = effect {
         state.log(fault, "");
-        return Ok(state.dated(answer::canned(canned, state.now_ms())));
+        return Ok(state.dated(response::canned(canned, state.now_ms())));
     }
 
-    let judged = match admitted {
-        Ok(admitted) => state.judge(admitted, head, body).await,
+    let accepted = match admitted {
+        Ok(admitted) => state.accept(admitted, head, body).await,
         Err(refusal) => Err(refusal),
     };
-    let answer = match judged {
+    let response = match accepted {
         Ok(note) => {
             state.log(fault, &note);
-            answer::accepted()
+            response::accepted()
         }
         Err(refusal) => {
             state.refused(fault, &refusal);
-            refusal.answer(arrival.number)
+            refusal.response(arrival.number)
         }
     };
-    let success = answer.status() == StatusCode::OK;
+    let success = response.status() == StatusCode::OK;
     match effect {
         Some(Effect::Delay(pause)) => {
-            turn.place.we_have(place::ANSWER.saturating_add(*pause));
+            turn.place.we_have(place::RESPONSE.saturating_add(*pause));
             sleep(*pause).await;
-            Ok(state.dated(answer))
+            Ok(state.dated(response))
         }
-        Some(Effect::SuccessString) if success => Ok(state.dated(answer::accepted_as_string())),
+        Some(Effect::SuccessString) if success => Ok(state.dated(response::accepted_as_string())),
         Some(Effect::Raw(how)) if success || !matches!(how, Raw::Huge) => {
-            Err(turn.hand_over(HandedOver::Raw(*how, state.dated(answer))))
+            Err(turn.hand_over(HandedOver::Raw(*how, state.dated(response))))
         }
-        _ => Ok(state.dated(answer)),
+        _ => Ok(state.dated(response)),
     }
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, header};
 
-use super::answer::{self, Refusal};
 use super::auth::{Auth, Pass};
 use super::body::{self, Body};
 use super::commit::{Committer, Counts, NotKept};
@@ -15,11 +14,12 @@ use super::commit::{Committer, Counts, NotKept};
 use super::confirm::{self, Confirmer};
 use super::fault::{Fault, Faults};
 use super::look::Guard;
+use super::response::{self, Refusal};
 use super::store::read::Reader;
 use super::store::{self, Entry, Incoming, Memory};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
-use super::{Options, judge};
+use super::{Options, classify};
 
 pub(super) struct State {
     auth: Auth,
@@ -143,9 +143,9 @@ impl State {
     /// What can be said before the body has come.
     pub(super) fn admit(&self, head: &Parts) -> Result<Admitted, Refusal> {
         let at_ms = self.now_ms();
-        let project_id = judge::project_id(&head.method, head.uri.path())?;
+        let project_id = classify::project_id(&head.method, head.uri.path())?;
         let pass = self.auth.admit(head, &project_id, at_ms)?;
-        judge::content_type(&head.headers)?;
+        classify::content_type(&head.headers)?;
         Ok(Admitted {
             at_ms,
             project_id,
@@ -154,7 +154,7 @@ impl State {
     }
 
     /// Accepts the report or knows it already, then says so in a line for the log.
-    pub(super) async fn judge(
+    pub(super) async fn accept(
         &self,
         admitted: Admitted,
         head: &Parts,
@@ -167,8 +167,8 @@ impl State {
         } = admitted;
         let Body { bytes, memory } = body;
         self.auth.verify(&pass, head, &bytes, at_ms)?;
-        let report = judge::report(&bytes)?;
-        let shown = answer::shown(&report.message_id);
+        let report = classify::report(&bytes)?;
+        let shown = response::shown(&report.message_id);
         let jobs = report.jobs.len();
         let mut report = Incoming::new(self.now_ms(), project_id, report, bytes);
         let not_confirmed = self.to_confirm(&mut report).err();
@@ -195,7 +195,7 @@ impl State {
         }
     }
 
-    /// Adds what the broker is to be told of it, or says why that cannot be.
+    /// Adds what is to be confirmed to the broker, or says why that cannot be.
     #[cfg(feature = "confirm")]
     fn to_confirm(&self, report: &mut Incoming) -> Result<(), &'static str> {
         if let Some(confirmer) = &self.confirmer {
@@ -217,11 +217,11 @@ impl State {
         (self.clock)()
     }
 
-    /// `answer` with the date by the receiver's clock.
-    pub(super) fn dated<B>(&self, mut answer: Response<B>) -> Response<B> {
-        let date = answer::date(self.now_ms());
-        answer.headers_mut().insert(header::DATE, date);
-        answer
+    /// `response` with the date by the receiver's clock.
+    pub(super) fn dated<B>(&self, mut response: Response<B>) -> Response<B> {
+        let date = response::date(self.now_ms());
+        response.headers_mut().insert(header::DATE, date);
+        response
     }
 
     /// Counts the refusal, and tells the log.
@@ -240,11 +240,11 @@ impl State {
         match fault {
             None => (self.log)(note),
             Some(fault) if note.is_empty() => {
-                (self.log)(&format!("fault spec=\"{}\"", answer::shown(&fault.name)))
+                (self.log)(&format!("fault spec=\"{}\"", response::shown(&fault.name)))
             }
             Some(fault) => (self.log)(&format!(
                 "fault spec=\"{}\" then={note}",
-                answer::shown(&fault.name)
+                response::shown(&fault.name)
             )),
         }
     }

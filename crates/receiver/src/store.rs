@@ -234,7 +234,7 @@ fn kind(place: &str) -> (&str, &str) {
     place.split_once(':').unwrap_or_default()
 }
 
-/// There is no store of this kind. It is not told as it stands, since it may have a password in it.
+/// There is no store of this kind. It is not shown as it stands, since it may have a password in it.
 fn none(place: &str) -> io::Error {
     let (kind, rest) = kind(place);
     invalid(&match kind {

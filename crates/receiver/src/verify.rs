@@ -5,7 +5,7 @@ use edge_report::exchange::{Header, Keys, Signable, sign};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 
-use super::judge::percent_decoded;
+use super::classify::percent_decoded;
 
 /// How far `X-Sdk-Date` may be from the receiver's clock.
 const MAX_SKEW_MS: u64 = 15 * 60 * 1000;

@@ -112,7 +112,7 @@ export const en = {
     refused: 'It puts the report aside with the reason (a dead letter), and sends the next one: this one holds up nothing. Mend what made it, then submit it again.',
     clock: (by) => `It corrects its clock by ${by}, and sends the same bytes again at once, newly signed.`,
     again: (from, to) => `It keeps the report, waits ${range(from, to)} at random, and sends the same bytes again, with the same message_id. After each further failure it waits longer.`,
-    held: (from, to) => `It keeps the report, and holds all sending for ${range(from, to)}: more attempts would not help, and could lock the keys. Somebody must mend the settings.`,
+    held: (from, to) => `It keeps the report, and holds all sending for ${range(from, to)}: more attempts would not help, and could lock the keys. Somebody must fix the settings.`,
   },
 
   recording: 'Recording',

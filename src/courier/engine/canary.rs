@@ -5,22 +5,22 @@
 //! suspects that failed within that time, but those that were denied are tried again first ([`witness`](super::witness)). In an outage canaries are
 //! the 1st report of those that may go, then the 2nd, 4th, 8th … and the last, so that many bad ones in a row are passed in a few steps.
 //!
-//! Where answers are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
+//! Where responses are a matter of chance, a healthy report fails right before a canary is accepted as often as the other way round. So what counts is
 //! weighed against how often those failed that were accepted in the end (`is_proven`). And while others are accepted one attempt in
 //! four, drawn at random, has no canary, so that services that answer well and badly in turn never give one of the two all bad turns.
 //!
 //! # When only reports of its own jobs wait
 //!
 //! Then nobody may go ahead of it, and the next of these is the canary. But the older report must not reach the service after a newer one. So it
-//! must have failed [`OWN_JOB`] times `refuse_after` times first; an answer that no busy service gives counts for
+//! must have failed [`OWN_JOB`] times `refuse_after` times first; a response that no busy service gives counts for
 //! [`NOT_BUSY`](super::outcome) of them. After most outages the older one is tried first, that way. If the canary is accepted, it is a *witness*
 //! ([`witness`](super::witness)), and what it overtook is tried again. When all newer ones went ahead, and no other comes within an hour, or no more
 //! can be remembered, the last of them is sent again as canary.
 //!
 //! If canaries fail, too, the next go past more and more reports that are not sent, so in the end past however many bad ones; in an outage one goes
-//! past them all, too, and what it overtook is tried again, all the same. Those that were tried rest until the verdict of each says so; those
+//! past them all, too, and what it overtook is tried again anyway. Those that were tried rest until the verdict of each says so; those
 //! that were denied lately are passed, since checks of credentials that fail in a row lock a key pair. Where those that would follow stand
-//! behind bad reports of other jobs, all reports may follow, in their order.
+//! after bad reports of other jobs, all reports may follow, in their order.
 
 use super::super::aside::{Aside, JobSet, SUSPECTS, Tried, Waits, Walk};
 use super::super::outbox::{JobKeys, Outbox, Scratch, Ticket, Waiting};
@@ -52,7 +52,7 @@ pub(super) struct Failed<'k> {
     pub(super) own: Option<&'k JobKeys>,
     /// The jobs of those that went ahead of it before.
     pub(super) ahead: &'k JobSet,
-    /// Some stand behind others that stay.
+    /// Some come after others that stay.
     pub(super) is_blocked: bool,
     pub(super) now: MonoTime,
 }
@@ -70,7 +70,7 @@ struct Past {
 struct Found {
     next: Option<Waiting>,
     passed: u32,
-    /// Some stand behind others that stay.
+    /// Some come after others that stay.
     is_blocked: bool,
 }
 

@@ -171,7 +171,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(None)
     }
 
-    /// The first report behind `after` and before `end` that has one of these jobs.
+    /// The first report after the place `after` and before `end` that has one of these jobs.
     pub(super) fn next_of(
         &mut self,
         jobs: &JobSet,

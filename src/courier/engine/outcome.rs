@@ -1,7 +1,7 @@
-//! What an answer means for its report, for the others, and for the node.
+//! What a response means for its report, for the others, and for the node.
 //!
 //! ```text
-//!  answer ── accepted ──► it leaves; the circuit closes step by step; a canary counts against suspects
+//!  response ── accepted ──► it leaves; the circuit closes step by step; a canary counts against suspects
 //!     ├── refused ──► it is buried; the others go on
 //!     ├── never went out ──► the node backs off
 //!     └── doubtful, or a hold ── not at fault yet ──► the node backs off, or holds
@@ -19,9 +19,9 @@ use crate::code::Code;
 use crate::exchange::Outcome;
 use crate::time::MonoTime;
 
-/// After so many doubtful answers in a row a report is a suspect: one or two happen to any of them.
+/// After so many doubtful responses in a row a report is a suspect: one or two happen to any of them.
 const DOUBTFUL: u32 = 3;
-/// After so many answers in a row that deny the credentials or fault a setting: the first holds everything, and only the one after the hold
+/// After so many responses in a row that deny the credentials or fault a setting: the first holds everything, and only the one after the hold
 /// says more.
 pub(super) const DENIED: u32 = 2;
 /// More than five checks of credentials that fail in a row lock a key pair for five minutes. So the fifth holds everything, whosever fault it is.
@@ -30,7 +30,7 @@ const CHECKS: u32 = 5;
 const CANARY_EVERY: u32 = 4;
 /// While others are accepted one attempt of so many has none. Both are drawn: servers that take turns must not be in step with this.
 const NO_CANARY: u32 = 4;
-/// Only busy services answer at random. Any other answer says as much as so many of those.
+/// Only busy services answer at random. Any other response says as much as so many of those.
 const NOT_BUSY: u32 = 8;
 /// What is due after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,7 +282,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             self.leave(current);
             return None;
         }
-        // It says all the same that the others are at fault, and is sent again later.
+        // It says anyway that the others are at fault, and is sent again later.
         let wait = self.policy.backoff_ms(u32::MAX, entropy);
         let at = now.plus_ms(wait);
         if current.role == Role::Ordinary {

@@ -1,17 +1,17 @@
-//! How fast the node may send: failures in a row, and what an answer takes back of them.
+//! How fast the node may send: failures in a row, and what a response takes back of them.
 //!
 //! | what happens | what follows |
 //! |---|---|
-//! | the first and second failure without an answer right after something was answered | once more within 50 ms: links and servers drop single connections all the time |
+//! | the first and second failure without a response right after something was answered | once more within 50 ms: links and servers drop single connections all the time |
 //! | any other failure | twice the greatest wait of the one before, a random time within it |
 //! | [`open_circuit_after`](Policy::open_circuit_after) failures in a row | the circuit is open: from now on it *recovers* until all is taken back |
-//! | an answer, while it recovers | half of the doublings are taken back, and the next report waits that long |
-//! | an answer of a busy service right after that | the greatest wait: others of the fleet come back, too |
-//! | an answer otherwise | the next report follows at once |
+//! | a response, while it recovers | half of the doublings are taken back, and the next report waits that long |
+//! | a response of a busy service right after that | the greatest wait: others of the fleet come back, too |
+//! | a response otherwise | the next report follows at once |
 //!
 //! Two forces pull here. A fleet whose link is back must not send all that waits at once: with these rules 100,000 agents ask their receiver for
 //! less than 1.5 times what it can take (`tests/outbox/fleet.rs`, docs/measurements/fleet.md). And a link that is there for two minutes in half an hour must deliver
-//! what waits: halving the doublings takes three answers to full speed, taking one back at a time took eight.
+//! what waits: halving the doublings takes three responses to full speed, taking one back at a time took eight.
 
 use super::super::policy::Policy;
 use super::super::reason::Cause;
@@ -23,7 +23,7 @@ const STRAYS: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Failures in a row, less what answers took back.
+    /// Failures in a row, less what responses took back.
     pub(super) failures: u32,
     /// Since the circuit was open.
     is_recovering: bool,

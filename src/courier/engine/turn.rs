@@ -10,8 +10,8 @@
 //!
 //! # Many bad reports
 //!
-//! More of them than suspects can be known are passed over, and have their turn when a suspect has left. If a canary far behind was accepted, there
-//! is a *line* before it: with as many suspects as can be known only those behind the line go ahead, and in a few steps, each in the middle
+//! More of them than suspects can be known are passed over, and have their turn when a suspect has left. If a canary far down the queue was accepted, there
+//! is a *line* before it: with as many suspects as can be known only those after the line go ahead, and in a few steps, each in the middle
 //! between the line and the last that is known to be bad, the line comes to where the bad ones end.
 //!
 //! The set of jobs that stay behind has a fixed size. Where it would be full, and nobody could go, walks look at a part of the jobs, and after
@@ -255,7 +255,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// Of those that may go, the one whose job follows that of the one sent last, from the greatest id down; but that one itself first, as long as
-    /// it waits. By their places in the queue some jobs would never have their turn on a slow link, since a newer report stands behind all others
+    /// it waits. By their places in the queue some jobs would never have their turn on a slow link, since a newer report comes after all others
     /// each time, and a job whose reports are bad would have all attempts. Upwards, new jobs, whose ids are greater, could come before all others
     /// for ever.
     #[inline(never)] // as above
@@ -312,7 +312,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.walk = self.walk.anew();
     }
 
-    /// Walks on to the next report behind `after` that shares no job with those that stay behind.
+    /// Walks on to the next report after the place `after` that shares no job with those that stay behind.
     pub(super) fn next_behind(
         &mut self,
         walk: &mut Walk,

@@ -1,7 +1,7 @@
 //! The witness: a canary that was accepted, and what becomes of those of its jobs that it overtook, or that were denied right before.
 //!
 //! Somebody who asks for credentials after each pause denies whatever comes first, which is the suspect after each hold, and never the canary
-//! right behind it. So a suspect that was denied is tried again right after the canary, and only if it fails there, too, that counts.
+//! right after it. So a suspect that was denied is tried again right after the canary, and only if it fails there, too, that counts.
 //!
 //! Of those that were overtaken, either they are bad, or the outage ended between them and the witness. So they are tried again, at once, in their
 //! order: all older reports that share a job with it, or with one of these.

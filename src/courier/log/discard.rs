@@ -110,7 +110,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// What was written does not stand for its sources. If it cannot be discarded it may have a whole commit all the same, or get one when
+    /// What was written does not stand for its sources. If it cannot be discarded it may have a whole commit anyway, or get one when
     /// the device writes late what it could not sync: then the next start discards the sources for it. It says all that they say, so that costs
     /// nothing, but only as long as they say nothing more: they are sealed. Only the last one could be open.
     ///

@@ -88,7 +88,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         let steps = self.segments.list.len().saturating_mul(2);
         let is_enough = free.saturating_add(self.segments.reclaimable()) >= limits.segment;
         if left <= steps && is_enough {
-            // A failure comes again when the room is needed, and is told then.
+            // A failure comes again when the room is needed, and is reported then.
             let _ = self.compact_once(limits.segment);
         }
     }

@@ -184,7 +184,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         }
     }
 
-    /// Whether it is short, and surely has notes alone.
+    /// Whether it is short, and has notes alone.
     fn is_for_notes(&mut self, segment: &Segment) -> bool {
         if segment.len >= self.storage.limits().segment
             || segment.is_headless

@@ -56,7 +56,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                 }
                 continue;
             }
-            // Those whose records it took are discarded only behind a commit: so with one of them gone there was one, whatever became of it.
+            // Those whose records it took are discarded only after a commit: so with one of them gone there was one, whatever became of it.
             // What was left of others goes at any time. It may have a commit then, and of its records what the power spared.
             let is_gone = |id: u32| self.list.iter().all(|s| s.id != id);
             let counts = output.sources.own().any(is_gone) && self.has_records_of_its_own(&output);

@@ -148,7 +148,7 @@ pub(super) struct RecordHeader {
 /// In the byte of the kind: see [`RecordHeader::copied`].
 const COPIED: u8 = 0x40;
 
-/// In `detail` of a letter: it was given up, not refused.
+/// In `detail` of a letter: it expired, and was not refused.
 pub(super) const LETTER_EXPIRED: u8 = 1;
 /// In `detail` of what forgets: all letters before this record up to that of this ticket.
 pub(super) const FORGET_UP_TO: u8 = 1;

@@ -111,7 +111,7 @@ pub(super) struct Segments<S, const MAX: usize> {
     pub(super) unreadable: u32,
     /// Something could not be read since whoever minds that reset it.
     pub(super) read_failed: bool,
-    /// That was an outage, and nobody was told yet.
+    /// That was an outage, and it was not reported yet.
     pub(super) is_out: bool,
 }
 
@@ -332,7 +332,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         header.sources = Sources::NONE;
         let id = self.next_id;
         let made = self.create(len, &header);
-        // If it could not be discarded either, it may have a header all the same, and that says that nothing from `first` on stands before it.
+        // If it could not be discarded either, it may have a header anyway, and that says that nothing from `first` on stands before it.
         // So nothing more is appended there.
         self.is_open &= !self.is_pending(id);
         let segment = Segment {

@@ -20,7 +20,7 @@ const PATIENCE: u32 = 64;
 /// After so many errors in a row what cannot be read is given up.
 const TRIES: u32 = 4;
 
-/// Some read errors go away, and what is given up does not come back: so a few of them in a row are told as such first.
+/// Some read errors go away, and what is given up does not come back: so a few of them in a row are reported as such first.
 #[derive(Debug)]
 pub(super) struct Patience(pub(super) u32);
 
@@ -38,7 +38,7 @@ impl Patience {
         result
     }
 
-    /// Whether the next error is the last that is told.
+    /// Whether the next error is the last that is reported.
     pub(super) const fn is_spent(&self) -> bool {
         self.0.saturating_add(1) >= TRIES
     }

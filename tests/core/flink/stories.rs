@@ -696,7 +696,7 @@ fn an_end_whose_details_cannot_be_had_is_told_without() {
 }
 
 #[test]
-fn one_time_out_is_enough_for_an_interval() {
+fn one_timeout_is_enough_for_an_interval() {
     let mut host = Host::new(Options::default());
     for id in 1..=100 {
         let jid = host.cluster.submit(id, 0);

@@ -41,7 +41,7 @@ pub(crate) struct Run {
 pub(crate) fn reason(number: u64) -> Reason {
     match number % 3 {
         0 => Reason::answered(Outcome::Refused, 400).with_error_code("DLI.0001"),
-        1 => Reason::failed(Code::MayHaveArrived).with_text("time-out"),
+        1 => Reason::failed(Code::MayHaveArrived).with_text("timeout"),
         _ => {
             let mut reason = Reason::answered(Outcome::TryAgain, 503).with_text("busy");
             reason.cause = Cause::Failed(Code::Overtaken);

@@ -8,15 +8,15 @@ use edge_report::courier::{
 };
 use edge_report::{Code, MonoTime, Outcome, WallTime};
 
-use crate::account::{Account, Told, says_overtaken, wall_of};
+use crate::backend::{Backend, End, FoundLetter, Shared};
 use crate::courier_common::{Sample, sample, with_report};
-use crate::ground::{End, FoundLetter, Ground, Shared};
-use crate::pace::{self, Clock, Pace, Place};
+use crate::oracle::{Oracle, Told, says_overtaken, wall_of};
+use crate::timing::{self, Clock, Place, Timing};
 use crate::{Content, Op, Tally, ensure};
 
 type Check = Result<(), String>;
-type Model<G> = Courier<Shared<<G as Ground>::Outbox>, <G as Ground>::Memory>;
-type Fault<G> = CourierError<<G as Ground>::Fault>;
+type Model<B> = Courier<Shared<<B as Backend>::Outbox>, <B as Backend>::Memory>;
+type Fault<B> = CourierError<<B as Backend>::Fault>;
 
 /// What fails longer after an acceptance proves nothing.
 const RIGHT_AFTER_MS: u64 = 4 * 60_000;
@@ -35,14 +35,14 @@ struct Witness {
     seen: Clock,
 }
 
-pub(crate) struct Driver<G: Ground> {
-    ground: G,
+pub(crate) struct Driver<B: Backend> {
+    backend: B,
     policy: Policy,
-    outbox: Shared<G::Outbox>,
+    outbox: Shared<B::Outbox>,
     /// `None` only while it is opened again.
-    courier: Option<Model<G>>,
-    account: Account,
-    pace: Pace,
+    courier: Option<Model<B>>,
+    oracle: Oracle,
+    timing: Timing,
     clock: Clock,
     in_flight: Option<InFlight>,
     witness: Option<Witness>,
@@ -62,20 +62,20 @@ pub(crate) struct Driver<G: Ground> {
     clock_corrected: u64,
 }
 
-impl<G: Ground> Driver<G> {
-    pub(crate) fn new(ground: G, policy: Policy) -> Result<Self, String> {
+impl<B: Backend> Driver<B> {
+    pub(crate) fn new(backend: B, policy: Policy) -> Result<Self, String> {
         let clock = Clock::new();
-        let outbox = ground.open()?;
-        let courier = Courier::new(outbox.clone(), ground.memory(), policy, clock.now, 1);
-        let pace = Pace::start(policy, courier.status().not_before, &clock)?;
-        let (durability, is_memory) = (ground.durability(), ground.is_memory());
+        let outbox = backend.open()?;
+        let courier = Courier::new(outbox.clone(), backend.memory(), policy, clock.now, 1);
+        let timing = Timing::start(policy, courier.status().not_before, &clock)?;
+        let (durability, is_memory) = (backend.durability(), backend.is_memory());
         Ok(Driver {
-            account: Account::new(durability, policy.when_letters_full, is_memory),
-            ground,
+            oracle: Oracle::new(durability, policy.when_letters_full, is_memory),
+            backend,
             policy,
             outbox,
             courier: Some(courier),
-            pace,
+            timing,
             clock,
             in_flight: None,
             witness: None,
@@ -94,7 +94,7 @@ impl<G: Ground> Driver<G> {
     /// All of `ops`, then delivers what waits: nothing of it may be missing.
     pub(crate) fn run(mut self, ops: &[Op], tally: &Tally) -> Check {
         let result = self.run_all(ops);
-        self.account.tell(tally);
+        self.oracle.tell(tally);
         Tally::add(&tally.full, self.full);
         Tally::add(&tally.clock_corrected, self.clock_corrected);
         result
@@ -111,8 +111,8 @@ impl<G: Ground> Driver<G> {
 
     /// Everything is accepted now, and there is room for dead letters.
     fn deliver_all(&mut self) -> Check {
-        let mut left = 4 * self.account.waiting.len() + 20;
-        while !self.account.waiting.is_empty() {
+        let mut left = 4 * self.oracle.waiting.len() + 20;
+        while !self.oracle.waiting.is_empty() {
             left = left.checked_sub(1).ok_or_else(|| {
                 let status = self.courier().status();
                 format!("it does not come to an end: {status:?}")
@@ -128,7 +128,7 @@ impl<G: Ground> Driver<G> {
         Ok(())
     }
 
-    fn courier(&mut self) -> &mut Model<G> {
+    fn courier(&mut self) -> &mut Model<B> {
         self.courier.as_mut().expect("it is open")
     }
 
@@ -141,7 +141,7 @@ impl<G: Ground> Driver<G> {
                 // Bytes that the library would not write: they are sent as they are.
                 sample.bytes = [b" ", &*sample.bytes].concat().into();
                 let (now, wall) = (self.clock.now, wall_of(self.number));
-                self.ground.was_synced();
+                self.backend.was_synced();
                 let result = (self.courier()).submit_encoded(&sample.bytes, now, Some(wall));
                 self.submitted(result, &sample, wall)
             }
@@ -206,10 +206,10 @@ impl<G: Ground> Driver<G> {
         self.see_ahead()?;
         let status = self.courier().status();
         let in_flight = self.in_flight.as_ref().map(|flying| flying.ticket);
-        self.account.check(&status, &self.outbox, in_flight)?;
+        self.oracle.check(&status, &self.outbox, in_flight)?;
         self.see_device();
         self.may_settle = false;
-        self.pace.check(&status)?;
+        self.timing.check(&status)?;
         ensure!(
             status.in_flight == in_flight.map(Ticket) && status.last == self.last,
             "{status:?}, must be {in_flight:?}, {:?}",
@@ -226,26 +226,26 @@ impl<G: Ground> Driver<G> {
 
     /// What is written, and what of it would survive a power cut.
     fn see_device(&mut self) {
-        let writes = self.ground.writes();
+        let writes = self.backend.writes();
         if writes != self.writes {
             self.writes = writes;
             if std::mem::take(&mut self.may_settle) {
-                self.account.written();
+                self.oracle.written();
             }
         }
-        if self.ground.was_synced() {
+        if self.backend.was_synced() {
             // In the middle of a call, perhaps: then what it settled is not.
-            self.account.reports_synced();
+            self.oracle.reports_synced();
             self.unsynced_since = None;
         }
-        if self.ground.is_synced() {
-            self.account.synced();
+        if self.backend.is_synced() {
+            self.oracle.synced();
             self.unsynced_since = None;
         }
     }
 
     /// A call that must be refused, and change nothing.
-    fn unchanged(&mut self, call: impl FnOnce(&mut Model<G>, MonoTime) -> bool) -> Check {
+    fn unchanged(&mut self, call: impl FnOnce(&mut Model<B>, MonoTime) -> bool) -> Check {
         let now = self.clock.now;
         let before = self.courier().status();
         ensure!(call(self.courier(), now), "it is not refused");
@@ -259,7 +259,7 @@ impl<G: Ground> Driver<G> {
         let sample = sample(self.number, &content.jobs, content.padding);
         let (now, number) = (self.clock.now, self.number);
         let wall = wall_of(number);
-        self.ground.was_synced();
+        self.backend.was_synced();
         let courier = self.courier();
         let result = with_report(number, &content.jobs, content.padding, |report| {
             courier.submit(report, now, Some(wall))
@@ -269,26 +269,26 @@ impl<G: Ground> Driver<G> {
 
     fn submitted(
         &mut self,
-        result: Result<Ticket, Fault<G>>,
+        result: Result<Ticket, Fault<B>>,
         sample: &Sample,
         wall: WallTime,
     ) -> Check {
         match result {
             Ok(ticket) => {
-                if self.ground.was_synced() {
+                if self.backend.was_synced() {
                     // Before what is new was written, perhaps to make room for it.
-                    self.account.synced();
+                    self.oracle.synced();
                     self.unsynced_since = None;
                 }
-                self.account.submitted(ticket.0, sample, wall)?;
-                if !self.ground.is_synced() {
+                self.oracle.submitted(ticket.0, sample, wall)?;
+                if !self.backend.is_synced() {
                     self.unsynced_since.get_or_insert(self.clock.now);
                 }
                 self.compare()?;
-                self.account.check_batch()
+                self.oracle.check_batch()
             }
             Err(CourierError::Outbox(OutboxError::Full)) => {
-                ensure!(!self.account.waiting.is_empty(), "full, and empty");
+                ensure!(!self.oracle.waiting.is_empty(), "full, and empty");
                 self.full += 1;
                 Ok(())
             }
@@ -300,8 +300,8 @@ impl<G: Ground> Driver<G> {
     fn next(&mut self) -> Check {
         let now = self.clock.now;
         self.may_settle = true;
-        if self.in_flight.is_none() && !self.account.waiting.is_empty() {
-            self.pace.look(&self.clock);
+        if self.in_flight.is_none() && !self.oracle.waiting.is_empty() {
+            self.timing.look(&self.clock);
         }
         let mut said = Vec::new();
         for _ in 0..2 {
@@ -322,7 +322,7 @@ impl<G: Ground> Driver<G> {
         let said = said.pop().flatten();
         self.see_device();
         if let (Durability::Batch { ms, .. }, Some(since)) =
-            (self.ground.durability(), self.unsynced_since)
+            (self.backend.durability(), self.unsynced_since)
         {
             // On a clock that went back nobody knows how late it is.
             let late = self.clock.never_went_back() && now.since_ms(since) >= ms;
@@ -332,17 +332,17 @@ impl<G: Ground> Driver<G> {
         let status = self.courier().status();
         let flying = self.in_flight.as_ref().map(|flying| flying.ticket);
         self.see_ahead()?;
-        let before = self.account.waiting.len();
-        self.account.check(&status, &self.outbox, flying)?;
-        let buried = before - self.account.waiting.len();
-        self.account.count(Told::BuriedLate, buried as u64);
+        let before = self.oracle.waiting.len();
+        self.oracle.check(&status, &self.outbox, flying)?;
+        let buried = before - self.oracle.waiting.len();
+        self.oracle.count(Told::BuriedLate, buried as u64);
         self.see_device();
         match said {
-            None => ensure!(self.account.waiting.is_empty(), "idle, but something waits"),
+            None => ensure!(self.oracle.waiting.is_empty(), "idle, but something waits"),
             Some(Err(ms)) => {
                 ensure!(self.in_flight.is_none(), "waits with one in flight");
                 ensure!(
-                    !self.account.waiting.is_empty(),
+                    !self.oracle.waiting.is_empty(),
                     "waits, but nothing is there"
                 );
                 ensure!(
@@ -350,11 +350,11 @@ impl<G: Ground> Driver<G> {
                     "waits {ms}, and {:?} is next",
                     status.next_attempt
                 );
-                self.pace.told_to_wait(ms, status.aside, &self.clock)?;
+                self.timing.told_to_wait(ms, status.aside, &self.clock)?;
             }
             Some(Ok((ticket, bytes, offset))) => {
-                ensure!(offset == self.pace.offset, "a clock offset of {offset}");
-                self.account.offered(ticket, &bytes)?;
+                ensure!(offset == self.timing.offset, "a clock offset of {offset}");
+                self.oracle.offered(ticket, &bytes)?;
                 match &self.in_flight {
                     Some(flying) => ensure!(
                         (flying.ticket, &flying.bytes) == (ticket, &bytes),
@@ -371,14 +371,15 @@ impl<G: Ground> Driver<G> {
     /// Whose turn it is, for the first time.
     fn sent(&mut self, ticket: u64, bytes: Vec<u8>) -> Check {
         let is_overtaken = self.is_overtaken(ticket);
-        self.pace.told_to_send(ticket, is_overtaken, &self.clock)?;
-        let mut elders = self.account.elders(ticket);
+        self.timing
+            .told_to_send(ticket, is_overtaken, &self.clock)?;
+        let mut elders = self.oracle.elders(ticket);
         elders.retain(|elder| !self.ahead.contains(elder));
         // The suspect was tried half as often as would bury it, or more.
         let mut most = 0;
         for elder in &elders {
             // Some between them are passed unsent.
-            let failed = self.pace.tries(*elder).filter(|t| t.failed.is_some());
+            let failed = self.timing.tries(*elder).filter(|t| t.failed.is_some());
             most = most.max(failed.map_or(0, |tries| tries.count));
         }
         ensure!(
@@ -408,7 +409,7 @@ impl<G: Ground> Driver<G> {
             self.clock.pass(wait.min(10_000_000));
             return Ok(());
         };
-        let entry = self.account.waiting.get(&flying.ticket);
+        let entry = self.oracle.waiting.get(&flying.ticket);
         let mut keys = entry.iter().flat_map(|entry| &entry.sample.keys);
         let event = match keys.any(|key| key.job_id == bad) {
             _ if outage => Event::answered(Outcome::TryAgain, 503),
@@ -424,26 +425,26 @@ impl<G: Ground> Driver<G> {
         };
         let (ticket, now) = (flying.ticket, self.clock.now);
         self.may_settle = true;
-        self.pace.look(&self.clock);
+        self.timing.look(&self.clock);
         let is_overtaken = self.is_overtaken(ticket);
         let verdict = self.courier().settle(Ticket(ticket), event, now, entropy);
         let verdict = verdict.map_err(|error| error.to_string())?;
         self.last = Some((Ticket(ticket), verdict));
         let status = self.courier().status();
-        let offset = self.pace.offset;
+        let offset = self.timing.offset;
         let place = match is_overtaken {
             true => Place::Overtaken,
             false if flying.elders.is_empty() => Place::InOrder,
             false => Place::Ahead,
         };
-        self.pace
+        self.timing
             .settled(ticket, place, &event, verdict, &self.clock, &status)?;
-        self.clock_corrected += u64::from(self.pace.offset != offset);
+        self.clock_corrected += u64::from(self.timing.offset != offset);
         self.see_buried(verdict == Verdict::Delivered)?;
         match verdict {
             Verdict::Delivered => {
                 self.accepted = Some(self.clock);
-                let elders = self.account.elders(ticket);
+                let elders = self.oracle.elders(ticket);
                 match &mut self.witness {
                     Some(witness) if is_overtaken => witness.seen = self.clock,
                     _ if elders.is_empty() => {}
@@ -452,11 +453,11 @@ impl<G: Ground> Driver<G> {
                         *witness = Some(Witness { ticket, seen });
                     }
                 }
-                let again = self.account.reached(ticket, self.ahead.range(ticket + 1..));
+                let again = self.oracle.reached(ticket, self.ahead.range(ticket + 1..));
                 self.ahead.retain(|newer| !again.contains(newer));
                 let mut newer = self.ahead.range(ticket + 1..);
-                match elders.is_empty() || newer.any(|n| self.account.is_covered(ticket, *n)) {
-                    true => self.account.delivered(ticket),
+                match elders.is_empty() || newer.any(|n| self.oracle.is_covered(ticket, *n)) {
+                    true => self.oracle.delivered(ticket),
                     false => {
                         self.ahead.insert(ticket);
                     }
@@ -464,8 +465,8 @@ impl<G: Ground> Driver<G> {
             }
             Verdict::Refused(reason) if says_overtaken(&reason) => {
                 ensure!(is_overtaken, "{ticket} is not overtaken");
-                self.account.count(Told::Overtaken, 1);
-                self.account
+                self.oracle.count(Told::Overtaken, 1);
+                self.oracle
                     .doomed(ticket, Disposition::Refused(reason), true)?;
             }
             Verdict::Refused(reason) => {
@@ -474,20 +475,20 @@ impl<G: Ground> Driver<G> {
                 {
                     witness.seen = self.clock;
                 }
-                self.account
+                self.oracle
                     .doomed(ticket, Disposition::Refused(reason), true)?;
             }
             Verdict::Expired(reason) => {
-                self.account
+                self.oracle
                     .doomed(ticket, Disposition::Expired(reason), true)?;
             }
             _ => {}
         }
         self.compare()?;
         self.check_last_failure(ticket, verdict, &status)?;
-        let waiting = self.account.waiting.values();
+        let waiting = self.oracle.waiting.values();
         let held = waiting.filter(|entry| entry.doomed.is_some()).count();
-        self.account.count(Told::Held, held as u64);
+        self.oracle.count(Told::Held, held as u64);
         Ok(())
     }
 
@@ -505,8 +506,8 @@ impl<G: Ground> Driver<G> {
 
     /// Whether the witness overtook this one, or it was denied before another one was accepted, and it is right after.
     fn is_overtaken(&self, ticket: u64) -> bool {
-        let failed = self.pace.tries(ticket).and_then(|tries| tries.failed);
-        let was_denied = failed.is_some_and(|(_, reason)| pace::is_denied(&reason))
+        let failed = self.timing.tries(ticket).and_then(|tries| tries.failed);
+        let was_denied = failed.is_some_and(|(_, reason)| timing::is_denied(&reason))
             && self.accepted.is_some_and(|accepted| {
                 let ago = self.clock.since(&accepted);
                 ago <= RIGHT_AFTER_MS || !self.clock.is_steady(&accepted)
@@ -515,13 +516,9 @@ impl<G: Ground> Driver<G> {
             || self.witness.is_some_and(|witness| {
                 let ago = self.clock.since(&witness.seen);
                 let is_fresh = ago <= RIGHT_AFTER_MS || !self.clock.is_steady(&witness.seen);
-                let older = self.account.waiting.range(..witness.ticket);
+                let older = self.oracle.waiting.range(..witness.ticket);
                 let older = older.map(|(ticket, _)| ticket);
-                is_fresh
-                    && self
-                        .account
-                        .reached(witness.ticket, older)
-                        .contains(&ticket)
+                is_fresh && self.oracle.reached(witness.ticket, older).contains(&ticket)
             })
     }
 
@@ -532,22 +529,22 @@ impl<G: Ground> Driver<G> {
         let more = status
             .counters
             .delivered
-            .checked_sub(self.account.counters.delivered);
+            .checked_sub(self.oracle.counters.delivered);
         let mut left = more.ok_or("less is delivered than before")?;
         for ticket in self.ahead.clone() {
-            let elders = self.account.elders(ticket);
+            let elders = self.oracle.elders(ticket);
             if there.contains(&ticket) {
                 continue;
             }
             let mut newer = self.ahead.range(ticket + 1..);
-            let is_covered = newer.any(|newer| self.account.is_covered(ticket, *newer));
+            let is_covered = newer.any(|newer| self.oracle.is_covered(ticket, *newer));
             self.ahead.remove(&ticket);
             // Or a newer one that waits supersedes it.
             if left > 0 {
                 left -= 1;
                 let is_last = !elders.iter().any(|elder| there.contains(elder));
                 ensure!(is_last || is_covered, "{ticket} left before {elders:?}");
-                self.account.delivered(ticket);
+                self.oracle.delivered(ticket);
             }
         }
         ensure!(left == 0, "{left} are delivered, and nobody said so");
@@ -561,13 +558,13 @@ impl<G: Ground> Driver<G> {
             let Ticket(ticket) = ticket;
             ensure!(is_accepted, "{ticket} is buried, and nothing was accepted");
             ensure!(told.insert(ticket), "{ticket} is buried twice");
-            let tries = self.pace.tries(ticket);
+            let tries = self.timing.tries(ticket);
             let tries = tries.ok_or_else(|| format!("{ticket} is buried untried"))?;
-            self.account.count(Told::AtFault, 1);
+            self.oracle.count(Told::AtFault, 1);
             let is_right = tries.count >= self.policy.refuse_after.max(1)
                 && tries.failed.is_some_and(|(_, last)| last == reason);
             ensure!(is_right, "{ticket} is buried: {reason:?} after {tries:?}");
-            self.account
+            self.oracle
                 .doomed(ticket, Disposition::Refused(reason), true)?;
         }
         Ok(())
@@ -576,15 +573,15 @@ impl<G: Ground> Driver<G> {
     fn wake(&mut self) {
         let now = self.clock.now;
         self.courier().wake(now);
-        self.pace.wake(&self.clock);
+        self.timing.wake(&self.clock);
     }
 
     /// All there is, by the outbox and by the courier.
     fn look(&mut self) -> Check {
         let found = self.outbox.look().map_err(|error| error.to_string())?;
-        self.account.check_found(&found)?;
+        self.oracle.check_found(&found)?;
         let letters = self.letters().map_err(|error| error.to_string())?;
-        self.account.check_letters(&letters)?;
+        self.oracle.check_letters(&letters)?;
         for (ticket, ..) in letters {
             let letter = self.courier().find_dead_letter(Ticket(ticket));
             let letter = letter.map_err(|error| error.to_string())?;
@@ -593,7 +590,7 @@ impl<G: Ground> Driver<G> {
                 "letter {ticket} is listed, and not found"
             );
         }
-        let front = self.account.waiting.values().next();
+        let front = self.oracle.waiting.values().next();
         let expected = front.map(|entry| entry.wall);
         let oldest = self.courier().oldest().map_err(|error| error.to_string())?;
         ensure!(
@@ -603,7 +600,7 @@ impl<G: Ground> Driver<G> {
         Ok(())
     }
 
-    fn letters(&mut self) -> Result<Vec<FoundLetter>, Fault<G>> {
+    fn letters(&mut self) -> Result<Vec<FoundLetter>, Fault<B>> {
         let mut letters = Vec::<(u64, Reason, Vec<u8>)>::new();
         let mut last = None;
         while let Some((letter, report)) = self.courier().dead_letter(last)? {
@@ -614,13 +611,13 @@ impl<G: Ground> Driver<G> {
     }
 
     fn resubmit(&mut self, nth: Option<usize>) -> Check {
-        let count = self.account.letters.len();
+        let count = self.oracle.letters.len();
         let place = nth.map_or(0, |nth| nth % count.max(1));
-        let letter = self.account.letters.get(place).cloned();
+        let letter = self.oracle.letters.get(place).cloned();
         let ticket = nth.map(|_| Ticket(letter.as_ref().map_or(u64::MAX, |l| l.ticket)));
         self.number += 1;
         let (now, wall) = (self.clock.now, wall_of(self.number));
-        self.ground.was_synced();
+        self.backend.was_synced();
         let courier = self.courier();
         match (
             courier.resubmit_dead_letter(ticket, now, Some(wall)),
@@ -628,8 +625,8 @@ impl<G: Ground> Driver<G> {
         ) {
             (Ok(None), None) => Ok(()),
             (Ok(Some(ticket)), Some(letter)) => {
-                self.account.letters.retain(|l| l.ticket != letter.ticket);
-                self.account.count(Told::Resubmitted, 1);
+                self.oracle.letters.retain(|l| l.ticket != letter.ticket);
+                self.oracle.count(Told::Resubmitted, 1);
                 self.submitted(Ok(ticket), &letter.entry.sample, wall)
             }
             (Err(error), Some(letter)) => self.submitted(Err(error), &letter.entry.sample, wall),
@@ -638,7 +635,7 @@ impl<G: Ground> Driver<G> {
     }
 
     fn forget(&mut self, nth: usize, up_to: bool) -> Check {
-        let letters = &self.account.letters;
+        let letters = &self.oracle.letters;
         let last = letters.len().saturating_sub(1);
         let place = nth.min(last);
         let ticket = letters.get(place).map_or(u64::MAX, |letter| letter.ticket);
@@ -647,9 +644,9 @@ impl<G: Ground> Driver<G> {
             false => self.courier().forget_dead_letter(Ticket(ticket)),
         };
         result.map_err(|error| format!("{error} when {place} of {last} is forgotten"))?;
-        if !self.account.letters.is_empty() {
+        if !self.oracle.letters.is_empty() {
             let gone = if up_to { 0..=place } else { place..=place };
-            self.account.letters.drain(gone);
+            self.oracle.letters.drain(gone);
         }
         Ok(())
     }
@@ -660,10 +657,10 @@ impl<G: Ground> Driver<G> {
     }
 
     fn flushed(&mut self) -> Check {
-        ensure!(self.ground.is_synced(), "not synced");
+        ensure!(self.backend.is_synced(), "not synced");
         // A full log has no room to say what is settled.
-        if self.ground.writes() != self.writes {
-            self.account.flushed();
+        if self.backend.writes() != self.writes {
+            self.oracle.flushed();
         }
         Ok(())
     }
@@ -673,27 +670,27 @@ impl<G: Ground> Driver<G> {
             self.close()?;
         }
         self.courier = None;
-        let (outbox, found) = self.ground.restart(&self.outbox, end)?;
+        let (outbox, found) = self.backend.restart(&self.outbox, end)?;
         self.outbox = outbox.clone();
         // What a power cut left without its bytes is found out, and counted as corrupt, when it is read.
         outbox.look().map_err(|error| error.to_string())?;
-        let (memory, now) = (self.ground.memory(), self.clock.now);
+        let (memory, now) = (self.backend.memory(), self.clock.now);
         let courier = self
             .courier
             .insert(Courier::new(outbox, memory, self.policy, now, entropy));
         let status = courier.status();
-        self.pace = Pace::start(self.policy, status.not_before, &self.clock)?;
+        self.timing = Timing::start(self.policy, status.not_before, &self.clock)?;
         (self.in_flight, self.last, self.unsynced_since) = (None, None, None);
         self.witness = None;
         self.ahead.clear();
         self.accepted = None;
-        self.writes = self.ground.writes();
-        if self.ground.is_memory() {
-            self.account.forget_verdicts();
-            return self.account.check_found(&found);
+        self.writes = self.backend.writes();
+        if self.backend.is_memory() {
+            self.oracle.forget_verdicts();
+            return self.oracle.check_found(&found);
         }
-        self.account.restarted(&found, &status, end)?;
-        ensure!(self.ground.is_synced(), "opened, and not synced");
+        self.oracle.restarted(&found, &status, end)?;
+        ensure!(self.backend.is_synced(), "opened, and not synced");
         Ok(())
     }
 }

@@ -11,12 +11,12 @@
     reason = "a panic is how a test fails"
 )]
 
-mod account;
+mod backend;
 #[path = "../courier_common/mod.rs"]
 mod courier_common;
 mod driver;
-mod ground;
-mod pace;
+mod oracle;
+mod timing;
 
 use std::cell::Cell;
 
@@ -28,8 +28,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestCaseError, TestRunner};
 
+use backend::{Board, End, Ram};
 use driver::Driver;
-use ground::{Board, End, Ram};
 
 pub(crate) use courier_common::ensure;
 

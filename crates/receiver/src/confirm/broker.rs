@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::judge::percent_decoded;
+use crate::classify::percent_decoded;
 use crate::store::Waiting;
 use crate::tls;
 
@@ -36,7 +36,7 @@ impl Address {
     /// `mqtt://[USER:PASSWORD@]HOST[:PORT]`, or `mqtts://` with the file of those who may sign the broker's certificate.
     pub(crate) fn read(url: &str, ca: Option<PathBuf>) -> io::Result<Address> {
         let form = || {
-            // It is not told as it stands, since it may have a password in it.
+            // It is not shown as it stands, since it may have a password in it.
             let why = "a broker is `mqtt://HOST:PORT`, `mqtt://USER:PASSWORD@HOST:PORT`, or the same with `mqtts:`";
             io::Error::new(io::ErrorKind::InvalidInput, why)
         };

@@ -148,7 +148,7 @@ impl Settings {
         let mut arguments = arguments.map(unicode);
         while let Some(argument) = arguments.next() {
             let argument = argument?;
-            // What stands behind `=` may be a secret.
+            // What stands after `=` may be a secret.
             let (option, given) = match argument.split_once('=') {
                 Some((option, value)) => (option, Some(value.to_owned())),
                 None => (argument.as_str(), None),
@@ -204,7 +204,7 @@ impl Settings {
     #[cfg(feature = "program")]
     fn from_file(path: &str) -> Result<Settings, String> {
         let text = std::fs::read_to_string(path).map_err(|why| why.to_string())?;
-        // What is wrong is told without the line, which may be a secret.
+        // What is wrong is reported without the line, which may be a secret.
         let table: toml::Table = text.parse().map_err(|why: toml::de::Error| {
             let line = why
                 .span()

@@ -1,7 +1,7 @@
 //! In PostgreSQL, beside any number of other receivers.
 //!
 //! A batch is one transaction of a few statements over arrays. Whoever enters a report of which another transaction has not said yet what becomes of it waits
-//! for that: so a repeat is told as such only when the report is durable. All take their rows in the same order, so that none waits in a circle.
+//! for that: so a repeat is reported as such only when the report is durable. All take their rows in the same order, so that none waits in a circle.
 
 mod address;
 mod columns;
@@ -67,7 +67,7 @@ pub(super) fn open(url: &str) -> io::Result<Opened> {
 }
 
 impl Postgres {
-    /// Fails when the server cannot be reached: a wrong address shall be told at the start.
+    /// Fails when the server cannot be reached: a wrong address shall be reported at the start.
     fn open(url: &str) -> io::Result<Postgres> {
         let mut postgres = Postgres::later(url)?;
         let renewed = async {

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-/// Questions that wait; with more, who asks is told to come again.
+/// Questions that wait; with more, who asks has to come again.
 const MOST_WAITING: usize = 64;
 
 /// Where a report stands among those of its project, and its name for who looks.

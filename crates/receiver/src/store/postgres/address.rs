@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream as Stream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::judge::percent_decoded;
+use crate::classify::percent_decoded;
 use crate::tls;
 
 pub(super) struct Address {

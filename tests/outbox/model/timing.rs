@@ -115,7 +115,7 @@ pub(crate) enum Place {
 }
 
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Timing {
     policy: Policy,
     failures: u32,
     /// Refusals since something was accepted.
@@ -142,13 +142,13 @@ pub(crate) struct Pace {
     is_way_free: bool,
 }
 
-impl Pace {
+impl Timing {
     pub(crate) fn start(
         policy: Policy,
         not_before: MonoTime,
         clock: &Clock,
     ) -> Result<Self, String> {
-        let mut pace = Pace {
+        let mut timing = Timing {
             policy,
             failures: 0,
             refusals: 0,
@@ -165,8 +165,8 @@ impl Pace {
             was_woken: false,
             is_way_free: false,
         };
-        pace.arm(not_before, [0, policy.start_spread_ms], clock)?;
-        Ok(pace)
+        timing.arm(not_before, [0, policy.start_spread_ms], clock)?;
+        Ok(timing)
     }
 
     fn arm(&mut self, at: MonoTime, [least, most]: [u64; 2], clock: &Clock) -> Check {

@@ -1,4 +1,4 @@
-//! The answers: what they say, and how a refusal is told.
+//! The responses: what they say, and how a refusal is put.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -39,19 +39,19 @@ impl Refusal {
     }
 
     /// `request_number` becomes the request id that a gateway adds.
-    pub(super) fn answer(&self, request_number: u64) -> Response<String> {
+    pub(super) fn response(&self, request_number: u64) -> Response<String> {
         let id = format!("{request_number:032x}");
         let id = self.code.starts_with("APIGW.").then_some(id.as_str());
-        let mut answer = with_status(self.status, error_body(self.code, &self.why, id));
+        let mut response = with_status(self.status, error_body(self.code, &self.why, id));
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             let post = HeaderValue::from_static("POST");
-            answer.headers_mut().insert(header::ALLOW, post);
+            response.headers_mut().insert(header::ALLOW, post);
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             let soon = HeaderValue::from_static(RETRY_AFTER_S);
-            answer.headers_mut().insert(header::RETRY_AFTER, soon);
+            response.headers_mut().insert(header::RETRY_AFTER, soon);
         }
-        answer
+        response
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn shown(text: &str) -> String {
         .collect()
 }
 
-/// The answer to an accepted report.
+/// The response to an accepted report.
 pub(super) fn accepted() -> Response<String> {
     let body = json!({"is_success": true, "message": ""});
     with_status(StatusCode::OK, body.to_string())
@@ -88,14 +88,16 @@ pub(super) fn accepted_as_string() -> Response<String> {
 }
 
 pub(super) fn canned(canned: &Canned, now_ms: i64) -> Response<String> {
-    let mut answer = Response::new(canned.body.clone());
-    *answer.status_mut() = canned.status;
-    answer.headers_mut().extend(canned.headers.iter().cloned());
+    let mut response = Response::new(canned.body.clone());
+    *response.status_mut() = canned.status;
+    response
+        .headers_mut()
+        .extend(canned.headers.iter().cloned());
     if let Some(seconds) = canned.retry_after_date {
         let at = now_ms.saturating_add(seconds.saturating_mul(1000));
-        answer.headers_mut().insert(header::RETRY_AFTER, date(at));
+        response.headers_mut().insert(header::RETRY_AFTER, date(at));
     }
-    answer
+    response
 }
 
 pub(super) fn error_body(code: &str, why: &str, request_id: Option<&str>) -> String {
@@ -123,11 +125,11 @@ pub(super) fn of_type(
     status: StatusCode,
     body: String,
 ) -> Response<String> {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
-    answer
+    response
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);
-    answer
+    response
 }

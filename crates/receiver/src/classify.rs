@@ -4,12 +4,12 @@ use edge_report::{ReportBuf, Severity};
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, StatusCode};
 
-use super::answer::Refusal;
+use super::response::Refusal;
 
 /// Stands in every key of a database. The service's have 32.
 const MAX_PROJECT_ID: usize = 128;
 
-/// Errors named in one answer.
+/// Errors named in one response.
 const MAX_NAMED: usize = 8;
 
 /// The project id of `[/prefix]/v1/{project_id}/edgesrv/job-report`, percent-decoded.

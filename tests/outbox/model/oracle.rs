@@ -7,8 +7,8 @@ use edge_report::courier::{
 };
 use edge_report::{Code, WallTime};
 
+use crate::backend::{End, Found, FoundLetter, Shared};
 use crate::courier_common::{Sample, says_more};
-use crate::ground::{End, Found, FoundLetter, Shared};
 use crate::{Tally, ensure};
 
 type Check = Result<(), String>;
@@ -59,7 +59,7 @@ impl Letter {
 }
 
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct Oracle {
     durability: Durability,
     when_full: WhenLettersFull,
     is_memory: bool,
@@ -92,9 +92,9 @@ pub(crate) enum Told {
 }
 const TOLD: usize = 10;
 
-impl Account {
+impl Oracle {
     pub(crate) fn new(durability: Durability, when_full: WhenLettersFull, is_memory: bool) -> Self {
-        Account {
+        Oracle {
             durability,
             when_full,
             is_memory,

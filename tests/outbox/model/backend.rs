@@ -142,7 +142,7 @@ impl<O: Outbox> Outbox for Shared<O> {
     }
 }
 
-pub(crate) trait Ground {
+pub(crate) trait Backend {
     type Fault: Debug + Display;
     type Outbox: Outbox<Error = Self::Fault>;
     type Memory: Scratch;
@@ -203,7 +203,7 @@ impl Board {
     }
 }
 
-impl Ground for Board {
+impl Backend for Board {
     type Fault = DeviceError;
     type Outbox = Log;
     type Memory = Vec<u8>;
@@ -271,7 +271,7 @@ impl Ground for Board {
 /// Memory of so many bytes: it outlives the courier, not the process.
 pub(crate) struct Ram(pub(crate) usize);
 
-impl Ground for Ram {
+impl Backend for Ram {
     type Fault = Infallible;
     type Outbox = RamOutbox<Vec<u8>>;
     type Memory = [u8; 1024];
