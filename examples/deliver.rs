@@ -360,7 +360,7 @@ fn show_letters(given: &Arguments, console: &Console) -> Result<(), Failure> {
         let error_code = letter.reason.error_code();
         let reason = match cause {
             // The rest stands in members of its own.
-            Cause::Answered(outcome) => outcome.name(),
+            Cause::Response(outcome) => outcome.name(),
             Cause::Failed(code) => code.text(),
         };
         let reason = match letter.reason.text() {

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let mut folder = || arguments.next().expect("usage: seeds VECTORS CORPUS");
-    let (vectors, corpus) = (folder(), folder());
+    let mut directory = || arguments.next().expect("usage: seeds VECTORS CORPUS");
+    let (vectors, corpus) = (directory(), directory());
     let (vectors, corpus) = (Path::new(&vectors), Path::new(&corpus));
     for case in cases(vectors, "json.json", "cases") {
         write(corpus, "scanner", &case, &bytes(&case, "text"));
@@ -126,8 +126,8 @@ fn bytes(case: &Value, text: &str) -> Vec<u8> {
 }
 
 fn write(corpus: &Path, target: &str, case: &Value, bytes: &[u8]) {
-    let folder = corpus.join(target);
-    std::fs::create_dir_all(&folder).expect("a folder for the corpus");
+    let directory = corpus.join(target);
+    std::fs::create_dir_all(&directory).expect("a directory for the corpus");
     let name = case["name"].as_str().expect("a name");
-    std::fs::write(folder.join(name), bytes).expect("room on the disk");
+    std::fs::write(directory.join(name), bytes).expect("room on the disk");
 }

@@ -236,9 +236,9 @@ class courier {
     });
   }
   /// A dead letter that no verdict told of: its ticket, which is 0 if there is none, and why.
-  outcome<std::pair<std::uint64_t, edge_report_reason>> take_buried() {
+  outcome<std::pair<std::uint64_t, edge_report_reason>> take_dead_letter() {
     return detail::run(std::pair<std::uint64_t, edge_report_reason>(), [&](auto &buried, edge_report_error *error) {
-      return edge_report_courier_take_buried(get(), &buried.first, &buried.second, error);
+      return edge_report_courier_take_dead_letter(get(), &buried.first, &buried.second, error);
     });
   }
   outcome<edge_report_courier_state> status() const {

@@ -188,15 +188,15 @@ table! {
 
     // 150-169: reports that wait
     150 OutboxFull Error "the outbox is full";
-    151 OutboxTooSmall Error "the report is larger than the outbox";
+    151 TooLargeForOutbox Error "the report is larger than the outbox";
     152 Storage Error "the storage failed";
     153 OtherFormat Error "the outbox was written in another format";
     154 TooManySegments Error "the outbox has too many segments";
     155 StaleTicket Error "this ticket is not in flight";
     156 SpoolInUse Error "the spool is in use";
-    157 SpoolLimits Error "the limits of the spool do not fit together";
+    157 SpoolOptions Error "the options of the spool do not fit together";
     158 LettersFull Error "the dead letters are full, and none may be dropped";
-    159 SpoolFolder Error "the spool's directory is not safe to use";
+    159 SpoolDirectory Error "the spool's directory is not safe to use";
 
     // 170-179: what Flink answers
     170 FlinkJobId Error "not a Flink job id of 32 hex digits";

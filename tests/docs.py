@@ -27,7 +27,7 @@ FIRST = ["README.md", "docs/architecture.md"]
 # What commands make.
 MADE = ("fuzz/corpus", "examples/web/dist")
 # In backticks these are places in the repository, but for patterns and what is to be filled in.
-FOLDERS = r"`((?:bindings|benches|crates|docs|examples|fuzz|include|src|tests)/[a-z0-9_./-]*)`"
+DIRECTORIES = r"`((?:bindings|benches|crates|docs|examples|fuzz|include|src|tests)/[a-z0-9_./-]*)`"
 
 
 def git(*arguments):
@@ -97,7 +97,7 @@ for page in pages:
     for language, block in blocks(text):
         look_at_block(page, language, block)
     leads_to[page] = set(links(page, text))
-    wrong.extend(f"{page}: no {name}" for name in re.findall(FOLDERS, text) if not (ROOT / name).exists() and not name.startswith(MADE))
+    wrong.extend(f"{page}: no {name}" for name in re.findall(DIRECTORIES, text) if not (ROOT / name).exists() and not name.startswith(MADE))
 
 for first in FIRST:
     seen, new = set(), [first]

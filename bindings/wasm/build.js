@@ -32,7 +32,7 @@ async function run() {
     logLevel: 'warning',
   });
   // What it has in it.
-  for (const file of ['node.cjs.js', 'files.js', 'folder.js', 'owner.js']) rmSync(join(dist, file));
+  for (const file of ['node.cjs.js', 'files.js', 'directory.js', 'owner.js']) rmSync(join(dist, file));
 }
 
 /** The program that writes the JavaScript around a module. */

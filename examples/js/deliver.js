@@ -1,7 +1,7 @@
 // Reads reports from standard input, a line of JSON each, and delivers them. What it has stored survives kills and power cuts.
 //
 //     npm install edge-report
-//     node deliver.js FOLDER https://gateway.example PROJECT_ID < reports.jsonl
+//     node deliver.js DIRECTORY https://gateway.example PROJECT_ID < reports.jsonl
 //
 // Keys come from EDGE_REPORT_AK and EDGE_REPORT_SK. It answers on standard output, a line each: `stored`, `delivered` or `refused`, and the message id. At
 // the end of the input it goes on until nothing waits. Started again after a kill, it takes up what waits.
@@ -9,12 +9,12 @@ import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Client, Courier, EdgeReportError, Reporter, parse } from 'edge-report';
 
-const [folder, baseUrl, projectId] = process.argv.slice(2);
+const [directory, baseUrl, projectId] = process.argv.slice(2);
 const { EDGE_REPORT_AK: accessKey, EDGE_REPORT_SK: secretKey } = process.env;
 const credentials = accessKey && secretKey ? { accessKey, secretKey } : {};
 
 const client = new Client({ baseUrl, projectId, credentials });
-const courier = await Courier.open(folder, { policy: { startSpreadMs: 0 } });
+const courier = await Courier.open(directory, { policy: { startSpreadMs: 0 } });
 const reporter = new Reporter(client, courier, (event) => {
   if (event.what === 'delivered' || event.what === 'refused') console.log(event.what, event.messageId);
   else console.error(event);

@@ -1,4 +1,4 @@
-// Puts the page into a folder, dist/ beside this file or the one that is named: files that open from any server, or from the
+// Puts the page into a directory, dist/ beside this file or the one that is named: files that open from any server, or from the
 // disk itself by a double click. Needs the npm package built: see README.md.
 import { cpSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';

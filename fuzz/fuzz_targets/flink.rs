@@ -93,7 +93,7 @@ fn watch(calls: &[u8]) {
                     }
                     _ => {
                         watch.stop_asked(Jid::of_job_id(i64::from(call >> 4)));
-                        let _ = watch.answer(200, b"{}", at);
+                        let _ = watch.response(200, b"{}", at);
                         let _ = fresh().restore(rest, at);
                     }
                 }
@@ -108,14 +108,14 @@ fn watch(calls: &[u8]) {
                 let path = path.to_owned();
                 match call % 4 {
                     0 => {
-                        let _ = watch.answer(200, rest, at);
+                        let _ = watch.response(200, rest, at);
                     }
                     1 => watch.failed(at),
                     _ => {
                         let seed = [byte(&mut rest), byte(&mut rest), byte(&mut rest)]
                             .map(Option::unwrap_or_default);
                         let body = made(&path, seed);
-                        assert!(watch.answer(200, body.as_bytes(), at).is_ok());
+                        assert!(watch.response(200, body.as_bytes(), at).is_ok());
                     }
                 }
             }

@@ -564,7 +564,7 @@ pub fn log_of(calls: &[u8]) -> Images {
 }
 
 pub fn refusal() -> Reason {
-    Reason::answered(Outcome::Refused, 400)
+    Reason::response(Outcome::Refused, 400)
         .with_error_code("DLI.0001")
         .with_text("no")
 }

@@ -93,7 +93,7 @@ const HELD: usize = if cfg!(feature = "alloc") { 32 } else { 4 };
 const TRUSTED_EVERY_MS: i64 = 3_600_000;
 /// So long the link counts as back, unless something is accepted: whoever watches a bad link may say so without end.
 const BACK_FOR_MS: u64 = 60_000;
-/// How many buried suspects are kept for [`Courier::take_buried`].
+/// How many buried suspects are kept for [`Courier::take_dead_letter`].
 const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 
 /// Keeps reports in an outbox and says what to do with them.
@@ -125,7 +125,7 @@ const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
 /// assert!(matches!(courier.next(MonoTime::from_ms(2))?, Step::Wait(at) if at == MonoTime::from_ms(1002)));
 ///
 /// let Step::Send(outgoing) = courier.next(MonoTime::from_ms(1002))? else { unreachable!() };
-/// let verdict = courier.settle(ticket, Event::answered(Outcome::Accepted, 200), MonoTime::from_ms(1003), 0)?;
+/// let verdict = courier.settle(ticket, Event::response(Outcome::Accepted, 200), MonoTime::from_ms(1003), 0)?;
 /// assert_eq!(verdict, Verdict::Delivered);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -469,7 +469,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
 
     /// A suspect that became a dead letter since another report was accepted, and why: none of its own [`settle`](Self::settle) says so.
     /// The last few are kept.
-    pub fn take_buried(&mut self) -> Option<(Ticket, Reason)> {
+    pub fn take_dead_letter(&mut self) -> Option<(Ticket, Reason)> {
         let slot = self.buried.iter_mut().find(|slot| slot.is_some());
         slot.and_then(Option::take)
     }

@@ -40,7 +40,7 @@
 //! let verdict = courier.settle(ticket, Event::NOT_SENT, now, entropy)?;
 //! let Verdict::Again { at, .. } = verdict else { panic!("it is tried again") };
 //! assert!(matches!(courier.next(at)?, Step::Send(_)));
-//! let verdict = courier.settle(ticket, Event::answered(Outcome::Accepted, 200), at, entropy)?;
+//! let verdict = courier.settle(ticket, Event::response(Outcome::Accepted, 200), at, entropy)?;
 //! assert_eq!(verdict, Verdict::Delivered);
 //! assert!(matches!(courier.next(at)?, Step::Idle));
 //! # Ok::<(), Box<dyn core::error::Error>>(())

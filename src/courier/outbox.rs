@@ -178,7 +178,7 @@ impl<E> OutboxError<E> {
         match self {
             OutboxError::Full => Code::OutboxFull,
             OutboxError::LettersFull => Code::LettersFull,
-            OutboxError::TooLarge => Code::OutboxTooSmall,
+            OutboxError::TooLarge => Code::TooLargeForOutbox,
             OutboxError::Device(_) | OutboxError::Unreadable => Code::Storage,
             OutboxError::OtherVersion(_) => Code::OtherFormat,
             OutboxError::TooManySegments => Code::TooManySegments,

@@ -306,8 +306,8 @@ pub(super) fn decide(
 ) -> Verdict {
     let reason = event.reason;
     match reason.cause {
-        Cause::Answered(Outcome::Accepted) => return Verdict::Delivered,
-        Cause::Answered(Outcome::Refused) => return Verdict::Refused(reason),
+        Cause::Response(Outcome::Accepted) => return Verdict::Delivered,
+        Cause::Response(Outcome::Refused) => return Verdict::Refused(reason),
         _ => {}
     }
     let attempts_spent = policy
@@ -332,7 +332,7 @@ pub(super) fn wait_after(
 ) -> Verdict {
     let reason = event.reason;
     let asked = asked_ms(event, entropy, policy);
-    if reason.cause == Cause::Answered(Outcome::Credentials)
+    if reason.cause == Cause::Response(Outcome::Credentials)
         && attempt.may_correct_clock
         && differs(event.clock_skew_ms, attempt, policy)
     {
@@ -375,7 +375,7 @@ pub(super) fn stray_ms(entropy: u64) -> u64 {
 /// Whether nobody can be served as it is.
 pub(super) const fn holds(cause: Cause) -> bool {
     match cause {
-        Cause::Answered(outcome) => {
+        Cause::Response(outcome) => {
             matches!(outcome, Outcome::Credentials | Outcome::Misconfigured)
         }
         Cause::Failed(code) => !matches!(code, Code::NotSent | Code::MayHaveArrived),
@@ -465,7 +465,7 @@ mod tests {
             may_correct_clock: true,
             clock_offset_ms: 0,
         };
-        let answered = Event::answered;
+        let answered = Event::response;
         let after = |ms| answered(Outcome::TryAgain, 503).with_retry_after_ms(ms);
         let skewed = |ms| answered(Outcome::Credentials, 401).with_clock_skew_ms(ms);
         let (least, most) = (0, u64::MAX);

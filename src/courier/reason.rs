@@ -92,7 +92,7 @@ pub(super) const MAX_REASON_TEXT: usize = if cfg!(feature = "alloc") { 120 } els
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// A response came, and means this.
-    Answered(Outcome),
+    Response(Outcome),
     /// None came: [`Code::NotSent`], [`Code::MayHaveArrived`], a setting such as [`Code::Tls`] that cannot work; or the report
     /// must not be sent any more, [`Code::Overtaken`].
     Failed(Code),
@@ -102,7 +102,7 @@ impl Cause {
     /// For storage and other languages: the number of the outcome, or that of the code and 1000.
     pub const fn number(self) -> u16 {
         match self {
-            Cause::Answered(outcome) => outcome.number() as u16,
+            Cause::Response(outcome) => outcome.number() as u16,
             Cause::Failed(code) => code.number().saturating_add(1000),
         }
     }
@@ -115,7 +115,7 @@ impl Cause {
                 .iter()
                 .copied()
                 .find(|outcome| u16::from(outcome.number()) == number)
-                .map(Cause::Answered),
+                .map(Cause::Response),
         }
     }
 }
@@ -139,9 +139,9 @@ impl Reason {
     pub const MAX_TEXT: usize = MAX_REASON_TEXT;
 
     /// A response with this status.
-    pub const fn answered(outcome: Outcome, status: u16) -> Self {
+    pub const fn response(outcome: Outcome, status: u16) -> Self {
         Reason {
-            cause: Cause::Answered(outcome),
+            cause: Cause::Response(outcome),
             status,
             error_code: ShortText::EMPTY,
             text: ShortText::EMPTY,
@@ -187,7 +187,7 @@ impl fmt::Display for Reason {
     /// `refused: 400 DLI.0001 the reason`, or `not sent: connection refused`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause {
-            Cause::Answered(outcome) => write!(f, "{outcome}: {}", self.status)?,
+            Cause::Response(outcome) => write!(f, "{outcome}: {}", self.status)?,
             Cause::Failed(code) => code.fmt(f)?,
         }
         if !self.error_code.is_empty() {
@@ -220,9 +220,9 @@ impl Event {
     pub const MAY_HAVE_ARRIVED: Event = Event::failed(Code::MayHaveArrived);
 
     /// A response.
-    pub const fn answered(outcome: Outcome, status: u16) -> Self {
+    pub const fn response(outcome: Outcome, status: u16) -> Self {
         Event {
-            reason: Reason::answered(outcome, status),
+            reason: Reason::response(outcome, status),
             retry_after_ms: None,
             clock_skew_ms: None,
         }
@@ -267,7 +267,7 @@ impl Event {
 
     /// From a response that came at `now` by this node's uncorrected clock.
     pub fn from_reply(reply: &Reply<'_>, now: WallTime) -> Self {
-        let mut event = Event::answered(reply.outcome, reply.status);
+        let mut event = Event::response(reply.outcome, reply.status);
         event.retry_after_ms = reply.retry_after_ms(now);
         event.clock_skew_ms = reply.clock_skew_ms(now);
         event.with_words(reply.error_code, reply.error_msg.or(reply.message))
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn causes_lead_back_from_their_numbers() {
         for &outcome in Outcome::ALL {
-            let cause = Cause::Answered(outcome);
+            let cause = Cause::Response(outcome);
             assert_eq!(Cause::from_number(cause.number()), Some(cause));
         }
         for &code in Code::ALL {
@@ -346,7 +346,7 @@ mod tests {
         let long: String = "x".repeat(300);
         let reason = Reason::failed(Code::NotSent).with_text(&long);
         assert_eq!(reason.text.as_str().len(), MAX_REASON_TEXT);
-        let reason = Reason::answered(Outcome::Refused, 400)
+        let reason = Reason::response(Outcome::Refused, 400)
             .with_error_code("DLI.0001")
             .with_text("no such job");
         assert_eq!(reason.to_string(), "refused: 400 DLI.0001 no such job");

@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::options::Options;
 use super::overview::Overview;
 use super::state::Phase;
-use super::steps::{AnswerError, Step};
+use super::steps::{ResponseError, Step};
 use super::table::{PATIENCE, Slot, find};
 use super::turn::{Pick, Turn};
 use crate::json::{Sink, SliceSink};
@@ -272,19 +272,19 @@ impl<'o> Engine<'o> {
 
     /// Takes a response to what was asked last.
     #[inline(never)]
-    pub(super) fn answer(
+    pub(super) fn response(
         &mut self,
         slots: &mut [Slot],
         texts: &mut [u8],
         status: u16,
         body: &[u8],
         now: MonoTime,
-    ) -> Result<(), AnswerError> {
+    ) -> Result<(), ResponseError> {
         self.now = now;
-        let ask = self.asked.take().ok_or(AnswerError::NotAsked)?;
+        let ask = self.asked.take().ok_or(ResponseError::NotAsked)?;
         let is_good = (200..300).contains(&status);
         let result = match (is_good, ask) {
-            (false, _) => Err(AnswerError::Status(status)),
+            (false, _) => Err(ResponseError::Status(status)),
             (true, Ask::Overview) => self.take_overview(slots, body),
             (true, Ask::Prime) => Ok(()),
             (true, _) => self.take_about_current(slots, texts, ask, body),
@@ -297,7 +297,7 @@ impl<'o> Engine<'o> {
             (_, Err(error)) => {
                 let strikes = match error {
                     // The run that ended is forgotten: what is said is of the next one.
-                    AnswerError::OtherJob => PATIENCE,
+                    ResponseError::OtherJob => PATIENCE,
                     _ => WRONG_RESPONSE,
                 };
                 self.strike(slots, ask, strikes);
@@ -332,7 +332,7 @@ impl<'o> Engine<'o> {
         self.is_drafts_turn = true;
     }
 
-    fn take_overview(&mut self, slots: &mut [Slot], body: &[u8]) -> Result<(), AnswerError> {
+    fn take_overview(&mut self, slots: &mut [Slot], body: &[u8]) -> Result<(), ResponseError> {
         let overview = Overview::read(body)?;
         let (options, now) = (&self.options, self.now);
         self.cluster.observe(slots, &overview, options, now);
@@ -347,7 +347,7 @@ impl<'o> Engine<'o> {
         texts: &mut [u8],
         ask: Ask,
         body: &[u8],
-    ) -> Result<(), AnswerError> {
+    ) -> Result<(), ResponseError> {
         let (options, making) = (&self.options, &mut self.making);
         let Some(item) = making.current() else {
             return Ok(());
@@ -358,7 +358,7 @@ impl<'o> Engine<'o> {
                 let details = Details::read(body)?;
                 let other_run = |start| is_final && start != item.start_time;
                 if details.jid != item.jid || details.start_time.is_some_and(other_run) {
-                    return Err(AnswerError::OtherJob);
+                    return Err(ResponseError::OtherJob);
                 }
                 if is_final && details.state != item.state {
                     // Older than the end: read it again when Flink has forgotten it.

@@ -5,7 +5,7 @@
 //! is an engine over them, driven by pulling like a [`Courier`](crate::courier::Courier):
 //!
 //! 1. [`Watch::next`] says what to do: ask Flink for a path, store a report, or wait. Asked again it says the same.
-//! 2. [`Watch::answer`] takes what came back, [`Watch::failed`] that nothing did; [`Watch::reported`] takes whether a report was stored.
+//! 2. [`Watch::response`] takes what came back, [`Watch::failed`] that nothing did; [`Watch::reported`] takes whether a report was stored.
 //!
 //! ```text
 //!                    ┌───────────── every 5 s ─────────────┐
@@ -39,16 +39,16 @@
 //!
 //! let Step::Get(path) = watch.next(at(0)) else { panic!("it begins with a question") };
 //! assert_eq!(path, "/jobs/overview"); // ask it of Flink …
-//! watch.answer(200, br#"{"jobs":[{"jid":"000000000000000000000000000183c6","name":"edge","state":"FAILED",
+//! watch.response(200, br#"{"jobs":[{"jid":"000000000000000000000000000183c6","name":"edge","state":"FAILED",
 //!   "start-time":1795401196385,"end-time":1795401197594}]}"#, at(1))?;
 //!
 //! // What Flink knows of a job may be 3 s old, from before it failed.
 //! assert!(matches!(watch.next(at(1)), Step::Wait(until) if until == at(3001)));
 //! assert!(matches!(watch.next(at(3001)), Step::Get("/jobs/000000000000000000000000000183c6")));
-//! watch.answer(200, br#"{"jid":"000000000000000000000000000183c6","state":"FAILED","timestamps":{"RUNNING":1795401196405}}"#, at(3002))?;
+//! watch.response(200, br#"{"jid":"000000000000000000000000000183c6","state":"FAILED","timestamps":{"RUNNING":1795401196405}}"#, at(3002))?;
 //! let Step::Get(path) = watch.next(at(3002)) else { panic!("it needs the exception") };
 //! assert_eq!(path, "/jobs/000000000000000000000000000183c6/exceptions?maxExceptions=1");
-//! watch.answer(200, br#"{"root-exception":"java.lang.IllegalStateException: out of range\n\tat Edge.map(Edge.java:17)"}"#, at(3003))?;
+//! watch.response(200, br#"{"root-exception":"java.lang.IllegalStateException: out of range\n\tat Edge.map(Edge.java:17)"}"#, at(3003))?;
 //!
 //! let Step::Report(draft) = watch.next(at(3003)) else { panic!("it has all") };
 //! assert_eq!(draft.message_id, "node-7-000000000000000000000000000183c6-FAILED-1795401197594");
@@ -97,6 +97,6 @@ pub use options::{ExceptionsAs, MappedJob, Options, OtherIds, Plan};
 pub use overview::{Overview, OverviewJob, OverviewJobs};
 pub use read::ReadError;
 pub use state::State;
-pub use steps::{AnswerError, Step};
+pub use steps::{ResponseError, Step};
 pub use table::Slot;
 pub use watch::{Watch, WatchStatus};

@@ -11,7 +11,7 @@ use crate::time::MonoTime;
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub enum Step<'w> {
-    /// Ask Flink for this path, then call [`Watch::answer`](super::Watch::answer) or [`Watch::failed`](super::Watch::failed).
+    /// Ask Flink for this path, then call [`Watch::response`](super::Watch::response) or [`Watch::failed`](super::Watch::failed).
     Get(&'w str),
     /// Store this report, then call [`Watch::reported`](super::Watch::reported).
     Report(Draft<'w>),
@@ -22,7 +22,7 @@ pub enum Step<'w> {
 /// Why a response was of no use. The watch goes on; this is for a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AnswerError {
+pub enum ResponseError {
     /// The status is none of 200 to 299. [`Failure::read_errors`](super::Failure::read_errors) reads what Flink says in such a body.
     Status(u16),
     /// The body is not what was asked for.
@@ -33,32 +33,32 @@ pub enum AnswerError {
     NotAsked,
 }
 
-impl AnswerError {
+impl ResponseError {
     /// The stable code.
     pub const fn code(&self) -> Code {
         match self {
-            AnswerError::Status(_) => Code::FlinkStatus,
-            AnswerError::Body(error) => error.code(),
-            AnswerError::OtherJob => Code::FlinkOtherJob,
-            AnswerError::NotAsked => Code::FlinkNotAsked,
+            ResponseError::Status(_) => Code::FlinkStatus,
+            ResponseError::Body(error) => error.code(),
+            ResponseError::OtherJob => Code::FlinkOtherJob,
+            ResponseError::NotAsked => Code::FlinkNotAsked,
         }
     }
 }
 
-impl fmt::Display for AnswerError {
+impl fmt::Display for ResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AnswerError::Status(status) => write!(f, "{}: {status}", self.code()),
-            AnswerError::Body(error) => error.fmt(f),
-            AnswerError::OtherJob | AnswerError::NotAsked => self.code().fmt(f),
+            ResponseError::Status(status) => write!(f, "{}: {status}", self.code()),
+            ResponseError::Body(error) => error.fmt(f),
+            ResponseError::OtherJob | ResponseError::NotAsked => self.code().fmt(f),
         }
     }
 }
 
-impl core::error::Error for AnswerError {}
+impl core::error::Error for ResponseError {}
 
-impl From<ReadError> for AnswerError {
+impl From<ReadError> for ResponseError {
     fn from(error: ReadError) -> Self {
-        AnswerError::Body(error)
+        ResponseError::Body(error)
     }
 }

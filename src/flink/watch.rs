@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::jid::Jid;
 use super::kept::{self, Kept, NotKept};
 use super::options::Options;
-use super::steps::{AnswerError, Step};
+use super::steps::{ResponseError, Step};
 use super::table::Slot;
 use crate::json::Full;
 use crate::time::MonoTime;
@@ -55,9 +55,14 @@ where
     }
 
     /// Takes Flink's response to the path that [`next`](Self::next) gave: any status, any body, whole or cut. An error says that it was of no use.
-    pub fn answer(&mut self, status: u16, body: &[u8], now: MonoTime) -> Result<(), AnswerError> {
+    pub fn response(
+        &mut self,
+        status: u16,
+        body: &[u8],
+        now: MonoTime,
+    ) -> Result<(), ResponseError> {
         let (slots, texts) = (self.table.as_mut(), bounded(self.texts.as_mut()));
-        self.engine.answer(slots, texts, status, body, now)
+        self.engine.response(slots, texts, status, body, now)
     }
 
     /// No response came, or one that is too large: the connection, a timeout.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::vec;
 use std::vec::Vec;
 
-use super::folder::Folder;
+use super::directory::Directory;
 use super::spool_error::SpoolIoError;
 use crate::courier::{Storage, StorageLimits};
 
@@ -44,7 +44,7 @@ const LONGEST: u64 = 1 << 30;
 
 /// The segments are the files `PREFIX-00000001.seg` and so on; all others are left alone.
 pub(super) struct FileStorage {
-    folder: Arc<Folder>,
+    directory: Arc<Directory>,
     prefix: &'static str,
     segment_bytes: usize,
     max_bytes: usize,
@@ -57,7 +57,7 @@ pub(super) struct FileStorage {
 impl fmt::Debug for FileStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileStorage")
-            .field("folder", &self.folder)
+            .field("directory", &self.directory)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
@@ -91,13 +91,13 @@ impl Ahead {
 
 impl FileStorage {
     pub(super) fn new(
-        folder: Arc<Folder>,
+        directory: Arc<Directory>,
         prefix: &'static str,
         segment_bytes: usize,
         max_bytes: usize,
     ) -> Self {
         FileStorage {
-            folder,
+            directory,
             prefix,
             segment_bytes,
             max_bytes,
@@ -107,16 +107,19 @@ impl FileStorage {
     }
 
     /// Removes what a crash left of segments that were being made, or discarded. The directory was synced since.
-    pub(super) fn remove_leftovers(folder: &Folder, prefix: &str) -> Result<(), SpoolIoError> {
-        for name in names(folder)? {
+    pub(super) fn remove_leftovers(
+        directory: &Directory,
+        prefix: &str,
+    ) -> Result<(), SpoolIoError> {
+        for name in names(directory)? {
             let made = name.strip_suffix(NEW);
             if made.is_some_and(|made| segment_id(made, prefix).is_some()) {
-                folder
+                directory
                     .remove(&name)
-                    .map_err(folder.failed("remove", &name))?;
+                    .map_err(directory.failed("remove", &name))?;
             }
         }
-        Self::cut_spares(folder, prefix);
+        Self::cut_spares(directory, prefix);
         Ok(())
     }
 
@@ -132,10 +135,10 @@ impl FileStorage {
     }
 
     fn for_each_segment(&self, mut each: impl FnMut(u32, u64, &str)) -> Result<(), SpoolIoError> {
-        for name in names(&self.folder)? {
+        for name in names(&self.directory)? {
             if let Some(id) = segment_id(&name, self.prefix) {
-                let len = self.folder.len(&name);
-                each(id, len.map_err(self.folder.failed("use", &name))?, &name);
+                let len = self.directory.len(&name);
+                each(id, len.map_err(self.directory.failed("use", &name))?, &name);
             }
         }
         Ok(())
@@ -158,15 +161,15 @@ impl FileStorage {
         run: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<(), SpoolIoError> {
         let result = self.handle(id).and_then(run);
-        result.map_err(self.folder.failed(action, &self.name(id)))
+        result.map_err(self.directory.failed(action, &self.name(id)))
     }
 
     fn handle(&mut self, id: u32) -> io::Result<&File> {
-        self.folder.check_process()?;
+        self.directory.check_process()?;
         let place = match self.handles.iter().position(|(open, _)| *open == id) {
             Some(place) => place,
             None => {
-                let file = self.folder.open_file(&self.name(id))?;
+                let file = self.directory.open_file(&self.name(id))?;
                 self.handles.truncate(HANDLES - 1);
                 self.handles.push((id, file));
                 self.handles.len().saturating_sub(1)
@@ -182,58 +185,65 @@ impl FileStorage {
     }
 
     /// Makes a blank file that survives a power cut, but for its name.
-    fn blank(folder: &Folder, name: &str, len: usize) -> Result<File, SpoolIoError> {
-        match folder.remove(name) {
+    fn blank(directory: &Directory, name: &str, len: usize) -> Result<File, SpoolIoError> {
+        match directory.remove(name) {
             // What is there is left over from a call that failed.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(folder.failed("remove", name)(error));
+                return Err(directory.failed("remove", name)(error));
             }
             _ => {}
         }
-        let file = folder.create(name).map_err(folder.failed("create", name))?;
-        Self::fill(folder, name, &file, len)?;
+        let file = directory
+            .create(name)
+            .map_err(directory.failed("create", name))?;
+        Self::fill(directory, name, &file, len)?;
         Ok(file)
     }
 
     /// Zeros written for real: blocks that are only set aside cost metadata at each append.
-    fn fill(folder: &Folder, name: &str, mut file: &File, len: usize) -> Result<(), SpoolIoError> {
+    fn fill(
+        directory: &Directory,
+        name: &str,
+        mut file: &File,
+        len: usize,
+    ) -> Result<(), SpoolIoError> {
         let zeros = vec![0; len.min(FILL)];
         let mut left = len;
         while left > 0 {
             let part = zeros.get(..left).unwrap_or(&zeros);
-            io::Write::write_all(&mut file, part).map_err(folder.failed("fill", name))?;
+            io::Write::write_all(&mut file, part).map_err(directory.failed("fill", name))?;
             left = left.saturating_sub(part.len());
         }
-        file.sync_all().map_err(folder.failed("sync", name))
+        file.sync_all().map_err(directory.failed("sync", name))
     }
 
     /// Makes a segment in room that is free.
     fn make(&self, name: &str, len: usize) -> Result<File, SpoolIoError> {
-        let (folder, new) = (&self.folder, format!("{name}{NEW}"));
+        let (directory, new) = (&self.directory, format!("{name}{NEW}"));
         let made = self.make_spares().and_then(|()| {
-            let file = Self::blank(folder, &new, len)?;
-            let named = Self::name_it(folder, &new, name, |folder| folder.remove(name));
+            let file = Self::blank(directory, &new, len)?;
+            let named = Self::name_it(directory, &new, name, |directory| directory.remove(name));
             named.map(|()| file)
         });
         made.inspect_err(|_| {
             // The first error says more than one of this would.
-            let _ = folder.remove(&new);
+            let _ = directory.remove(&new);
         })
     }
 
     /// Makes the spares that are missing, and fills up those that are short: what a process left that was killed here, or somebody who cut
     /// one. Their names survive a power cut when the directory is synced.
     fn make_spares(&self) -> Result<(), SpoolIoError> {
-        let folder = &self.folder;
+        let directory = &self.directory;
         for (name, len) in self.missing_spares("") {
             let file = match len {
-                None => folder.create(&name),
-                Some(_) => folder.open_file(&name),
+                None => directory.create(&name),
+                Some(_) => directory.open_file(&name),
             };
-            let file = file.map_err(folder.failed("create", &name))?;
-            Self::fill(folder, &name, &file, SPARE).inspect_err(|_| {
+            let file = file.map_err(directory.failed("create", &name))?;
+            Self::fill(directory, &name, &file, SPARE).inspect_err(|_| {
                 if len.is_none() {
-                    let _ = folder.remove(&name);
+                    let _ = directory.remove(&name);
                 }
             })?;
         }
@@ -245,16 +255,16 @@ impl FileStorage {
     /// It stays a spare until it is whole: whatever fails before that, or a kill, takes nothing from it but its length.
     fn use_spare(&self, name: &str, len: usize) -> Option<File> {
         let is_short = len <= SPARE && len < self.segment_bytes;
-        let mut spares = spares(&self.folder, self.prefix).filter(|_| is_short);
+        let mut spares = spares(&self.directory, self.prefix).filter(|_| is_short);
         spares.find_map(|(spare, found)| {
             found?;
-            let file = self.folder.open_file(&spare).ok()?;
+            let file = self.directory.open_file(&spare).ok()?;
             // In room that it has. Whatever stood there, a segment is blank at first.
             file.set_len(position(len).min(file.metadata().ok()?.len()))
                 .ok()?;
-            Self::fill(&self.folder, &spare, &file, len).ok()?;
-            let named = Self::name_it(&self.folder, &spare, name, |folder| {
-                folder.rename(name, &spare)
+            Self::fill(&self.directory, &spare, &file, len).ok()?;
+            let named = Self::name_it(&self.directory, &spare, name, |directory| {
+                directory.rename(name, &spare)
             });
             named.ok().map(|()| file)
         })
@@ -264,27 +274,27 @@ impl FileStorage {
     ///
     /// It is a spare as soon as it has the name, whatever is in it and however long it is: so neither an error nor a kill loses it.
     fn turn_to_spare(&self, name: &str) -> Result<(), SpoolIoError> {
-        let folder = &self.folder;
+        let directory = &self.directory;
         // What is not a file of this user alone becomes none.
-        let is_ours = folder.len(name).is_ok();
+        let is_ours = directory.len(name).is_ok();
         match self.missing_spares(name).pop().filter(|_| is_ours) {
-            Some((spare, _)) => folder
+            Some((spare, _)) => directory
                 .rename(name, &spare)
-                .map_err(folder.failed("rename", name)),
-            None => match folder.remove(name) {
+                .map_err(directory.failed("rename", name)),
+            None => match directory.remove(name) {
                 // Removed before, by a call that failed later on.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed.map_err(folder.failed("remove", name)),
+                removed => removed.map_err(directory.failed("remove", name)),
             },
         }
     }
 
     /// Frees what spares have too much. That they are spares must be durable, or they are found under other names with less in them.
-    fn cut_spares(folder: &Folder, prefix: &str) {
-        for (name, len) in spares(folder, prefix) {
+    fn cut_spares(directory: &Directory, prefix: &str) {
+        for (name, len) in spares(directory, prefix) {
             if len.is_some_and(|len| len > position(SPARE)) {
                 // If this fails they are cut later.
-                let _ = folder
+                let _ = directory
                     .open_file(&name)
                     .and_then(|file| file.set_len(position(SPARE)));
             }
@@ -296,7 +306,7 @@ impl FileStorage {
     fn missing_spares(&self, but: &str) -> Vec<(String, Option<u64>)> {
         let needed = SPARES.saturating_sub(usize::from(self.is_spare_in_use(but)));
         let is_whole = |len: Option<u64>| len.is_some_and(|len| len >= position(SPARE));
-        let (whole, mut missing): (Vec<_>, Vec<_>) = spares(&self.folder, self.prefix)
+        let (whole, mut missing): (Vec<_>, Vec<_>) = spares(&self.directory, self.prefix)
             .take(SPARES)
             .partition(|(_, len)| is_whole(*len));
         missing.sort_by_key(|(_, len)| len.is_none());
@@ -306,13 +316,13 @@ impl FileStorage {
 
     /// Whether the newest segment but this one has notes alone: it is short, and stands for no others.
     fn is_spare_in_use(&self, but: &str) -> bool {
-        let names = names(&self.folder).unwrap_or_default();
+        let names = names(&self.directory).unwrap_or_default();
         let others = names.into_iter().filter(|name| name != but);
         let segments = others.filter_map(|name| Some((segment_id(&name, self.prefix)?, name)));
         segments.max().is_some_and(|(_, name)| {
-            let len = self.folder.len(&name).ok();
+            let len = self.directory.len(&name).ok();
             let mut sources = [1; SOURCES_LEN];
-            let read = self.folder.open_file(&name);
+            let read = self.directory.open_file(&name);
             let read = read.and_then(|file| read_at(&file, &mut sources, SOURCES_AT));
             len == Some(position(self.limits().length_unit))
                 && read.is_ok()
@@ -322,22 +332,24 @@ impl FileStorage {
 
     /// Gives a blank file its name, where nothing has it; takes it back if that is not durable.
     fn name_it(
-        folder: &Folder,
+        directory: &Directory,
         new: &str,
         name: &str,
-        take_back: impl FnOnce(&Folder) -> io::Result<()>,
+        take_back: impl FnOnce(&Directory) -> io::Result<()>,
     ) -> Result<(), SpoolIoError> {
-        let is_taken = folder.has(name).map_err(folder.failed("create", name))?;
+        let is_taken = directory
+            .has(name)
+            .map_err(directory.failed("create", name))?;
         if is_taken {
             let error = io::ErrorKind::AlreadyExists.into();
-            return Err(folder.failed("create", name)(error));
+            return Err(directory.failed("create", name)(error));
         }
-        folder
+        directory
             .rename(new, name)
-            .map_err(folder.failed("rename", new))?;
-        sync(folder).inspect_err(|_| {
+            .map_err(directory.failed("rename", new))?;
+        sync(directory).inspect_err(|_| {
             // If that fails, too, the next start discards it, as it is blank.
-            let _ = take_back(folder);
+            let _ = take_back(directory);
         })
     }
 }
@@ -372,10 +384,10 @@ impl Storage for FileStorage {
     /// Where something has the name of this segment the error is [`io::ErrorKind::AlreadyExists`], and that stays as it is.
     fn create(&mut self, id: u32, len: usize) -> Result<(), SpoolIoError> {
         self.ahead.forget(id, 0);
-        let (name, folder) = (self.name(id), &self.folder);
-        folder
+        let (name, directory) = (self.name(id), &self.directory);
+        directory
             .check_process()
-            .map_err(folder.failed("create", &name))?;
+            .map_err(directory.failed("create", &name))?;
         let made = self.make(&name, len);
         let file = made.or_else(|error| self.use_spare(&name, len).ok_or(error))?;
         self.handles.truncate(HANDLES - 1);
@@ -410,10 +422,10 @@ impl Storage for FileStorage {
 
     /// A file that was removed or replaced meanwhile keeps nothing: [`SpoolIoError::is_missing`], as it is when one is opened that is not there.
     fn sync(&mut self, id: u32) -> Result<(), SpoolIoError> {
-        let (folder, name) = (self.folder.clone(), self.name(id));
+        let (directory, name) = (self.directory.clone(), self.name(id));
         let synced = self.with(id, "sync", |file| {
             file.sync_data()?;
-            folder.check_there(&name, file)
+            directory.check_there(&name, file)
         });
         synced.inspect_err(|error| {
             if error.is_missing() {
@@ -424,14 +436,14 @@ impl Storage for FileStorage {
 
     fn discard(&mut self, id: u32) -> Result<(), SpoolIoError> {
         self.close(id);
-        let (name, folder) = (self.name(id), &self.folder);
-        folder
+        let (name, directory) = (self.name(id), &self.directory);
+        directory
             .check_process()
-            .map_err(folder.failed("remove", &name))?;
+            .map_err(directory.failed("remove", &name))?;
         // After an error it is tried again: without spares the same reports would be sent again after each start.
         self.turn_to_spare(&name)?;
-        sync(folder)?;
-        Self::cut_spares(folder, self.prefix);
+        sync(directory)?;
+        Self::cut_spares(directory, self.prefix);
         Ok(())
     }
 
@@ -466,10 +478,10 @@ fn segment_id(name: &str, prefix: &str) -> Option<u32> {
 }
 
 /// The spares there are or may be, with the length of those that are there. What else has such a name is left alone.
-fn spares(folder: &Folder, prefix: &str) -> impl Iterator<Item = (String, Option<u64>)> {
+fn spares(directory: &Directory, prefix: &str) -> impl Iterator<Item = (String, Option<u64>)> {
     (1..=NAMES).filter_map(move |number| {
         let name = format!("spare-{prefix}-{number}");
-        match folder.len(&name) {
+        match directory.len(&name) {
             Ok(len) => Some((name, Some(len))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some((name, None)),
             Err(_) => None,
@@ -477,10 +489,10 @@ fn spares(folder: &Folder, prefix: &str) -> impl Iterator<Item = (String, Option
     })
 }
 
-fn names(folder: &Folder) -> Result<Vec<String>, SpoolIoError> {
-    let names = folder
+fn names(directory: &Directory) -> Result<Vec<String>, SpoolIoError> {
+    let names = directory
         .names()
-        .map_err(SpoolIoError::at("list", folder.path()))?;
+        .map_err(SpoolIoError::at("list", directory.path()))?;
     // Names that are not UTF-8 are others'.
     let ours = names.into_iter().filter_map(|name| name.into_string().ok());
     Ok(ours.collect())
@@ -502,10 +514,10 @@ fn is_outage(_: &io::Error) -> bool {
 }
 
 /// Makes names that were added or removed survive a power cut.
-fn sync(folder: &Folder) -> Result<(), SpoolIoError> {
-    folder
+fn sync(directory: &Directory) -> Result<(), SpoolIoError> {
+    directory
         .sync()
-        .map_err(SpoolIoError::at("sync", folder.path()))
+        .map_err(SpoolIoError::at("sync", directory.path()))
 }
 
 #[cfg(unix)]
@@ -548,14 +560,14 @@ fn position(offset: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::folder::temporary;
+    use crate::host::directory::temporary;
     use std::fs;
     use std::path::Path;
     use std::string::ToString;
 
     fn live(dir: &Path) -> FileStorage {
-        let folder = Arc::new(Folder::open(dir).unwrap());
-        FileStorage::new(folder, "live", 4096, 65536)
+        let directory = Arc::new(Directory::open(dir).unwrap());
+        FileStorage::new(directory, "live", 4096, 65536)
     }
 
     fn list(storage: &mut FileStorage) -> Vec<(u32, usize)> {
@@ -593,7 +605,7 @@ mod tests {
         storage.discard(123_456_789).unwrap();
         storage.discard(123_456_789).unwrap();
         assert_eq!(list(&mut storage), [(1, 8192), (7, 8192), (u32::MAX, 8192)]);
-        let mut dead = FileStorage::new(storage.folder.clone(), "dead", 4096, 65536);
+        let mut dead = FileStorage::new(storage.directory.clone(), "dead", 4096, 65536);
         assert_eq!(list(&mut dead), []);
 
         let mut names: Vec<_> = fs::read_dir(dir.path())
@@ -715,7 +727,7 @@ mod tests {
                 .is_file()
         );
         symlink(&victim, path("live-00000002.seg.new")).unwrap();
-        FileStorage::remove_leftovers(&storage.folder, "live").unwrap();
+        FileStorage::remove_leftovers(&storage.directory, "live").unwrap();
         assert!(!path("live-00000002.seg.new").is_symlink());
         untouched();
 

@@ -3,7 +3,7 @@
 //! Two locks, for two kinds of programs. `flock` on the directory itself is exact: the system frees it when the process ends, however
 //! it does, and no file can be removed to get in. Programs that have no `flock`, in Node for one, go by the file `owner` beside
 //! it, which names the process that has the spool open: its id, when it started, and the boot of the machine, so that neither
-//! another process with the same id nor one of before a restart is taken for it. docs/spool-folder.md says how it is made and
+//! another process with the same id nor one of before a restart is taken for it. docs/spool-directory.md says how it is made and
 //! replaced.
 //!
 //! `flock` belongs to what was opened, and a `fork` shares that: if the child were to unlock, the parent would be without its
@@ -12,7 +12,7 @@
 use std::fs::TryLockError;
 use std::sync::Arc;
 
-use super::folder::Folder;
+use super::directory::Directory;
 #[cfg(unix)]
 use super::owner::{self, Owner};
 use super::spool_error::{SpoolError, SpoolIoError};
@@ -20,38 +20,40 @@ use super::spool_error::{SpoolError, SpoolIoError};
 /// Keeps other processes out as long as it is there.
 #[derive(Debug)]
 pub(super) struct Lock {
-    folder: Arc<Folder>,
+    directory: Arc<Directory>,
     #[cfg(not(unix))]
     file: std::fs::File,
 }
 
-fn refused(folder: &Folder, error: TryLockError, pid: Option<u32>) -> SpoolError {
+fn refused(directory: &Directory, error: TryLockError, pid: Option<u32>) -> SpoolError {
     match error {
         TryLockError::WouldBlock => SpoolError::Locked {
-            dir: folder.path().into(),
+            dir: directory.path().into(),
             pid,
         },
-        TryLockError::Error(error) => SpoolIoError::at("lock", folder.path())(error).into(),
+        TryLockError::Error(error) => SpoolIoError::at("lock", directory.path())(error).into(),
     }
 }
 
 /// Elsewhere directories cannot be locked: a file in it is.
 #[cfg(not(unix))]
 impl Lock {
-    pub(super) fn take(folder: Arc<Folder>) -> Result<Self, SpoolError> {
+    pub(super) fn take(directory: Arc<Directory>) -> Result<Self, SpoolError> {
         const NAME: &str = "lock";
-        let file = folder.create(NAME).or_else(|_| folder.open_file(NAME));
-        let file = file.map_err(folder.failed("open", NAME))?;
+        let file = directory
+            .create(NAME)
+            .or_else(|_| directory.open_file(NAME));
+        let file = file.map_err(directory.failed("open", NAME))?;
         file.try_lock()
-            .map_err(|error| refused(&folder, error, None))?;
-        Ok(Lock { folder, file })
+            .map_err(|error| refused(&directory, error, None))?;
+        Ok(Lock { directory, file })
     }
 }
 
 #[cfg(not(unix))]
 impl Drop for Lock {
     fn drop(&mut self) {
-        if self.folder.is_of_this_process() {
+        if self.directory.is_of_this_process() {
             let _ = self.file.unlock();
         }
     }
@@ -59,16 +61,16 @@ impl Drop for Lock {
 
 #[cfg(unix)]
 impl Lock {
-    pub(super) fn take(folder: Arc<Folder>) -> Result<Self, SpoolError> {
-        if let Err(error) = folder.handle().try_lock() {
-            let running = owner::read(&folder).ok().flatten();
+    pub(super) fn take(directory: Arc<Directory>) -> Result<Self, SpoolError> {
+        if let Err(error) = directory.handle().try_lock() {
+            let running = owner::read(&directory).ok().flatten();
             let running = running.and_then(|text| Owner::parse(&text));
             let pid = running.filter(Owner::runs).map(|owner| owner.pid);
-            return Err(refused(&folder, error, pid));
+            return Err(refused(&directory, error, pid));
         }
         // From here on an error unlocks.
-        let lock = Lock { folder };
-        owner::take(&lock.folder)?;
+        let lock = Lock { directory };
+        owner::take(&lock.directory)?;
         Ok(lock)
     }
 }
@@ -77,9 +79,9 @@ impl Lock {
 impl Drop for Lock {
     /// Closing alone would leave the lock to a child process that is about to start another program.
     fn drop(&mut self) {
-        if self.folder.is_of_this_process() {
-            owner::give_back(&self.folder);
-            let _ = self.folder.handle().unlock();
+        if self.directory.is_of_this_process() {
+            owner::give_back(&self.directory);
+            let _ = self.directory.handle().unlock();
         }
     }
 }

@@ -5,7 +5,7 @@
 //! | send: one [`Client`], one connection | `client`, `builder`, `send_error`; below it `connection`, `socket`, `resolver`, `tls…`, `progress` |
 //! | drive a courier with it | `deliver` |
 //! | do so by a thread of its own | `reporter`, `fair` |
-//! | keep reports on files | `spool`, `files`, `folder`; one process at a time by `lock`, `owner` |
+//! | keep reports on files | `spool`, `files`, `directory`; one process at a time by `lock`, `owner` |
 //! | be woken or ended by another thread | `waker` |
 //!
 //! One rule for all that waits: nothing polls. A socket waits by `poll` with a descriptor that a [`Waker`] writes to, so that timeouts are exact, a cancelled call ends at
@@ -45,9 +45,9 @@ mod client;
 mod connection;
 #[cfg(feature = "_http")]
 mod deliver;
+mod directory;
 mod fair;
 mod files;
-mod folder;
 mod lock;
 #[cfg(unix)]
 mod owner;

@@ -1,4 +1,4 @@
-//! The file `owner`: which process has a spool open, for programs that have no `flock`. docs/spool-folder.md is its contract.
+//! The file `owner`: which process has a spool open, for programs that have no `flock`. docs/spool-directory.md is its contract.
 
 use rustix::process::{Pid, test_kill_process};
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::vec::Vec;
 use std::{process, thread};
 
-use super::folder::Folder;
+use super::directory::Directory;
 use super::spool_error::SpoolError;
 use crate::json::{Scanner, Sink, Token};
 
@@ -143,43 +143,43 @@ fn is_there(pid: u32) -> bool {
 }
 
 /// The text of the owner file, if there is one.
-pub(super) fn read(folder: &Folder) -> io::Result<Option<Vec<u8>>> {
-    read_file(folder, NAME)
+pub(super) fn read(directory: &Directory) -> io::Result<Option<Vec<u8>>> {
+    read_file(directory, NAME)
 }
 
-fn read_file(folder: &Folder, name: &str) -> io::Result<Option<Vec<u8>>> {
+fn read_file(directory: &Directory, name: &str) -> io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
-    match folder.open_file(name) {
+    match directory.open_file(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?.take(LONGEST).read_to_end(&mut text)?,
     };
     Ok(Some(text))
 }
 
-fn locked(folder: &Folder, pid: Option<u32>) -> SpoolError {
+fn locked(directory: &Directory, pid: Option<u32>) -> SpoolError {
     SpoolError::Locked {
-        dir: folder.path().into(),
+        dir: directory.path().into(),
         pid,
     }
 }
 
 /// Writes the owner file, unless another process that runs has one there.
-pub(super) fn take(folder: &Folder) -> Result<(), SpoolError> {
+pub(super) fn take(directory: &Directory) -> Result<(), SpoolError> {
     let this = Owner::this();
     let mut looks = LOOKS;
     for _ in 0..TRIES {
-        match write(folder, &this) {
+        match write(directory, &this) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             // What waits on a full disk must be delivered to make room; `flock` is held.
             Err(error) if is_full(&error) => return Ok(()),
-            done => return Ok(done.map_err(folder.failed("create", NAME))?),
+            done => return Ok(done.map_err(directory.failed("create", NAME))?),
         }
-        let found = read(folder).map_err(folder.failed("use", NAME))?;
+        let found = read(directory).map_err(directory.failed("use", NAME))?;
         let Some(text) = found else { continue };
         match Owner::parse(&text) {
             // A spool that was leaked, or this program started anew in the same process.
             Some(owner) if owner == this => {}
-            Some(owner) if owner.runs() => return Err(locked(folder, Some(owner.pid))),
+            Some(owner) if owner.runs() => return Err(locked(directory, Some(owner.pid))),
             None if looks > 0 => {
                 looks = looks.saturating_sub(1);
                 thread::sleep(BETWEEN_LOOKS);
@@ -187,17 +187,17 @@ pub(super) fn take(folder: &Folder) -> Result<(), SpoolError> {
             }
             _ => {}
         }
-        if !put_aside(folder, &text).map_err(folder.failed("replace", NAME))? {
-            return Err(locked(folder, None));
+        if !put_aside(directory, &text).map_err(directory.failed("replace", NAME))? {
+            return Err(locked(directory, None));
         }
     }
-    Err(locked(folder, None))
+    Err(locked(directory, None))
 }
 
-fn write(folder: &Folder, this: &Owner) -> io::Result<()> {
-    let mut file = folder.create(NAME)?;
+fn write(directory: &Directory, this: &Owner) -> io::Result<()> {
+    let mut file = directory.create(NAME)?;
     file.write_all(&this.text()).inspect_err(|_| {
-        let _ = folder.remove(NAME);
+        let _ = directory.remove(NAME);
     })
 }
 
@@ -209,41 +209,41 @@ fn is_full(error: &io::Error) -> bool {
 /// Removes a stale owner; `false` if somebody else was quicker, and had written a new one.
 ///
 /// Removing it by its name could remove that new one. What is renamed can be looked at, and only one can rename it.
-fn put_aside(folder: &Folder, text: &[u8]) -> io::Result<bool> {
-    match folder.rename(NAME, STALE) {
+fn put_aside(directory: &Directory, text: &[u8]) -> io::Result<bool> {
+    match directory.rename(NAME, STALE) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         renamed => renamed?,
     }
-    let is_stale = read_file(folder, STALE)?.is_none_or(|found| found == text);
-    if !is_stale && !folder.has(NAME)? {
-        folder.rename(STALE, NAME)?;
+    let is_stale = read_file(directory, STALE)?.is_none_or(|found| found == text);
+    if !is_stale && !directory.has(NAME)? {
+        directory.rename(STALE, NAME)?;
     } else {
-        folder.remove(STALE)?;
+        directory.remove(STALE)?;
     }
     Ok(is_stale)
 }
 
 /// Removes this process' owner file.
-pub(super) fn give_back(folder: &Folder) {
-    let found = read(folder).ok().flatten();
+pub(super) fn give_back(directory: &Directory) {
+    let found = read(directory).ok().flatten();
     let is_own = found.is_some_and(|text| Owner::parse(&text) == Some(Owner::this()));
     if is_own {
-        let _ = folder.remove(NAME);
+        let _ = directory.remove(NAME);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::folder::temporary;
+    use crate::host::directory::temporary;
     use crate::host::lock::Lock;
     use std::path::Path;
     use std::sync::Arc;
 
-    fn folder() -> (tempfile::TempDir, Arc<Folder>) {
+    fn directory() -> (tempfile::TempDir, Arc<Directory>) {
         let dir = temporary();
-        let folder = Folder::open(dir.path()).unwrap();
-        (dir, Arc::new(folder))
+        let directory = Directory::open(dir.path()).unwrap();
+        (dir, Arc::new(directory))
     }
 
     fn put(dir: &Path, text: &[u8]) {
@@ -256,8 +256,8 @@ mod tests {
 
     #[test]
     fn the_owner_is_named_as_long_as_it_is_open() {
-        let (dir, folder) = folder();
-        let lock = Lock::take(folder).unwrap();
+        let (dir, directory) = directory();
+        let lock = Lock::take(directory).unwrap();
         let owner = there(dir.path()).unwrap();
         assert_eq!(owner.pid, process::id());
         assert!(owner.runs());
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn only_a_process_that_runs_keeps_others_out() {
-        let (dir, folder) = folder();
+        let (dir, directory) = directory();
         let mut child = process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = child.id();
         let running = Owner {
@@ -282,7 +282,7 @@ mod tests {
         let unknown = std::format!("{{\"pid\":{pid},\"more\":1}}");
         for text in [&running.text()[..], unknown.as_bytes()] {
             put(dir.path(), text);
-            let error = Lock::take(folder.clone()).unwrap_err();
+            let error = Lock::take(directory.clone()).unwrap_err();
             assert!(
                 matches!(error, SpoolError::Locked { pid: Some(found), .. } if found == pid),
                 "{error}"
@@ -323,21 +323,21 @@ mod tests {
         stale.push(running.text());
         for text in &stale {
             put(dir.path(), text);
-            let lock = Lock::take(folder.clone());
+            let lock = Lock::take(directory.clone());
             let _lock = lock.unwrap_or_else(|error| panic!("{error}: {text:?}"));
             assert_eq!(there(dir.path()), Some(Owner::this()));
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         }
         child.wait().unwrap();
         put(dir.path(), &running.text());
-        Lock::take(folder).unwrap();
+        Lock::take(directory).unwrap();
     }
 
     #[test]
     fn removing_a_file_lets_nobody_in() {
-        let (dir, folder) = folder();
-        let lock = Lock::take(folder).unwrap();
-        let again = || Lock::take(Arc::new(Folder::open(dir.path()).unwrap()));
+        let (dir, directory) = directory();
+        let lock = Lock::take(directory).unwrap();
+        let again = || Lock::take(Arc::new(Directory::open(dir.path()).unwrap()));
         let error = again().unwrap_err().to_string();
         assert!(error.contains("is in use by this process: "), "{error}");
         fs::remove_file(dir.path().join(NAME)).unwrap();
@@ -354,12 +354,12 @@ mod tests {
 
     #[test]
     fn an_owner_that_was_replaced_meanwhile_stays() {
-        let (dir, folder) = folder();
+        let (dir, directory) = directory();
         put(dir.path(), b"new");
-        assert!(!put_aside(&folder, b"old").unwrap());
+        assert!(!put_aside(&directory, b"old").unwrap());
         assert_eq!(fs::read(dir.path().join(NAME)).unwrap(), b"new");
-        assert!(put_aside(&folder, b"new").unwrap());
-        assert!(put_aside(&folder, b"new").unwrap());
+        assert!(put_aside(&directory, b"new").unwrap());
+        assert!(put_aside(&directory, b"new").unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec::Vec;
 
+use super::directory::Directory;
 use super::files::FileStorage;
-use super::folder::Folder;
 use super::lock::Lock;
 use super::spool_error::{SpoolError, SpoolIoError};
 use crate::courier::{
@@ -124,7 +124,7 @@ impl SpoolOptions {
 #[derive(Debug)]
 pub struct Spool {
     log: Log,
-    folder: Arc<Folder>,
+    directory: Arc<Directory>,
     foreign: Vec<PathBuf>,
     /// Freed last.
     _lock: Lock,
@@ -141,12 +141,12 @@ impl Spool {
         // The process may change its directory later. By its components it has no `/` at its end, which would follow a link.
         let dir = std::path::absolute(dir).map_err(SpoolIoError::at("find", dir))?;
         let dir: PathBuf = dir.components().collect();
-        let folder = Arc::new(Folder::open(&dir)?);
-        let lock = Lock::take(folder.clone())?;
+        let directory = Arc::new(Directory::open(&dir)?);
+        let lock = Lock::take(directory.clone())?;
         // A process that was cut off may have made or removed files, and nobody has synced that yet.
-        folder.sync().map_err(SpoolIoError::at("sync", &dir))?;
+        directory.sync().map_err(SpoolIoError::at("sync", &dir))?;
         let storage = |room: &Room, prefix| {
-            FileStorage::new(folder.clone(), prefix, room.segment, room.total)
+            FileStorage::new(directory.clone(), prefix, room.segment, room.total)
         };
         let (live, dead) = (storage(&live, LIVE), storage(&dead, DEAD));
         let mut foreign = Vec::new();
@@ -164,11 +164,11 @@ impl Spool {
             _ => SpoolError::TooManySegments(dir.clone()),
         })?;
         // Only now: files of another version are left alone.
-        FileStorage::remove_leftovers(&folder, LIVE)?;
-        FileStorage::remove_leftovers(&folder, DEAD)?;
+        FileStorage::remove_leftovers(&directory, LIVE)?;
+        FileStorage::remove_leftovers(&directory, DEAD)?;
         Ok(Spool {
             log,
-            folder,
+            directory,
             foreign,
             _lock: lock,
         })
@@ -189,7 +189,7 @@ impl Spool {
 /// Makes durable what may be, so that less is sent again after a restart.
 impl Drop for Spool {
     fn drop(&mut self) {
-        if self.folder.is_of_this_process() {
+        if self.directory.is_of_this_process() {
             let _ = self.log.close();
         }
     }
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::courier::{Courier, Event, Policy, Step, Storage, StorageLimits};
     use crate::exchange::Outcome;
-    use crate::host::folder::temporary;
+    use crate::host::directory::temporary;
     use crate::report::{Job, JobStatus, Report};
     use std::cell::RefCell;
     use std::collections::BTreeMap;
@@ -352,9 +352,9 @@ mod tests {
         max_bytes: usize,
         durability: Durability,
     ) -> Node {
-        let folder = Arc::new(Folder::open(dir).unwrap());
+        let directory = Arc::new(Directory::open(dir).unwrap());
         let watched = |kind| Watched {
-            files: FileStorage::new(folder.clone(), kind, 4096, max_bytes),
+            files: FileStorage::new(directory.clone(), kind, 4096, max_bytes),
             kind,
             watch: watch.clone(),
         };
@@ -378,7 +378,7 @@ mod tests {
             Err(error) => return Err(error.to_string()),
         };
         let id = message_id(body);
-        let event = Event::answered(outcome, status);
+        let event = Event::response(outcome, status);
         let _ = node
             .settle(ticket, event, NOW, 0)
             .map_err(|error| error.to_string())?;
@@ -405,7 +405,7 @@ mod tests {
                 }
                 Step::Idle => return delivered,
             };
-            let accepted = Event::answered(Outcome::Accepted, 200);
+            let accepted = Event::response(Outcome::Accepted, 200);
             let _ = node.settle(ticket, accepted, now, 0).expect(at);
         }
         panic!("{at}: it does not come to an end: {:?}", node.status());

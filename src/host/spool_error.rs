@@ -113,10 +113,10 @@ impl SpoolError {
             SpoolError::DirIsLink(_)
             | SpoolError::DirOwner { .. }
             | SpoolError::DirMode { .. }
-            | SpoolError::DirShared(_) => Code::SpoolFolder,
+            | SpoolError::DirShared(_) => Code::SpoolDirectory,
             SpoolError::Version { .. } => Code::OtherFormat,
             SpoolError::TooManySegments(_) => Code::TooManySegments,
-            SpoolError::Options(_) => Code::SpoolLimits,
+            SpoolError::Options(_) => Code::SpoolOptions,
         }
     }
 }
@@ -236,12 +236,12 @@ mod tests {
             other.to_string(),
             "the spool /a belongs to user 7, and this process runs as user 8: run it as user 7, or chown -R 8 /a"
         );
-        assert_eq!(other.code(), Code::SpoolFolder);
+        assert_eq!(other.code(), Code::SpoolDirectory);
         let shared = SpoolError::DirShared("/tmp".into());
         assert_eq!(
             shared.to_string(),
             "the spool /tmp is a directory that others use, too: name one of its own"
         );
-        assert_eq!(shared.code(), Code::SpoolFolder);
+        assert_eq!(shared.code(), Code::SpoolDirectory);
     }
 }

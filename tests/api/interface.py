@@ -1,4 +1,4 @@
-"""Prints the public interface of a crate, an item, member or implementation a line, from the folder of its documentation.
+"""Prints the public interface of a crate, an item, member or implementation a line, from the directory of its documentation.
 
     python3 tests/api/interface.py target/doc/edge_report
 
@@ -94,16 +94,16 @@ def lines(page, kind, item, module):
 
 
 def main():
-    folder = Path(sys.argv[1])
+    directory = Path(sys.argv[1])
     all_lines = set()
-    for path in folder.rglob("*.html"):
+    for path in directory.rglob("*.html"):
         kind, _, name = path.stem.partition(".")
         if kind in KINDS and name:
-            module = "::".join((folder.name, *path.relative_to(folder).parts[:-1]))
+            module = "::".join((directory.name, *path.relative_to(directory).parts[:-1]))
             page = Page(path.read_text(encoding="utf-8"))
             all_lines.update(line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + "…" for line in lines(page, kind, f"{module}::{name}", module))
     if not all_lines:
-        sys.exit(f"{folder} has no pages of items: is this the folder of a crate's documentation?")
+        sys.exit(f"{directory} has no pages of items: is this the directory of a crate's documentation?")
     print("\n".join(sorted(all_lines)))
 
 

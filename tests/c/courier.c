@@ -300,7 +300,7 @@ static void middlebox(edge_report_courier *courier) {
     OK(edge_report_courier_settle(courier, step.ticket, EDGE_REPORT_OK, &reply, NULL, now, 0, &verdict, NULL));
     delivered++;
   }
-  OK(edge_report_courier_take_buried(courier, &ticket, NULL, NULL));
+  OK(edge_report_courier_take_dead_letter(courier, &ticket, NULL, NULL));
   CHECK(ticket == 0);
   check_sum(courier);
 }
@@ -333,7 +333,7 @@ static void poison(edge_report_courier *courier) {
     healthy += !is_poison;
     OK(edge_report_courier_status(courier, &state, NULL));
     was_aside |= state.aside == 1;
-    OK(edge_report_courier_take_buried(courier, &ticket, &reason, NULL));
+    OK(edge_report_courier_take_dead_letter(courier, &ticket, &reason, NULL));
   }
   CHECK(ticket == 1 && attempts >= 3 && healthy >= 3 && was_aside);
   CHECK(is_reason(&reason, EDGE_REPORT_OUTCOME_TRY_AGAIN, 0, 500, "APIG.0101", "backend failed"));

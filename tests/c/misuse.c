@@ -485,13 +485,13 @@ static void couriers(void) {
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_status(courier, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_dead_letter(courier, 0, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_find_dead_letter(courier, 1, NULL, NULL));
-  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_take_buried(courier, NULL, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_take_dead_letter(courier, NULL, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_oldest(courier, NULL, NULL));
   int64_t oldest = 1;
   OK(edge_report_courier_oldest(courier, &oldest, NULL));
   CHECK(oldest == 0);
   ticket = 1;
-  OK(edge_report_courier_take_buried(courier, &ticket, NULL, NULL));
+  OK(edge_report_courier_take_dead_letter(courier, &ticket, NULL, NULL));
   CHECK(ticket == 0);
   letter.ticket = 1;
   OK(edge_report_courier_find_dead_letter(courier, UINT64_MAX, &letter, NULL));
@@ -513,7 +513,7 @@ static void couriers(void) {
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_next(courier, 0, &step, NULL));
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_status(courier, &state, NULL));
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_wake(courier, 0, NULL));
-  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_take_buried(courier, &ticket, NULL, NULL));
+  GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_take_dead_letter(courier, &ticket, NULL, NULL));
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_oldest(courier, &oldest, NULL));
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_find_dead_letter(courier, 1, &letter, NULL));
   GIVES(EDGE_REPORT_E_NOT_USABLE, edge_report_courier_forget_dead_letter(courier, 1, NULL));
@@ -691,7 +691,7 @@ static void hosts(void) {
   edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   edge_report_client *client = NULL;
   edge_report_courier *courier = NULL;
-  edge_report_spool_limits limits = EDGE_REPORT_SPOOL_LIMITS_INIT;
+  edge_report_spool_limits limits = EDGE_REPORT_SPOOL_OPTIONS_INIT;
   edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(NULL, &client, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, NULL, NULL));
@@ -791,7 +791,7 @@ static void hosts(void) {
 
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_spool(str(NULL), NULL, NULL, 0, 0, &courier, NULL));
   limits.max_bytes = 1;
-  GIVES(EDGE_REPORT_E_SPOOL_LIMITS, edge_report_courier_new_spool(str("x"), &limits, NULL, 0, 0, &courier, NULL));
+  GIVES(EDGE_REPORT_E_SPOOL_OPTIONS, edge_report_courier_new_spool(str("x"), &limits, NULL, 0, 0, &courier, NULL));
   GIVES(EDGE_REPORT_E_STORAGE, edge_report_courier_new_spool(str("no/such/place"), NULL, NULL, 0, 0, &courier, &error));
   CHECK(error.device_error == 2 && strstr(error.detail, "no/such"));
   GIVES(EDGE_REPORT_E_STORAGE, edge_report_courier_new_spool(view("a\0b", 3), NULL, NULL, 0, 0, &courier, NULL));

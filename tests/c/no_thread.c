@@ -22,9 +22,9 @@ static edge_report_client *new_client(const char *url) {
   return client;
 }
 
-static edge_report_courier *new_spool(const char *folder) {
+static edge_report_courier *new_spool(const char *directory) {
   edge_report_courier *courier = NULL;
-  OK(edge_report_courier_new_spool(str(folder), NULL, NULL, edge_report_monotonic_ms(), 1, &courier, NULL));
+  OK(edge_report_courier_new_spool(str(directory), NULL, NULL, edge_report_monotonic_ms(), 1, &courier, NULL));
   return courier;
 }
 

@@ -290,13 +290,13 @@ int main(int count, char **arguments) {
   lock.known.lock = lock.known.unlock = hold;
   observer.known = (edge_report_observer)EDGE_REPORT_OBSERVER_INIT;
   observer.known.event = observe;
-  limits.known = (edge_report_spool_limits)EDGE_REPORT_SPOOL_LIMITS_INIT;
+  limits.known = (edge_report_spool_limits)EDGE_REPORT_SPOOL_OPTIONS_INIT;
   OK(edge_report_client_new(&client_config.known, &client, NULL));
   SIZES("EDGE_REPORT_CLIENT_CONFIG_INIT", "config", IN, client_config, EDGE_REPORT_OK, new_client);
   SIZES("EDGE_REPORT_TLS_INIT", "tls", IN, tls, EDGE_REPORT_OK, set_tls);
   SIZES("EDGE_REPORT_LOCK_INIT", "lock", IN, lock, EDGE_REPORT_OK, deliver);
   SIZES("EDGE_REPORT_OBSERVER_INIT", "observer", IN, observer, EDGE_REPORT_OK, deliver);
-  SIZES("EDGE_REPORT_SPOOL_LIMITS_INIT", "limits", IN, limits, EDGE_REPORT_OK, new_spool);
+  SIZES("EDGE_REPORT_SPOOL_OPTIONS_INIT", "limits", IN, limits, EDGE_REPORT_OK, new_spool);
   edge_report_client_free(client);
 #else
   (void)count, (void)arguments;

@@ -9,18 +9,18 @@ import subprocess
 import sys
 import threading
 
-folder = pathlib.Path(sys.argv[1])
+directory = pathlib.Path(sys.argv[1])
 for name in ("server", "other"):
     subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
-    files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
+    files = ["-keyout", directory / f"{name}.key", "-out", directory / f"{name}.pem"]
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files], check=True, capture_output=True)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(folder / "server.pem", folder / "server.key")
+context.load_cert_chain(directory / "server.pem", directory / "server.key")
 listener = socket.create_server(("127.0.0.1", 0))
 closed = socket.create_server(("127.0.0.1", 0))
 silent = socket.create_server(("127.0.0.1", 0), backlog=50)
 urls = f"http://127.0.0.1:{closed.getsockname()[1]} https://127.0.0.1:{listener.getsockname()[1]}"
-print(f"{urls} {folder / 'other.pem'} {silent.getsockname()[1]}", flush=True)
+print(f"{urls} {directory / 'other.pem'} {silent.getsockname()[1]}", flush=True)
 closed.close()
 
 

@@ -75,7 +75,7 @@ int main() {
   auto verdict = courier.settle(VALUE(step).ticket, EDGE_REPORT_OK, &VALUE(reply), 0, 0);
   CHECK(VALUE(verdict).kind == EDGE_REPORT_VERDICT_REFUSED);
   CHECK(std::string_view(VALUE(verdict).reason.error_code) == "DLI.0001");
-  auto buried = courier.take_buried();
+  auto buried = courier.take_dead_letter();
   CHECK(VALUE(buried).first == 0);
   auto found = courier.find_dead_letter(1);
   CHECK(VALUE(found).ticket == 1 && VALUE(found).reason.status == 400);

@@ -217,8 +217,8 @@ fn a_courier_in_memory() {
             {
                 let ticket = outgoing.ticket;
                 let event = match n % 2 {
-                    0 => Event::answered(Outcome::Accepted, 200),
-                    _ => Event::answered(Outcome::Refused, 400),
+                    0 => Event::response(Outcome::Accepted, 200),
+                    _ => Event::response(Outcome::Refused, 400),
                 };
                 let _ = courier
                     .settle(ticket, event, MonoTime::from_ms(0), 0)

@@ -773,8 +773,8 @@ mod signatures {
 
     #[test]
     fn captures() {
-        let folder = std::fs::read_dir(path_of("captures")).unwrap();
-        let mut names: Vec<String> = (folder.map(|entry| entry.unwrap().file_name()))
+        let directory = std::fs::read_dir(path_of("captures")).unwrap();
+        let mut names: Vec<String> = (directory.map(|entry| entry.unwrap().file_name()))
             .map(|name| format!("captures/{}", name.into_string().unwrap()))
             .filter(|name| name.ends_with(".http"))
             .collect();

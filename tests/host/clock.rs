@@ -261,7 +261,7 @@ fn a_clock_that_is_out_of_its_mind() {
 #[test]
 fn a_monotonic_clock_that_jumps() {
     let start = MonoTime::from_ms(TEN_YEARS as u64);
-    let failed = Event::answered(Outcome::TryAgain, 503).with_retry_after_ms(60_000);
+    let failed = Event::response(Outcome::TryAgain, 503).with_retry_after_ms(60_000);
     for (name, jumped, waits) in [
         ("back to zero", MonoTime::from_ms(0), true),
         (
@@ -293,7 +293,7 @@ fn a_monotonic_clock_that_jumps() {
         // One in flight stays the one in flight.
         let ticket = sent(&mut courier, now).expect(name);
         assert_eq!(sent(&mut courier, start), Some(ticket), "{name}");
-        let accepted = Event::answered(Outcome::Accepted, 200);
+        let accepted = Event::response(Outcome::Accepted, 200);
         let _ = courier
             .settle(ticket, accepted, MonoTime::from_ms(0), 0)
             .unwrap();

@@ -51,7 +51,7 @@ fn nothing_is_relied_on_before_it_is_durable() {
     }
 }
 
-/// A parent that may be passed through, but not read: its name for the folder is made durable all the same, at each start.
+/// A parent that may be passed through, but not read: its name for the directory is made durable all the same, at each start.
 #[test]
 fn a_parent_that_cannot_be_read() {
     let shim = Shim::new();
@@ -90,15 +90,15 @@ fn check(trace: &[String]) -> BTreeMap<String, usize> {
 /// What would not survive a power cut.
 #[derive(Default)]
 struct Disk {
-    /// The folder itself, by its name in its parent.
-    folder: bool,
+    /// The directory itself, by its name in its parent.
+    directory: bool,
     /// Files whose bytes were written since they were synced.
     bytes: BTreeSet<String>,
-    /// Segments whose names were made or removed since the folder was synced.
+    /// Segments whose names were made or removed since the directory was synced.
     names: BTreeSet<String>,
     /// Since the last call began.
     written: BTreeSet<String>,
-    folder_syncs: u32,
+    directory_syncs: u32,
     parent_syncs: u32,
 }
 
@@ -111,19 +111,22 @@ impl Disk {
         let in_spool = |name: &str| name.strip_prefix("spool/").unwrap_or(name).to_owned();
         let name = in_spool(names);
         match (what, names) {
-            ("mkdir", "spool") => self.folder = true,
+            ("mkdir", "spool") => self.directory = true,
             ("fsync", "spool") => {
                 self.names.clear();
-                self.folder_syncs += 1;
+                self.directory_syncs += 1;
             }
             ("fsync", ".") | ("syncfs", _) => {
-                self.folder = false;
+                self.directory = false;
                 self.parent_syncs += 1;
             }
             ("create", _) => {
                 let is_used = name.ends_with(".new") || name == "owner" || is_spare(&name);
                 says(!is_used, "a segment is made under another name first")?;
-                says(self.folder && name != "owner", "the folder is not durable")?;
+                says(
+                    self.directory && name != "owner",
+                    "the directory is not durable",
+                )?;
             }
             ("write", _) => {
                 says(self.names.contains(&name), "its name is not durable")?;
@@ -155,7 +158,7 @@ impl Disk {
             ("unlink", _) => {}
             ("call", _) => {
                 self.written.clear();
-                (self.folder_syncs, self.parent_syncs) = (0, 0);
+                (self.directory_syncs, self.parent_syncs) = (0, 0);
             }
             ("done", call) => self.done(call)?,
             _ => return Err(format!("unknown: {what} {names}")),
@@ -174,8 +177,8 @@ impl Disk {
         let mut lost = self.bytes.iter().filter(|name| is_segment(name));
         let lost = match call {
             // A start finds what a process left that was cut off.
-            "open" if self.folder || self.folder_syncs == 0 || self.parent_syncs == 0 => {
-                return Err("the folder, or its own name, is not durable".into());
+            "open" if self.directory || self.directory_syncs == 0 || self.parent_syncs == 0 => {
+                return Err("the directory, or its own name, is not durable".into());
             }
             "submit" if !wrote("live-") => {
                 return Err("nothing was written".into());
@@ -344,7 +347,7 @@ fn settle(node: &mut Node, trace: &mut Trace, call: &str, outcome: Outcome, stat
         return false;
     };
     let ticket = outgoing.ticket;
-    let event = Event::answered(outcome, status);
+    let event = Event::response(outcome, status);
     let _ = trace.mark(call, || node.settle(ticket, event, NOW, 0).unwrap());
     true
 }

@@ -89,7 +89,7 @@ fn submit_all(node: &mut Node, message_ids: std::ops::Range<usize>) {
 }
 
 fn answered(outcome: Outcome, status: u16) -> Event {
-    Event::answered(outcome, status)
+    Event::response(outcome, status)
 }
 
 fn message_id(body: &[u8]) -> String {
@@ -222,7 +222,7 @@ fn a_directory_that_others_may_use_is_refused() {
     ] {
         chmod(mode);
         let error = Spool::open(&dir, SMALL).unwrap_err();
-        assert_eq!(error.code(), Code::SpoolFolder);
+        assert_eq!(error.code(), Code::SpoolDirectory);
         let text = format!(
             "the spool {dir} may be {may} by others than its owner (mode {mode:04o}): chmod 700 {dir}",
             dir = dir.display()
@@ -249,7 +249,7 @@ fn a_directory_of_somebody_else_is_refused() {
     // A link that ends in a slash is a link, too.
     for link in [link.clone(), link.join(""), link.join(".")] {
         let error = Spool::open(&link, SMALL).unwrap_err();
-        assert_eq!(error.code(), Code::SpoolFolder, "{error}");
+        assert_eq!(error.code(), Code::SpoolDirectory, "{error}");
         let text = error.to_string();
         assert!(
             text.ends_with("is a symbolic link: name the directory that it points to"),
@@ -259,7 +259,7 @@ fn a_directory_of_somebody_else_is_refused() {
     // Only root can give it away.
     if chown(&dir, Some(65534), None).is_ok() {
         let error = Spool::open(&dir, SMALL).unwrap_err();
-        assert_eq!(error.code(), Code::SpoolFolder);
+        assert_eq!(error.code(), Code::SpoolDirectory);
         let text = format!(
             "the spool {dir} belongs to user 65534, and this process runs as user 0: run it as user 65534, or chown -R 0 {dir}",
             dir = dir.display()
@@ -363,7 +363,7 @@ fn one_process_at_a_time() {
     assert_eq!(drain(&mut open(&dir, SMALL)), numbers(0..5));
 }
 
-/// A program without `flock` that follows docs/spool-folder.md.
+/// A program without `flock` that follows docs/spool-directory.md.
 #[test]
 #[cfg(target_os = "linux")]
 fn another_kind_of_program_keeps_it_out() {
@@ -403,7 +403,7 @@ fn a_forked_child_does_no_harm() {
 #[test]
 #[cfg(unix)]
 fn what_vanished_is_no_acknowledgement() {
-    // The segment that is written: removed, away from the folder, another in its place.
+    // The segment that is written: removed, away from the directory, another in its place.
     let replace = |path: &Path| {
         let copy = path.with_extension("copy");
         fs::copy(path, &copy).unwrap();
@@ -501,14 +501,14 @@ fn all_of_it_is_there_after_a_restart() {
         let first = letter.ticket;
         assert_eq!(
             (first, letter.reason),
-            (Ticket(31), Reason::answered(Outcome::Refused, 400))
+            (Ticket(31), Reason::response(Outcome::Refused, 400))
         );
         assert_eq!(message_id(report), "30");
         let (letter, report) = node.dead_letter(Some(first)).unwrap().unwrap();
         let second = letter.ticket;
         assert_eq!(
             (second, letter.reason),
-            (Ticket(32), Reason::answered(Outcome::Refused, 413))
+            (Ticket(32), Reason::response(Outcome::Refused, 413))
         );
         assert_eq!(message_id(report), "31");
         assert!(node.dead_letter(Some(second)).unwrap().is_none());
@@ -1403,7 +1403,7 @@ fn fork(mut node: Node, dir: &Path) {
         text.contains(&format!(" is in use by process {by}: ")),
         "{text}"
     );
-    // Without the file the lock on the folder still holds.
+    // Without the file the lock on the directory still holds.
     fs::remove_file(dir.join("owner")).unwrap();
     let text = child("open", dir);
     assert!(text.contains(" is in use: "), "{text}");

@@ -61,8 +61,8 @@ fn hours(step: u64, total: u64) -> (u64, usize) {
         };
         sent += 1;
         let event = match is_bad(ticket) {
-            true => Event::answered(Outcome::NotUnderstood, 403),
-            false => Event::answered(Outcome::Accepted, 200),
+            true => Event::response(Outcome::NotUnderstood, 403),
+            false => Event::response(Outcome::Accepted, 200),
         };
         let entropy = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let verdict = courier.settle(ticket, event, MonoTime::from_ms(now), entropy);
@@ -115,7 +115,7 @@ fn alone(event: Event, poll: u64) -> u64 {
         sent += 1;
         let event = match ticket.0 {
             1 => event,
-            _ => Event::answered(Outcome::Accepted, 200),
+            _ => Event::response(Outcome::Accepted, 200),
         };
         let entropy = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let settled = courier.settle(ticket, event, MonoTime::from_ms(now), entropy);
@@ -127,7 +127,7 @@ fn alone(event: Event, poll: u64) -> u64 {
 
 #[test]
 fn one_bad_report_of_the_only_job_does_not_stop_a_host_that_calls_seldom() {
-    let busy = Event::answered(Outcome::TryAgain, 503);
+    let busy = Event::response(Outcome::TryAgain, 503);
     for poll in [1_000, 3_000, 10_000, 55_000] {
         assert_eq!(alone(busy, poll), 29, "{poll}");
     }

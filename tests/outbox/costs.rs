@@ -29,7 +29,7 @@ fn append(log: &mut Log, number: u64, padding: usize) -> Result<Ticket, Failure>
 }
 
 fn bury(log: &mut Log, ticket: Ticket) {
-    let reason = Reason::answered(Outcome::Refused, 400);
+    let reason = Reason::response(Outcome::Refused, 400);
     let front = log.next(None).unwrap().unwrap();
     assert_eq!(front.ticket, ticket);
     let mut report = vec![0; front.len];
@@ -166,7 +166,7 @@ fn resubmitting_drops_no_letter() {
         let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201)];
         let id = number.to_string();
         courier.submit(&Report::new(&id, &jobs), NOW, None).unwrap();
-        settle(&mut courier, Event::answered(Outcome::Refused, 400));
+        settle(&mut courier, Event::response(Outcome::Refused, 400));
     }
     let full = courier.status().counters;
     assert!(full.letters > 10 && full.letters_dropped > 0, "{full:?}");
@@ -185,7 +185,7 @@ fn resubmitting_drops_no_letter() {
         let counters = courier.status().counters;
         let counts = (counters.letters, counters.letters_dropped);
         assert_eq!(counts, (left, full.letters_dropped), "{letter}");
-        settle(&mut courier, Event::answered(Outcome::Accepted, 200));
+        settle(&mut courier, Event::response(Outcome::Accepted, 200));
     }
     assert_eq!(left, 0);
     drop(courier);

@@ -28,11 +28,11 @@ fn courier() -> Small {
 }
 
 fn answered(outcome: Outcome, status: u16) -> Event {
-    Event::answered(outcome, status)
+    Event::response(outcome, status)
 }
 
 fn refused(status: u16) -> Reason {
-    Reason::answered(Outcome::Refused, status)
+    Reason::response(Outcome::Refused, status)
 }
 
 /// Submits a report on one job; its message id tells job, status and number.

@@ -21,7 +21,7 @@ use edge_report::courier::{
 use edge_report::{JobStatus, MonoTime, Outcome, WallTime};
 use std::time::Duration;
 
-const REFUSED: Disposition = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+const REFUSED: Disposition = Disposition::Refused(Reason::response(Outcome::Refused, 400));
 
 fn append(log: &mut Log, number: u64, job: i64) -> Ticket {
     let sample = sample(number, &[(job, JobStatus::RUNNING)], 0);
@@ -189,7 +189,7 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
             panic!("nothing to send")
         };
         assert_eq!(outgoing.ticket, suspect);
-        let doubtful = Event::answered(Outcome::NotUnderstood, 403);
+        let doubtful = Event::response(Outcome::NotUnderstood, 403);
         let _ = courier.settle(suspect, doubtful, now, 0).unwrap();
     }
     let mut number = 2;
@@ -203,9 +203,9 @@ fn a_suspect_that_was_dropped_meanwhile_is_not_told_of_as_buried() {
         panic!("nothing to send")
     };
     assert_eq!(outgoing.ticket, canary);
-    let accepted = Event::answered(Outcome::Accepted, 200);
+    let accepted = Event::response(Outcome::Accepted, 200);
     let _ = courier.settle(canary, accepted, now, 0).unwrap();
-    assert_eq!(courier.take_buried(), None);
+    assert_eq!(courier.take_dead_letter(), None);
     assert_eq!(courier.status().counters.refused, 0);
 }
 

@@ -27,25 +27,25 @@ enum World {
 
 fn event(number: u64) -> Event {
     match number % 8 {
-        0 => Event::answered(Outcome::TryAgain, 503),
-        1 => Event::answered(Outcome::NotUnderstood, 404),
+        0 => Event::response(Outcome::TryAgain, 503),
+        1 => Event::response(Outcome::NotUnderstood, 404),
         2 => Event::MAY_HAVE_ARRIVED,
         3 => Event::NOT_SENT,
-        4 => Event::answered(Outcome::Credentials, 401),
-        5 => Event::answered(Outcome::Credentials, 401).with_clock_skew_ms(7_000_000),
-        6 => Event::answered(Outcome::Misconfigured, 302),
-        _ => Event::answered(Outcome::TryAgain, 429).with_retry_after_ms(number % 50 * 2_500),
+        4 => Event::response(Outcome::Credentials, 401),
+        5 => Event::response(Outcome::Credentials, 401).with_clock_skew_ms(7_000_000),
+        6 => Event::response(Outcome::Misconfigured, 302),
+        _ => Event::response(Outcome::TryAgain, 429).with_retry_after_ms(number % 50 * 2_500),
     }
 }
 
 /// What a bad report gets while others are served.
 fn bad_event(number: u64) -> Event {
     match number % 5 {
-        0 => Event::answered(Outcome::TryAgain, 500),
-        1 => Event::answered(Outcome::NotUnderstood, 403),
+        0 => Event::response(Outcome::TryAgain, 500),
+        1 => Event::response(Outcome::NotUnderstood, 403),
         2 => Event::MAY_HAVE_ARRIVED,
-        3 => Event::answered(Outcome::Credentials, 401),
-        _ => Event::answered(Outcome::Refused, 400),
+        3 => Event::response(Outcome::Credentials, 401),
+        _ => Event::response(Outcome::Refused, 400),
     }
 }
 
@@ -134,7 +134,7 @@ fn go(sim: &mut Sim, seen: &mut Seen, world: World, span: u64) {
         };
         let is_served = matches!(
             event.reason.cause,
-            Cause::Answered(Outcome::Accepted | Outcome::Refused)
+            Cause::Response(Outcome::Accepted | Outcome::Refused)
         );
         let hour = sent.now / HOUR;
         if is_served || seen.quiet.0 != hour {
@@ -284,7 +284,7 @@ fn servers_in_turn_bury_nothing_healthy() {
 /// After an outage one of some servers is back, and requests go to each in turn. One job, and nothing is bad.
 #[test]
 fn an_outage_that_ends_for_some_servers_buries_nothing() {
-    let denied = Event::answered(Outcome::Credentials, 401);
+    let denied = Event::response(Outcome::Credentials, 401);
     for servers in [2, 3] {
         for (event, hours) in [
             (BUSY, 8),
@@ -317,7 +317,7 @@ fn an_outage_that_ends_for_some_servers_buries_nothing() {
 /// After an outage most answers are bad by chance, and not one report. A witness of some jobs is no proof that the older ones are bad.
 #[test]
 fn an_outage_that_ends_in_chance_buries_nothing() {
-    let denied = Event::answered(Outcome::Credentials, 401);
+    let denied = Event::response(Outcome::Credentials, 401);
     let mut repeated = 0;
     for (event, hours) in [
         (BUSY, 1),
@@ -369,7 +369,7 @@ fn bad_ones_of_different_jobs_stop_nobody() {
         (&[&[0], &[0, -1]], &[1]),
         (&[&[], &wide], &[50]),
     ];
-    let denied = Event::answered(Outcome::Credentials, 401);
+    let denied = Event::response(Outcome::Credentials, 401);
     for (bad, healthy) in cases {
         for event in [FIREWALL, BUSY, denied] {
             let mut sim = Sim::new(Policy::default(), outbox(), 36);
@@ -455,7 +455,7 @@ fn what_was_delivered_is_not_counted_as_superseded() {
 /// However long an outage is, and however many reports of one job wait.
 #[test]
 fn a_month_without_an_answer_costs_few_requests_an_hour() {
-    let denied = Event::answered(Outcome::Credentials, 401);
+    let denied = Event::response(Outcome::Credentials, 401);
     for (event, most) in [(FIREWALL, 100), (BUSY, 100), (denied, 60)] {
         let mut sim = Sim::new(Policy::default(), outbox(), 38);
         for _ in 0..100 {
@@ -474,7 +474,7 @@ fn a_month_without_an_answer_costs_few_requests_an_hour() {
 /// More than five checks that fail in a row lock a key pair.
 #[test]
 fn few_checks_fail_in_a_row() {
-    let denied = Event::answered(Outcome::Credentials, 401);
+    let denied = Event::response(Outcome::Credentials, 401);
     for seed in 0..40 {
         let mut sim = Sim::new(Policy::default(), outbox(), 11_000_000 + seed);
         let bad = 1 + seed % 5;
@@ -512,8 +512,8 @@ fn few_checks_fail_in_a_row() {
 /// One that is denied among those that are answered doubtfully ends no round for good.
 #[test]
 fn bad_ones_of_different_kinds_in_one_job_end() {
-    let denied = Event::answered(Outcome::Credentials, 401);
-    let hold = Event::answered(Outcome::Misconfigured, 302);
+    let denied = Event::response(Outcome::Credentials, 401);
+    let hold = Event::response(Outcome::Misconfigured, 302);
     for first in [BUSY, FIREWALL, Event::MAY_HAVE_ARRIVED] {
         for second in [denied, hold] {
             let mut sim = Sim::new(Policy::default(), outbox(), 33);
@@ -535,7 +535,7 @@ fn bad_ones_of_different_kinds_in_one_job_end() {
 fn a_wrong_date_for_one_report_stops_nobody() {
     let mut sim = Sim::new(Policy::default(), outbox(), 34);
     let bad = sim.submit(0);
-    let denied = Event::answered(Outcome::Credentials, 401);
+    let denied = Event::response(Outcome::Credentials, 401);
     for n in 0..24 * 60 {
         sim.submit(1 + n % 5);
         let until = sim.now + 60_000;
@@ -567,9 +567,9 @@ fn refusals_of_others_do_not_keep_bad_ones_alive() {
             let until = sim.now + HOUR / 6;
             sim.run(until, |sent| match sent.ticket {
                 Ticket(1 | 2) => event,
-                ticket if ticket == refused => Event::answered(Outcome::Refused, 400),
+                ticket if ticket == refused => Event::response(Outcome::Refused, 400),
                 Ticket(3..=12) => accepted(sent),
-                _ => Event::answered(Outcome::Refused, 400),
+                _ => Event::response(Outcome::Refused, 400),
             });
             sim.now = until;
             hours += 1;
@@ -633,8 +633,8 @@ fn a_clock_that_goes_back_in_flight_lengthens_no_budget() {
 #[test]
 fn what_comes_first_after_a_pause_is_not_at_fault() {
     for event in [
-        Event::answered(Outcome::Credentials, 401),
-        Event::answered(Outcome::Misconfigured, 302),
+        Event::response(Outcome::Credentials, 401),
+        Event::response(Outcome::Misconfigured, 302),
         FIREWALL,
     ] {
         for pause in [5_000, 60_000, HOUR / 10] {
@@ -684,7 +684,7 @@ fn any_order_of_calls_leaves_it_valid() {
                     let in_flight = sim.courier.status().in_flight;
                     let ticket = in_flight.unwrap_or(Ticket(number % 5));
                     let event = match number % 3 {
-                        0 => Event::answered(Outcome::Accepted, 200),
+                        0 => Event::response(Outcome::Accepted, 200),
                         1 => bad_event(number / 3),
                         _ => event(number / 3),
                     };
@@ -717,8 +717,8 @@ fn any_order_of_calls_leaves_it_valid() {
     }
 }
 
-const BUSY: Event = Event::answered(Outcome::TryAgain, 503);
-const FIREWALL: Event = Event::answered(Outcome::NotUnderstood, 403);
+const BUSY: Event = Event::response(Outcome::TryAgain, 503);
+const FIREWALL: Event = Event::response(Outcome::NotUnderstood, 403);
 const DAY: u64 = 24 * HOUR;
 
 /// Until nothing waits, or so long; those that are bad get this.
@@ -929,7 +929,7 @@ fn answers_in_turn_bury_nothing_healthy() {
 /// What others wait for is bad, and nobody else can show it.
 #[test]
 fn bad_ones_that_hold_up_all_others_together_end() {
-    let denied = Event::answered(Outcome::Credentials, 401);
+    let denied = Event::response(Outcome::Credentials, 401);
     // After each that is accepted only a few checks that are denied follow.
     for (event, healthy) in [(FIREWALL, 10), (BUSY, 10), (denied, 40)] {
         for heads in [2, 3] {
@@ -1043,8 +1043,8 @@ fn no_policy_makes_it_send_without_a_pause() {
         BUSY,
         FIREWALL,
         Event::NOT_SENT,
-        Event::answered(Outcome::Credentials, 401),
-        Event::answered(Outcome::Misconfigured, 302),
+        Event::response(Outcome::Credentials, 401),
+        Event::response(Outcome::Misconfigured, 302),
     ] {
         let mut sim = Sim::new(policy, outbox(), 28);
         for n in 0..10 {
@@ -1213,7 +1213,7 @@ fn a_corrected_clock_that_is_denied_again_holds_all() {
     let mut sim = Sim::new(policy, outbox(), 26);
     sim.submit(1);
     sim.submit(2);
-    let denied = Event::answered(Outcome::Credentials, 401);
+    let denied = Event::response(Outcome::Credentials, 401);
     sim.run(policy.hold_ms - 1, |_| denied.with_clock_skew_ms(1_200_000));
     assert_eq!(sim.requests, 2);
 }

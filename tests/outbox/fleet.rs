@@ -351,7 +351,7 @@ fn simulate(scenario: &Scenario, agents: usize, waits: Waits) -> Measured {
             Step::Idle => agent.courier.outbox().next_at(),
             Step::Send(outgoing) => {
                 let mut answer =
-                    |outcome, status| (Event::answered(outcome, status), 20 + rng.below(60));
+                    |outcome, status| (Event::response(outcome, status), 20 + rng.below(60));
                 let (event, after) = if now < scenario.link_from {
                     (Event::NOT_SENT, 5)
                 } else {

@@ -34,7 +34,7 @@ fn bury(log: &mut Log, numbers: std::ops::RangeInclusive<u64>) {
 fn try_bury(log: &mut Log, number: u64) -> Result<(), OutboxError<DeviceError>> {
     let sample = sample(number, &[(1, JobStatus::RUNNING)], 60);
     let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
-    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    let refused = Disposition::Refused(Reason::response(Outcome::Refused, 400));
     let when_full = WhenLettersFull::Hold;
     log.settle(ticket.unwrap(), refused, &sample.bytes, when_full)
 }
@@ -193,7 +193,7 @@ fn a_cut_letter_counts_nowhere() {
         part: 2,
         kinds: [false, true, false, false],
     }));
-    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    let refused = Disposition::Refused(Reason::response(Outcome::Refused, 400));
     let failed = log.settle(
         ticket.unwrap(),
         refused,
@@ -241,7 +241,7 @@ fn a_letter_that_a_failed_sync_throws_away_is_not_counted() {
         let sample = sample(99, &[(1, JobStatus::RUNNING)], 60);
         let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
         let ticket = ticket.unwrap();
-        let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+        let refused = Disposition::Refused(Reason::response(Outcome::Refused, 400));
         let settle =
             |log: &mut Log| log.settle(ticket, refused, &sample.bytes, WhenLettersFull::Hold);
         power.fail(syncs(&power, 0, LATE));
@@ -280,7 +280,7 @@ fn a_letter_whose_write_failed_is_not_listed_although_it_is_there() {
     let sample = sample(2, &[(1, JobStatus::RUNNING)], 0);
     let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
     let ticket = ticket.unwrap();
-    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    let refused = Disposition::Refused(Reason::response(Outcome::Refused, 400));
     let settle = |log: &mut Log| log.settle(ticket, refused, &sample.bytes, WhenLettersFull::Hold);
     power.fail(Some(Fault {
         first: 0,
@@ -335,7 +335,7 @@ fn a_dropped_letter_that_cannot_be_read_is_counted() {
         number += 1;
         let sample = sample(number, &[(1, JobStatus::RUNNING)], 600);
         let ticket = log.append(&sample.keys, &sample.bytes, MonoTime::from_ms(0), None);
-        let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+        let refused = Disposition::Refused(Reason::response(Outcome::Refused, 400));
         log.settle(
             ticket.unwrap(),
             refused,
@@ -408,7 +408,7 @@ fn a_report_that_waits_although_its_letter_is_there_is_not_counted_as_refused() 
         part: 0,
         kinds: [false, true, false, false],
     }));
-    let refused = Disposition::Refused(Reason::answered(Outcome::Refused, 400));
+    let refused = Disposition::Refused(Reason::response(Outcome::Refused, 400));
     log.settle(*ticket, refused, &sample.bytes, WhenLettersFull::Hold)
         .unwrap();
     drop(log);

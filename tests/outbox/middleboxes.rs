@@ -230,12 +230,12 @@ fn a_day_of_each_answer_buries_nothing() {
         let event = answer(status, retry_after, body);
         assert_ne!(
             event.reason.cause,
-            Cause::Answered(Outcome::Accepted),
+            Cause::Response(Outcome::Accepted),
             "{name}"
         );
         assert_ne!(
             event.reason.cause,
-            Cause::Answered(Outcome::Refused),
+            Cause::Response(Outcome::Refused),
             "{name}"
         );
         a_day_of(name, event, 7);
@@ -615,12 +615,12 @@ fn the_newest_of_each_job_comes_first_with_latest_per_job() {
 #[test]
 fn the_first_hold_tries_the_systems_own_clock_again() {
     // A middlebox's date once set a correction; the service itself tells none.
-    let skewed = |ms| Event::answered(Outcome::Credentials, 401).with_clock_skew_ms(ms);
+    let skewed = |ms| Event::response(Outcome::Credentials, 401).with_clock_skew_ms(ms);
     let mut sim = Sim::new(Policy::default(), outbox(), 11);
     sim.submit(1);
     let mut answers = vec![
         skewed(40 * 24 * 3_600_000),
-        Event::answered(Outcome::Credentials, 401),
+        Event::response(Outcome::Credentials, 401),
     ];
     answers.reverse();
     let mut offsets = Vec::new();

@@ -17,11 +17,11 @@ use edge_report::{Code, MonoTime, Outcome};
 
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * HOUR;
-const OK: Event = Event::answered(Outcome::Accepted, 200);
-const BUSY: Event = Event::answered(Outcome::TryAgain, 503);
-const FIREWALL: Event = Event::answered(Outcome::NotUnderstood, 403);
-const DENIED: Event = Event::answered(Outcome::Credentials, 401);
-const MOVED: Event = Event::answered(Outcome::Misconfigured, 302);
+const OK: Event = Event::response(Outcome::Accepted, 200);
+const BUSY: Event = Event::response(Outcome::TryAgain, 503);
+const FIREWALL: Event = Event::response(Outcome::NotUnderstood, 403);
+const DENIED: Event = Event::response(Outcome::Credentials, 401);
+const MOVED: Event = Event::response(Outcome::Misconfigured, 302);
 
 /// Of five jobs, each with a report each `every` ms, the first one's get `event`, whatever happens. How many came of each.
 fn beside_a_bad_job(policy: Policy, bytes: usize, every: u64, event: Event) -> [u64; 5] {

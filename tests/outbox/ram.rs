@@ -284,7 +284,7 @@ fn op() -> impl Strategy<Value = Op> {
     let len = prop_oneof![8 => 0..150usize, 1 => 150..600usize];
     let reason = || {
         (400..500u16, 0..30usize, 0..130usize).prop_map(|(status, code, text)| {
-            Reason::answered(Outcome::Refused, status)
+            Reason::response(Outcome::Refused, status)
                 .with_error_code(&"c".repeat(code))
                 .with_text(&"t".repeat(text))
         })
@@ -330,7 +330,7 @@ fn a_long_letter_leaves_room_for_its_report() {
     for len in longest - 300..=longest {
         let mut outbox = RamOutbox::new([0; CAPACITY], CAPACITY);
         let bytes = vec![b'x'; len];
-        let reason = Reason::answered(Outcome::Refused, 400)
+        let reason = Reason::response(Outcome::Refused, 400)
             .with_error_code("DLI.0001")
             .with_text(&"t".repeat(120));
         for full in [WhenLettersFull::Hold, WhenLettersFull::DropOldest] {

@@ -198,7 +198,7 @@ impl World {
                 if log.read(waiting.ticket, &mut bytes) != Ok(true) {
                     return;
                 }
-                let reason = Reason::answered(Outcome::Refused, 400);
+                let reason = Reason::response(Outcome::Refused, 400);
                 let disposition = match kind {
                     0..76 => Disposition::Delivered,
                     _ => Disposition::Refused(reason),

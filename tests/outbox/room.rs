@@ -162,7 +162,7 @@ impl World {
             let is_whole = self.log().read(next.ticket, &mut bytes).unwrap();
             let disposition = match self.rng.below(10) {
                 _ if !is_whole => Disposition::Corrupt,
-                0 => Disposition::Refused(Reason::answered(Outcome::Refused, 400)),
+                0 => Disposition::Refused(Reason::response(Outcome::Refused, 400)),
                 1 => Disposition::Superseded,
                 _ => Disposition::Delivered,
             };

@@ -366,7 +366,7 @@ fn power(b: &Rc<RefCell<Board>>, lose: bool) {
     }
 }
 
-const REASON: Reason = Reason::answered(Outcome::Refused, 400);
+const REASON: Reason = Reason::response(Outcome::Refused, 400);
 
 fn key(job_id: i64) -> JobKeys {
     let mut k = JobKeys::new();

@@ -130,7 +130,7 @@ fn event(step: &Value) -> Event {
         None => {
             let named = |outcome: &Outcome| outcome.name() == step["outcome"].as_str().unwrap();
             let outcome = Outcome::ALL.iter().copied().find(named).unwrap();
-            Event::answered(outcome, number(&step["status"]).unwrap())
+            Event::response(outcome, number(&step["status"]).unwrap())
         }
     };
     event.retry_after_ms = number(&step["retry_after_ms"]);
@@ -141,7 +141,7 @@ fn event(step: &Value) -> Event {
 /// As the file writes a reason.
 fn number_of(reason: &Reason) -> u16 {
     match reason.cause {
-        Cause::Answered(_) => reason.status,
+        Cause::Response(_) => reason.status,
         Cause::Failed(code) => 1000 + code.number(),
     }
 }

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn edge_report_courier_free(courier: *mut edge_report_cour
 /// @param unix_ms the wall clock, for the age of what waits (edge_report_courier_oldest); 0 if it is not known.
 /// @param ticket  the report's name, counted from 1; may be NULL.
 /// @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
-///         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
+///         EDGE_REPORT_E_TOO_LARGE_FOR_OUTBOX or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
 ///         EDGE_REPORT_E_STORAGE: it may be stored anyway, so submit it again with the same message_id.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_courier_submit(
@@ -262,7 +262,7 @@ pub unsafe extern "C" fn edge_report_courier_status(
 /// @param ticket its name; 0 if there is none.
 /// @param reason why; may be NULL, and is written only if there is one.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn edge_report_courier_take_buried(
+pub unsafe extern "C" fn edge_report_courier_take_dead_letter(
     courier: *mut edge_report_courier,
     ticket: *mut u64,
     reason: *mut edge_report_reason,
@@ -272,7 +272,9 @@ pub unsafe extern "C" fn edge_report_courier_take_buried(
         let out = Output::new(ticket, "ticket")?;
         let reason = Output::optional(reason, "reason")?;
         let (state, engine) = unsafe { open(courier) }?;
-        let buried = state.run("courier", || Ok(with_engine!(engine, c => c.take_buried())))?;
+        let buried = state.run("courier", || {
+            Ok(with_engine!(engine, c => c.take_dead_letter()))
+        })?;
         if let (Some((_, why)), Some(reason)) = (&buried, reason) {
             reason.set(edge_report_reason::of(why));
         }

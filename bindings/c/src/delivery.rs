@@ -344,7 +344,7 @@ pub(crate) unsafe fn read_event(
     let reply = unsafe { required(reply, "reply", room) }?;
     let outcome = outcome_from(reply.outcome);
     let status = u16::try_from(reply.status);
-    let mut event = Event::answered(
+    let mut event = Event::response(
         outcome.ok_or(Failure::at(Code::OutOfRange, "outcome"))?,
         status.map_err(|_| Failure::at(Code::OutOfRange, "status"))?,
     );
@@ -399,7 +399,7 @@ impl edge_report_reason {
     #[inline(never)] // once, not in each function
     pub(crate) fn fill(&mut self, reason: &Reason) {
         match reason.cause {
-            Cause::Answered(outcome) => self.outcome = u32::from(outcome.number()),
+            Cause::Response(outcome) => self.outcome = u32::from(outcome.number()),
             Cause::Failed(code) => self.code = number(code),
         }
         self.status = u32::from(reason.status);

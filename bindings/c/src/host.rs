@@ -19,7 +19,7 @@ use crate::types::{Output, edge_report_result, edge_report_str};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_spool_limits {
-    /// Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
+    /// Its size: begin with `EDGE_REPORT_SPOOL_OPTIONS_INIT`.
     pub struct_size: usize,
     /// The most bytes of reports that wait; 16 KiB or more. Default: 64 MiB.
     pub max_bytes: u64,
@@ -46,8 +46,8 @@ pub struct edge_report_spool_limits {
 /// @param now_ms  the monotonic clock: `edge_report_monotonic_ms()`.
 /// @param entropy a random number: `edge_report_random()`.
 /// @param courier gives the handle; free it with edge_report_courier_free.
-/// @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_SPOOL_FOLDER; EDGE_REPORT_E_STORAGE with the system's error number;
-///         EDGE_REPORT_E_OTHER_FORMAT; EDGE_REPORT_E_TOO_MANY_SEGMENTS; EDGE_REPORT_E_SPOOL_LIMITS. What is stored stays as it is.
+/// @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_SPOOL_DIRECTORY; EDGE_REPORT_E_STORAGE with the system's error number;
+///         EDGE_REPORT_E_OTHER_FORMAT; EDGE_REPORT_E_TOO_MANY_SEGMENTS; EDGE_REPORT_E_SPOOL_OPTIONS. What is stored stays as it is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_courier_new_spool(
     dir: edge_report_str,

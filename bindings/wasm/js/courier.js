@@ -114,8 +114,8 @@ export class Courier {
     return withReason(this.#change((inner, now) => inner.settle(at, what, now, random)));
   }
 
-  takeBuried() {
-    const buried = withReason(this.#ask((inner) => inner.take_buried()));
+  takeDeadLetter() {
+    const buried = withReason(this.#ask((inner) => inner.take_dead_letter()));
     return buried.ticket === undefined ? undefined : buried;
   }
 

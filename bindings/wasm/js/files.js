@@ -1,7 +1,7 @@
-// Segments as files in one folder, as Rust's spool has them, and with the spares that it keeps for a full disk.
+// Segments as files in one directory, as Rust's spool has them, and with the spares that it keeps for a full disk.
 import fs from 'node:fs';
 import { EdgeReportError } from './error.js';
-import { Folder, StorageError } from './folder.js';
+import { Directory, StorageError } from './directory.js';
 import { giveBack, take } from './owner.js';
 
 /** Bytes written at a time to a new segment. */
@@ -21,11 +21,11 @@ const LONGEST = 2 ** 30;
 /** What a segment is called while it is being made. */
 const NEW = '.new';
 
-/** A courier that was forgotten leaves its folder to others. */
+/** A courier that was forgotten leaves its directory to others. */
 const forgotten = new FinalizationRegistry((release) => release());
 
 /** Opens the place of a spool: its two logs. */
-export function openFolder(place, limits) {
+export function openDirectory(place, limits) {
   try {
     return openLogs(place, limits);
   } catch (error) {
@@ -34,40 +34,40 @@ export function openFolder(place, limits) {
 }
 
 function openLogs(place, limits) {
-  const folder = new Folder(place);
+  const directory = new Directory(place);
   try {
-    take(folder);
+    take(directory);
   } catch (error) {
-    folder.close();
+    directory.close();
     throw error;
   }
-  const logs = Object.entries(limits).map(([prefix, [segment, , total]]) => new Files(folder, prefix, segment, total));
-  const release = releaseOf(folder, logs);
+  const logs = Object.entries(limits).map(([prefix, [segment, , total]]) => new Files(directory, prefix, segment, total));
+  const release = releaseOf(directory, logs);
   try {
     // A process that was cut off may have made or removed files, and nobody has synced that yet.
-    folder.sync();
+    directory.sync();
   } catch (error) {
     release();
     throw error;
   }
-  const kept = new Kept(folder.path, logs, release);
+  const kept = new Kept(directory.path, logs, release);
   forgotten.register(kept, release, kept);
   return kept;
 }
 
-/** What gives the folder back, once. It must know nothing of who keeps it, or nothing is ever forgotten. */
-function releaseOf(folder, logs) {
+/** What gives the directory back, once. It must know nothing of who keeps it, or nothing is ever forgotten. */
+function releaseOf(directory, logs) {
   let isOpen = true;
   return () => {
     if (!isOpen) return;
     isOpen = false;
     logs.forEach((log) => log.closeAll());
-    giveBack(folder);
-    folder.close();
+    giveBack(directory);
+    directory.close();
   };
 }
 
-/** A folder that is open. */
+/** A directory that is open. */
 class Kept {
   #logs;
   #release;
@@ -95,7 +95,7 @@ class Kept {
 
 /** The segments are the files `PREFIX-00000001.seg` and so on; all others are left alone. */
 class Files {
-  #folder;
+  #directory;
   #prefix;
   #segmentBytes;
   #longest;
@@ -103,8 +103,8 @@ class Files {
   /** Descriptors by id; the one used last comes last. */
   #handles = new Map();
 
-  constructor(folder, prefix, segmentBytes, maxBytes) {
-    this.#folder = folder;
+  constructor(directory, prefix, segmentBytes, maxBytes) {
+    this.#directory = directory;
     this.#prefix = prefix;
     this.#segmentBytes = segmentBytes;
     this.#longest = Math.max(maxBytes, LONGEST);
@@ -112,7 +112,7 @@ class Files {
   }
 
   list() {
-    const found = this.#segments().map(([id, name]) => [id, this.#folder.len(name)]);
+    const found = this.#segments().map(([id, name]) => [id, this.#directory.len(name)]);
     return found.filter(([, len]) => len <= this.#longest).flat();
   }
 
@@ -146,7 +146,7 @@ class Files {
   sync(id) {
     this.#with(id, 'sync', (fd) => {
       fs.fdatasyncSync(fd);
-      if (this.#folder.isThere(this.#name(id), fd)) return;
+      if (this.#directory.isThere(this.#name(id), fd)) return;
       this.#close(id);
       throw Object.assign(new Error('it was removed or replaced while it was open'), { code: 'ENOENT' });
     });
@@ -156,14 +156,14 @@ class Files {
     this.#close(id);
     // After an error it is tried again: without spares the same reports would be sent again after each start.
     this.#turnToSpare(this.#name(id));
-    this.#folder.sync();
+    this.#directory.sync();
     this.#cutSpares();
   }
 
-  /** Removes what a crash left of segments that were being made, or discarded. The folder was synced since. */
+  /** Removes what a crash left of segments that were being made, or discarded. The directory was synced since. */
   removeLeftovers() {
-    for (const name of this.#folder.names()) {
-      if (name.endsWith(NEW) && this.#id(name.slice(0, -NEW.length)) !== undefined) this.#folder.remove(name);
+    for (const name of this.#directory.names()) {
+      if (name.endsWith(NEW) && this.#id(name.slice(0, -NEW.length)) !== undefined) this.#directory.remove(name);
     }
     this.#cutSpares();
   }
@@ -182,17 +182,17 @@ class Files {
   }
 
   #segments() {
-    const names = this.#folder.names().map((name) => [this.#id(name), name]);
+    const names = this.#directory.names().map((name) => [this.#id(name), name]);
     return names.filter(([id]) => id !== undefined);
   }
 
   #with(id, action, use) {
-    const fd = this.#handles.get(id) ?? this.#folder.open(this.#name(id), action);
+    const fd = this.#handles.get(id) ?? this.#directory.open(this.#name(id), action);
     this.#keep(id, fd);
     try {
       use(fd);
     } catch (error) {
-      throw new StorageError(action, `${this.#name(id)} in ${this.#folder.path}`, error);
+      throw new StorageError(action, `${this.#name(id)} in ${this.#directory.path}`, error);
     }
   }
 
@@ -210,19 +210,19 @@ class Files {
 
   /** Makes a segment in room that is free. */
   #make(name, len) {
-    const [folder, fresh] = [this.#folder, name + NEW];
+    const [directory, fresh] = [this.#directory, name + NEW];
     try {
       this.#makeSpares();
       // What is there is left over from a call that failed.
-      if (folder.has(fresh)) folder.remove(fresh);
-      const fd = folder.create(fresh);
+      if (directory.has(fresh)) directory.remove(fresh);
+      const fd = directory.create(fresh);
       return this.#or(fd, () => {
         this.#fill(fd, fresh, len);
-        this.#nameIt(fresh, name, () => folder.remove(name));
+        this.#nameIt(fresh, name, () => directory.remove(name));
       });
     } catch (error) {
       // The first error says more than one of this would.
-      attempt(() => folder.remove(fresh));
+      attempt(() => directory.remove(fresh));
       throw error;
     }
   }
@@ -244,17 +244,17 @@ class Files {
       for (let at = 0; at < len; at += FILL.length) writeAll(fd, FILL.subarray(0, Math.min(FILL.length, len - at)), at);
       fs.fsyncSync(fd);
     } catch (error) {
-      throw new StorageError('fill', `${name} in ${this.#folder.path}`, error);
+      throw new StorageError('fill', `${name} in ${this.#directory.path}`, error);
     }
   }
 
   /** Gives a blank file its name, where nothing has it; takes it back if that is not durable. */
   #nameIt(fresh, name, takeBack) {
-    const folder = this.#folder;
-    if (folder.has(name)) throw new StorageError('create', `${name} in ${folder.path}`, Object.assign(new Error('there is a file of this name'), { code: 'EEXIST' }));
-    folder.rename(fresh, name);
+    const directory = this.#directory;
+    if (directory.has(name)) throw new StorageError('create', `${name} in ${directory.path}`, Object.assign(new Error('there is a file of this name'), { code: 'EEXIST' }));
+    directory.rename(fresh, name);
     try {
-      folder.sync();
+      directory.sync();
     } catch (error) {
       // If that fails, too, the next start discards it, as it is blank.
       attempt(takeBack);
@@ -262,14 +262,14 @@ class Files {
     }
   }
 
-  /** Makes the spares that are missing, and fills up those that are short. Their names survive a power cut when the folder is synced. */
+  /** Makes the spares that are missing, and fills up those that are short. Their names survive a power cut when the directory is synced. */
   #makeSpares() {
     for (const [name, len] of this.#missingSpares()) {
-      const fd = len === undefined ? this.#folder.create(name) : this.#folder.open(name);
+      const fd = len === undefined ? this.#directory.create(name) : this.#directory.open(name);
       try {
         this.#fill(fd, name, SPARE);
       } catch (error) {
-        if (len === undefined) attempt(() => this.#folder.remove(name));
+        if (len === undefined) attempt(() => this.#directory.remove(name));
         throw error;
       } finally {
         fs.closeSync(fd);
@@ -283,12 +283,12 @@ class Files {
     for (const [spare, found] of this.#spares()) {
       if (found === undefined) continue;
       const fd = attempt(() => {
-        const open = this.#folder.open(spare);
+        const open = this.#directory.open(spare);
         return this.#or(open, () => {
           // In room that it has. Whatever stood there, a segment is blank at first.
           fs.ftruncateSync(open, Math.min(len, fs.fstatSync(open).size));
           this.#fill(open, spare, len);
-          this.#nameIt(spare, name, () => this.#folder.rename(name, spare));
+          this.#nameIt(spare, name, () => this.#directory.rename(name, spare));
         });
       });
       if (fd !== undefined) return fd;
@@ -302,11 +302,11 @@ class Files {
    */
   #turnToSpare(name) {
     // What is not a file of this user alone becomes none.
-    const isOurs = attempt(() => this.#folder.len(name)) !== undefined;
+    const isOurs = attempt(() => this.#directory.len(name)) !== undefined;
     const spare = isOurs ? this.#missingSpares(name).at(-1)?.[0] : undefined;
-    if (spare !== undefined) this.#folder.rename(name, spare);
+    if (spare !== undefined) this.#directory.rename(name, spare);
     // Else it was removed before, by a call that failed later on.
-    else if (this.#folder.has(name)) this.#folder.remove(name);
+    else if (this.#directory.has(name)) this.#directory.remove(name);
   }
 
   /** Frees what spares have too much. That they are spares must be durable, or they are found under other names with less in them. */
@@ -315,7 +315,7 @@ class Files {
       if (!(len > SPARE)) continue;
       // If this fails they are cut later.
       attempt(() => {
-        const fd = this.#folder.open(name);
+        const fd = this.#directory.open(name);
         try {
           fs.ftruncateSync(fd, SPARE);
         } finally {
@@ -331,7 +331,7 @@ class Files {
     for (let number = 1; number <= NAMES; number++) {
       const name = `spare-${this.#prefix}-${number}`;
       try {
-        spares.push([name, this.#folder.len(name)]);
+        spares.push([name, this.#directory.len(name)]);
       } catch (error) {
         if (error.code === 'ENOENT') spares.push([name, undefined]);
       }
@@ -356,7 +356,7 @@ class Files {
     const others = (attempt(() => this.#segments()) ?? []).filter(([, name]) => name !== but);
     const newest = others.reduce((best, one) => (best && best[0] > one[0] ? best : one), undefined);
     return newest !== undefined && attempt(() => {
-      const fd = this.#folder.open(newest[1]);
+      const fd = this.#directory.open(newest[1]);
       try {
         const sources = new Uint8Array(SOURCES_LEN).fill(1);
         fs.readSync(fd, sources, 0, SOURCES_LEN, SOURCES_AT);

@@ -13,17 +13,17 @@ const START = 4096;
 const MORE = 4;
 const FILL = new Uint8Array(64 * 1024);
 
-/** Opens the slots in a folder: the two logs. */
-export async function openHandles(folder, limits) {
+/** Opens the slots in a directory: the two logs. */
+export async function openHandles(directory, limits) {
   const opened = [];
   const close = () => opened.splice(0).forEach((handle) => handle.close());
   const slots = async (prefix, [segment, , total]) => {
     const names = new Set();
-    for await (const name of folder.keys()) if (name.startsWith(`${prefix}-slot-`)) names.add(name);
+    for await (const name of directory.keys()) if (name.startsWith(`${prefix}-slot-`)) names.add(name);
     for (let number = 1; number <= Math.ceil(total / segment) + MORE; number++) names.add(`${prefix}-slot-${number}`);
     const handles = [];
     for (const name of names) {
-      const file = await folder.getFileHandle(name, { create: true });
+      const file = await directory.getFileHandle(name, { create: true });
       const handle = await file.createSyncAccessHandle();
       opened.push(handle);
       handles.push(handle);
@@ -33,12 +33,12 @@ export async function openHandles(folder, limits) {
   try {
     const live = await slots('live', limits.live);
     const dead = await slots('dead', limits.dead);
-    return { name: folder.name, live, dead, restart() {}, removeLeftovers() {}, close };
+    return { name: directory.name, live, dead, restart() {}, removeLeftovers() {}, close };
   } catch (error) {
     close();
-    if (error.name === 'NoModificationAllowedError') throw new EdgeReportError('SpoolInUse', { detail: `${folder.name} is open in another tab or worker`, cause: error });
+    if (error.name === 'NoModificationAllowedError') throw new EdgeReportError('SpoolInUse', { detail: `${directory.name} is open in another tab or worker`, cause: error });
     if (error instanceof TypeError) throw new EdgeReportError('NotUsable', { detail: 'files stay open in a dedicated worker only', cause: error });
-    throw new EdgeReportError('Storage', { detail: `cannot open ${folder.name}: ${error.message}`, cause: error });
+    throw new EdgeReportError('Storage', { detail: `cannot open ${directory.name}: ${error.message}`, cause: error });
   }
 }
 

@@ -1,4 +1,4 @@
-// The file `owner`: which process has a spool open. Node has no `flock`, so this is its lock; docs/spool-folder.md is the contract.
+// The file `owner`: which process has a spool open. Node has no `flock`, so this is its lock; docs/spool-directory.md is the contract.
 import fs from 'node:fs';
 import { EdgeReportError } from './error.js';
 
@@ -12,19 +12,19 @@ const BETWEEN_LOOKS_MS = 20;
 /** Somebody else may replace the owner while this process does. */
 const TRIES = 100;
 
-/** The folders that are open here, for systems that do not tell when a process started. */
+/** The directories that are open here, for systems that do not tell when a process started. */
 const openHere = new Set();
 
 /** Writes the owner file, unless a process that runs has one there. */
-export function take(folder) {
+export function take(directory) {
   const self = describe(process.pid);
   let looks = LOOKS;
   for (let tries = 0; tries < TRIES; tries++) {
-    if (write(folder, self)) {
-      openHere.add(folder.path);
+    if (write(directory, self)) {
+      openHere.add(directory.path);
       return;
     }
-    const text = folder.read(NAME, LONGEST);
+    const text = directory.read(NAME, LONGEST);
     if (text === undefined) continue;
     const owner = parse(text);
     if (!owner && looks > 0) {
@@ -32,27 +32,27 @@ export function take(folder) {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_LOOKS_MS);
       continue;
     }
-    if (owner && runs(owner, folder)) throw inUse(folder, owner.pid);
-    if (!putAside(folder, text)) throw inUse(folder);
+    if (owner && runs(owner, directory)) throw inUse(directory, owner.pid);
+    if (!putAside(directory, text)) throw inUse(directory);
   }
-  throw inUse(folder);
+  throw inUse(directory);
 }
 
 /** Removes this process' owner file. */
-export function giveBack(folder) {
-  openHere.delete(folder.path);
+export function giveBack(directory) {
+  openHere.delete(directory.path);
   try {
-    const owner = parse(folder.read(NAME, LONGEST) ?? '');
-    if (owner?.pid === process.pid && !differ(owner.start_time, describe(process.pid).start_time)) folder.remove(NAME);
+    const owner = parse(directory.read(NAME, LONGEST) ?? '');
+    if (owner?.pid === process.pid && !differ(owner.start_time, describe(process.pid).start_time)) directory.remove(NAME);
   } catch {
     // It is stale when this process has ended.
   }
 }
 
-function write(folder, self) {
+function write(directory, self) {
   let fd;
   try {
-    fd = folder.create(NAME);
+    fd = directory.create(NAME);
   } catch (error) {
     if (error.code === 'EEXIST') return false;
     throw error;
@@ -61,7 +61,7 @@ function write(folder, self) {
     fs.writeSync(fd, `${JSON.stringify(self)}\n`);
     return true;
   } catch (error) {
-    folder.remove(NAME);
+    directory.remove(NAME);
     throw error;
   } finally {
     fs.closeSync(fd);
@@ -69,17 +69,17 @@ function write(folder, self) {
 }
 
 /** Removes a stale owner; `false` if somebody else was quicker, and had written a new one. */
-function putAside(folder, text) {
+function putAside(directory, text) {
   try {
-    folder.rename(NAME, STALE);
+    directory.rename(NAME, STALE);
   } catch (error) {
     if (error.code === 'ENOENT') return true;
     throw error;
   }
   // Removing it by its name could remove that new one. What is renamed can be looked at, and only one can rename it.
-  const isStale = [undefined, text].includes(folder.read(STALE, LONGEST));
-  if (!isStale && !folder.has(NAME)) folder.rename(STALE, NAME);
-  else folder.remove(STALE);
+  const isStale = [undefined, text].includes(directory.read(STALE, LONGEST));
+  if (!isStale && !directory.has(NAME)) directory.rename(STALE, NAME);
+  else directory.remove(STALE);
   return isStale;
 }
 
@@ -93,11 +93,11 @@ function parse(text) {
 }
 
 /** Whether this very process runs. One that has the id and start of this one is this one: a spool is open here once. */
-function runs(owner, folder) {
+function runs(owner, directory) {
   if (differ(owner.boot_id, bootId())) return false;
   const start = startTime(owner.pid);
   if (start === undefined || differ(owner.start_time, start)) return false;
-  return owner.pid !== process.pid || start !== null || openHere.has(folder.path);
+  return owner.pid !== process.pid || start !== null || openHere.has(directory.path);
 }
 
 /** What is not known is no difference. */
@@ -141,7 +141,7 @@ function told(path) {
   }
 }
 
-function inUse(folder, pid) {
+function inUse(directory, pid) {
   const by = pid === undefined ? '' : pid === process.pid ? ' by this process' : ` by process ${pid}`;
-  return new EdgeReportError('SpoolInUse', { detail: `${folder.path} is in use${by}: only one process at a time can have it open` });
+  return new EdgeReportError('SpoolInUse', { detail: `${directory.path} is in use${by}: only one process at a time can have it open` });
 }

@@ -4,5 +4,5 @@ export const platform = {
   /** Gives the module of durable couriers, in any form that `compile` takes. */
   spoolModule: undefined,
   /** Opens a path as the place of a spool. */
-  openFolder: undefined,
+  openDirectory: undefined,
 };

@@ -18,7 +18,7 @@ const MOST_BYTES = 2 ** 32 - BLOCK;
 /** The module, compiled once. */
 let compiled;
 
-/** Opens a place: a path where there are paths, or a folder's handle of a browser. */
+/** Opens a place: a path where there are paths, or a directory's handle of a browser. */
 export async function openSpool(place, { maxBytes = 64 * MIB, segmentBytes, deadLetterBytes = 16 * MIB, durability = 'each', module }) {
   const isHandle = typeof place?.getFileHandle === 'function';
   const limits = { live: room('maxBytes', maxBytes, segmentBytes, isHandle), dead: room('deadLetterBytes', deadLetterBytes, undefined, isHandle) };
@@ -62,13 +62,13 @@ async function openPlace(place, isHandle, limits) {
     return openHandles(place, limits);
   }
   if (typeof place !== 'string' && !(place instanceof URL)) throw new TypeError('a place is a path or the handle of a directory');
-  if (!platform.openFolder) throw new EdgeReportError('NotUsable', { detail: 'there are no paths here: give the handle of a directory' });
-  return platform.openFolder(place, limits);
+  if (!platform.openDirectory) throw new EdgeReportError('NotUsable', { detail: 'there are no paths here: give the handle of a directory' });
+  return platform.openDirectory(place, limits);
 }
 
 /** What a log has: the bytes of a segment, of the shortest, and of all. */
 function room(name, bytes, segmentBytes, isHandle) {
-  const wrong = (detail) => new EdgeReportError('SpoolLimits', { detail });
+  const wrong = (detail) => new EdgeReportError('SpoolOptions', { detail });
   if (!Number.isSafeInteger(bytes) || bytes > MOST_BYTES) throw wrong(`${name} is a number of bytes, less than 4 GiB`);
   if (segmentBytes !== undefined && !Number.isSafeInteger(segmentBytes)) throw wrong('segmentBytes is a number of bytes');
   const quarter = Math.floor(bytes / FEWEST / BLOCK) * BLOCK;
@@ -85,7 +85,7 @@ function batchOf(durability) {
   if (durability === 'each') return { reports: undefined, ms: 0 };
   const { reports, ms } = durability ?? {};
   const isCount = (value) => Number.isSafeInteger(value) && value >= 1 && value < 2 ** 32;
-  if (!isCount(reports) || !isCount(ms)) throw new EdgeReportError('SpoolLimits', { detail: "durability is 'each' or { reports, ms }" });
+  if (!isCount(reports) || !isCount(ms)) throw new EdgeReportError('SpoolOptions', { detail: "durability is 'each' or { reports, ms }" });
   return { reports, ms };
 }
 

@@ -57,7 +57,7 @@ export class Watch {
 
   /** What happened beside attempts. */
   look() {
-    for (let buried = this.#courier.takeBuried(); buried; buried = this.#courier.takeBuried()) {
+    for (let buried = this.#courier.takeDeadLetter(); buried; buried = this.#courier.takeDeadLetter()) {
       const { ticket, reason } = buried;
       this.#doomed.set(ticket, { what: 'refused', ticket, messageId: this.#names.get(ticket), reason });
     }

@@ -97,9 +97,9 @@ impl Courier {
     }
 
     /// A report that became a dead letter since another one was accepted: `{"ticket", "reason"}`, or `{}`.
-    pub fn take_buried(&mut self) -> String {
+    pub fn take_dead_letter(&mut self) -> String {
         let mut answer = Answer::begin(b'{');
-        if let Some((ticket, reason)) = self.0.take_buried() {
+        if let Some((ticket, reason)) = self.0.take_dead_letter() {
             put_ticket_and_reason(&mut answer, ticket, &reason);
         }
         answer.end(b'}')
@@ -323,7 +323,7 @@ fn read_event(json: &str) -> Option<Event> {
         _ => {}
     });
     event.reason = match (outcome, status, code) {
-        (Some(outcome), Some(status), _) => Reason::answered(outcome, status),
+        (Some(outcome), Some(status), _) => Reason::response(outcome, status),
         (None, _, Some(code)) => Reason::failed(code),
         _ => return None,
     };
@@ -363,7 +363,7 @@ fn put_ticket_and_reason(answer: &mut Answer, ticket: Ticket, reason: &Reason) {
 fn put_reason(answer: &mut Answer, reason: &Reason) {
     answer.open("reason", b'{');
     match reason.cause {
-        Cause::Answered(outcome) => answer.text("outcome", outcome.name()),
+        Cause::Response(outcome) => answer.text("outcome", outcome.name()),
         Cause::Failed(code) => answer.number("code", code.number()),
     }
     if reason.status != 0 {

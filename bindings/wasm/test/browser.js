@@ -1,4 +1,4 @@
-// A headless Chromium, and a folder served to it. Where it is: $CHROMIUM, or Debian's place.
+// A headless Chromium, and a directory served to it. Where it is: $CHROMIUM, or Debian's place.
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { extname, join, normalize } from 'node:path';
@@ -15,8 +15,8 @@ export function launch() {
   });
 }
 
-/** Serves the files below `folder`: its url, how many requests came, and how to stop it. `each` is told of each path. */
-export async function serve(folder, each = () => {}) {
+/** Serves the files below `directory`: its url, how many requests came, and how to stop it. `each` is told of each path. */
+export async function serve(directory, each = () => {}) {
   let requests = 0;
   const server = createServer(async (request, response) => {
     requests += 1;
@@ -24,7 +24,7 @@ export async function serve(folder, each = () => {}) {
     each(path);
     const name = path.endsWith('/') ? `${path}index.html` : path;
     try {
-      const bytes = await readFile(join(folder, name));
+      const bytes = await readFile(join(directory, name));
       response.writeHead(200, { 'Content-Type': TYPES[extname(name)] ?? 'application/octet-stream' }).end(bytes);
     } catch {
       response.writeHead(404).end();

@@ -14,22 +14,22 @@ const ENTRIES = { whole: 'edge-report', inline: 'edge-report/inline' };
 
 let browser;
 
-/** A folder with a program on the package, and a page for it. */
+/** A directory with a program on the package, and a page for it. */
 function source(name, entry) {
-  const folder = target(name);
+  const directory = target(name);
   const program = `import { check, encode } from '${entry}';
     const codes = check('{"jobs":[],"message_id":"1"}').map(({ code }) => code);
     document.title = JSON.stringify([new TextDecoder().decode(encode(${REPORT})), codes]);`;
-  writeFileSync(join(folder, 'main.js'), program);
-  return folder;
+  writeFileSync(join(directory, 'main.js'), program);
+  return directory;
 }
 
-/** A folder with a page for a program that is one module, main.js. */
+/** A directory with a page for a program that is one module, main.js. */
 function target(name) {
-  const folder = join(work, name);
-  mkdirSync(folder);
-  writeFileSync(join(folder, 'index.html'), '<!doctype html><link rel="icon" href="data:,"><script type="module" src="./main.js"></script>');
-  return folder;
+  const directory = join(work, name);
+  mkdirSync(directory);
+  writeFileSync(join(directory, 'index.html'), '<!doctype html><link rel="icon" href="data:,"><script type="module" src="./main.js"></script>');
+  return directory;
 }
 
 before(async () => {
@@ -38,9 +38,9 @@ before(async () => {
 
 after(() => browser?.close());
 
-/** Runs what was bundled into `folder`. */
-async function run(folder) {
-  const server = await serve(folder);
+/** Runs what was bundled into `directory`. */
+async function run(directory) {
+  const server = await serve(directory);
   const page = await browser.newPage();
   const wrong = [];
   page.on('pageerror', (error) => wrong.push(error.message));
@@ -57,17 +57,17 @@ async function run(folder) {
 }
 
 test('no bundler', async () => {
-  const folder = source('plain', './edge-report/web.js');
-  cpSync(join(installed, 'dist'), join(folder, 'edge-report'), { recursive: true });
-  await run(folder);
+  const directory = source('plain', './edge-report/web.js');
+  cpSync(join(installed, 'dist'), join(directory, 'edge-report'), { recursive: true });
+  await run(directory);
 });
 
 for (const [name, entry] of Object.entries(ENTRIES)) {
-  const folder = source(name, entry);
+  const directory = source(name, entry);
 
   test(`Vite, ${entry}`, { timeout: 60_000 }, async () => {
     const outDir = join(work, `vite-${name}`);
-    await vite({ root: folder, configFile: false, logLevel: 'error', build: { outDir, emptyOutDir: true } });
+    await vite({ root: directory, configFile: false, logLevel: 'error', build: { outDir, emptyOutDir: true } });
     await run(outDir);
   });
 
@@ -75,7 +75,7 @@ for (const [name, entry] of Object.entries(ENTRIES)) {
     const path = target(`webpack-${name}`);
     const stats = await new Promise((resolve, reject) => {
       const config = {
-        context: folder,
+        context: directory,
         entry: './main.js',
         mode: 'production',
         output: { path, filename: 'main.js' },
@@ -91,8 +91,8 @@ for (const [name, entry] of Object.entries(ENTRIES)) {
 
 // esbuild does not bring the module's file along, so its entry is the inline one.
 test('esbuild, edge-report/inline', async () => {
-  const folder = source('esbuild', ENTRIES.inline);
-  await esbuild({ entryPoints: [join(folder, 'main.js')], bundle: true, format: 'esm', platform: 'browser', outfile: join(folder, 'out.js'), logLevel: 'error' });
-  renameSync(join(folder, 'out.js'), join(folder, 'main.js'));
-  await run(folder);
+  const directory = source('esbuild', ENTRIES.inline);
+  await esbuild({ entryPoints: [join(directory, 'main.js')], bundle: true, format: 'esm', platform: 'browser', outfile: join(directory, 'out.js'), logLevel: 'error' });
+  renameSync(join(directory, 'out.js'), join(directory, 'main.js'));
+  await run(directory);
 });

@@ -141,7 +141,7 @@ test('a report that only it is answered badly steps aside, and ends as a dead le
   const answer = (id) => (id === 'poison' ? { ...DISLIKED, errorCode: 'WAF.7', message: 'blocked' } : ACCEPTED);
   run(answer, 3_000);
   assert.deepEqual([courier.status().delivered, courier.status().aside, courier.status().letters], [39, 1, 0]);
-  assert.equal(courier.takeBuried(), undefined);
+  assert.equal(courier.takeDeadLetter(), undefined);
   // What comes later proves it, an attempt each.
   for (let n = 41; courier.status().waiting > 0 && n < 80; n++) {
     courier.submit(report(n, `r${n}`));
@@ -151,8 +151,8 @@ test('a report that only it is answered badly steps aside, and ends as a dead le
   assert.deepEqual([status.refused, status.aside, status.letters, status.waiting], [1, 0, 1, 0]);
   assert.equal(adds(status), status.submitted);
   const reason = { outcome: 'not_understood', status: 403, errorCode: 'WAF.7', text: 'blocked' };
-  assert.deepEqual(courier.takeBuried(), { ticket: 3, reason });
-  assert.equal(courier.takeBuried(), undefined);
+  assert.deepEqual(courier.takeDeadLetter(), { ticket: 3, reason });
+  assert.equal(courier.takeDeadLetter(), undefined);
   const [letter] = courier.deadLetters();
   assert.deepEqual([letter.ticket, letter.reason, parse(letter.body).message_id], [3, reason, 'poison']);
   assert.ok(answered.filter((id) => id === 'poison').length >= 8);
@@ -208,7 +208,7 @@ test('an older report of a job that newer ones overtook keeps what its last atte
   // It was tried again right after each newer one was accepted, and its own verdict says so.
   const [{ ticket, reason }] = courier.deadLetters();
   assert.deepEqual([ticket, reason], [1, { code: 'Overtaken', number, message, status: 403 }]);
-  assert.equal(courier.takeBuried(), undefined);
+  assert.equal(courier.takeDeadLetter(), undefined);
   assert.deepEqual([courier.status().delivered, courier.status().waiting], [3, 0]);
   courier.free();
 });

@@ -1,4 +1,4 @@
-// A courier on files in Node: the folder of Rust's spool, its lock, its format, and what a disk's errors do.
+// A courier on files in Node: the directory of Rust's spool, its lock, its format, and what a disk's errors do.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs, { chmodSync, existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ const ACCEPTED = readReply(200, undefined, '{"is_success":true}');
 const REFUSED = readReply(400, undefined, '{"error_code":"DLI.0001","error_msg":"no such job"}');
 const POLICY = { startSpreadMs: 0, minBackoffMs: 10, maxBackoffMs: 10 };
 const code = (name, words = /./) => (error) => error instanceof EdgeReportError && error.code === name && words.test(error.message);
-const folder = () => join(mkdtempSync(join(tmpdir(), 'edge-report-')), 'spool');
+const directory = () => join(mkdtempSync(join(tmpdir(), 'edge-report-')), 'spool');
 const ids = (courier) => [...courier.waiting()].map(({ body }) => parse(body).message_id);
 
 /** Settles the oldest report, when its time has come. */
@@ -29,7 +29,7 @@ function settle(courier, event) {
 }
 
 test('what was submitted is there after a restart, with letters and counters', async () => {
-  const path = folder();
+  const path = directory();
   const courier = await Courier.open(path, { policy: POLICY });
   for (let n = 1; n <= 5; n++) assert.equal(courier.submit(report(n)), n);
   assert.deepEqual(settle(courier, ACCEPTED), { verdict: 'delivered' });
@@ -61,10 +61,10 @@ test('each acknowledgement comes after its sync, and names are synced, too', asy
       return whole(fd, ...rest);
     });
   }
-  const path = folder();
+  const path = directory();
   const courier = await Courier.open(path);
   const count = (name, isDirectory) => calls.filter(([called, of]) => called === name && of === isDirectory).length;
-  // The parent, and the folder.
+  // The parent, and the directory.
   assert.ok(count('fsyncSync', true) >= 2);
   courier.submit(report(1));
   // New files are filled, synced and named.
@@ -83,21 +83,21 @@ test('each acknowledgement comes after its sync, and names are synced, too', asy
   batch.close();
 });
 
-test('what a folder must be', async () => {
-  const path = folder();
+test('what a directory must be', async () => {
+  const path = directory();
   (await Courier.open(path)).close();
   chmodSync(path, 0o750);
-  await assert.rejects(Courier.open(path), code('SpoolFolder', /may be read by others than its owner \(mode 0750\): chmod 700 \//));
+  await assert.rejects(Courier.open(path), code('SpoolDirectory', /may be read by others than its owner \(mode 0750\): chmod 700 \//));
   chmodSync(path, 0o700);
   symlinkSync(path, `${path}-link`);
-  for (const link of [`${path}-link`, `${path}-link/`]) await assert.rejects(Courier.open(link), code('SpoolFolder', /symbolic link/));
+  for (const link of [`${path}-link`, `${path}-link/`]) await assert.rejects(Courier.open(link), code('SpoolDirectory', /symbolic link/));
   writeFileSync(`${path}-file`, '');
   await assert.rejects(Courier.open(`${path}-file`), code('Storage', /cannot open .*ENOTDIR/));
   await assert.rejects(Courier.open(join(path, 'a/b')), code('Storage', /cannot create .*ENOENT/));
   // No file but its own is written to.
   const victim = `${path}-victim`;
   for (const make of [symlinkSync, linkSync]) {
-    const other = folder();
+    const other = directory();
     mkdirSync(other, { mode: 0o700 });
     writeFileSync(victim, 'x'.repeat(70_000), { mode: 0o600 });
     make(victim, join(other, 'live-00000001.seg'));
@@ -107,21 +107,21 @@ test('what a folder must be', async () => {
   }
   for (const wrong of [5, undefined, null, {}]) await assert.rejects(Courier.open(wrong), TypeError);
   for (const wrong of [{ maxBytes: 1 }, { maxBytes: '1' }, { maxBytes: 2 ** 40 }, { segmentBytes: 4096 }, { deadLetterBytes: 0 }, { durability: 'batch' }, { durability: { reports: 0, ms: 1 } }]) {
-    await assert.rejects(Courier.open(path, wrong), code('SpoolLimits'));
+    await assert.rejects(Courier.open(path, wrong), code('SpoolOptions'));
   }
-  await assert.rejects(Courier.open(path, { maxBytes: 100 }), code('SpoolLimits', /maxBytes is 100; 16384 or more is needed/));
+  await assert.rejects(Courier.open(path, { maxBytes: 100 }), code('SpoolOptions', /maxBytes is 100; 16384 or more is needed/));
   await assert.rejects(Courier.open(path, { policy: { holdMs: 'x' } }), code('OutOfRange'));
   assert.ok(!existsSync(join(path, 'owner')));
 });
 
 test('a directory that others use is not to be taken from them', async () => {
-  const path = folder();
+  const path = directory();
   mkdirSync(path);
   chmodSync(path, 0o1777);
-  await assert.rejects(Courier.open(path), code('SpoolFolder', /is a directory that others use, too: name one of its own$/));
+  await assert.rejects(Courier.open(path), code('SpoolDirectory', /is a directory that others use, too: name one of its own$/));
   chmodSync(path, 0o755);
   writeFileSync(join(path, 'notes.txt'), 'of others');
-  await assert.rejects(Courier.open(path), code('SpoolFolder', /is a directory that others use, too/));
+  await assert.rejects(Courier.open(path), code('SpoolDirectory', /is a directory that others use, too/));
 });
 
 test('a segment that is removed, moved or replaced while it is open is no acknowledgement', async () => {
@@ -134,7 +134,7 @@ test('a segment that is removed, moved or replaced while it is open is no acknow
     },
   ];
   for (const vanish of ways) {
-    const path = folder();
+    const path = directory();
     const courier = await Courier.open(path);
     courier.submit(report(1));
     vanish(join(path, 'live-00000001.seg'));
@@ -149,7 +149,7 @@ test('a segment that is removed, moved or replaced while it is open is no acknow
 });
 
 test('too many open files cost no report', async (t) => {
-  const path = folder();
+  const path = directory();
   const courier = await Courier.open(path, { policy: POLICY, maxBytes: 256 * 1024, segmentBytes: 4096 });
   const submitted = Array.from({ length: 200 }, (_, index) => `m${index + 1}`);
   submitted.forEach((id, index) => courier.submit(report(index + 1, id)));
@@ -181,8 +181,8 @@ test('too many open files cost no report', async (t) => {
   courier.close();
 });
 
-test('a folder that is renamed while it is open keeps what is written', async () => {
-  const path = folder();
+test('a directory that is renamed while it is open keeps what is written', async () => {
+  const path = directory();
   const courier = await Courier.open(path);
   fs.renameSync(path, `${path}-moved`);
   mkdirSync(path, { mode: 0o700 });
@@ -197,7 +197,7 @@ test('a folder that is renamed while it is open keeps what is written', async ()
 const deliver = (...args) => spawnSync(program('examples/deliver'), args, { encoding: 'utf8' });
 
 test('a second opener is refused, of either language', async () => {
-  const path = folder();
+  const path = directory();
   const courier = await Courier.open(path);
   courier.submit(report(1));
   await assert.rejects(Courier.open(path), code('SpoolInUse', /is in use by this process: only one process at a time/));
@@ -222,7 +222,7 @@ test('a second opener is refused, of either language', async () => {
 });
 
 test('an owner that has ended keeps nobody out', async () => {
-  const path = folder();
+  const path = directory();
   (await Courier.open(path)).close();
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
   const sleeper = spawn('sleep', ['60']);
@@ -245,7 +245,7 @@ test('an owner that has ended keeps nobody out', async () => {
 });
 
 test('what Node began Rust goes on with, and the other way round', async () => {
-  const path = folder();
+  const path = directory();
   const courier = await Courier.open(path, { policy: POLICY });
   for (let n = 1; n <= 300; n++) courier.submit(report(n, `m${n}-${'p'.repeat(n * 7)}`));
   for (let n = 1; n <= 100; n++) settle(courier, n % 10 ? ACCEPTED : REFUSED);
@@ -273,7 +273,7 @@ test('what Node began Rust goes on with, and the other way round', async () => {
   assert.equal(again.resubmitDeadLetter(10), 304);
   again.close();
   // One that is killed in Rust, with reports in it.
-  const other = folder();
+  const other = directory();
   const begun = spawn(program('examples/deliver'), ['--spool', other, '--url', 'http://127.0.0.1:9', '--project-id', 'p'], { stdio: ['pipe', 'pipe', 'ignore'] });
   for (let n = 1; n <= 50; n++) begun.stdin.write(`${JSON.stringify(report(n))}\n`);
   let said = '';
@@ -288,7 +288,7 @@ test('what Node began Rust goes on with, and the other way round', async () => {
 
 test('errors of the disk have a code and the words of the system, cost nothing, and pass', async (t) => {
   for (const errno of ['EIO', 'ENOSPC', 'EROFS']) {
-    const path = folder();
+    const path = directory();
     const courier = await Courier.open(path, { policy: POLICY, maxBytes: 65_536 });
     const taken = new Set();
     let fails = false;
@@ -371,14 +371,14 @@ test('a disk that others fill: submit says so, what waits is delivered, and is n
   }
 });
 
-test('a courier that was forgotten leaves its folder to others', () => {
+test('a courier that was forgotten leaves its directory to others', () => {
     const text = `import { Courier } from 'edge-report'; import { existsSync } from 'node:fs';
     const path = process.argv[2];
     (await Courier.open(path)).submit('{"jobs":[{"status":"job_running","create_time":1}],"message_id":"1"}');
     for (let n = 0; n < 200 && existsSync(path + '/owner'); n++) { gc(); await new Promise((resolve) => setTimeout(resolve, 10)); }
     console.log((await Courier.open(path)).status().waiting);`;
   writeFileSync(join(work, 'forgotten.mjs'), text);
-  assert.equal(execFileSync(process.execPath, ['--expose-gc', 'forgotten.mjs', folder()], { cwd: work }).toString().trim(), '1');
+  assert.equal(execFileSync(process.execPath, ['--expose-gc', 'forgotten.mjs', directory()], { cwd: work }).toString().trim(), '1');
 });
 
 test('after a trap a durable courier reads its files anew', () => {
@@ -406,12 +406,12 @@ test('after a trap a durable courier reads its files anew', () => {
     console.log(first, code(() => courier.status()), courier.status().waiting);
     courier.close();`;
   writeFileSync(join(work, 'trap.mjs'), text);
-  assert.equal(execFileSync(process.execPath, ['trap.mjs', folder()], { cwd: work }).toString().trim(), 'Internal true\n0 true Internal\nInternal Internal 0');
+  assert.equal(execFileSync(process.execPath, ['trap.mjs', directory()], { cwd: work }).toString().trim(), 'Internal true\n0 true Internal\nInternal Internal 0');
 });
 
 test('fetch and files together: a client delivers a durable courier', async () => {
   const receiver = await startReceiver(['status=503@first 2', 'reset-after@every 4']);
-  const courier = await Courier.open(folder(), { policy: { startSpreadMs: 0, minBackoffMs: 1, maxBackoffMs: 5 } });
+  const courier = await Courier.open(directory(), { policy: { startSpreadMs: 0, minBackoffMs: 1, maxBackoffMs: 5 } });
   for (let n = 1; n <= 20; n++) courier.submit(report(n));
   const client = new Client({ baseUrl: receiver.url, projectId: 'p' });
   assert.equal(await client.deliver(courier), 'idle');

@@ -162,7 +162,7 @@ test('types, as each way of finding modules sees them', () => {
       const verdict = courier.settle(1, new EdgeReportError('NotSent', { detail: 'no route' }));
       if (verdict.verdict === 'again') console.log(verdict.at, words(verdict.reason));
       const { lastFailure, oldest, nextAttempt = 0, aside, letters, lettersDropped } = courier.status();
-      console.log(oldest && new Date(oldest), nextAttempt + aside + letters + lettersDropped, lastFailure?.ticket, courier.takeBuried()?.reason);
+      console.log(oldest && new Date(oldest), nextAttempt + aside + letters + lettersDropped, lastFailure?.ticket, courier.takeDeadLetter()?.reason);
       const again: number | undefined = courier.resubmitDeadLetter(2) ?? courier.resubmitDeadLetter(undefined, new Date());
       courier.forgetDeadLetter(courier.submit(report, Date.now()));
       return courier.deadLetters().map(({ ticket, reason }) => again + ': ' + ticket + words(reason));

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The folder of a new project, and that of the package in it. */
+/** The directory of a new project, and that of the package in it. */
 export function project() {
   const work = mkdtempSync(join(tmpdir(), 'edge-report-'));
   const installed = join(work, 'node_modules/edge-report');

@@ -10,14 +10,14 @@ import { launch, serve } from './browser.js';
 
 export const file = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 /** Where it is built. */
-export const folder = mkdtempSync(join(tmpdir(), 'edge-report-page-'));
+export const directory = mkdtempSync(join(tmpdir(), 'edge-report-page-'));
 
 let browser;
 let server;
 
 before(async () => {
-  execFileSync(process.execPath, [file('examples/web/build.js'), folder]);
-  [browser, server] = await Promise.all([launch(), serve(folder)]);
+  execFileSync(process.execPath, [file('examples/web/build.js'), directory]);
+  [browser, server] = await Promise.all([launch(), serve(directory)]);
 });
 
 after(async () => {
@@ -25,7 +25,7 @@ after(async () => {
   await browser?.close();
 });
 
-/** Runs `use` on the page just opened. No error may be thrown in it, and no request may leave the folder. */
+/** Runs `use` on the page just opened. No error may be thrown in it, and no request may leave the directory. */
 export async function opened(use, { url = server.url, ...options } = {}) {
   const context = await browser.newContext({ locale: 'en-US', viewport: { width: 1280, height: 900 }, permissions: ['clipboard-read', 'clipboard-write'], ...options });
   const wrong = [];

@@ -10,7 +10,7 @@ import { encode } from 'edge-report';
 import { en } from '../../../examples/web/texts/en.js';
 import { zh } from '../../../examples/web/texts/zh.js';
 import { serve } from './browser.js';
-import { drop, endpoint, file, folder, opened, paste, recorded, text, verdict } from './page.js';
+import { drop, endpoint, file, directory, opened, paste, recorded, text, verdict } from './page.js';
 import { startReceiver } from './receiver.js';
 import { cmd, powershell } from './shells.js';
 
@@ -52,19 +52,19 @@ test('the curl line is accepted by a receiver that verifies signatures, whatever
       await page.locator('#curl:visible').waitFor();
       const line = await text(page, '#curl');
       assert.ok(!line.includes('SK\'') && line.includes('SDK-HMAC-SHA256 Access=AK'), line);
-      const answer = bash(line, folder);
+      const answer = bash(line, directory);
       assert.deepEqual(receiver.accepted().map(({ message_id: accepted }) => accepted), [id]);
       await paste(page, answer, '#answer');
       assert.match(await text(page, '#meaning'), /Accepted.*It is done with this report/s);
       // A body that is too long for a line goes by the file that is downloaded.
       await paste(page, workload('W3'));
       const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save-bytes')]);
-      await download.saveAs(join(folder, 'report.json'));
-      bash(await text(page, '#curl'), folder);
+      await download.saveAs(join(directory, 'report.json'));
+      bash(await text(page, '#curl'), directory);
       assert.equal(receiver.accepted().length, 2);
       // With a wrong key: the receiver says so, and the page what that means.
       await page.fill('#secret-key', 'other');
-      await paste(page, bash(await text(page, '#curl'), folder), '#answer');
+      await paste(page, bash(await text(page, '#curl'), directory), '#answer');
       assert.match(await text(page, '#meaning'), /Credentials.*holds all sending for 5 min/s);
     } finally {
       receiver.stop();
@@ -97,7 +97,7 @@ test('curl gets the same in each shell, whatever the strings hold', () =>
     };
     for (const token of ['plain', `a'b $(x) \`y\`;z&|<>(%PATH%)^!#,@{}`, 'a"b&c|"d%PATH%^\\"\\', '"', 'a\\']) {
       await page.fill('#token-value', token);
-      const wanted = bash(`curl() { printf '%s\\0' "$@"; }; ${await line('posix')}`, folder).split('\0').slice(0, -2);
+      const wanted = bash(`curl() { printf '%s\\0' "$@"; }; ${await line('posix')}`, directory).split('\0').slice(0, -2);
       assert.ok(wanted.includes(`X-Auth-Token: ${token}`));
       wanted.push('@report.json');
       const variables = { PATH: '"x&y', 41: 'z' };
@@ -384,7 +384,7 @@ test('where the clipboard may not be written, all of the bytes are shown and sel
   }));
 
 test('opens from the disk; its policy lets nothing out', async () => {
-  const outside = await serve(folder);
+  const outside = await serve(directory);
   try {
     await opened(
       async (page) => {
@@ -406,7 +406,7 @@ test('opens from the disk; its policy lets nothing out', async () => {
         assert.deepEqual(tried, ['connect-src', 'connect-src', 'form-action', 'img-src', 'script-src-elem']);
         assert.equal(outside.requests(), 0);
       },
-      { url: pathToFileURL(join(folder, 'index.html')).href },
+      { url: pathToFileURL(join(directory, 'index.html')).href },
     );
   } finally {
     outside.stop();

@@ -1,4 +1,4 @@
-// The package in Deno and Bun: a durable courier, delivered over their fetch, whose folder Rust reads.
+// The package in Deno and Bun: a durable courier, delivered over their fetch, whose directory Rust reads.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';

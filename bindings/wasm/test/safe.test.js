@@ -117,8 +117,8 @@ test('a stack that runs out in a call of the courier costs none of its reports',
 });
 
 test('the same of a durable one', async (t) => {
-  const folder = temporary();
-  const courier = await Courier.open(folder, { policy: POLICY, durability: { reports: 1000, ms: 1000 } });
+  const directory = temporary();
+  const courier = await Courier.open(directory, { policy: POLICY, durability: { reports: 1000, ms: 1000 } });
   const { failed, submitted, lost, delivered } = abuse(courier);
   t.diagnostic(JSON.stringify({ failed, submitted, lost, delivered }));
   assert.ok(Object.values(failed).every((count) => count > TIMES / 100));
@@ -127,10 +127,10 @@ test('the same of a durable one', async (t) => {
   const status = courier.status();
   assert.equal(status.submitted, status.delivered + status.waiting);
   courier.close();
-  const again = await Courier.open(folder);
+  const again = await Courier.open(directory);
   assert.equal(again.status().waiting, status.waiting);
   again.close();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 test('a delivery whose calls meet the end of the stack goes on afterwards', () => {

@@ -4,8 +4,8 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { Courier, EdgeReportError, JOB_STATUSES, buildRequest, canonicalRequest, check, encode, parse, readReply, sign } from 'edge-report';
 
-const folder = new URL('../../../tests/vectors/', import.meta.url);
-const bytesOf = (name) => readFileSync(new URL(name, folder));
+const directory = new URL('../../../tests/vectors/', import.meta.url);
+const bytesOf = (name) => readFileSync(new URL(name, directory));
 const load = (name) => JSON.parse(bytesOf(name));
 const text = (bytes) => Buffer.from(bytes).toString('utf8');
 
@@ -205,7 +205,7 @@ test('endpoints.json', () => {
 });
 
 test('captures', () => {
-  const names = readdirSync(new URL('captures/', folder)).filter((name) => name.endsWith('.http'));
+  const names = readdirSync(new URL('captures/', directory)).filter((name) => name.endsWith('.http'));
   run(names.map((name) => ({ name })), 9, ({ name }) => {
     const bytes = bytesOf(`captures/${name}`);
     const end = bytes.indexOf('\r\n\r\n');
@@ -234,7 +234,7 @@ test('captures', () => {
 });
 
 test('workloads', () => {
-  const names = readdirSync(new URL('workloads/', folder));
+  const names = readdirSync(new URL('workloads/', directory));
   assert.ok(names.length >= 6);
   for (const name of names) {
     const bytes = bytesOf(`workloads/${name}`);

@@ -575,15 +575,15 @@ export class Courier {
    * ```ts
    * import { Courier } from 'edge-report';
    *
-   * export async function open(folder: string): Promise<Courier> {
-   *   const courier = await Courier.open(folder, { maxBytes: 16 * 1024 * 1024 });
+   * export async function open(directory: string): Promise<Courier> {
+   *   const courier = await Courier.open(directory, { maxBytes: 16 * 1024 * 1024 });
    *   console.log(courier.status().waiting, 'wait from the last run');
    *   return courier;
    * }
    * ```
    *
-   * @throws {@link EdgeReportError} `SpoolInUse`: somebody has it open; `SpoolFolder`: others may use the directory, and the message says what fixes
-   * it; `Storage`: the disk failed, with the system's words; `OtherFormat`; `SpoolLimits`.
+   * @throws {@link EdgeReportError} `SpoolInUse`: somebody has it open; `SpoolDirectory`: others may use the directory, and the message says what fixes
+   * it; `Storage`: the disk failed, with the system's words; `OtherFormat`; `SpoolOptions`.
    */
   static open(place: string | URL | DirectoryHandle, options?: SpoolOptions): Promise<Courier>;
   /**
@@ -592,7 +592,7 @@ export class Courier {
    * When the outbox is full, reports whose every job has a newer entry are dropped first, but never a final status for one that is not.
    *
    * @param date now, for {@link Status.oldest}; default `Date.now()`
-   * @throws {@link EdgeReportError} as `encode`; `OutboxFull`: nothing was stored or dropped; `OutboxTooSmall`: it never fits.
+   * @throws {@link EdgeReportError} as `encode`; `OutboxFull`: nothing was stored or dropped; `TooLargeForOutbox`: it never fits.
    */
   submit(report: ReportInput, date?: Date | number): number;
   /** What to do next. Calling it again changes nothing: the same report is offered until it is settled. */
@@ -603,7 +603,7 @@ export class Courier {
    * A report that stepped aside and became a dead letter when another one was accepted: no verdict of its own says so. Each is told once,
    * `undefined` when all are; of many, the last few.
    */
-  takeBuried(): { ticket: number; reason: Reason } | undefined;
+  takeDeadLetter(): { ticket: number; reason: Reason } | undefined;
   /** How things stand. */
   status(): Status;
   /** What waits, in the order of submission, read one by one. */
@@ -735,7 +735,7 @@ export interface DeliverOptions {
   timeoutMs?: number | undefined;
   /** Whether it goes on when nothing waits. Default: false. */
   forever?: boolean | undefined;
-  /** Is told of each verdict, in order. It may use the courier. With it, {@link Courier.takeBuried} gives nothing any more. */
+  /** Is told of each verdict, in order. It may use the courier. With it, {@link Courier.takeDeadLetter} gives nothing any more. */
   onVerdict?: ((event: DeliveryEvent) => void) | undefined;
 }
 

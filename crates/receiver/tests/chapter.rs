@@ -55,10 +55,10 @@ fn words(line: &str) -> Vec<String> {
 fn its_commands_run() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start();
-    let folder = server.folder().to_str().unwrap();
+    let directory = server.directory().to_str().unwrap();
     let address = format!(
         "postgres://receiver:a-password@{}/reports",
-        folder.replace('/', "%2F")
+        directory.replace('/', "%2F")
     );
     let mut receiver: Option<Program> = None;
     let mut accepted = 0;
@@ -74,7 +74,7 @@ fn its_commands_run() {
             ["runuser", "-u", "postgres", "--", "psql", ..] => {
                 let mut psql = Command::new(installed("psql"));
                 succeeds(
-                    psql.args(["-h", folder, "-U", "postgres"])
+                    psql.args(["-h", directory, "-U", "postgres"])
                         .args(&words[5..]),
                 );
             }
@@ -142,7 +142,7 @@ fn its_commands_run() {
     let mut psql = Command::new(installed("psql"));
     succeeds(psql.args([
         "-h",
-        folder,
+        directory,
         "-U",
         "postgres",
         "-d",

@@ -62,7 +62,7 @@ pub(super) enum Kind {
 pub(super) const fn is_busy(cause: Cause) -> bool {
     matches!(
         cause,
-        Cause::Answered(Outcome::TryAgain) | Cause::Failed(Code::MayHaveArrived)
+        Cause::Response(Outcome::TryAgain) | Cause::Failed(Code::MayHaveArrived)
     )
 }
 
@@ -79,19 +79,19 @@ pub(super) const fn weight(cause: Cause) -> u32 {
 const fn went_out(cause: Cause) -> bool {
     matches!(
         cause,
-        Cause::Answered(_) | Cause::Failed(Code::MayHaveArrived)
+        Cause::Response(_) | Cause::Failed(Code::MayHaveArrived)
     )
 }
 
 impl Kind {
     pub(super) const fn of(cause: Cause) -> Self {
         match cause {
-            Cause::Answered(Outcome::Accepted | Outcome::Refused) => Kind::Service,
-            Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood)
+            Cause::Response(Outcome::Accepted | Outcome::Refused) => Kind::Service,
+            Cause::Response(Outcome::TryAgain | Outcome::NotUnderstood)
             | Cause::Failed(Code::MayHaveArrived) => Kind::Doubtful,
-            Cause::Answered(Outcome::Credentials) => Kind::Denied,
+            Cause::Response(Outcome::Credentials) => Kind::Denied,
             Cause::Failed(Code::NotSent) => Kind::Network,
-            Cause::Answered(Outcome::Misconfigured) | Cause::Failed(_) => Kind::Hold,
+            Cause::Response(Outcome::Misconfigured) | Cause::Failed(_) => Kind::Hold,
         }
     }
 }

@@ -51,7 +51,7 @@ impl Pace {
     pub(super) fn failed(&mut self, cause: Cause, policy: &Policy) -> bool {
         let is_busy = matches!(
             cause,
-            Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood)
+            Cause::Response(Outcome::TryAgain | Outcome::NotUnderstood)
         );
         if self.is_recovering && self.was_answered && is_busy {
             self.failures = self.failures.max(policy.doublings());

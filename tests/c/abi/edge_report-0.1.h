@@ -231,7 +231,7 @@ enum {
   /** the outbox is full */
   EDGE_REPORT_E_OUTBOX_FULL = 150,
   /** the report is larger than the outbox */
-  EDGE_REPORT_E_OUTBOX_TOO_SMALL = 151,
+  EDGE_REPORT_E_TOO_LARGE_FOR_OUTBOX = 151,
   /** the storage failed */
   EDGE_REPORT_E_STORAGE = 152,
   /** the outbox was written in another format */
@@ -242,12 +242,12 @@ enum {
   EDGE_REPORT_E_STALE_TICKET = 155,
   /** the spool is in use */
   EDGE_REPORT_E_SPOOL_IN_USE = 156,
-  /** the limits of the spool do not fit together */
-  EDGE_REPORT_E_SPOOL_LIMITS = 157,
+  /** the options of the spool do not fit together */
+  EDGE_REPORT_E_SPOOL_OPTIONS = 157,
   /** the dead letters are full, and none may be dropped */
   EDGE_REPORT_E_LETTERS_FULL = 158,
-  /** the spool's folder is not safe to use */
-  EDGE_REPORT_E_SPOOL_FOLDER = 159
+  /** the spool's directory is not safe to use */
+  EDGE_REPORT_E_SPOOL_DIRECTORY = 159
 };
 
 /** What an answer means: the values of edge_report_outcome. */
@@ -1389,7 +1389,7 @@ typedef struct edge_report_letter {
  */
 typedef struct edge_report_spool_limits {
   /**
-   * Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
+   * Its size: begin with `EDGE_REPORT_SPOOL_OPTIONS_INIT`.
    */
   size_t struct_size;
   /**
@@ -1408,8 +1408,8 @@ typedef struct edge_report_spool_limits {
   uint64_t dead_letter_bytes;
 } edge_report_spool_limits;
 
-/** Nothing, but the size: `edge_report_spool_limits x = EDGE_REPORT_SPOOL_LIMITS_INIT;` */
-#define EDGE_REPORT_SPOOL_LIMITS_INIT {sizeof(edge_report_spool_limits), 0, 0, 0}
+/** Nothing, but the size: `edge_report_spool_limits x = EDGE_REPORT_SPOOL_OPTIONS_INIT;` */
+#define EDGE_REPORT_SPOOL_OPTIONS_INIT {sizeof(edge_report_spool_limits), 0, 0, 0}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1975,7 +1975,7 @@ void edge_report_courier_free(struct edge_report_courier *courier);
  * @param unix_ms the wall clock, for the age of what waits (edge_report_courier_oldest); 0 if it is not known.
  * @param ticket  the report's name, counted from 1; may be NULL.
  * @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
- *         EDGE_REPORT_E_OUTBOX_TOO_SMALL or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
+ *         EDGE_REPORT_E_TOO_LARGE_FOR_OUTBOX or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
  *         EDGE_REPORT_E_STORAGE: it may be stored all the same, so submit it again with the same message_id.
  */
 edge_report_result edge_report_courier_submit(struct edge_report_courier *courier,
@@ -2059,7 +2059,7 @@ edge_report_result edge_report_courier_status(const struct edge_report_courier *
  * @param ticket its name; 0 if there is none.
  * @param reason why; may be NULL, and is written only if there is one.
  */
-edge_report_result edge_report_courier_take_buried(struct edge_report_courier *courier,
+edge_report_result edge_report_courier_take_dead_letter(struct edge_report_courier *courier,
                                                    uint64_t *ticket,
                                                    struct edge_report_reason *reason,
                                                    struct edge_report_error *error);
@@ -2165,8 +2165,8 @@ edge_report_result edge_report_courier_forget_dead_letters(struct edge_report_co
  * @param now_ms  the monotonic clock: `edge_report_monotonic_ms()`.
  * @param entropy a random number: `edge_report_random()`.
  * @param courier gives the handle; free it with edge_report_courier_free.
- * @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_SPOOL_FOLDER; EDGE_REPORT_E_STORAGE with the system's error number;
- *         EDGE_REPORT_E_OTHER_FORMAT; EDGE_REPORT_E_TOO_MANY_SEGMENTS; EDGE_REPORT_E_SPOOL_LIMITS. What is stored stays as it is.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_SPOOL_IN_USE; EDGE_REPORT_E_SPOOL_DIRECTORY; EDGE_REPORT_E_STORAGE with the system's error number;
+ *         EDGE_REPORT_E_OTHER_FORMAT; EDGE_REPORT_E_TOO_MANY_SEGMENTS; EDGE_REPORT_E_SPOOL_OPTIONS. What is stored stays as it is.
  */
 edge_report_result edge_report_courier_new_spool(struct edge_report_str dir,
                                                  const struct edge_report_spool_limits *limits,

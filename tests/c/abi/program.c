@@ -157,7 +157,7 @@ static void deliver(edge_report_courier *courier) {
 static void couriers(const char *spool) {
   static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + EDGE_REPORT_COURIER_SIZE + 7) / 8];
   FENCED(edge_report_courier_config, config, EDGE_REPORT_COURIER_CONFIG_INIT);
-  FENCED(edge_report_spool_limits, limits, EDGE_REPORT_SPOOL_LIMITS_INIT);
+  FENCED(edge_report_spool_limits, limits, EDGE_REPORT_SPOOL_OPTIONS_INIT);
   edge_report_storage storage = EDGE_REPORT_STORAGE_INIT;
   edge_report_courier *courier = NULL;
   config.it.start_spread_ms = 0;

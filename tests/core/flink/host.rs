@@ -91,7 +91,7 @@ impl<'o> Host<'o> {
                     let now = MonoTime::from_ms(self.now);
                     match answer {
                         Some((status, body)) => {
-                            let _ = self.watch.answer(status, body.as_bytes(), now);
+                            let _ = self.watch.response(status, body.as_bytes(), now);
                         }
                         None => self.watch.failed(now),
                     }

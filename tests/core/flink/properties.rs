@@ -313,7 +313,7 @@ proptest! {
                         }
                         _ => cluster.get(&path, now % 1_000_000).map(|(status, body)| (status, body.into_bytes())).unwrap(),
                     };
-                    prop_assert!(watch.answer(status, &body, at).is_err() || is_asked);
+                    prop_assert!(watch.response(status, &body, at).is_err() || is_asked);
                 }
                 Call::Failed => {
                     if let Step::Get(path) = watch.next(at) {

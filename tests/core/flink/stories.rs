@@ -1,7 +1,7 @@
 //! One thing at a time, told in the order of its happening.
 
 use edge_report::flink::{
-    AnswerError, ExceptionsAs, Jid, MappedJob, Options, OtherIds, Plan, Slot, State, Step, Watch,
+    ExceptionsAs, Jid, MappedJob, Options, OtherIds, Plan, ResponseError, Slot, State, Step, Watch,
 };
 use edge_report::{Code, MonoTime};
 
@@ -728,17 +728,20 @@ fn what_was_not_asked_is_no_answer() {
     let mut watch = Watch::new([Slot::EMPTY; 4], [0; 64], QUIET);
     let now = MonoTime::from_ms(0);
     let body = br#"{"jobs":[]}"#;
-    assert_eq!(watch.answer(200, body, now), Err(AnswerError::NotAsked));
+    assert_eq!(watch.response(200, body, now), Err(ResponseError::NotAsked));
     watch.failed(now);
     watch.reported(true);
     assert!(matches!(watch.next(now), Step::Get("/jobs/overview")));
-    assert_eq!(watch.answer(503, body, now), Err(AnswerError::Status(503)));
-    assert_eq!(watch.answer(200, body, now), Err(AnswerError::NotAsked));
+    assert_eq!(
+        watch.response(503, body, now),
+        Err(ResponseError::Status(503))
+    );
+    assert_eq!(watch.response(200, body, now), Err(ResponseError::NotAsked));
     assert!(matches!(watch.next(now), Step::Wait(at) if at.ms() == 5_000));
     let later = MonoTime::from_ms(5_000);
     assert!(matches!(watch.next(later), Step::Get(_)));
     let error = watch
-        .answer(200, br#"{"jobs":[{"jid":"7"}]}"#, later)
+        .response(200, br#"{"jobs":[{"jid":"7"}]}"#, later)
         .unwrap_err();
     assert_eq!(error.code(), Code::FlinkJobId);
     assert_eq!(

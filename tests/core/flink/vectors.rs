@@ -210,7 +210,7 @@ fn events_of(case: &WatchCase) -> Vec<Event> {
                     Some(body) => (body.status, body.bytes()),
                     None => (404, Vec::new()),
                 };
-                let _ = watch.answer(status, &body, now);
+                let _ = watch.response(status, &body, now);
                 events.push(Event::Get { at, get });
             }
             Step::Report(draft) => {

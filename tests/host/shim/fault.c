@@ -1,4 +1,4 @@
-/* Preloaded into a process (LD_PRELOAD): of its calls that change files below the folder SHIM_ROOT the one numbered SHIM_AT fails with
+/* Preloaded into a process (LD_PRELOAD): of its calls that change files below the directory SHIM_ROOT the one numbered SHIM_AT fails with
  * EIO, or kills the process right before it if SHIM_KILLS is set. After each call somebody else takes all that is free, for the file SHIM_OTHERS. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

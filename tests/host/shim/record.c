@@ -1,12 +1,12 @@
-/* Preloaded into a process (LD_PRELOAD): writes down, in order, what it does with the files below one folder.
+/* Preloaded into a process (LD_PRELOAD): writes down, in order, what it does with the files below one directory.
  *
- * SHIM_ROOT is the folder, SHIM_TRACE the file that gets a line for each call that went well:
+ * SHIM_ROOT is the directory, SHIM_TRACE the file that gets a line for each call that went well:
  *
  *     mkdir NAME | create NAME | write NAME | fsync NAME | fdatasync NAME | rename NAME NAME | unlink NAME | syncfs NAME
  *
- * Names are relative to the folder, which is called `.`; what is not below it is not written down.
+ * Names are relative to the directory, which is called `.`; what is not below it is not written down.
  *
- * SHIM_KILL_AT=N kills the process right before its N-th write to a file below the folder.
+ * SHIM_KILL_AT=N kills the process right before its N-th write to a file below the directory.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,16 +46,16 @@ static const char *of_descriptor(int fd, char *buffer) {
 }
 
 static const char *of_path(int dir, const char *path, char *buffer) {
-  char folder[PATH_MAX], link[64];
+  char directory[PATH_MAX], link[64];
   if (path[0] == '/') {
     snprintf(buffer, PATH_MAX, "%s", path);
     return below(buffer);
   }
   snprintf(link, sizeof link, dir == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", dir);
-  ssize_t len = readlink(link, folder, sizeof folder - 1);
+  ssize_t len = readlink(link, directory, sizeof directory - 1);
   if (len < 0) return NULL;
-  folder[len] = 0;
-  if (snprintf(buffer, PATH_MAX, "%s/%s", folder, path) >= PATH_MAX) return NULL;
+  directory[len] = 0;
+  if (snprintf(buffer, PATH_MAX, "%s/%s", directory, path) >= PATH_MAX) return NULL;
   return below(buffer);
 }
 

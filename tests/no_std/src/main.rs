@@ -168,7 +168,7 @@ fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
     let Ok(Step::Send(_)) = courier.next(at) else {
         return None;
     };
-    let refusal = black_box(Event::answered(Outcome::Refused, 422));
+    let refusal = black_box(Event::response(Outcome::Refused, 422));
     let verdict = courier.settle(ticket, refusal, at, black_box(13)).ok()?;
     (verdict == Verdict::Refused(refusal.reason)).then_some(())?;
     let (letter, _) = courier.find_dead_letter(ticket).ok()??;
@@ -178,6 +178,6 @@ fn deliver(report: &Report<'_>, answer: Event) -> Option<()> {
     courier.forget_dead_letter(ticket).ok()?;
     courier.forget_dead_letters(ticket).ok()?;
     let status = courier.status();
-    (courier.take_buried().is_none() && status.waiting == 1 && status.counters.delivered == 1)
+    (courier.take_dead_letter().is_none() && status.waiting == 1 && status.counters.delivered == 1)
         .then_some(())
 }

@@ -40,10 +40,10 @@ pub(crate) struct Run {
 /// A reason unlike that of another `number`.
 pub(crate) fn reason(number: u64) -> Reason {
     match number % 3 {
-        0 => Reason::answered(Outcome::Refused, 400).with_error_code("DLI.0001"),
+        0 => Reason::response(Outcome::Refused, 400).with_error_code("DLI.0001"),
         1 => Reason::failed(Code::MayHaveArrived).with_text("timeout"),
         _ => {
-            let mut reason = Reason::answered(Outcome::TryAgain, 503).with_text("busy");
+            let mut reason = Reason::response(Outcome::TryAgain, 503).with_text("busy");
             reason.cause = Cause::Failed(Code::Overtaken);
             reason
         }

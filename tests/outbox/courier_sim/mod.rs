@@ -156,7 +156,7 @@ pub(crate) struct Sent {
 }
 
 pub(crate) fn accepted(_: &Sent) -> Event {
-    Event::answered(Outcome::Accepted, 200)
+    Event::response(Outcome::Accepted, 200)
 }
 
 pub(crate) struct Sim {
@@ -303,10 +303,10 @@ impl Sim {
             assert!(at_once < 10_000, "{} is sent without end", sent.ticket);
             *self.attempts.entry(sent.ticket).or_default() += 1;
             let event = answer(&sent);
-            let is_accepted = event.reason.cause == Cause::Answered(Outcome::Accepted);
+            let is_accepted = event.reason.cause == Cause::Response(Outcome::Accepted);
             let is_served = matches!(
                 event.reason.cause,
-                Cause::Answered(Outcome::Accepted | Outcome::Refused)
+                Cause::Response(Outcome::Accepted | Outcome::Refused)
             );
             self.now += if is_served { 0 } else { self.failing_takes_ms };
             let entropy = self.random();
@@ -323,7 +323,7 @@ impl Sim {
                         "{} is not overtaken",
                         sent.ticket
                     );
-                    assert_ne!(event.reason.cause, Cause::Answered(Outcome::Accepted));
+                    assert_ne!(event.reason.cause, Cause::Response(Outcome::Accepted));
                     self.buried.push((sent.ticket, reason));
                 }
                 Verdict::Refused(reason) if self.was_denied(sent.ticket) => {
@@ -340,7 +340,7 @@ impl Sim {
             if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = verdict {
                 self.not_before.insert(sent.ticket, at.ms());
                 let is_held = match event.reason.cause {
-                    Cause::Answered(outcome) => {
+                    Cause::Response(outcome) => {
                         matches!(outcome, Outcome::Credentials | Outcome::Misconfigured)
                     }
                     Cause::Failed(code) => !matches!(code, Code::NotSent | Code::MayHaveArrived),
@@ -350,7 +350,7 @@ impl Sim {
                     false => self.denied.remove(&sent.ticket),
                 };
             }
-            while let Some(buried) = self.courier.take_buried() {
+            while let Some(buried) = self.courier.take_dead_letter() {
                 self.buried.push(buried);
             }
         }

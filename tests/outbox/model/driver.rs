@@ -119,7 +119,7 @@ impl<B: Backend> Driver<B> {
             })?;
             self.forget(usize::MAX, true)?;
             self.compare()?;
-            self.attempt(Event::answered(Outcome::Accepted, 200), 0)?;
+            self.attempt(Event::response(Outcome::Accepted, 200), 0)?;
             self.compare()?;
         }
         self.next().and_then(|()| self.compare())?;
@@ -412,9 +412,9 @@ impl<B: Backend> Driver<B> {
         let entry = self.oracle.waiting.get(&flying.ticket);
         let mut keys = entry.iter().flat_map(|entry| &entry.sample.keys);
         let event = match keys.any(|key| key.job_id == bad) {
-            _ if outage => Event::answered(Outcome::TryAgain, 503),
+            _ if outage => Event::response(Outcome::TryAgain, 503),
             true => bad_event,
-            false => Event::answered(Outcome::Accepted, 200),
+            false => Event::response(Outcome::Accepted, 200),
         };
         self.settle(event, entropy)
     }
@@ -554,7 +554,7 @@ impl<B: Backend> Driver<B> {
     /// The suspects that were buried since another report was accepted.
     fn see_buried(&mut self, is_accepted: bool) -> Check {
         let mut told = BTreeSet::new();
-        while let Some((ticket, reason)) = self.courier().take_buried() {
+        while let Some((ticket, reason)) = self.courier().take_dead_letter() {
             let Ticket(ticket) = ticket;
             ensure!(is_accepted, "{ticket} is buried, and nothing was accepted");
             ensure!(told.insert(ticket), "{ticket} is buried twice");

@@ -243,7 +243,7 @@ fn event() -> impl Strategy<Value = Event> {
     );
     let answered = |outcome: BoxedStrategy<(Outcome, u16)>| {
         (outcome, retry_after.clone(), skew.clone()).prop_map(|(answer, retry_after, skew)| {
-            let mut event = Event::answered(answer.0, answer.1);
+            let mut event = Event::response(answer.0, answer.1);
             event.retry_after_ms = retry_after;
             event.clock_skew_ms = skew;
             event
@@ -268,12 +268,12 @@ fn event() -> impl Strategy<Value = Event> {
 /// What others than the service say of one report.
 fn bad_event() -> impl Strategy<Value = Event> {
     select(vec![
-        Event::answered(Outcome::NotUnderstood, 403),
-        Event::answered(Outcome::TryAgain, 500),
-        Event::answered(Outcome::Credentials, 401),
+        Event::response(Outcome::NotUnderstood, 403),
+        Event::response(Outcome::TryAgain, 500),
+        Event::response(Outcome::Credentials, 401),
         Event::MAY_HAVE_ARRIVED,
-        Event::answered(Outcome::TryAgain, 503).with_retry_after_ms(1_500),
-        Event::answered(Outcome::Refused, 400),
+        Event::response(Outcome::TryAgain, 503).with_retry_after_ms(1_500),
+        Event::response(Outcome::Refused, 400),
     ])
 }
 

@@ -93,11 +93,11 @@ fn kind(event: &Event) -> Kind {
 
 fn kind_of(reason: &Reason) -> Kind {
     match reason.cause {
-        Cause::Answered(Outcome::Accepted | Outcome::Refused) => Kind::Service,
-        Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood) => Kind::Doubtful,
-        Cause::Answered(Outcome::Credentials) => Kind::Denied,
-        Cause::Answered(Outcome::Misconfigured) => Kind::Hold,
-        Cause::Answered(other) => panic!("{other} is new"),
+        Cause::Response(Outcome::Accepted | Outcome::Refused) => Kind::Service,
+        Cause::Response(Outcome::TryAgain | Outcome::NotUnderstood) => Kind::Doubtful,
+        Cause::Response(Outcome::Credentials) => Kind::Denied,
+        Cause::Response(Outcome::Misconfigured) => Kind::Hold,
+        Cause::Response(other) => panic!("{other} is new"),
         Cause::Failed(Code::MayHaveArrived) => Kind::Doubtful,
         Cause::Failed(Code::NotSent) => Kind::Network,
         Cause::Failed(_) => Kind::Hold,
@@ -280,7 +280,7 @@ impl Timing {
         tries.events += 1;
         let went_out = matches!(
             event.reason.cause,
-            Cause::Answered(_) | Cause::Failed(Code::MayHaveArrived)
+            Cause::Response(_) | Cause::Failed(Code::MayHaveArrived)
         );
         tries.count += u32::from(went_out);
         if kind == Kind::Service {
@@ -305,7 +305,7 @@ impl Timing {
         }
         let is_busy = matches!(
             event.reason.cause,
-            Cause::Answered(Outcome::TryAgain | Outcome::NotUnderstood)
+            Cause::Response(Outcome::TryAgain | Outcome::NotUnderstood)
         );
         // One that answers so right after an outage is asked for no more until the greatest wait is over.
         let most = match self.was_open && self.was_answered && is_busy {
@@ -484,7 +484,7 @@ impl Timing {
             }
             _ => self.backoff(failures),
         };
-        if event.reason.cause == Cause::Answered(Outcome::Accepted) {
+        if event.reason.cause == Cause::Response(Outcome::Accepted) {
             (self.is_way_free, self.denials) = (true, 0);
             ensure!(verdict == Verdict::Delivered, "{verdict:?} when accepted");
             self.refusals = 0;

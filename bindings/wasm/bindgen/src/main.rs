@@ -1,4 +1,4 @@
-//! Writes the JavaScript around a module of wasm-bindgen: `bindgen MODULE.wasm FOLDER`.
+//! Writes the JavaScript around a module of wasm-bindgen: `bindgen MODULE.wasm DIRECTORY`.
 
 use std::process::ExitCode;
 
@@ -6,11 +6,11 @@ use wasm_bindgen_cli_support::Bindgen;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [module, folder] = &args[..] else {
-        eprintln!("usage: bindgen MODULE.wasm FOLDER");
+    let [module, directory] = &args[..] else {
+        eprintln!("usage: bindgen MODULE.wasm DIRECTORY");
         return ExitCode::from(2);
     };
-    match run(module, folder) {
+    match run(module, directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("bindgen: {why:#}");
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(module: &str, folder: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn run(module: &str, directory: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Bindgen::new()
         .input_path(module)
         .web(true)?
@@ -29,6 +29,6 @@ fn run(module: &str, folder: &str) -> Result<(), Box<dyn std::error::Error + Sen
         .typescript(false)
         .remove_name_section(true)
         .remove_producers_section(true)
-        .generate(folder)?;
+        .generate(directory)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A message broker in a folder of its own, which goes with its test, and somebody who hears all that it takes.
+//! A message broker in a directory of its own, which goes with its test, and somebody who hears all that it takes.
 //!
 //! Publishers reach it by a gate that opens once that somebody listens: so what is not heard was not taken.
 
@@ -83,7 +83,7 @@ impl Mosquitto {
         format!("127.0.0.1:{}", self.gate)
     }
 
-    pub fn folder(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         self.dir.path()
     }
 
@@ -189,11 +189,13 @@ impl Drop for Mosquitto {
 
 /// Debian keeps it out of the path of who is not root.
 fn installed() -> PathBuf {
-    let mut folders = vec![PathBuf::from("/usr/sbin")];
-    folders.extend(std::env::split_paths(
+    let mut directories = vec![PathBuf::from("/usr/sbin")];
+    directories.extend(std::env::split_paths(
         &std::env::var_os("PATH").unwrap_or_default(),
     ));
-    let mut paths = folders.iter().map(|folder| folder.join("mosquitto"));
+    let mut paths = directories
+        .iter()
+        .map(|directory| directory.join("mosquitto"));
     paths
         .find(|path| path.exists())
         .expect("`mosquitto` is not there: on Debian, `apt-get install mosquitto`")

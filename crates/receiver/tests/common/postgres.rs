@@ -1,4 +1,4 @@
-//! A PostgreSQL server in a folder of its own, which goes with its test.
+//! A PostgreSQL server in a directory of its own, which goes with its test.
 
 use std::fs;
 use std::net::TcpListener;
@@ -40,7 +40,7 @@ impl Server {
         Server::start_in(tempfile::tempdir().unwrap(), &[], 5432)
     }
 
-    /// Its folder is on this disk, of which its log of transactions takes little.
+    /// Its directory is on this disk, of which its log of transactions takes little.
     #[cfg(target_os = "linux")]
     pub fn start_on(disk: &super::disk::Disk) -> Server {
         let settings = [
@@ -200,7 +200,7 @@ impl Server {
     }
 
     /// Where its socket is.
-    pub fn folder(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         self.dir.path()
     }
 
@@ -257,14 +257,15 @@ pub fn installed(program: &str) -> PathBuf {
         .into_iter()
         .flatten()
         .flatten();
-    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
-    folders.sort();
-    folders.extend(std::env::split_paths(
+    let mut directories: Vec<PathBuf> =
+        versions.map(|version| version.path().join("bin")).collect();
+    directories.sort();
+    directories.extend(std::env::split_paths(
         &std::env::var_os("PATH").unwrap_or_default(),
     ));
-    folders
+    directories
         .iter()
-        .map(|folder| folder.join(program))
+        .map(|directory| directory.join(program))
         .find(|path| path.exists())
         .unwrap_or_else(|| {
             panic!("PostgreSQL's `{program}` is not there: on Debian, `apt-get install postgresql`")

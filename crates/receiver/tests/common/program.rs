@@ -16,7 +16,7 @@ pub struct Program {
     log: PathBuf,
 }
 
-/// The program with these arguments, in this folder.
+/// The program with these arguments, in this directory.
 pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge-report-receiver"));
     command.args(args).current_dir(dir).stdin(Stdio::null());

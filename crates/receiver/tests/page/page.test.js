@@ -1,4 +1,4 @@
-// The receiver's page in headless Chromium, over a database with 1,000 jobs and 100,000 reports. With SCREENSHOTS=FOLDER it keeps pictures.
+// The receiver's page in headless Chromium, over a database with 1,000 jobs and 100,000 reports. With SCREENSHOTS=DIRECTORY it keeps pictures.
 //
 //     cargo build -p edge-report-receiver --features program
 //     node --test crates/receiver/tests/page/page.test.js
@@ -18,12 +18,12 @@ const metadata = () => JSON.parse(execFileSync('cargo', ['metadata', '--no-deps'
 const program = process.env.RECEIVER ?? join(metadata().target_directory, 'debug/edge-report-receiver');
 const HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
 const PATIENCE_MS = 30_000;
-const folder = mkdtempSync(join(tmpdir(), 'page-'));
+const directory = mkdtempSync(join(tmpdir(), 'page-'));
 const started = [];
 let browser;
 
 async function receiver(...args) {
-  const child = spawn(program, ['--listen', '127.0.0.1:0', '--quiet', ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(program, ['--listen', '127.0.0.1:0', '--quiet', ...args], { cwd: directory, stdio: ['ignore', 'pipe', 'inherit'] });
   started.push(child);
   let said = '';
   for await (const part of child.stdout) {
@@ -57,13 +57,13 @@ let url;
 before(async () => {
   browser = await launch();
   url = await receiver('--store', 'sqlite:fleet.db');
-  execFileSync('sqlite3', ['fleet.db'], { cwd: folder, input: FILL });
+  execFileSync('sqlite3', ['fleet.db'], { cwd: directory, input: FILL });
   await report(url, "o'ther", 'h', [{ job_id: 5, status: 'job_submit_fail', create_time: 1, exceptions: HOSTILE }]);
 });
 after(async () => {
   await browser.close();
   for (const child of started) child.kill();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 async function withPage(work, options = {}, from = url) {

@@ -1,4 +1,4 @@
-// The folder of a spool in Node: held open, for its owner alone. docs/spool-folder.md is the contract.
+// The directory of a spool in Node: held open, for its owner alone. docs/spool-directory.md is the contract.
 import fs from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,12 +27,12 @@ export class StorageError extends Error {
   }
 }
 
-export class Folder {
+export class Directory {
   #fd;
-  /** Names in the folder are found by its descriptor where the system has a way to say that: a path that is swapped leads nowhere. */
+  /** Names in the directory are found by its descriptor where the system has a way to say that: a path that is swapped leads nowhere. */
   #base;
 
-  /** Makes the folder, if only its parent is there, and opens it. */
+  /** Makes the directory, if only its parent is there, and opens it. */
   constructor(place) {
     this.path = resolve(place instanceof URL ? fileURLToPath(place) : place);
     try {
@@ -195,7 +195,7 @@ export class Folder {
 }
 
 function unsafe(detail) {
-  return new EdgeReportError('SpoolFolder', { detail });
+  return new EdgeReportError('SpoolDirectory', { detail });
 }
 
 function checkFile(found) {

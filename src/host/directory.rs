@@ -5,7 +5,7 @@
 //! or a link later on leads nowhere. Names in it are never followed when they are links. A file is made only where none is, and one
 //! that is there is opened only if it is a plain file of this user with one name, so that no write ends up in somebody else's file.
 //!
-//! A `fork` gives the child the same directory with the same lock. Only the process that opened it writes ([`Folder::check_process`]).
+//! A `fork` gives the child the same directory with the same lock. Only the process that opened it writes ([`Directory::check_process`]).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,7 +18,7 @@ use super::spool_error::{SpoolError, SpoolIoError};
 
 /// A directory that only this user can reach.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct Directory {
     path: PathBuf,
     #[cfg(unix)]
     dir: File,
@@ -26,19 +26,19 @@ pub(super) struct Folder {
     opener: u32,
 }
 
-impl Folder {
+impl Directory {
     /// Makes the directory, if only its parent is there, and opens it.
     pub(super) fn open(path: &Path) -> Result<Self, SpoolError> {
         match make(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(SpoolIoError::at("create", path))?,
         }
-        let folder = Folder::hold(path)?;
+        let directory = Directory::hold(path)?;
         // At each start: the one that made it may have been cut off right after.
-        folder
+        directory
             .sync_parent()
             .map_err(SpoolIoError::at("sync", path.parent().unwrap_or(path)))?;
-        Ok(folder)
+        Ok(directory)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -91,7 +91,7 @@ mod unix {
         Ok(fs::mkdir(path, Mode::RWXU)?)
     }
 
-    impl Folder {
+    impl Directory {
         pub(super) fn hold(path: &Path) -> Result<Self, SpoolError> {
             let found = fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
             let dir = File::from(found.map_err(|error| match path.is_symlink() {
@@ -100,7 +100,7 @@ mod unix {
             })?);
             let found =
                 fs::fstat(&dir).map_err(|error| SpoolIoError::at("open", path)(error.into()))?;
-            let folder = Folder {
+            let directory = Directory {
                 path: path.into(),
                 dir,
                 opener: process::id(),
@@ -108,12 +108,12 @@ mod unix {
             let (owner, user) = (found.st_uid, geteuid().as_raw());
             let mode = Mode::from_raw_mode(found.st_mode);
             if owner == user && !mode.intersects(Mode::RWXG | Mode::RWXO) {
-                return Ok(folder);
+                return Ok(directory);
             }
             let dir = path.into();
             let is_roots = owner == 0 && owner != user;
             // To give such a directory to this user alone would harm the others.
-            if mode.contains(Mode::SVTX) || is_roots || folder.has_others_files() {
+            if mode.contains(Mode::SVTX) || is_roots || directory.has_others_files() {
                 return Err(SpoolError::DirShared(dir));
             }
             if owner != user {
@@ -259,10 +259,10 @@ mod other {
         fs::create_dir(path)
     }
 
-    impl Folder {
+    impl Directory {
         pub(super) fn hold(path: &Path) -> Result<Self, SpoolError> {
             fs::read_dir(path).map_err(SpoolIoError::at("open", path))?;
-            Ok(Folder {
+            Ok(Directory {
                 path: path.into(),
                 opener: process::id(),
             })
@@ -355,19 +355,19 @@ mod tests {
     }
 
     fn refusal(path: &Path) -> String {
-        Folder::open(path).unwrap_err().to_string()
+        Directory::open(path).unwrap_err().to_string()
     }
 
     #[test]
     fn it_is_made_and_opened_for_its_owner_alone() {
         let (_parent, path) = place();
-        Folder::open(&path).unwrap();
-        Folder::open(&path).unwrap();
+        Directory::open(&path).unwrap();
+        Directory::open(&path).unwrap();
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(), 0o700);
         for wrong in [0o750, 0o701, 0o720, 0o777, 0o2710] {
             fs::set_permissions(&path, fs::Permissions::from_mode(wrong)).unwrap();
-            let error = Folder::open(&path).unwrap_err();
+            let error = Directory::open(&path).unwrap_err();
             assert!(
                 matches!(error, SpoolError::DirMode { mode, .. } if mode == wrong),
                 "{error}"
@@ -375,7 +375,7 @@ mod tests {
             assert_eq!(mode(), wrong, "it is not changed behind anybody's back");
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o2700)).unwrap();
-        Folder::open(&path).unwrap();
+        Directory::open(&path).unwrap();
     }
 
     #[test]
@@ -385,7 +385,7 @@ mod tests {
         let set_mode = |mode| {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         };
-        Folder::open(&path).unwrap();
+        Directory::open(&path).unwrap();
         // Sticky, as /tmp is.
         set_mode(0o1777);
         assert!(refusal(&path).ends_with(advice));
@@ -399,21 +399,21 @@ mod tests {
         // One that is nobody else's may have anything in it.
         fs::write(path.join("notes.txt"), "mine").unwrap();
         set_mode(0o700);
-        Folder::open(&path).unwrap();
+        Directory::open(&path).unwrap();
         drop(parent);
     }
 
     #[test]
     fn what_it_is_not() {
         let (parent, path) = place();
-        Folder::open(&path).unwrap();
+        Directory::open(&path).unwrap();
         let link = parent.path().join("link");
         symlink(&path, &link).unwrap();
         assert!(
             refusal(&link).ends_with("is a symbolic link: name the directory that it points to")
         );
         symlink("nowhere", parent.path().join("dangling")).unwrap();
-        let error = Folder::open(&parent.path().join("dangling")).unwrap_err();
+        let error = Directory::open(&parent.path().join("dangling")).unwrap_err();
         assert!(matches!(error, SpoolError::DirIsLink(_)), "{error}");
         assert!(!parent.path().join("nowhere").exists());
         fs::write(parent.path().join("file"), "mine").unwrap();
@@ -423,18 +423,18 @@ mod tests {
     #[test]
     fn a_path_that_is_swapped_redirects_nothing() {
         let (parent, path) = place();
-        let folder = Folder::open(&path).unwrap();
+        let directory = Directory::open(&path).unwrap();
         let (moved, trap) = (parent.path().join("moved"), parent.path().join("trap"));
         fs::create_dir(&trap).unwrap();
         fs::rename(&path, &moved).unwrap();
         symlink(&trap, &path).unwrap();
-        folder.create("a").unwrap();
-        folder.rename("a", "b").unwrap();
-        folder.create("c").unwrap();
-        folder.remove("c").unwrap();
-        folder.sync().unwrap();
-        assert_eq!(folder.names().unwrap(), ["b"]);
-        assert!(folder.has("b").unwrap() && !folder.has("a").unwrap());
+        directory.create("a").unwrap();
+        directory.rename("a", "b").unwrap();
+        directory.create("c").unwrap();
+        directory.remove("c").unwrap();
+        directory.sync().unwrap();
+        assert_eq!(directory.names().unwrap(), ["b"]);
+        assert!(directory.has("b").unwrap() && !directory.has("a").unwrap());
         assert!(moved.join("b").is_file());
         assert_eq!(fs::read_dir(&trap).unwrap().count(), 0);
     }
@@ -442,8 +442,8 @@ mod tests {
     #[test]
     fn files_are_made_where_there_is_nothing() {
         let (parent, path) = place();
-        let folder = Folder::open(&path).unwrap();
-        folder.create("new").unwrap();
+        let directory = Directory::open(&path).unwrap();
+        directory.create("new").unwrap();
         assert_eq!(
             fs::metadata(path.join("new")).unwrap().mode() & 0o7777,
             0o600
@@ -451,7 +451,7 @@ mod tests {
         let victim = parent.path().join("victim");
         symlink(&victim, path.join("link")).unwrap();
         for name in ["new", "link"] {
-            let error = folder.create(name).unwrap_err();
+            let error = directory.create(name).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         }
         assert!(!victim.exists());
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn files_of_others_are_not_opened() {
         let (parent, path) = place();
-        let folder = Folder::open(&path).unwrap();
+        let directory = Directory::open(&path).unwrap();
         let victim = parent.path().join("victim");
         fs::write(&victim, "theirs").unwrap();
         symlink(&victim, path.join("link")).unwrap();
@@ -480,8 +480,8 @@ mod tests {
             ("dir", "it is not a file"),
             ("pipe", "it is not a file"),
         ] {
-            assert_eq!(folder.len(name).unwrap_err().to_string(), text, "{name}");
-            let error = folder.open_file(name).unwrap_err();
+            assert_eq!(directory.len(name).unwrap_err().to_string(), text, "{name}");
+            let error = directory.open_file(name).unwrap_err();
             // A directory cannot be opened for writing anyway.
             assert!(
                 error.to_string() == text || error.kind() == io::ErrorKind::IsADirectory,
@@ -489,16 +489,16 @@ mod tests {
             );
         }
         fs::write(path.join("own"), "mine").unwrap();
-        assert_eq!(folder.len("own").unwrap(), 4);
-        let file = folder.open_file("own").unwrap();
-        folder.check_there("own", &file).unwrap();
-        folder.remove("own").unwrap();
+        assert_eq!(directory.len("own").unwrap(), 4);
+        let file = directory.open_file("own").unwrap();
+        directory.check_there("own", &file).unwrap();
+        directory.remove("own").unwrap();
         assert_eq!(
-            folder.check_there("own", &file).unwrap_err().kind(),
+            directory.check_there("own", &file).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
         assert_eq!(
-            folder.open_file("own").unwrap_err().kind(),
+            directory.open_file("own").unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
         // Only root can give a file away.
@@ -506,8 +506,8 @@ mod tests {
             fs::remove_file(path.join("twin")).unwrap();
             fs::rename(&victim, path.join("given")).unwrap();
             let text = "it is a file of user 65534";
-            assert_eq!(folder.len("given").unwrap_err().to_string(), text);
-            assert_eq!(folder.open_file("given").unwrap_err().to_string(), text);
+            assert_eq!(directory.len("given").unwrap_err().to_string(), text);
+            assert_eq!(directory.open_file("given").unwrap_err().to_string(), text);
         }
     }
 }
