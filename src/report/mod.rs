@@ -45,12 +45,14 @@ mod canonical;
 mod check;
 mod contract;
 mod encode;
+mod encode_error;
 mod fast_path;
 mod finding;
 mod model;
 mod nearest;
 #[cfg(feature = "serde")]
 mod owned;
+mod validate;
 mod writer;
 
 pub use canonical::canonical_into;
@@ -59,7 +61,8 @@ pub(crate) use check::first_error;
 pub use contract::MAX_REPORT_BYTES;
 #[cfg(test)]
 pub(crate) use encode::Sealed;
-pub use encode::{Encode, EncodeError, ReportOf};
+pub use encode::{Encode, ReportOf};
+pub use encode_error::EncodeError;
 pub use finding::{Finding, Path, Summary};
 pub use model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 #[cfg(feature = "serde")]
