@@ -48,6 +48,7 @@ mod encode;
 mod encode_error;
 mod fast_path;
 mod finding;
+mod keys;
 mod model;
 mod nearest;
 #[cfg(feature = "serde")]
@@ -64,6 +65,7 @@ pub(crate) use encode::Sealed;
 pub use encode::{Encode, ReportOf};
 pub use encode_error::EncodeError;
 pub use finding::{Finding, Path, Summary};
+pub(crate) use keys::{TakeJob, read_job_keys};
 pub use model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 #[cfg(feature = "serde")]
 pub use owned::{ExceptionsBuf, JobBuf, JobExceptionBuf, ReadError, ReportBuf};
