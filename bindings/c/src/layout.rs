@@ -90,7 +90,7 @@ growing! {
 
 #[cfg(feature = "_http")]
 growing! {
-    host::edge_report_spool_limits, 32, 32;
+    host::edge_report_spool_options, 32, 32;
     client::edge_report_client_config, 184, 112;
     client::edge_report_tls, 56, 28;
     client::edge_report_lock, 32, 16;
