@@ -311,6 +311,11 @@ enum {
 #endif
 
 /**
+ * The most headers of an `edge_report_http_request`.
+ */
+#define EDGE_REPORT_MAX_HEADERS 6
+
+/**
  * The most bytes of a body that can be accepted or refused. Of a longer one, give at least one byte more: cut, it might be taken for
  * another.
  */
@@ -320,11 +325,6 @@ enum {
  * The most prefixes of error codes that can be set.
  */
 #define EDGE_REPORT_MAX_SERVICE_CODES 8
-
-/**
- * The most headers of an `edge_report_http_request`.
- */
-#define EDGE_REPORT_MAX_HEADERS 6
 
 /**
  * What `read` of a storage returns when it fails for a reason that says nothing of what is on the device, and that may pass: a bus that is busy,
@@ -1529,6 +1529,35 @@ typedef struct edge_report_client_config {
 
 #if defined(EDGE_REPORT_FULL)
 /**
+ * Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
+ *
+ * Not checked is whether a certificate was revoked: no CRL and no OCSP response is asked for or read.
+ */
+typedef struct edge_report_tls {
+  /**
+   * Its size: begin with `EDGE_REPORT_TLS_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * CA certificates, PEM (one or more) or DER: these are trusted, and no others.
+   */
+  struct edge_report_str ca_certificate;
+  /**
+   * Shown to servers that ask for a certificate: PEM. Together with its key.
+   */
+  struct edge_report_str client_certificate;
+  /**
+   * The key to it: PEM, not encrypted.
+   */
+  struct edge_report_str client_key;
+} edge_report_tls;
+
+/** Nothing, but the size: `edge_report_tls x = EDGE_REPORT_TLS_INIT;` */
+#define EDGE_REPORT_TLS_INIT {sizeof(edge_report_tls), {NULL, 0}, {NULL, 0}, {NULL, 0}}
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
  * The caller's own lock, for a courier that other threads submit to. Best one that serves threads in the order in which they ask: with another,
  * a thread that submits without a pause may keep delivery waiting while the disk is slow.
  */
@@ -1646,35 +1675,6 @@ typedef struct edge_report_observer {
  * Why delivery paused: one of `EDGE_REPORT_PAUSE_…`.
  */
 typedef uint32_t edge_report_pause;
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
- *
- * Not checked is whether a certificate was revoked: no CRL and no OCSP response is asked for or read.
- */
-typedef struct edge_report_tls {
-  /**
-   * Its size: begin with `EDGE_REPORT_TLS_INIT`.
-   */
-  size_t struct_size;
-  /**
-   * CA certificates, PEM (one or more) or DER: these are trusted, and no others.
-   */
-  struct edge_report_str ca_certificate;
-  /**
-   * Shown to servers that ask for a certificate: PEM. Together with its key.
-   */
-  struct edge_report_str client_certificate;
-  /**
-   * The key to it: PEM, not encrypted.
-   */
-  struct edge_report_str client_key;
-} edge_report_tls;
-
-/** Nothing, but the size: `edge_report_tls x = EDGE_REPORT_TLS_INIT;` */
-#define EDGE_REPORT_TLS_INIT {sizeof(edge_report_tls), {NULL, 0}, {NULL, 0}, {NULL, 0}}
 #endif
 
 #ifdef __cplusplus
@@ -2280,6 +2280,54 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
 
 #if defined(EDGE_REPORT_FULL)
 /**
+ * Replaces the credentials, from the next report on: tokens live 24 hours. After an error the old ones stay.
+ *
+ * Borrows `credentials` for the call, and copies them; NULL: requests are not signed any more. One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_credentials(struct edge_report_client *client,
+                                                      const struct edge_report_credentials *credentials,
+                                                      struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Replaces the CA and client certificates, from the next report on: certificates expire. The old connection is closed; no report
+ * fails for it. After an error all stays as it was.
+ *
+ * Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
+                                              const struct edge_report_tls *tls,
+                                              struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
+ * system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
+ * the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
+ * its own clock alone.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_known_time(struct edge_report_client *client,
+                                                     int64_t unix_ms,
+                                                     struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Signs with a clock that is ahead of the system's by `ms`: see `clock_skew_ms` of a reply. edge_report_client_deliver sets it, too.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_clock_offset(struct edge_report_client *client,
+                                                       int64_t ms,
+                                                       struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
  * Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
  *
  * Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's
@@ -2342,54 +2390,6 @@ edge_report_result edge_report_client_wake(const struct edge_report_client *clie
  */
 edge_report_result edge_report_client_cancel(const struct edge_report_client *client,
                                              struct edge_report_error *error);
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Replaces the credentials, from the next report on: tokens live 24 hours. After an error the old ones stay.
- *
- * Borrows `credentials` for the call, and copies them; NULL: requests are not signed any more. One thread at a time. Does not block.
- */
-edge_report_result edge_report_client_set_credentials(struct edge_report_client *client,
-                                                      const struct edge_report_credentials *credentials,
-                                                      struct edge_report_error *error);
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Replaces the CA and client certificates, from the next report on: certificates expire. The old connection is closed; no report
- * fails for it. After an error all stays as it was.
- *
- * Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
- */
-edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
-                                              const struct edge_report_tls *tls,
-                                              struct edge_report_error *error);
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
- * system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
- * the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
- * its own clock alone.
- *
- * One thread at a time. Does not block.
- */
-edge_report_result edge_report_client_set_known_time(struct edge_report_client *client,
-                                                     int64_t unix_ms,
-                                                     struct edge_report_error *error);
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Signs with a clock that is ahead of the system's by `ms`: see `clock_skew_ms` of a reply. edge_report_client_deliver sets it, too.
- *
- * One thread at a time. Does not block.
- */
-edge_report_result edge_report_client_set_clock_offset(struct edge_report_client *client,
-                                                       int64_t ms,
-                                                       struct edge_report_error *error);
 #endif
 
 #if defined(EDGE_REPORT_FULL)

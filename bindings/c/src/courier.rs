@@ -14,8 +14,8 @@ use crate::delivery::{
     edge_report_verdict, read_event, wall,
 };
 use crate::error::{Failure, edge_report_error};
-use crate::exchange::edge_report_reply;
 use crate::guard::{State, guard};
+use crate::reply::edge_report_reply;
 use crate::report::{Source, edge_report_report};
 use crate::sized::Answer;
 use crate::storage::DeviceError;

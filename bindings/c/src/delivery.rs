@@ -10,8 +10,8 @@ use edge_report::json::Text;
 use edge_report::{Code, MonoTime, WallTime};
 
 use crate::error::{Failure, Place, edge_report_error, write_text};
-use crate::exchange::{edge_report_outcome, edge_report_reply};
 use crate::guard::number;
+use crate::reply::{edge_report_outcome, edge_report_reply};
 use crate::sized::{Room, given, required};
 use crate::types::{OK, edge_report_result, edge_report_str};
 use crate::version::{code_from, outcome_from};
