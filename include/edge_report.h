@@ -115,6 +115,8 @@ enum {
   EDGE_REPORT_E_JSON_NOT_UTF8 = 8,
   /** nested deeper than 128 levels */
   EDGE_REPORT_E_JSON_TOO_DEEP = 9,
+  /** begins with a byte order mark, which JSON must not have */
+  EDGE_REPORT_E_JSON_BYTE_ORDER_MARK = 10,
   /** required, and missing */
   EDGE_REPORT_E_MISSING = 20,
   /** must not be empty */
