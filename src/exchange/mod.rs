@@ -11,7 +11,7 @@
 //!
 //! # What a response means
 //!
-//! Between the caller and the service stand proxies, firewalls and portals, and all of them answer. So the question is first *whose* words a response has, and only then what
+//! Between the caller and the service stand proxies, firewalls and portals, and all of them respond. So the question is first *whose* words a response has, and only then what
 //! they say:
 //!
 //! | [`Outcome`] | who speaks | what it means for the report |
