@@ -1021,15 +1021,15 @@ typedef struct edge_report_courier_config {
    */
   size_t struct_size;
   /**
-   * The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
+   * The shortest wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
    */
   uint64_t min_backoff_ms;
   /**
-   * The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
+   * The longest wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
    */
   uint64_t max_backoff_ms;
   /**
-   * The most of a `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
+   * The longest `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
    */
   uint64_t max_retry_after_ms;
   /**
@@ -1067,7 +1067,8 @@ typedef struct edge_report_courier_config {
   uint32_t batch_ms;
   /**
    * A report whose responses may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
-   * each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
+   * each followed by another report that was accepted, and after an hour of them at the least; where others fail, too, after more. 1 or more.
+   * Default: 8.
    */
   uint32_t refuse_after;
   /**
@@ -1136,7 +1137,7 @@ typedef struct edge_report_storage {
    */
   uint32_t write_unit;
   /**
-   * What a byte reads as that was not written: 0x00 or 0xFF, which is what flash has.
+   * What a byte that was not written reads as: 0x00, or 0xFF as flash does.
    */
   uint32_t blank;
   /**
@@ -1360,7 +1361,7 @@ typedef struct edge_report_courier_state {
    */
   edge_report_verdict_kind last_kind;
   /**
-   * How many of those that wait stepped aside, since only they are answered badly, or cannot be made dead letters yet.
+   * How many of those that wait stepped aside, since only they get bad responses, or cannot be made dead letters yet.
    */
   uint32_t aside;
   /**
@@ -1736,7 +1737,7 @@ edge_report_result edge_report_encoded_len(const struct edge_report_report *repo
  *
  * Borrows all arguments for the call; the findings borrow nothing. Any thread. Does not block.
  *
- * @param text     JSON, `text_len` bytes; not only UTF-8 is allowed here, since that is checked too.
+ * @param text     JSON, `text_len` bytes; it need not be UTF-8, since that is checked, too.
  * @param findings room for `capacity` findings, or NULL with 0. The first ones are kept.
  * @param summary  how many findings there were in all; or NULL. It and the findings are written whenever the text was
  *                 checked, also when it has errors.
@@ -2041,7 +2042,7 @@ edge_report_result edge_report_courier_next(struct edge_report_courier *courier,
  * Borrows `reply`, its texts and `failure` for the call, and copies of the texts what the reason keeps. One thread at a time. Blocks as
  * long as the storage does.
  *
- * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `aside`
+ * A report that cannot be made a dead letter now (no room, a failing storage) is not sent any more, and that is tried again: see `aside`
  * and `failure` of edge_report_courier_state.
  *
  * @param result  EDGE_REPORT_OK: a response came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
@@ -2120,8 +2121,8 @@ edge_report_result edge_report_courier_flush(struct edge_report_courier *courier
                                              struct edge_report_error *error);
 
 /**
- * Gives the dead letter that died next after the one with ticket `after`; with 0, or if that is not there any more, the first of all. If there
- * is none, its ticket is 0.
+ * Gives the dead letter after the one with ticket `after`, in the order in which they became letters; with 0, or if that is not there any
+ * more, the first of all. If there is none, its ticket is 0.
  *
  * The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
  * does.
@@ -2169,7 +2170,7 @@ edge_report_result edge_report_courier_forget_dead_letter(struct edge_report_cou
                                                           struct edge_report_error *error);
 
 /**
- * Forgets the dead letter of this ticket, and all that died before it; nothing if it is not there.
+ * Forgets the dead letter of this ticket, and all that became letters before it; nothing if it is not there.
  *
  * One thread at a time. Blocks as long as the storage does.
  */
