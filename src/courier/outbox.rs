@@ -147,7 +147,7 @@ impl DeadLetter {
 pub enum Forget {
     /// This one.
     One(Ticket),
-    /// This one, and all that died before it.
+    /// This one, and all that became letters before it.
     UpTo(Ticket),
 }
 
@@ -433,7 +433,7 @@ pub trait Outbox {
     /// Makes durable what waits for a time limit.
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<Self::Error>>;
 
-    /// The dead letter that died next after `after`; the first without, or if `after` is not there any more.
+    /// The dead letter after `after`, in the order in which they became letters; the first without, or if `after` is not there any more.
     fn dead_letter(
         &mut self,
         after: Option<Ticket>,
