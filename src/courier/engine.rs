@@ -611,7 +611,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    /// The dead letter that died next after `after`, and its bytes; the first of all without.
+    /// The dead letter after `after`, in the order in which they became letters, and its bytes; the first of all without.
     pub fn dead_letter(&mut self, after: Option<Ticket>) -> FoundLetter<'_, O::Error> {
         let mut after = after;
         while let Some(letter) = self.outbox.dead_letter(after)? {
@@ -659,7 +659,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(self.outbox.forget_dead_letters(Forget::One(ticket))?)
     }
 
-    /// Forgets a dead letter, and all that died before it.
+    /// Forgets a dead letter, and all that became letters before it.
     pub fn forget_dead_letters(&mut self, up_to: Ticket) -> Result<(), CourierError<O::Error>> {
         Ok(self.outbox.forget_dead_letters(Forget::UpTo(up_to))?)
     }
