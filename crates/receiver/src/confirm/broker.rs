@@ -90,6 +90,8 @@ pub(super) struct Broker {
     stream: Box<dyn Stream>,
     /// What has come, up to a packet that has not come to its end.
     received: BytesMut,
+    /// Of the last message. They count on over the connection, so that what the broker acknowledges once more stands for no other message.
+    last_id: u16,
 }
 
 impl Broker {
@@ -113,6 +115,7 @@ impl Broker {
         let mut broker = Broker {
             stream,
             received: BytesMut::new(),
+            last_id: 0,
         };
         // Of 23 letters and digits at most, which every broker takes, and of each connection's own: a second client of a name ends the first.
         let mut connect = Connect::new(format!("edgereport{:013x}", entropy() >> 12));
@@ -136,12 +139,14 @@ impl Broker {
         acknowledged: &mut Vec<bool>,
     ) -> io::Result<()> {
         acknowledged.resize(messages.len(), false);
-        let packets: Vec<Packet> = (1..)
+        let ids: Vec<u16> = messages.iter().map(|_| self.next_id()).collect();
+        let packets: Vec<Packet> = ids
+            .iter()
             .zip(messages)
-            .map(|(pkid, Waiting { message, .. })| {
+            .map(|(id, Waiting { message, .. })| {
                 let (topic, payload) = (message.topic.as_str(), message.payload.as_slice());
                 let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload);
-                publish.pkid = pkid;
+                publish.pkid = *id;
                 Packet::Publish(publish)
             })
             .collect();
@@ -156,10 +161,19 @@ impl Broker {
             let Packet::PubAck(ack) = packet else {
                 return Err(unexpected());
             };
-            let at = usize::from(ack.pkid).wrapping_sub(1);
-            *acknowledged.get_mut(at).ok_or_else(unexpected)? = true;
+            // Else it was acknowledged before, or is none of ours.
+            let at = ids.iter().position(|id| *id == ack.pkid);
+            if let Some(acknowledged) = at.and_then(|at| acknowledged.get_mut(at)) {
+                *acknowledged = true;
+            }
         }
         written
+    }
+
+    /// 0 is no id.
+    fn next_id(&mut self) -> u16 {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id
     }
 
     async fn write(&mut self, packets: &[Packet]) -> io::Result<()> {
