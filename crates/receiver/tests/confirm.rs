@@ -405,6 +405,19 @@ fn by_password_and_tls() {
     tries(1, "user:wrong@", "ca.pem", Some("NotAuthorized"));
     tries(2, "", "ca.pem", Some("NotAuthorized"));
     tries(3, "user:p%40ss%2Fw@", "ca.pem", None);
+
+    // Whom to trust is read again on SIGHUP.
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("ca.pem");
+    fs::write(&file, &other.pem).unwrap();
+    let url = format!("mqtts://user:p%40ss%2Fw@{place}");
+    let args = ["--confirm", &url, "--confirm-ca", "ca.pem"];
+    let program = Program::start(own.path(), &args);
+    assert_eq!(post(program.host(), "p", &report("4", "t")), 200);
+    program.wait_for("UnknownIssuer", 1);
+    fs::write(&file, &ca.pem).unwrap();
+    program.reload();
+    assert!(broker.hears(2).contains_key(&said("t", "4")));
 }
 
 #[test]

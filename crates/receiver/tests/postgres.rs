@@ -566,3 +566,47 @@ fn over_tls() {
         + dir.path().join("ca.pem").to_str().unwrap();
     assert!(Receiver::start(Options::new().store(url)).is_err());
 }
+
+/// Who signs the database's certificate is read again on SIGHUP, as all certificates are, and used for the next connection.
+#[test]
+fn who_signs_for_the_database_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ca, other] = ["database", "other"].map(Ca::new);
+    let (certificate, key) = ca.leaf();
+    let mut server = Server::start_tls(&certificate, &key);
+    let file = dir.path().join("ca.pem");
+    fs::write(&file, &ca.pem).unwrap();
+    let store = format!(
+        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=verify-full&sslrootcert={}",
+        server.port(),
+        file.display()
+    );
+    let program = Program::start(dir.path(), &["--store", &store, "--quiet"]);
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    assert_eq!(post(program.host(), "p", &body), 200);
+    fs::write(&file, &other.pem).unwrap();
+    program.reload();
+    // The connection that is there stays.
+    assert_eq!(post(program.host(), "p", &body), 200);
+    server.kill();
+    server.run();
+    let request = common::request(program.host(), "p", &[], &body);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (status, said) = common::exchange(program.host(), &request);
+        assert_eq!(status, 503, "{said}");
+        // Else it had not noticed yet that the server has gone.
+        if said.contains("UnknownIssuer") {
+            break;
+        }
+        assert!(Instant::now() < until, "{said}");
+    }
+    // What cannot be read changes nothing.
+    fs::write(&file, &ca.pem).unwrap();
+    program.reload();
+    fs::write(&file, "no certificate").unwrap();
+    program.reload();
+    let failed = "event=failed reload";
+    assert_eq!(program.log().matches(failed).count(), 1);
+    assert_eq!(post(program.host(), "p", &body), 200);
+}

@@ -9,13 +9,11 @@ use edge_report::courier::entropy;
 use rumqttc::{Connect, ConnectReturnCode, Error, Login, Packet, Publish, QoS};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::classify::percent_decoded;
 use crate::store::Waiting;
-use crate::tls;
+use crate::tls::Authorities;
 
 /// Bytes of a packet from the broker. It has nothing to say but acknowledgements.
 const MOST_READ: usize = 1024;
@@ -29,7 +27,7 @@ pub(crate) struct Address {
     host: String,
     port: u16,
     login: Option<Login>,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<Authorities>>,
 }
 
 impl Address {
@@ -44,7 +42,7 @@ impl Address {
         let (scheme, rest) = url.split_once("://").ok_or_else(form)?;
         let (tls, port) = match (scheme, ca) {
             ("mqtt", None) => (None, 1883),
-            ("mqtts", Some(ca)) => (Some(tls::trusting(&ca)?), 8883),
+            ("mqtts", Some(ca)) => (Some(Arc::new(Authorities::open(ca)?)), 8883),
             ("mqtt", Some(_)) => return invalid("--confirm-ca is for mqtts://"),
             ("mqtts", None) => {
                 return invalid("mqtts:// needs --confirm-ca: who signs the broker's certificate");
@@ -80,6 +78,11 @@ impl Address {
             tls,
         })
     }
+
+    /// Who may sign the broker's certificate.
+    pub(crate) fn authorities(&self) -> Option<Arc<Authorities>> {
+        self.tls.clone()
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -106,10 +109,9 @@ impl Broker {
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &address.tls {
             None => Box::new(stream),
-            Some(config) => {
+            Some(authorities) => {
                 let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
-                let connector = TlsConnector::from(Arc::clone(config));
-                Box::new(connector.connect(name, stream).await?)
+                Box::new(authorities.connector().connect(name, stream).await?)
             }
         };
         let mut broker = Broker {

@@ -43,6 +43,8 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
         store: Box::new(store),
         reader: Some(Box::new(read::Reader(reader))),
         outbox: Some(Box::new(outbox::Messages(connect()?))),
+        #[cfg(feature = "tls")]
+        authorities: None,
         memory: None,
     })
 }
