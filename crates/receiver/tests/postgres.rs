@@ -473,27 +473,18 @@ fn a_full_disk_loses_nothing() {
     let mut server = Server::start_on(&disk);
     let receiver = start(&server);
     let host = address(&receiver);
-    let id = |number: i64| format!("{number}{}", "x".repeat(10_000));
-    let body = |number| report(&id(number), 7, JobStatus::RUNNING, NOW + number);
-    for number in 0..10 {
-        assert_eq!(post(&host, "p", &body(number)), 200);
-    }
-    disk.fill();
-    let refused = (10..)
-        .find(|number| post(&host, "p", &body(*number)) != 200)
-        .unwrap();
-    assert_eq!(post(&host, "p", &body(refused)), 503);
+    let (kept, refused) = disk.filled_by(&host);
     assert!(server.log().contains("No space left"), "{}", server.log());
     disk.free();
     server.kill();
     server.run();
     let until = Instant::now() + PATIENCE;
-    while post(&host, "p", &body(refused)) != 200 {
+    while post(&host, "p", &refused) != 200 {
         assert!(Instant::now() < until, "it does not come back");
         thread::sleep(Duration::from_millis(50));
     }
-    let kept = server.ask::<i64>("SELECT count(*) FROM edge_report.report");
-    assert_eq!(kept, [refused + 1]);
+    let rows = server.ask::<i64>("SELECT count(*) FROM edge_report.report");
+    assert_eq!(rows, [kept + 1]);
 }
 
 #[test]

@@ -341,22 +341,12 @@ fn a_full_disk_loses_nothing() {
     let file = disk.path().join("reports.db");
     let receiver = start(&file);
     let host = address(&receiver);
-    let id = |number: i64| format!("{number}{}", "x".repeat(10_000));
-    let body = |number| report(&id(number), 7, JobStatus::RUNNING, NOW + number);
-    for number in 0..10 {
-        assert_eq!(post(&host, "p", &body(number)), 200);
-    }
-    disk.fill();
-    let refused = (10..)
-        .find(|number| post(&host, "p", &body(*number)) != 200)
-        .unwrap();
-    assert_eq!(post(&host, "p", &body(refused)), 503);
+    let (kept, refused) = disk.filled_by(&host);
     disk.free();
-    assert_eq!(post(&host, "p", &body(refused)), 200);
+    assert_eq!(post(&host, "p", &refused), 200);
     drop(receiver);
-    let kept = ask::<i64>(&file, "SELECT count(*) FROM report");
     assert_eq!(ask::<String>(&file, "PRAGMA integrity_check"), ["ok"]);
-    assert_eq!(kept, [refused + 1]);
+    assert_eq!(ask::<i64>(&file, "SELECT count(*) FROM report"), [kept + 1]);
 }
 
 #[cfg(unix)]
