@@ -62,6 +62,7 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             self.segments.skip_unit();
         }
         self.ahead.drop_until(self.state.cursor);
+        self.noted = self.state;
         self.head = self.segments.start();
     }
 
