@@ -330,6 +330,14 @@ impl Client {
             (Phase::Connect, ureq::Error::ConnectProxyFailed(_)) => {
                 format!("no connection through {place}: {reason}")
             }
+            (Phase::Connect, ureq::Error::Protocol(_)) => {
+                let began = self.progress.how_proxy_began();
+                let why = match began.starts_with("HTTP/1.") {
+                    true => reason,
+                    false => format!("its response is not HTTP; it begins \"{began}\""),
+                };
+                format!("no connection through {place}: {why}")
+            }
             (Phase::Connect, _) => format!("no connection to {place}: {reason}"),
             (Phase::Tls, _) => format!("no TLS with {}: {reason}", short_host(&self.url)),
             (_, ureq::Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -157,7 +157,9 @@ impl Connector<()> for Watching {
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
         if self.to_proxy.load(Ordering::Relaxed) {
-            return self.reach(details, false).map(Some);
+            let inner = self.reach(details, false)?;
+            let progress = self.progress.clone();
+            return Ok(Some(Box::new(ToProxy { inner, progress })));
         }
         let inner = match details.config.proxy() {
             Some(_) => self.secured(details, self.through_proxy(details)?)?,
@@ -171,6 +173,37 @@ impl Connector<()> for Watching {
         let progress = self.progress.clone();
         let watched = Watched::new(inner, progress, looks_while_sending, self.max_idle);
         Ok(Some(Box::new(watched)))
+    }
+}
+
+/// A connection to a proxy: keeps how the response to CONNECT begins, for an error.
+#[derive(Debug)]
+struct ToProxy {
+    inner: Box<dyn Transport>,
+    progress: Arc<Progress>,
+}
+
+impl Transport for ToProxy {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let some = self.inner.await_input(timeout)?;
+        self.progress.proxy_said(self.inner.buffers().input());
+        Ok(some)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
     }
 }
 
