@@ -691,7 +691,7 @@ static void hosts(void) {
   edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   edge_report_client *client = NULL;
   edge_report_courier *courier = NULL;
-  edge_report_spool_limits limits = EDGE_REPORT_SPOOL_OPTIONS_INIT;
+  edge_report_spool_limits limits = EDGE_REPORT_SPOOL_LIMITS_INIT;
   edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(NULL, &client, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, NULL, NULL));

@@ -19,7 +19,7 @@ use crate::types::{Output, edge_report_result, edge_report_str};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct edge_report_spool_limits {
-    /// Its size: begin with `EDGE_REPORT_SPOOL_OPTIONS_INIT`.
+    /// Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
     pub struct_size: usize,
     /// The most bytes of reports that wait; 16 KiB or more. Default: 64 MiB.
     pub max_bytes: u64,
