@@ -1,9 +1,11 @@
 //! Reports what the jobs of a Flink cluster do, until it is accepted: `edge-report-agent --help`.
 
+mod check;
 mod failure;
 mod files;
 mod flink;
 mod log;
+mod look;
 mod names;
 mod notify;
 mod options;
@@ -12,6 +14,7 @@ mod run;
 mod service;
 mod settings;
 mod signals;
+mod snapshot;
 mod state;
 
 fn main() -> std::process::ExitCode {

@@ -4,11 +4,11 @@ use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::failure::{Failure, failed, wrong};
+use crate::failure::{Failure, failed};
 use crate::log::{self, Level};
 use crate::names::NAMES;
-use crate::run;
 use crate::settings::{Settings, meant};
+use crate::{check, look, run};
 
 const HEAD: &str = "\
 Reports what the jobs of a Flink cluster do, and delivers until it is accepted.
@@ -17,6 +17,10 @@ Usage: edge-report-agent COMMAND [OPTION]...
 
   run                  watch the cluster at --flink, report to --url from --spool
   check-config         say whether the options of `run` are right; touch nothing
+  check FILE...        list what is wrong with reports; - is standard input
+  status               what became of all reports in --spool so far
+  letters              the dead letters in --spool, a line of JSON each
+  resubmit TICKET|all  let dead letters wait as new reports; no agent may run on --spool
 
 ";
 
@@ -31,11 +35,17 @@ settings again: addresses, credentials, and the files with certificates and keys
 Ends 0: well. 1: something failed. 2: it is set wrongly, or the spool is in use.
 ";
 
-pub(crate) const COMMANDS: [&str; 2] = ["run", "check-config"];
+const COMMANDS: [&str; 6] = [
+    "run",
+    "check-config",
+    "check",
+    "status",
+    "letters",
+    "resubmit",
+];
 
 pub(crate) fn main() -> ExitCode {
-    let ended = act();
-    match ended {
+    match act() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, why }) => {
             let _ = writeln!(io::stderr(), "edge-report-agent: {why}");
@@ -54,23 +64,31 @@ fn act() -> Result<(), Failure> {
         return writeln!(io::stdout(), "edge-report-agent {version}").map_err(failed);
     }
     log::set(settings.choice("log-level", &Level::NAMES)?);
-    let mut words = settings.words.iter().map(String::as_str);
-    let command = words.next().unwrap_or_default();
-    if let Some(word) = words.next() {
-        return Err(format!("`{word}` is one word too many").into());
-    }
-    match command {
-        "run" => run::run(&settings),
-        "check-config" => run::check(&settings),
-        "" => Err("say what to do: edge-report-agent run ..."
+    let (command, words) = match settings.words.split_first() {
+        Some((command, words)) => (command.as_str(), words),
+        None => {
+            return Err("say what to do: edge-report-agent run ..."
+                .to_owned()
+                .into());
+        }
+    };
+    match (command, words) {
+        ("run", []) => run::run(&settings),
+        ("check-config", []) => run::check(&settings),
+        ("check", files) => check::check(files),
+        ("status", []) => look::status(&settings),
+        ("letters", []) => look::letters(&settings),
+        ("resubmit", [which]) => look::resubmit(&settings, which),
+        ("resubmit", []) => Err("resubmit needs a ticket of `letters`, or `all`"
             .to_owned()
             .into()),
-        other => {
+        (known, [word, ..]) if COMMANDS.contains(&known) => {
+            Err(format!("`{word}` is one word too many").into())
+        }
+        (other, _) => {
             let instead = meant(other, COMMANDS.into_iter());
             let instead = instead.map_or(String::new(), |name| format!(", but `{name}`"));
-            Err(wrong(format!(
-                "there is no command `{other}`{instead}; see --help"
-            )))
+            Err(format!("there is no command `{other}`{instead}").into())
         }
     }
 }
