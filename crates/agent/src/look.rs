@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use edge_report::courier::{Cause, Courier, Reason, Ticket};
-use edge_report::{MonoTime, SpoolError, WallTime};
+use edge_report::{MonoTime, WallTime};
 use serde_json::json;
 
 use crate::failure::{Failure, failed, wrong};
@@ -16,11 +16,12 @@ use crate::snapshot::{self, Log};
 fn look(settings: &Settings) -> Result<Courier<Log, Vec<u8>>, Failure> {
     let dir = existing(settings)?;
     let log = snapshot::take(Path::new(dir));
-    Ok(Courier::over(log.map_err(|why| {
+    let log = log.map_err(|why| {
         failed(format!(
             "the spool {dir} cannot be read: {why}; run this as the user of the agent"
         ))
-    })?))
+    })?;
+    Ok(Courier::with_policy(log, service::policy(settings, 0)?))
 }
 
 /// Looking makes no spool.
@@ -45,13 +46,16 @@ pub(crate) fn status(settings: &Settings) -> Result<(), Failure> {
     let status = courier.status();
     let all = status.counters;
     let oldest = courier.oldest().map_err(failed)?;
-    let now = WallTime::now().unix_ms();
-    let age = oldest.map(|time| now.saturating_sub(time.unix_ms()).to_string());
+    let now = (MonoTime::now(), WallTime::now().unix_ms());
+    let age = oldest.map(|time| now.1.saturating_sub(time.unix_ms()).to_string());
+    // Of a process that starts now: why an attempt failed, and when the next one comes, knows only the one that made it.
+    let next = status.next_attempt.map(|at| at.since_ms(now.0).to_string());
     let (mut last, mut after) = (None, None);
     while let Some((letter, _)) = courier.dead_letter(after).map_err(failed)? {
         after = Some(letter.ticket);
         last = Some(letter.reason.to_string());
     }
+    let foreign = courier.into_outbox().foreign_segments();
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".into());
     for (name, value) in [
         ("submitted", all.submitted),
@@ -64,10 +68,12 @@ pub(crate) fn status(settings: &Settings) -> Result<(), Failure> {
         ("waiting", status.waiting),
         ("letters", all.letters),
         ("letters_dropped", all.letters_dropped),
+        ("foreign", foreign),
     ] {
         say(&format!("{name} {value}"))?;
     }
     say(&format!("last_reason {}", or_none(last)))?;
+    say(&format!("next_attempt_ms {}", or_none(next)))?;
     say(&format!("oldest_age_ms {}", or_none(age)))
 }
 
@@ -112,13 +118,7 @@ pub(crate) fn resubmit(settings: &Settings, which: &str) -> Result<(), Failure> 
         })?)),
     };
     existing(settings)?;
-    let (limits, policy) = (service::limits(settings)?, service::policy(settings)?);
-    let spool = edge_report::Spool::open(settings.needed("spool")?, limits);
-    let spool = spool.map_err(|why| match why {
-        SpoolError::Locked { .. } => wrong(format!("{why}; stop the agent, then say this again")),
-        why => wrong(why),
-    })?;
-    let mut courier = Courier::with_policy(spool, policy);
+    let mut courier = service::courier(settings, 0)?;
     let mut tickets: Vec<Ticket> = one.into_iter().collect();
     if one.is_none() {
         while let Some((letter, _)) = courier

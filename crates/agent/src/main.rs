@@ -1,6 +1,7 @@
 //! Reports what the jobs of a Flink cluster do, until it is accepted: `edge-report-agent --help`.
 
 mod check;
+mod console;
 mod failure;
 mod files;
 mod flink;
@@ -9,6 +10,7 @@ mod look;
 mod names;
 mod notify;
 mod options;
+mod pipe;
 mod program;
 mod run;
 mod service;
@@ -16,6 +18,7 @@ mod settings;
 mod signals;
 mod snapshot;
 mod state;
+mod store;
 
 fn main() -> std::process::ExitCode {
     program::main()

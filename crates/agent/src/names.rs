@@ -72,7 +72,7 @@ pub(crate) const NAMES: &[Name] = &[
     one("min-backoff", "MS", "the least wait after a failure (1,000)"),
     one("max-backoff", "MS", "the most (300,000)"),
     one("hold", "MS", "how long nothing is sent when credentials are wrong, and up to a tenth more (300,000)"),
-    one("start-spread", "MS", "the first attempt comes at random within this time (30,000; with --once 0)"),
+    one("start-spread", "MS", "the first attempt comes at random within this time (run: 30,000)"),
     one("backlog", "all|latest", "latest: send only the newest report of each job that waits (all)"),
     one("when-letters-full", "drop|hold", "drop the oldest dead letter, or keep what is refused waiting (drop)"),
     one("metrics-file", "FILE", "how things stand, as text for Prometheus' node exporter"),

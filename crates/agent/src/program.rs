@@ -8,7 +8,7 @@ use crate::failure::{Failure, failed};
 use crate::log::{self, Level};
 use crate::names::NAMES;
 use crate::settings::{Settings, meant};
-use crate::{check, look, run};
+use crate::{check, look, pipe, run};
 
 const HEAD: &str = "\
 Reports what the jobs of a Flink cluster do, and delivers until it is accepted.
@@ -16,6 +16,9 @@ Reports what the jobs of a Flink cluster do, and delivers until it is accepted.
 Usage: edge-report-agent COMMAND [OPTION]...
 
   run                  watch the cluster at --flink, report to --url from --spool
+  pipe                 deliver reports from standard input, a line of JSON each, to --url
+                       from --spool, and say on standard output what became of each:
+                       stored, delivered, refused or invalid
   check-config         say whether the options of `run` are right; touch nothing
   check FILE...        list what is wrong with reports; - is standard input
   status               what became of all reports in --spool so far
@@ -74,6 +77,7 @@ fn act() -> Result<(), Failure> {
     };
     match (command, words) {
         ("run", []) => run::run(&settings),
+        ("pipe", []) => pipe::pipe(&settings),
         ("check-config", []) => run::check(&settings),
         ("check", files) => check::check(files),
         ("status", []) => look::status(&settings),

@@ -11,9 +11,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use edge_report::courier::{CourierError, OutboxError, Status};
 use edge_report::flink::{Draft, Slot, Step, Watch};
-use edge_report::{DeliveryEvent, Encode, MonoTime, Pause, ReportBuf, Reporter, SpoolIoError};
+use edge_report::{Encode, MonoTime};
 
 use crate::failure::{Failure, failed};
 use crate::flink::Flink;
@@ -21,13 +20,12 @@ use crate::log;
 use crate::notify::notify;
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
-use crate::state::{Asked, Jobs, MetricsFile, Table};
+use crate::state::{Asked, Jobs, MetricsFile};
+use crate::store::Store;
 use crate::{options, service};
 
 /// The texts of one report: plans have 2 to 60 KB.
 const TEXTS: usize = 128 * 1024;
-/// So often it looks whether an attempt has come to its end.
-const TICK: Duration = Duration::from_millis(20);
 
 /// Whether `run` would start with these settings, as far as can be told without Flink, service and spool.
 pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
@@ -50,7 +48,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
         settings.needed("spool")?;
         service::client(settings)?;
         service::limits(settings)?;
-        service::policy(settings)?;
+        service::policy(settings, 0)?;
     }
     Ok(())
 }
@@ -83,68 +81,22 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
     log::info("started", &[("flink", &flink)]);
     let ended = agent.work(&mut signals);
     notify("STOPPING=1");
-    let stopped = agent.stop(grace(settings)?);
+    let is_told = matches!(ended, Ok(End::Told));
+    let stopped = agent.stop(grace(settings)?, is_told, &mut signals);
     log::info("ended", &[]);
     ended.and(stopped)
 }
 
+/// Why it ends.
+enum End {
+    /// By a signal.
+    Told,
+    /// It has looked once.
+    Looked,
+}
+
 fn grace(settings: &Settings) -> Result<Duration, String> {
     service::ms(settings, "grace", 60_000)
-}
-
-/// Where reports go, and what was reported.
-struct Store {
-    reporter: Reporter,
-    table: Table,
-    /// Dead letters before this run.
-    letters: u64,
-}
-
-impl Store {
-    fn open(settings: &Settings) -> Result<Store, Failure> {
-        let client = service::client(settings)?;
-        let courier = service::courier(settings)?;
-        let letters = died(&courier.status());
-        let reporter = Reporter::start(client, courier, |event| tell(&event)).map_err(failed)?;
-        Ok(Store {
-            reporter,
-            table: Table::beside(settings.needed("spool")?),
-            letters,
-        })
-    }
-
-    /// Whether the report is durable, or can never be.
-    fn keep(&self, draft: &Draft<'_>) -> Result<bool, Failure> {
-        let id = draft.message_id;
-        let why = match self.reporter.submit(&draft.report()) {
-            Ok(_) => {
-                log::info("stored", &[("report", &id), ("final", &draft.is_final)]);
-                return Ok(true);
-            }
-            Err(why) => why,
-        };
-        match why {
-            CourierError::Invalid(_) | CourierError::Outbox(OutboxError::TooLarge) => {
-                log::error("lost", &[("report", &id), ("why", &why)]);
-                Ok(true)
-            }
-            why if is_gone(&why) => Err(failed(why)),
-            why => {
-                log::warn("not-stored", &[("report", &id), ("why", &why)]);
-                Ok(false)
-            }
-        }
-    }
-}
-
-fn died(status: &Status) -> u64 {
-    let all = status.counters;
-    all.refused.saturating_add(all.expired)
-}
-
-/// Whether the spool was removed, so that trying again does not help.
-fn is_gone(error: &CourierError<SpoolIoError>) -> bool {
-    matches!(error, CourierError::Outbox(OutboxError::Device(error)) if error.is_missing())
 }
 
 struct Agent<'s> {
@@ -161,11 +113,11 @@ struct Agent<'s> {
 
 impl Agent<'_> {
     /// Until it is told to end, or has looked once.
-    fn work(&mut self, signals: &mut Signals) -> Result<(), Failure> {
+    fn work(&mut self, signals: &mut Signals) -> Result<End, Failure> {
         let mut wait = Duration::ZERO;
         loop {
             match signals.wait(wait) {
-                Some(Signal::End) => return Ok(()),
+                Some(Signal::End) => return Ok(End::Told),
                 Some(Signal::Reload) => self.reload(),
                 None => {}
             }
@@ -186,6 +138,10 @@ impl Agent<'_> {
                     if let Some(store) = &mut self.store {
                         store.table.save(&mut self.watch);
                     }
+                    if self.once && !is_kept {
+                        let why = "a report could not be stored; make room, and say this again";
+                        return Err(failed(why));
+                    }
                 }
                 Step::Wait(until) => {
                     wait = until.since(now);
@@ -195,7 +151,7 @@ impl Agent<'_> {
                         return Err(failed("Flink was asked once, and did not answer well"));
                     }
                     if self.once && status.unreported == 0 {
-                        return Ok(());
+                        return Ok(End::Looked);
                     }
                 }
             }
@@ -263,49 +219,31 @@ impl Agent<'_> {
         }
     }
 
-    /// After the exchange that is under way; having looked once, when nothing waits any more.
-    fn stop(mut self, grace: Duration) -> Result<(), Failure> {
+    /// Told to, after the exchange that is under way; else when nothing waits any more.
+    fn stop(
+        mut self,
+        grace: Duration,
+        is_told: bool,
+        signals: &mut Signals,
+    ) -> Result<(), Failure> {
         if let Some(store) = &mut self.store {
             store.table.save(&mut self.watch);
         }
         let until = Instant::now().checked_add(grace);
         let until = until.unwrap_or_else(Instant::now);
-        let drained = self.drain(until);
+        let drained = match &self.store {
+            Some(store) if is_told => {
+                store.end_exchange(until);
+                Ok(())
+            }
+            Some(store) => store.drain(until, signals),
+            None => Ok(()),
+        };
         self.show();
-        let Some(store) = self.store else {
-            return Ok(());
-        };
-        store.reporter.stop().map_err(failed)?;
+        if let Some(store) = self.store {
+            store.reporter.stop().map_err(failed)?;
+        }
         drained
-    }
-
-    fn drain(&self, until: Instant) -> Result<(), Failure> {
-        let Some(Store {
-            reporter, letters, ..
-        }) = &self.store
-        else {
-            return Ok(());
-        };
-        if self.once {
-            if reporter.flush(until).map_err(failed)? != Pause::Idle {
-                let waiting = reporter.status().waiting;
-                return Err(failed(format!(
-                    "{waiting} reports still wait in the spool; the next run delivers them"
-                )));
-            }
-            let died = died(&reporter.status()).saturating_sub(*letters);
-            if died > 0 {
-                return Err(failed(format!(
-                    "{died} reports are dead letters now; `letters` shows why"
-                )));
-            }
-            return Ok(());
-        }
-        let ticket = reporter.status().in_flight;
-        while ticket.is_some() && reporter.status().in_flight == ticket && Instant::now() < until {
-            std::thread::sleep(TICK);
-        }
-        Ok(())
     }
 }
 
@@ -322,48 +260,4 @@ fn print(draft: &Draft<'_>) -> Result<bool, Failure> {
         .and_then(|()| out.flush())
         .map_err(|why| failed(format!("standard output: {why}")))?;
     Ok(true)
-}
-
-/// What became of a report.
-fn tell(event: &DeliveryEvent<'_>) {
-    let id = |report: &[u8]| ReportBuf::from_json(report).unwrap_or_default().message_id;
-    match event {
-        DeliveryEvent::Delivered { report, .. } => {
-            log::info("delivered", &[("report", &id(report))]);
-        }
-        DeliveryEvent::Refused { report, reason, .. }
-        | DeliveryEvent::Expired { report, reason, .. } => {
-            log::error("dead-letter", &[("report", &id(report)), ("why", reason)]);
-        }
-        DeliveryEvent::Waiting {
-            report,
-            wait,
-            reason,
-            ..
-        } => {
-            let ms = wait.as_millis();
-            log::warn(
-                "waiting",
-                &[("report", &id(report)), ("ms", &ms), ("why", reason)],
-            );
-        }
-        DeliveryEvent::Held {
-            report,
-            wait,
-            reason,
-            ..
-        } => {
-            let ms = wait.as_millis();
-            log::warn(
-                "held",
-                &[("report", &id(report)), ("ms", &ms), ("why", reason)],
-            );
-        }
-        DeliveryEvent::Failed { .. }
-        | DeliveryEvent::DeadLetterFailed { .. }
-        | DeliveryEvent::Corrupt { .. } => {
-            log::error("delivery", &[("why", event)]);
-        }
-        other => log::info("delivery", &[("what", other)]),
-    }
 }

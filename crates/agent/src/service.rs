@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use edge_report::courier::{Backlog, Courier, Policy, WhenLettersFull};
 use edge_report::exchange::Keys;
-use edge_report::{Client, ClientBuilder, Credentials, Spool, SpoolOptions, TlsSettings};
+use edge_report::{
+    Client, ClientBuilder, Credentials, Spool, SpoolError, SpoolOptions, TlsSettings,
+};
 
 use crate::failure::{Failure, wrong};
 use crate::flink::read;
@@ -71,17 +73,14 @@ fn credentials(settings: &Settings) -> Result<Credentials<'_>, String> {
     }
 }
 
-pub(crate) fn policy(settings: &Settings) -> Result<Policy, String> {
+/// `spread_ms` is taken without `--start-spread`.
+pub(crate) fn policy(settings: &Settings, spread_ms: u64) -> Result<Policy, String> {
     let policy = Policy::default();
-    let spread = match settings.has("once") {
-        true => 0,
-        false => policy.start_spread_ms,
-    };
     Ok(policy
         .with_min_backoff(ms(settings, "min-backoff", policy.min_backoff_ms)?)
         .with_max_backoff(ms(settings, "max-backoff", policy.max_backoff_ms)?)
         .with_hold(ms(settings, "hold", policy.hold_ms)?)
-        .with_start_spread(ms(settings, "start-spread", spread)?)
+        .with_start_spread(ms(settings, "start-spread", spread_ms)?)
         .with_backlog(settings.choice(
             "backlog",
             &[("all", Backlog::KeepAll), ("latest", Backlog::LatestPerJob)],
@@ -103,9 +102,12 @@ pub(crate) fn limits(settings: &Settings) -> Result<SpoolOptions, String> {
 }
 
 /// The spool, made where there is none, and no other process has it open.
-pub(crate) fn courier(settings: &Settings) -> Result<Node, Failure> {
-    let (limits, policy) = (limits(settings)?, policy(settings)?);
-    let spool = Spool::open(settings.needed("spool")?, limits).map_err(wrong)?;
+pub(crate) fn courier(settings: &Settings, spread_ms: u64) -> Result<Node, Failure> {
+    let (limits, policy) = (limits(settings)?, policy(settings, spread_ms)?);
+    let spool = Spool::open(settings.needed("spool")?, limits).map_err(|why| match why {
+        SpoolError::Locked { .. } => wrong(format!("{why}; end that one first")),
+        why => wrong(why),
+    })?;
     Ok(Courier::with_policy(spool, policy))
 }
 

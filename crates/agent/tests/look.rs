@@ -56,7 +56,7 @@ fn a_spool_is_looked_at_in_use_and_letters_are_sent_again() {
     assert_eq!(busy.status.code(), Some(2));
     let said = text(&busy.stderr);
     assert!(
-        said.contains("is in use by process") && said.contains("stop the agent"),
+        said.contains("is in use by process") && said.contains("end that one first"),
         "{said}"
     );
 
