@@ -103,8 +103,8 @@ def free_port():
 class Cluster:
     """Started and ended by `with`; each of its two processes can be killed and started again."""
 
-    def __init__(self, version="2.3.0"):
-        self.version = version
+    def __init__(self, version="2.3.0", slots=8):
+        self.version, self.slots = version, slots
         self.classes = f"{libraries(version)}/*"
         self.home = Path(tempfile.mkdtemp(prefix="flink-"))
         self.port = free_port()
@@ -136,7 +136,7 @@ class Cluster:
             "jobmanager.memory.process.size": "704m",
             "taskmanager.host": "127.0.0.1",
             "taskmanager.bind-host": "127.0.0.1",
-            "taskmanager.numberOfTaskSlots": 8,
+            "taskmanager.numberOfTaskSlots": self.slots,
             "io.tmp.dirs": self.home / "tmp",
             "web.tmpdir": self.home / "tmp",
             "state.savepoints.dir": f"file://{self.home}/checkpoints",
