@@ -204,8 +204,18 @@ struct InFlight {
     len: usize,
     role: Role,
     sent_at: MonoTime,
-    /// [`Courier::wake`] was called meanwhile.
-    woken: bool,
+    /// What ended waits meanwhile.
+    woken: Woken,
+}
+
+/// What ended waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Woken {
+    Nothing,
+    /// News of the link: what somebody who answered asked for has nothing to do with that.
+    Link,
+    /// [`Courier::wake`].
+    All,
 }
 
 /// As what a report is sent.
@@ -454,11 +464,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.outbox.pin(None);
         self.current = None;
         if let Verdict::Again { at, .. } = &mut verdict
-            && current.woken
+            && current.woken != Woken::Nothing
             && event.reason.status == 0
         {
             // It was stuck before; the link may be back.
-            self.wake(now);
+            self.end_waits(now, current.woken);
             *at = now;
         }
         self.note_accepted();
@@ -526,24 +536,26 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// Each call does so, however often: it ends a hold for denied credentials and a `Retry-After`, too. For news of a link, which may come often, a
     /// reporter has a `wake` that does not. Where many nodes learn of that in the same moment, spread the calls.
     pub fn wake(&mut self, now: MonoTime) {
-        self.end_waits(now, true);
+        self.end_waits(now, Woken::All);
     }
 
-    /// Also those of reports that wait by themselves, since somebody answered so.
-    fn end_waits(&mut self, now: MonoTime, also_answered: bool) {
+    fn end_waits(&mut self, now: MonoTime, by: Woken) {
+        let is_all = by == Woken::All;
         self.arm(now, now);
         self.pace.wake();
         self.next_attempt = now;
         self.resting = None;
-        self.tried.iter_mut().for_each(|tried| tried.rests = None);
+        for tried in self.tried.iter_mut() {
+            tried.rests = tried.rests.filter(|_| tried.denied > 0 && !is_all);
+        }
         self.walk = self.walk.anew();
         for aside in self.asides.iter_mut() {
-            if also_answered || aside.reason.status == 0 {
+            if is_all || aside.reason.status == 0 {
                 aside.due = now;
             }
         }
         if let Some(current) = &mut self.current {
-            current.woken = true;
+            current.woken = current.woken.max(by);
         }
     }
 
@@ -557,7 +569,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         });
         if is_news && !is_held {
             self.back_at = Some(now);
-            self.end_waits(now, false);
+            self.end_waits(now, Woken::Link);
         }
     }
 

@@ -11,7 +11,8 @@
 mod courier_sim;
 
 use courier_sim::{HOUR, Sim, accepted, outbox};
-use edge_report::courier::{Event, Policy};
+use edge_report::courier::{Event, Policy, Step};
+use edge_report::{MonoTime, Outcome};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -109,5 +110,55 @@ fn single_resets_cost_little() {
         let delivered = sim.accepted.len();
         println!("| {percent} % | {delivered} |");
         assert!(delivered >= 24_000, "{percent} %: {delivered}");
+    }
+}
+
+/// An attempt that was stuck fails, and meanwhile the link came back: with the credentials of reports that were denied that has nothing to do.
+#[test]
+fn news_of_a_link_during_an_attempt_ends_no_wait_of_what_was_denied() {
+    let denied = Event::response(Outcome::Credentials, 401);
+    let moved = Event::response(Outcome::Misconfigured, 302);
+    for (bad, event, by_news) in [
+        (1, denied, true),
+        (1, denied, false),
+        (8, moved, true),
+        (8, moved, false),
+    ] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 6);
+        sim.submit(0);
+        // More than can be suspects, and good ones after each.
+        for job in 1..=bad {
+            sim.submit(job);
+            for good in 1..=3 {
+                sim.submit(100 * job + good);
+            }
+        }
+        sim.run(MINUTE, |sent| match sent.ticket.0 % 4 {
+            2 => event,
+            _ => accepted(sent),
+        });
+        assert_eq!(sim.courier.status().waiting, bad as u64);
+        let stuck = sim.submit(50);
+        let mut at = MonoTime::from_ms(sim.now);
+        loop {
+            match sim.courier.next(at).unwrap() {
+                Step::Send(outgoing) if outgoing.ticket == stuck => break,
+                Step::Send(outgoing) => {
+                    let ticket = outgoing.ticket;
+                    let _ = sim.courier.settle(ticket, event, at, 0).unwrap();
+                }
+                Step::Wait(until) => at = until,
+                Step::Idle => panic!("it waits"),
+            }
+        }
+        match by_news {
+            true => sim.courier.link_is_back(at),
+            false => sim.courier.wake(at),
+        }
+        let _ = sim.courier.settle(stuck, Event::NOT_SENT, at, 0).unwrap();
+        let Step::Send(next) = sim.courier.next(at).unwrap() else {
+            panic!("the link is back")
+        };
+        assert_eq!(next.ticket == stuck, by_news, "{bad}");
     }
 }

@@ -23,7 +23,7 @@ use super::super::policy::Backlog;
 use super::canary::Failed;
 use super::outcome::drawn;
 use super::steps::CourierError;
-use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role};
+use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role, Woken};
 use crate::time::MonoTime;
 
 /// So often a walk begins anew by another part of the jobs at the most, before something else happens.
@@ -90,7 +90,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     len: waiting.0.len,
                     role: Role::Suspect,
                     sent_at: now,
-                    woken: false,
+                    woken: Woken::Nothing,
                 }));
             }
             self.gone(suspect);
@@ -155,7 +155,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             len: waiting.len,
             role,
             sent_at: now,
-            woken: false,
+            woken: Woken::Nothing,
         }
     }
 
