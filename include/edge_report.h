@@ -20,7 +20,7 @@
  *
  * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
  * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
- * (edge_report_courier, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
+ * (edge_report_courier, edge_report_flink, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
  * free(3).
  *
  * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each
@@ -449,6 +449,75 @@ enum {
 #define EDGE_REPORT_COURIER_RAM_SIZE 2880
 #endif
 
+/**
+ * Once, when the job runs, and again when it has changed.
+ */
+#define EDGE_REPORT_FLINK_PLAN_WHEN_NEW 0
+
+/**
+ * Never.
+ */
+#define EDGE_REPORT_FLINK_PLAN_NEVER 1
+
+/**
+ * With each report that has details of the job. For receivers and backlogs that keep only the latest report of a job.
+ */
+#define EDGE_REPORT_FLINK_PLAN_ALWAYS 2
+
+/**
+ * A `job_id` that is a hash of it, of 63 bits.
+ */
+#define EDGE_REPORT_FLINK_IDS_HASH63 0
+
+/**
+ * A hash of 31 bits, for receivers that read no more. So is an integer of more bits.
+ */
+#define EDGE_REPORT_FLINK_IDS_HASH31 1
+
+/**
+ * No `job_id`: no report of that job supersedes another.
+ */
+#define EDGE_REPORT_FLINK_IDS_NONE 2
+
+/**
+ * Ask Flink for `path`, then call `edge_report_flink_response` or `edge_report_flink_failed`.
+ */
+#define EDGE_REPORT_FLINK_STEP_GET 1
+
+/**
+ * Store the report, as by edge_report_reporter_submit_encoded, then call `edge_report_flink_reported`.
+ */
+#define EDGE_REPORT_FLINK_STEP_REPORT 2
+
+/**
+ * Nothing before `wait_ms` have passed.
+ */
+#define EDGE_REPORT_FLINK_STEP_WAIT 3
+
+/**
+ * Room for a Flink job id in hex, with its NUL.
+ */
+#define EDGE_REPORT_FLINK_JID_SIZE 33
+
+#if defined(EDGE_REPORT_64_BIT)
+/**
+ * How much memory a watch takes at the most, beside its jobs and texts.
+ */
+#define EDGE_REPORT_FLINK_SIZE 5632
+#endif
+
+#if defined(EDGE_REPORT_32_BIT)
+/**
+ * How much memory a watch takes at the most, beside its jobs and texts.
+ */
+#define EDGE_REPORT_FLINK_SIZE 5120
+#endif
+
+/**
+ * How much memory each job of the table takes at the most.
+ */
+#define EDGE_REPORT_FLINK_SLOT_SIZE 144
+
 #if defined(EDGE_REPORT_FULL)
 /**
  * Nothing waits.
@@ -553,6 +622,14 @@ typedef struct edge_report_client edge_report_client;
  * nothing is accepted, nothing becomes a dead letter but by `max_attempts` and `max_time_ms`.
  */
 typedef struct edge_report_courier edge_report_courier;
+
+/**
+ * Learns from a Flink cluster what its jobs do, and says what to report. Opaque.
+ *
+ * It asks nothing itself: it names the paths of Flink's REST API (versions 1.10 to 2.3), and reads what came back. docs/flink.md says what becomes
+ * a report and when. One request is out at a time. Any order of calls leaves it valid.
+ */
+typedef struct edge_report_flink edge_report_flink;
 
 #if defined(EDGE_REPORT_FULL)
 /**
@@ -1406,6 +1483,176 @@ typedef struct edge_report_letter {
 /** Nothing, but the size: `edge_report_letter x = EDGE_REPORT_LETTER_INIT;` */
 #define EDGE_REPORT_LETTER_INIT {sizeof(edge_report_letter), 0, {NULL, 0}, {0, 0, 0, {0}, {0}}}
 
+/**
+ * When a job's plan is reported: one of `EDGE_REPORT_FLINK_PLAN_…`. It has 2 to 60 KB.
+ */
+typedef uint32_t edge_report_flink_plan;
+
+/**
+ * What becomes of a Flink id that is no integer and not mapped: one of `EDGE_REPORT_FLINK_IDS_…`.
+ */
+typedef uint32_t edge_report_flink_ids;
+
+/**
+ * A `job_id` given by hand.
+ */
+typedef struct edge_report_flink_mapped_job {
+  /**
+   * The job's name in Flink, or its id in 32 hex digits.
+   */
+  struct edge_report_str job;
+  /**
+   * What it is reported as. 0 or less: without an id.
+   */
+  int64_t job_id;
+} edge_report_flink_mapped_job;
+
+/**
+ * How a watch asks and reports. EDGE_REPORT_FLINK_CONFIG_INIT has the defaults; docs/flink.md says why they are what they are.
+ */
+typedef struct edge_report_flink_config {
+  /**
+   * Its size: begin with `EDGE_REPORT_FLINK_CONFIG_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * From an overview's response to the next overview; less than 100 ms is 100 ms. Default: 5 s.
+   */
+  uint64_t poll_ms;
+  /**
+   * A job that goes on as it was is reported again after so long; 0: never; less than `poll_ms` is as much as that. Default: 60 s.
+   */
+  uint64_t heartbeat_ms;
+  /**
+   * Details are asked for when a change is this old: for so long Flink answers from a cache. Default: 3 s.
+   */
+  uint64_t cache_ms;
+  /**
+   * A job that had an exception is running again when nothing has happened to it for so long. Default: 10 s.
+   */
+  uint64_t steady_ms;
+  /**
+   * How many requests go to Flink within `poll_ms`, the overview included; 65535 at most, less than 4 is 4. Default: 20.
+   */
+  uint32_t requests;
+  /**
+   * Default: EDGE_REPORT_FLINK_PLAN_WHEN_NEW.
+   */
+  edge_report_flink_plan plan;
+  /**
+   * Default: EDGE_REPORT_FLINK_IDS_HASH63.
+   */
+  edge_report_flink_ids other_ids;
+  /**
+   * 1: exceptions are reported as a string. Default: 0, as an object.
+   */
+  uint32_t exceptions_as_text;
+  /**
+   * How many bytes of a stack trace are reported. Default: 2048.
+   */
+  size_t exception_bytes;
+  /**
+   * The metrics of a job, separated by commas; of more than 400 bytes the rest is left out. Empty: no metrics at all. Absent: the default, how
+   * long it runs, its restarts and its checkpoints.
+   */
+  struct edge_report_str metrics;
+  /**
+   * What message ids begin with; of more than 64 bytes the rest is left out. Where several nodes report to one project, give each its own.
+   * Absent: `flink`.
+   */
+  struct edge_report_str node;
+  /**
+   * Which `job_id` stands for which job of Flink's; may be NULL.
+   */
+  const struct edge_report_flink_mapped_job *mapped;
+  /**
+   * How many.
+   */
+  size_t mapped_len;
+} edge_report_flink_config;
+
+/** The defaults: `edge_report_flink_config x = EDGE_REPORT_FLINK_CONFIG_INIT;` */
+#define EDGE_REPORT_FLINK_CONFIG_INIT {sizeof(edge_report_flink_config), 5000, 60000, 3000, 10000, 20, 0, 0, 0, 2048, {NULL, 0}, {NULL, 0}, NULL, 0}
+
+/**
+ * What to do: one of `EDGE_REPORT_FLINK_STEP_…`.
+ */
+typedef uint32_t edge_report_flink_step_kind;
+
+/**
+ * What to do next with Flink.
+ */
+typedef struct edge_report_flink_step {
+  /**
+   * Its size: begin with `EDGE_REPORT_FLINK_STEP_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * Which of the following count.
+   */
+  edge_report_flink_step_kind kind;
+  /**
+   * REPORT: 1 if it says that a job has ended; then it is about this job alone. Else 0.
+   */
+  uint32_t is_final;
+  /**
+   * GET: path and query, to be put behind Flink's address. Borrowed from the watch until the next call with it.
+   */
+  struct edge_report_str path;
+  /**
+   * REPORT: its bytes, at the front of the buffer.
+   */
+  struct edge_report_str body;
+  /**
+   * REPORT: its name. That of an end derives from job, state and time: after a restart it is the same. Borrowed like `path`.
+   */
+  struct edge_report_str message_id;
+  /**
+   * WAIT: how long.
+   */
+  uint64_t wait_ms;
+} edge_report_flink_step;
+
+/** Nothing, but the size: `edge_report_flink_step x = EDGE_REPORT_FLINK_STEP_INIT;` */
+#define EDGE_REPORT_FLINK_STEP_INIT {sizeof(edge_report_flink_step), 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0}
+
+/**
+ * How things stand with a watch.
+ */
+typedef struct edge_report_flink_state {
+  /**
+   * Its size: begin with `EDGE_REPORT_FLINK_STATE_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * How many jobs are in the table, ended ones included.
+   */
+  size_t jobs;
+  /**
+   * How many of them have changed and are not reported yet.
+   */
+  size_t unreported;
+  /**
+   * How many bytes `edge_report_flink_save` writes at the most.
+   */
+  size_t saved_len;
+  /**
+   * How many jobs the cluster lists that have no room in the table and are not reported.
+   */
+  uint32_t unwatched;
+  /**
+   * 1 if the last overview came, else 0.
+   */
+  uint32_t is_up;
+  /**
+   * 1 if the table has changed since it was saved, else 0.
+   */
+  uint32_t needs_saving;
+} edge_report_flink_state;
+
+/** Nothing, but the size: `edge_report_flink_state x = EDGE_REPORT_FLINK_STATE_INIT;` */
+#define EDGE_REPORT_FLINK_STATE_INIT {sizeof(edge_report_flink_state), 0, 0, 0, 0, 0, 0}
+
 #if defined(EDGE_REPORT_FULL)
 /**
  * How much room a spool takes. Zeros stand for the defaults.
@@ -2178,6 +2425,171 @@ edge_report_result edge_report_courier_forget_dead_letters(struct edge_report_co
                                                            uint64_t up_to,
                                                            struct edge_report_error *error);
 
+/**
+ * Writes the id to submit a job to Flink with, so that it is reported under this `job_id`: the integer in 32 hex digits, and a NUL.
+ *
+ * Any thread. Does not block.
+ *
+ * @param job_id greater than 0.
+ * @param jid    room for EDGE_REPORT_FLINK_JID_SIZE bytes.
+ * @return EDGE_REPORT_OK, or EDGE_REPORT_E_NOT_POSITIVE.
+ */
+edge_report_result edge_report_flink_jid(int64_t job_id,
+                                         char *jid,
+                                         struct edge_report_error *error);
+
+/**
+ * Makes a watch that knows nothing yet, in the caller's memory. No build needs a heap for it.
+ *
+ * `EDGE_REPORT_FLINK_MEMORY(jobs, text_bytes)` is enough, and for a configuration with mapped jobs the size of that table more. All memory that is left is
+ * for the texts of one report: 4 KB are enough for an end with its exception and metrics; more, for more jobs in a report and for plans (2 to 60 KB each).
+ * What has no room there is cut or left out; a status is always reported.
+ *
+ * Takes the memory until `edge_report_flink_free`, and borrows the texts of the configuration as long; borrows the rest for the call. Any thread. Does not
+ * block.
+ *
+ * @param jobs   for how many jobs there is room, greater than 0: all that run at once, and some more. Ended ones leave when they are reported.
+ * @param config NULL: the defaults.
+ * @param flink  gives the handle, which is in the memory.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_BUFFER_TOO_SMALL, with the least length of memory; or what is wrong with the arguments.
+ */
+edge_report_result edge_report_flink_new(void *memory,
+                                         size_t memory_len,
+                                         size_t jobs,
+                                         const struct edge_report_flink_config *config,
+                                         struct edge_report_flink **flink,
+                                         struct edge_report_error *error);
+
+/**
+ * Frees a watch: gives its memory back. The handle is not usable after it. NULL is fine.
+ *
+ * Takes the watch. One thread at a time. Does not block.
+ */
+void edge_report_flink_free(struct edge_report_flink *flink);
+
+/**
+ * Says what to do next. Calling it again changes nothing, until it is told what came of it: by `edge_report_flink_response`,
+ * `edge_report_flink_failed` or `edge_report_flink_reported`.
+ *
+ * `EDGE_REPORT_FLINK_REPORT(text_bytes)` bytes are enough for any report, and the half of it for all that Flink is known to say.
+ *
+ * The step's path and message id are borrowed from the watch until the next call with it, its body is in the buffer. One thread at a time. Does not block.
+ *
+ * @param buffer where the bytes of a report are written.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_BUFFER_TOO_SMALL, with how many bytes are enough: the report stays, and is offered again.
+ */
+edge_report_result edge_report_flink_next(struct edge_report_flink *flink,
+                                          uint64_t now_ms,
+                                          void *buffer,
+                                          size_t capacity,
+                                          struct edge_report_flink_step *step,
+                                          struct edge_report_error *error);
+
+/**
+ * Takes Flink's response to the path that `edge_report_flink_next` gave: any status, any body, whole or cut. Read up to 1 MiB.
+ *
+ * Borrows the body for the call. One thread at a time. Does not block.
+ *
+ * @param status the HTTP status.
+ * @return EDGE_REPORT_OK; or why the response was of no use, for a log: the watch goes on. EDGE_REPORT_E_FLINK_STATUS: not 200 to 299;
+ *         EDGE_REPORT_E_FLINK_OTHER_JOB; EDGE_REPORT_E_FLINK_NOT_ASKED; or what is wrong with the body, with its offset.
+ */
+edge_report_result edge_report_flink_response(struct edge_report_flink *flink,
+                                              uint32_t status,
+                                              const void *body,
+                                              size_t body_len,
+                                              uint64_t now_ms,
+                                              struct edge_report_error *error);
+
+/**
+ * Tells that no response came, or one that is too large: the connection, a timeout.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_flink_failed(struct edge_report_flink *flink,
+                                            uint64_t now_ms,
+                                            struct edge_report_error *error);
+
+/**
+ * Tells whether the report that `edge_report_flink_next` gave is stored. If not, it comes again after `poll_ms`: one of an end with the same bytes, others
+ * as things stand then. One that can never be stored (EDGE_REPORT_E_TOO_LARGE_FOR_OUTBOX) keeps others waiting until it is told as stored.
+ *
+ * One thread at a time. Does not block.
+ *
+ * @param is_stored 0, or 1.
+ */
+edge_report_result edge_report_flink_reported(struct edge_report_flink *flink,
+                                              uint32_t is_stored,
+                                              struct edge_report_error *error);
+
+/**
+ * Tells that the agent itself asked this job to stop: if it ends as `FINISHED`, as with a savepoint, that is reported as `job_cancel_success`.
+ *
+ * Borrows the id for the call. One thread at a time. Does not block.
+ *
+ * @param jid      Flink's id, 32 hex digits.
+ * @param is_known gives 1 if the job is in the table, else 0, and nothing is done; may be NULL.
+ * @return EDGE_REPORT_OK, or EDGE_REPORT_E_FLINK_JOB_ID.
+ */
+edge_report_result edge_report_flink_stop_asked(struct edge_report_flink *flink,
+                                                struct edge_report_str jid,
+                                                uint32_t *is_known,
+                                                struct edge_report_error *error);
+
+/**
+ * Tells under which `job_id` the watch reports a job: what is mapped by hand, else the integer that Flink's id is, else a hash of it.
+ *
+ * Borrows its arguments for the call. Threads may share the watch for it. Does not block.
+ *
+ * @param jid  Flink's id, 32 hex digits.
+ * @param name the job's name in Flink; may be absent.
+ * @param id   gives it; 0 if the job is reported without one.
+ * @return EDGE_REPORT_OK, or EDGE_REPORT_E_FLINK_JOB_ID.
+ */
+edge_report_result edge_report_flink_job_id(const struct edge_report_flink *flink,
+                                            struct edge_report_str jid,
+                                            struct edge_report_str name,
+                                            int64_t *id,
+                                            struct edge_report_error *error);
+
+/**
+ * Writes the table, so that an end is reported once over restarts, too. Save it when a report is stored: what is forgotten by a crash in between is reported
+ * again under the same message id.
+ *
+ * One thread at a time. Does not block.
+ *
+ * @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are enough. Required.
+ */
+edge_report_result edge_report_flink_save(struct edge_report_flink *flink,
+                                          void *buffer,
+                                          size_t capacity,
+                                          size_t *len,
+                                          struct edge_report_error *error);
+
+/**
+ * Takes a table that `edge_report_flink_save` wrote: what it has is known, and not reported again. For a new watch, before the first
+ * `edge_report_flink_next`; it may have room for another number of jobs.
+ *
+ * Borrows the bytes for the call. One thread at a time. Does not block.
+ *
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_FLINK_TABLE: damaged, cut, or of another version. Then the watch begins with an empty table, and what it reports again
+ *         has the message ids that it had.
+ */
+edge_report_result edge_report_flink_restore(struct edge_report_flink *flink,
+                                             const void *table,
+                                             size_t table_len,
+                                             uint64_t now_ms,
+                                             struct edge_report_error *error);
+
+/**
+ * Tells how things stand.
+ *
+ * Borrows its arguments for the call. Threads may share the watch for it. Does not block.
+ */
+edge_report_result edge_report_flink_status(const struct edge_report_flink *flink,
+                                            struct edge_report_flink_state *status,
+                                            struct edge_report_error *error);
+
 #if defined(EDGE_REPORT_FULL)
 /**
  * Makes a courier whose reports wait in a directory: they survive a restart, a kill and a power cut. The directory is made if its
@@ -2554,6 +2966,13 @@ void edge_report_reporter_free(struct edge_report_reporter *reporter);
 
 /** Memory that is enough for edge_report_courier_new_ram with reports of so many bytes, for an array of static size. */
 #define EDGE_REPORT_COURIER_RAM(report_bytes) ((size_t)EDGE_REPORT_COURIER_RAM_SIZE + 5 * (size_t)(report_bytes))
+
+/** Memory that is enough for edge_report_flink_new with room for so many jobs, and so many bytes of texts. */
+#define EDGE_REPORT_FLINK_MEMORY(jobs, text_bytes) \
+  ((size_t)EDGE_REPORT_FLINK_SIZE + (size_t)EDGE_REPORT_FLINK_SLOT_SIZE * (size_t)(jobs) + (size_t)(text_bytes))
+
+/** A buffer that is enough for any report of a watch with so many bytes of texts. */
+#define EDGE_REPORT_FLINK_REPORT(text_bytes) (6144 + 6 * (size_t)(text_bytes))
 
 /** A view of a string that ends with NUL; an absent text for NULL. */
 static inline edge_report_str edge_report_str_of(const char *text) {

@@ -97,6 +97,7 @@ outcome<T> run(T value, Call call) {
 
 struct free_handle {
   void operator()(edge_report_courier *handle) const noexcept { edge_report_courier_free(handle); }
+  void operator()(edge_report_flink *handle) const noexcept { edge_report_flink_free(handle); }
 #ifndef EDGE_REPORT_BARE
   void operator()(edge_report_client *handle) const noexcept { edge_report_client_free(handle); }
   void operator()(edge_report_reporter *handle) const noexcept { edge_report_reporter_free(handle); }
@@ -291,6 +292,83 @@ class courier {
 
  private:
   detail::owner<edge_report_courier> handle_;
+};
+
+/// Owns an edge_report_flink.
+class flink {
+ public:
+  flink() = default;
+  explicit flink(edge_report_flink *handle) : handle_(handle) {}
+  /// In the caller's memory, which must outlive it, as must the texts of the configuration.
+  static outcome<flink> in_memory(void *memory, std::size_t size, std::size_t jobs,
+                                  const edge_report_flink_config &config = EDGE_REPORT_FLINK_CONFIG_INIT) {
+    return detail::own<flink, edge_report_flink>([&](edge_report_flink **handle, edge_report_error *error) {
+      return edge_report_flink_new(memory, size, jobs, &config, handle, error);
+    });
+  }
+  /// The bytes of a report are written into the buffer.
+  outcome<edge_report_flink_step> next(std::uint64_t now_ms, void *buffer, std::size_t capacity) {
+    return detail::run(edge_report_flink_step(EDGE_REPORT_FLINK_STEP_INIT), [&](edge_report_flink_step &step, edge_report_error *error) {
+      return edge_report_flink_next(get(), now_ms, buffer, capacity, &step, error);
+    });
+  }
+  /// An error says that the response was of no use: the watch goes on.
+  outcome<done> response(unsigned status, std::string_view body, std::uint64_t now_ms) {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_flink_response(get(), status, body.data(), body.size(), now_ms, error);
+    });
+  }
+  outcome<done> failed(std::uint64_t now_ms) {
+    return detail::run(done(), [&](done &, edge_report_error *error) { return edge_report_flink_failed(get(), now_ms, error); });
+  }
+  outcome<done> reported(bool is_stored) {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_flink_reported(get(), is_stored, error);
+    });
+  }
+  /// Whether the job is in the table.
+  outcome<bool> stop_asked(std::string_view jid) {
+    return detail::run(bool(), [&](bool &is_known, edge_report_error *error) {
+      std::uint32_t known = 0;
+      edge_report_result result = edge_report_flink_stop_asked(get(), str(jid), &known, error);
+      is_known = known != 0;
+      return result;
+    });
+  }
+  /// 0 if the job is reported without one.
+  outcome<std::int64_t> job_id(std::string_view jid, std::string_view name = {}) const {
+    return detail::run(std::int64_t(), [&](std::int64_t &id, edge_report_error *error) {
+      return edge_report_flink_job_id(get(), str(jid), str(name), &id, error);
+    });
+  }
+  outcome<std::string> save() {
+    return detail::run(std::string(), [&](std::string &table, edge_report_error *error) {
+      std::size_t len = 0;
+      edge_report_result result = edge_report_flink_save(get(), nullptr, 0, &len, error);
+      if (result != EDGE_REPORT_E_BUFFER_TOO_SMALL) return result;
+      table.resize(len);
+      result = edge_report_flink_save(get(), table.data(), table.size(), &len, error);
+      table.resize(len);
+      return result;
+    });
+  }
+  outcome<done> restore(std::string_view table, std::uint64_t now_ms) {
+    return detail::run(done(), [&](done &, edge_report_error *error) {
+      return edge_report_flink_restore(get(), table.data(), table.size(), now_ms, error);
+    });
+  }
+  outcome<edge_report_flink_state> status() const {
+    return detail::run(edge_report_flink_state(EDGE_REPORT_FLINK_STATE_INIT), [&](edge_report_flink_state &state, edge_report_error *error) {
+      return edge_report_flink_status(get(), &state, error);
+    });
+  }
+  /// The handle, which stays owned here.
+  edge_report_flink *get() const noexcept { return handle_.get(); }
+  /// The handle, which is the caller's from here on.
+  edge_report_flink *release() noexcept { return handle_.release(); }
+
+ private:
+  detail::owner<edge_report_flink> handle_;
 };
 
 #ifndef EDGE_REPORT_BARE

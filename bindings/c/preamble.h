@@ -15,7 +15,7 @@
  *
  * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
  * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
- * (edge_report_courier, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
+ * (edge_report_courier, edge_report_flink, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
  * free(3).
  *
  * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each

@@ -8,17 +8,17 @@ use super::options::{Options, OtherIds};
 
 /// Flink's id of a job: 128 bits, written as 32 hex digits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Jid(u128);
+pub struct Jid([u8; 16]);
 
 impl Jid {
     /// From its bytes, the most significant first.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Jid(u128::from_be_bytes(bytes))
+        Jid(bytes)
     }
 
     /// Its bytes, the most significant first.
     pub const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        self.0
     }
 
     /// From exactly 32 hex digits.
@@ -34,11 +34,11 @@ impl Jid {
         if text.len() != HEX {
             return None;
         }
-        let mut value = 0;
+        let mut value: u128 = 0;
         for byte in text.bytes() {
             value = value << 4 | u128::from(char::from(byte).to_digit(16)?);
         }
-        Some(Jid(value))
+        Some(Jid(value.to_be_bytes()))
     }
 
     pub(super) fn from_text(text: Text<'_>) -> Option<Self> {
@@ -47,7 +47,7 @@ impl Jid {
 
     /// The id to submit a job with, so that it is reported under this `job_id`: the integer in 32 hex digits. That of 0 or less is not converted back.
     pub const fn of_job_id(job_id: i64) -> Self {
-        Jid(job_id as u128)
+        Jid((job_id as u128).to_be_bytes())
     }
 
     /// The 32 digits.
@@ -121,7 +121,7 @@ pub(super) fn map(options: &Options<'_>, jid: Jid, is_name: impl Fn(&str) -> boo
         OtherIds::Hash31 => (31, i64::from(i32::MAX)),
         OtherIds::Hash63 | OtherIds::None => (63, i64::MAX),
     };
-    if let Ok(id) = i64::try_from(jid.0)
+    if let Ok(id) = i64::try_from(u128::from_be_bytes(jid.0))
         && (1..=most).contains(&id)
     {
         return Some(id);

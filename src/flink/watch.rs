@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::engine::Engine;
-use super::jid::Jid;
+use super::jid::{Jid, job_id};
 use super::kept::{self, Kept, NotKept};
 use super::options::Options;
 use super::steps::{ResponseError, Step};
@@ -124,6 +124,11 @@ impl<T: AsRef<[Slot]>, B> Watch<'_, T, B> {
     /// under the same message id.
     pub fn needs_saving(&self) -> bool {
         self.engine.cluster.is_changed
+    }
+
+    /// The `job_id` under which a job is reported, by the options: see [`job_id`](super::job_id).
+    pub fn job_id(&self, jid: Jid, name: &str) -> Option<i64> {
+        job_id(&self.engine.options, jid, name)
     }
 
     /// How things stand.

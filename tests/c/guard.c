@@ -4,6 +4,7 @@
 edge_report_result edge_report_test_panic(edge_report_error *error);
 edge_report_result edge_report_test_poison(edge_report_courier *courier, edge_report_error *error);
 edge_report_courier_config edge_report_test_defaults(void);
+edge_report_flink_config edge_report_test_flink_defaults(void);
 
 int main(void) {
   static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + 7) / 8];
@@ -27,6 +28,10 @@ int main(void) {
   CHECK(config.batch_reports == defaults.batch_reports && config.batch_ms == defaults.batch_ms);
   CHECK(config.refuse_after == defaults.refuse_after && config.backlog == defaults.backlog);
   CHECK(config.when_letters_full == defaults.when_letters_full && config.report_bytes == defaults.report_bytes);
+  edge_report_flink_config asks = EDGE_REPORT_FLINK_CONFIG_INIT, by_default = edge_report_test_flink_defaults();
+  CHECK(asks.struct_size == by_default.struct_size && asks.poll_ms == by_default.poll_ms && asks.heartbeat_ms == by_default.heartbeat_ms);
+  CHECK(asks.cache_ms == by_default.cache_ms && asks.steady_ms == by_default.steady_ms && asks.requests == by_default.requests);
+  CHECK(asks.exception_bytes == by_default.exception_bytes);
   config.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config, 0, 0, &courier, NULL));
   OK(edge_report_courier_submit(courier, &report, 0, 0, NULL, NULL));

@@ -28,6 +28,9 @@ NEWER(edge_report_step, step);
 NEWER(edge_report_verdict, verdict);
 NEWER(edge_report_courier_state, state);
 NEWER(edge_report_letter, letter);
+NEWER(edge_report_flink_config, flink_config);
+NEWER(edge_report_flink_step, flink_step);
+NEWER(edge_report_flink_state, flink_state);
 #ifndef EDGE_REPORT_BARE
 NEWER(edge_report_client_config, client_config);
 NEWER(edge_report_tls, tls);
@@ -40,7 +43,9 @@ static const char *spool;
 
 static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + EDGE_REPORT_COURIER_SIZE + 7) / 8];
 static uint64_t other_memory[sizeof memory / 8];
+static uint64_t flink_memory[(EDGE_REPORT_FLINK_MEMORY(1, 8) + 7) / 8];
 static edge_report_courier *courier;
+static edge_report_flink *flink;
 static char buffer[512];
 static size_t len;
 /* Where the calls tell what is wrong. */
@@ -79,6 +84,12 @@ static edge_report_result settle_failed(void) {
 static edge_report_result status(void) { return edge_report_courier_status(courier, &state.known, &told); }
 static edge_report_result find_letter(void) { return edge_report_courier_find_dead_letter(courier, 1, &letter.known, &told); }
 static edge_report_result first_letter(void) { return edge_report_courier_dead_letter(courier, 0, &letter.known, &told); }
+
+static edge_report_result new_flink(void) {
+  return edge_report_flink_new(flink_memory, sizeof flink_memory, 1, &flink_config.known, &flink, &told);
+}
+static edge_report_result flink_next(void) { return edge_report_flink_next(flink, 0, buffer, sizeof buffer, &flink_step.known, &told); }
+static edge_report_result flink_status(void) { return edge_report_flink_status(flink, &flink_state.known, &told); }
 
 static int32_t none(void *user, edge_report_storage_each each, void *context) { return (void)user, (void)each, (void)context, 0; }
 static int32_t id_only(void *user, uint32_t id) { return (void)user, (void)id, 0; }
@@ -251,6 +262,9 @@ int main(int count, char **arguments) {
   verdict.known = (edge_report_verdict)EDGE_REPORT_VERDICT_INIT;
   state.known = (edge_report_courier_state)EDGE_REPORT_COURIER_STATE_INIT;
   letter.known = (edge_report_letter)EDGE_REPORT_LETTER_INIT;
+  flink_config.known = (edge_report_flink_config)EDGE_REPORT_FLINK_CONFIG_INIT;
+  flink_step.known = (edge_report_flink_step)EDGE_REPORT_FLINK_STEP_INIT;
+  flink_state.known = (edge_report_flink_state)EDGE_REPORT_FLINK_STATE_INIT;
   config.known.report_bytes = 512;
   OK(edge_report_courier_new_ram(memory, sizeof memory, &config.known, 0, 0, &courier, NULL));
   OK(edge_report_courier_submit(courier, &report.known, 0, 0, NULL, NULL));
@@ -278,6 +292,10 @@ int main(int count, char **arguments) {
   SIZES("EDGE_REPORT_COURIER_STATE_INIT", "status", OUT, state, EDGE_REPORT_OK, status);
   SIZES("EDGE_REPORT_LETTER_INIT", "letter", OUT, letter, EDGE_REPORT_OK, find_letter);
   SIZES("EDGE_REPORT_LETTER_INIT", "letter", OUT, letter, EDGE_REPORT_OK, first_letter);
+  SIZES("EDGE_REPORT_FLINK_CONFIG_INIT", "config", IN, flink_config, EDGE_REPORT_OK, new_flink);
+  SIZES("EDGE_REPORT_FLINK_STEP_INIT", "step", OUT, flink_step, EDGE_REPORT_OK, flink_next);
+  SIZES("EDGE_REPORT_FLINK_STATE_INIT", "status", OUT, flink_state, EDGE_REPORT_OK, flink_status);
+  edge_report_flink_free(flink);
 #ifndef EDGE_REPORT_BARE
   rows();
   if (count != 2) return 2;

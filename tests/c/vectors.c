@@ -471,6 +471,86 @@ static void courier(void) {
   edge_report_courier_free(courier);
 }
 
+struct answer {
+  uint64_t from;
+  edge_report_str path;
+  uint32_t status;
+  edge_report_str body;
+};
+
+/* What Flink answers at some time; 404 and nothing to what is not there. */
+static struct answer answer_to(const struct answer *answers, size_t len, uint64_t now, edge_report_str path) {
+  struct answer found = {0, {NULL, 0}, 404, {NULL, 0}};
+  for (size_t i = 0; i < len; i++) {
+    if (answers[i].from > now) break;
+    if (answers[i].from != found.from) found = (struct answer){answers[i].from, {NULL, 0}, 404, {NULL, 0}};
+    if (same(answers[i].path, path.ptr, path.len)) found = answers[i];
+  }
+  return found;
+}
+
+/* Its bytes into a buffer of just their length. */
+static void check_draft(edge_report_flink *flink, uint64_t now, edge_report_str wanted) {
+  edge_report_flink_step step = EDGE_REPORT_FLINK_STEP_INIT;
+  char *buffer = fresh(wanted.len);
+  GIVES(EDGE_REPORT_E_BUFFER_TOO_SMALL, edge_report_flink_next(flink, now, buffer, wanted.len - 1, &step, NULL));
+  OK(edge_report_flink_next(flink, now, buffer, wanted.len, &step, NULL));
+  CHECK(step.kind == EDGE_REPORT_FLINK_STEP_REPORT && same(wanted, step.body.ptr, step.body.len));
+  free(buffer);
+}
+
+static void watch(void) {
+  enum { JOBS = 16, TEXTS = 16384, MOST = 100 };
+  static uint64_t memory[EDGE_REPORT_FLINK_MEMORY(JOBS, TEXTS) / 8];
+  static char buffer[EDGE_REPORT_FLINK_REPORT(TEXTS)];
+  static struct answer answers[MOST];
+  edge_report_flink_config config = EDGE_REPORT_FLINK_CONFIG_INIT;
+  uint64_t has_poll = number(), poll_ms = number(), has_heartbeat = number(), heartbeat_ms = number(), has_bytes = number(), bytes = number();
+  if (has_poll) config.poll_ms = poll_ms;
+  if (has_heartbeat) config.heartbeat_ms = heartbeat_ms;
+  if (has_bytes) config.exception_bytes = (size_t)bytes;
+  config.metrics = text();
+  config.node = text();
+  config.plan = (edge_report_flink_plan)number();
+  uint64_t until = number(), now = 0;
+  size_t len = 0;
+  for (uint64_t phases = number(); phases > 0; phases--) {
+    uint64_t from = number();
+    for (uint64_t count = number(); count > 0; count--) {
+      if (len == MOST) exit(2);
+      answers[len].from = from;
+      answers[len].path = text();
+      answers[len].status = (uint32_t)number();
+      answers[len++].body = text();
+    }
+  }
+  edge_report_flink *flink;
+  edge_report_flink_step step = EDGE_REPORT_FLINK_STEP_INIT;
+  OK(edge_report_flink_new(memory, sizeof memory, JOBS, &config, &flink, NULL));
+  for (uint64_t events = number(); events > 0; events--) {
+    uint64_t at = number(), is_report = number();
+    edge_report_str wanted = text();
+    OK(edge_report_flink_next(flink, now, buffer, sizeof buffer, &step, NULL));
+    if (step.kind == EDGE_REPORT_FLINK_STEP_WAIT) {
+      now += step.wait_ms;
+      OK(edge_report_flink_next(flink, now, buffer, sizeof buffer, &step, NULL));
+    }
+    CHECK(now == at && step.kind == (is_report ? EDGE_REPORT_FLINK_STEP_REPORT : EDGE_REPORT_FLINK_STEP_GET));
+    edge_report_str got = is_report ? step.body : step.path;
+    CHECK(same(wanted, got.ptr, got.len));
+    if (step.kind == EDGE_REPORT_FLINK_STEP_REPORT) {
+      check_draft(flink, now, wanted);
+      OK(edge_report_flink_reported(flink, 1, NULL));
+    } else {
+      struct answer answer = answer_to(answers, len, now, step.path);
+      (void)edge_report_flink_response(flink, answer.status, answer.body.ptr, answer.body.len, now, NULL);
+    }
+  }
+  OK(edge_report_flink_next(flink, now, buffer, sizeof buffer, &step, NULL));
+  CHECK(step.kind == EDGE_REPORT_FLINK_STEP_WAIT && now + step.wait_ms > until);
+  edge_report_flink_free(flink);
+}
+
 int main(void) {
   unsigned counts[128] = {0};
   for (;;) {
@@ -492,6 +572,7 @@ int main(void) {
       case 'U': endpoint(); break;
       case 'P': request(); break;
       case 'V': courier(); break;
+      case 'F': watch(); break;
       default: fprintf(stderr, "unknown record %c\n", kind); return 2;
     }
     drop_all();
@@ -499,5 +580,6 @@ int main(void) {
   about[0] = 0;
   CHECK(counts['N'] >= 69 && counts['O'] == 6 && counts['C'] >= 255 && counts['E'] >= 60);
   CHECK(counts['R'] >= 460 && counts['S'] >= 140 && counts['B'] >= 8 && counts['A'] >= 19 && counts['U'] >= 35 && counts['P'] >= 8 && counts['V'] >= 40);
+  CHECK(counts['F'] >= 9);
   return done("vectors", 20000);
 }

@@ -228,6 +228,35 @@ def couriers():
             number(step.get("aside", 0))
 
 
+def watches():
+    plans = {"never": 1, "always": 2}
+    for case in load("flink/watch.json")["cases"]:
+        record("F", case["name"])
+        options = dict(case["options"])
+        for member in ("poll_ms", "heartbeat_ms", "exception_bytes"):
+            number(member in options)
+            number(options.pop(member, 0))
+        text(options.pop("metrics", None))
+        text(options.pop("node", None))
+        number(plans[options.pop("plan")] if "plan" in options else 0)
+        assert not options, options
+        number(case["until"])
+        number(len(case["phases"]))
+        for phase in case["phases"]:
+            number(phase["from"])
+            number(len(phase["answers"]))
+            for path, body in phase["answers"].items():
+                text(path)
+                number(body.get("status", 200))
+                whole = (VECTORS / "flink" / body["file"]).read_bytes() if "file" in body else body["text"].encode()
+                text(whole[: body.get("cut")])
+        number(len(case["events"]))
+        for event in case["events"]:
+            number(event["at"])
+            number("report" in event)
+            text(event.get("report", event.get("get")))
+
+
 codes()
 reports()
 replies()
@@ -235,4 +264,5 @@ signatures()
 endpoints()
 captures()
 couriers()
+watches()
 out.write(b"Z")

@@ -93,6 +93,34 @@ int main() {
   FAILS(EDGE_REPORT_E_STALE_TICKET, "ticket: this ticket is not in flight",
         courier.settle(9, EDGE_REPORT_E_NOT_SENT, nullptr, 0, 0));
 
+  // A watch of a Flink cluster.
+  alignas(8) static char flink_memory[EDGE_REPORT_FLINK_MEMORY(2, 4096)];
+  static const char jid[] = "000000000000000000000000000183c6";
+  char draft[1024];
+  FAILS(EDGE_REPORT_E_OUT_OF_RANGE, "jobs: value out of range", edge_report::flink::in_memory(flink_memory, sizeof flink_memory, 0));
+  auto watch = edge_report::flink::in_memory(flink_memory, sizeof flink_memory, 2);
+  edge_report::flink flink = std::move(VALUE(watch));
+  CHECK(VALUE(watch).get() == nullptr && flink.get() != nullptr);
+  auto asked = flink.next(0, draft, sizeof draft);
+  CHECK(VALUE(asked).kind == EDGE_REPORT_FLINK_STEP_GET && edge_report::view(VALUE(asked).path) == "/jobs/overview");
+  auto nothing = flink.failed(0);
+  auto asked_again = flink.next(5000, draft, sizeof draft);
+  FAILS(EDGE_REPORT_E_FLINK_STATUS, "Flink answered with an error", flink.response(503, "", 5000));
+  auto asked_last = flink.next(10000, draft, sizeof draft);
+  auto overview = flink.response(200, R"({"jobs":[{"jid":"000000000000000000000000000183c6","state":"CANCELED","start-time":1,"end-time":2}]})", 10000);
+  (void)nothing, (void)asked_again, (void)asked_last, (void)overview;
+  auto known = flink.stop_asked(jid);
+  CHECK(VALUE(known));
+  auto mapped = std::as_const(flink).job_id(jid);
+  CHECK(VALUE(mapped) == 99270);
+  auto kept = flink.save();
+  auto refused = flink.reported(false);
+  auto watched = std::as_const(flink).status();
+  CHECK(VALUE(watched).jobs == 1 && VALUE(watched).needs_saving == 0);
+  auto restored = flink.restore(VALUE(kept), 10000);
+  (void)refused, (void)VALUE(restored);
+  FAILS(EDGE_REPORT_E_FLINK_TABLE, "table: not a table of jobs that was kept, or a damaged one", flink.restore("EFW1", 10000));
+
   edge_report_client_config settings = EDGE_REPORT_CLIENT_CONFIG_INIT;
   FAILS(EDGE_REPORT_E_NULL_POINTER, "config.base_url: NULL where none is allowed", edge_report::client::open(settings));
   // Nobody listens there.
@@ -154,5 +182,5 @@ int main() {
   (void)VALUE(stopped);
   CHECK(events > 0);
   FAILS(EDGE_REPORT_E_NOT_USABLE, "reporter: not initialised, ended, or freed", reporter.status());
-  return done("wrapper", 25);
+  return done("wrapper", 35);
 }

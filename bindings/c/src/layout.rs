@@ -56,6 +56,7 @@ sizes! {
     writer::edge_report_writer, 96, 96;
     request::edge_report_header, 32, 16;
     delivery::edge_report_reason, 164, 164;
+    flink::edge_report_flink_mapped_job, 24, 16;
 }
 
 #[cfg(feature = "full")]
@@ -86,6 +87,9 @@ growing! {
     delivery::edge_report_verdict, 184, 184;
     delivery::edge_report_courier_state, 320, 320;
     delivery::edge_report_letter, 200, 192;
+    flink::edge_report_flink_config, 112, 88;
+    flink::edge_report_flink_step, 72, 48;
+    flink::edge_report_flink_state, 48, 28;
 }
 
 #[cfg(feature = "_http")]

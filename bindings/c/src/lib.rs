@@ -42,6 +42,10 @@ pub mod memory;
 
 pub mod courier;
 
+pub mod flink;
+
+pub mod watch;
+
 #[cfg(feature = "full")]
 pub mod host;
 

@@ -323,6 +323,21 @@ impl Arena {
         Some(unsafe { &mut *at })
     }
 
+    /// A table of so many values, all of them this one.
+    pub(crate) fn table<T: Copy>(&mut self, len: usize, value: T) -> Option<&'static mut [T]> {
+        const { assert!(align_of::<T>() <= ALIGN) };
+        let at: *mut T = self
+            .bytes(len.checked_mul(size_of::<T>())?)?
+            .as_mut_ptr()
+            .cast();
+        for index in 0..len {
+            // SAFETY: these bytes are given out once; they are enough and aligned (`ALIGN`).
+            unsafe { at.wrapping_add(index).write(value) }
+        }
+        // SAFETY: all of them were written.
+        Some(unsafe { core::slice::from_raw_parts_mut(at, len) })
+    }
+
     pub(crate) fn place<T>(&mut self, value: T) -> Option<&'static mut T> {
         self.room().map(|room| room.write(value))
     }

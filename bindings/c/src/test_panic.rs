@@ -3,6 +3,7 @@
 use crate::courier::{edge_report_courier, open};
 use crate::delivery::{defaults, edge_report_courier_config};
 use crate::error::edge_report_error;
+use crate::flink::edge_report_flink_config;
 use crate::guard::guard;
 use crate::types::edge_report_result;
 
@@ -32,4 +33,10 @@ pub unsafe extern "C" fn edge_report_test_poison(
 #[unsafe(no_mangle)]
 pub extern "C" fn edge_report_test_defaults() -> edge_report_courier_config {
     defaults()
+}
+
+/// The defaults, to which EDGE_REPORT_FLINK_CONFIG_INIT is held.
+#[unsafe(no_mangle)]
+pub extern "C" fn edge_report_test_flink_defaults() -> edge_report_flink_config {
+    crate::flink::defaults()
 }

@@ -10,7 +10,8 @@
  *
  * Results. A function that can fail returns an edge_report_result: 0 (EDGE_REPORT_OK), or the number of what is wrong. Its last
  * parameter takes the detail, and may be NULL. All other outputs come just before it. They are written only on success, but for
- * the length that a buffer should have had (`len`), and the findings of edge_report_check.
+ * the length that a buffer should have had (`len`), and the findings of edge_report_check. After a failure the content of a buffer
+ * means nothing.
  *
  * Structs. Most begin with `struct_size`, so that they can grow. Begin each with its macro, also one that the library is to fill in:
  * `edge_report_job job = EDGE_REPORT_JOB_INIT;`, or `{.struct_size = sizeof job, ...}`. An older header's struct is taken as it was, with
@@ -19,7 +20,7 @@
  *
  * Ownership. What a function *borrows* must hold and stay unchanged as long as is said: for the call, or until another call.
  * What it *takes* belongs to the library until the call that frees it. What it *gives* belongs to the caller. Only handles
- * (edge_report_courier, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
+ * (edge_report_courier, edge_report_flink, edge_report_client, edge_report_reporter) are given, and each has its `_free`; nothing is ever to be given to
  * free(3).
  *
  * Threads. A `const T *` may be shared by threads for the call; a `T *` is for one thread at a time, which may be another one each
@@ -27,18 +28,18 @@
  * (none for an address), a reporter one until it is stopped.
  *
  * Locks. Where threads share a courier, hold one lock over each call with it, and give edge_report_client_deliver the same lock
- * (edge_report_lock), which it holds between sending and not while: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
+ * (edge_report_lock), which it does not hold while it sends: a mutex with priority inheritance (FreeRTOS, Zephyr and ThreadX
  * have them), never a critical section, since a storage may take long. From an interrupt, call nothing but set a flag for a task. The
  * bare library has no lock of its own, and two tasks may use two couriers at once. A reporter has its own lock.
  *
  * Callbacks (edge_report_observer, edge_report_lock, edge_report_storage, and those of edge_report_reporter_with_courier) may call the
  * library, but not for a handle in whose call they run: that is EDGE_REPORT_E_IN_USE, and does nothing, unless it is said there. They
- * must return: no exception, no longjmp.
+ * must return: no longjmp, and no exception, which would end the program.
  *
  * No environment variable changes what the library does (the names of proxies are looked up by its HTTP library, and not used). It prints
  * nothing and installs no signal handler. Only the client touches the network, only a spool touches files. It
  * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
- * EDGE_REPORT_E_INTERNAL, and the handle answers EDGE_REPORT_E_POISONED from then on.
+ * EDGE_REPORT_E_INTERNAL, and its handle gives EDGE_REPORT_E_POISONED from then on.
  *
  * Misuse (NULL, numbers out of range, text that is not UTF-8, handles that are freed) gets a code, as far as it can be seen. What
  * cannot be seen: pointers to memory that is not there, or to less of it than is said; a handle used after its `_free`, unless its
@@ -98,11 +99,11 @@ enum {
   EDGE_REPORT_OK = 0,
   /** the JSON text ends too early */
   EDGE_REPORT_E_JSON_UNEXPECTED_END = 1,
-  /** this byte cannot stand here in JSON */
+  /** unexpected byte */
   EDGE_REPORT_E_JSON_UNEXPECTED_BYTE = 2,
-  /** there is more after the end of the JSON text */
+  /** bytes after the end of the JSON text */
   EDGE_REPORT_E_JSON_TRAILING_BYTES = 3,
-  /** this is not a JSON number */
+  /** not a JSON number */
   EDGE_REPORT_E_JSON_BAD_NUMBER = 4,
   /** unknown or incomplete escape in a string */
   EDGE_REPORT_E_JSON_BAD_ESCAPE = 5,
@@ -132,7 +133,7 @@ enum {
   EDGE_REPORT_E_INTEGER_OUT_OF_RANGE = 27,
   /** must be greater than 0 */
   EDGE_REPORT_E_NOT_POSITIVE = 28,
-  /** this key stands here twice */
+  /** duplicate key */
   EDGE_REPORT_E_DUPLICATE_KEY = 29,
   /** the report is larger than 12 MiB (12582912 bytes) */
   EDGE_REPORT_E_TOO_LARGE = 30,
@@ -158,13 +159,13 @@ enum {
   EDGE_REPORT_E_BUFFER_TOO_SMALL = 80,
   /** NULL where none is allowed */
   EDGE_REPORT_E_NULL_POINTER = 90,
-  /** struct_size is none that this library knows */
+  /** unknown struct_size */
   EDGE_REPORT_E_STRUCT_SIZE = 91,
-  /** none of the values that may stand here */
+  /** value out of range */
   EDGE_REPORT_E_OUT_OF_RANGE = 92,
   /** only one of two members may be set */
   EDGE_REPORT_E_CONFLICT = 93,
-  /** more of these than one call takes */
+  /** too many items for one call */
   EDGE_REPORT_E_TOO_MANY = 94,
   /** not initialised, ended, or freed */
   EDGE_REPORT_E_NOT_USABLE = 95,
@@ -178,33 +179,33 @@ enum {
   EDGE_REPORT_E_NO_THREAD = 99,
   /** the base URL must begin with http:// or https:// */
   EDGE_REPORT_E_URL_SCHEME = 100,
-  /** the base URL has no host, or one with a character that cannot stand there */
+  /** the base URL has no host, or one with an invalid character */
   EDGE_REPORT_E_URL_HOST = 101,
   /** the port must be a number from 1 to 65535 */
   EDGE_REPORT_E_URL_PORT = 102,
-  /** the path of the base URL has a character that cannot stand there */
+  /** the path of the base URL has an invalid character */
   EDGE_REPORT_E_URL_PATH = 103,
   /** a user name or password in the base URL is not supported */
   EDGE_REPORT_E_URL_USER_INFO = 104,
   /** the base URL must have no query and no fragment */
   EDGE_REPORT_E_URL_QUERY = 105,
-  /** the project id is empty, `.`, `..`, begins or ends with a space, or has a slash, backslash or control character */
+  /** the project id is empty, `.` or `..`, or has a character that it must not have there */
   EDGE_REPORT_E_PROJECT_ID = 106,
-  /** this cannot be a header name */
+  /** not a valid header name */
   EDGE_REPORT_E_HEADER_NAME = 107,
   /** a header value must be without control characters */
   EDGE_REPORT_E_HEADER_VALUE = 108,
-  /** this header stands there twice */
+  /** duplicate header */
   EDGE_REPORT_E_HEADER_TWICE = 109,
-  /** the access key is empty or has a character that cannot stand in a header */
+  /** the access key is empty or has a character that is invalid in a header */
   EDGE_REPORT_E_ACCESS_KEY = 110,
   /** the secret key is empty, or has white space around it */
   EDGE_REPORT_E_SECRET_KEY = 111,
-  /** the token is empty or has a character that cannot stand in a header */
+  /** the token is empty or has a character that is invalid in a header */
   EDGE_REPORT_E_TOKEN = 112,
   /** X-Sdk-Date is not of the form YYYYMMDDThhmmssZ */
   EDGE_REPORT_E_SIGNATURE_DATE = 113,
-  /** http:// is only for loopback addresses unless plain HTTP is allowed by name */
+  /** http:// is refused except to loopback addresses, unless plain HTTP is explicitly allowed */
   EDGE_REPORT_E_PLAIN_HTTP = 114,
   /** no usable CA certificate */
   EDGE_REPORT_E_CA_CERTIFICATE = 115,
@@ -212,17 +213,19 @@ enum {
   EDGE_REPORT_E_CLIENT_CERTIFICATE = 116,
   /** no usable proxy URL */
   EDGE_REPORT_E_PROXY = 117,
-  /** the user agent has a character that cannot stand in a header */
+  /** the user agent has a character that is invalid in a header */
   EDGE_REPORT_E_USER_AGENT = 118,
   /** TLS could not be set up */
   EDGE_REPORT_E_TLS_SETUP = 119,
   /** the TLS handshake failed */
   EDGE_REPORT_E_TLS = 120,
-  /** the method or the path cannot stand in a request line */
+  /** the method or the path has a character that is invalid in a request line */
   EDGE_REPORT_E_REQUEST_LINE = 121,
-  /** prefixes of the service's error codes: 1 to 8, each of printable ASCII and not empty */
+  /** the service codes must be 1 to 8 prefixes, each of printable ASCII and not empty */
   EDGE_REPORT_E_SERVICE_CODES = 122,
-  /** surely not sent */
+  /** the base URL must end before /v1/{project_id}/edgesrv/job-report */
+  EDGE_REPORT_E_URL_ENDPOINT = 123,
+  /** not sent */
   EDGE_REPORT_E_NOT_SENT = 140,
   /** may have arrived */
   EDGE_REPORT_E_MAY_HAVE_ARRIVED = 141,
@@ -247,10 +250,20 @@ enum {
   /** the dead letters are full, and none may be dropped */
   EDGE_REPORT_E_LETTERS_FULL = 158,
   /** the spool's directory is not safe to use */
-  EDGE_REPORT_E_SPOOL_DIRECTORY = 159
+  EDGE_REPORT_E_SPOOL_DIRECTORY = 159,
+  /** not a Flink job id of 32 hex digits */
+  EDGE_REPORT_E_FLINK_JOB_ID = 170,
+  /** Flink answered with an error */
+  EDGE_REPORT_E_FLINK_STATUS = 171,
+  /** the response is about another job */
+  EDGE_REPORT_E_FLINK_OTHER_JOB = 172,
+  /** nothing was asked */
+  EDGE_REPORT_E_FLINK_NOT_ASKED = 173,
+  /** not a table of jobs that was kept, or a damaged one */
+  EDGE_REPORT_E_FLINK_TABLE = 174
 };
 
-/** What an answer means: the values of edge_report_outcome. */
+/** What a response means: the values of edge_report_outcome. */
 enum {
   EDGE_REPORT_OUTCOME_ACCEPTED = 1,
   EDGE_REPORT_OUTCOME_REFUSED = 2,
@@ -312,6 +325,13 @@ enum {
  * The most headers of an `edge_report_http_request`.
  */
 #define EDGE_REPORT_MAX_HEADERS 6
+
+/**
+ * What `read` of a storage returns when it fails for a reason that says nothing of what is on the device, and that may pass: a bus that is busy,
+ * say, or too many open files. As long as that lasts, whoever asks for the next report gets `EDGE_REPORT_E_STORAGE`. What cannot be read for
+ * any other reason is given up after a few tries.
+ */
+#define EDGE_REPORT_STORAGE_OUTAGE 2147483647
 
 /**
  * All reports.
@@ -427,6 +447,75 @@ enum {
 #define EDGE_REPORT_COURIER_RAM_SIZE 2880
 #endif
 
+/**
+ * Once, when the job runs, and again when it has changed.
+ */
+#define EDGE_REPORT_FLINK_PLAN_WHEN_NEW 0
+
+/**
+ * Never.
+ */
+#define EDGE_REPORT_FLINK_PLAN_NEVER 1
+
+/**
+ * With each report that has details of the job. For receivers and backlogs that keep only the latest report of a job.
+ */
+#define EDGE_REPORT_FLINK_PLAN_ALWAYS 2
+
+/**
+ * A `job_id` that is a hash of it, of 63 bits.
+ */
+#define EDGE_REPORT_FLINK_IDS_HASH63 0
+
+/**
+ * A hash of 31 bits, for receivers that read no more. So is an integer of more bits.
+ */
+#define EDGE_REPORT_FLINK_IDS_HASH31 1
+
+/**
+ * No `job_id`: no report of that job supersedes another.
+ */
+#define EDGE_REPORT_FLINK_IDS_NONE 2
+
+/**
+ * Ask Flink for `path`, then call `edge_report_flink_response` or `edge_report_flink_failed`.
+ */
+#define EDGE_REPORT_FLINK_STEP_GET 1
+
+/**
+ * Store the report, as by edge_report_reporter_submit_encoded, then call `edge_report_flink_reported`.
+ */
+#define EDGE_REPORT_FLINK_STEP_REPORT 2
+
+/**
+ * Nothing before `wait_ms` have passed.
+ */
+#define EDGE_REPORT_FLINK_STEP_WAIT 3
+
+/**
+ * Room for a Flink job id in hex, with its NUL.
+ */
+#define EDGE_REPORT_FLINK_JID_SIZE 33
+
+#if defined(EDGE_REPORT_64_BIT)
+/**
+ * How much memory a watch takes at the most, beside its jobs and texts.
+ */
+#define EDGE_REPORT_FLINK_SIZE 5632
+#endif
+
+#if defined(EDGE_REPORT_32_BIT)
+/**
+ * How much memory a watch takes at the most, beside its jobs and texts.
+ */
+#define EDGE_REPORT_FLINK_SIZE 5120
+#endif
+
+/**
+ * How much memory each job of the table takes at the most.
+ */
+#define EDGE_REPORT_FLINK_SLOT_SIZE 144
+
 #if defined(EDGE_REPORT_FULL)
 /**
  * Nothing waits.
@@ -526,11 +615,19 @@ typedef struct edge_report_client edge_report_client;
  *
  * At most one report is in flight. Order is by submission for each job, waiting by monotonic time. Any order of calls leaves it valid.
  *
- * Answers that may be somebody else's (a proxy's, a firewall's, a portal's) refuse nothing: a report that gets them time and again steps aside
+ * Responses that may be somebody else's (a proxy's, a firewall's, a portal's) refuse nothing: a report that gets them time and again steps aside
  * while others go on, and is a dead letter only after `refuse_after` attempts, each followed by another report that was accepted. While
- * nothing is accepted nothing is given up, but by `max_attempts` and `max_time_ms`.
+ * nothing is accepted, nothing becomes a dead letter but by `max_attempts` and `max_time_ms`.
  */
 typedef struct edge_report_courier edge_report_courier;
+
+/**
+ * Learns from a Flink cluster what its jobs do, and says what to report. Opaque.
+ *
+ * It asks nothing itself: it names the paths of Flink's REST API (versions 1.10 to 2.3), and reads what came back. docs/flink.md says what becomes
+ * a report and when. One request is out at a time. Any order of calls leaves it valid.
+ */
+typedef struct edge_report_flink edge_report_flink;
 
 #if defined(EDGE_REPORT_FULL)
 /**
@@ -782,13 +879,13 @@ typedef struct edge_report_summary {
  */
 typedef struct edge_report_writer {
   /**
-   * Of no use to callers.
+   * The library's own.
    */
   uint64_t private_[12];
 } edge_report_writer;
 
 /**
- * Who asks. All absent: nobody. A token, or a key pair with or without a security token; not both.
+ * What signs requests: a key pair, with or without a security token; or a token instead. All absent: requests are not signed.
  */
 typedef struct edge_report_credentials {
   /**
@@ -1023,11 +1120,11 @@ typedef struct edge_report_courier_config {
    */
   uint64_t max_clock_skew_ms;
   /**
-   * How long one report is tried before it is given up, since its first attempt since the start. Default: 0, until it is delivered.
+   * How long one report is tried before it expires, from its first attempt since the start. Default: 0, without an end.
    */
   uint64_t max_time_ms;
   /**
-   * How often one report is sent since the start before it is given up, whatever comes back. Default: 0, until it is delivered.
+   * How often one report is sent since the start before it expires, whatever comes back. Default: 0, without an end.
    */
   uint32_t max_attempts;
   /**
@@ -1036,15 +1133,15 @@ typedef struct edge_report_courier_config {
    */
   uint32_t open_circuit_after;
   /**
-   * When a submitted report is durable: 0 (default), before its `submit` returns; else together, when so many were submitted,
+   * 0, the default: a report is durable when its `submit` returns. Else reports are made durable together, once so many were submitted.
    */
   uint32_t batch_reports;
   /**
-   * or the first of them so long ago. A power cut may cost these. Only together with `batch_reports`.
+   * Or once the first of them was submitted so long ago; a power cut before that may cost them. Only together with `batch_reports`.
    */
   uint32_t batch_ms;
   /**
-   * A report whose answers may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
+   * A report whose responses may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
    * each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
    */
   uint32_t refuse_after;
@@ -1077,8 +1174,8 @@ typedef void (*edge_report_storage_each)(void *context,
  * one for the dead letters.
  *
  * The device keeps segments of bytes, each written from front to back. Each function returns 0, or an error number of the
- * device, which comes back as `device_error`. They are called in the course of calls to the courier, by the same thread, and
- * must not call it, throw or longjmp.
+ * device, which comes back as `device_error` (of these `EDGE_REPORT_STORAGE_OUTAGE` has a meaning). They are called in the course of calls to the
+ * courier, by the same thread, and must not call it, throw or longjmp.
  */
 typedef struct edge_report_storage {
   /**
@@ -1094,7 +1191,7 @@ typedef struct edge_report_storage {
    */
   size_t segment_bytes;
   /**
-   * What all segments together may have; two segments at the least, since what supersedes or forgets others is written before they can be
+   * The most bytes of all segments together; two segments at the least, since what supersedes or forgets others is written before they can be
    * removed. While segments are compacted, there is one more for a moment; and if `length_unit` is less than
    * `segment_bytes`, two of `length_unit` for notes of what was delivered, when there is no room for anything else.
    */
@@ -1274,7 +1371,7 @@ typedef struct edge_report_courier_state {
    */
   uint64_t delivered;
   /**
-   * Refused by the service; among the dead letters.
+   * Refused by the service: made dead letters, which may have been forgotten or sent again since.
    */
   uint64_t refused;
   /**
@@ -1282,7 +1379,7 @@ typedef struct edge_report_courier_state {
    */
   uint64_t superseded;
   /**
-   * Given up; among the dead letters.
+   * Their budget was spent; among the dead letters.
    */
   uint64_t expired;
   /**
@@ -1359,7 +1456,7 @@ typedef struct edge_report_courier_state {
 #define EDGE_REPORT_COURIER_STATE_INIT {sizeof(edge_report_courier_state), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, 0, {0}, {0}}}
 
 /**
- * A report that will not be sent: it was refused or given up.
+ * A report that will not be sent: it was refused, or expired.
  */
 typedef struct edge_report_letter {
   /**
@@ -1382,6 +1479,176 @@ typedef struct edge_report_letter {
 
 /** Nothing, but the size: `edge_report_letter x = EDGE_REPORT_LETTER_INIT;` */
 #define EDGE_REPORT_LETTER_INIT {sizeof(edge_report_letter), 0, {NULL, 0}, {0, 0, 0, {0}, {0}}}
+
+/**
+ * When a job's plan is reported: one of `EDGE_REPORT_FLINK_PLAN_…`. It has 2 to 60 KB.
+ */
+typedef uint32_t edge_report_flink_plan;
+
+/**
+ * What becomes of a Flink id that is no integer and not mapped: one of `EDGE_REPORT_FLINK_IDS_…`.
+ */
+typedef uint32_t edge_report_flink_ids;
+
+/**
+ * A `job_id` given by hand.
+ */
+typedef struct edge_report_flink_mapped_job {
+  /**
+   * The job's name in Flink, or its id in 32 hex digits.
+   */
+  struct edge_report_str job;
+  /**
+   * What it is reported as. 0 or less: without an id.
+   */
+  int64_t job_id;
+} edge_report_flink_mapped_job;
+
+/**
+ * How a watch asks and reports. EDGE_REPORT_FLINK_CONFIG_INIT has the defaults; docs/flink.md says why they are what they are.
+ */
+typedef struct edge_report_flink_config {
+  /**
+   * Its size: begin with `EDGE_REPORT_FLINK_CONFIG_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * From an overview's response to the next overview; less than 100 ms is 100 ms. Default: 5 s.
+   */
+  uint64_t poll_ms;
+  /**
+   * A job that goes on as it was is reported again after so long; 0: never; less than `poll_ms` is as much as that. Default: 60 s.
+   */
+  uint64_t heartbeat_ms;
+  /**
+   * Details are asked for when a change is this old: for so long Flink answers from a cache. Default: 3 s.
+   */
+  uint64_t cache_ms;
+  /**
+   * A job that had an exception is running again when nothing has happened to it for so long. Default: 10 s.
+   */
+  uint64_t steady_ms;
+  /**
+   * How many requests go to Flink within `poll_ms`, the overview included; 65535 at most, less than 4 is 4. Default: 20.
+   */
+  uint32_t requests;
+  /**
+   * Default: EDGE_REPORT_FLINK_PLAN_WHEN_NEW.
+   */
+  edge_report_flink_plan plan;
+  /**
+   * Default: EDGE_REPORT_FLINK_IDS_HASH63.
+   */
+  edge_report_flink_ids other_ids;
+  /**
+   * 1: exceptions are reported as a string. Default: 0, as an object.
+   */
+  uint32_t exceptions_as_text;
+  /**
+   * How many bytes of a stack trace are reported. Default: 2048.
+   */
+  size_t exception_bytes;
+  /**
+   * The metrics of a job, separated by commas; of more than 400 bytes the rest is left out. Empty: no metrics at all. Absent: the default, how
+   * long it runs, its restarts and its checkpoints.
+   */
+  struct edge_report_str metrics;
+  /**
+   * What message ids begin with; of more than 64 bytes the rest is left out. Where several nodes report to one project, give each its own.
+   * Absent: `flink`.
+   */
+  struct edge_report_str node;
+  /**
+   * Which `job_id` stands for which job of Flink's; may be NULL.
+   */
+  const struct edge_report_flink_mapped_job *mapped;
+  /**
+   * How many.
+   */
+  size_t mapped_len;
+} edge_report_flink_config;
+
+/** The defaults: `edge_report_flink_config x = EDGE_REPORT_FLINK_CONFIG_INIT;` */
+#define EDGE_REPORT_FLINK_CONFIG_INIT {sizeof(edge_report_flink_config), 5000, 60000, 3000, 10000, 20, 0, 0, 0, 2048, {NULL, 0}, {NULL, 0}, NULL, 0}
+
+/**
+ * What to do: one of `EDGE_REPORT_FLINK_STEP_…`.
+ */
+typedef uint32_t edge_report_flink_step_kind;
+
+/**
+ * What to do next with Flink.
+ */
+typedef struct edge_report_flink_step {
+  /**
+   * Its size: begin with `EDGE_REPORT_FLINK_STEP_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * Which of the following count.
+   */
+  edge_report_flink_step_kind kind;
+  /**
+   * REPORT: 1 if it says that a job has ended; then it is about this job alone. Else 0.
+   */
+  uint32_t is_final;
+  /**
+   * GET: path and query, to be put behind Flink's address. Borrowed from the watch until the next call with it.
+   */
+  struct edge_report_str path;
+  /**
+   * REPORT: its bytes, at the front of the buffer.
+   */
+  struct edge_report_str body;
+  /**
+   * REPORT: its name. That of an end derives from job, state and time: after a restart it is the same. Borrowed like `path`.
+   */
+  struct edge_report_str message_id;
+  /**
+   * WAIT: how long.
+   */
+  uint64_t wait_ms;
+} edge_report_flink_step;
+
+/** Nothing, but the size: `edge_report_flink_step x = EDGE_REPORT_FLINK_STEP_INIT;` */
+#define EDGE_REPORT_FLINK_STEP_INIT {sizeof(edge_report_flink_step), 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0}
+
+/**
+ * How things stand with a watch.
+ */
+typedef struct edge_report_flink_state {
+  /**
+   * Its size: begin with `EDGE_REPORT_FLINK_STATE_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * How many jobs are in the table, ended ones included.
+   */
+  size_t jobs;
+  /**
+   * How many of them have changed and are not reported yet.
+   */
+  size_t unreported;
+  /**
+   * How many bytes `edge_report_flink_save` writes at the most.
+   */
+  size_t saved_len;
+  /**
+   * How many jobs the cluster lists that have no room in the table and are not reported.
+   */
+  uint32_t unwatched;
+  /**
+   * 1 if the last overview came, else 0.
+   */
+  uint32_t is_up;
+  /**
+   * 1 if the table has changed since it was saved, else 0.
+   */
+  uint32_t needs_saving;
+} edge_report_flink_state;
+
+/** Nothing, but the size: `edge_report_flink_state x = EDGE_REPORT_FLINK_STATE_INIT;` */
+#define EDGE_REPORT_FLINK_STATE_INIT {sizeof(edge_report_flink_state), 0, 0, 0, 0, 0, 0}
 
 #if defined(EDGE_REPORT_FULL)
 /**
@@ -1430,7 +1697,7 @@ typedef struct edge_report_client_config {
    */
   struct edge_report_str project_id;
   /**
-   * Who asks. NULL: nobody. Copied; the copy is wiped when the client is freed.
+   * NULL: requests are not signed. Copied; the copy is wiped when the client is freed.
    */
   const struct edge_report_credentials *credentials;
   /**
@@ -1463,8 +1730,8 @@ typedef struct edge_report_client_config {
    */
   struct edge_report_str user_agent;
   /**
-   * The most a look-up, and then a connection, through a proxy where there is one, may take. Default: 10 s. Like all time-outs, a day
-   * at the most.
+   * The most that looking up the name may take, and then connecting (to the proxy, if there is one). Default: 10 s. Like all timeouts,
+   * a day at the most.
    */
   uint32_t connect_timeout_ms;
   /**
@@ -1509,8 +1776,8 @@ typedef struct edge_report_client_config {
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * The caller's own lock, for a courier that other threads submit to. A mutex of the system may go to a thread that submits without
- * a pause time after time while the disk is slow; one that goes to who asked first starves nobody.
+ * The caller's own lock, for a courier that other threads submit to. Best one that serves threads in the order in which they ask: with another,
+ * a thread that submits without a pause may keep delivery waiting while the disk is slow.
  */
 typedef struct edge_report_lock {
   /**
@@ -1548,7 +1815,7 @@ typedef uint32_t edge_report_event_kind;
  */
 typedef struct edge_report_event {
   /**
-   * Its size in the library: what a newer header has beyond is not there.
+   * Its size in the library; members of a newer header that lie beyond it are not there.
    */
   size_t struct_size;
   /**
@@ -1632,7 +1899,7 @@ typedef uint32_t edge_report_pause;
 /**
  * Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
  *
- * Not checked is whether a certificate was revoked: no CRL and no OCSP answer is asked for or read.
+ * Not checked is whether a certificate was revoked: no CRL and no OCSP response is asked for or read.
  */
 typedef struct edge_report_tls {
   /**
@@ -1801,7 +2068,7 @@ edge_report_result edge_report_url(struct edge_report_str base_url,
  * Borrows all arguments for the call; the result borrows from `base_url`, `project_id`, `credentials` and `scratch`, and holds
  * as long as these do. Any thread. Does not block.
  *
- * @param credentials may be NULL: nobody.
+ * @param credentials NULL: the request is not signed.
  * @param body        the bytes of the report, which are to be sent unchanged.
  * @param unix_ms     the wall clock: milliseconds since 1970. Must be within 15 minutes of the server's for key pairs.
  * @param scratch     512 bytes do for usual keys and URLs; if not, the error says how many do, the same number for every body and time.
@@ -1912,8 +2179,8 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
  * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
  * index of the jobs there, once the memory was full.
  *
- * `EDGE_REPORT_COURIER_RAM(report_bytes)` is the least that will do: the courier, room for one report of `report_bytes`, and for four
- * that wait or are dead letters. What is there beyond is room for more of them.
+ * `EDGE_REPORT_COURIER_RAM(report_bytes)` is always enough, and little more than the minimum: the courier, room for one report of
+ * `report_bytes`, and for four that wait or are dead letters. All memory beyond that is room for more of them.
  *
  * Takes the memory until `edge_report_courier_free`; borrows the rest for the call. Any thread. Does not block.
  *
@@ -1968,7 +2235,8 @@ edge_report_result edge_report_courier_new_storage(const struct edge_report_stor
 void edge_report_courier_free(struct edge_report_courier *courier);
 
 /**
- * Checks and encodes a report and stores it. When this returns, the report is as durable as the courier makes things.
+ * Checks and encodes a report and stores it. When this returns, the report is as durable as the courier makes things. Likely mistakes, such as
+ * seconds for milliseconds, are stored and sent as they are: only edge_report_check tells them.
  *
  * Borrows the report for the call. One thread at a time. Blocks as long as the storage does.
  *
@@ -1976,7 +2244,7 @@ void edge_report_courier_free(struct edge_report_courier *courier);
  * @param ticket  the report's name, counted from 1; may be NULL.
  * @return EDGE_REPORT_OK; what is wrong with the report; EDGE_REPORT_E_OUTBOX_FULL when only reports that must be kept are left;
  *         EDGE_REPORT_E_TOO_LARGE_FOR_OUTBOX or EDGE_REPORT_E_BUFFER_TOO_SMALL when it can never fit, also not as a dead letter;
- *         EDGE_REPORT_E_STORAGE: it may be stored all the same, so submit it again with the same message_id.
+ *         EDGE_REPORT_E_STORAGE: it may be stored anyway, so submit it again with the same message_id.
  */
 edge_report_result edge_report_courier_submit(struct edge_report_courier *courier,
                                               const struct edge_report_report *report,
@@ -2021,8 +2289,8 @@ edge_report_result edge_report_courier_next(struct edge_report_courier *courier,
  * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `aside`
  * and `failure` of edge_report_courier_state.
  *
- * @param result  EDGE_REPORT_OK: an answer came, see `reply`. EDGE_REPORT_E_NOT_SENT: surely not sent.
- *                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole answer came. Any other: it cannot work as configured,
+ * @param result  EDGE_REPORT_OK: a response came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
+ *                EDGE_REPORT_E_MAY_HAVE_ARRIVED: it went out, and no whole response came. Any other: it cannot work as configured,
  *                such as EDGE_REPORT_E_TLS. The result of `edge_report_client_send` can be passed on.
  * @param reply   counts only with EDGE_REPORT_OK; else it may be NULL. Its texts count, too: they must hold, or be absent.
  * @param failure counts only without a reply: what went wrong, as edge_report_client_send wrote it, or with a `detail` of your own. Nothing
@@ -2051,8 +2319,8 @@ edge_report_result edge_report_courier_status(const struct edge_report_courier *
                                               struct edge_report_error *error);
 
 /**
- * Tells of a report that became a dead letter by what became of another: no edge_report_courier_settle of its own says so. That is one that
- * was answered badly, time and again, while others were accepted. Each is told once; the last few are kept.
+ * Tells of a report that became a dead letter when another one was settled, so that no edge_report_courier_settle of its own said so: it failed
+ * time and again while others were accepted. Each is told once; the last few are kept.
  *
  * One thread at a time. Does not block.
  *
@@ -2060,9 +2328,9 @@ edge_report_result edge_report_courier_status(const struct edge_report_courier *
  * @param reason why; may be NULL, and is written only if there is one.
  */
 edge_report_result edge_report_courier_take_dead_letter(struct edge_report_courier *courier,
-                                                   uint64_t *ticket,
-                                                   struct edge_report_reason *reason,
-                                                   struct edge_report_error *error);
+                                                        uint64_t *ticket,
+                                                        struct edge_report_reason *reason,
+                                                        struct edge_report_error *error);
 
 /**
  * Tells when the oldest report that waits was submitted.
@@ -2077,7 +2345,10 @@ edge_report_result edge_report_courier_oldest(struct edge_report_courier *courie
 
 /**
  * Lets the next attempt come at once, and what waits after it: the network is back, somebody changed the credentials, or made room for dead
- * letters. Failures so far count no more. Where many nodes learn of that in the same moment, spread the calls.
+ * letters. Failures so far count no more.
+ *
+ * Each call does so, however often: it ends a hold for denied credentials and a `Retry-After`, too. For news of a link, which may come often, there
+ * is edge_report_reporter_wake, which does not. Where many nodes learn of that in the same moment, spread the calls.
  *
  * One thread at a time. Does not block.
  */
@@ -2150,6 +2421,171 @@ edge_report_result edge_report_courier_forget_dead_letter(struct edge_report_cou
 edge_report_result edge_report_courier_forget_dead_letters(struct edge_report_courier *courier,
                                                            uint64_t up_to,
                                                            struct edge_report_error *error);
+
+/**
+ * Writes the id to submit a job to Flink with, so that it is reported under this `job_id`: the integer in 32 hex digits, and a NUL.
+ *
+ * Any thread. Does not block.
+ *
+ * @param job_id greater than 0.
+ * @param jid    room for EDGE_REPORT_FLINK_JID_SIZE bytes.
+ * @return EDGE_REPORT_OK, or EDGE_REPORT_E_NOT_POSITIVE.
+ */
+edge_report_result edge_report_flink_jid(int64_t job_id,
+                                         char *jid,
+                                         struct edge_report_error *error);
+
+/**
+ * Makes a watch that knows nothing yet, in the caller's memory. No build needs a heap for it.
+ *
+ * `EDGE_REPORT_FLINK_MEMORY(jobs, text_bytes)` is enough, and for a configuration with mapped jobs the size of that table more. All memory that is left is
+ * for the texts of one report: 4 KB are enough for an end with its exception and metrics; more, for more jobs in a report and for plans (2 to 60 KB each).
+ * What has no room there is cut or left out; a status is always reported.
+ *
+ * Takes the memory until `edge_report_flink_free`, and borrows the texts of the configuration as long; borrows the rest for the call. Any thread. Does not
+ * block.
+ *
+ * @param jobs   for how many jobs there is room, greater than 0: all that run at once, and some more. Ended ones leave when they are reported.
+ * @param config NULL: the defaults.
+ * @param flink  gives the handle, which is in the memory.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_BUFFER_TOO_SMALL, with the least length of memory; or what is wrong with the arguments.
+ */
+edge_report_result edge_report_flink_new(void *memory,
+                                         size_t memory_len,
+                                         size_t jobs,
+                                         const struct edge_report_flink_config *config,
+                                         struct edge_report_flink **flink,
+                                         struct edge_report_error *error);
+
+/**
+ * Frees a watch: gives its memory back. The handle is not usable after it. NULL is fine.
+ *
+ * Takes the watch. One thread at a time. Does not block.
+ */
+void edge_report_flink_free(struct edge_report_flink *flink);
+
+/**
+ * Says what to do next. Calling it again changes nothing, until it is told what came of it: by `edge_report_flink_response`,
+ * `edge_report_flink_failed` or `edge_report_flink_reported`.
+ *
+ * `EDGE_REPORT_FLINK_REPORT(text_bytes)` bytes are enough for any report, and the half of it for all that Flink is known to say.
+ *
+ * The step's path and message id are borrowed from the watch until the next call with it, its body is in the buffer. One thread at a time. Does not block.
+ *
+ * @param buffer where the bytes of a report are written.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_BUFFER_TOO_SMALL, with how many bytes are enough: the report stays, and is offered again.
+ */
+edge_report_result edge_report_flink_next(struct edge_report_flink *flink,
+                                          uint64_t now_ms,
+                                          void *buffer,
+                                          size_t capacity,
+                                          struct edge_report_flink_step *step,
+                                          struct edge_report_error *error);
+
+/**
+ * Takes Flink's response to the path that `edge_report_flink_next` gave: any status, any body, whole or cut. Read up to 1 MiB.
+ *
+ * Borrows the body for the call. One thread at a time. Does not block.
+ *
+ * @param status the HTTP status.
+ * @return EDGE_REPORT_OK; or why the response was of no use, for a log: the watch goes on. EDGE_REPORT_E_FLINK_STATUS: not 200 to 299;
+ *         EDGE_REPORT_E_FLINK_OTHER_JOB; EDGE_REPORT_E_FLINK_NOT_ASKED; or what is wrong with the body, with its offset.
+ */
+edge_report_result edge_report_flink_response(struct edge_report_flink *flink,
+                                              uint32_t status,
+                                              const void *body,
+                                              size_t body_len,
+                                              uint64_t now_ms,
+                                              struct edge_report_error *error);
+
+/**
+ * Tells that no response came, or one that is too large: the connection, a timeout.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_flink_failed(struct edge_report_flink *flink,
+                                            uint64_t now_ms,
+                                            struct edge_report_error *error);
+
+/**
+ * Tells whether the report that `edge_report_flink_next` gave is stored. If not, it comes again after `poll_ms`: one of an end with the same bytes, others
+ * as things stand then. One that can never be stored (EDGE_REPORT_E_TOO_LARGE_FOR_OUTBOX) keeps others waiting until it is told as stored.
+ *
+ * One thread at a time. Does not block.
+ *
+ * @param is_stored 0, or 1.
+ */
+edge_report_result edge_report_flink_reported(struct edge_report_flink *flink,
+                                              uint32_t is_stored,
+                                              struct edge_report_error *error);
+
+/**
+ * Tells that the agent itself asked this job to stop: if it ends as `FINISHED`, as with a savepoint, that is reported as `job_cancel_success`.
+ *
+ * Borrows the id for the call. One thread at a time. Does not block.
+ *
+ * @param jid      Flink's id, 32 hex digits.
+ * @param is_known gives 1 if the job is in the table, else 0, and nothing is done; may be NULL.
+ * @return EDGE_REPORT_OK, or EDGE_REPORT_E_FLINK_JOB_ID.
+ */
+edge_report_result edge_report_flink_stop_asked(struct edge_report_flink *flink,
+                                                struct edge_report_str jid,
+                                                uint32_t *is_known,
+                                                struct edge_report_error *error);
+
+/**
+ * Tells under which `job_id` the watch reports a job: what is mapped by hand, else the integer that Flink's id is, else a hash of it.
+ *
+ * Borrows its arguments for the call. Threads may share the watch for it. Does not block.
+ *
+ * @param jid  Flink's id, 32 hex digits.
+ * @param name the job's name in Flink; may be absent.
+ * @param id   gives it; 0 if the job is reported without one.
+ * @return EDGE_REPORT_OK, or EDGE_REPORT_E_FLINK_JOB_ID.
+ */
+edge_report_result edge_report_flink_job_id(const struct edge_report_flink *flink,
+                                            struct edge_report_str jid,
+                                            struct edge_report_str name,
+                                            int64_t *id,
+                                            struct edge_report_error *error);
+
+/**
+ * Writes the table, so that an end is reported once over restarts, too. Save it when a report is stored: what is forgotten by a crash in between is reported
+ * again under the same message id.
+ *
+ * One thread at a time. Does not block.
+ *
+ * @param len on success, how many bytes were written; after EDGE_REPORT_E_BUFFER_TOO_SMALL, how many are enough. Required.
+ */
+edge_report_result edge_report_flink_save(struct edge_report_flink *flink,
+                                          void *buffer,
+                                          size_t capacity,
+                                          size_t *len,
+                                          struct edge_report_error *error);
+
+/**
+ * Takes a table that `edge_report_flink_save` wrote: what it has is known, and not reported again. For a new watch, before the first
+ * `edge_report_flink_next`; it may have room for another number of jobs.
+ *
+ * Borrows the bytes for the call. One thread at a time. Does not block.
+ *
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_FLINK_TABLE: damaged, cut, or of another version. Then the watch begins with an empty table, and what it reports again
+ *         has the message ids that it had.
+ */
+edge_report_result edge_report_flink_restore(struct edge_report_flink *flink,
+                                             const void *table,
+                                             size_t table_len,
+                                             uint64_t now_ms,
+                                             struct edge_report_error *error);
+
+/**
+ * Tells how things stand.
+ *
+ * Borrows its arguments for the call. Threads may share the watch for it. Does not block.
+ */
+edge_report_result edge_report_flink_status(const struct edge_report_flink *flink,
+                                            struct edge_report_flink_state *status,
+                                            struct edge_report_error *error);
 
 #if defined(EDGE_REPORT_FULL)
 /**
@@ -2225,13 +2661,12 @@ void edge_report_client_free(struct edge_report_client *client);
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Checks a report, encodes it, sends it once and reads the answer.
+ * Checks a report, encodes it, sends it once and reads the response.
  *
  * Borrows the report for the call; the texts of the reply borrow from the client until the next call with it. One thread at a
- * time. Blocks for `total_timeout_ms`, and what the
- * report's length takes at `min_rate`, at the most.
+ * time. Blocks for `total_timeout_ms`, and what the report's length takes at `min_rate`, at the most.
  *
- * @return EDGE_REPORT_OK: an answer came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: surely not sent, try
+ * @return EDGE_REPORT_OK: a response came, and `reply->outcome` says what it means. EDGE_REPORT_E_NOT_SENT: not sent, try
  *         again later. EDGE_REPORT_E_MAY_HAVE_ARRIVED: send it again with the same message_id. Others: the report or a setting is
  *         wrong.
  */
@@ -2246,8 +2681,7 @@ edge_report_result edge_report_client_send(struct edge_report_client *client,
  * Like `edge_report_client_send`, for a report that is encoded: these very bytes are signed and sent, unchecked.
  *
  * Borrows the bytes for the call; the texts of the reply borrow from the client until the next call with it. One thread at a time.
- * Blocks for `total_timeout_ms`, and what the
- * report's length takes at `min_rate`, at the most.
+ * Blocks for `total_timeout_ms`, and what the report's length takes at `min_rate`, at the most.
  */
 edge_report_result edge_report_client_send_encoded(struct edge_report_client *client,
                                                    const void *body,
@@ -2260,9 +2694,9 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
 /**
  * Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
  *
- * Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's alone for the call; with
- * `lock`, only while the lock is held, which is between sending and not while, so that other threads can submit under the same
- * lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
+ * Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's
+ * alone for the call. With `lock` it is so only while the lock is held, which is not while something is sent, so that other threads can submit
+ * under the same lock. All times given to this courier must be `edge_report_monotonic_ms()`. Blocks for `timeout_ms`, and the time of one send
  * more, at the most; edge_report_client_cancel ends it.
  *
  * @param lock  NULL: no other thread uses the courier.
@@ -2284,7 +2718,7 @@ edge_report_result edge_report_client_deliver(struct edge_report_client *client,
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or so long. For a thread that delivers, after
+ * Sleeps until another thread calls edge_report_client_wake or edge_report_client_cancel, or the time is up. For a thread that delivers, after
  * EDGE_REPORT_PAUSE_IDLE: whoever submits wakes it.
  *
  * One thread at a time. Blocks for `timeout_ms` at the most.
@@ -2324,9 +2758,9 @@ edge_report_result edge_report_client_cancel(const struct edge_report_client *cl
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Sends from now on with other credentials: tokens live 24 hours. After an error the old ones stay.
+ * Replaces the credentials, from the next report on: tokens live 24 hours. After an error the old ones stay.
  *
- * Borrows `credentials` for the call, and copies them; NULL: nobody. One thread at a time. Does not block.
+ * Borrows `credentials` for the call, and copies them; NULL: requests are not signed any more. One thread at a time. Does not block.
  */
 edge_report_result edge_report_client_set_credentials(struct edge_report_client *client,
                                                       const struct edge_report_credentials *credentials,
@@ -2335,7 +2769,7 @@ edge_report_result edge_report_client_set_credentials(struct edge_report_client 
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Trusts others, or shows another certificate, from the next report on: certificates expire. The old connection is closed; no report
+ * Replaces the CA and client certificates, from the next report on: certificates expire. The old connection is closed; no report
  * fails for it. After an error all stays as it was.
  *
  * Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
@@ -2347,10 +2781,10 @@ edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * It is this late at least: certificates are verified at the latest of this, the release date of this library, and the system's clock,
- * so that a node that boots in 1970 can deliver. A certificate that has expired by then serves all the same if it has not by the system's
- * clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows its own
- * clock alone.
+ * Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
+ * system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
+ * the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
+ * its own clock alone.
  *
  * One thread at a time. Does not block.
  */
@@ -2394,7 +2828,8 @@ edge_report_result edge_report_reporter_new(struct edge_report_client *client,
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Checks and encodes a report and stores it, with the time of now; the thread delivers it.
+ * Checks and encodes a report and stores it, with the time of now; the thread delivers it. Likely mistakes are no errors, as with
+ * edge_report_courier_submit.
  *
  * Borrows the report for the call. Any thread, also the observer's. Blocks as long as the storage does, and while another thread has the courier.
  *
@@ -2448,7 +2883,9 @@ edge_report_result edge_report_reporter_flush(const struct edge_report_reporter 
 
 #if defined(EDGE_REPORT_FULL)
 /**
- * Tries again at once, whatever was waited for: the network is back, or somebody changed what was wrong. See edge_report_courier_wake.
+ * Tries again at once: the network is back, or somebody changed what was wrong. It may be called for each news of a link: until a report is
+ * accepted it ends waits once a minute, and never a hold for denied credentials or a `Retry-After`. After edge_report_reporter_with_client it
+ * ends these, too; so does edge_report_courier_wake.
  *
  * Any thread, also the observer's. Blocks while another thread has the courier.
  */
@@ -2477,11 +2914,12 @@ edge_report_result edge_report_reporter_with_courier(const struct edge_report_re
 #if defined(EDGE_REPORT_FULL)
 /**
  * Calls `use` with the client, to give it other credentials or certificates. A report that is being sent is interrupted, and sent again
- * afterwards under the same `message_id`, since it may have arrived. edge_report_reporter_wake then tries at once what waits for them.
+ * afterwards under the same `message_id`, since it may have arrived; that attempt is not interrupted, so that reports go out however often this
+ * is called. edge_report_reporter_wake then tries at once what waits for them.
  *
  * The client is lent until `use` returns: it is not to be freed or kept. Within `use`, calls of the reporter that wait for delivery are
- * EDGE_REPORT_E_IN_USE. `use` must not throw or longjmp. Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for 100 ms at
- * the most, and what the observer and the storage take.
+ * EDGE_REPORT_E_IN_USE. `use` must not throw or longjmp. Any thread but the observer's, which gets EDGE_REPORT_E_IN_USE. Blocks for 100 ms, or
+ * until the first attempt after an interruption ends: for the client's timeouts at the most; and what the observer and the storage take.
  *
  * @param user passed to `use`.
  */
@@ -2500,7 +2938,7 @@ edge_report_result edge_report_reporter_with_client(const struct edge_report_rep
  * One thread, while no other is in a call of this reporter; not in one of its callbacks: EDGE_REPORT_E_IN_USE. Blocks for 100 ms at the most, and
  * what the observer and the storage take.
  *
- * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE: it is stopped all the same.
+ * @return EDGE_REPORT_OK; EDGE_REPORT_E_STORAGE: it is stopped anyway.
  */
 edge_report_result edge_report_reporter_stop(struct edge_report_reporter *reporter,
                                              struct edge_report_error *error);
@@ -2523,8 +2961,15 @@ void edge_report_reporter_free(struct edge_report_reporter *reporter);
 /** Initialises an edge_report_str from a string literal: `edge_report_str id = EDGE_REPORT_STR("node-7-000001");` */
 #define EDGE_REPORT_STR(literal) {"" literal, sizeof("" literal) - 1}
 
-/** The least memory that edge_report_courier_new_ram takes for reports of so many bytes, for an array of static size. */
+/** Memory that is enough for edge_report_courier_new_ram with reports of so many bytes, for an array of static size. */
 #define EDGE_REPORT_COURIER_RAM(report_bytes) ((size_t)EDGE_REPORT_COURIER_RAM_SIZE + 5 * (size_t)(report_bytes))
+
+/** Memory that is enough for edge_report_flink_new with room for so many jobs, and so many bytes of texts. */
+#define EDGE_REPORT_FLINK_MEMORY(jobs, text_bytes) \
+  ((size_t)EDGE_REPORT_FLINK_SIZE + (size_t)EDGE_REPORT_FLINK_SLOT_SIZE * (size_t)(jobs) + (size_t)(text_bytes))
+
+/** A buffer that is enough for any report of a watch with so many bytes of texts. */
+#define EDGE_REPORT_FLINK_REPORT(text_bytes) (6144 + 6 * (size_t)(text_bytes))
 
 /** A view of a string that ends with NUL; an absent text for NULL. */
 static inline edge_report_str edge_report_str_of(const char *text) {

@@ -181,6 +181,42 @@ static void couriers(const char *spool) {
   WHOLE(options);
 }
 
+/* A job that ended, to its report. */
+static void watches(void) {
+  static uint64_t memory[(EDGE_REPORT_FLINK_MEMORY(2, 4096) + 7) / 8];
+  static char body[EDGE_REPORT_FLINK_REPORT(4096)], table[1024];
+  static const char overview[] = "{\"jobs\":[{\"jid\":\"000000000000000000000000000183c6\",\"state\":\"FINISHED\",\"start-time\":1,\"end-time\":2}]}";
+  static const char details[] = "{\"jid\":\"000000000000000000000000000183c6\",\"state\":\"FINISHED\"}";
+  FENCED(edge_report_flink_config, config, EDGE_REPORT_FLINK_CONFIG_INIT);
+  FENCED(edge_report_flink_step, step, EDGE_REPORT_FLINK_STEP_INIT);
+  FENCED(edge_report_flink_state, state, EDGE_REPORT_FLINK_STATE_INIT);
+  edge_report_flink_mapped_job mapped = {EDGE_REPORT_STR("000000000000000000000000000183c6"), 7};
+  edge_report_flink *flink = NULL;
+  size_t len = 0;
+  config.it.mapped = &mapped;
+  config.it.mapped_len = 1;
+  OK(edge_report_flink_new(memory, sizeof memory, 2, &config.it, &flink, NULL));
+  OK(edge_report_flink_next(flink, 0, body, sizeof body, &step.it, NULL));
+  CHECK(step.it.kind == EDGE_REPORT_FLINK_STEP_GET && step.it.path.len == 14 && memcmp(step.it.path.ptr, "/jobs/overview", 14) == 0);
+  OK(edge_report_flink_response(flink, 200, overview, sizeof overview - 1, 0, NULL));
+  OK(edge_report_flink_next(flink, 0, body, sizeof body, &step.it, NULL));
+  CHECK(step.it.kind == EDGE_REPORT_FLINK_STEP_WAIT && step.it.wait_ms == 3000);
+  OK(edge_report_flink_next(flink, 3000, body, sizeof body, &step.it, NULL));
+  OK(edge_report_flink_response(flink, 200, details, sizeof details - 1, 3000, NULL));
+  OK(edge_report_flink_next(flink, 3000, body, sizeof body, &step.it, NULL));
+  CHECK(step.it.kind == EDGE_REPORT_FLINK_STEP_REPORT && step.it.is_final == 1 && step.it.body.ptr == body && step.it.message_id.len > 0);
+  CHECK(memcmp(body, "{\"jobs\":[{\"job_id\":7,\"status\":\"job_finish\"", 41) == 0);
+  OK(edge_report_flink_reported(flink, 1, NULL));
+  OK(edge_report_flink_save(flink, table, sizeof table, &len, NULL));
+  OK(edge_report_flink_status(flink, &state.it, NULL));
+  CHECK(state.it.jobs == 1 && state.it.unreported == 0 && state.it.needs_saving == 0 && state.it.is_up == 1 && len > 0 && len <= state.it.saved_len);
+  OK(edge_report_flink_restore(flink, table, len, 0, NULL));
+  WHOLE(config);
+  WHOLE(step);
+  WHOLE(state);
+  edge_report_flink_free(flink);
+}
+
 static void hold(void *user) { ++*(int *)user; }
 
 static void observe(void *user, const edge_report_event *event) {
@@ -234,6 +270,7 @@ int main(int count, char **arguments) {
   reports();
   exchanges();
   couriers(arguments[1]);
+  watches();
   clients();
   printf("abi: %d failed\n", failed);
   return failed != 0;
