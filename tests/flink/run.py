@@ -73,13 +73,9 @@ class Program:
 
 def agents(directory, flink, base):
     """One in each language, each with a project and a directory of its own."""
-    secrets = {"EDGE_REPORT_AK": "AK", "EDGE_REPORT_SK": "SK"}
+    secrets = {"EDGE_REPORT_AGENT_AK": "AK", "EDGE_REPORT_AGENT_SK": "SK"}
 
-    def spool(name):
-        (directory / name).mkdir(mode=0o700)
-        return directory / name
-
-    rust = [TARGET / "edge-report-agent", "run", "--flink", flink, "--url", base, "--project-id", "rust", "--spool", spool("rust")]
+    rust = [TARGET / "edge-report-agent", "run", "--flink", flink, "--url", base, "--project-id", "rust", "--spool", directory / "rust", "--poll", "500", "--start-spread", "0"]
     return [Program(directory, "rust", rust, **secrets)]
 
 
@@ -124,7 +120,7 @@ def until(holds, what):
 
 def is_end(entry):
     """A failed job's last status is the one that it also has in trouble: its error says which it is."""
-    status = entry["job_status"]
+    status = entry["status"]
     exceptions = entry.get("exceptions")
     failed = status == TROUBLE and isinstance(exceptions, dict) and exceptions.get("error_id") == "Flink.FAILED"
     return failed or status in ("job_finish", "job_cancel_success", "job_submit_fail")
@@ -134,12 +130,12 @@ def check(project, jobs):
     """What the receiver knows of a project against STORIES."""
     for number, (mode, before, end) in STORIES.items():
         entries = jobs.pop(number, [])
-        told = f"{project}, job {number} ({mode}): {[entry['job_status'] for entry in entries]}"
+        told = f"{project}, job {number} ({mode}): {[entry['status'] for entry in entries]}"
         if mode == "refuse":
             assert not entries, told
             continue
         ends = [entry for entry in entries if is_end(entry)]
-        others = [entry["job_status"] for entry in entries if not is_end(entry)]
+        others = [entry["status"] for entry in entries if not is_end(entry)]
         assert all(status in before for status in others), told
         # Each of them in its order, however often it is said again.
         places = [before.index(status) for status in others if status != TROUBLE]
@@ -147,7 +143,7 @@ def check(project, jobs):
         if end is None:
             assert not ends and others, told
             continue
-        assert [entry["job_status"] for entry in ends] == [end], told
+        assert [entry["status"] for entry in ends] == [end], told
         assert entries[-1] is ends[0] and ends[0]["alone"], told
         if mode in ("fail", "flap"):
             exceptions = ends[0]["exceptions"]
@@ -185,7 +181,7 @@ def story(cluster, receiver, running):
     def knows(number, *statuses):
         def all_know():
             return all(
-                any(entry["job_status"] in statuses for entry in receiver.jobs(agent.name).get(number, [])) for agent in running
+                any(entry["status"] in statuses for entry in receiver.jobs(agent.name).get(number, [])) for agent in running
             )
 
         until(all_know, f"job {number} is {' or '.join(statuses)}")

@@ -162,3 +162,48 @@ fn news_of_a_link_during_an_attempt_ends_no_wait_of_what_was_denied() {
         assert_eq!(next.ticket == stuck, by_news, "{bad}");
     }
 }
+
+/// What stepped aside, and nothing else waits: each has a back-off of its own, and all together they ask no more than one courier may.
+#[test]
+fn suspects_alone_ask_little() {
+    let answers = [
+        Event::response(Outcome::TryAgain, 503),
+        Event::response(Outcome::NotUnderstood, 403),
+        Event::MAY_HAVE_ARRIVED,
+    ];
+    for (event, seed) in answers.into_iter().zip(0..) {
+        for bad in 1..=8 {
+            let mut sim = Sim::new(Policy::default(), outbox(), seed);
+            // One after each, so that each is known to be bad at once.
+            for job in 0..bad {
+                sim.submit(job);
+                sim.submit(100 + job);
+            }
+            let mut times = Vec::new();
+            sim.run(48 * HOUR, |sent| match sent.ticket.0 % 2 {
+                0 => {
+                    times.clear();
+                    accepted(sent)
+                }
+                _ => {
+                    times.push(sent.now);
+                    event
+                }
+            });
+            let in_the_hour_from = |from: &u64| {
+                let until = from + HOUR;
+                times
+                    .iter()
+                    .filter(|at| (*from..until).contains(at))
+                    .count()
+            };
+            let most = times.iter().map(in_the_hour_from).max().unwrap();
+            assert!(most <= 100, "{bad} with {event:?}: {most} in an hour");
+            // Nobody is forgotten for that.
+            let least = sim.attempts.values().filter(|&&n| n > 1).min();
+            println!("{bad} bad: {most} in an hour at the most, {least:?} attempts at the least");
+            sim.run(sim.now + 4 * HOUR, accepted);
+            assert_eq!(sim.courier.status().waiting, 0);
+        }
+    }
+}
