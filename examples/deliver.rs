@@ -720,7 +720,7 @@ impl Lines {
         self.changed.notify_all();
     }
 
-    /// Writes until the end. When nobody listens any more, what comes is dropped: reports are delivered all the same.
+    /// Writes until the end. When nobody listens any more, what comes is dropped: reports are delivered anyway.
     fn write_all(&self, write: impl Fn(&[u8]) -> io::Result<()>) {
         loop {
             let mut queue = self.lock();

@@ -809,7 +809,7 @@ typedef struct edge_report_error {
    */
   char path[EDGE_REPORT_PATH_SIZE];
   /**
-   * More, for people. Ends with NUL; may be empty, and the bare build writes none.
+   * Human-readable detail. Ends with NUL; may be empty, and the bare build writes none.
    */
   char detail[EDGE_REPORT_DETAIL_SIZE];
 } edge_report_error;
@@ -1947,7 +1947,7 @@ const char *edge_report_outcome_name(edge_report_outcome outcome);
 const char *edge_report_result_name(edge_report_result result);
 
 /**
- * A result in one line for people. Static, ends with NUL. Any thread.
+ * A result as one human-readable line. Static, ends with NUL. Any thread.
  */
 const char *edge_report_result_text(edge_report_result result);
 

@@ -1,4 +1,4 @@
-/* An agent in small: reports wait in a spool, which survives kills and power cuts, until the service has accepted them.
+/* A minimal agent: reports wait in a spool, which survives kills and power cuts, until the service has accepted them.
  *
  *     agent URL PROJECT-ID SPOOL-DIRECTORY [AK SK]
  *

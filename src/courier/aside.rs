@@ -2,15 +2,16 @@
 
 use super::outbox::{JobKey, JobKeys, Ticket};
 use super::reason::Reason;
+use crate::small;
 use crate::time::MonoTime;
 
 /// How many suspects there may be. Other bad reports are passed over until one of them has left, or rests. 200 bytes each; with `alloc` 300.
-pub(super) const SUSPECTS: usize = if cfg!(feature = "alloc") { 5 } else { 3 };
+pub(super) const SUSPECTS: usize = small::SUSPECTS;
 /// One more for whatever is in flight: it may be refused, and its burial fail.
 const SLOTS: usize = SUSPECTS + 1;
 /// How many reports are remembered that were tried and are neither suspects nor in flight. Of more than these the oldest against whom nothing
 /// counts is forgotten, and gets some attempts more.
-const TRIED: usize = if cfg!(feature = "alloc") { 1024 } else { 3 };
+const TRIED: usize = small::TRIED;
 
 /// What is accepted later than this after a failure proves nothing, and what fails later than this after an acceptance.
 pub(super) const RIGHT_AFTER_MS: u64 = 60_000;
@@ -292,7 +293,7 @@ impl Memory {
 }
 
 /// Words of the set of jobs.
-const WORDS: usize = if cfg!(feature = "alloc") { 128 } else { 16 };
+const WORDS: usize = small::JOB_SET_WORDS;
 /// So many bits are half of it: of the jobs that are not in the set every other one seems to be.
 const CROWDED: u32 = (WORDS as u32).saturating_mul(32);
 /// Then there is room for twice the jobs, and more.

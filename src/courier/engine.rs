@@ -27,7 +27,7 @@
 //!  delivered        refused, or its budget spent ──► to be buried ──► dead letter
 //! ```
 //!
-//! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on ([`turn`]). At most [`SUSPECTS`] are known;
+//! A suspect steps aside and is tried again at its own time, by its own back-off, while the others go on ([`turn`]). At most [`SUSPECTS`](small::SUSPECTS) are known;
 //! who would be one more rests until one of them has left. One that is proven bad, and only has to wait for its hour, makes place and rests itself. Where only newer reports of its own jobs wait, one of these goes ahead ([`witness`]), and
 //! stays known until it is clear what becomes of the older one ([`held`]). A report is *to be buried* while it cannot be made a dead letter (no room,
 //! a sick disk): it is not sent, and the burial is tried again ([`burial`]).
@@ -69,12 +69,13 @@ mod witness;
 
 use core::fmt;
 
-use super::aside::{Asides, Memory, RIGHT_AFTER_MS, SUSPECTS, Tried, Waits, Walk};
+use super::aside::{Asides, Memory, RIGHT_AFTER_MS, Tried, Waits, Walk};
 use super::outbox::{DeadLetter, Forget, Outbox, Scratch, Ticket, Waiting, job_keys, keys_of};
 use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
 use crate::json::SliceSink;
 use crate::report::{Encode, EncodeError, first_error};
+use crate::small;
 use crate::time::{MonoTime, WallTime};
 
 use canary::Trial;
@@ -86,15 +87,15 @@ use turn::{Choice, TURNS};
 use witness::Witness;
 
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
-const KEPT_FOR_CANARIES: usize = if cfg!(feature = "alloc") { 8 } else { 2 };
+const KEPT_FOR_CANARIES: usize = small::KEPT_FOR_CANARIES;
 /// How many accepted reports may stay in the outbox ([`held`]); more of them are sent again.
-const HELD: usize = if cfg!(feature = "alloc") { 32 } else { 4 };
+const HELD: usize = small::HELD;
 /// Certificates do not mind an hour.
 const TRUSTED_EVERY_MS: i64 = 3_600_000;
 /// So long the link counts as back, unless something is accepted: whoever watches a bad link may say so without end.
 const BACK_FOR_MS: u64 = 60_000;
 /// How many buried suspects are kept for [`Courier::take_dead_letter`].
-const BURIED: usize = if cfg!(feature = "alloc") { SUSPECTS } else { 1 };
+const BURIED: usize = small::BURIED;
 
 /// Keeps reports in an outbox and says what to do with them.
 ///

@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 use crate::code::Code;
 use crate::exchange::{Outcome, Reply};
 use crate::json::Text;
+use crate::small;
 use crate::time::WallTime;
 
 /// Text of at most `N` bytes of UTF-8, cut on a character's border. Control characters become spaces, so that it fits into a log line.
@@ -86,7 +87,7 @@ impl<const N: usize> fmt::Display for ShortText<N> {
 /// Bytes kept of an `error_code`.
 pub(super) const MAX_ERROR_CODE: usize = 24;
 /// Bytes kept of a reason's text; fewer where there is no heap.
-pub(super) const MAX_REASON_TEXT: usize = if cfg!(feature = "alloc") { 120 } else { 40 };
+pub(super) const MAX_REASON_TEXT: usize = small::REASON_TEXT;
 
 /// What kind of reason it is. There will be no third kind: a response came, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

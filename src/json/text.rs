@@ -212,7 +212,7 @@ impl<'a> Number<'a> {
     }
 }
 
-/// A place for people, counted from 1.
+/// Line and column, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Line; lines end with `\n`.

@@ -210,7 +210,7 @@ impl<'a, F: FnMut(Finding<'a>)> Checker<'a, F> {
         self.found_if(code, path);
     }
 
-    #[inline(never)] // objects in objects need not have its stack
+    #[inline(never)] // keeps its frame off the stack of nested objects
     fn error_time(&mut self, text: Text<'a>, path: Path<'a>) {
         // Longer than any right one, and so a wrong one.
         let mut decoded = [0; 20];

@@ -130,7 +130,7 @@ pub struct Finding<'a> {
 }
 
 impl Finding<'_> {
-    /// The same without what it borrows: of an unknown key, the object it stands in is left.
+    /// An owned copy: of an unknown key it has the object in which that stands.
     pub fn without_text(&self) -> Finding<'static> {
         Finding {
             code: self.code,

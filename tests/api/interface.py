@@ -2,7 +2,7 @@
 
     python3 tests/api/interface.py target/doc/edge_report
 
-It reads rustdoc's pages. Its JSON would say more, but is not to be had from a stable compiler, and changes its form every few weeks.
+It reads rustdoc's pages. Its JSON would say more, but no stable compiler gives it, and changes its form every few weeks.
 Left out are methods of trait implementations, and what nearly every type has: blanket implementations, and auto traits unless a type
 lacks `Send`, `Sync` or `Unpin`.
 """

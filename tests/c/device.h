@@ -16,7 +16,7 @@ struct device {
   long call, fail_from, fail_count;
   /* What they return. 0: EIO_OF_DEVICE. */
   int32_t error;
-  /* The segment that can be read all the same. */
+  /* The segment that can be read anyway. */
   uint32_t readable;
   /* Writes are multiples of so many bytes. 0: 8. */
   size_t unit;

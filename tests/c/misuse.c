@@ -454,7 +454,7 @@ static void couriers(void) {
         edge_report_courier_settle(courier, ticket + 1, EDGE_REPORT_E_NOT_SENT, NULL, NULL, 0, 0, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, NULL, NULL, 0, 0, NULL, &error));
   AT("reply");
-  edge_report_result unknown[] = {-1, 10, 9999, INT32_MIN, INT32_MAX};
+  edge_report_result unknown[] = {-1, 999, 9999, INT32_MIN, INT32_MAX};
   for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++)
     GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, unknown[i], NULL, NULL, 0, 0, NULL, NULL));
   uint32_t outcomes[] = {0, 7, 256, UINT32_MAX};

@@ -43,7 +43,7 @@ fn sends(client: &mut Client) -> Outcome {
     client.send_encoded(b"{}").unwrap().outcome
 }
 
-/// Surely not sent, for this reason.
+/// Not sent, for this reason.
 fn cannot_send(client: &mut Client, why: &str) {
     let error = client.send_encoded(b"{}").unwrap_err();
     assert_eq!(error.code(), Code::NotSent, "{error}");

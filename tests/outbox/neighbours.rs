@@ -244,7 +244,7 @@ fn few_checks_fail_in_a_row_however_many_reports_are_denied() {
     }
 }
 
-/// More jobs report than a slow link can carry: each has its turn all the same.
+/// More jobs report than a slow link can carry: each has its turn anyway.
 #[test]
 fn a_slow_link_serves_every_job() {
     let latest = Policy::default().with_backlog(Backlog::LatestPerJob);

@@ -332,7 +332,7 @@ fn a_long_letter_leaves_room_for_its_report() {
         let bytes = vec![b'x'; len];
         let reason = Reason::response(Outcome::Refused, 400)
             .with_error_code("DLI.0001")
-            .with_text(&"t".repeat(120));
+            .with_text(&"t".repeat(Reason::MAX_TEXT));
         for full in [WhenLettersFull::Hold, WhenLettersFull::DropOldest] {
             let ticket = outbox.append(&JobKeys::new(), &bytes, MonoTime::from_ms(0), None);
             let ticket = ticket.unwrap_or_else(|error| panic!("{len} bytes: {error}"));
@@ -341,7 +341,7 @@ fn a_long_letter_leaves_room_for_its_report() {
         }
         let letter = outbox.dead_letter(None).unwrap().unwrap();
         assert_eq!(letter.len, len);
-        let has_room = 18 + 128 + len <= CAPACITY / 2;
+        let has_room = 18 + "DLI.0001".len() + Reason::MAX_TEXT + len <= CAPACITY / 2;
         assert_eq!(letter.reason == reason, has_room, "{len} bytes");
     }
 }

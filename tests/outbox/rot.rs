@@ -552,7 +552,7 @@ fn strange_segments_cost_no_others() {
     failures.end();
 }
 
-/// The first sector of a segment that stands for others, which are gone: what was copied there and stands behind it is found all the same.
+/// The first sector of a segment that stands for others, which are gone: what was copied there and stands after it is found all the same.
 #[test]
 fn a_compacted_segment_without_its_first_sector_costs_the_records_in_it() {
     let run = compacted(4);

@@ -37,7 +37,7 @@ pub struct edge_report_error {
     pub offset: usize,
     /// Where in the report (`jobs[3].create_time`), or which parameter or member. Ends with NUL; may be empty.
     pub path: [c_char; EDGE_REPORT_PATH_SIZE],
-    /// More, for people. Ends with NUL; may be empty, and the bare build writes none.
+    /// Human-readable detail. Ends with NUL; may be empty, and the bare build writes none.
     pub detail: [c_char; EDGE_REPORT_DETAIL_SIZE],
     /// Of a later version, for tests.
     #[cfg(feature = "test-next")]
@@ -86,7 +86,7 @@ impl Failure {
         }
     }
 
-    /// With words for people; the bare build has none.
+    /// With human-readable detail; the bare build has none.
     #[cfg(feature = "full")]
     pub(crate) fn with_detail(mut self, detail: &str) -> Self {
         self.detail = detail.into();

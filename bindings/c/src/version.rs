@@ -46,7 +46,7 @@ pub extern "C" fn edge_report_result_name(result: edge_report_result) -> *const 
     name.as_ptr()
 }
 
-/// A result in one line for people. Static, ends with NUL. Any thread.
+/// A result as one human-readable line. Static, ends with NUL. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn edge_report_result_text(result: edge_report_result) -> *const c_char {
     let text = match (result, code_from(result)) {

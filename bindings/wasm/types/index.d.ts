@@ -86,7 +86,7 @@ export interface Finding {
   number: number;
   /** Errors break the contract and cannot be sent; warnings are likely mistakes. */
   severity: 'error' | 'warning';
-  /** The code for people, in English. */
+  /** The code's text, in English. */
   message: string;
   /** For an unknown status: the known one that is likely meant. */
   suggestion?: KnownJobStatus;
@@ -416,7 +416,7 @@ export interface FailedReason extends Said {
   code: Code;
   /** The number of the code. */
   number: number;
-  /** The code for people, in English. */
+  /** The code's text, in English. */
   message: string;
   /** The HTTP status that the last attempt got. */
   status?: number;

@@ -1,9 +1,10 @@
 //! Which reports were settled before the oldest that waits.
 
 use super::segments::Place;
+use crate::small;
 
 /// How many ranges are kept; fewer where there is no heap.
-pub(super) const MAX_RANGES: usize = if cfg!(feature = "alloc") { 64 } else { 8 };
+pub(super) const MAX_RANGES: usize = small::RANGES;
 /// What a range takes in a checkpoint.
 pub(super) const RANGE: usize = 16;
 

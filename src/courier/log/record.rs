@@ -4,10 +4,11 @@ use crc::{CRC_32_ISCSI, Crc, Digest, Table};
 
 use super::super::outbox::{Counters, JobKey, JobKeys};
 use super::super::reason::{Cause, Reason, ShortText};
+use crate::small;
 use crate::time::WallTime;
 
 /// 16 KiB of tables for speed; where there is no `std`, 1 KiB must do.
-type Tables = Table<{ if cfg!(feature = "std") { 16 } else { 1 } }>;
+type Tables = Table<{ small::CHECKSUM_TABLES }>;
 
 static CRC: Crc<u32, Tables> = Crc::<u32, Tables>::new(&CRC_32_ISCSI);
 

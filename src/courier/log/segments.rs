@@ -7,11 +7,12 @@ use super::record::{
 };
 use super::storage::Storage;
 use crate::json::{Sink, SliceSink};
+use crate::small;
 
 /// Bytes looked at in one go. They are on the stack, which is short where there is no heap.
-pub(super) const CHUNK: usize = if cfg!(feature = "alloc") { 512 } else { 64 };
+pub(super) const CHUNK: usize = small::CHUNK;
 /// What is written of a record in one go: its header and what stands before its body, and of its body what is left.
-const FRONT: usize = if cfg!(feature = "alloc") { 512 } else { 192 };
+const FRONT: usize = small::FRONT;
 const _: () = assert!(FRONT.is_multiple_of(MAX_UNIT) && FRONT >= HEADER + MAX_PREFIX);
 
 /// Of segments for notes alone: the one in use, and the one that takes its place.

@@ -428,7 +428,7 @@ impl Timing {
         self.arm(at, bounds, clock)?;
         self.distrust_clock(&event.reason, not_before != at);
         if not_before == at {
-            // It may not be the node that waits, but then it waits all the same.
+            // It may not be the node that waits, but then it waits anyway.
         } else if kind != Kind::Network {
             // It waits alone, or a canary follows: at once, or in a long round after the least wait.
             let [_, most] = self.backoff(0);
