@@ -1,7 +1,7 @@
 // The packed tarball, as users install it: every entry, types; its size and its memory.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
@@ -87,6 +87,19 @@ test('examples/js/deliver.js', async () => {
   receiver.stop();
   assert.deepEqual(said.trim().split('\n').sort(), ['delivered 1', 'delivered 2', 'stored 1', 'stored 2']);
   assert.deepEqual(receiver.accepted().map(({ message_id: id }) => id), ['1', '2']);
+});
+
+test('examples/js/flink.mjs', async () => {
+  cpSync(join(root, '../../examples/js/flink.mjs'), join(work, 'flink.mjs'));
+  assert.ok(readFileSync(join(work, 'flink.mjs'), 'utf8').split('\n').length <= 101);
+  const receiver = await startReceiver([], ['--ak', 'AK', '--sk', 'SK']);
+  const place = mkdtempSync(join(work, 'flink-'));
+  const driver = spawn('python3', [join(root, '../../tests/flink_agent.py'), receiver.url, receiver.record, place, process.execPath, join(work, 'flink.mjs')], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  driver.stderr.on('data', (part) => (said += part));
+  const code = await new Promise((resolve) => driver.once('close', resolve));
+  receiver.stop();
+  assert.equal(code, 0, said);
 });
 
 test('size, as docs/measurements/footprint.md says', (t) => {
