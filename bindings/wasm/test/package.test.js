@@ -55,7 +55,7 @@ test('the command of the package', () => {
 });
 
 /** Pages whose blocks run here; tests/docs.py looks here for who runs them. */
-const PAGES = ['README.md', 'docs/javascript.md', 'docs/javascript-durable.md', 'docs/page.md', 'bindings/wasm/README.md'];
+const PAGES = ['README.md', 'docs/javascript.md', 'docs/javascript-durable.md', 'docs/page.md', 'docs/flink.md', 'bindings/wasm/README.md'];
 /** Commands that make what the tests use: run by tests/wasm/run, packed.js and page.test.js. */
 const MAKERS = ['cd bindings/wasm && npm ci && npm run build && npm pack', 'node examples/web/build.js'];
 
