@@ -135,7 +135,7 @@ test('after a trap: a new instance, and couriers have theirs; one whose own call
     const start = WebAssembly.Instance; let trap;
     const may = (exports) => new Proxy({}, { get: (_, name) => name !== trap ? exports[name] : () => { trap = undefined; throw new WebAssembly.RuntimeError('unreachable'); } });
     WebAssembly.Instance = class { constructor(...all) { this.exports = may(new start(...all).exports); } };
-    const { Courier, encode, check, initSync } = await import('edge-report/slim');
+    const { Courier, FlinkWatch, encode, check, initSync } = await import('edge-report/slim');
     initSync(readFileSync(createRequire(import.meta.url).resolve('edge-report/edge_report.wasm')));
     const report = ${REPORT};
     const code = (use) => { try { use(); } catch (error) { return error.code; } };
@@ -145,8 +145,11 @@ test('after a trap: a new instance, and couriers have theirs; one whose own call
     trap = 'check';
     console.log(code(() => check(report)), check(report).length, encode(report).length, courier.status().waiting);
     trap = 'courier_submit';
-    console.log(code(() => courier.submit(report)), code(() => courier.status()), code(() => courier.free()), other.status().waiting);`;
-  assert.equal(run('j.mjs', text), `Internal 0 ${BYTES.length} 1\nInternal Poisoned undefined 1`);
+    console.log(code(() => courier.submit(report)), code(() => courier.status()), code(() => courier.free()), other.status().waiting);
+    const [watch, another] = [new FlinkWatch(), new FlinkWatch()];
+    trap = 'flinkwatch_next';
+    console.log(code(() => watch.next()), code(() => watch.status()), code(() => watch.close()), code(() => watch.next()), another.next().path);`;
+  assert.equal(run('j.mjs', text), `Internal 0 ${BYTES.length} 1\nInternal Poisoned undefined 1\nInternal Poisoned undefined NotUsable /jobs/overview`);
 });
 
 test('types, as each way of finding modules sees them', () => {
