@@ -115,6 +115,8 @@ enum {
   EDGE_REPORT_E_JSON_NOT_UTF8 = 8,
   /** nested deeper than 128 levels */
   EDGE_REPORT_E_JSON_TOO_DEEP = 9,
+  /** begins with a byte order mark, which JSON must not have */
+  EDGE_REPORT_E_JSON_BYTE_ORDER_MARK = 10,
   /** required, and missing */
   EDGE_REPORT_E_MISSING = 20,
   /** must not be empty */
@@ -311,6 +313,11 @@ enum {
 #endif
 
 /**
+ * The most headers of an `edge_report_http_request`.
+ */
+#define EDGE_REPORT_MAX_HEADERS 6
+
+/**
  * The most bytes of a body that can be accepted or refused. Of a longer one, give at least one byte more: cut, it might be taken for
  * another.
  */
@@ -320,11 +327,6 @@ enum {
  * The most prefixes of error codes that can be set.
  */
 #define EDGE_REPORT_MAX_SERVICE_CODES 8
-
-/**
- * The most headers of an `edge_report_http_request`.
- */
-#define EDGE_REPORT_MAX_HEADERS 6
 
 /**
  * What `read` of a storage returns when it fails for a reason that says nothing of what is on the device, and that may pass: a bus that is busy,
@@ -1096,15 +1098,15 @@ typedef struct edge_report_courier_config {
    */
   size_t struct_size;
   /**
-   * The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
+   * The shortest wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
    */
   uint64_t min_backoff_ms;
   /**
-   * The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
+   * The longest wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
    */
   uint64_t max_backoff_ms;
   /**
-   * The most of a `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
+   * The longest `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
    */
   uint64_t max_retry_after_ms;
   /**
@@ -1142,7 +1144,8 @@ typedef struct edge_report_courier_config {
   uint32_t batch_ms;
   /**
    * A report whose responses may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
-   * each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
+   * each followed by another report that was accepted, and after an hour of them at the least; where others fail, too, after more. 1 or more.
+   * Default: 8.
    */
   uint32_t refuse_after;
   /**
@@ -1211,7 +1214,7 @@ typedef struct edge_report_storage {
    */
   uint32_t write_unit;
   /**
-   * What a byte reads as that was not written: 0x00 or 0xFF, which is what flash has.
+   * What a byte that was not written reads as: 0x00, or 0xFF as flash does.
    */
   uint32_t blank;
   /**
@@ -1435,7 +1438,7 @@ typedef struct edge_report_courier_state {
    */
   edge_report_verdict_kind last_kind;
   /**
-   * How many of those that wait stepped aside, since only they are answered badly, or cannot be made dead letters yet.
+   * How many of those that wait stepped aside, since only they get bad responses, or cannot be made dead letters yet.
    */
   uint32_t aside;
   /**
@@ -1654,9 +1657,9 @@ typedef struct edge_report_flink_state {
 /**
  * How much room a spool takes. Zeros stand for the defaults.
  */
-typedef struct edge_report_spool_limits {
+typedef struct edge_report_spool_options {
   /**
-   * Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
+   * Its size: begin with `EDGE_REPORT_SPOOL_OPTIONS_INIT`.
    */
   size_t struct_size;
   /**
@@ -1673,10 +1676,10 @@ typedef struct edge_report_spool_limits {
    * 16 MiB, which holds the largest report there can be.
    */
   uint64_t dead_letter_bytes;
-} edge_report_spool_limits;
+} edge_report_spool_options;
 
-/** Nothing, but the size: `edge_report_spool_limits x = EDGE_REPORT_SPOOL_LIMITS_INIT;` */
-#define EDGE_REPORT_SPOOL_LIMITS_INIT {sizeof(edge_report_spool_limits), 0, 0, 0}
+/** Nothing, but the size: `edge_report_spool_options x = EDGE_REPORT_SPOOL_OPTIONS_INIT;` */
+#define EDGE_REPORT_SPOOL_OPTIONS_INIT {sizeof(edge_report_spool_options), 0, 0, 0}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1772,6 +1775,35 @@ typedef struct edge_report_client_config {
 
 /** Nothing, but the size: `edge_report_client_config x = EDGE_REPORT_CLIENT_CONFIG_INIT;` */
 #define EDGE_REPORT_CLIENT_CONFIG_INIT {sizeof(edge_report_client_config), {NULL, 0}, {NULL, 0}, NULL, NULL, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
+ *
+ * Not checked is whether a certificate was revoked: no CRL and no OCSP response is asked for or read.
+ */
+typedef struct edge_report_tls {
+  /**
+   * Its size: begin with `EDGE_REPORT_TLS_INIT`.
+   */
+  size_t struct_size;
+  /**
+   * CA certificates, PEM (one or more) or DER: these are trusted, and no others.
+   */
+  struct edge_report_str ca_certificate;
+  /**
+   * Shown to servers that ask for a certificate: PEM. Together with its key.
+   */
+  struct edge_report_str client_certificate;
+  /**
+   * The key to it: PEM, not encrypted.
+   */
+  struct edge_report_str client_key;
+} edge_report_tls;
+
+/** Nothing, but the size: `edge_report_tls x = EDGE_REPORT_TLS_INIT;` */
+#define EDGE_REPORT_TLS_INIT {sizeof(edge_report_tls), {NULL, 0}, {NULL, 0}, {NULL, 0}}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -1895,35 +1927,6 @@ typedef struct edge_report_observer {
 typedef uint32_t edge_report_pause;
 #endif
 
-#if defined(EDGE_REPORT_FULL)
-/**
- * Whom to trust, and who the client is: for edge_report_client_set_tls. What is empty is as in edge_report_client_config.
- *
- * Not checked is whether a certificate was revoked: no CRL and no OCSP response is asked for or read.
- */
-typedef struct edge_report_tls {
-  /**
-   * Its size: begin with `EDGE_REPORT_TLS_INIT`.
-   */
-  size_t struct_size;
-  /**
-   * CA certificates, PEM (one or more) or DER: these are trusted, and no others.
-   */
-  struct edge_report_str ca_certificate;
-  /**
-   * Shown to servers that ask for a certificate: PEM. Together with its key.
-   */
-  struct edge_report_str client_certificate;
-  /**
-   * The key to it: PEM, not encrypted.
-   */
-  struct edge_report_str client_key;
-} edge_report_tls;
-
-/** Nothing, but the size: `edge_report_tls x = EDGE_REPORT_TLS_INIT;` */
-#define EDGE_REPORT_TLS_INIT {sizeof(edge_report_tls), {NULL, 0}, {NULL, 0}, {NULL, 0}}
-#endif
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1981,7 +1984,7 @@ edge_report_result edge_report_encoded_len(const struct edge_report_report *repo
  *
  * Borrows all arguments for the call; the findings borrow nothing. Any thread. Does not block.
  *
- * @param text     JSON, `text_len` bytes; not only UTF-8 is allowed here, since that is checked too.
+ * @param text     JSON, `text_len` bytes; it need not be UTF-8, since that is checked, too.
  * @param findings room for `capacity` findings, or NULL with 0. The first ones are kept.
  * @param summary  how many findings there were in all; or NULL. It and the findings are written whenever the text was
  *                 checked, also when it has errors.
@@ -2176,7 +2179,7 @@ edge_report_result edge_report_unescape(struct edge_report_str text,
                                         struct edge_report_error *error);
 
 /**
- * Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
+ * Makes a courier whose reports wait in the caller's memory: they are lost with it. The bare build needs no heap; the full one keeps an
  * index of the jobs there, once the memory was full.
  *
  * `EDGE_REPORT_COURIER_RAM(report_bytes)` is always enough, and little more than the minimum: the courier, room for one report of
@@ -2286,7 +2289,7 @@ edge_report_result edge_report_courier_next(struct edge_report_courier *courier,
  * Borrows `reply`, its texts and `failure` for the call, and copies of the texts what the reason keeps. One thread at a time. Blocks as
  * long as the storage does.
  *
- * A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `aside`
+ * A report that cannot be made a dead letter now (no room, a failing storage) is not sent any more, and that is tried again: see `aside`
  * and `failure` of edge_report_courier_state.
  *
  * @param result  EDGE_REPORT_OK: a response came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
@@ -2365,8 +2368,8 @@ edge_report_result edge_report_courier_flush(struct edge_report_courier *courier
                                              struct edge_report_error *error);
 
 /**
- * Gives the dead letter that died next after the one with ticket `after`; with 0, or if that is not there any more, the first of all. If there
- * is none, its ticket is 0.
+ * Gives the dead letter after the one with ticket `after`, in the order in which they became letters; with 0, or if that is not there any
+ * more, the first of all. If there is none, its ticket is 0.
  *
  * The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
  * does.
@@ -2414,7 +2417,7 @@ edge_report_result edge_report_courier_forget_dead_letter(struct edge_report_cou
                                                           struct edge_report_error *error);
 
 /**
- * Forgets the dead letter of this ticket, and all that died before it; nothing if it is not there.
+ * Forgets the dead letter of this ticket, and all that became letters before it; nothing if it is not there.
  *
  * One thread at a time. Blocks as long as the storage does.
  */
@@ -2596,7 +2599,7 @@ edge_report_result edge_report_flink_status(const struct edge_report_flink *flin
  * Borrows all arguments for the call. Any thread. Blocks as long as the file system does.
  *
  * @param dir     the directory, UTF-8.
- * @param limits  NULL: the defaults.
+ * @param options NULL: the defaults.
  * @param config  NULL: the defaults. Its `report_bytes` does not count here.
  * @param now_ms  the monotonic clock: `edge_report_monotonic_ms()`.
  * @param entropy a random number: `edge_report_random()`.
@@ -2605,7 +2608,7 @@ edge_report_result edge_report_flink_status(const struct edge_report_flink *flin
  *         EDGE_REPORT_E_OTHER_FORMAT; EDGE_REPORT_E_TOO_MANY_SEGMENTS; EDGE_REPORT_E_SPOOL_OPTIONS. What is stored stays as it is.
  */
 edge_report_result edge_report_courier_new_spool(struct edge_report_str dir,
-                                                 const struct edge_report_spool_limits *limits,
+                                                 const struct edge_report_spool_options *options,
                                                  const struct edge_report_courier_config *config,
                                                  uint64_t now_ms,
                                                  uint64_t entropy,
@@ -2692,6 +2695,54 @@ edge_report_result edge_report_client_send_encoded(struct edge_report_client *cl
 
 #if defined(EDGE_REPORT_FULL)
 /**
+ * Replaces the credentials, from the next report on: tokens live 24 hours. After an error the old ones stay.
+ *
+ * Borrows `credentials` for the call, and copies them; NULL: requests are not signed any more. One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_credentials(struct edge_report_client *client,
+                                                      const struct edge_report_credentials *credentials,
+                                                      struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Replaces the CA and client certificates, from the next report on: certificates expire. The old connection is closed; no report
+ * fails for it. After an error all stays as it was.
+ *
+ * Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
+                                              const struct edge_report_tls *tls,
+                                              struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
+ * system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
+ * the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
+ * its own clock alone.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_known_time(struct edge_report_client *client,
+                                                     int64_t unix_ms,
+                                                     struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
+ * Signs with a clock that is ahead of the system's by `ms`: see `clock_skew_ms` of a reply. edge_report_client_deliver sets it, too.
+ *
+ * One thread at a time. Does not block.
+ */
+edge_report_result edge_report_client_set_clock_offset(struct edge_report_client *client,
+                                                       int64_t ms,
+                                                       struct edge_report_error *error);
+#endif
+
+#if defined(EDGE_REPORT_FULL)
+/**
  * Delivers what waits in a courier, one report after the other, until nothing waits or the time is up.
  *
  * Borrows all arguments for the call; the observer's `user` must hold as long. One thread at a time has the client. The courier is this thread's
@@ -2754,54 +2805,6 @@ edge_report_result edge_report_client_wake(const struct edge_report_client *clie
  */
 edge_report_result edge_report_client_cancel(const struct edge_report_client *client,
                                              struct edge_report_error *error);
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Replaces the credentials, from the next report on: tokens live 24 hours. After an error the old ones stay.
- *
- * Borrows `credentials` for the call, and copies them; NULL: requests are not signed any more. One thread at a time. Does not block.
- */
-edge_report_result edge_report_client_set_credentials(struct edge_report_client *client,
-                                                      const struct edge_report_credentials *credentials,
-                                                      struct edge_report_error *error);
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Replaces the CA and client certificates, from the next report on: certificates expire. The old connection is closed; no report
- * fails for it. After an error all stays as it was.
- *
- * Borrows `tls` for the call, and copies it. One thread at a time. Does not block.
- */
-edge_report_result edge_report_client_set_tls(struct edge_report_client *client,
-                                              const struct edge_report_tls *tls,
-                                              struct edge_report_error *error);
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Tells the client that it is at least this late: certificates are verified at the latest of this, the release date of this library, and the
- * system's clock, so that a node that boots in 1970 can deliver. A certificate that has expired by then is accepted anyway if it has not by
- * the system's clock, or where that is before the release, by this. From a source that can be trusted: an RTC, GNSS. The system's TLS knows
- * its own clock alone.
- *
- * One thread at a time. Does not block.
- */
-edge_report_result edge_report_client_set_known_time(struct edge_report_client *client,
-                                                     int64_t unix_ms,
-                                                     struct edge_report_error *error);
-#endif
-
-#if defined(EDGE_REPORT_FULL)
-/**
- * Signs with a clock that is ahead of the system's by `ms`: see `clock_skew_ms` of a reply. edge_report_client_deliver sets it, too.
- *
- * One thread at a time. Does not block.
- */
-edge_report_result edge_report_client_set_clock_offset(struct edge_report_client *client,
-                                                       int64_t ms,
-                                                       struct edge_report_error *error);
 #endif
 
 #if defined(EDGE_REPORT_FULL)

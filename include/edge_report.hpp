@@ -206,9 +206,9 @@ class courier {
 #ifndef EDGE_REPORT_BARE
   /// In a directory.
   static outcome<courier> in_spool(std::string_view dir, const edge_report_courier_config &config = EDGE_REPORT_COURIER_CONFIG_INIT,
-                                   const edge_report_spool_limits *limits = nullptr) {
+                                   const edge_report_spool_options *options = nullptr) {
     return detail::own<courier, edge_report_courier>([&](edge_report_courier **handle, edge_report_error *error) {
-      return edge_report_courier_new_spool(str(dir), limits, &config, edge_report_monotonic_ms(), edge_report_random(),
+      return edge_report_courier_new_spool(str(dir), options, &config, edge_report_monotonic_ms(), edge_report_random(),
                                            handle, error);
     });
   }

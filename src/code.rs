@@ -115,6 +115,7 @@ table! {
     7 JsonControlCharacter Error "a control character in a string must be escaped";
     8 JsonNotUtf8 Error "not UTF-8";
     9 JsonTooDeep Error "nested deeper than 128 levels";
+    10 JsonByteOrderMark Error "begins with a byte order mark, which JSON must not have";
 
     // 20-59: the report breaks the contract
     20 Missing Error "required, and missing";

@@ -17,10 +17,10 @@ RUNNERS = {
     "cpp": ["tests/c/snippets.py"],
     "js": ["bindings/wasm/test/package.test.js"],
     "ts": ["bindings/wasm/test/package.test.js"],
-    "sh": ["tests/host/examples.rs", "tests/c/delivery/run", "bindings/wasm/test/package.test.js", "crates/receiver/tests/chapter.rs"],
+    "sh": ["tests/host/examples.rs", "tests/c/delivery/run", "bindings/wasm/test/package.test.js", "crates/receiver/tests/chapter.rs", "crates/agent/tests/chapter.rs"],
     "sql": ["crates/receiver/tests/chapter.rs"],
     "text": ["crates/receiver/tests/chapter.rs"],
-    "toml": ["crates/receiver/tests/chapter.rs"],
+    "toml": ["crates/receiver/tests/chapter.rs", "crates/agent/tests/chapter.rs"],
 }
 BY_HAND = ["CONTRIBUTING.md", "docs/c-cross.md", "docs/measurements/"]
 FIRST = ["README.md", "docs/architecture.md"]

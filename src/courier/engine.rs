@@ -82,7 +82,7 @@ use held::Held;
 use outcome::{Kind, Then};
 use pace::Pace;
 pub use steps::{CourierError, Outgoing, Status, Step};
-use turn::Choice;
+use turn::{Choice, TURNS};
 use witness::Witness;
 
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
@@ -164,6 +164,8 @@ pub struct Courier<O, B> {
     denials: u32,
     /// The ordinary report that was sent last while only the latest of each job are, and its job; before the first a random number.
     turn: (Ticket, i64),
+    /// Who has the turns after that, as far as it is known; the next one last.
+    turns: heapless::Vec<Ticket, TURNS>,
     /// Accepted, and still in the outbox.
     held: heapless::Vec<Held, HELD>,
     /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
@@ -204,8 +206,18 @@ struct InFlight {
     len: usize,
     role: Role,
     sent_at: MonoTime,
-    /// [`Courier::wake`] was called meanwhile.
-    woken: bool,
+    /// What ended waits meanwhile.
+    woken: Woken,
+}
+
+/// What ended waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Woken {
+    Nothing,
+    /// News of the link: what somebody who answered asked for has nothing to do with that.
+    Link,
+    /// [`Courier::wake`].
+    All,
 }
 
 /// As what a report is sent.
@@ -261,6 +273,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             strikes: 1,
             denials: 0,
             turn: (Ticket(0), entropy as i64),
+            turns: heapless::Vec::new(),
             held: heapless::Vec::new(),
             own_is_next: false,
             pace: Pace::new(),
@@ -399,6 +412,13 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             clock_offset_ms: self.clock_offset_ms,
         };
         let mut verdict = decide(&event, &attempt, now, entropy, &self.policy);
+        if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = &mut verdict
+            && is_own_wait
+            && current.role == Role::Suspect
+            && self.is_quiet(now)
+        {
+            *at = self.apart(ticket, *at);
+        }
         if let Some(reason) = verdict.reason() {
             self.last_failure = Some((ticket, *reason));
         }
@@ -454,11 +474,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         self.outbox.pin(None);
         self.current = None;
         if let Verdict::Again { at, .. } = &mut verdict
-            && current.woken
+            && current.woken != Woken::Nothing
             && event.reason.status == 0
         {
             // It was stuck before; the link may be back.
-            self.wake(now);
+            self.end_waits(now, current.woken);
             *at = now;
         }
         self.note_accepted();
@@ -526,24 +546,26 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// Each call does so, however often: it ends a hold for denied credentials and a `Retry-After`, too. For news of a link, which may come often, a
     /// reporter has a `wake` that does not. Where many nodes learn of that in the same moment, spread the calls.
     pub fn wake(&mut self, now: MonoTime) {
-        self.end_waits(now, true);
+        self.end_waits(now, Woken::All);
     }
 
-    /// Also those of reports that wait by themselves, since somebody answered so.
-    fn end_waits(&mut self, now: MonoTime, also_answered: bool) {
+    fn end_waits(&mut self, now: MonoTime, by: Woken) {
+        let is_all = by == Woken::All;
         self.arm(now, now);
         self.pace.wake();
         self.next_attempt = now;
         self.resting = None;
-        self.tried.iter_mut().for_each(|tried| tried.rests = None);
+        for tried in self.tried.iter_mut() {
+            tried.rests = tried.rests.filter(|_| tried.denied > 0 && !is_all);
+        }
         self.walk = self.walk.anew();
         for aside in self.asides.iter_mut() {
-            if also_answered || aside.reason.status == 0 {
+            if is_all || aside.reason.status == 0 {
                 aside.due = now;
             }
         }
         if let Some(current) = &mut self.current {
-            current.woken = true;
+            current.woken = current.woken.max(by);
         }
     }
 
@@ -557,7 +579,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         });
         if is_news && !is_held {
             self.back_at = Some(now);
-            self.end_waits(now, false);
+            self.end_waits(now, Woken::Link);
         }
     }
 
@@ -611,7 +633,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
     }
 
-    /// The dead letter that died next after `after`, and its bytes; the first of all without.
+    /// The dead letter after `after`, in the order in which they became letters, and its bytes; the first of all without.
     pub fn dead_letter(&mut self, after: Option<Ticket>) -> FoundLetter<'_, O::Error> {
         let mut after = after;
         while let Some(letter) = self.outbox.dead_letter(after)? {
@@ -659,7 +681,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         Ok(self.outbox.forget_dead_letters(Forget::One(ticket))?)
     }
 
-    /// Forgets a dead letter, and all that died before it.
+    /// Forgets a dead letter, and all that became letters before it.
     pub fn forget_dead_letters(&mut self, up_to: Ticket) -> Result<(), CourierError<O::Error>> {
         Ok(self.outbox.forget_dead_letters(Forget::UpTo(up_to))?)
     }

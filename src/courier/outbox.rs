@@ -4,8 +4,7 @@ use core::fmt;
 
 use super::reason::Reason;
 use crate::code::Code;
-use crate::json::{Scanner, Token};
-use crate::report::{Encode, JobStatus};
+use crate::report::{Encode, TakeJob, read_job_keys};
 use crate::time::{MonoTime, WallTime};
 
 /// Names one submitted report: its place in the order, counted from 1 and never used again.
@@ -148,7 +147,7 @@ impl DeadLetter {
 pub enum Forget {
     /// This one.
     One(Ticket),
-    /// This one, and all that died before it.
+    /// This one, and all that became letters before it.
     UpTo(Ticket),
 }
 
@@ -293,60 +292,33 @@ impl FromIterator<JobKey> for JobKeys {
 /// The jobs of a report.
 #[inline(never)] // its lists are not on the stack while the report is stored
 pub(super) fn keys_of(report: &impl Encode) -> JobKeys {
-    keys_or_any(told_keys(report))
+    gather(|take| {
+        let mut jobs = report.job_keys();
+        jobs.try_for_each(|(job_id, is_final)| take(job_id, is_final))
+    })
 }
 
 /// Reads the jobs of an encoded report.
 pub(super) fn job_keys(report: &[u8]) -> JobKeys {
-    keys_or_any(read_keys(report))
+    gather(|take| read_job_keys(report, take))
 }
 
-fn keys_or_any(keys: Option<JobKeys>) -> JobKeys {
-    keys.unwrap_or_else(JobKeys::any)
-}
-
-fn told_keys(report: &impl Encode) -> Option<JobKeys> {
+/// A key for each job that `each` gives. [`JobKey::ANY`] alone if that ends early, if there are too many, or if some jobs have an id and
+/// others have none.
+fn gather(each: impl FnOnce(&mut TakeJob<'_>) -> Option<()>) -> JobKeys {
     let mut keys = JobKeys::new();
     let mut has_nameless = false;
-    for (job_id, is_final) in report.job_keys() {
-        match job_id {
-            Some(job_id) => keys.push(JobKey { job_id, is_final }).ok()?,
-            None => has_nameless = true,
+    let all = each(&mut |job_id, is_final| match job_id {
+        Some(job_id) => keys.push(JobKey { job_id, is_final }).ok(),
+        None => {
+            has_nameless = true;
+            Some(())
         }
+    });
+    match all {
+        Some(()) if keys.is_empty() || !has_nameless => keys,
+        _ => JobKeys::any(),
     }
-    (keys.is_empty() || !has_nameless).then_some(keys)
-}
-
-fn read_keys(report: &[u8]) -> Option<JobKeys> {
-    let mut keys = JobKeys::new();
-    let mut scanner = Scanner::new(report);
-    let mut in_jobs = false;
-    let mut job_id = None;
-    let mut is_final = false;
-    let mut member = None;
-    let mut has_nameless = false;
-    while let Some(token) = scanner.next_token().ok()? {
-        let depth = scanner.depth();
-        match token {
-            Token::Key(key) if depth == 1 => in_jobs = key.is("jobs"),
-            Token::Key(key) if depth == 3 && in_jobs => member = Some(key),
-            Token::ObjectStart if depth == 3 && in_jobs => (job_id, is_final) = (None, false),
-            Token::ObjectEnd if depth == 2 && in_jobs => match job_id {
-                Some(job_id) => keys.push(JobKey { job_id, is_final }).ok()?,
-                None => has_nameless = true,
-            },
-            Token::Number(number) if depth == 3 && member.is_some_and(|m| m.is("job_id")) => {
-                job_id = Some(number.to_i64()?);
-            }
-            Token::String(text) if depth == 3 && member.is_some_and(|m| m.is("status")) => {
-                is_final = JobStatus::KNOWN
-                    .iter()
-                    .any(|s| s.is_final() && text.is(s.name()));
-            }
-            _ => {}
-        }
-    }
-    (keys.is_empty() || !has_nameless).then_some(keys)
 }
 
 /// Memory for one report at a time. Arrays and slices have a fixed size; a `Vec` grows (feature `alloc`).
@@ -461,7 +433,7 @@ pub trait Outbox {
     /// Makes durable what waits for a time limit.
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<Self::Error>>;
 
-    /// The dead letter that died next after `after`; the first without, or if `after` is not there any more.
+    /// The dead letter after `after`, in the order in which they became letters; the first without, or if `after` is not there any more.
     fn dead_letter(
         &mut self,
         after: Option<Ticket>,
@@ -598,7 +570,7 @@ mod tests {
     use super::*;
     use crate::courier::{Courier, Policy, RamOutbox};
     use crate::json::{Sink, SliceSink};
-    use crate::report::{EncodeError, Job, Report, ReportOf, Sealed};
+    use crate::report::{EncodeError, Job, JobStatus, Report, ReportOf, Sealed};
 
     #[test]
     fn a_report_tells_the_keys_that_its_bytes_have() {

@@ -11,7 +11,7 @@
 //!
 //! # What a response means
 //!
-//! Between the caller and the service stand proxies, firewalls and portals, and all of them answer. So the question is first *whose* words a response has, and only then what
+//! Between the caller and the service stand proxies, firewalls and portals, and all of them respond. So the question is first *whose* words a response has, and only then what
 //! they say:
 //!
 //! | [`Outcome`] | who speaks | what it means for the report |
@@ -43,6 +43,7 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
+mod canonical_request;
 mod credentials;
 mod endpoint;
 mod http_date;
@@ -51,6 +52,7 @@ mod request;
 mod request_error;
 mod service_codes;
 mod sign;
+mod signable;
 
 pub use credentials::{Credentials, Keys, Secret};
 pub use endpoint::{Endpoint, EndpointError};
@@ -60,4 +62,5 @@ pub use reply::{MAX_REPLY_BYTES, Outcome, Reply, ReplyHeaders, read_reply, read_
 pub use request::Request;
 pub use request_error::RequestError;
 pub use service_codes::ServiceCodes;
-pub use sign::{Header, Signable, Signature, canonical_request, sign};
+pub use sign::{Signature, canonical_request, sign};
+pub use signable::{Header, Signable};

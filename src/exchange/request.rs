@@ -3,7 +3,8 @@
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::request_error::RequestError;
-use super::sign::{Header, Signable, Signature, sign};
+use super::sign::{Signature, sign};
+use super::signable::{Header, Signable};
 use crate::json::{Counter, Sink, SliceSink};
 use crate::time::WallTime;
 

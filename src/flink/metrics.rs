@@ -1,6 +1,6 @@
 //! `/jobs/:jid/metrics`: which metrics there are; with `?get=`, their values.
 
-use super::read::{ReadError, Reader, Value};
+use super::read::{Items, ReadError, Reader, Value};
 use crate::code::Code;
 use crate::json::{Scanner, Text, Token};
 
@@ -19,7 +19,7 @@ use crate::json::{Scanner, Text, Token};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Metrics<'a> {
-    items: MetricsIter<'a>,
+    items: Items<'a>,
 }
 
 impl<'a> Metrics<'a> {
@@ -30,10 +30,7 @@ impl<'a> Metrics<'a> {
             return Err(reader.wrong(Code::NotAnArray, ""));
         };
         let inside = reader.depth();
-        let items = MetricsIter {
-            reader: reader.clone(),
-            inside,
-        };
+        let items = Items::of(&reader);
         while let Some(item) = reader.item(inside)? {
             Metric::read(&mut reader, item)?;
         }
@@ -43,7 +40,9 @@ impl<'a> Metrics<'a> {
 
     /// The metrics, as they stand there.
     pub fn iter(&self) -> MetricsIter<'a> {
-        self.items.clone()
+        MetricsIter {
+            items: self.items.clone(),
+        }
     }
 
     /// The value of one of them, if it is a number: as the JSON number that stands there.
@@ -64,17 +63,14 @@ impl<'a> IntoIterator for &Metrics<'a> {
 /// The metrics of a response.
 #[derive(Clone, Debug)]
 pub struct MetricsIter<'a> {
-    reader: Reader<'a>,
-    inside: u32,
+    items: Items<'a>,
 }
 
 impl<'a> Iterator for MetricsIter<'a> {
     type Item = Metric<'a>;
 
     fn next(&mut self) -> Option<Metric<'a>> {
-        // It was read before without an error.
-        let item = self.reader.item(self.inside).ok()??;
-        Metric::read(&mut self.reader, item).ok()
+        self.items.next(Metric::read)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/jobs/overview`: all jobs that the cluster knows.
 
 use super::jid::Jid;
-use super::read::{ReadError, Reader, Value};
+use super::read::{Items, ReadError, Reader, Value};
 use super::state::State;
 use crate::code::Code;
 use crate::json::Text;
@@ -21,14 +21,17 @@ use crate::json::Text;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Overview<'a> {
-    jobs: Option<OverviewJobs<'a>>,
+    jobs: Items<'a>,
     len: usize,
 }
 
 impl<'a> Overview<'a> {
     /// Reads it. Each job must have its id, its state and its start.
     pub fn read(body: &'a [u8]) -> Result<Self, ReadError> {
-        let mut overview = Overview { jobs: None, len: 0 };
+        let mut overview = Overview {
+            jobs: Items::none(),
+            len: 0,
+        };
         let mut is_there = false;
         Reader::new(body).whole_object(&mut |reader, key, value| {
             if !key.is("jobs") {
@@ -49,10 +52,7 @@ impl<'a> Overview<'a> {
             return Err(reader.wrong(Code::NotAnArray, "jobs"));
         };
         let inside = reader.depth();
-        self.jobs = Some(OverviewJobs {
-            reader: reader.clone(),
-            inside,
-        });
+        self.jobs = Items::of(reader);
         self.len = 0;
         while let Some(item) = reader.item(inside)? {
             OverviewJob::read(reader, item)?;
@@ -63,10 +63,9 @@ impl<'a> Overview<'a> {
 
     /// The jobs, as they stand there.
     pub fn jobs(&self) -> OverviewJobs<'a> {
-        self.jobs.clone().unwrap_or(OverviewJobs {
-            reader: Reader::new(b"[]"),
-            inside: 0,
-        })
+        OverviewJobs {
+            items: self.jobs.clone(),
+        }
     }
 
     /// How many there are.
@@ -83,17 +82,14 @@ impl<'a> Overview<'a> {
 /// The jobs of an [`Overview`].
 #[derive(Clone, Debug)]
 pub struct OverviewJobs<'a> {
-    reader: Reader<'a>,
-    inside: u32,
+    items: Items<'a>,
 }
 
 impl<'a> Iterator for OverviewJobs<'a> {
     type Item = OverviewJob<'a>;
 
     fn next(&mut self) -> Option<OverviewJob<'a>> {
-        // It was read before without an error.
-        let item = self.reader.item(self.inside).ok()??;
-        OverviewJob::read(&mut self.reader, item).ok()
+        self.items.next(OverviewJob::read)
     }
 }
 

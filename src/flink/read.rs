@@ -191,6 +191,37 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The items of a list, once more: it was read before without an error.
+#[derive(Clone, Debug)]
+pub(super) struct Items<'a> {
+    reader: Reader<'a>,
+    inside: u32,
+}
+
+impl<'a> Items<'a> {
+    /// Of the list that was just opened.
+    pub(super) fn of(reader: &Reader<'a>) -> Self {
+        Items {
+            reader: reader.clone(),
+            inside: reader.depth(),
+        }
+    }
+
+    /// Of no list.
+    pub(super) fn none() -> Self {
+        Items::of(&Reader::new(b""))
+    }
+
+    /// The next item, as `read` reads it.
+    pub(super) fn next<T>(
+        &mut self,
+        read: impl FnOnce(&mut Reader<'a>, Value<'a>) -> Result<T, ReadError>,
+    ) -> Option<T> {
+        let item = self.reader.item(self.inside).ok()??;
+        read(&mut self.reader, item).ok()
+    }
+}
+
 fn value_of(token: Option<Token<'_>>) -> Value<'_> {
     match token {
         Some(Token::ObjectStart) => Value::Object,

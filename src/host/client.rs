@@ -83,6 +83,9 @@ impl Client {
     /// When a connection kept from before turns out to be closed, it is sent once more on a new one at once:
     /// a receiver drops a repeat by its `message_id`. [`SendError::NotSent`] speaks of both. One that said anything first, be it
     /// `100 Continue`, had seen the report, and is not replaced at once.
+    ///
+    /// Where a name service leads elsewhere just as the address that served fails, a reason to stop from there (401, a redirect, a certificate that is not
+    /// trusted) is passed over three times, as [`Outcome::NotUnderstood`] or [`SendError::NotSent`]: the next call begins with the known address.
     pub fn send(&mut self, report: &impl Encode) -> Result<Reply<'_>, SendError> {
         let mut body = self.take_body();
         body.clear();
@@ -163,7 +166,12 @@ impl Client {
             .with_date(head.date.as_ref().and_then(|v| v.to_str().ok()));
         // They were checked when the client was made.
         let codes = service_codes(&self.service_codes).unwrap_or_default();
-        let reply = read_reply_with(&codes, head.status, headers, &self.answer);
+        let mut reply = read_reply_with(&codes, head.status, headers, &self.answer);
+        // Somebody else's, perhaps, where a name service leads just now.
+        let stops = matches!(reply.outcome, Outcome::Credentials | Outcome::Misconfigured);
+        if stops && self.resolver.excuses(None) {
+            reply.outcome = Outcome::NotUnderstood;
+        }
         if matches!(reply.outcome, Outcome::Accepted | Outcome::Refused) {
             self.resolver.served();
             self.progress.was_good();
@@ -268,7 +276,9 @@ impl Client {
             self.describe(&error)
         };
         match &error {
-            ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+            ureq::Error::ConnectProxyFailed(reason)
+                if reason.contains("407") && !self.resolver.excuses(None) =>
+            {
                 misconfigured(Code::Proxy, "the proxy asks for credentials".to_string())
             }
             ureq::Error::RequireHttpsOnly(_)
@@ -319,6 +329,14 @@ impl Client {
             }
             (Phase::Connect, ureq::Error::ConnectProxyFailed(_)) => {
                 format!("no connection through {place}: {reason}")
+            }
+            (Phase::Connect, ureq::Error::Protocol(_)) => {
+                let began = self.progress.how_proxy_began();
+                let why = match began.starts_with("HTTP/1.") {
+                    true => reason,
+                    false => format!("its response is not HTTP; it begins \"{began}\""),
+                };
+                format!("no connection through {place}: {why}")
             }
             (Phase::Connect, _) => format!("no connection to {place}: {reason}"),
             (Phase::Tls, _) => format!("no TLS with {}: {reason}", short_host(&self.url)),

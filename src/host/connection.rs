@@ -1,7 +1,10 @@
 //! Makes connections, and watches what happens on them, so that an error can say whether the report may have arrived.
 
 use std::boxed::Box;
+use std::format;
 use std::io;
+use std::net::SocketAddr;
+use std::string::ToString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -76,21 +79,56 @@ impl Watching {
         let mut addresses = addresses.iter();
         // Which a human must know of.
         let mut distrusted = None;
+        let mut failed = None;
         loop {
             self.progress.enter(Phase::Connect);
             let connected = Socket::connect(details, &mut addresses, loopback_only, &self.progress);
+            let mut at = None;
             let secured = connected.and_then(|(socket, address)| {
+                at = Some(address);
                 self.resolver.answered(address);
                 self.secured(details, socket)
             });
             match secured {
                 Err(error) if self.progress.bell().is_cancelled() => return Err(error),
-                Err(error) if addresses.len() > 0 => {
-                    distrusted = distrusted.or(is_unusable(&error).is_some().then_some(error));
+                Err(error) if is_unusable(&error).is_none() => failed = Some(error),
+                Err(error) => {
+                    let has_served = at.is_some_and(|at| self.resolver.has_served(at));
+                    if has_served || distrusted.is_none() {
+                        distrusted = Some((at, error));
+                    }
                 }
-                Err(error) => return Err(distrusted.unwrap_or(error)),
                 secured => return secured,
             }
+            if addresses.len() == 0 {
+                return Err(self.unreached(distrusted, failed));
+            }
+        }
+    }
+
+    /// Why none of the addresses serves.
+    fn unreached(
+        &self,
+        distrusted: Option<(Option<SocketAddr>, Error)>,
+        failed: Option<Error>,
+    ) -> Error {
+        let failed = failed.unwrap_or(Error::HostNotFound);
+        match distrusted {
+            Some((Some(at), error)) if self.resolver.excuses(Some(at)) => {
+                if !self.to_proxy.load(Ordering::Relaxed) {
+                    self.progress.enter(Phase::Tls);
+                }
+                let distrust = is_unusable(&error).map_or("", |(_, detail)| detail);
+                let failed = match failed {
+                    Error::Timeout(_) => "timeout".to_string(),
+                    Error::Io(error) => error.to_string(),
+                    error => error.to_string(),
+                };
+                let text = format!("{distrust} ({}); where it was: {failed}", at.ip());
+                io::Error::other(text).into()
+            }
+            Some((_, error)) => error,
+            None => failed,
         }
     }
 
@@ -119,7 +157,9 @@ impl Connector<()> for Watching {
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
         if self.to_proxy.load(Ordering::Relaxed) {
-            return self.reach(details, false).map(Some);
+            let inner = self.reach(details, false)?;
+            let progress = self.progress.clone();
+            return Ok(Some(Box::new(ToProxy { inner, progress })));
         }
         let inner = match details.config.proxy() {
             Some(_) => self.secured(details, self.through_proxy(details)?)?,
@@ -133,6 +173,37 @@ impl Connector<()> for Watching {
         let progress = self.progress.clone();
         let watched = Watched::new(inner, progress, looks_while_sending, self.max_idle);
         Ok(Some(Box::new(watched)))
+    }
+}
+
+/// A connection to a proxy: keeps how the response to CONNECT begins, for an error.
+#[derive(Debug)]
+struct ToProxy {
+    inner: Box<dyn Transport>,
+    progress: Arc<Progress>,
+}
+
+impl Transport for ToProxy {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let some = self.inner.await_input(timeout)?;
+        self.progress.proxy_said(self.inner.buffers().input());
+        Ok(some)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
     }
 }
 

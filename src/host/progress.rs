@@ -2,7 +2,7 @@
 
 use std::format;
 use std::net::SocketAddr;
-use std::string::String;
+use std::string::{String, ToString};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +14,9 @@ use crate::time::MonoTime;
 
 /// So long a connection that was good is kept, though what comes over it now is doubted.
 const LATELY: Duration = Duration::from_secs(60);
+
+/// So many bytes of what is no HTTP are shown.
+const MOST_SHOWN: usize = 16;
 
 /// The parts of a call, each with a timeout of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub(super) struct Progress {
     good_at: Mutex<MonoTime>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct State {
     plan: Plan,
     phase: Phase,
@@ -67,6 +70,8 @@ struct State {
     late: bool,
     /// Where a connection was tried last.
     tried: Option<SocketAddr>,
+    /// How the proxy's response to CONNECT begins.
+    proxy_said: String,
     /// Whether the connection was made for this attempt.
     fresh: bool,
     /// Whether what goes over the connection is the request, and not a proxy's CONNECT or a handshake.
@@ -100,6 +105,7 @@ impl Progress {
             phase_began: now,
             late: false,
             tried: None,
+            proxy_said: String::new(),
             fresh: false,
             requesting: false,
             out: 0,
@@ -157,6 +163,7 @@ impl Progress {
             phase_began: Instant::now(),
             late: false,
             tried: None,
+            proxy_said: String::new(),
             fresh: false,
             requesting: false,
             out: 0,
@@ -195,6 +202,19 @@ impl Progress {
 
     pub(super) fn tried(&self) -> Option<SocketAddr> {
         self.state().tried
+    }
+
+    /// The start of this is kept, as visible ASCII, while the connection is made.
+    pub(super) fn proxy_said(&self, input: &[u8]) {
+        let mut state = self.state();
+        if state.phase == Phase::Connect {
+            let start = input.get(..MOST_SHOWN).unwrap_or(input);
+            state.proxy_said = start.escape_ascii().to_string();
+        }
+    }
+
+    pub(super) fn how_proxy_began(&self) -> String {
+        self.state().proxy_said.clone()
     }
 
     /// When the phase ends, or the whole call.

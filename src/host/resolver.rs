@@ -36,6 +36,8 @@ const STACK: usize = 512 * 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// As many as ureq takes.
 const MOST_ADDRESSES: usize = 16;
+/// So often in a row a stranger's reason to stop is passed over. Less than the service takes failed checks of credentials before it locks a key pair.
+const MOST_EXCUSED: u32 = 3;
 /// Of what is found: one place is kept for the address that served.
 const MOST_FOUND: usize = MOST_ADDRESSES - 1;
 
@@ -59,6 +61,8 @@ struct Known {
     taken: Option<SocketAddr>,
     /// The one that led to the service last: a name service may be wrong, for a while or for ever.
     served: Option<SocketAddr>,
+    /// How often since then a reason to stop was passed over.
+    excused: u32,
     /// When it was looked up last, also in vain.
     asked_at: MonoTime,
     /// Whether to ask again at the next request.
@@ -106,6 +110,15 @@ impl Known {
         self.doubted = true;
     }
 
+    /// See [`Remembering::excuses`].
+    fn excuses(&mut self, address: Option<SocketAddr>) -> bool {
+        let from = address.filter(|one| self.addresses.contains(one));
+        let from = from.or(self.taken.filter(|_| address.is_none()));
+        let is_stranger = from.is_some() && self.served.is_some() && from != self.served;
+        self.excused = self.excused.saturating_add(u32::from(is_stranger));
+        is_stranger && self.excused <= MOST_EXCUSED
+    }
+
     /// Whether a connection that is kept is used again, though it is doubted: where there is no other way, or it was good a moment ago.
     fn is_kept(&self, was_good_lately: bool) -> bool {
         let has_served = self.taken.is_some() && self.taken == self.served;
@@ -134,6 +147,7 @@ impl Remembering {
         for known in self.known().iter_mut() {
             if let Some(taken) = known.taken {
                 known.served = Some(taken);
+                known.excused = 0;
                 known.begin_with(taken);
             }
         }
@@ -164,6 +178,18 @@ impl Remembering {
                 known.begin_with(address);
             }
         }
+    }
+
+    /// Whether a reason to stop is passed over that this address gave, or without one that of the connection in use: a name service may be wrong just as
+    /// the address that served fails, and that one has the next turn. Not for ever, since the service may have moved.
+    pub(super) fn excuses(&self, address: Option<SocketAddr>) -> bool {
+        let mut all = self.known();
+        all.iter_mut().any(|known| known.excuses(address))
+    }
+
+    pub(super) fn has_served(&self, address: SocketAddr) -> bool {
+        let all = self.known();
+        all.iter().any(|known| known.served == Some(address))
     }
 
     fn look_up(
@@ -205,6 +231,7 @@ impl Remembering {
                     addresses: found.to_vec(),
                     taken: None,
                     served: None,
+                    excused: 0,
                     asked_at: MonoTime::now(),
                     doubted: false,
                 });

@@ -9,6 +9,9 @@ use crate::code::Code;
 /// How many arrays and objects may be open at once.
 pub const MAX_DEPTH: u32 = u128::BITS;
 
+/// What some editors put in front of UTF-8, and RFC 8259 forbids.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// One step of a JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token<'a> {
@@ -239,6 +242,9 @@ impl<'a> Scanner<'a> {
             b't' => self.literal(b"true", Token::Bool(true)),
             b'f' => self.literal(b"false", Token::Bool(false)),
             b'n' => self.literal(b"null", Token::Null),
+            _ if self.at == 0 && self.text.starts_with(BYTE_ORDER_MARK) => {
+                Err(self.error(Code::JsonByteOrderMark))
+            }
             _ => Err(self.error(Code::JsonUnexpectedByte)),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::check::first_error;
 use super::contract::{EXCEPTIONS, HEAD, JOB, Member, REPORT};
-use super::encode::EncodeError;
+use super::encode_error::EncodeError;
 use super::fast_path;
 use crate::json::{Counter, Full, Scanner, Sink, Token};
 

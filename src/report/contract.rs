@@ -74,6 +74,19 @@ pub(super) enum Value {
     ErrorTime,
 }
 
+/// The value of a member, if it is there.
+macro_rules! given {
+    (required $value:ident) => {
+        Some($value)
+    };
+    (advised $value:ident) => {
+        $value
+    };
+    (optional $value:ident) => {
+        $value
+    };
+}
+
 /// The finding when a member is not there: of an advised one, the warning that older documentation requires it.
 macro_rules! if_missing {
     (required) => {
@@ -117,7 +130,7 @@ macro_rules! after_jobs {
     (($then:ident $with:tt) jobs required Jobs, $($members:tt)*) => { $then! { $with $($members)* } };
 }
 
-pub(super) use {after_jobs, exception_members, if_missing, job_members, report_members};
+pub(super) use {after_jobs, exception_members, given, if_missing, job_members, report_members};
 
 pub(super) fn job_id(value: i64) -> Option<Code> {
     match value {

@@ -1,52 +1,16 @@
 //! The canonical bytes: compact, members in the order of the contract, absent ones left out.
 
 use core::borrow::Borrow;
-use core::fmt;
 
 use super::contract::{
-    self, HEAD, MAX_REPORT_BYTES, after_jobs, exception_members, if_missing, job_members,
-    report_members,
+    HEAD, MAX_REPORT_BYTES, after_jobs, exception_members, given, job_members, report_members,
 };
+use super::encode_error::EncodeError;
 use super::finding::{Finding, Path, Summary};
-use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
-use crate::code::{Code, Severity};
+use super::model::{Envelope, ErrorTime, Exceptions, Job, JobException, Report};
+use super::validate::{check_envelope, check_job, valid_envelope, valid_job};
+use crate::code::Code;
 use crate::json::{Counter, Full, Sink, SliceSink, generic_or_dyn};
-
-/// Why a report was not encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// It breaks the contract; this is the first error.
-    Invalid(Finding<'static>),
-    /// The buffer is too small; exactly `needed` bytes are enough.
-    TooSmall {
-        /// In bytes.
-        needed: usize,
-    },
-}
-
-impl EncodeError {
-    /// The stable code.
-    pub const fn code(&self) -> Code {
-        match self {
-            EncodeError::Invalid(finding) => finding.code,
-            EncodeError::TooSmall { .. } => Code::BufferTooSmall,
-        }
-    }
-}
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EncodeError::Invalid(finding) => finding.fmt(f),
-            EncodeError::TooSmall { needed } => {
-                write!(f, "{}; {needed} bytes are needed", Code::BufferTooSmall)
-            }
-        }
-    }
-}
-
-impl core::error::Error for EncodeError {}
 
 /// What can be encoded as a report: [`Report`], [`ReportOf`] and, with feature `serde`, `ReportBuf`.
 ///
@@ -204,13 +168,6 @@ impl Job<'_> {
     }
 }
 
-/// What follows the jobs of a report.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Envelope<'a> {
-    pub(super) msg_confirm_topic: Option<&'a str>,
-    pub(super) message_id: &'a str,
-}
-
 /// Encodes a report whose jobs come one by one; a failed one leaves `sink` as it was.
 fn encode_parts<'a, S: Sink + ?Sized>(
     jobs: impl Iterator<Item: Borrow<Job<'a>>> + Clone,
@@ -279,7 +236,10 @@ fn write_checked<'a, S: Sink + ?Sized>(
     let start = sink.len();
     let count = write_jobs(jobs, sink, valid_job)?;
     if count == 0 {
-        return Err(invalid(Code::Empty, Path::REPORT.member("jobs")));
+        return Err(EncodeError::invalid(
+            Code::Empty,
+            Path::REPORT.member("jobs"),
+        ));
     }
     valid_envelope(envelope)?;
     write_tail(envelope, sink).map_err(too_small)?;
@@ -309,19 +269,6 @@ pub(super) fn write_job<S: Sink + ?Sized>(
     sink: &mut S,
 ) -> Result<(), Full> {
     generic_or_dyn!(put_job(job, is_first; sink))
-}
-
-/// The value of a member, if it is there.
-macro_rules! given {
-    (required $value:ident) => {
-        Some($value)
-    };
-    (advised $value:ident) => {
-        $value
-    };
-    (optional $value:ident) => {
-        $value
-    };
 }
 
 /// Puts the members of an object by their list, from `$open` in front of the first to the `}` after the last.
@@ -415,129 +362,12 @@ fn put_tail<S: Sink + ?Sized>(envelope: Envelope<'_>, sink: &mut S) -> Result<()
 
 pub(super) fn within_limit(len: usize) -> Result<(), EncodeError> {
     if len > MAX_REPORT_BYTES {
-        return Err(invalid(Code::TooLarge, Path::REPORT));
+        return Err(EncodeError::invalid(Code::TooLarge, Path::REPORT));
     }
     Ok(())
-}
-
-pub(super) fn valid_job(job: &Job<'_>, index: usize) -> Result<(), EncodeError> {
-    let mut first = Ok(());
-    check_job(job, index, &mut |code, path| {
-        keep_error(&mut first, code, path)
-    });
-    first
-}
-
-pub(super) fn valid_envelope(envelope: Envelope<'_>) -> Result<(), EncodeError> {
-    let mut first = Ok(());
-    check_envelope(envelope, &mut |code, path| {
-        keep_error(&mut first, code, path)
-    });
-    first
-}
-
-/// Keeps the first error, and no warning.
-#[inline]
-fn keep_error(first: &mut Result<(), EncodeError>, code: Code, path: Path<'static>) {
-    if first.is_ok() && code.severity() == Severity::Error {
-        *first = Err(invalid(code, path));
-    }
-}
-
-const fn invalid(code: Code, path: Path<'static>) -> EncodeError {
-    EncodeError::Invalid(Finding {
-        code,
-        path,
-        offset: None,
-    })
 }
 
 /// The exact length is counted where the whole is known.
 fn too_small(_: Full) -> EncodeError {
     EncodeError::TooSmall { needed: 0 }
-}
-
-/// Gives what is wrong with the members of an object, by their list, to `$found`.
-macro_rules! check_members {
-    (($found:ident, $path:ident, $object:ident = $from:expr) $($name:ident $need:ident $value:ident,)*) => {{
-        let $object { $($name),* } = $from;
-        $(
-            let code: Option<Code> = match given!($need $name) {
-                Some(value) => check_value!($value value),
-                None => if_missing!($need),
-            };
-            if let Some(code) = code {
-                $found(code, $path.member(stringify!($name)));
-            }
-        )*
-    }};
-}
-
-/// What is wrong with a value of one of the contract's kinds.
-macro_rules! check_value {
-    (JobId $value:ident) => {
-        contract::job_id(*$value)
-    };
-    (CreateTime $value:ident) => {
-        contract::create_time(*$value)
-    };
-    (Status $value:ident) => {
-        check_status(*$value)
-    };
-    (NonEmptyText $value:ident) => {
-        $value.is_empty().then_some(Code::Empty)
-    };
-    (ErrorTime $value:ident) => {
-        check_error_time(*$value)
-    };
-    (Text $value:ident) => {{
-        let _ = $value;
-        None
-    }};
-    // Its object form is checked on its own.
-    (Exceptions $value:ident) => {{
-        let _ = $value;
-        None
-    }};
-}
-
-/// Gives what is wrong with a job to `found`.
-#[inline]
-fn check_job<F>(job: &Job<'_>, index: usize, found: &mut F)
-where
-    F: FnMut(Code, Path<'static>) + ?Sized,
-{
-    let path = Path::of_job(index);
-    job_members!(check_members(found, path, Job = job));
-    if let Some(Exceptions::Detail(detail)) = &job.exceptions {
-        let path = path.exceptions();
-        exception_members!(check_members(found, path, JobException = detail));
-    }
-}
-
-fn check_status(status: JobStatus<'_>) -> Option<Code> {
-    match status.name() {
-        _ if status.is_known() => None,
-        "" => Some(Code::Empty),
-        _ => Some(Code::UnknownStatus),
-    }
-}
-
-fn check_error_time(time: ErrorTime<'_>) -> Option<Code> {
-    match time {
-        ErrorTime::Text(text) => contract::error_time(text.as_bytes()),
-        ErrorTime::At(time) => match time.to_error_time() {
-            Some(_) => None,
-            None => Some(Code::TimeOutOfRange),
-        },
-    }
-}
-
-#[inline]
-fn check_envelope<F>(envelope: Envelope<'_>, found: &mut F)
-where
-    F: FnMut(Code, Path<'static>) + ?Sized,
-{
-    let path = Path::REPORT;
-    report_members!(after_jobs(check_members(found, path, Envelope = &envelope)));
 }

@@ -45,12 +45,15 @@ mod canonical;
 mod check;
 mod contract;
 mod encode;
+mod encode_error;
 mod fast_path;
 mod finding;
+mod keys;
 mod model;
 mod nearest;
 #[cfg(feature = "serde")]
 mod owned;
+mod validate;
 mod writer;
 
 pub use canonical::canonical_into;
@@ -59,8 +62,10 @@ pub(crate) use check::first_error;
 pub use contract::MAX_REPORT_BYTES;
 #[cfg(test)]
 pub(crate) use encode::Sealed;
-pub use encode::{Encode, EncodeError, ReportOf};
+pub use encode::{Encode, ReportOf};
+pub use encode_error::EncodeError;
 pub use finding::{Finding, Path, Summary};
+pub(crate) use keys::{TakeJob, read_job_keys};
 pub use model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 #[cfg(feature = "serde")]
 pub use owned::{ExceptionsBuf, JobBuf, JobExceptionBuf, ReadError, ReportBuf};

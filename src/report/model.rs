@@ -293,3 +293,10 @@ impl Default for ErrorTime<'_> {
         ErrorTime::Text("")
     }
 }
+
+/// What follows the jobs of a report.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Envelope<'a> {
+    pub(super) msg_confirm_topic: Option<&'a str>,
+    pub(super) message_id: &'a str,
+}

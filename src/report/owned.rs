@@ -9,7 +9,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::first_error;
-use super::encode::{Encode, EncodeError, ReportOf, Sealed};
+use super::encode::{Encode, ReportOf, Sealed};
+use super::encode_error::EncodeError;
 use super::finding::{Finding, Summary};
 use super::model::{ErrorTime, Exceptions, Job, JobException, JobStatus, Report};
 use crate::code::Code;

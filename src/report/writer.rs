@@ -1,11 +1,11 @@
 //! Writes a report job by job, for agents that cannot hold all jobs at once.
 
 use super::contract::HEAD;
-use super::encode::{
-    EncodeError, Envelope, valid_envelope, valid_job, within_limit, write_job, write_tail,
-};
+use super::encode::{within_limit, write_job, write_tail};
+use super::encode_error::EncodeError;
 use super::finding::{Finding, Path};
-use super::model::Job;
+use super::model::{Envelope, Job};
+use super::validate::{valid_envelope, valid_job};
 use crate::code::Code;
 use crate::json::{Counter, Sink, SliceSink};
 

@@ -454,7 +454,7 @@ static void couriers(void) {
         edge_report_courier_settle(courier, ticket + 1, EDGE_REPORT_E_NOT_SENT, NULL, NULL, 0, 0, NULL, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_settle(courier, ticket, EDGE_REPORT_OK, NULL, NULL, 0, 0, NULL, &error));
   AT("reply");
-  edge_report_result unknown[] = {-1, 10, 9999, INT32_MIN, INT32_MAX};
+  edge_report_result unknown[] = {-1, 9998, 9999, INT32_MIN, INT32_MAX};
   for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++)
     GIVES(EDGE_REPORT_E_OUT_OF_RANGE, edge_report_courier_settle(courier, ticket, unknown[i], NULL, NULL, 0, 0, NULL, NULL));
   uint32_t outcomes[] = {0, 7, 256, UINT32_MAX};
@@ -691,7 +691,7 @@ static void hosts(void) {
   edge_report_client_config config = EDGE_REPORT_CLIENT_CONFIG_INIT;
   edge_report_client *client = NULL;
   edge_report_courier *courier = NULL;
-  edge_report_spool_limits limits = EDGE_REPORT_SPOOL_LIMITS_INIT;
+  edge_report_spool_options options = EDGE_REPORT_SPOOL_OPTIONS_INIT;
   edge_report_reply reply = EDGE_REPORT_REPLY_INIT;
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(NULL, &client, NULL));
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_client_new(&config, NULL, NULL));
@@ -790,8 +790,8 @@ static void hosts(void) {
   edge_report_client_free(NULL);
 
   GIVES(EDGE_REPORT_E_NULL_POINTER, edge_report_courier_new_spool(str(NULL), NULL, NULL, 0, 0, &courier, NULL));
-  limits.max_bytes = 1;
-  GIVES(EDGE_REPORT_E_SPOOL_OPTIONS, edge_report_courier_new_spool(str("x"), &limits, NULL, 0, 0, &courier, NULL));
+  options.max_bytes = 1;
+  GIVES(EDGE_REPORT_E_SPOOL_OPTIONS, edge_report_courier_new_spool(str("x"), &options, NULL, 0, 0, &courier, NULL));
   GIVES(EDGE_REPORT_E_STORAGE, edge_report_courier_new_spool(str("no/such/place"), NULL, NULL, 0, 0, &courier, &error));
   CHECK(error.device_error == 2 && strstr(error.detail, "no/such"));
   GIVES(EDGE_REPORT_E_STORAGE, edge_report_courier_new_spool(view("a\0b", 3), NULL, NULL, 0, 0, &courier, NULL));

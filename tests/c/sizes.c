@@ -36,7 +36,7 @@ NEWER(edge_report_client_config, client_config);
 NEWER(edge_report_tls, tls);
 NEWER(edge_report_lock, lock);
 NEWER(edge_report_observer, observer);
-NEWER(edge_report_spool_limits, limits);
+NEWER(edge_report_spool_options, options);
 static edge_report_client *client;
 static const char *spool;
 #endif
@@ -125,7 +125,7 @@ static edge_report_result deliver(void) {
 }
 static edge_report_result new_spool(void) {
   edge_report_courier *made = NULL;
-  edge_report_result result = edge_report_courier_new_spool(str(spool), &limits.known, NULL, 0, 0, &made, &told);
+  edge_report_result result = edge_report_courier_new_spool(str(spool), &options.known, NULL, 0, 0, &made, &told);
   edge_report_courier_free(made);
   return result;
 }
@@ -308,13 +308,13 @@ int main(int count, char **arguments) {
   lock.known.lock = lock.known.unlock = hold;
   observer.known = (edge_report_observer)EDGE_REPORT_OBSERVER_INIT;
   observer.known.event = observe;
-  limits.known = (edge_report_spool_limits)EDGE_REPORT_SPOOL_LIMITS_INIT;
+  options.known = (edge_report_spool_options)EDGE_REPORT_SPOOL_OPTIONS_INIT;
   OK(edge_report_client_new(&client_config.known, &client, NULL));
   SIZES("EDGE_REPORT_CLIENT_CONFIG_INIT", "config", IN, client_config, EDGE_REPORT_OK, new_client);
   SIZES("EDGE_REPORT_TLS_INIT", "tls", IN, tls, EDGE_REPORT_OK, set_tls);
   SIZES("EDGE_REPORT_LOCK_INIT", "lock", IN, lock, EDGE_REPORT_OK, deliver);
   SIZES("EDGE_REPORT_OBSERVER_INIT", "observer", IN, observer, EDGE_REPORT_OK, deliver);
-  SIZES("EDGE_REPORT_SPOOL_LIMITS_INIT", "limits", IN, limits, EDGE_REPORT_OK, new_spool);
+  SIZES("EDGE_REPORT_SPOOL_OPTIONS_INIT", "options", IN, options, EDGE_REPORT_OK, new_spool);
   edge_report_client_free(client);
 #else
   (void)count, (void)arguments;

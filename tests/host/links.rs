@@ -562,6 +562,62 @@ fn names_that_are_wrong_each_time_take_no_way_that_works() {
     }
 }
 
+/// The name service is wrong just as the service fails, and who is there gives a reason to stop (a portal redirects, a gateway of somebody else
+/// knows no such keys): that is no reason while the address that served has its turn, at once. The reason counts where that one stays away, and
+/// three times in a row before it does.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_stranger_stops_nobody() {
+    let Some(names) = Names::alone("a_stranger_stops_nobody") else {
+        return;
+    };
+    const BUSY: &str = "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n";
+    names.suspended(0);
+    for (stop, outcome) in [
+        (
+            "HTTP/1.1 302 x\r\ncontent-length: 0\r\n\r\n",
+            Outcome::Misconfigured,
+        ),
+        (
+            "HTTP/1.1 401 x\r\ncontent-length: 0\r\n\r\n",
+            Outcome::Credentials,
+        ),
+    ] {
+        let busy = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_it = busy.clone();
+        let (port, _) = someone_who("127.0.0.2", 0, move || {
+            match is_it.load(Ordering::Relaxed) {
+                true => BUSY,
+                false => ACCEPTED,
+            }
+        });
+        let (_, stranger) = someone("127.0.0.3", port, stop);
+        let builder = Names::client(port).max_idle(Duration::ZERO);
+        let mut client = builder.build().unwrap();
+        let mut sends = || client.send_encoded(b"{}").unwrap().outcome;
+        names.lead_to("127.0.0.2");
+        assert_eq!(sends(), Outcome::Accepted);
+        names.lead_to("127.0.0.3");
+        // Once more after it served again.
+        for _ in 0..2 {
+            busy.store(true, Ordering::Relaxed);
+            assert_eq!(sends(), Outcome::TryAgain);
+            for _ in 0..3 {
+                assert_eq!(sends(), Outcome::NotUnderstood, "{stop}");
+                assert_eq!(sends(), Outcome::TryAgain, "{stop}");
+            }
+            assert_eq!(sends(), outcome, "{stop}");
+            busy.store(false, Ordering::Relaxed);
+            assert_eq!(sends(), Outcome::Accepted, "{stop}");
+        }
+        assert_eq!(stranger.load(Ordering::Relaxed), 8);
+        // With no other address known it is believed at once.
+        let mut client = Names::client(port).build().unwrap();
+        let reply = client.send_encoded(b"{}").unwrap();
+        assert_eq!(reply.outcome, outcome, "{stop}");
+    }
+}
+
 /// A busy service keeps the connection over which it served within the last minute, also where its name has another address.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]

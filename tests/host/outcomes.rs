@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edge_report::{Client, ClientBuilder, Code, Outcome, SendError};
+use edge_report::{Client, ClientBuilder, Code, NotSentKind, Outcome, SendError};
 use raw::{raw_server, read_until};
 
 const ACCEPTED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}";
@@ -858,6 +858,33 @@ fn errors_say_where_it_failed() {
             !said.contains("p4ssword") && !said.chars().any(char::is_control),
             "{said}"
         );
+    }
+}
+
+/// What listens at the proxy's port is none, or speaks TLS: its first bytes are shown, safely, and no more.
+#[test]
+fn a_proxy_that_speaks_no_http_is_named() {
+    for (answer, shown) in [
+        (&b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n"[..], "SSH-2.0-OpenSSH_"),
+        (b"\x15\x03\x01\x00\x02\x02F", r"\x15\x03\x01\x00\x02\x02F"),
+        (b"\x1b[2J\"\r\n", r#"\x1b[2J\"\r\n"#),
+    ] {
+        let proxy = raw_server(move |mut stream| {
+            read_until(&mut stream, b"\r\n\r\n");
+            let _ = stream.write_all(answer);
+            thread::spawn(move || read_until(&mut stream, b"}"));
+        });
+        let at = proxy.strip_prefix("http://").unwrap();
+        let builder = Client::builder("https://gateway.example", "project");
+        let mut client = builder.proxy(&proxy).build().unwrap();
+        let error = outcome(&mut client, b"{}").unwrap_err();
+        let says = format!(
+            "not sent: no connection through the proxy {at}: its response is not HTTP; it begins \"{shown}\""
+        );
+        assert_eq!(error.to_string(), says);
+        let is_connect =
+            matches!(&error, SendError::NotSent { kind, .. } if *kind == NotSentKind::Connect);
+        assert!(is_connect, "{error:?}");
     }
 }
 

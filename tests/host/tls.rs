@@ -444,6 +444,74 @@ fn an_address_that_is_not_trusted_leaves_the_others() {
     assert_eq!(error.to_string(), says);
 }
 
+/// The name service leads to somebody else, who has no certificate for the name, just as the address that served fails: that one may serve again at
+/// any time, so it stops nothing. Where that one stays away, it is said at last.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_wrong_certificate_beside_an_address_that_served_stops_nothing() {
+    const THIS: &str = "a_wrong_certificate_beside_an_address_that_served_stops_nothing";
+    let place = tempfile::tempdir().unwrap();
+    let is_alone = alone::is_alone(THIS, |process| {
+        process.env("LD_PRELOAD", shim::shim("names", place.path()));
+        process.env("SHIM_NAMES", place.path().join("says"));
+    });
+    if !is_alone {
+        return;
+    }
+    let lead_to = |addresses: &str| {
+        shim::tell(std::env::var_os("SHIM_NAMES").unwrap().as_ref(), addresses);
+    };
+    let (ca, other) = (Ca::new(), Ca::new());
+    let accepted = vec![answer(r#"{"is_success":true}"#, 0)];
+    let (url, _told) = raw_tls(&ca.leaf("gateway", |_| ()), accepted, Duration::ZERO);
+    let server = url.replace("https://localhost", "127.0.0.1");
+    let port = url.rsplit_once(':').unwrap().1;
+    let at = |ip: &str| TcpListener::bind(format!("{ip}:{port}")).unwrap();
+    let leaf = other.leaf("gateway", |_| ());
+    let (_, untrusted) = raw_tls_at(at("127.0.0.2"), &leaf, vec![], Duration::ZERO);
+    let (is_away, gate) = (Arc::new(AtomicBool::new(false)), at("127.0.0.3"));
+    let away = is_away.clone();
+    thread::spawn(move || {
+        for client in gate.incoming().flatten() {
+            if away.load(Ordering::Relaxed) {
+                continue;
+            }
+            let server = std::net::TcpStream::connect(&server).unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    let builder = builder(&format!("https://gateway:{port}")).ca_certificate(&ca.der);
+    let mut client = builder.max_idle(Duration::ZERO).build().unwrap();
+    let mut send = || client.send_encoded(b"{}").map(|reply| reply.outcome);
+    lead_to("127.0.0.3");
+    assert_eq!(send(), Ok(Outcome::Accepted));
+    lead_to("127.0.0.2");
+    // At the first of these the name has not been asked again.
+    for not_sent in [4, 3] {
+        is_away.store(true, Ordering::Relaxed);
+        let mut last = String::new();
+        for _ in 0..not_sent {
+            let error = send().unwrap_err();
+            assert_eq!(error.code(), Code::NotSent, "{error}");
+            last = error.to_string();
+        }
+        // Of both: one of them is to be fixed.
+        for part in ["no TLS with gateway", "(127.0.0.2); where it was: "] {
+            assert!(last.contains(part), "{last}");
+        }
+        let error = send().unwrap_err();
+        assert_eq!(error.code(), Code::Tls, "{error}");
+        is_away.store(false, Ordering::Relaxed);
+        assert_eq!(send(), Ok(Outcome::Accepted));
+    }
+    assert_eq!(untrusted.try_iter().count(), 0);
+}
+
 /// How a record of data begins.
 const RECORD: u8 = 23;
 

@@ -89,7 +89,8 @@ fn a_log_without_room_delivers_all_the_same() {
 
 /// The first report of the only job is bad, and the host calls so seldom.
 fn alone(event: Event, poll: u64) -> u64 {
-    let outbox = RamOutbox::new(vec![0; 1 << 16], 1 << 16);
+    let memory = vec![0; 1 << 16].leak();
+    let outbox = RamOutbox::new(memory, 1 << 16);
     let mut courier = Courier::new(
         outbox,
         [0; 1024],

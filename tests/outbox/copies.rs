@@ -13,11 +13,11 @@ mod courier_common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use courier_common::account::{EACH, Log, Setting};
-use courier_common::device::{DeviceError, Fault, Image, Power, Side, lose_unsynced};
-use edge_report::MonoTime;
+use courier_common::device::{DeviceError, Fault, Image, Images, Power, Side, lose_unsynced};
 use edge_report::courier::{
-    Disposition, Durability, JobKey, JobKeys, Outbox, OutboxError, Ticket, WhenLettersFull,
+    Disposition, Durability, JobKey, JobKeys, Outbox, OutboxError, Reason, Ticket, WhenLettersFull,
 };
+use edge_report::{MonoTime, Outcome};
 
 /// From now on these calls fail: to create, write, sync, discard.
 fn failing(power: &Power, kinds: [bool; 4], part: usize) -> Fault {
@@ -270,4 +270,126 @@ fn last_checkpoint(image: &Image) -> (u32, usize) {
     let mut places = (160..len - 160).step_by(8);
     let at = places.rfind(|at| bytes[*at..at + 3] == [0x1e, 2, 2]);
     (id, at.expect("there is one"))
+}
+
+const REPORT: u8 = 1;
+const CHECKPOINT: u8 = 2;
+const SETTLED: u8 = 3;
+
+/// Damages the headers of these records: by kind, those of reports and of what settles them by ticket.
+fn damage(images: &mut Images, side: Side, kinds: &[u8], ticket: u64) {
+    let image = &mut images[side as usize];
+    for (id, len) in image.lens() {
+        for at in (160..len - 192).step_by(8) {
+            let record = &image.bytes(id)[at..at + 16];
+            let kind = record[2] & 0x3f;
+            let number = u64::from_le_bytes(record[8..].try_into().unwrap());
+            let is_meant = kind == CHECKPOINT || number == ticket;
+            if record.starts_with(&[0x1e, 2]) && kinds.contains(&kind) && is_meant {
+                image.flip(id, (at + 20) * 8);
+            }
+        }
+    }
+}
+
+/// One report was delivered before a kill; the next one has a ticket that nobody but its own records and the last reservation tell of.
+fn submitted_after_a_kill() -> (Power, Log, u64) {
+    let power = EACH.power();
+    let first = submit(&mut EACH.open(&power).unwrap(), 1).unwrap();
+    let mut log = EACH.open(&power).unwrap();
+    deliver(&mut log, first);
+    let given = submit(&mut log, 2).unwrap();
+    (power, log, given)
+}
+
+/// The next report, whose ticket was not given out before, waits; also after a kill.
+fn assert_next_waits(images: Images, given: u64) {
+    let power = EACH.power_on(images);
+    let next = submit(&mut EACH.open(&power).unwrap(), 3).unwrap();
+    assert!(next > given, "{next} after {given}");
+    assert!(waits(&mut EACH.open(&power).unwrap()).contains(&next));
+}
+
+#[test]
+fn what_settles_a_report_tells_that_its_ticket_was_given_out() {
+    let (power, mut log, given) = submitted_after_a_kill();
+    deliver(&mut log, given);
+    log.flush().unwrap();
+    drop(log);
+    let mut images = power.images();
+    damage(&mut images, Side::Live, &[REPORT, CHECKPOINT], given);
+    damage(&mut images, Side::Dead, &[CHECKPOINT], given);
+    assert_next_waits(images, given);
+}
+
+#[test]
+fn so_does_its_letter() {
+    let (power, mut log, given) = submitted_after_a_kill();
+    let refused = Disposition::Refused(Reason::response(Outcome::Refused, 400));
+    log.settle(Ticket(given), refused, &[b'r'; 150], WhenLettersFull::Hold)
+        .unwrap();
+    log.flush().unwrap();
+    drop(log);
+    let mut images = power.images();
+    damage(
+        &mut images,
+        Side::Live,
+        &[REPORT, CHECKPOINT, SETTLED],
+        given,
+    );
+    damage(&mut images, Side::Dead, &[CHECKPOINT], given);
+    assert_next_waits(images, given);
+}
+
+/// A reservation is damaged. Before its report is, too, a start has read that, and the letters say what it knew when something is written there.
+#[test]
+fn what_one_log_knows_of_tickets_the_other_says() {
+    let (power, log, given) = submitted_after_a_kill();
+    drop(log);
+    let mut images = power.images();
+    damage(&mut images, Side::Dead, &[CHECKPOINT], given);
+    let power = EACH.power_on(images);
+    let mut log = EACH.open(&power).unwrap();
+    deliver(&mut log, given);
+    log.close().unwrap();
+    drop(log);
+    let mut images = power.images();
+    damage(
+        &mut images,
+        Side::Live,
+        &[REPORT, CHECKPOINT, SETTLED],
+        given,
+    );
+    assert_next_waits(images, given);
+}
+
+/// The letters have no room when tickets are reserved, so the other log alone says it, and that is lost later. As soon as there was room again, and a
+/// report for each that was taken meanwhile, the letters say it, too.
+#[test]
+fn a_reservation_that_had_no_room_is_made_up() {
+    for taken in 1..=4 {
+        let power = EACH.power();
+        let mut log = EACH.open(&power).unwrap();
+        let creates = failing(&power, [true, false, false, false], 0);
+        power.fail(Some(Fault {
+            count: 1,
+            ..creates
+        }));
+        let mut given = submit(&mut log, 1).unwrap();
+        power.fail(Some(Fault {
+            first: creates.first + 2,
+            ..creates
+        }));
+        for job in 2..=taken {
+            given = submit(&mut log, job).unwrap();
+        }
+        power.fail(None);
+        for job in 0..taken {
+            given = submit(&mut log, 10 + job).unwrap();
+        }
+        drop(log);
+        let mut images = power.images();
+        images[Side::Live as usize] = Image::new(EACH.blank);
+        assert_next_waits(images, given);
+    }
 }

@@ -12,11 +12,11 @@
 mod courier_common;
 
 use courier_common::account::{EACH, Failure, Log, Setting};
-use courier_common::device::{Images, Power, Side, lose_some, lose_unsynced};
+use courier_common::device::{DeviceError, Fault, Images, Power, Side, lose_some, lose_unsynced};
 use courier_common::sample;
 use edge_report::courier::{
-    Courier, Disposition, Durability, Event, Forget, Outbox, OutboxError, Policy, RamOutbox,
-    Reason, Step, Ticket, WhenLettersFull,
+    Counters, Courier, Disposition, Durability, Event, Forget, Outbox, OutboxError, Policy,
+    RamOutbox, Reason, Step, Ticket, WhenLettersFull,
 };
 use edge_report::{JobStatus, MonoTime, Outcome, WallTime};
 use std::time::Duration;
@@ -353,4 +353,45 @@ fn a_time_that_is_known_survives_a_clean_end() {
     log.close().unwrap();
     drop(log);
     assert_eq!(EACH.open(&power).unwrap().trusted_time(), Some(time));
+}
+
+/// A fault from the next call but `passed` on, of these kinds: creates, writes, syncs, discards.
+fn from_call(power: &Power, passed: u64, kinds: [bool; 4]) -> Fault {
+    Fault {
+        first: power.accesses().calls + passed,
+        count: u64::MAX,
+        error: DeviceError::Io,
+        part: 0,
+        kinds,
+    }
+}
+
+/// A kill anywhere while reports become letters, of which the oldest stays; then a start cannot sync the letters, and lets their reports wait.
+#[test]
+fn what_waits_again_after_a_kill_is_not_counted_as_settled() {
+    for (reports, number) in
+        (8..16).flat_map(|reports| (0..80).map(move |number| (reports, number)))
+    {
+        let power = EACH.power();
+        let mut log = EACH.open(&power).unwrap();
+        let tickets: Vec<_> = (0..reports)
+            .map(|n| append(&mut log, n, n as i64 + 1))
+            .collect();
+        power.fail(Some(from_call(&power, number, [true; 4])));
+        for ticket in &tickets[1..] {
+            let _ = settle(&mut log, *ticket, REFUSED);
+        }
+        drop(log);
+        let power = EACH.power_on(power.images());
+        power.fail(Some(from_call(&power, 0, [false, false, true, false])));
+        let log = EACH.open(&power).unwrap();
+        let Counters {
+            submitted, refused, ..
+        } = log.counters();
+        assert_eq!(
+            (submitted, refused + log.waiting()),
+            (reports, reports),
+            "call {number}"
+        );
+    }
 }

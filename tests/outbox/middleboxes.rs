@@ -346,14 +346,6 @@ fn fifty_in_front_stop_nobody_for_good() {
                     sim.run(sim.now + HOUR / 4, answers);
                 }
                 hours += 1;
-                if name == "credentials" && jobs == 7 && hours % 24 == 0 {
-                    println!(
-                        "DAY {} {:?} {}",
-                        hours / 24,
-                        sim.courier.status().counters,
-                        sim.requests
-                    );
-                }
             }
             let status = sim.courier.status();
             let healthy = 250 + 4 * hours;

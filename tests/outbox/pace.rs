@@ -11,7 +11,8 @@
 mod courier_sim;
 
 use courier_sim::{HOUR, Sim, accepted, outbox};
-use edge_report::courier::{Event, Policy};
+use edge_report::courier::{Event, Policy, Step};
+use edge_report::{MonoTime, Outcome};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -109,5 +110,100 @@ fn single_resets_cost_little() {
         let delivered = sim.accepted.len();
         println!("| {percent} % | {delivered} |");
         assert!(delivered >= 24_000, "{percent} %: {delivered}");
+    }
+}
+
+/// An attempt that was stuck fails, and meanwhile the link came back: with the credentials of reports that were denied that has nothing to do.
+#[test]
+fn news_of_a_link_during_an_attempt_ends_no_wait_of_what_was_denied() {
+    let denied = Event::response(Outcome::Credentials, 401);
+    let moved = Event::response(Outcome::Misconfigured, 302);
+    for (bad, event, by_news) in [
+        (1, denied, true),
+        (1, denied, false),
+        (8, moved, true),
+        (8, moved, false),
+    ] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 6);
+        sim.submit(0);
+        // More than can be suspects, and good ones after each.
+        for job in 1..=bad {
+            sim.submit(job);
+            for good in 1..=3 {
+                sim.submit(100 * job + good);
+            }
+        }
+        sim.run(MINUTE, |sent| match sent.ticket.0 % 4 {
+            2 => event,
+            _ => accepted(sent),
+        });
+        assert_eq!(sim.courier.status().waiting, bad as u64);
+        let stuck = sim.submit(50);
+        let mut at = MonoTime::from_ms(sim.now);
+        loop {
+            match sim.courier.next(at).unwrap() {
+                Step::Send(outgoing) if outgoing.ticket == stuck => break,
+                Step::Send(outgoing) => {
+                    let ticket = outgoing.ticket;
+                    let _ = sim.courier.settle(ticket, event, at, 0).unwrap();
+                }
+                Step::Wait(until) => at = until,
+                Step::Idle => panic!("it waits"),
+            }
+        }
+        match by_news {
+            true => sim.courier.link_is_back(at),
+            false => sim.courier.wake(at),
+        }
+        let _ = sim.courier.settle(stuck, Event::NOT_SENT, at, 0).unwrap();
+        let Step::Send(next) = sim.courier.next(at).unwrap() else {
+            panic!("the link is back")
+        };
+        assert_eq!(next.ticket == stuck, by_news, "{bad}");
+    }
+}
+
+/// What stepped aside, and nothing else waits: each has a back-off of its own, and all together they ask no more than one courier may.
+#[test]
+fn suspects_alone_ask_little() {
+    let answers = [
+        Event::response(Outcome::TryAgain, 503),
+        Event::response(Outcome::NotUnderstood, 403),
+        Event::MAY_HAVE_ARRIVED,
+    ];
+    for (event, seed) in answers.into_iter().zip(0..) {
+        for bad in 1..=8 {
+            let mut sim = Sim::new(Policy::default(), outbox(), seed);
+            // One after each, so that each is known to be bad at once.
+            for job in 0..bad {
+                sim.submit(job);
+                sim.submit(100 + job);
+            }
+            let mut times = Vec::new();
+            sim.run(48 * HOUR, |sent| match sent.ticket.0 % 2 {
+                0 => {
+                    times.clear();
+                    accepted(sent)
+                }
+                _ => {
+                    times.push(sent.now);
+                    event
+                }
+            });
+            let in_the_hour_from = |from: &u64| {
+                let until = from + HOUR;
+                times
+                    .iter()
+                    .filter(|at| (*from..until).contains(at))
+                    .count()
+            };
+            let most = times.iter().map(in_the_hour_from).max().unwrap();
+            assert!(most <= 100, "{bad} with {event:?}: {most} in an hour");
+            // Nobody is forgotten for that.
+            let least = sim.attempts.values().filter(|&&n| n > 1).min();
+            println!("{bad} bad: {most} in an hour at the most, {least:?} attempts at the least");
+            sim.run(sim.now + 4 * HOUR, accepted);
+            assert_eq!(sim.courier.status().waiting, 0);
+        }
     }
 }

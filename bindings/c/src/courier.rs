@@ -14,8 +14,8 @@ use crate::delivery::{
     edge_report_verdict, read_event, wall,
 };
 use crate::error::{Failure, edge_report_error};
-use crate::exchange::edge_report_reply;
 use crate::guard::{State, guard};
+use crate::reply::edge_report_reply;
 use crate::report::{Source, edge_report_report};
 use crate::sized::Answer;
 use crate::storage::DeviceError;
@@ -196,7 +196,7 @@ pub unsafe extern "C" fn edge_report_courier_next(
 /// Borrows `reply`, its texts and `failure` for the call, and copies of the texts what the reason keeps. One thread at a time. Blocks as
 /// long as the storage does.
 ///
-/// A report that cannot be made a dead letter now (no room, a sick storage) is not sent any more, and that is tried again: see `aside`
+/// A report that cannot be made a dead letter now (no room, a failing storage) is not sent any more, and that is tried again: see `aside`
 /// and `failure` of edge_report_courier_state.
 ///
 /// @param result  EDGE_REPORT_OK: a response came, see `reply`. EDGE_REPORT_E_NOT_SENT: not sent.
@@ -342,8 +342,8 @@ pub unsafe extern "C" fn edge_report_courier_flush(
     })
 }
 
-/// Gives the dead letter that died next after the one with ticket `after`; with 0, or if that is not there any more, the first of all. If there
-/// is none, its ticket is 0.
+/// Gives the dead letter after the one with ticket `after`, in the order in which they became letters; with 0, or if that is not there any
+/// more, the first of all. If there is none, its ticket is 0.
 ///
 /// The letter's body is borrowed from the courier until the next call with it. One thread at a time. Blocks as long as the storage
 /// does.
@@ -442,7 +442,7 @@ pub unsafe extern "C" fn edge_report_courier_forget_dead_letter(
     })
 }
 
-/// Forgets the dead letter of this ticket, and all that died before it; nothing if it is not there.
+/// Forgets the dead letter of this ticket, and all that became letters before it; nothing if it is not there.
 ///
 /// One thread at a time. Blocks as long as the storage does.
 #[unsafe(no_mangle)]

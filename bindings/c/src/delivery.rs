@@ -10,8 +10,8 @@ use edge_report::json::Text;
 use edge_report::{Code, MonoTime, WallTime};
 
 use crate::error::{Failure, Place, edge_report_error, write_text};
-use crate::exchange::{edge_report_outcome, edge_report_reply};
 use crate::guard::number;
+use crate::reply::{edge_report_outcome, edge_report_reply};
 use crate::sized::{Room, given, required};
 use crate::types::{OK, edge_report_result, edge_report_str};
 use crate::version::{code_from, outcome_from};
@@ -37,11 +37,11 @@ pub const EDGE_REPORT_LETTERS_HOLD: u32 = 1;
 pub struct edge_report_courier_config {
     /// Its size: begin with `EDGE_REPORT_COURIER_CONFIG_INIT`.
     pub struct_size: usize,
-    /// The least wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
+    /// The shortest wait after a failure; less than 10 ms counts as 10 ms. Default: 1 s.
     pub min_backoff_ms: u64,
-    /// The most wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
+    /// The longest wait after a failure; less than 10 ms counts as 10 ms. Default: 300 s.
     pub max_backoff_ms: u64,
-    /// The most of a `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
+    /// The longest `Retry-After` that is honoured, and at random up to a tenth more. Default: 1 h.
     pub max_retry_after_ms: u64,
     /// How long all sending is held when the credentials or the endpoint are wrong, and at random up to a tenth more; less than 10 ms counts as 10 ms. Default: 300 s.
     pub hold_ms: u64,
@@ -61,7 +61,8 @@ pub struct edge_report_courier_config {
     /// Or once the first of them was submitted so long ago; a power cut before that may cost them. Only together with `batch_reports`.
     pub batch_ms: u32,
     /// A report whose responses may be somebody else's (a firewall's 403, a proxy's 413, a server's 500) is refused after so many attempts,
-    /// each followed by another report that was accepted; where others fail, too, after more. 1 or more. Default: 8.
+    /// each followed by another report that was accepted, and after an hour of them at the least; where others fail, too, after more. 1 or more.
+    /// Default: 8.
     pub refuse_after: u32,
     /// Default: EDGE_REPORT_BACKLOG_KEEP_ALL.
     pub backlog: edge_report_backlog,
@@ -201,7 +202,7 @@ pub struct edge_report_courier_state {
     pub has_next_attempt: u32,
     /// The kind of the verdict given last, or 0.
     pub last_kind: edge_report_verdict_kind,
-    /// How many of those that wait stepped aside, since only they are answered badly, or cannot be made dead letters yet.
+    /// How many of those that wait stepped aside, since only they get bad responses, or cannot be made dead letters yet.
     pub aside: u32,
     /// Failures in a row.
     pub failures: u32,

@@ -18,8 +18,8 @@ use crate::types::{Output, edge_report_result, edge_report_str};
 /// How much room a spool takes. Zeros stand for the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct edge_report_spool_limits {
-    /// Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
+pub struct edge_report_spool_options {
+    /// Its size: begin with `EDGE_REPORT_SPOOL_OPTIONS_INIT`.
     pub struct_size: usize,
     /// The most bytes of reports that wait; 16 KiB or more. Default: 64 MiB.
     pub max_bytes: u64,
@@ -41,7 +41,7 @@ pub struct edge_report_spool_limits {
 /// Borrows all arguments for the call. Any thread. Blocks as long as the file system does.
 ///
 /// @param dir     the directory, UTF-8.
-/// @param limits  NULL: the defaults.
+/// @param options NULL: the defaults.
 /// @param config  NULL: the defaults. Its `report_bytes` does not count here.
 /// @param now_ms  the monotonic clock: `edge_report_monotonic_ms()`.
 /// @param entropy a random number: `edge_report_random()`.
@@ -51,7 +51,7 @@ pub struct edge_report_spool_limits {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_report_courier_new_spool(
     dir: edge_report_str,
-    limits: *const edge_report_spool_limits,
+    options: *const edge_report_spool_options,
     config: *const edge_report_courier_config,
     now_ms: u64,
     entropy: u64,
@@ -64,11 +64,11 @@ pub unsafe extern "C" fn edge_report_courier_new_spool(
         let config = unsafe { read_config(config) }?;
         let mut all = SpoolOptions::default().with_durability(config.durability());
         let room = &mut Room::new();
-        if let Some(limits) = unsafe { given(limits, "limits", room) }? {
+        if let Some(options) = unsafe { given(options, "options", room) }? {
             let given = |bytes: u64| (bytes != 0).then_some(bytes);
-            all.max_bytes = given(limits.max_bytes).unwrap_or(all.max_bytes);
-            all.segment_bytes = given(limits.segment_bytes);
-            let dead = given(limits.dead_letter_bytes);
+            all.max_bytes = given(options.max_bytes).unwrap_or(all.max_bytes);
+            all.segment_bytes = given(options.segment_bytes);
+            let dead = given(options.dead_letter_bytes);
             all.dead_letter_bytes = dead.unwrap_or(all.dead_letter_bytes);
         }
         let spool = Spool::open(dir, all)?;

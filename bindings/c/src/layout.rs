@@ -54,7 +54,7 @@ const fn first(on_64: usize, on_32: usize, known: usize) -> usize {
 sizes! {
     types::edge_report_str, 16, 8;
     writer::edge_report_writer, 96, 96;
-    exchange::edge_report_header, 32, 16;
+    request::edge_report_header, 32, 16;
     delivery::edge_report_reason, 164, 164;
     flink::edge_report_flink_mapped_job, 24, 16;
 }
@@ -76,11 +76,11 @@ growing! {
     report::edge_report_report, 56, 28;
     report::edge_report_finding, 120, 100;
     report::edge_report_summary, 24, 12;
-    exchange::edge_report_credentials, 72, 36;
-    exchange::edge_report_http_request, 240, 120;
-    exchange::edge_report_signable, 104, 52;
-    exchange::edge_report_signature, 40, 20;
-    exchange::edge_report_reply, 104, 72;
+    request::edge_report_credentials, 72, 36;
+    request::edge_report_http_request, 240, 120;
+    request::edge_report_signable, 104, 52;
+    request::edge_report_signature, 40, 20;
+    reply::edge_report_reply, 104, 72;
     storage::edge_report_storage, 104, 56;
     delivery::edge_report_courier_config, 104, 96;
     delivery::edge_report_step, 56, 40;
@@ -94,10 +94,10 @@ growing! {
 
 #[cfg(feature = "_http")]
 growing! {
-    host::edge_report_spool_limits, 32, 32;
-    client::edge_report_client_config, 184, 112;
-    client::edge_report_tls, 56, 28;
-    client::edge_report_lock, 32, 16;
+    host::edge_report_spool_options, 32, 32;
+    client_settings::edge_report_client_config, 184, 112;
+    client_settings::edge_report_tls, 56, 28;
+    client_deliver::edge_report_lock, 32, 16;
     event::edge_report_event, 416, 392;
     event::edge_report_observer, 24, 12;
 }

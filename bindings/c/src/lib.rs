@@ -30,7 +30,9 @@ pub mod report;
 
 pub mod writer;
 
-pub mod exchange;
+pub mod request;
+
+pub mod reply;
 
 pub mod storage;
 
@@ -48,7 +50,13 @@ pub mod watch;
 pub mod host;
 
 #[cfg(feature = "_http")]
+pub mod client_settings;
+
+#[cfg(feature = "_http")]
 pub mod client;
+
+#[cfg(feature = "_http")]
+pub mod client_deliver;
 
 #[cfg(feature = "_http")]
 pub mod event;

@@ -15,7 +15,7 @@ use crate::storage::{
 };
 use crate::types::{Output, edge_report_result};
 
-/// Makes a courier whose reports wait in the caller's memory: they are gone when that is. The bare build needs no heap; the full one keeps an
+/// Makes a courier whose reports wait in the caller's memory: they are lost with it. The bare build needs no heap; the full one keeps an
 /// index of the jobs there, once the memory was full.
 ///
 /// `EDGE_REPORT_COURIER_RAM(report_bytes)` is always enough, and little more than the minimum: the courier, room for one report of

@@ -180,7 +180,7 @@ pub unsafe extern "C" fn edge_report_encoded_len(
 ///
 /// Borrows all arguments for the call; the findings borrow nothing. Any thread. Does not block.
 ///
-/// @param text     JSON, `text_len` bytes; not only UTF-8 is allowed here, since that is checked too.
+/// @param text     JSON, `text_len` bytes; it need not be UTF-8, since that is checked, too.
 /// @param findings room for `capacity` findings, or NULL with 0. The first ones are kept.
 /// @param summary  how many findings there were in all; or NULL. It and the findings are written whenever the text was
 ///                 checked, also when it has errors.

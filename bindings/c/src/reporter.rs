@@ -10,7 +10,8 @@ use std::vec::Vec;
 
 use edge_report::{Code, DeliveryEvent, Reporter, Spool};
 
-use crate::client::{edge_report_client, edge_report_pause, open as open_client, pause_number};
+use crate::client::{edge_report_client, open as open_client};
+use crate::client_deliver::{edge_report_pause, pause_number};
 use crate::courier::{AnyOutbox, Taken, edge_report_courier, open as open_courier};
 use crate::delivery::edge_report_courier_state;
 use crate::error::{Failure, edge_report_error};

@@ -50,7 +50,7 @@ pub struct edge_report_storage {
     pub longest_segment: usize,
     /// Everything is written at multiples of this, in multiples of it: 8, 16 or 32. 0: 8. It stays what it was when the first segment was made.
     pub write_unit: u32,
-    /// What a byte reads as that was not written: 0x00 or 0xFF, which is what flash has.
+    /// What a byte that was not written reads as: 0x00, or 0xFF as flash does.
     pub blank: u32,
     /// Gives the id and length of each segment there is to `each`, in any order.
     pub list: Option<

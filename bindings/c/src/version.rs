@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_char};
 
 use edge_report::{Code, Outcome};
 
-use crate::exchange::edge_report_outcome;
+use crate::reply::edge_report_outcome;
 use crate::types::{OK, edge_report_result};
 
 /// The version of the library in use, as `EDGE_REPORT_VERSION` is that of this header. Static, ends with NUL. Any thread.

@@ -55,7 +55,7 @@ test('the command of the package', () => {
 });
 
 /** Pages whose blocks run here; tests/docs.py looks here for who runs them. */
-const PAGES = ['README.md', 'docs/javascript.md', 'docs/javascript-durable.md', 'docs/page.md', 'docs/flink.md', 'bindings/wasm/README.md'];
+const PAGES = ['README.md', 'docs/flink.md', 'docs/javascript.md', 'docs/javascript-durable.md', 'docs/page.md', 'bindings/wasm/README.md'];
 /** Commands that make what the tests use: run by tests/wasm/run, packed.js and page.test.js. */
 const MAKERS = ['cd bindings/wasm && npm ci && npm run build && npm pack', 'node examples/web/build.js'];
 
@@ -66,8 +66,8 @@ test('the programs and commands of the documentation, in a project that has the 
   assert.ok(programs.length >= 4);
   programs.forEach((program, index) => run(`documented${index}.mjs`, program));
   cpSync(join(root, '../../tests/vectors/workloads/W1.json'), join(work, 'report.json'));
-  // Those of README.md are run by tests/host/examples.rs.
-  const commands = pages.slice(1).flatMap((text) => blocks('sh', text)).flatMap((block) => block.trim().split('\n'));
+  // Those of the first two are run by other tests.
+  const commands = pages.slice(2).flatMap((text) => blocks('sh', text)).flatMap((block) => block.trim().split('\n'));
   assert.ok(commands.length >= 5);
   for (const command of commands.filter((line) => !MAKERS.includes(line))) {
     const [npx, name, ...words] = command.split(' ');

@@ -122,7 +122,7 @@ test('what is no report at all is said to be what it looks like', () =>
       assert.match(await text(page, '#looks'), words, pasted);
     }
     await drop(page, 'a.json', `\ufeff${report}`);
-    await page.getByText(/byte order mark/).waitFor();
+    await page.getByText(/save it as UTF-8 without one/).waitFor();
     await drop(page, 'a.json', Buffer.from(report, 'utf16le'));
     await page.getByText(/looks like UTF-16/).waitFor();
     await paste(page, report);

@@ -376,7 +376,8 @@ export interface Policy {
   maxTimeMs?: number | undefined;
   /**
    * A report that gets responses which may be somebody else's (a firewall's 403, a proxy's 413, a crash of the service over this one) is
-   * refused after so many attempts, each followed by another report that was accepted. `Infinity`: never. Default: 8.
+   * refused after so many attempts, each followed by another report that was accepted, and after an hour of them at the least.
+   * `Infinity`: never. Default: 8.
    */
   refuseAfter?: number | undefined;
   /**
@@ -620,7 +621,7 @@ export class Courier {
   wake(): void;
   /** The dead letters in the order in which they died, with copies of their reports. */
   deadLetters(): DeadLetter[];
-  /** The dead letter that died next after the one of ticket `after`; the first of all without, or if that one is gone. */
+  /** The dead letter after the one of ticket `after`, in the order in which they became letters; the first of all without, or if that one is gone. */
   deadLetter(after?: number): DeadLetter | undefined;
   /**
    * Submits a dead letter again, as a new report, and forgets the letter; without a ticket the first. Gives the new ticket, or
@@ -632,7 +633,7 @@ export class Courier {
   resubmitDeadLetter(ticket?: number, date?: Date | number): number | undefined;
   /** Forgets a dead letter; one that is gone is no error. */
   forgetDeadLetter(ticket: number): void;
-  /** Forgets a dead letter and all that died before it; none, if it is gone. */
+  /** Forgets a dead letter and all that became letters before it; none, if it is gone. */
   forgetDeadLetters(upTo: number): void;
   /** The bytes of a dead letter; `undefined` if there is none of this ticket. */
   deadLetterBody(ticket: number): OwnBytes | undefined;

@@ -54,6 +54,7 @@ pub(super) async fn connection(stream: TcpStream, state: Arc<State>, place: Plac
                 // Who only ends its own side still gets its response.
                 .half_close(true)
                 .max_headers(MAX_LINES)
+                .max_header_size(MAX_HEAD)
                 .max_buf_size(MAX_HEAD)
                 .serve_connection(wire, handler)
         );

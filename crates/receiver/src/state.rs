@@ -18,13 +18,16 @@ use super::response::{self, Refusal};
 use super::store::read::Reader;
 use super::store::{self, Entry, Incoming, Memory};
 #[cfg(feature = "tls")]
-use super::tls::Tls;
+use super::tls::{Authorities, Tls};
 use super::{Options, classify};
 
 pub(super) struct State {
     auth: Auth,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Tls>,
+    /// Who may sign the certificates of the database and of the broker.
+    #[cfg(feature = "tls")]
+    authorities: Vec<Arc<Authorities>>,
     pub(super) max_connections: usize,
     pub(super) bodies: body::Memory,
     clock: fn() -> i64,
@@ -72,6 +75,13 @@ impl State {
             let kept_ms = i64::try_from(retention?.as_millis()).ok()?;
             clock().checked_sub(kept_ms)
         };
+        #[cfg(feature = "tls")]
+        let authorities = opened.authorities.into_iter();
+        #[cfg(feature = "confirm")]
+        let authorities = {
+            let broker = options.confirm.as_ref();
+            authorities.chain(broker.and_then(confirm::Address::authorities))
+        };
         #[cfg(feature = "confirm")]
         let confirmer = options.confirm.zip(opened.outbox);
         #[cfg(feature = "confirm")]
@@ -91,6 +101,8 @@ impl State {
             auth,
             #[cfg(feature = "tls")]
             tls,
+            #[cfg(feature = "tls")]
+            authorities: authorities.collect(),
             max_connections: options.max_connections,
             bodies: body::Memory::new(options.memory),
             faults: (!options.faults.is_empty())
@@ -130,10 +142,14 @@ impl State {
 
     /// Reads certificates and keys again. Each that cannot be read stays as it was.
     pub(super) fn reload(&self) -> io::Result<()> {
-        let keys = self.auth.reload();
+        let reloaded = self.auth.reload();
         #[cfg(feature = "tls")]
-        self.tls.as_ref().map_or(Ok(()), Tls::reload)?;
-        keys
+        let reloaded = {
+            let authorities = self.authorities.iter().map(|it| it.reload());
+            let tls = self.tls.iter().map(Tls::reload);
+            tls.chain(authorities).fold(reloaded, Result::and)
+        };
+        reloaded
     }
 
     pub(super) fn counts(&self) -> &Counts {

@@ -24,6 +24,8 @@ use edge_report::{ExceptionsBuf, JobStatus, ReportBuf};
 use sha2::{Digest, Sha256};
 
 use crate::Options;
+#[cfg(feature = "tls")]
+use crate::tls::Authorities;
 
 pub use memory::Accepted;
 pub(crate) use memory::Memory;
@@ -173,6 +175,9 @@ pub(crate) struct Opened {
     pub(crate) reader: Option<Box<dyn Read>>,
     /// What waits for the message broker.
     pub(crate) outbox: Option<Box<dyn Outbox>>,
+    /// Who may sign the database's certificate.
+    #[cfg(feature = "tls")]
+    pub(crate) authorities: Option<Arc<Authorities>>,
     /// What is in memory can be looked at by who tests.
     pub(crate) memory: Option<Arc<Memory>>,
 }
@@ -190,6 +195,8 @@ pub(crate) fn open(options: &Options) -> io::Result<Opened> {
         store: Box::new(Arc::clone(&memory)),
         reader: None,
         outbox: None,
+        #[cfg(feature = "tls")]
+        authorities: None,
         memory: Some(memory),
     })
 }

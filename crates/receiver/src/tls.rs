@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::TlsAcceptor;
 #[cfg(any(feature = "confirm", feature = "postgres"))]
-use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 
 use crate::named;
 
@@ -24,31 +24,64 @@ pub(crate) struct Files {
     pub(crate) client_ca: Option<PathBuf>,
 }
 
-pub(crate) struct Tls {
-    files: Files,
-    config: RwLock<Arc<ServerConfig>>,
+/// What was made of files, and is made again when they were renewed.
+pub(crate) struct Reloaded<F, C> {
+    files: F,
+    read: fn(&F) -> io::Result<Arc<C>>,
+    config: RwLock<Arc<C>>,
 }
 
-impl Tls {
-    pub(crate) fn open(files: Files) -> io::Result<Tls> {
+/// For who is connected to.
+pub(crate) type Tls = Reloaded<Files, ServerConfig>;
+
+/// For who connects to a server whose certificate is signed by one of those in this file.
+pub(crate) type Authorities = Reloaded<PathBuf, ClientConfig>;
+
+impl<F, C> Reloaded<F, C> {
+    fn of(files: F, read: fn(&F) -> io::Result<Arc<C>>) -> io::Result<Self> {
         let config = RwLock::new(read(&files)?);
-        Ok(Tls { files, config })
+        Ok(Reloaded {
+            files,
+            read,
+            config,
+        })
     }
 
-    /// On an error those from before stay.
+    /// On an error what was read before stays.
     pub(crate) fn reload(&self) -> io::Result<()> {
-        let config = read(&self.files)?;
+        let config = (self.read)(&self.files)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+    fn config(&self) -> Arc<C> {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&config))
+        Arc::clone(&config)
     }
 }
 
-fn read(files: &Files) -> io::Result<Arc<ServerConfig>> {
+impl Tls {
+    pub(crate) fn open(files: Files) -> io::Result<Tls> {
+        Reloaded::of(files, serving)
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config())
+    }
+}
+
+#[cfg(any(feature = "confirm", feature = "postgres"))]
+impl Authorities {
+    pub(crate) fn open(file: PathBuf) -> io::Result<Authorities> {
+        Reloaded::of(file, |file| trusting(file))
+    }
+
+    pub(crate) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(self.config())
+    }
+}
+
+fn serving(files: &Files) -> io::Result<Arc<ServerConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions();
@@ -82,9 +115,8 @@ fn read(files: &Files) -> io::Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// For who connects to a server whose certificate is signed by one of these.
 #[cfg(any(feature = "confirm", feature = "postgres"))]
-pub(crate) fn trusting(ca: &Path) -> io::Result<Arc<ClientConfig>> {
+fn trusting(ca: &Path) -> io::Result<Arc<ClientConfig>> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions();
     let builder = builder.map_err(io::Error::other)?;

@@ -12,17 +12,21 @@
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use common::mosquitto::Mosquitto;
 use common::postgres::Server;
 use common::program::{Program, assert_refused};
 use common::{PATIENCE, post};
 use edge_report::{Job, JobStatus, ReportBuf};
+use rumqttc::{ConnAck, ConnectReturnCode, Packet, PubAck};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -215,6 +219,95 @@ fn a_broker_that_was_started_again() {
     assert!(!program.log().contains("one message"), "{}", program.log());
 }
 
+/// A connection at a broker that acknowledges what it likes.
+struct Talker {
+    stream: TcpStream,
+    received: BytesMut,
+}
+
+impl Talker {
+    fn accept(listener: &TcpListener) -> Talker {
+        listener.set_nonblocking(true).unwrap();
+        let until = Instant::now() + PATIENCE;
+        let stream = loop {
+            if let Ok((stream, _)) = listener.accept() {
+                break stream;
+            }
+            assert!(Instant::now() < until, "nobody connects");
+            thread::sleep(Duration::from_millis(20));
+        };
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let received = BytesMut::new();
+        let mut talker = Talker { stream, received };
+        assert!(matches!(talker.read(), Packet::Connect(_)));
+        let code = ConnectReturnCode::Success;
+        talker.write(&Packet::ConnAck(ConnAck::new(code, false)));
+        talker
+    }
+
+    /// The next message, by its number and payload.
+    fn hears(&mut self) -> (u16, String) {
+        match self.read() {
+            Packet::Publish(message) => {
+                let payload = String::from_utf8(message.payload.to_vec());
+                (message.pkid, payload.unwrap())
+            }
+            packet => panic!("{packet:?}"),
+        }
+    }
+
+    fn acknowledges(&mut self, numbers: &[u16]) {
+        for number in numbers {
+            self.write(&Packet::PubAck(PubAck::new(*number)));
+        }
+    }
+
+    fn read(&mut self) -> Packet {
+        loop {
+            if let Ok(packet) = Packet::read(&mut self.received, 1 << 20) {
+                return packet;
+            }
+            let mut bytes = [0; 1024];
+            let length = self.stream.read(&mut bytes).unwrap();
+            assert!(length > 0, "the receiver closed the connection");
+            self.received.extend_from_slice(&bytes[..length]);
+        }
+    }
+
+    fn write(&mut self, packet: &Packet) {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, 1 << 20).unwrap();
+        self.stream.write_all(&bytes).unwrap();
+    }
+}
+
+/// What is acknowledged twice stands for no other message, and what was never sent for none at all.
+#[test]
+fn acknowledgements_of_nothing_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("edge-report.db");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let program = Program::start(dir.path(), &["--confirm", &url, "--quiet"]);
+    assert_eq!(post(program.host(), "p", &report("1", "t")), 200);
+    let mut broker = Talker::accept(&listener);
+    let (first, _) = broker.hears();
+    broker.acknowledges(&[first, first]);
+    nothing_waits(&file);
+    assert_eq!(post(program.host(), "p", &report("2", "t")), 200);
+    let (second, _) = broker.hears();
+    broker.acknowledges(&[first, second + 500]);
+    drop(broker);
+
+    let mut broker = Talker::accept(&listener);
+    let (number, said) = broker.hears();
+    assert_eq!(said, payload("2"));
+    broker.acknowledges(&[number + 500, number]);
+    nothing_waits(&file);
+    assert!(!program.log().contains("unexpected"), "{}", program.log());
+}
+
 /// Each message goes by one of them, and a repeat is not confirmed again.
 #[test]
 fn several_receivers_share_what_waits() {
@@ -312,6 +405,19 @@ fn by_password_and_tls() {
     tries(1, "user:wrong@", "ca.pem", Some("NotAuthorized"));
     tries(2, "", "ca.pem", Some("NotAuthorized"));
     tries(3, "user:p%40ss%2Fw@", "ca.pem", None);
+
+    // Whom to trust is read again on SIGHUP.
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("ca.pem");
+    fs::write(&file, &other.pem).unwrap();
+    let url = format!("mqtts://user:p%40ss%2Fw@{place}");
+    let args = ["--confirm", &url, "--confirm-ca", "ca.pem"];
+    let program = Program::start(own.path(), &args);
+    assert_eq!(post(program.host(), "p", &report("4", "t")), 200);
+    program.wait_for("UnknownIssuer", 1);
+    fs::write(&file, &ca.pem).unwrap();
+    program.reload();
+    assert!(broker.hears(2).contains_key(&said("t", "4")));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Both sides of the ledger: agents with spools (the tool `examples/deliver.rs`), receivers, and a database, all killed by SIGKILL again and again, on a disk that is full now and then. At the end each
 //! report that an agent has stored is in the database, once, and there is nothing else; whatever was answered by 200 was there already.
 //!
-//! A minute, or ten with `EDGE_REPORT_LONG`. `EDGE_REPORT_SEED` repeats the choices of a run. `cargo test --workspace` builds the tool; before this alone say
-//! `cargo build -p examples --examples`.
+//! A minute with 40 spools, or ten with 200 (`EDGE_REPORT_LONG`). All agents together make [`RATE`] reports a second, and only some of them are alive at a time: two
+//! cores carry that with programs that are not optimised, so that what is tested is death and not the length of a queue. `EDGE_REPORT_SEED` repeats the choices of a
+//! run. `cargo test --workspace` builds the tool; before this alone say `cargo build -p examples --examples`.
 #![cfg(all(target_os = "linux", feature = "program"))]
 #![allow(
     clippy::unwrap_used,
@@ -18,10 +19,12 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::iter;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,17 +35,40 @@ use common::{PATIENCE, report};
 use edge_report::JobStatus;
 use rusqlite::Connection;
 
+/// Reports a second, made by all agents together, at the most.
+const RATE: u64 = 200;
+
+/// Megabytes of the database's disk: several times what comes in ten minutes.
+const DISK: u32 = 512;
+
+/// How much is at work, and for how long.
+struct Size {
+    spools: usize,
+    /// Agents that are alive at a time; the reports of the others wait in their spools.
+    alive: usize,
+    seconds: u64,
+}
+
+fn size() -> Size {
+    let (spools, alive, seconds) = if std::env::var_os("EDGE_REPORT_LONG").is_some() {
+        (200, 24, 600)
+    } else {
+        (40, 8, 60)
+    };
+    Size {
+        spools,
+        alive,
+        seconds,
+    }
+}
+
 /// Reports of a project, by message id: how many rows it has.
 type Rows = BTreeMap<String, u64>;
-
-fn long() -> bool {
-    std::env::var_os("EDGE_REPORT_LONG").is_some()
-}
 
 #[test]
 fn two_receivers_on_postgresql() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = disk();
+    let disk = Disk::mount(DISK);
     let mut server = Server::start_on(&disk);
     let url = server.url();
     let mut round = 0;
@@ -82,7 +108,7 @@ fn two_receivers_on_postgresql() {
 #[test]
 fn one_receiver_on_sqlite() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = disk();
+    let disk = Disk::mount(DISK);
     let file = disk.path().join("reports.db");
     let kept = play(
         dir.path(),
@@ -111,10 +137,6 @@ fn one_receiver_on_sqlite() {
             "SELECT r.project || '/' || message_id FROM report r JOIN report_job j ON j.report = r.id",
         )),
     );
-}
-
-fn disk() -> Disk {
-    Disk::mount(if long() { 8192 } else { 512 })
 }
 
 fn count(names: Vec<String>) -> Rows {
@@ -165,8 +187,8 @@ fn play(
     let given = std::env::var("EDGE_REPORT_SEED").ok();
     let seed = given.map_or_else(by_the_clock, |seed| seed.parse().unwrap());
     let mut random = Random(seed);
-    let agents = if long() { 200 } else { 12 };
-    let until = Instant::now() + Duration::from_secs(if long() { 600 } else { 60 });
+    let size = size();
+    let until = Instant::now() + Duration::from_secs(size.seconds);
     let over = AtomicBool::new(false);
     let kills = AtomicU64::new(0);
     let ports: Vec<u16> = (0..receivers)
@@ -178,6 +200,7 @@ fn play(
                 .port()
         })
         .collect();
+    let mut troubles = 0;
     let stored = thread::scope(|scope| {
         for (number, port) in ports.iter().enumerate() {
             let (over, kills) = (&over, &kills);
@@ -185,26 +208,33 @@ fn play(
             let log = dir.join(format!("receiver-{number}.log"));
             scope.spawn(move || keep_receiving(*port, store, &log, random, until, over, kills));
         }
-        let agents: Vec<_> = (0..agents)
-            .map(|number| {
-                let mut agent = Agent {
-                    project: format!("project-{}", number % 5),
-                    name: format!("agent-{number}"),
-                    spool: dir.join(format!("spool-{number}")),
-                    port: ports[number % ports.len()],
-                    random: Random(random.next()),
-                    stored: BTreeSet::new(),
-                    next: 0,
-                };
-                let kills = &kills;
-                scope.spawn(move || agent.live(until, kills))
+        let mut crews: Vec<Vec<Agent>> = iter::repeat_with(Vec::new).take(size.alive).collect();
+        for number in 0..size.spools {
+            crews[number % size.alive].push(Agent {
+                project: format!("project-{}", number % 5),
+                name: format!("agent-{number}"),
+                spool: dir.join(format!("spool-{number}")),
+                port: ports[number % ports.len()],
+                pause_ms: size.alive as u64 * 1000 / RATE,
+                random: Random(random.next()),
+                open: BTreeMap::new(),
+                stored: BTreeSet::new(),
+                next: 0,
+            });
+        }
+        let crews: Vec<_> = crews
+            .into_iter()
+            .map(|crew| {
+                let (random, kills) = (Random(random.next()), &kills);
+                scope.spawn(move || live_in_turn(crew, random, until, kills))
             })
             .collect();
         while Instant::now() < until {
             thread::sleep(Duration::from_millis(2000 + random.below(6000)));
             trouble(&mut random);
+            troubles += 1;
         }
-        let stored: Vec<_> = agents
+        let stored: Vec<_> = crews
             .into_iter()
             .map(thread::ScopedJoinHandle::join)
             .collect();
@@ -215,8 +245,9 @@ fn play(
             .collect::<BTreeSet<String>>()
     });
     println!(
-        "{} reports, {} kills of agents and receivers; EDGE_REPORT_SEED={seed}",
+        "{} reports in {} spools, {} kills of agents and receivers, {troubles} of the database; EDGE_REPORT_SEED={seed}",
         stored.len(),
+        size.spools,
         kills.load(Ordering::Relaxed)
     );
     assert!(stored.len() > 500, "only {} reports", stored.len());
@@ -263,6 +294,8 @@ fn keep_receiving(
             death = Instant::now() + Duration::from_millis(200 + random.below(4000));
         }
         if receiver.try_wait().unwrap().is_some() {
+            // Without a database it would be a start after the other.
+            thread::sleep(Duration::from_millis(200));
             receiver = start();
         }
     }
@@ -270,97 +303,118 @@ fn keep_receiving(
     receiver.wait().unwrap();
 }
 
+/// One of these agents at a time, until all that they stored is delivered. Gives what they have stored, as PROJECT/ID.
+fn live_in_turn(
+    mut crew: Vec<Agent>,
+    mut random: Random,
+    until: Instant,
+    kills: &AtomicU64,
+) -> BTreeSet<String> {
+    while Instant::now() < until {
+        let which = random.below(crew.len() as u64) as usize;
+        crew[which].live(until);
+        kills.fetch_add(1, Ordering::Relaxed);
+    }
+    let mut stored = BTreeSet::new();
+    for agent in &mut crew {
+        agent.end();
+        let project = &agent.project;
+        stored.extend(agent.stored.iter().map(|id| format!("{project}/{id}")));
+    }
+    stored
+}
+
 struct Agent {
     project: String,
     name: String,
     spool: PathBuf,
     port: u16,
+    /// Between its reports, on the average.
+    pause_ms: u64,
     random: Random,
+    /// What the tool did not say it has stored, to be given to it again.
+    open: BTreeMap<String, String>,
     /// As the tool said.
     stored: BTreeSet<String>,
     next: u64,
 }
 
+/// The tool at work.
+struct Tool {
+    child: Child,
+    input: ChildStdin,
+    /// Its lines, up to the last one that is whole.
+    lines: Receiver<String>,
+}
+
 impl Agent {
-    fn live(&mut self, until: Instant, kills: &AtomicU64) -> BTreeSet<String> {
-        // What the tool did not say it has stored is given to it again.
-        let mut open = BTreeMap::new();
-        while Instant::now() < until {
-            let death = Instant::now() + Duration::from_millis(300 + self.random.below(4000));
-            self.run(&mut open, |_| Instant::now() < death.min(until), true);
-            kills.fetch_add(1, Ordering::Relaxed);
+    /// Reports until it is killed.
+    fn live(&mut self, until: Instant) {
+        let mut tool = self.start();
+        let death = Instant::now() + Duration::from_millis(300 + self.random.below(4000));
+        while Instant::now() < death.min(until) {
+            let (id, line) = self.report();
+            let _ = tool.input.write_all(line.as_bytes());
+            self.open.insert(id, line);
+            thread::sleep(Duration::from_millis(self.random.below(2 * self.pause_ms)));
         }
-        // At last it ends by itself, when nothing waits any more.
-        let mut rounds = 1;
-        self.run(
-            &mut open,
-            |open| {
-                rounds > 0 && {
-                    rounds -= 1;
-                    !open.is_empty()
-                }
-            },
-            false,
-        );
-        assert!(open.is_empty(), "{} are not stored", open.len());
-        self.stored
-            .iter()
-            .map(|id| format!("{}/{id}", self.project))
-            .collect()
+        tool.child.kill().unwrap();
+        tool.child.wait().unwrap();
+        for line in tool.lines {
+            self.hear(&line);
+        }
     }
 
-    /// One life of the tool. Whether to go on is asked before each report.
-    fn run(
-        &mut self,
-        open: &mut BTreeMap<String, String>,
-        mut go_on: impl FnMut(&BTreeMap<String, String>) -> bool,
-        kill: bool,
-    ) {
-        let mut tool = self.tool();
-        let mut input = tool.stdin.take().unwrap();
-        let output = BufReader::new(tool.stdout.take().unwrap());
-        let reader = thread::spawn(move || {
-            output
-                .lines()
-                .map_while(Result::ok)
-                .collect::<Vec<String>>()
-        });
-        for line in open.values() {
-            let _ = input.write_all(line.as_bytes());
-        }
-        while go_on(open) && kill {
-            let (id, line) = self.report();
-            let _ = input.write_all(line.as_bytes());
-            open.insert(id, line);
-            thread::sleep(Duration::from_millis(self.random.below(60)));
-        }
-        if kill {
-            tool.kill().unwrap();
-        }
-        drop(input);
-        let until = Instant::now() + PATIENCE * 3;
-        let status = loop {
-            if let Some(status) = tool.try_wait().unwrap() {
-                break status;
-            }
-            assert!(
-                Instant::now() < until,
-                "{} does not get rid of its reports",
-                self.name
-            );
-            thread::sleep(Duration::from_millis(20));
-        };
-        for line in reader.join().unwrap() {
-            match line.split_once(' ') {
-                Some(("stored", id)) => {
-                    open.remove(id);
-                    self.stored.insert(id.to_owned());
+    /// Has no more to report, and ends by itself when nothing waits any more. However long that takes, it gets rid of one report after the other.
+    fn end(&mut self) {
+        let mut tool = self.start();
+        drop(tool.input);
+        loop {
+            match tool.lines.recv_timeout(PATIENCE * 3) {
+                Ok(line) => self.hear(&line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = tool.child.kill();
+                    panic!("{} does not get rid of its reports", self.name);
                 }
-                Some(("delivered" | "omitted", _)) => {}
-                _ => panic!("{}: {line}", self.name),
             }
         }
-        assert!(kill || status.success(), "{}: {status}", self.name);
+        let status = tool.child.wait().unwrap();
+        assert!(status.success(), "{}: {status}", self.name);
+        assert!(self.open.is_empty(), "{} are not stored", self.open.len());
+    }
+
+    fn start(&self) -> Tool {
+        let mut child = self.command().spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let (say, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            while output.read_line(&mut line).is_ok() && line.ends_with('\n') {
+                let _ = say.send(line.trim_end().to_owned());
+                line.clear();
+            }
+        });
+        let mut input = child.stdin.take().unwrap();
+        for line in self.open.values() {
+            let _ = input.write_all(line.as_bytes());
+        }
+        Tool {
+            child,
+            input,
+            lines,
+        }
+    }
+
+    fn hear(&mut self, line: &str) {
+        match line.split_once(' ') {
+            Some(("stored", id)) => {
+                self.open.remove(id);
+                self.stored.insert(id.to_owned());
+            }
+            Some(("delivered" | "omitted", _)) => {}
+            _ => panic!("{}: {line}", self.name),
+        }
     }
 
     /// A report on one of three jobs, each newer than the one before.
@@ -379,9 +433,10 @@ impl Agent {
         (id, String::from_utf8(line).unwrap())
     }
 
-    fn tool(&self) -> Child {
+    fn command(&self) -> Command {
         let url = format!("http://127.0.0.1:{}", self.port);
-        example("deliver")
+        let mut command = example("deliver");
+        command
             .arg("--spool")
             .arg(&self.spool)
             .args([
@@ -404,9 +459,8 @@ impl Agent {
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+            .stderr(Stdio::null());
+        command
     }
 }
 

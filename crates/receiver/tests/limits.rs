@@ -33,9 +33,19 @@ fn large_heads_and_bodies_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let program = Program::start(dir.path(), &["--store", "memory"]);
     let host = program.host();
-    let long = "x".repeat(100_000);
-    let large_head = request(host, "p", &[("X-Long", &long)], &body("1"));
-    assert_eq!(exchange(host, &large_head).0, 431);
+    let no_more = request(host, "p", &[("X-Long", "")], b"").len();
+    for (head, status) in [
+        (64 * 1024, 200),
+        (64 * 1024 + 1, 431),
+        (70_000, 431),
+        (100_000, 431),
+    ] {
+        let long = "x".repeat(head - no_more - 2);
+        let body = body("1");
+        let large_head = request(host, "p", &[("X-Long", &long)], &body);
+        assert_eq!(large_head.len() - body.len(), head);
+        assert_eq!(exchange(host, &large_head).0, status, "{head}");
+    }
     let many_lines: Vec<(&str, &str)> = (0..200).map(|_| ("X-More", "y")).collect();
     assert_eq!(
         exchange(host, &request(host, "p", &many_lines, &body("1"))).0,

@@ -473,27 +473,18 @@ fn a_full_disk_loses_nothing() {
     let mut server = Server::start_on(&disk);
     let receiver = start(&server);
     let host = address(&receiver);
-    let id = |number: i64| format!("{number}{}", "x".repeat(10_000));
-    let body = |number| report(&id(number), 7, JobStatus::RUNNING, NOW + number);
-    for number in 0..10 {
-        assert_eq!(post(&host, "p", &body(number)), 200);
-    }
-    disk.fill();
-    let refused = (10..)
-        .find(|number| post(&host, "p", &body(*number)) != 200)
-        .unwrap();
-    assert_eq!(post(&host, "p", &body(refused)), 503);
+    let (kept, refused) = disk.filled_by(&host);
     assert!(server.log().contains("No space left"), "{}", server.log());
     disk.free();
     server.kill();
     server.run();
     let until = Instant::now() + PATIENCE;
-    while post(&host, "p", &body(refused)) != 200 {
+    while post(&host, "p", &refused) != 200 {
         assert!(Instant::now() < until, "it does not come back");
         thread::sleep(Duration::from_millis(50));
     }
-    let kept = server.ask::<i64>("SELECT count(*) FROM edge_report.report");
-    assert_eq!(kept, [refused + 1]);
+    let rows = server.ask::<i64>("SELECT count(*) FROM edge_report.report");
+    assert_eq!(rows, [kept + 1]);
 }
 
 #[test]
@@ -565,4 +556,48 @@ fn over_tls() {
         + "?sslmode=verify-full&sslrootcert="
         + dir.path().join("ca.pem").to_str().unwrap();
     assert!(Receiver::start(Options::new().store(url)).is_err());
+}
+
+/// Who signs the database's certificate is read again on SIGHUP, as all certificates are, and used for the next connection.
+#[test]
+fn who_signs_for_the_database_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ca, other] = ["database", "other"].map(Ca::new);
+    let (certificate, key) = ca.leaf();
+    let mut server = Server::start_tls(&certificate, &key);
+    let file = dir.path().join("ca.pem");
+    fs::write(&file, &ca.pem).unwrap();
+    let store = format!(
+        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=verify-full&sslrootcert={}",
+        server.port(),
+        file.display()
+    );
+    let program = Program::start(dir.path(), &["--store", &store, "--quiet"]);
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    assert_eq!(post(program.host(), "p", &body), 200);
+    fs::write(&file, &other.pem).unwrap();
+    program.reload();
+    // The connection that is there stays.
+    assert_eq!(post(program.host(), "p", &body), 200);
+    server.kill();
+    server.run();
+    let request = common::request(program.host(), "p", &[], &body);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (status, said) = common::exchange(program.host(), &request);
+        assert_eq!(status, 503, "{said}");
+        // Else it had not noticed yet that the server has gone.
+        if said.contains("UnknownIssuer") {
+            break;
+        }
+        assert!(Instant::now() < until, "{said}");
+    }
+    // What cannot be read changes nothing.
+    fs::write(&file, &ca.pem).unwrap();
+    program.reload();
+    fs::write(&file, "no certificate").unwrap();
+    program.reload();
+    let failed = "event=failed reload";
+    assert_eq!(program.log().matches(failed).count(), 1);
+    assert_eq!(post(program.host(), "p", &body), 200);
 }

@@ -234,6 +234,39 @@ fn what_is_old_goes() {
     assert_eq!(ask::<i64>(&file, "SELECT job_id FROM report_job"), [3]);
 }
 
+/// What came while the clock was ahead stays until its time, and holds nothing else back, however much it is.
+#[test]
+fn what_is_old_goes_whatever_the_clock_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let store = format!("sqlite:{}", file.display());
+    let body = |id: &str| report(id, 7, JobStatus::RUNNING, NOW);
+    let clocks: [(fn() -> i64, _); 3] = [
+        (|| NOW + 300 * 86_400_000, "ahead"),
+        (|| NOW, "old"),
+        (|| NOW + 86_400_000, "new"),
+    ];
+    for (clock, id) in clocks {
+        let receiver = Receiver::start(Options::new().store(&store).clock(clock)).unwrap();
+        for number in 0..if id == "ahead" { 600 } else { 1 } {
+            let status = post(&address(&receiver), "p", &body(&format!("{id}{number}")));
+            assert_eq!(status, 200);
+        }
+    }
+    let day_later = Options::new()
+        .store(&store)
+        .clock(|| NOW + 86_400_001)
+        .retention(Duration::from_hours(24));
+    let _receiver = Receiver::start(day_later).unwrap();
+    let until = Instant::now() + PATIENCE;
+    let left = "SELECT message_id FROM report WHERE message_id NOT LIKE 'ahead%' ORDER BY 1";
+    while ask::<String>(&file, left) != ["new0"] {
+        assert!(Instant::now() < until, "the old one is still there");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(ask::<i64>(&file, "SELECT count(*) FROM report"), [601]);
+}
+
 /// What is written to a file that has no name any more is gone with the program.
 #[cfg(unix)]
 #[test]
@@ -308,22 +341,12 @@ fn a_full_disk_loses_nothing() {
     let file = disk.path().join("reports.db");
     let receiver = start(&file);
     let host = address(&receiver);
-    let id = |number: i64| format!("{number}{}", "x".repeat(10_000));
-    let body = |number| report(&id(number), 7, JobStatus::RUNNING, NOW + number);
-    for number in 0..10 {
-        assert_eq!(post(&host, "p", &body(number)), 200);
-    }
-    disk.fill();
-    let refused = (10..)
-        .find(|number| post(&host, "p", &body(*number)) != 200)
-        .unwrap();
-    assert_eq!(post(&host, "p", &body(refused)), 503);
+    let (kept, refused) = disk.filled_by(&host);
     disk.free();
-    assert_eq!(post(&host, "p", &body(refused)), 200);
+    assert_eq!(post(&host, "p", &refused), 200);
     drop(receiver);
-    let kept = ask::<i64>(&file, "SELECT count(*) FROM report");
     assert_eq!(ask::<String>(&file, "PRAGMA integrity_check"), ["ok"]);
-    assert_eq!(kept, [refused + 1]);
+    assert_eq!(ask::<i64>(&file, "SELECT count(*) FROM report"), [kept + 1]);
 }
 
 #[cfg(unix)]

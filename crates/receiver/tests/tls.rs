@@ -85,6 +85,11 @@ fn clients_show_a_certificate() {
     assert!(reports(&program, &server, Some(&clients.leaf())));
     assert!(!reports(&program, &server, Some(&others.leaf())));
     assert!(!reports(&program, &server, None));
+    // Whom to trust is read again, too.
+    fs::write(dir.path().join("clients.pem"), &others.pem).unwrap();
+    program.reload();
+    assert!(reports(&program, &server, Some(&others.leaf())));
+    assert!(!reports(&program, &server, Some(&clients.leaf())));
 }
 
 #[test]

@@ -9,6 +9,7 @@ export const codes = {
   JsonControlCharacter: '字符串中的控制字符必须转义',
   JsonNotUtf8: '不是 UTF-8',
   JsonTooDeep: '嵌套超过 128 层',
+  JsonByteOrderMark: '开头有字节顺序标记（BOM），JSON 不允许',
   Missing: '必填，但缺失',
   Empty: '不能为空',
   NotAnObject: '必须是对象',

@@ -149,6 +149,11 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         self.noted = self.noted.max(checkpoint.get(Counter::NUMBERED));
     }
 
+    /// No ticket from `reserved` on was given out: whatever is written next says it.
+    pub(super) fn raise_reserved(&mut self, reserved: u64) {
+        self.state.reserved = self.state.reserved.max(reserved);
+    }
+
     /// How many letters there were ever.
     pub(super) fn ever(&self) -> u64 {
         let skipped = self.state.get(Counter::SKIPPED);
@@ -217,6 +222,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             match header.kind {
                 Kind::Letter => {
                     self.state.raise(Counter::NUMBERED, header.count);
+                    self.raise_reserved(header.seq.saturating_add(1));
                     if header.count > newest && self.segments.is_whole(place, &header) {
                         newest = header.count;
                         self.index.insert(header.count, header.seq, place);

@@ -185,9 +185,10 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             // A new segment would begin before letters that are not known yet.
             return Err(OutboxError::Unreadable);
         }
-        self.rewrite_unsynced()?;
-        self.state.reserved = self.state.reserved.max(reserved);
+        // If that fails now, what is written next says it.
+        self.raise_reserved(reserved);
         self.state.raise(Counter::SUBMITTED_BY_THEN, submitted);
+        self.rewrite_unsynced()?;
         self.note()
     }
 

@@ -71,6 +71,8 @@ pub(super) struct Live<S, const MAX: usize> {
     pub(super) head: Place,
     /// Everything in `state` and `ahead` is written.
     pub(super) is_noted: bool,
+    /// How things stood when that was so last.
+    pub(super) noted: Checkpoint,
     /// The end of the log right after a checkpoint that says that nothing comes after it.
     pub(super) clean_at: Option<Place>,
     /// How many reports were settled, by the records that say so.
@@ -103,6 +105,7 @@ impl<S, const MAX: usize> Live<S, MAX> {
             places: Places::new(),
             head: Place { id: 0, offset: 0 },
             is_noted: true,
+            noted: Checkpoint::new(),
             clean_at: None,
             known: 0,
             pinned: 0,

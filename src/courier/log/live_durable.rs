@@ -4,7 +4,7 @@ use super::super::outbox::OutboxError;
 use super::ahead::RANGE;
 use super::compact::Window;
 use super::live::{CLEAN, Live};
-use super::record::{CHECKPOINT, Kind, SegmentHeader, Sources};
+use super::record::{CHECKPOINT, Checkpoint, Kind, SegmentHeader, Sources};
 use super::segments::header_of;
 use super::storage::Storage;
 
@@ -49,12 +49,23 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         Ok(())
     }
 
+    /// A header has no ranges. What is settled ahead and not written yet is counted by the checkpoint that follows: without that, after a kill,
+    /// it waits again.
     fn header(&self) -> SegmentHeader {
+        let checkpoint = match self.ahead.is_empty() {
+            true => self.state,
+            false => Checkpoint {
+                next_seq: self.state.next_seq,
+                reserved: self.state.reserved,
+                trusted_ms: self.state.trusted_ms,
+                ..self.noted
+            },
+        };
         SegmentHeader {
             identity: self.segments.identity(0),
             first: self.state.next_seq,
             sources: Sources::NONE,
-            checkpoint: self.state,
+            checkpoint,
         }
     }
 
@@ -65,6 +76,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
         }
         // By its checkpoint one for notes alone is known to be whole.
         let is_all_said = self.ahead.is_empty() && self.segments.takes_reports();
+        if is_all_said {
+            self.noted = self.state;
+        }
         self.is_noted = is_all_said || self.write_checkpoint(0);
         while let Some(id) = self.segments.spent_notes() {
             if !self.is_noted || self.segments.sync().is_err() {
@@ -82,7 +96,11 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
     pub(super) fn write_checkpoint(&mut self, detail: u8) -> bool {
         let note = self.note();
         let header = header_of(Kind::Checkpoint, detail, 0, 0);
-        self.segments.append(header, &note, &[]).is_ok()
+        let is_written = self.segments.append(header, &note, &[]).is_ok();
+        if is_written {
+            self.noted = self.state;
+        }
+        is_written
     }
 
     /// Makes durable how things stand: in a checkpoint, or where there is no room for one, in a new segment, or in the last one written anew.

@@ -108,6 +108,9 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
                 )
             };
             self.is_noted = self.segments.append(header, &[], &[]).is_ok();
+            if self.is_noted {
+                self.noted = self.state;
+            }
             self.settled_unsynced = self.settled_unsynced.saturating_add(1);
             if self.settled_unsynced >= SETTLED_UNSYNCED && self.segments.unsynced_from().is_none()
             {

@@ -21,6 +21,8 @@ pub struct LogOutbox<L, D, const MAX: usize> {
     letters: Letters<D, MAX>,
     /// Tickets below `live.state.reserved` may be given out.
     is_reserved: bool,
+    /// So many were since the letters could not be told; 0 if they say it.
+    untold: u32,
     /// Something was written since it was opened. Who only looks leaves things as they are.
     is_touched: bool,
 }
@@ -50,6 +52,7 @@ where
             live: Live::new(live, durability),
             letters: Letters::new(dead),
             is_reserved: false,
+            untold: 0,
             is_touched: false,
         }
     }
@@ -77,6 +80,7 @@ where
         // A disk that is away says nothing of what is on it.
         this.live.recover(loaded.is_ok());
         this.live.segments.check_alive()?;
+        this.letters.raise_reserved(this.live.state.reserved);
         this.settle_before_counting();
         this.live.segments.check_alive()?;
         this.balance_letters();
@@ -162,6 +166,13 @@ where
 
     /// Sees to it that the next ticket is one that was not given out before, whatever becomes of the segments of what waits.
     fn reserve(&mut self) -> Result<(), OutboxError<L::Error>> {
+        if self.untold > 0 {
+            self.untold = self.untold.saturating_add(1);
+            // Now and then, since on a full device it takes its time.
+            if self.untold.is_power_of_two() && self.tell_letters().is_ok() {
+                self.untold = 0;
+            }
+        }
         if self.is_reserved && self.live.state.next_seq < self.live.state.reserved {
             return Ok(());
         }
@@ -171,18 +182,25 @@ where
         let before = state.reserved;
         // More than ever before: whoever opens it sees that tickets were given out after it was closed.
         state.reserved = state.next_seq.max(before).saturating_add(RESERVED);
-        let (reserved, submitted) = (state.reserved, state.get(Counter::Submitted));
-        let noted = self.letters.note_tickets(reserved, submitted);
+        let told = self.tell_letters();
+        self.untold = u32::from(told.is_err());
         // The other log is as good, as long as it is there. It says so, too, where reports are not durable before they have their ticket: nothing
         // else would tell of those that a power cut took.
-        if noted.is_err() || self.live.durability != Durability::Each {
+        if told.is_err() || self.live.durability != Durability::Each {
             let also = self.live.note_reserved();
-            noted.or(also).inspect_err(|_| {
+            told.or(also).inspect_err(|_| {
                 self.live.state.reserved = before;
             })?;
         }
         self.is_reserved = true;
         Ok(())
+    }
+
+    /// Says in the letters which tickets may be given out, and how many reports were submitted.
+    fn tell_letters(&mut self) -> Result<(), OutboxError<L::Error>> {
+        let state = &self.live.state;
+        let (reserved, submitted) = (state.reserved, state.get(Counter::Submitted));
+        self.letters.note_tickets(reserved, submitted)
     }
 
     /// Letters that could not be read when it was opened are read now.
@@ -198,6 +216,7 @@ where
             state.reserved = letters.reserved;
             self.is_reserved = false;
         }
+        self.letters.raise_reserved(state.reserved);
         self.settle_after_counting();
         self.balance_letters();
         Ok(())
@@ -321,12 +340,8 @@ where
         if was_clean {
             return self.letters.make_durable();
         }
-        let state = &self.live.state;
-        let noted = self
-            .letters
-            .note_tickets(state.reserved, state.get(Counter::Submitted));
         // If there is no room for that, the other log says it.
-        noted.or_else(|_| self.letters.make_durable())
+        self.tell_letters().or_else(|_| self.letters.make_durable())
     }
 
     fn tick(&mut self, now: MonoTime) -> Result<(), OutboxError<L::Error>> {

@@ -56,12 +56,15 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             self.clean_at = Some(self.segments.end_of_log());
         } else {
             self.state.next_seq = self.state.next_seq.max(self.state.reserved);
+            // What says less was written before a reservation that is lost.
+            self.state.reserved = self.state.next_seq;
             self.state.add(Counter::Torn, u64::from(is_torn));
             self.has_cut = is_torn;
             // A unit that was cut while it was written may still read as blank.
             self.segments.skip_unit();
         }
         self.ahead.drop_until(self.state.cursor);
+        self.noted = self.state;
         self.head = self.segments.start();
     }
 
@@ -235,6 +238,8 @@ impl<S: Storage, const MAX: usize> Live<S, MAX> {
             return;
         };
         self.state.raise(settlement.counter, header.count);
+        // The report itself may be lost.
+        self.state.next_seq = self.state.next_seq.max(header.seq.saturating_add(1));
         self.known = self.known.max(header.known());
         if settlement.was_front {
             self.state.cursor = self.state.cursor.max(header.seq);

@@ -1654,9 +1654,9 @@ typedef struct edge_report_flink_state {
 /**
  * How much room a spool takes. Zeros stand for the defaults.
  */
-typedef struct edge_report_spool_limits {
+typedef struct edge_report_spool_options {
   /**
-   * Its size: begin with `EDGE_REPORT_SPOOL_LIMITS_INIT`.
+   * Its size: begin with `EDGE_REPORT_SPOOL_OPTIONS_INIT`.
    */
   size_t struct_size;
   /**
@@ -1673,10 +1673,10 @@ typedef struct edge_report_spool_limits {
    * 16 MiB, which holds the largest report there can be.
    */
   uint64_t dead_letter_bytes;
-} edge_report_spool_limits;
+} edge_report_spool_options;
 
-/** Nothing, but the size: `edge_report_spool_limits x = EDGE_REPORT_SPOOL_LIMITS_INIT;` */
-#define EDGE_REPORT_SPOOL_LIMITS_INIT {sizeof(edge_report_spool_limits), 0, 0, 0}
+/** Nothing, but the size: `edge_report_spool_options x = EDGE_REPORT_SPOOL_OPTIONS_INIT;` */
+#define EDGE_REPORT_SPOOL_OPTIONS_INIT {sizeof(edge_report_spool_options), 0, 0, 0}
 #endif
 
 #if defined(EDGE_REPORT_FULL)
@@ -2596,7 +2596,7 @@ edge_report_result edge_report_flink_status(const struct edge_report_flink *flin
  * Borrows all arguments for the call. Any thread. Blocks as long as the file system does.
  *
  * @param dir     the directory, UTF-8.
- * @param limits  NULL: the defaults.
+ * @param options NULL: the defaults.
  * @param config  NULL: the defaults. Its `report_bytes` does not count here.
  * @param now_ms  the monotonic clock: `edge_report_monotonic_ms()`.
  * @param entropy a random number: `edge_report_random()`.
@@ -2605,7 +2605,7 @@ edge_report_result edge_report_flink_status(const struct edge_report_flink *flin
  *         EDGE_REPORT_E_OTHER_FORMAT; EDGE_REPORT_E_TOO_MANY_SEGMENTS; EDGE_REPORT_E_SPOOL_OPTIONS. What is stored stays as it is.
  */
 edge_report_result edge_report_courier_new_spool(struct edge_report_str dir,
-                                                 const struct edge_report_spool_limits *limits,
+                                                 const struct edge_report_spool_options *options,
                                                  const struct edge_report_courier_config *config,
                                                  uint64_t now_ms,
                                                  uint64_t entropy,

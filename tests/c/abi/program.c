@@ -157,7 +157,7 @@ static void deliver(edge_report_courier *courier) {
 static void couriers(const char *spool) {
   static uint64_t memory[(EDGE_REPORT_COURIER_RAM(512) + EDGE_REPORT_COURIER_SIZE + 7) / 8];
   FENCED(edge_report_courier_config, config, EDGE_REPORT_COURIER_CONFIG_INIT);
-  FENCED(edge_report_spool_limits, limits, EDGE_REPORT_SPOOL_LIMITS_INIT);
+  FENCED(edge_report_spool_options, options, EDGE_REPORT_SPOOL_OPTIONS_INIT);
   edge_report_storage storage = EDGE_REPORT_STORAGE_INIT;
   edge_report_courier *courier = NULL;
   config.it.start_spread_ms = 0;
@@ -174,11 +174,11 @@ static void couriers(const char *spool) {
   storage.sync = storage.discard = with_id;
   OK(edge_report_courier_new_storage(&storage, &storage, memory, EDGE_REPORT_COURIER_SIZE + 512, &config.it, 0, 0, &courier, NULL));
   edge_report_courier_free(courier);
-  limits.it.max_bytes = 1 << 20;
-  OK(edge_report_courier_new_spool(edge_report_str_of(spool), &limits.it, &config.it, 0, 0, &courier, NULL));
+  options.it.max_bytes = 1 << 20;
+  OK(edge_report_courier_new_spool(edge_report_str_of(spool), &options.it, &config.it, 0, 0, &courier, NULL));
   deliver(courier);
   WHOLE(config);
-  WHOLE(limits);
+  WHOLE(options);
 }
 
 /* A job that ended, to its report. */

@@ -9,13 +9,11 @@ use edge_report::courier::entropy;
 use rumqttc::{Connect, ConnectReturnCode, Error, Login, Packet, Publish, QoS};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::classify::percent_decoded;
 use crate::store::Waiting;
-use crate::tls;
+use crate::tls::Authorities;
 
 /// Bytes of a packet from the broker. It has nothing to say but acknowledgements.
 const MOST_READ: usize = 1024;
@@ -29,7 +27,7 @@ pub(crate) struct Address {
     host: String,
     port: u16,
     login: Option<Login>,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<Authorities>>,
 }
 
 impl Address {
@@ -44,7 +42,7 @@ impl Address {
         let (scheme, rest) = url.split_once("://").ok_or_else(form)?;
         let (tls, port) = match (scheme, ca) {
             ("mqtt", None) => (None, 1883),
-            ("mqtts", Some(ca)) => (Some(tls::trusting(&ca)?), 8883),
+            ("mqtts", Some(ca)) => (Some(Arc::new(Authorities::open(ca)?)), 8883),
             ("mqtt", Some(_)) => return invalid("--confirm-ca is for mqtts://"),
             ("mqtts", None) => {
                 return invalid("mqtts:// needs --confirm-ca: who signs the broker's certificate");
@@ -80,6 +78,11 @@ impl Address {
             tls,
         })
     }
+
+    /// Who may sign the broker's certificate.
+    pub(crate) fn authorities(&self) -> Option<Arc<Authorities>> {
+        self.tls.clone()
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -90,6 +93,8 @@ pub(super) struct Broker {
     stream: Box<dyn Stream>,
     /// What has come, up to a packet that has not come to its end.
     received: BytesMut,
+    /// Of the last message. They count on over the connection, so that what the broker acknowledges once more stands for no other message.
+    last_id: u16,
 }
 
 impl Broker {
@@ -104,15 +109,15 @@ impl Broker {
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &address.tls {
             None => Box::new(stream),
-            Some(config) => {
+            Some(authorities) => {
                 let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
-                let connector = TlsConnector::from(Arc::clone(config));
-                Box::new(connector.connect(name, stream).await?)
+                Box::new(authorities.connector().connect(name, stream).await?)
             }
         };
         let mut broker = Broker {
             stream,
             received: BytesMut::new(),
+            last_id: 0,
         };
         // Of 23 letters and digits at most, which every broker takes, and of each connection's own: a second client of a name ends the first.
         let mut connect = Connect::new(format!("edgereport{:013x}", entropy() >> 12));
@@ -136,12 +141,14 @@ impl Broker {
         acknowledged: &mut Vec<bool>,
     ) -> io::Result<()> {
         acknowledged.resize(messages.len(), false);
-        let packets: Vec<Packet> = (1..)
+        let ids: Vec<u16> = messages.iter().map(|_| self.next_id()).collect();
+        let packets: Vec<Packet> = ids
+            .iter()
             .zip(messages)
-            .map(|(pkid, Waiting { message, .. })| {
+            .map(|(id, Waiting { message, .. })| {
                 let (topic, payload) = (message.topic.as_str(), message.payload.as_slice());
                 let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload);
-                publish.pkid = pkid;
+                publish.pkid = *id;
                 Packet::Publish(publish)
             })
             .collect();
@@ -156,10 +163,19 @@ impl Broker {
             let Packet::PubAck(ack) = packet else {
                 return Err(unexpected());
             };
-            let at = usize::from(ack.pkid).wrapping_sub(1);
-            *acknowledged.get_mut(at).ok_or_else(unexpected)? = true;
+            // Else it was acknowledged before, or is none of ours.
+            let at = ids.iter().position(|id| *id == ack.pkid);
+            if let Some(acknowledged) = at.and_then(|at| acknowledged.get_mut(at)) {
+                *acknowledged = true;
+            }
         }
         written
+    }
+
+    /// 0 is no id.
+    fn next_id(&mut self) -> u16 {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id
     }
 
     async fn write(&mut self, packets: &[Packet]) -> io::Result<()> {

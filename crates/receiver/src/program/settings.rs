@@ -61,7 +61,7 @@ pub(super) const SETTINGS: [Setting; 22] = [
     one(
         "tls-cert",
         "FILE",
-        "PEM; read again on SIGHUP, as is the key",
+        "PEM; read again on SIGHUP, as is each file of PEM",
     ),
     one("tls-key", "FILE", "PEM"),
     one(

@@ -56,20 +56,23 @@ struct Link {
 }
 
 pub(super) fn open(url: &str) -> io::Result<Opened> {
-    let store = Postgres::open(url)?;
-    let reader = read::Reader(Postgres::later(url)?);
+    let address = Address::read(url)?;
+    let store = Postgres::open(&address)?;
+    let reader = read::Reader(Postgres::later(&address)?);
+    let outbox = outbox::Messages(Postgres::later(&address)?);
     Ok(Opened {
         store: Box::new(store),
         reader: Some(Box::new(reader)),
-        outbox: Some(Box::new(outbox::Messages(Postgres::later(url)?))),
+        outbox: Some(Box::new(outbox)),
+        authorities: address.authorities(),
         memory: None,
     })
 }
 
 impl Postgres {
     /// Fails when the server cannot be reached: a wrong address shall be reported at the start.
-    fn open(url: &str) -> io::Result<Postgres> {
-        let mut postgres = Postgres::later(url)?;
+    fn open(address: &Address) -> io::Result<Postgres> {
+        let mut postgres = Postgres::later(address)?;
         let renewed = async {
             let mut client = limited(connect(&postgres.address)).await?;
             // With many rows it takes its time.
@@ -81,14 +84,13 @@ impl Postgres {
     }
 
     /// Connects when it is used.
-    fn later(url: &str) -> io::Result<Postgres> {
-        let address = Address::read(url)?;
+    fn later(address: &Address) -> io::Result<Postgres> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         Ok(Postgres {
             runtime,
-            address,
+            address: address.clone(),
             link: None,
         })
     }

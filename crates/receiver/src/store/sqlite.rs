@@ -10,14 +10,16 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, ErrorCode, Statement, Transaction, TransactionBehavior, params};
 
 use super::{Entry, Incoming, Message, Opened, Store, start};
 
 /// The schema, a step for each version; `user_version` counts those that were taken. A step that was published is not changed.
-const MIGRATIONS: [&str; 2] = [include_str!("sqlite/1.sql"), include_str!("sqlite/2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("sqlite/1.sql"),
+    include_str!("sqlite/2.sql"),
+    include_str!("sqlite/3.sql"),
+];
 
 /// Reports removed in a transaction: some milliseconds, in which nobody is answered.
 const EXPIRED_TOGETHER: i64 = 500;
@@ -43,6 +45,8 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
         store: Box::new(store),
         reader: Some(Box::new(read::Reader(reader))),
         outbox: Some(Box::new(outbox::Messages(connect()?))),
+        #[cfg(feature = "tls")]
+        authorities: None,
         memory: None,
     })
 }
@@ -107,22 +111,17 @@ impl Store for Sqlite {
         Ok(entries)
     }
 
-    /// Reports are removed in the order in which they came, which is that of the table.
     fn expire(&mut self, before_ms: i64) -> io::Result<bool> {
         let mut expire = || {
-            let first: Option<i64> = self
-                .connection
-                .query_row(
-                    "SELECT received_ms FROM report ORDER BY id LIMIT 1",
-                    [],
-                    |row| row.get(0),
-                )
-                .optional()?;
+            let first: Option<i64> =
+                self.connection
+                    .query_row("SELECT min(received_ms) FROM report", [], |row| row.get(0))?;
             if first.is_none_or(|first| first >= before_ms) {
                 return Ok(false);
             }
             let transaction = self.connection.transaction()?;
-            let old = "SELECT id FROM (SELECT id, received_ms FROM report ORDER BY id LIMIT ?1) WHERE received_ms < ?2";
+            let old =
+                "SELECT id FROM report WHERE received_ms < ?2 ORDER BY received_ms, id LIMIT ?1";
             for table in [
                 "DELETE FROM job WHERE (project, job_id) IN
                      (SELECT project, job_id FROM report_job WHERE report IN (OLD)) AND report IN (OLD)",

@@ -5,7 +5,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use edge_report::JobStatus;
 use tempfile::TempDir;
+
+use super::{post, report};
 
 pub struct Disk(TempDir);
 
@@ -32,6 +35,21 @@ impl Disk {
         for chunk in [1 << 20, 1 << 12, 1] {
             while ballast.write_all(&vec![0; chunk]).is_ok() {}
         }
+    }
+
+    /// Fills it while this receiver, whose store is on it, takes reports. How many it has answered by 200, and the one after these, which it refused.
+    pub fn filled_by(&self, host: &str) -> (i64, Vec<u8>) {
+        let long = "x".repeat(10_000);
+        let body = |number| report(&format!("{number}{long}"), 7, JobStatus::RUNNING, number);
+        for number in 1..=10 {
+            assert_eq!(post(host, "p", &body(number)), 200);
+        }
+        self.fill();
+        let refused = (11..)
+            .find(|number| post(host, "p", &body(*number)) != 200)
+            .unwrap();
+        assert_eq!(post(host, "p", &body(refused)), 503);
+        (refused - 1, body(refused))
     }
 
     pub fn free(&self) {

@@ -19,7 +19,7 @@ pub mod mosquitto;
 pub mod postgres;
 pub mod program;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -94,10 +94,14 @@ pub fn response(stream: &mut impl Read) -> (u16, String) {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {
-        if stream.read(&mut byte).unwrap() == 0 {
-            return (0, String::from_utf8_lossy(&bytes).into_owned());
+        // Unlike `read` it goes on when a signal came in between, as to a machine that was halted.
+        match stream.read_exact(&mut byte) {
+            Ok(()) => bytes.push(byte[0]),
+            Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
+                return (0, String::from_utf8_lossy(&bytes).into_owned());
+            }
+            Err(why) => panic!("{why}"),
         }
-        bytes.push(byte[0]);
     }
     let head = String::from_utf8(bytes).unwrap();
     let length = head.to_ascii_lowercase();

@@ -1,7 +1,6 @@
 //! Where the server is, and whether the way there is encrypted.
 
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,12 +13,12 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_postgres::{Client, Config, Error, NoTls};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Stream;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::classify::percent_decoded;
-use crate::tls;
+use crate::tls::Authorities;
 
+#[derive(Clone)]
 pub(super) struct Address {
     config: Config,
     tls: Option<Tls>,
@@ -44,7 +43,9 @@ impl Address {
             }
         }
         let tls = match (mode.as_deref(), root) {
-            (Some("verify-full"), Some(root)) => Some(Tls(tls::trusting(Path::new(&root))?)),
+            (Some("verify-full"), Some(root)) => {
+                Some(Tls(Arc::new(Authorities::open(root.into())?)))
+            }
             (Some("verify-full"), None) => {
                 return Err(invalid(
                     "sslmode=verify-full needs sslrootcert=FILE: who signs the server's certificate",
@@ -80,6 +81,11 @@ impl Address {
         Ok(Address { config, tls })
     }
 
+    /// Who may sign the server's certificate.
+    pub(super) fn authorities(&self) -> Option<Arc<Authorities>> {
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.0))
+    }
+
     /// The connection ends with its client.
     pub(super) async fn connect(&self) -> Result<Client, Error> {
         let Some(tls) = &self.tls else {
@@ -108,7 +114,7 @@ fn parts(url: &str) -> (&str, &str) {
 
 /// TLS as tokio-postgres wants it.
 #[derive(Clone)]
-struct Tls(Arc<ClientConfig>);
+struct Tls(Arc<Authorities>);
 
 struct Handshake(TlsConnector, ServerName<'static>);
 
@@ -123,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for T
 
     fn make_tls_connect(&mut self, domain: &str) -> io::Result<Handshake> {
         let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
-        Ok(Handshake(TlsConnector::from(Arc::clone(&self.0)), name))
+        Ok(Handshake(self.0.connector(), name))
     }
 }
 
