@@ -10,7 +10,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # tests/docs.py looks here for who compiles the blocks of a page.
-PAGES = ["README.md", "docs/c.md", "docs/c-abi.md", "docs/c-cross.md", "docs/bare-metal.md"]
+PAGES = ["README.md", "docs/c.md", "docs/c-abi.md", "docs/c-cross.md", "docs/bare-metal.md", "docs/flink.md"]
 AROUND = "#include <edge_report.h>\n#include <stdio.h>\n\nint main(void) {{\n{}  return 0;\n}}\n"
 
 directory = pathlib.Path(sys.argv[1])

@@ -5,3 +5,4 @@ export { buildRequest, canonicalRequest, readReply, sign } from './exchange.js';
 export { Courier } from './courier.js';
 export { Client } from './client.js';
 export { Reporter } from './reporter.js';
+export { FlinkWatch } from './flink.js';

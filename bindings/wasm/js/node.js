@@ -5,6 +5,7 @@ export const {
   Client,
   Courier,
   EdgeReportError,
+  FlinkWatch,
   JOB_STATUSES,
   Reporter,
   buildRequest,

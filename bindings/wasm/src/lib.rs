@@ -11,6 +11,8 @@ mod answer;
 pub mod courier;
 #[cfg(not(feature = "spool"))]
 pub mod exchange;
+#[cfg(not(feature = "spool"))]
+pub mod flink;
 mod members;
 #[cfg_attr(not(feature = "spool"), path = "ram.rs")]
 #[cfg_attr(feature = "spool", path = "spool.rs")]

@@ -1,7 +1,7 @@
 // The packed tarball, as users install it: every entry, types; its size and its memory.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
@@ -55,7 +55,7 @@ test('the command of the package', () => {
 });
 
 /** Pages whose blocks run here; tests/docs.py looks here for who runs them. */
-const PAGES = ['README.md', 'docs/javascript.md', 'docs/javascript-durable.md', 'docs/page.md', 'bindings/wasm/README.md'];
+const PAGES = ['README.md', 'docs/flink.md', 'docs/javascript.md', 'docs/javascript-durable.md', 'docs/page.md', 'bindings/wasm/README.md'];
 /** Commands that make what the tests use: run by tests/wasm/run, packed.js and page.test.js. */
 const MAKERS = ['cd bindings/wasm && npm ci && npm run build && npm pack', 'node examples/web/build.js'];
 
@@ -66,8 +66,8 @@ test('the programs and commands of the documentation, in a project that has the 
   assert.ok(programs.length >= 4);
   programs.forEach((program, index) => run(`documented${index}.mjs`, program));
   cpSync(join(root, '../../tests/vectors/workloads/W1.json'), join(work, 'report.json'));
-  // Those of README.md are run by tests/host/examples.rs.
-  const commands = pages.slice(1).flatMap((text) => blocks('sh', text)).flatMap((block) => block.trim().split('\n'));
+  // Those of the first two are run by other tests.
+  const commands = pages.slice(2).flatMap((text) => blocks('sh', text)).flatMap((block) => block.trim().split('\n'));
   assert.ok(commands.length >= 5);
   for (const command of commands.filter((line) => !MAKERS.includes(line))) {
     const [npx, name, ...words] = command.split(' ');
@@ -87,6 +87,19 @@ test('examples/js/deliver.js', async () => {
   receiver.stop();
   assert.deepEqual(said.trim().split('\n').sort(), ['delivered 1', 'delivered 2', 'stored 1', 'stored 2']);
   assert.deepEqual(receiver.accepted().map(({ message_id: id }) => id), ['1', '2']);
+});
+
+test('examples/js/flink.mjs', async () => {
+  cpSync(join(root, '../../examples/js/flink.mjs'), join(work, 'flink.mjs'));
+  assert.ok(readFileSync(join(work, 'flink.mjs'), 'utf8').split('\n').length <= 101);
+  const receiver = await startReceiver([], ['--ak', 'AK', '--sk', 'SK']);
+  const place = mkdtempSync(join(work, 'flink-'));
+  const driver = spawn('python3', [join(root, '../../tests/flink_agent.py'), receiver.url, receiver.record, place, process.execPath, join(work, 'flink.mjs')], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  driver.stderr.on('data', (part) => (said += part));
+  const code = await new Promise((resolve) => driver.once('close', resolve));
+  receiver.stop();
+  assert.equal(code, 0, said);
 });
 
 test('size, as docs/measurements/footprint.md says', (t) => {
@@ -122,7 +135,7 @@ test('after a trap: a new instance, and couriers have theirs; one whose own call
     const start = WebAssembly.Instance; let trap;
     const may = (exports) => new Proxy({}, { get: (_, name) => name !== trap ? exports[name] : () => { trap = undefined; throw new WebAssembly.RuntimeError('unreachable'); } });
     WebAssembly.Instance = class { constructor(...all) { this.exports = may(new start(...all).exports); } };
-    const { Courier, encode, check, initSync } = await import('edge-report/slim');
+    const { Courier, FlinkWatch, encode, check, initSync } = await import('edge-report/slim');
     initSync(readFileSync(createRequire(import.meta.url).resolve('edge-report/edge_report.wasm')));
     const report = ${REPORT};
     const code = (use) => { try { use(); } catch (error) { return error.code; } };
@@ -132,8 +145,11 @@ test('after a trap: a new instance, and couriers have theirs; one whose own call
     trap = 'check';
     console.log(code(() => check(report)), check(report).length, encode(report).length, courier.status().waiting);
     trap = 'courier_submit';
-    console.log(code(() => courier.submit(report)), code(() => courier.status()), code(() => courier.free()), other.status().waiting);`;
-  assert.equal(run('j.mjs', text), `Internal 0 ${BYTES.length} 1\nInternal Poisoned undefined 1`);
+    console.log(code(() => courier.submit(report)), code(() => courier.status()), code(() => courier.free()), other.status().waiting);
+    const [watch, another] = [new FlinkWatch(), new FlinkWatch()];
+    trap = 'flinkwatch_next';
+    console.log(code(() => watch.next()), code(() => watch.status()), code(() => watch.close()), code(() => watch.next()), another.next().path);`;
+  assert.equal(run('j.mjs', text), `Internal 0 ${BYTES.length} 1\nInternal Poisoned undefined 1\nInternal Poisoned undefined NotUsable /jobs/overview`);
 });
 
 test('types, as each way of finding modules sees them', () => {

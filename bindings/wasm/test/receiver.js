@@ -14,7 +14,7 @@ export function program(name) {
   return path;
 }
 
-/** A running one: its url, the message ids that it accepted, and how to stop it. */
+/** A running one: its url, the file with what it accepted, that read, and how to stop it. */
 export async function startReceiver(faults, options = []) {
   const record = join(mkdtempSync(join(tmpdir(), 'edge-report-')), 'record');
   const specs = faults.flatMap((fault) => ['--fault', fault]);
@@ -32,6 +32,7 @@ export async function startReceiver(faults, options = []) {
   });
   return {
     url,
+    record,
     accepted: () => (existsSync(record) ? readFileSync(record, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line)) : []),
     stop: () => child.kill(),
   };

@@ -800,3 +800,121 @@ export class Reporter {
   /** The same, at the end of `await using`. There where the platform has `Symbol.asyncDispose`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
+
+/** How a {@link FlinkWatch} asks and reports. `docs/flink.md` says why the defaults are what they are. */
+export interface FlinkOptions {
+  /** For how many jobs there is room: all that run at once, and some more. 1 to 100,000. Default: 64. */
+  jobs?: number | undefined;
+  /** Room for the texts of one report: what does not fit is cut or left out. 1,048,576 at most. Default: 65,536. */
+  textBytes?: number | undefined;
+  /** From an overview's response to the next overview. Default: 5 s. */
+  pollMs?: number | undefined;
+  /** How many requests go to Flink in that time, the overview included. 65,535 at most. Default: 20. */
+  requests?: number | undefined;
+  /** A job that goes on as it was is reported again after so long; 0: never. Default: 60 s. */
+  heartbeatMs?: number | undefined;
+  /** Details are asked for when a change is this old: for so long Flink answers from a cache. Default: 3 s. */
+  cacheMs?: number | undefined;
+  /** A job that had an exception is running again when nothing has happened to it for so long. Default: 10 s. */
+  steadyMs?: number | undefined;
+  /** How many bytes of a stack trace are reported. Default: 2,048. */
+  exceptionBytes?: number | undefined;
+  /** The metrics of a job, separated by commas; empty: none. Default: how long it runs, its restarts and its checkpoints. */
+  metrics?: string | undefined;
+  /** When a job's plan is reported: once when it runs and when it has changed, never, or with each report that has details. Default: `when-new`. */
+  plan?: 'when-new' | 'never' | 'always' | undefined;
+  /** The form of exceptions. Default: `object`. */
+  exceptions?: 'object' | 'text' | undefined;
+  /** The `job_id` of each job of this name, or of this id in 32 hex digits; 0: none. */
+  mapped?: Readonly<Record<string, number | bigint>> | undefined;
+  /** The `job_id` of those that are not mapped and whose id is no integer: a hash of it, of 63 or 31 bits, or none. Default: `hash63`. */
+  otherIds?: 'hash63' | 'hash31' | 'none' | undefined;
+  /** What message ids begin with. Where several nodes report to one project, give each its own. Default: `flink`. */
+  node?: string | undefined;
+  /** Monotonic milliseconds. Default: `performance.now`. */
+  clock?: (() => number) | undefined;
+}
+
+/** What to do next with Flink. */
+export type FlinkStep =
+  /** Ask Flink for this path, then call {@link FlinkWatch.response} or {@link FlinkWatch.failed}. */
+  | { step: 'get'; path: string }
+  /** Store this report, as by {@link Reporter.submit}, then call {@link FlinkWatch.reported}. `isFinal`: it says that a job has ended, and is about this job alone. */
+  | { step: 'report'; report: OwnBytes; messageId: string; isFinal: boolean }
+  /** Nothing before so many milliseconds have passed. */
+  | { step: 'wait'; ms: number };
+
+/** How things stand with a {@link FlinkWatch}. */
+export interface FlinkStatus {
+  /** How many jobs are in the table, ended ones included. */
+  jobs: number;
+  /** How many of them have changed and are not reported yet. */
+  unreported: number;
+  /** How many jobs the cluster lists that have no room in the table and are not reported. */
+  unwatched: number;
+  /** Whether the last overview came. */
+  isUp: boolean;
+  /** Whether the table has changed since it was saved. */
+  needsSaving: boolean;
+}
+
+/**
+ * Learns from a Flink cluster (1.10 to 2.3) what its jobs do, and says what to report. It asks nothing itself: it names the paths of Flink's REST API, and reads what
+ * came back. One request is out at a time. It lives in a WebAssembly instance of its own.
+ *
+ * @example
+ * ```ts
+ * import { FlinkWatch, type Reporter } from 'edge-report';
+ *
+ * export async function watch(flink: string, reporter: Reporter): Promise<never> {
+ *   const watch = new FlinkWatch({ node: 'node-7' });
+ *   for (;;) {
+ *     const step = watch.next();
+ *     if (step.step === 'wait') await new Promise((resolve) => setTimeout(resolve, step.ms));
+ *     if (step.step === 'report') watch.reported(reporter.submit(step.report) > 0);
+ *     if (step.step === 'get') {
+ *       const response = await fetch(flink + step.path);
+ *       watch.response(response.status, await response.arrayBuffer());
+ *     }
+ *   }
+ * }
+ * ```
+ */
+export class FlinkWatch {
+  /** Knows nothing yet. */
+  constructor(options?: FlinkOptions);
+  /** The id to submit a job to Flink with, so that it is reported under this `job_id`: the integer in 32 hex digits. */
+  static jid(jobId: number | bigint): string;
+  /** What to do next. Calling it again changes nothing, until the watch is told what came of it. */
+  next(): FlinkStep;
+  /**
+   * Takes Flink's response to the path that {@link next} gave: any status, any body, whole or cut. Read up to 1 MiB.
+   *
+   * @throws {@link EdgeReportError} if it was of no use, for a log; the watch goes on: `FlinkStatus`, `FlinkOtherJob`, `FlinkNotAsked`, or what is wrong with the body.
+   */
+  response(status: number, body: string | Bytes | undefined): void;
+  /** No response came, or one that is too large: the connection, a timeout. */
+  failed(): void;
+  /** Whether the report is stored. If not, it comes again after `pollMs`: one of an end with the same bytes, others as things stand then. */
+  reported(isStored: boolean): void;
+  /** The agent itself asked this job to stop: if it ends as `FINISHED`, that is reported as `job_cancel_success`. Gives whether the job is in the table. */
+  stopAsked(jid: string): boolean;
+  /** The `job_id` under which a job is reported: what is mapped, else the integer that Flink's id is, else by `otherIds`. */
+  jobId(jid: string, name?: string): number | bigint | undefined;
+  /** The table, to be kept: with it an end is reported once over restarts, too. Save it when a report is stored. */
+  save(): OwnBytes;
+  /**
+   * Takes a table that {@link save} gave: what it has is known, and not reported again. For a new watch, before the first {@link next}.
+   *
+   * @throws {@link EdgeReportError} `FlinkTable`: it is none; the watch begins with an empty one, and what it reports again has the message ids that it had.
+   */
+  restore(table: Bytes): void;
+  /** How things stand. */
+  status(): FlinkStatus;
+  /** Gives back its memory. All else then throws `NotUsable`. */
+  close(): void;
+  /** The same. */
+  free(): void;
+  /** The same, at the end of `using`. There where the platform has `Symbol.dispose`. */
+  [Symbol.dispose](): void;
+}
