@@ -223,6 +223,50 @@ fn once_looks_delivers_and_ends() {
 }
 
 #[test]
+fn once_ends_by_a_signal_too() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let receiver = Receiver::start(Options::new()).unwrap();
+    let url = receiver.url();
+    drop(receiver);
+    flink.job(JOB, "edge");
+    let agent = Agent::run(dir.path(), &flink.url(), &url, &["--once"]);
+    agent.wait_for("event=waiting", 1);
+    agent.signal("TERM");
+    let log = dir.path().join("agent.log");
+    assert_eq!(agent.wait(), Some(1));
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("1 reports still wait in the spool"), "{log}");
+}
+
+#[test]
+fn what_is_refused_is_no_success_of_once() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let refusing = Options::new().fault("status=400,code=DLI.0001".parse().unwrap());
+    let receiver = Receiver::start(refusing).unwrap();
+    flink.job(JOB, "edge");
+    let agent = Agent::run(dir.path(), &flink.url(), &receiver.url(), &["--once"]);
+    agent.wait_for("1 reports are dead letters now; `letters` shows why", 1);
+    assert_eq!(agent.wait(), Some(1));
+}
+
+#[test]
+fn a_spool_that_is_removed_ends_it() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let receiver = Receiver::start(Options::new()).unwrap();
+    flink.job(JOB, "edge");
+    let agent = Agent::run(dir.path(), &flink.url(), &receiver.url(), &[]);
+    wait_for_status(&receiver, JOB, "job_running");
+    fs::remove_dir_all(dir.path().join("spool")).unwrap();
+    flink.set(JOB, "edge", "FINISHED");
+    let log = dir.path().join("agent.log");
+    assert_eq!(agent.wait(), Some(1));
+    // It ends without waiting for what cannot come.
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("edge-report-agent: "), "{log}");
+    assert!(!log.contains("final=true"), "{log}");
+}
+
+#[test]
 fn a_dry_run_prints_and_touches_nothing() {
     let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
     flink.job(JOB, "edge");
