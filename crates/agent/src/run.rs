@@ -232,10 +232,15 @@ impl Agent<'_> {
         let until = Instant::now().checked_add(grace);
         let until = until.unwrap_or_else(Instant::now);
         let mut drained = Ok(());
-        match (&self.store, ended) {
-            (Some(store), Ok(End::Told)) => store.end_exchange(until),
-            (Some(store), _) if self.once => drained = store.drain(until, signals),
-            _ => {}
+        if let Some(store) = &self.store {
+            let is_told = matches!(ended, Ok(End::Told));
+            if is_told {
+                store.end_exchange(until);
+            }
+            if self.once {
+                let until = if is_told { Instant::now() } else { until };
+                drained = store.drain(until, signals);
+            }
         }
         self.show();
         if let Some(store) = self.store {
