@@ -1,6 +1,6 @@
 //! The examples, run as the documentation and its readers run them.
 //!
-//! `cargo test --workspace` builds them; before a test alone, say `cargo build -p examples --examples -p edge-report-receiver`.
+//! `cargo test --workspace` builds them; before a test alone, say `cargo build -p examples --examples -p edge-report-agent -p edge-report-receiver`.
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -19,6 +19,7 @@ const SAMPLE: &str = include_str!("../vectors/workloads/W1.json");
 
 /// The program of the package of this name.
 const RECEIVER: &str = "edge-report-receiver";
+const AGENT: &str = "edge-report-agent";
 
 /// What a machine under load may take for anything here.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,18 +42,18 @@ impl Scratch {
         path
     }
 
-    /// The example `name`, or the receiver, to be run in this directory.
+    /// The example `name`, or one of the programs, to be run in this directory.
     fn example<A: AsRef<str>>(&self, name: &str, args: &[A]) -> Command {
         // target/debug/deps/examples-HASH -> target/debug/examples/NAME
         let mut path = std::env::current_exe().unwrap();
         path.pop();
         path.pop();
-        let build = if name == RECEIVER {
+        let build = if [RECEIVER, AGENT].contains(&name) {
             path.push(name);
-            "cargo build -p edge-report-receiver"
+            format!("cargo build -p {name}")
         } else {
             path.extend(["examples", name]);
-            "cargo build -p examples --examples"
+            "cargo build -p examples --examples".to_owned()
         };
         path.set_extension(std::env::consts::EXE_EXTENSION);
         assert!(
@@ -249,6 +250,9 @@ fn documented_commands() -> Vec<(String, Vec<String>)> {
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             // This runs under it.
             ["tests/run"] => None,
+            [a, b, c, AGENT, "--", ..] if [a, b, c] == run => {
+                Some((AGENT.to_owned(), words[5..].to_vec()))
+            }
             [RECEIVER, ..] => Some((RECEIVER.to_owned(), words[1..].to_vec())),
             [a, b, c, "examples", "--example", name] if [a, b, c] == run => {
                 Some((name.to_owned(), Vec::new()))
@@ -345,8 +349,8 @@ fn documented_commands_run() {
                 Ended::run(scratch.example(name, args)).assert(0, &["delivered"]);
             }
             // Its input is empty here, so nothing is sent.
-            ("deliver", Some(_)) => Ended::run(scratch.example(name, args)).assert(0, &[]),
-            ("deliver", None) => {
+            (AGENT, Some(_)) => Ended::run(scratch.example(name, args)).assert(0, &[]),
+            (AGENT, None) => {
                 Ended::run(scratch.example(name, args)).assert(0, &["submitted 0", "waiting 0"]);
             }
             _ => panic!("an example that no test knows: {name}"),

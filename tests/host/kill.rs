@@ -1,4 +1,4 @@
-//! The tool `examples/deliver.rs`, killed again and again while it stores and delivers: what it said it has stored arrives.
+//! `edge-report-agent pipe`, killed again and again while it stores and delivers: what it said it has stored arrives.
 //!
 //! `EDGE_REPORT_KILL_ROUNDS` says how often (200), `EDGE_REPORT_SEED` repeats a run as far as a clock allows.
 #![cfg(all(unix, feature = "client"))]
@@ -10,9 +10,9 @@
     reason = "a panic is how a test fails"
 )]
 
-mod deliver_common;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod shim;
+mod tool_common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,12 +21,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deliver_common::{Account, Ended, Mount, Tool, example, letters, place, report, said};
 use edge_report::courier::{Courier, Policy};
 use edge_report::{JobStatus, MonoTime, Spool, SpoolOptions};
 use edge_report_receiver::{Options, Receiver};
 use serde_json::Value;
 use tempfile::TempDir;
+use tool_common::{Account, Ended, Mount, Tool, letters, pipe, place, report, said};
 
 /// All of them end in an answer or an error at once, and none in a refusal.
 const FAULTS: [&str; 6] = [
@@ -94,7 +94,7 @@ fn killed_before_each_write() {
         let fault = "status=400,code=DLI.0001@every 3".parse().unwrap();
         let receiver = Receiver::start(Options::new().fault(fault)).unwrap();
         let limit = ["--max-bytes", "16384", "--when-letters-full", "hold"];
-        let mut command = example("deliver");
+        let mut command = pipe();
         command
             .env("LD_PRELOAD", &library)
             .env("SHIM_ROOT", &spool)

@@ -8,11 +8,11 @@
     reason = "a panic is how a test fails"
 )]
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod deliver_common;
 mod raw;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod shim;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod tool_common;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -140,13 +140,13 @@ fn a_slow_sync_starves_nobody() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn the_tool_delivers_while_it_stores() {
-    use deliver_common::{example, report};
     use std::io::{BufRead, BufReader};
     use std::process::Stdio;
+    use tool_common::{pipe, report};
 
     const STORED: usize = 100;
     let place = tempfile::tempdir().unwrap();
-    let mut tool = example("deliver");
+    let mut tool = pipe();
     tool.arg("--spool").arg(place.path().join("spool"));
     tool.args(["--url", &server(), "--project-id", "p"]);
     tool.env("LD_PRELOAD", shim::shim("slow", place.path()));

@@ -10,7 +10,7 @@
     reason = "a panic is how a test fails"
 )]
 
-mod deliver_common;
+mod tool_common;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
@@ -18,9 +18,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use deliver_common::program;
 use edge_report::courier::{Courier, Durability, Policy, entropy};
 use edge_report::{Client, Job, JobStatus, MonoTime, Pause, Report, Spool, SpoolOptions, WallTime};
+use tool_common::program;
 
 /// In percent; 30 together. None that refuses a report, for that is not a failure.
 const FAULTS: [(&str, f64); 22] = [

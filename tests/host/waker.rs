@@ -10,11 +10,11 @@
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod alone;
-#[cfg(target_os = "linux")]
-mod deliver_common;
 mod raw;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod shim;
+#[cfg(target_os = "linux")]
+mod tool_common;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -416,7 +416,7 @@ fn the_tool_sleeps() {
     use std::process::Stdio;
 
     let place = tempfile::tempdir().unwrap();
-    let mut tool = deliver_common::example("deliver");
+    let mut tool = tool_common::pipe();
     tool.arg("--spool").arg(place.path().join("spool"));
     tool.args(["--url", "http://127.0.0.1:9", "--project-id", "p"]);
     tool.args(["--min-backoff", "300000"]);
@@ -439,7 +439,7 @@ fn the_tool_sleeps() {
     };
     woken(0);
     let input = tool.stdin.as_mut().unwrap();
-    let report = deliver_common::report("m", None, JobStatus::RUNNING);
+    let report = tool_common::report("m", None, JobStatus::RUNNING);
     writeln!(input, "{report}").unwrap();
     let mut failure = String::new();
     let mut errors = BufReader::new(tool.stderr.as_mut().unwrap());

@@ -194,14 +194,14 @@ test('a directory that is renamed while it is open keeps what is written', async
   moved.close();
 });
 
-const deliver = (...args) => spawnSync(program('examples/deliver'), args, { encoding: 'utf8' });
+const agent = (...args) => spawnSync(program('edge-report-agent'), args, { encoding: 'utf8' });
 
 test('a second opener is refused, of either language', async () => {
   const path = directory();
   const courier = await Courier.open(path);
   courier.submit(report(1));
   await assert.rejects(Courier.open(path), code('SpoolInUse', /is in use by this process: only one process at a time/));
-  const rust = deliver('--spool', path, '--status');
+  const rust = agent('resubmit', 'all', '--spool', path);
   assert.equal(rust.status, 2);
   assert.match(rust.stderr, new RegExp(`is in use by process ${process.pid}`));
     writeFileSync(join(work, 'second.mjs'), `import { Courier } from 'edge-report'; await Courier.open(process.argv[2]).catch(({ code, message }) => console.log(code, message));`);
@@ -210,7 +210,7 @@ test('a second opener is refused, of either language', async () => {
   courier.close();
   assert.equal(second(), '');
   // Rust has it.
-  const holder = spawn(program('examples/deliver'), ['--spool', path, '--url', 'http://127.0.0.1:9', '--project-id', 'p'], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const holder = spawn(program('edge-report-agent'), ['pipe', '--spool', path, '--url', 'http://127.0.0.1:9', '--project-id', 'p'], { stdio: ['pipe', 'pipe', 'ignore'] });
   holder.stdin.write(`${JSON.stringify(report(2))}\n`);
   await new Promise((resolve) => holder.stdout.once('data', resolve));
   await assert.rejects(Courier.open(path), code('SpoolInUse', new RegExp(`by process ${holder.pid}: `)));
@@ -251,17 +251,17 @@ test('what Node began Rust goes on with, and the other way round', async () => {
   for (let n = 1; n <= 100; n++) settle(courier, n % 10 ? ACCEPTED : REFUSED);
   const { submitted, delivered, refused, waiting, letters } = courier.status();
   courier.close();
-  const status = Object.fromEntries(deliver('--spool', path, '--status').stdout.trim().split('\n').map((line) => line.split(' ')));
+  const status = Object.fromEntries(agent('status', '--spool', path).stdout.trim().split('\n').map((line) => line.split(' ')));
   assert.deepEqual([submitted, delivered, refused, waiting, letters].map(String), ['submitted', 'delivered', 'refused', 'waiting', 'letters'].map((name) => status[name]));
   assert.deepEqual([waiting, letters, status.corrupt, status.torn, status.foreign], [200, 10, '0', '0', '0']);
-  const lines = deliver('--spool', path, '--letters').stdout.trim().split('\n').map((line) => JSON.parse(line));
+  const lines = agent('letters', '--spool', path).stdout.trim().split('\n').map((line) => JSON.parse(line));
   assert.deepEqual(lines.map(({ ticket }) => ticket), Array.from({ length: 10 }, (_, n) => (n + 1) * 10));
   assert.match(JSON.stringify(lines[0]), /DLI.0001/);
   // Rust delivers what Node took, and takes more.
   const receiver = await startReceiver(['status=503@every 5']);
   const fed = `${[301, 302].map((n) => JSON.stringify(report(n))).join('\n')}\n`;
   // Not waited for in place: the receiver's own words must be read meanwhile.
-  const rust = spawn(program('examples/deliver'), ['--spool', path, '--url', receiver.url, '--project-id', 'p', '--min-backoff', '1'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  const rust = spawn(program('edge-report-agent'), ['pipe', '--spool', path, '--url', receiver.url, '--project-id', 'p', '--min-backoff', '1'], { stdio: ['pipe', 'ignore', 'ignore'] });
   rust.stdin.end(fed);
   assert.equal(await new Promise((resolve) => rust.once('exit', resolve)), 0);
   receiver.stop();
@@ -274,7 +274,7 @@ test('what Node began Rust goes on with, and the other way round', async () => {
   again.close();
   // One that is killed in Rust, with reports in it.
   const other = directory();
-  const begun = spawn(program('examples/deliver'), ['--spool', other, '--url', 'http://127.0.0.1:9', '--project-id', 'p'], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const begun = spawn(program('edge-report-agent'), ['pipe', '--spool', other, '--url', 'http://127.0.0.1:9', '--project-id', 'p'], { stdio: ['pipe', 'pipe', 'ignore'] });
   for (let n = 1; n <= 50; n++) begun.stdin.write(`${JSON.stringify(report(n))}\n`);
   let said = '';
   for await (const part of begun.stdout) if ((said += part).split('stored').length > 50) break;

@@ -96,6 +96,6 @@ test(`${ROUNDS} kills`, { timeout: 600_000 }, async (t) => {
   assert.deepEqual([corrupt, waiting], [0, 0]);
   assert.equal(submitted, delivered + refused + status.superseded + status.expired);
   // As Rust counts it.
-  const rust = spawnSync(program('examples/deliver'), ['--spool', path, '--status'], { encoding: 'utf8' }).stdout;
+  const rust = spawnSync(program('edge-report-agent'), ['status', '--spool', path], { encoding: 'utf8' }).stdout;
   assert.match(rust, new RegExp(`^submitted ${submitted}\\ndelivered ${delivered}\\nrefused ${refused}$`, 'm'));
 });

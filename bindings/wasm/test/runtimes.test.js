@@ -36,7 +36,7 @@ for (const [name, args] of [['deno', ['run', '--allow-all', '--node-modules-dir=
     assert.equal(status, 0, errors);
     assert.equal(said.trim(), '["SpoolInUse","idle",10,true]', errors);
     assert.equal(receiver.accepted().length, 10);
-    const rust = spawnSync(program('examples/deliver'), ['--spool', path, '--status'], { encoding: 'utf8' }).stdout;
+    const rust = spawnSync(program('edge-report-agent'), ['status', '--spool', path], { encoding: 'utf8' }).stdout;
     assert.match(rust, /^submitted 11\ndelivered 10\n.*^waiting 1$/ms);
   });
 }

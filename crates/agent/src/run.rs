@@ -81,10 +81,10 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
     log::info("started", &[("flink", &flink)]);
     let ended = agent.work(&mut signals);
     notify("STOPPING=1");
-    let is_told = matches!(ended, Ok(End::Told));
-    let stopped = agent.stop(grace(settings)?, is_told, &mut signals);
+    let stopped = agent.stop(&ended, grace(settings)?, &mut signals);
     log::info("ended", &[]);
-    ended.and(stopped)
+    ended?;
+    stopped
 }
 
 /// Why it ends.
@@ -219,11 +219,11 @@ impl Agent<'_> {
         }
     }
 
-    /// Told to, after the exchange that is under way; else when nothing waits any more.
+    /// Told to, after the exchange that is under way; having looked once, when nothing waits any more, also if Flink is away.
     fn stop(
         mut self,
+        ended: &Result<End, Failure>,
         grace: Duration,
-        is_told: bool,
         signals: &mut Signals,
     ) -> Result<(), Failure> {
         if let Some(store) = &mut self.store {
@@ -231,14 +231,17 @@ impl Agent<'_> {
         }
         let until = Instant::now().checked_add(grace);
         let until = until.unwrap_or_else(Instant::now);
-        let drained = match &self.store {
-            Some(store) if is_told => {
+        let mut drained = Ok(());
+        if let Some(store) = &self.store {
+            let is_told = matches!(ended, Ok(End::Told));
+            if is_told {
                 store.end_exchange(until);
-                Ok(())
             }
-            Some(store) => store.drain(until, signals),
-            None => Ok(()),
-        };
+            if self.once {
+                let until = if is_told { Instant::now() } else { until };
+                drained = store.drain(until, signals);
+            }
+        }
         self.show();
         if let Some(store) = self.store {
             store.reporter.stop().map_err(failed)?;

@@ -46,7 +46,8 @@ impl Receiving {
         );
         let mut command = Command::new(program);
         let command = command.args(["--listen", "127.0.0.1:0"]).current_dir(dir);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();

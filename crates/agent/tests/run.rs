@@ -127,6 +127,22 @@ fn a_cluster_that_is_away_ends_no_job() {
 }
 
 #[test]
+fn a_cluster_gets_its_time_and_sends_nobody_elsewhere() {
+    let (dir, flink, other) = (tempfile::tempdir().unwrap(), Flink::start(), Flink::start());
+    let receiver = Receiver::start(Options::new()).unwrap();
+    flink.job(JOB, "edge");
+    flink.delays(Duration::from_secs(5));
+    let more = ["--flink-timeout", "200", "--flink-token", "T0KEN"];
+    let agent = Agent::run(dir.path(), &flink.url(), &receiver.url(), &more);
+    agent.wait_for("is the cluster busy, or --flink-timeout too short?", 1);
+    flink.delays(Duration::ZERO);
+    wait_for_status(&receiver, JOB, "job_running");
+    flink.redirects_to(&other.url());
+    agent.wait_for("event=flink-failed", 2);
+    assert!(other.requests().is_empty());
+}
+
+#[test]
 fn what_a_receiver_that_is_away_misses_comes_later() {
     let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
     let receiver = Receiver::start(Options::new()).unwrap();
@@ -135,8 +151,8 @@ fn what_a_receiver_that_is_away_misses_comes_later() {
     flink.job(JOB, "edge");
     let agent = Agent::run(dir.path(), &flink.url(), &url, &[]);
     agent.wait_for("event=waiting", 1);
-    flink.set(JOB, "edge", "FAILED");
     flink.fails_with(JOB, "java.lang.Error: mine\n\tat Edge.map(Edge.java:17)");
+    flink.set(JOB, "edge", "FAILED");
     agent.wait_for("event=stored", 2);
     // In its outage it ends at once.
     agent.signal("TERM");
@@ -220,6 +236,50 @@ fn once_looks_delivers_and_ends() {
         text(&away.stderr).contains("does it listen where --flink says?"),
         "{away:?}"
     );
+}
+
+#[test]
+fn once_ends_by_a_signal_too() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let receiver = Receiver::start(Options::new()).unwrap();
+    let url = receiver.url();
+    drop(receiver);
+    flink.job(JOB, "edge");
+    let agent = Agent::run(dir.path(), &flink.url(), &url, &["--once"]);
+    agent.wait_for("event=waiting", 1);
+    agent.signal("TERM");
+    let log = dir.path().join("agent.log");
+    assert_eq!(agent.wait(), Some(1));
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("1 reports still wait in the spool"), "{log}");
+}
+
+#[test]
+fn what_is_refused_is_no_success_of_once() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let refusing = Options::new().fault("status=400,code=DLI.0001".parse().unwrap());
+    let receiver = Receiver::start(refusing).unwrap();
+    flink.job(JOB, "edge");
+    let agent = Agent::run(dir.path(), &flink.url(), &receiver.url(), &["--once"]);
+    agent.wait_for("1 reports are dead letters now; `letters` shows why", 1);
+    assert_eq!(agent.wait(), Some(1));
+}
+
+#[test]
+fn a_spool_that_is_removed_ends_it() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let receiver = Receiver::start(Options::new()).unwrap();
+    flink.job(JOB, "edge");
+    let agent = Agent::run(dir.path(), &flink.url(), &receiver.url(), &[]);
+    wait_for_status(&receiver, JOB, "job_running");
+    fs::remove_dir_all(dir.path().join("spool")).unwrap();
+    flink.set(JOB, "edge", "FINISHED");
+    let log = dir.path().join("agent.log");
+    assert_eq!(agent.wait(), Some(1));
+    // It ends without waiting for what cannot come.
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("edge-report-agent: "), "{log}");
+    assert!(!log.contains("final=true"), "{log}");
 }
 
 #[test]

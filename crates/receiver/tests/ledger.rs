@@ -1,9 +1,9 @@
-//! Both sides of the ledger: agents with spools (the tool `examples/deliver.rs`), receivers, and a database, all killed by SIGKILL again and again, on a disk that is full now and then. At the end each
+//! Both sides of the ledger: agents with spools (`edge-report-agent pipe`), receivers, and a database, all killed by SIGKILL again and again, on a disk that is full now and then. At the end each
 //! report that an agent has stored is in the database, once, and there is nothing else; whatever was answered by 200 was there already.
 //!
 //! A minute with 40 spools, or ten with 200 (`EDGE_REPORT_LONG`). All agents together make [`RATE`] reports a second, and only some of them are alive at a time: two
 //! cores carry that with programs that are not optimised, so that what is tested is death and not the length of a queue. `EDGE_REPORT_SEED` repeats the choices of a
-//! run. `cargo test --workspace` builds the tool; before this alone say `cargo build -p examples --examples`.
+//! run. `cargo test --workspace` builds the tool; before this alone say `cargo build -p edge-report-agent`.
 #![cfg(all(target_os = "linux", feature = "program"))]
 #![allow(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use common::disk::Disk;
 use common::postgres::Server;
-use common::program::example;
+use common::program::agent;
 use common::{PATIENCE, report};
 use edge_report::JobStatus;
 use rusqlite::Connection;
@@ -183,7 +183,7 @@ fn play(
     mut trouble: impl FnMut(&mut Random),
 ) -> BTreeSet<String> {
     // Before all of it, if the tool is not there.
-    let _ = example("deliver");
+    let _ = agent();
     let given = std::env::var("EDGE_REPORT_SEED").ok();
     let seed = given.map_or_else(by_the_clock, |seed| seed.parse().unwrap());
     let mut random = Random(seed);
@@ -435,9 +435,9 @@ impl Agent {
 
     fn command(&self) -> Command {
         let url = format!("http://127.0.0.1:{}", self.port);
-        let mut command = example("deliver");
+        let mut command = agent();
         command
-            .arg("--spool")
+            .args(["pipe", "--spool"])
             .arg(&self.spool)
             .args([
                 "--url",

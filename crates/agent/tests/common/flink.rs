@@ -23,6 +23,8 @@ struct Script {
     delay: Duration,
     /// Answers everything so.
     instead: Option<(u16, String)>,
+    /// More lines for each head.
+    headers: String,
     /// Path and lines of the head of each request.
     requests: Vec<String>,
     connections: usize,
@@ -171,6 +173,11 @@ impl Flink {
         self.script().instead = Some((status, body.to_owned()));
     }
 
+    pub fn redirects_to(&self, url: &str) {
+        self.script().headers = format!("Location: {url}\r\n");
+        self.answers(302, "");
+    }
+
     pub fn answers_well(&self) {
         self.script().instead = None;
     }
@@ -203,14 +210,14 @@ fn serve(stream: impl Read + Write, script: &Mutex<Script>, ends: &AtomicBool) -
             return Ok(());
         }
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        let (delay, (status, body)) = {
+        let (delay, headers, (status, body)) = {
             let mut script = script.lock().unwrap();
             script.requests.push(head);
-            (script.delay, script.response(&path))
+            (script.delay, script.headers.clone(), script.response(&path))
         };
         thread::sleep(delay);
         let head = format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()
         );
         let stream = stream.get_mut();

@@ -36,16 +36,25 @@ pub fn assert_refused(dir: &Path, args: &[&str], why: &str) {
     assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
 }
 
+/// The program that reports, `edge-report-agent`.
+pub fn agent() -> Command {
+    built(&["edge-report-agent"], "-p edge-report-agent")
+}
+
 /// A program of the package `examples`.
 pub fn example(name: &str) -> Command {
-    // From target/debug/deps/TEST-HASH to target/debug/examples
+    built(&["examples", name], "-p examples --examples")
+}
+
+fn built(place: &[&str], by: &str) -> Command {
+    // From target/debug/deps/TEST-HASH to target/debug
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
-    path.extend(["examples", name]);
+    path.extend(place);
     assert!(
         path.exists(),
-        "{} is not there: run `cargo build -p examples --examples` first",
+        "{} is not there: run `cargo build {by}` first",
         path.display()
     );
     Command::new(path)

@@ -1,4 +1,4 @@
-//! What the tests of the tool `examples/deliver.rs` share: the tool at work, and lines for it.
+//! What the tests of `edge-report-agent pipe` share: the tool at work, and lines for it.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -21,6 +21,18 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The example `name`.
 pub fn example(name: &str) -> Command {
     built(&["examples", name], "-p examples --examples")
+}
+
+/// The agent, to be told what to do.
+pub fn agent() -> Command {
+    program("edge-report-agent")
+}
+
+/// The agent with the reports of others, from standard input.
+pub fn pipe() -> Command {
+    let mut command = agent();
+    command.arg("pipe");
+    command
 }
 
 /// The program of the package `name`.
@@ -71,7 +83,7 @@ pub struct Ended {
 
 impl Tool {
     pub fn start(args: &[&str]) -> Tool {
-        Tool::start_as(example("deliver"), args)
+        Tool::start_as(agent(), args)
     }
 
     /// With an environment of its own, say.
@@ -114,7 +126,7 @@ impl Tool {
 
     /// At work on `spool`, delivering to `url` without much waiting.
     pub fn deliver(spool: &Path, url: &str, more: &[&str]) -> Tool {
-        Tool::deliver_as(example("deliver"), spool, url, more)
+        Tool::deliver_as(pipe(), spool, url, more)
     }
 
     pub fn deliver_as(command: Command, spool: &Path, url: &str, more: &[&str]) -> Tool {
@@ -227,7 +239,7 @@ pub fn said<'l>(word: &str, lines: &'l [String]) -> Vec<&'l str> {
     lines.iter().filter_map(rest).collect()
 }
 
-/// What `--status` says.
+/// What `status` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     pub submitted: u64,
@@ -245,7 +257,7 @@ pub struct Account {
 
 impl Account {
     pub fn of(spool: &Path) -> Account {
-        let tool = Tool::start(&["--spool", spool.to_str().unwrap(), "--status"]);
+        let tool = Tool::start(&["status", "--spool", spool.to_str().unwrap()]);
         let ended = tool.finish();
         assert_eq!(ended.code, Some(0), "{}", ended.errors);
         let mut lines = ended.lines.iter();
@@ -276,9 +288,9 @@ impl Account {
     }
 }
 
-/// What `--letters` says.
+/// What `letters` says.
 pub fn letters(spool: &Path) -> Vec<Value> {
-    let ended = Tool::start(&["--spool", spool.to_str().unwrap(), "--letters"]).finish();
+    let ended = Tool::start(&["letters", "--spool", spool.to_str().unwrap()]).finish();
     assert_eq!((ended.code, &*ended.errors), (Some(0), ""));
     let lines = ended.lines.iter();
     lines
