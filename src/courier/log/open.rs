@@ -86,7 +86,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.given_up.clear();
         self.partial = None;
         self.foreign = 0;
-        self.is_out = false;
+        self.out_at = None;
         self.close();
     }
 
