@@ -176,10 +176,10 @@ mod unix {
 
         /// Opens a file that is nobody else's.
         pub(in super::super) fn open_file(&self, name: &str) -> io::Result<File> {
-            let file = match fs::openat(&self.dir, name, OFlags::RDWR | CAREFUL, Mode::empty()) {
-                Err(Errno::LOOP) => return Err(is("a symbolic link")),
-                opened => File::from(opened?),
-            };
+            let opened = fs::openat(&self.dir, name, OFlags::RDWR | CAREFUL, Mode::empty());
+            // What it is says more than that it cannot be opened.
+            let file = opened.map_err(|error| self.len(name).err().unwrap_or(error.into()))?;
+            let file = File::from(file);
             check(&fs::fstat(&file)?)?;
             Ok(file)
         }

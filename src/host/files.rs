@@ -498,19 +498,23 @@ fn names(directory: &Directory) -> Result<Vec<String>, SpoolIoError> {
     Ok(ours.collect())
 }
 
-/// Whether it is the system that cannot open a file now, whatever is in it.
+/// Whether a file cannot be opened now, whatever is in it: for want of something, for want of permission, or since it is not to be touched as long as it
+/// is a link or has other names.
 #[cfg(unix)]
 fn is_outage(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let errno = Errno::from_io_error(error);
-    errno.is_some_and(|errno| {
-        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ROFS].contains(&errno)
-    })
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => true,
+        Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => true,
+        Some(_) => false,
+        // `Directory` says so.
+        None => error.kind() == io::ErrorKind::Other,
+    }
 }
 
 #[cfg(not(unix))]
-fn is_outage(_: &io::Error) -> bool {
-    false
+fn is_outage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Makes names that were added or removed survive a power cut.

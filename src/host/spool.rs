@@ -1,6 +1,7 @@
 //! The outbox on files: reports wait through restarts, crashes and power cuts.
 
 use std::format;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec::Vec;
@@ -161,7 +162,8 @@ impl Spool {
                 dir: dir.clone(),
                 version,
             },
-            _ => SpoolError::TooManySegments(dir.clone()),
+            OutboxError::TooManySegments => SpoolError::TooManySegments(dir.clone()),
+            _ => SpoolIoError::at("read", &dir)(io::Error::other("no segment can be read")).into(),
         })?;
         // Only now: files of another version are left alone.
         FileStorage::remove_leftovers(&directory, LIVE)?;
@@ -242,7 +244,6 @@ mod tests {
     use crate::report::{Job, JobStatus, Report};
     use std::cell::RefCell;
     use std::collections::BTreeMap;
-    use std::io;
     use std::ops::Range;
     use std::rc::Rc;
     use std::string::{String, ToString};

@@ -113,7 +113,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
         // What stays unreadable is given up, or no letter could be kept any more.
         let is_given_up = core::mem::replace(&mut self.was_tried, true);
         match self.segments.load(spool) {
-            Err(OutboxError::Unreadable) if is_given_up && !self.segments.is_out => {}
+            Err(OutboxError::Unreadable) if is_given_up && self.segments.out_at.is_none() => {}
             loaded => loaded?,
         }
         self.segments.reopen();
@@ -134,7 +134,7 @@ impl<S: Storage, const MAX: usize> Letters<S, MAX> {
             |this| &mut this.segments.read_failed,
             Self::read_records,
         );
-        let is_given_up = is_given_up && !self.segments.is_out;
+        let is_given_up = is_given_up && self.segments.out_at.is_none();
         let alive = self.segments.check_alive();
         if !is_given_up {
             alive?;

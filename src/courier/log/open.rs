@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a header of this spool, this store and this very segment | it counts |
 //! | no header, and records of this very segment | it counts, unless they are copies of what stands elsewhere: then it is discarded; or, if the header cannot be read now, left alone |
+//! | begins with something else than what is left of a header, and has no record | left alone, and counted as foreign |
 //! | no header, and nothing between its ends | discarded: it was being made |
 //! | no header, no whole record, and an id right after the newest | discarded: its first record was being written |
 //! | stands for others that are there, without a valid commit | kept aside, to go on with it |
@@ -16,7 +17,9 @@
 
 use super::super::outbox::OutboxError;
 use super::outputs::number_of;
-use super::record::{SEGMENT_HEADER, SegmentFront, SegmentHeader, Sources};
+use super::record::{
+    MIN_UNIT, SEGMENT_HEADER, SegmentFront, SegmentHeader, Sources, may_be_cut_header,
+};
 use super::segments::{Segment, Segments};
 use super::storage::Storage;
 
@@ -83,7 +86,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         self.given_up.clear();
         self.partial = None;
         self.foreign = 0;
-        self.is_out = false;
+        self.out_at = None;
         self.close();
     }
 
@@ -127,7 +130,11 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     is_copy: sources != Sources::NONE,
                     ..segment
                 }),
-                Ok(_) if len <= this.longest() && this.is_blank(id, len) => {
+                Ok(_)
+                    if len <= this.longest()
+                        && this.was_being_made(id, len)
+                        && this.is_blank(id, len) =>
+                {
                     this.discard(id, len);
                     return Ok(());
                 }
@@ -148,7 +155,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
                     failed |= is_unreadable;
                     this.foreign = this.foreign.saturating_add(1);
                     // What cannot be read now may have anything in it.
-                    if is_unknown && !core::mem::take(&mut this.read_failed) {
+                    let is_torn = is_unknown && this.was_being_made(id, len);
+                    if is_torn && !core::mem::take(&mut this.read_failed) {
                         // Of more than these the others stay.
                         let _ = torn.push((id, len));
                     }
@@ -182,6 +190,14 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             true => Err(OutboxError::Unreadable),
             false => Ok(()),
         }
+    }
+
+    /// Whether it may be one that was being made, and is nobody else's: it begins with what is left of a header.
+    fn was_being_made(&mut self, id: u32, len: usize) -> bool {
+        let mut beginning = [0; MIN_UNIT];
+        let beginning = beginning.get_mut(..len.min(MIN_UNIT)).unwrap_or_default();
+        let blank = self.storage.limits().blank;
+        self.read_at(id, 0, beginning).is_ok() && may_be_cut_header(beginning, blank)
     }
 
     /// Whether it is short, and has notes alone.

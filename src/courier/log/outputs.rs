@@ -17,11 +17,11 @@ pub(super) const fn number_of(header: &RecordHeader) -> Option<u64> {
 
 impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// Of segments that stand for others, and those: one or the other counts. While nothing can be read that stays open, and it is an error to
-    /// go on (`is_out`).
+    /// go on (`out_at`).
     pub(super) fn settle_compactions(&mut self) {
         // By rising id: one that stands for others may itself be one of the others.
         let mut done = 0;
-        while !self.is_out
+        while self.out_at.is_none()
             && let Some(output) = self.next_output(done)
         {
             done = output.id;
@@ -45,7 +45,8 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             // A process that was killed may have left it readable, and not durable. Read after that: a sync that fails may throw it away.
             let synced = self.storage.sync(output.id);
             let is_synced = synced.is_ok();
-            self.is_out = synced.is_err_and(|error| self.storage.is_outage(&error));
+            let is_out = synced.is_err_and(|error| self.storage.is_outage(&error));
+            self.out_at = is_out.then_some(output.id);
             self.read_failed = false;
             let commit = self.commit_of(&output);
             let has_commit = commit == Some(true);
@@ -61,7 +62,7 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
             let is_gone = |id: u32| self.list.iter().all(|s| s.id != id);
             let counts = output.sources.own().any(is_gone) && self.has_records_of_its_own(&output);
             if self.check_alive().is_err() {
-                self.is_out = true;
+                self.out_at = Some(output.id);
                 return;
             }
             // Then it counts instead of those that are left: they would give again what it left out. If it could not be synced they stay as

@@ -605,6 +605,13 @@ impl SegmentHeader {
     }
 }
 
+/// Whether a segment that begins with these bytes may have a header that was cut while it was written.
+pub(super) fn may_be_cut_header(beginning: &[u8], blank: u8) -> bool {
+    let whole = SEGMENT_MAGIC.into_iter().chain(VERSION.to_le_bytes());
+    let mut pairs = beginning.iter().zip(whole);
+    pairs.all(|(byte, own)| *byte == own || *byte == blank)
+}
+
 /// The header of the first version had 96 bytes, and a seal without a seed.
 fn is_version_1(bytes: &[u8; SEGMENT_HEADER]) -> bool {
     let body = bytes

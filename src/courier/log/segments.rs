@@ -112,8 +112,8 @@ pub(super) struct Segments<S, const MAX: usize> {
     pub(super) unreadable: u32,
     /// Something could not be read since whoever minds that reset it.
     pub(super) read_failed: bool,
-    /// That was an outage, and it was not reported yet.
-    pub(super) is_out: bool,
+    /// That was an outage, at this segment, and it was not reported yet.
+    pub(super) out_at: Option<u32>,
 }
 
 impl<S, const MAX: usize> Segments<S, MAX> {
@@ -139,7 +139,7 @@ impl<S, const MAX: usize> Segments<S, MAX> {
             has_doubles: false,
             unreadable: 0,
             read_failed: false,
-            is_out: false,
+            out_at: None,
         }
     }
 

@@ -157,7 +157,7 @@ pub trait Storage {
         false
     }
 
-    /// Whether reading failed for a reason that says nothing of what is on the device, and that may pass: too many open files, say. What cannot
+    /// Whether reading failed for a reason that says nothing of what is on the device, and that may pass: too many open files, say, or a permission that is missing. What cannot
     /// be read for any other one is given up after a few tries.
     fn is_outage(&self, error: &Self::Error) -> bool {
         let _ = error;

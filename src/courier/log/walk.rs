@@ -73,7 +73,9 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
         let read = read.or_else(|_| self.storage.read(id, offset, buffer));
         if let Err(error) = &read {
             self.read_failed = true;
-            self.is_out |= self.storage.is_outage(error);
+            if self.storage.is_outage(error) {
+                self.out_at = Some(id);
+            }
         }
         read.map_err(OutboxError::Device)
     }
@@ -370,8 +372,10 @@ impl<S: Storage, const MAX: usize> Segments<S, MAX> {
     /// If something could not be read lately: whether anything of this storage can be. A bad sector costs what is in it, a dead disk or an outage
     /// is an error, and says nothing of what is on it.
     pub(super) fn check_alive(&mut self) -> Result<(), OutboxError<S::Error>> {
-        if core::mem::take(&mut self.is_out) {
-            return Err(OutboxError::Unreadable);
+        if let Some(id) = self.out_at.take() {
+            // Asked once more, it says why.
+            let again = self.storage.read(id, 0, &mut [0; MIN_UNIT]);
+            return Err(again.map_or_else(OutboxError::Device, |()| OutboxError::Unreadable));
         }
         match self.read_failed {
             true => self.read_anything(),
