@@ -618,6 +618,56 @@ fn a_stranger_stops_nobody() {
     }
 }
 
+/// Nor does the proxy of somebody else that wants to know who asks.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_strange_proxy_stops_nobody() {
+    let Some(names) = Names::alone("a_strange_proxy_stops_nobody") else {
+        return;
+    };
+    let fails = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let proxy = |listener: std::net::TcpListener, answer: &'static str| {
+        let fails = fails.clone();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let fails = fails.clone();
+                thread::spawn(move || {
+                    read_until(&mut stream, b"\r\n\r\n");
+                    let answer = match fails.load(Ordering::Relaxed) {
+                        true if answer.starts_with("200") => "502 x",
+                        _ => answer,
+                    };
+                    let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes());
+                    if read_until(&mut stream, b"}").ends_with(b"}") {
+                        let _ = stream.write_all(ACCEPTED.as_bytes());
+                    }
+                });
+            }
+        });
+    };
+    let known = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = known.local_addr().unwrap().port();
+    let strange = std::net::TcpListener::bind(("127.0.0.3", port)).unwrap();
+    proxy(known, "200 OK");
+    proxy(strange, "407 x");
+    let builder = Client::builder("http://gateway.example", "p").allow_plain_http();
+    let builder = builder.proxy(&format!("http://proxy.example:{port}"));
+    let mut client = builder.max_idle(Duration::ZERO).build().unwrap();
+    let mut sends = || match client.send_encoded(b"{}") {
+        Ok(reply) => (!reply.is_accepted()).then_some(Code::MayHaveArrived),
+        Err(error) => Some(error.code()),
+    };
+    names.lead_to("127.0.0.2");
+    assert_eq!(sends(), None);
+    names.lead_to("127.0.0.3");
+    fails.store(true, Ordering::Relaxed);
+    for _ in 0..4 {
+        assert_eq!(sends(), Some(Code::NotSent));
+    }
+    fails.store(false, Ordering::Relaxed);
+    assert_eq!(sends(), None);
+}
+
 /// A busy service keeps the connection over which it served within the last minute, also where its name has another address.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
