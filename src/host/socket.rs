@@ -236,10 +236,6 @@ impl Transport for Socket {
         if let Some(output) = self.buffers.output().get_mut(..amount) {
             output.zeroize();
         }
-        if result.is_err() {
-            // A response in front of a reset is lost with the connection.
-            self.read_ahead();
-        }
         result
     }
 

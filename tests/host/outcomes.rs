@@ -861,6 +861,25 @@ fn errors_say_where_it_failed() {
     }
 }
 
+/// An interim response without end is given up as such, long before the timeout, and is no connection that closed.
+#[test]
+fn an_interim_head_without_end_is_given_up() {
+    let url = raw_server(|mut stream| {
+        thread::spawn(move || {
+            read_until(&mut stream, b"}");
+            let _ = stream.write_all(b"HTTP/1.1 100 Continue\r\n");
+            while stream.write_all(b"x: 7\r\n").is_ok() {}
+        });
+    });
+    let error = outcome(&mut client(&url), b"{}").unwrap_err();
+    assert_eq!(error.code(), Code::MayHaveArrived);
+    let text = error.to_string();
+    assert!(
+        !text.contains("closed") && !text.contains("timeout"),
+        "{text}"
+    );
+}
+
 /// What listens at the proxy's port is none, or speaks TLS: its first bytes are shown, safely, and no more.
 #[test]
 fn a_proxy_that_speaks_no_http_is_named() {
