@@ -32,8 +32,8 @@
  * must return: no longjmp, and no exception, which would end the program.
  *
  * No environment variable changes what the library does (the names of proxies are looked up by its HTTP library, and not used). It prints
- * nothing and installs no signal handler. Only the client touches the network, only a spool touches files. It
- * blocks only where a function says so. No panic crosses this border: should one happen, the function returns
+ * nothing and installs no signal handler. Only the client touches the network, only a spool touches files (and the
+ * system's look-up of a name those that it needs). It blocks only where a function says so. No panic crosses this border: should one happen, the function returns
  * EDGE_REPORT_E_INTERNAL, and its handle gives EDGE_REPORT_E_POISONED from then on.
  *
  * Misuse (NULL, numbers out of range, text that is not UTF-8, handles that are freed) gets a code, as far as it can be seen. What

@@ -470,14 +470,13 @@ impl Transport for Watched {
 
 #[cfg(test)]
 mod tests {
-    use ureq::unversioned::transport::LazyBuffers;
-
+    use super::super::buffers::FixedBuffers;
     use super::super::waker::{Bell, Waker};
     use super::*;
 
     /// One whose other side speaks first, and does not read.
     #[derive(Debug)]
-    struct Rude(LazyBuffers);
+    struct Rude(FixedBuffers);
 
     impl Transport for Rude {
         fn buffers(&mut self) -> &mut dyn Buffers {
@@ -501,7 +500,7 @@ mod tests {
     }
 
     fn watched(bell: &Arc<Bell>) -> Watched {
-        let inner = Box::new(Rude(LazyBuffers::new(64, 64)));
+        let inner = Box::new(Rude(FixedBuffers::new(64, 64)));
         let progress = Arc::new(Progress::new(bell.clone()));
         Watched::new(inner, progress, true, Duration::from_secs(60))
     }

@@ -38,6 +38,8 @@
 //! ```
 
 #[cfg(feature = "_http")]
+mod buffers;
+#[cfg(feature = "_http")]
 mod builder;
 #[cfg(feature = "_http")]
 mod client;

@@ -189,7 +189,7 @@ impl<O: Outbox, B: Scratch> Reporter<O, B> {
         }
     }
 
-    /// Tries again at once: the network is back, or somebody changed what was wrong. An attempt that is being made goes on; if it fails without an
+    /// Tries again at once: the network is back, or somebody changed what was wrong. An attempt that is being made goes on; if it fails without a
     /// response, the next one comes at once, too.
     ///
     /// It may be called for each news of a link: until a report is accepted it ends waits once a minute, and never a hold for denied credentials or a

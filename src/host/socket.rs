@@ -12,11 +12,12 @@ use std::{fmt, format};
 
 use rustix::event::PollFlags;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport, time::Duration,
+    Buffers, ConnectionDetails, NextTimeout, Transport, time::Duration,
 };
 use ureq::{Error, Timeout};
 use zeroize::Zeroize;
 
+use super::buffers::FixedBuffers;
 use super::progress::Progress;
 use super::send_error::unusable;
 use crate::code::Code;
@@ -35,7 +36,7 @@ pub(super) const LOOK: NextTimeout = NextTimeout {
 /// A connection. Its timeouts are those of the call, whatever ureq says.
 pub(super) struct Socket {
     stream: TcpStream,
-    buffers: LazyBuffers,
+    buffers: FixedBuffers,
     /// What came while sending.
     ahead: Vec<u8>,
     /// Whether nothing more can be read ahead: the other side has closed.
@@ -92,7 +93,7 @@ impl Socket {
         let config = details.config;
         Ok(Box::new(Socket {
             stream,
-            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+            buffers: FixedBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             ahead: Vec::new(),
             ended: false,
             progress: progress.clone(),
@@ -236,10 +237,6 @@ impl Transport for Socket {
         if let Some(output) = self.buffers.output().get_mut(..amount) {
             output.zeroize();
         }
-        if result.is_err() {
-            // A response in front of a reset is lost with the connection.
-            self.read_ahead();
-        }
         result
     }
 
@@ -300,7 +297,7 @@ mod tests {
         let bell = Arc::new(Bell::new().unwrap());
         let mut socket = Socket {
             stream,
-            buffers: LazyBuffers::new(64, 64),
+            buffers: FixedBuffers::new(64, 64),
             ahead: Vec::new(),
             ended: false,
             progress: Arc::new(Progress::new(bell)),
@@ -348,7 +345,7 @@ mod tests {
         progress.enter(Phase::Send);
         let mut socket = Socket {
             stream,
-            buffers: LazyBuffers::new(64, BODY),
+            buffers: FixedBuffers::new(64, BODY),
             ahead: Vec::new(),
             ended: false,
             progress,

@@ -22,12 +22,11 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
     Error::InvalidCertificate, InconsistentKeys, InvalidMessage, RootCertStore, SignatureScheme,
 };
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::buffers::FixedBuffers;
 use super::send_error::{BuildError, unusable};
 use super::socket::LOOK;
 use super::tls::{Clock, Identity, NO_TLS, host};
@@ -264,7 +263,7 @@ pub(super) fn connect(
     Ok(Box::new(Secured {
         tls,
         records,
-        buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+        buffers: FixedBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
     }))
 }
 
@@ -331,7 +330,7 @@ struct Secured {
     tls: ClientConnection,
     records: Records,
     /// Of plaintext.
-    buffers: LazyBuffers,
+    buffers: FixedBuffers,
 }
 
 impl fmt::Debug for Secured {

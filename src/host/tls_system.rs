@@ -12,11 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use native_tls::{Certificate, HandshakeError, TlsConnector, TlsStream};
 use rustls_pki_types::CertificateDer;
 use ureq::Error;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, NextTimeout, Transport};
 use zeroize::Zeroize;
 
+use super::buffers::FixedBuffers;
 use super::progress::Progress;
 use super::send_error::{BuildError, unusable};
 use super::tls::{Identity, NO_TLS, host};
@@ -80,7 +79,7 @@ pub(super) fn connect(
         stream,
         lost,
         is_wanted: false,
-        buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+        buffers: FixedBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
     }))
 }
 
@@ -91,7 +90,7 @@ struct Secured {
     /// Whether anything was said to us: in TLS 1.3 a certificate of ours is refused after the handshake.
     is_wanted: bool,
     /// Of plaintext.
-    buffers: LazyBuffers,
+    buffers: FixedBuffers,
 }
 
 impl fmt::Debug for Secured {

@@ -452,6 +452,35 @@ fn a_slow_name_service_leads_to_a_service_that_moved() {
     assert_eq!(now.load(Ordering::Relaxed), 1);
 }
 
+/// What was found when nobody waited any more is not used when it is old.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn what_a_slow_name_service_found_long_ago_is_asked_anew() {
+    let Some(names) = Names::alone("what_a_slow_name_service_found_long_ago_is_asked_anew") else {
+        return;
+    };
+    let (port, before) = someone("127.0.0.2", 0, ACCEPTED);
+    let (_, now) = someone("127.0.0.3", port, ACCEPTED);
+    let builder = Names::client(port).connect_timeout(Duration::from_millis(300));
+    names.suspended(0);
+    for (asleep, counts) in [(200, [1, 0]), (301, [1, 1])] {
+        let mut client = builder.clone().build().unwrap();
+        names.lead_to("hang");
+        let error = client.send_encoded(b"{}").unwrap_err();
+        assert_eq!(error.code(), Code::NotSent, "{error}");
+        names.lead_to("127.0.0.2");
+        while running() > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        names.suspended(asleep);
+        names.lead_to("127.0.0.3");
+        assert!(client.send_encoded(b"{}").unwrap().is_accepted());
+        let seen = [&before, &now].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(seen, counts, "{asleep} s later");
+        names.suspended(0);
+    }
+}
+
 /// Nor is a success believed that comes before the report is out: the service may have moved then, too.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
@@ -573,12 +602,19 @@ fn a_stranger_stops_nobody() {
     };
     const BUSY: &str = "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n";
     names.suspended(0);
-    for (stop, outcome) in [
+    const REFUSED: &str =
+        "HTTP/1.1 400 x\r\ncontent-length: 25\r\n\r\n{\"error_code\":\"DLI.0001\"}";
+    for (answer, served, stop, outcome) in [
         (
+            ACCEPTED,
+            Outcome::Accepted,
             "HTTP/1.1 302 x\r\ncontent-length: 0\r\n\r\n",
             Outcome::Misconfigured,
         ),
+        // A refusal is the service's own word as well.
         (
+            REFUSED,
+            Outcome::Refused,
             "HTTP/1.1 401 x\r\ncontent-length: 0\r\n\r\n",
             Outcome::Credentials,
         ),
@@ -588,7 +624,7 @@ fn a_stranger_stops_nobody() {
         let (port, _) = someone_who("127.0.0.2", 0, move || {
             match is_it.load(Ordering::Relaxed) {
                 true => BUSY,
-                false => ACCEPTED,
+                false => answer,
             }
         });
         let (_, stranger) = someone("127.0.0.3", port, stop);
@@ -596,7 +632,7 @@ fn a_stranger_stops_nobody() {
         let mut client = builder.build().unwrap();
         let mut sends = || client.send_encoded(b"{}").unwrap().outcome;
         names.lead_to("127.0.0.2");
-        assert_eq!(sends(), Outcome::Accepted);
+        assert_eq!(sends(), served);
         names.lead_to("127.0.0.3");
         // Once more after it served again.
         for _ in 0..2 {
@@ -608,7 +644,7 @@ fn a_stranger_stops_nobody() {
             }
             assert_eq!(sends(), outcome, "{stop}");
             busy.store(false, Ordering::Relaxed);
-            assert_eq!(sends(), Outcome::Accepted, "{stop}");
+            assert_eq!(sends(), served, "{stop}");
         }
         assert_eq!(stranger.load(Ordering::Relaxed), 8);
         // With no other address known it is believed at once.
@@ -616,6 +652,56 @@ fn a_stranger_stops_nobody() {
         let reply = client.send_encoded(b"{}").unwrap();
         assert_eq!(reply.outcome, outcome, "{stop}");
     }
+}
+
+/// Nor does the proxy of somebody else that wants to know who asks.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_strange_proxy_stops_nobody() {
+    let Some(names) = Names::alone("a_strange_proxy_stops_nobody") else {
+        return;
+    };
+    let fails = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let proxy = |listener: std::net::TcpListener, answer: &'static str| {
+        let fails = fails.clone();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let fails = fails.clone();
+                thread::spawn(move || {
+                    read_until(&mut stream, b"\r\n\r\n");
+                    let answer = match fails.load(Ordering::Relaxed) {
+                        true if answer.starts_with("200") => "502 x",
+                        _ => answer,
+                    };
+                    let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes());
+                    if read_until(&mut stream, b"}").ends_with(b"}") {
+                        let _ = stream.write_all(ACCEPTED.as_bytes());
+                    }
+                });
+            }
+        });
+    };
+    let known = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = known.local_addr().unwrap().port();
+    let strange = std::net::TcpListener::bind(("127.0.0.3", port)).unwrap();
+    proxy(known, "200 OK");
+    proxy(strange, "407 x");
+    let builder = Client::builder("http://gateway.example", "p").allow_plain_http();
+    let builder = builder.proxy(&format!("http://proxy.example:{port}"));
+    let mut client = builder.max_idle(Duration::ZERO).build().unwrap();
+    let mut sends = || match client.send_encoded(b"{}") {
+        Ok(reply) => (!reply.is_accepted()).then_some(Code::MayHaveArrived),
+        Err(error) => Some(error.code()),
+    };
+    names.lead_to("127.0.0.2");
+    assert_eq!(sends(), None);
+    names.lead_to("127.0.0.3");
+    fails.store(true, Ordering::Relaxed);
+    for _ in 0..4 {
+        assert_eq!(sends(), Some(Code::NotSent));
+    }
+    fails.store(false, Ordering::Relaxed);
+    assert_eq!(sends(), None);
 }
 
 /// A busy service keeps the connection over which it served within the last minute, also where its name has another address.

@@ -861,6 +861,64 @@ fn errors_say_where_it_failed() {
     }
 }
 
+/// One comes whole and the next in part, of every length, while the body goes out.
+#[test]
+fn interim_responses_come_in_parts_while_a_body_goes_out() {
+    for (whole, part) in [
+        (6300, 911),
+        (6000, 2000),
+        (4000, 4000),
+        (8000, 8000),
+        (500, 7000),
+    ] {
+        let url = raw_server(move |mut stream| {
+            thread::spawn(move || {
+                let interim = |len| {
+                    format!(
+                        "HTTP/1.1 100 Continue\r\nx: {}\r\n\r\n",
+                        "7".repeat(len - 30)
+                    )
+                };
+                let (first, second) = (interim(whole), interim(part + 100));
+                let mut some = vec![0; 1 << 20];
+                let _ = stream.read(&mut some);
+                let _ = stream.write_all(first.as_bytes());
+                let _ = stream.write_all(&second.as_bytes()[..part]);
+                // The client has read that before it wrote the end.
+                read_until(&mut stream, b"}");
+                let _ = stream.write_all(&second.as_bytes()[part..]);
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}",
+                );
+            });
+        });
+        let mut large = vec![b' '; 12 * 1024 * 1024];
+        large.push(b'}');
+        large.remove(0);
+        let result = outcome(&mut client(&url), &large);
+        assert_eq!(result, Ok(Outcome::Accepted), "{whole} and {part}");
+    }
+}
+
+/// An interim response without end is given up as such, long before the timeout, and is no connection that closed.
+#[test]
+fn an_interim_head_without_end_is_given_up() {
+    let url = raw_server(|mut stream| {
+        thread::spawn(move || {
+            read_until(&mut stream, b"}");
+            let _ = stream.write_all(b"HTTP/1.1 100 Continue\r\n");
+            while stream.write_all(b"x: 7\r\n").is_ok() {}
+        });
+    });
+    let error = outcome(&mut client(&url), b"{}").unwrap_err();
+    assert_eq!(error.code(), Code::MayHaveArrived);
+    let text = error.to_string();
+    assert!(
+        !text.contains("closed") && !text.contains("timeout"),
+        "{text}"
+    );
+}
+
 /// What listens at the proxy's port is none, or speaks TLS: its first bytes are shown, safely, and no more.
 #[test]
 fn a_proxy_that_speaks_no_http_is_named() {

@@ -434,12 +434,12 @@ fn a_visit_interrupts_no_attempt_after_a_visit() {
     let (came, comes) = mpsc::channel();
     let count = AtomicUsize::new(0);
     let url = raw::raw_server(move |mut stream| {
-        let is_first = count.fetch_add(1, Ordering::Relaxed) == 0;
+        let is_answered = matches!(count.fetch_add(1, Ordering::Relaxed), 1 | 2);
         let came = came.clone();
         thread::spawn(move || {
             raw::read_until(&mut stream, b"}");
             let _ = came.send(());
-            thread::sleep(if is_first { 30 * SOON } else { SOON / 20 });
+            thread::sleep(if is_answered { SOON / 20 } else { 30 * SOON });
             let answer = "HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"is_success\":true}";
             let _ = stream.write_all(answer.as_bytes());
         });
@@ -453,6 +453,15 @@ fn a_visit_interrupts_no_attempt_after_a_visit() {
         reporter.with_client(|_| ());
     }
     assert_eq!(*told.lock().unwrap(), ["0 delivered"]);
+    // Once an attempt has come to its end since, the next is interrupted again.
+    reporter.submit(&Report::new("1", &job())).unwrap();
+    comes.recv_timeout(SOON).unwrap();
+    wait_for(&told, "1 delivered");
+    reporter.submit(&Report::new("2", &job())).unwrap();
+    comes.recv_timeout(SOON).unwrap();
+    let began = Instant::now();
+    reporter.with_client(|_| ());
+    assert!(began.elapsed() < SOON);
 }
 
 /// A program that panics in the client or the courier, and goes on.

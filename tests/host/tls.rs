@@ -470,13 +470,18 @@ fn a_wrong_certificate_beside_an_address_that_served_stops_nothing() {
     let leaf = other.leaf("gateway", |_| ());
     let (_, untrusted) = raw_tls_at(at("127.0.0.2"), &leaf, vec![], Duration::ZERO);
     let (is_away, gate) = (Arc::new(AtomicBool::new(false)), at("127.0.0.3"));
-    let away = is_away.clone();
+    let (away, is_wrong) = (is_away.clone(), Arc::new(AtomicBool::new(false)));
+    let (wrong, is_another) = (format!("127.0.0.2:{port}"), is_wrong.clone());
     thread::spawn(move || {
         for client in gate.incoming().flatten() {
             if away.load(Ordering::Relaxed) {
                 continue;
             }
-            let server = std::net::TcpStream::connect(&server).unwrap();
+            let server = match is_another.load(Ordering::Relaxed) {
+                true => &wrong,
+                false => &server,
+            };
+            let server = std::net::TcpStream::connect(server).unwrap();
             for (mut from, mut to) in [
                 (client.try_clone().unwrap(), server.try_clone().unwrap()),
                 (server, client),
@@ -485,8 +490,11 @@ fn a_wrong_certificate_beside_an_address_that_served_stops_nothing() {
             }
         }
     });
-    let builder = builder(&format!("https://gateway:{port}")).ca_certificate(&ca.der);
-    let mut client = builder.max_idle(Duration::ZERO).build().unwrap();
+    let fresh = || {
+        let builder = builder(&format!("https://gateway:{port}")).ca_certificate(&ca.der);
+        builder.max_idle(Duration::ZERO).build().unwrap()
+    };
+    let mut client = fresh();
     let mut send = || client.send_encoded(b"{}").map(|reply| reply.outcome);
     lead_to("127.0.0.3");
     assert_eq!(send(), Ok(Outcome::Accepted));
@@ -508,6 +516,16 @@ fn a_wrong_certificate_beside_an_address_that_served_stops_nothing() {
         assert_eq!(error.code(), Code::Tls, "{error}");
         is_away.store(false, Ordering::Relaxed);
         assert_eq!(send(), Ok(Outcome::Accepted));
+    }
+    // The certificate of the known address is a reason of its own.
+    let mut client = fresh();
+    let mut send = || client.send_encoded(b"{}").map(|reply| reply.outcome);
+    lead_to("127.0.0.3");
+    assert_eq!(send(), Ok(Outcome::Accepted));
+    is_wrong.store(true, Ordering::Relaxed);
+    for leads in ["127.0.0.3", "127.0.0.2"] {
+        assert_eq!(send().unwrap_err().code(), Code::Tls, "{leads}");
+        lead_to("127.0.0.2");
     }
     assert_eq!(untrusted.try_iter().count(), 0);
 }
