@@ -413,13 +413,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             clock_offset_ms: self.clock_offset_ms,
         };
         let mut verdict = decide(&event, &attempt, now, entropy, &self.policy);
-        if let Verdict::Again { at, .. } | Verdict::Held { until: at, .. } = &mut verdict
-            && is_own_wait
-            && current.role == Role::Suspect
-            && self.is_quiet(now)
-        {
-            *at = self.apart(ticket, *at);
-        }
         if let Some(reason) = verdict.reason() {
             self.last_failure = Some((ticket, *reason));
         }

@@ -24,15 +24,10 @@ use super::canary::Failed;
 use super::outcome::drawn;
 use super::steps::CourierError;
 use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role, Woken};
-use crate::divide::divide;
 use crate::time::MonoTime;
 
 /// So often a walk begins anew by another part of the jobs at the most, before something else happens.
 pub(super) const PARTS: u32 = 32;
-
-/// Suspects come at least this part of the greatest wait after each other, where nobody else is accepted: by the default policy no more than 96 an
-/// hour, however many. Healthy reports that come once an hour must still meet one that failed right before.
-const APART: u16 = 8;
 
 /// How many turns are noted at once.
 pub(super) const TURNS: usize = if cfg!(feature = "alloc") { 64 } else { 1 };
@@ -134,27 +129,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn due(&self, now: MonoTime) -> Option<Ticket> {
         let due = self.asides.suspects().filter(|aside| aside.due <= now);
         due.map(|aside| aside.tried.ticket).min()
-    }
-
-    /// Whether nothing has been accepted for a while: each suspect may have failed since.
-    pub(super) fn is_quiet(&self, now: MonoTime) -> bool {
-        self.strikes as usize > SUSPECTS || now.since_ms(self.accepted_at) > RIGHT_AFTER_MS
-    }
-
-    /// When this suspect is tried again that is to be tried at `at`. Once nobody else has been accepted for a while, they wait for each
-    /// other, too: else they would ask as much as so many couriers.
-    pub(super) fn apart(&self, ticket: Ticket, at: MonoTime) -> MonoTime {
-        let apart = divide(self.policy.max_backoff_ms, APART).0;
-        let mut at = at;
-        for _ in 0..SUSPECTS {
-            let others = self.asides.suspects().filter(|a| a.tried.ticket != ticket);
-            let is_near = |due: &MonoTime| at.since_ms(*due).max(due.since_ms(at)) < apart;
-            match others.map(|aside| aside.due).filter(is_near).max() {
-                Some(due) => at = due.plus_ms(apart),
-                None => break,
-            }
-        }
-        at
     }
 
     /// A suspect, unless it was superseded meanwhile.
