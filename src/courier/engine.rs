@@ -82,7 +82,7 @@ use held::Held;
 use outcome::{Kind, Then};
 use pace::Pace;
 pub use steps::{CourierError, Outgoing, Status, Step};
-use turn::Choice;
+use turn::{Choice, TURNS};
 use witness::Witness;
 
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
@@ -164,6 +164,8 @@ pub struct Courier<O, B> {
     denials: u32,
     /// The ordinary report that was sent last while only the latest of each job are, and its job; before the first a random number.
     turn: (Ticket, i64),
+    /// Who has the turns after that, as far as it is known; the next one last.
+    turns: heapless::Vec<Ticket, TURNS>,
     /// Accepted, and still in the outbox.
     held: heapless::Vec<Held, HELD>,
     /// Whether the next canary in this outage is one of the suspect's own jobs, if there is one.
@@ -271,6 +273,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             strikes: 1,
             denials: 0,
             turn: (Ticket(0), entropy as i64),
+            turns: heapless::Vec::new(),
             held: heapless::Vec::new(),
             own_is_next: false,
             pace: Pace::new(),

@@ -15,8 +15,8 @@ use courier_common::account::{EACH, Failure, Log, Setting};
 use courier_common::device::{Power, lose_unsynced};
 use courier_common::sample;
 use edge_report::courier::{
-    Courier, Disposition, Durability, Event, Outbox, OutboxError, Policy, Reason, Step, Ticket,
-    WhenLettersFull,
+    Backlog, Courier, Disposition, Durability, Event, Outbox, OutboxError, Policy, Reason, Step,
+    Ticket, WhenLettersFull,
 };
 use edge_report::{Job, JobStatus, MonoTime, Outcome, Report};
 
@@ -228,4 +228,48 @@ fn a_job_that_runs_on_never_fills_a_log_behind_many_that_are_finished() {
     assert_eq!(waits.last(), Some(&Ticket(FINISHED + 20_000)));
     let counters = log.counters();
     assert_eq!(counters.superseded + log.waiting(), FINISHED + 20_000);
+}
+
+/// Jobs have their turns by their ids, not by their places in the queue; that is found out for many turns at once.
+#[test]
+fn a_turn_among_many_jobs_costs_little() {
+    const JOBS: i64 = 2_000;
+    const SENT: u64 = 500;
+    let setting = Setting {
+        limits: [(1 << 14, 64 << 14), (1 << 14, 4 << 14)],
+        durability: Durability::Batch {
+            reports: 1_000,
+            ms: 1_000_000,
+        },
+        ..EACH
+    };
+    let power = setting.power();
+    let policy = Policy::default()
+        .with_start_spread(std::time::Duration::ZERO)
+        .with_backlog(Backlog::LatestPerJob);
+    let mut courier = Courier::new(setting.open(&power).unwrap(), [0; 1024], policy, NOW, 0);
+    for job in 1..=JOBS {
+        let jobs = [Job::new(JobStatus::RUNNING, 1_591_104_868_201).with_job_id(job)];
+        courier.submit(&Report::new("m", &jobs), NOW, None).unwrap();
+    }
+    let before = power.accesses().reads;
+    let mut jobs = Vec::new();
+    for _ in 0..SENT {
+        let Step::Send(outgoing) = courier.next(NOW).unwrap() else {
+            panic!("nothing waits")
+        };
+        let ticket = outgoing.ticket;
+        jobs.push(ticket.0);
+        let event = Event::response(Outcome::Accepted, 200);
+        let _ = courier.settle(ticket, event, NOW, 0).unwrap();
+    }
+    let each = (power.accesses().reads - before) / SENT;
+    println!("{each} reads for each that is sent of {JOBS}");
+    assert!(each < JOBS as u64 / 4, "{each}");
+    // From wherever it began, from the greatest id down and round.
+    let falls = jobs
+        .windows(2)
+        .filter(|pair| pair[1] == pair[0] - 1)
+        .count() as u64;
+    assert!(falls >= SENT - 3, "{jobs:?}");
 }

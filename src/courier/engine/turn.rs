@@ -29,6 +29,9 @@ use crate::time::MonoTime;
 /// So often a walk begins anew by another part of the jobs at the most, before something else happens.
 pub(super) const PARTS: u32 = 32;
 
+/// How many turns are noted at once.
+pub(super) const TURNS: usize = if cfg!(feature = "alloc") { 64 } else { 1 };
+
 /// What to do while nothing is in flight.
 pub(super) enum Choice {
     Send(InFlight),
@@ -224,7 +227,11 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(Some(found));
         }
         let line = self.line.filter(|_| is_full);
-        let is_latest = self.policy.backlog == Backlog::LatestPerJob;
+        let is_in_turn =
+            self.policy.backlog == Backlog::LatestPerJob && line.is_none() && !is_short;
+        if is_in_turn && let Some(found) = self.noted_turn()? {
+            return Ok(Some(found));
+        }
         let mut walk = self.walk;
         let mut found = self.next_behind(&mut walk, line)?;
         for _ in 0..PARTS {
@@ -238,9 +245,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             (self.line, self.bad) = (None, None);
         }
         match found {
-            Some(first) if is_latest && line.is_none() && !is_short => {
-                self.in_turn(walk, first).map(Some)
-            }
+            Some(first) if is_in_turn => self.in_turn(walk, first).map(Some),
             found => Ok(found),
         }
     }
@@ -258,16 +263,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     /// it waits. By their places in the queue some jobs would never have their turn on a slow link, since a newer report comes after all others
     /// each time, and a job whose reports are bad would have all attempts. Upwards, new jobs, whose ids are greater, could come before all others
     /// for ever.
+    ///
+    /// It takes a walk past all that wait, so that notes the next few, too.
     #[inline(never)] // as above
     fn in_turn(&mut self, from: Walk, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
-        let (mut walk, mut found, mut turn) = (from, first, u64::MAX);
-        let mut next = Some(first);
+        let (last, job_of_last) = self.turn;
+        let (mut walk, mut next) = (from, Some(first));
+        // How far after the last, the nearest first.
+        let mut nearest: heapless::Vec<(u32, u64, Ticket), TURNS> = heapless::Vec::new();
         while let Some(waiting) = next {
             let job = self.first_job(waiting.ticket)?;
-            let (last, job_of_last) = self.turn;
-            if waiting.ticket == last {
-                return Ok(waiting);
-            }
             let after = match last {
                 // Nobody was sent: whoever starts anew all the time must not serve the same ones each time.
                 Ticket(0) => drawn(u32::MAX, job_of_last as u64, job as u32).into(),
@@ -275,14 +280,57 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     .wrapping_sub(job as u64)
                     .wrapping_sub(1),
             };
-            if after < turn {
-                (found, turn) = (waiting, after);
+            // Of those without an id one has its turn in each round.
+            let rounds = nearest.iter().filter(|noted| noted.1 == after).count();
+            let mut noted = (rounds as u32, after, waiting.ticket);
+            for other in &mut nearest {
+                if noted < *other {
+                    core::mem::swap(other, &mut noted);
+                }
             }
+            let _ = nearest.push(noted);
             self.pass(&mut walk, waiting.ticket)?;
             next = self.next_on(&mut walk, &mut None)?;
         }
-        self.turn = (found.ticket, self.first_job(found.ticket)?);
-        Ok(found)
+        self.turns.clear();
+        for (_, _, ticket) in nearest.iter().rev() {
+            let _ = self.turns.push(*ticket);
+        }
+        let found = self.turns.pop().unwrap_or(first.ticket);
+        if last == Ticket(0) {
+            self.turns.clear();
+        }
+        self.turn = (found, self.first_job(found)?);
+        Ok(self.find(found)?.unwrap_or(first))
+    }
+
+    /// The next in turn, if that is known: the last one as long as it waits, and then who was noted. They keep their places in the order of their
+    /// jobs, since whatever came meanwhile is newer. `None` once one of them waits no more, since then a newer one may have its turn.
+    fn noted_turn(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let (last, _) = self.turn;
+        if let Some(waiting) = self.goes_still(last)? {
+            return Ok(Some(waiting));
+        }
+        if let Some(ticket) = self.turns.pop()
+            && let Some(waiting) = self.goes_still(ticket)?
+        {
+            self.turn = (ticket, self.first_job(ticket)?);
+            return Ok(Some(waiting));
+        }
+        self.turns.clear();
+        Ok(None)
+    }
+
+    fn goes_still(&mut self, ticket: Ticket) -> Result<Option<Waiting>, CourierError<O::Error>> {
+        let Some(waiting) = self.find(ticket)? else {
+            return Ok(None);
+        };
+        if self.is_held(ticket) || self.drop_superseded(ticket)? {
+            return Ok(None);
+        }
+        let waits = self.asides.get(ticket).map(|aside| aside.waits);
+        let may_go = self.may_go(&mut { Walk::START }, ticket, waits, &mut None)?;
+        Ok(may_go.then_some(waiting))
     }
 
     #[inline(never)] // as above
