@@ -114,7 +114,7 @@ fn watch() -> Option<()> {
             FlinkStep::Get(path) if path.ends_with("3e9") => RUNNING,
             FlinkStep::Get(_) => FAILED,
         };
-        watch.answer(black_box(200), black_box(body), now).ok()?;
+        watch.response(black_box(200), black_box(body), now).ok()?;
     }
     watch.failed(now);
     let len = watch.save(&mut kept).ok()?;
