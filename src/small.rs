@@ -24,6 +24,8 @@ sizes! {
     KEPT_FOR_CANARIES: 8, 2;
     HELD: 32, 4;
     BURIED: 5, 1;
+    // courier/engine/round.rs
+    TURNS: 64, 1;
     // courier/reason.rs
     REASON_TEXT: 120, 40;
     // courier/log/ahead.rs, segments.rs

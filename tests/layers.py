@@ -35,7 +35,7 @@ COURIER = [
 # Circles that may be, and why. A file that is in none any more must leave its line.
 CIRCLES = [
     # `Courier` is one type; each file has the methods of one question.
-    ["courier/engine.rs", *(f"courier/engine/{name}.rs" for name in ("canary", "held", "outcome", "turn", "witness"))],
+    ["courier/engine.rs", *(f"courier/engine/{name}.rs" for name in ("canary", "held", "outcome", "round", "turn", "witness"))],
     # What `Sink` offers to write is written by these, into any `Sink`.
     ["json/sink.rs", "json/integer.rs", "json/string.rs", "json/kernel"],
     # `Client::builder` and `ClientBuilder::build`.

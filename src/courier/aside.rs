@@ -31,6 +31,8 @@ pub(super) struct Tried {
     pub(super) attempts: u32,
     /// Responses in a row that may be somebody else's, or none.
     pub(super) doubtful: u32,
+    /// The same of reports before it that it superseded.
+    pub(super) inherited: u32,
     /// Responses in a row that find fault with the credentials or a setting.
     pub(super) denied: u32,
     /// How much speaks against it.
@@ -66,6 +68,7 @@ impl Tried {
             ticket,
             attempts: 0,
             doubtful: 0,
+            inherited: 0,
             denied: 0,
             weight: 0,
             counted: 0,
@@ -121,6 +124,8 @@ pub(super) struct Aside {
     pub(super) failures: u32,
     /// Not before then.
     pub(super) due: MonoTime,
+    /// Somebody who answered wants it to be left alone until then: so no newer report of its jobs is sent instead.
+    pub(super) is_asked: bool,
     /// What its last attempt got.
     pub(super) reason: Reason,
 }
@@ -134,6 +139,7 @@ impl Aside {
             of_any: false,
             failures: 0,
             due: tried.first,
+            is_asked: false,
             reason,
         }
     }
@@ -289,6 +295,37 @@ impl Memory {
         // There is room.
         #[cfg(not(feature = "alloc"))]
         let _ = self.0.push(tried);
+    }
+}
+
+/// Of how many jobs it is remembered that their last report failed.
+const FAILED_JOBS: usize = if cfg!(feature = "alloc") { 64 } else { 2 };
+
+/// Jobs whose last report failed until a newer one superseded it, and how often in a row: for the newer one that goes on.
+#[derive(Debug)]
+pub(super) struct FailedJobs(heapless::Vec<(i64, u32), FAILED_JOBS>);
+
+impl FailedJobs {
+    pub(super) const fn new() -> Self {
+        FailedJobs(heapless::Vec::new())
+    }
+
+    /// Of too many the oldest is forgotten.
+    pub(super) fn put(&mut self, job_id: i64, doubtful: u32) {
+        self.take(job_id);
+        if self.0.is_full()
+            && let Some((oldest, _)) = self.0.first().copied()
+        {
+            self.take(oldest);
+        }
+        let _ = self.0.push((job_id, doubtful));
+    }
+
+    /// 0 if it did not fail.
+    pub(super) fn take(&mut self, job_id: i64) -> u32 {
+        let found = self.0.iter().find(|(id, _)| *id == job_id).copied();
+        self.0.retain(|(id, _)| *id != job_id);
+        found.map_or(0, |(_, doubtful)| doubtful)
     }
 }
 

@@ -63,13 +63,14 @@ mod canary;
 mod held;
 mod outcome;
 mod pace;
+mod round;
 mod steps;
 mod turn;
 mod witness;
 
 use core::fmt;
 
-use super::aside::{Asides, Memory, RIGHT_AFTER_MS, Tried, Waits, Walk};
+use super::aside::{Asides, FailedJobs, Memory, RIGHT_AFTER_MS, Tried, Waits, Walk};
 use super::outbox::{DeadLetter, Forget, Outbox, Scratch, Ticket, Waiting, job_keys, keys_of};
 use super::policy::{Attempt, Policy, Verdict, decide, wait_after, within};
 use super::reason::{Event, Reason};
@@ -82,8 +83,9 @@ use canary::Trial;
 use held::Held;
 use outcome::{Kind, Then};
 use pace::Pace;
+use round::TURNS;
 pub use steps::{CourierError, Outgoing, Status, Step};
-use turn::{Choice, TURNS};
+use turn::Choice;
 use witness::Witness;
 
 /// Places that the outbox has for reports settled ahead of others, and that are kept for canaries.
@@ -139,6 +141,7 @@ pub struct Courier<O, B> {
     current: Option<InFlight>,
     asides: Asides,
     tried: Memory,
+    failed_jobs: FailedJobs,
     /// How far ordinary reports went past those aside.
     walk: Walk,
     on_trial: Option<Trial>,
@@ -260,6 +263,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             current: None,
             asides: Asides::new(),
             tried: Memory::new(),
+            failed_jobs: FailedJobs::new(),
             walk: Walk::START,
             on_trial: None,
             witness: None,
@@ -465,6 +469,9 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             }
         }
         self.is_asked = kind == Kind::Denied || event.retry_after_ms.is_some();
+        if let Some(aside) = self.asides.get_mut(ticket) {
+            aside.is_asked = event.retry_after_ms.is_some();
+        }
         self.outbox.pin(None);
         self.current = None;
         if let Verdict::Again { at, .. } = &mut verdict

@@ -30,6 +30,7 @@ pub struct Counters {
     /// Refused by the service; among the dead letters.
     pub refused: u64,
     /// Dropped since newer reports of all their jobs waited: when the outbox was full, or by [`Backlog::LatestPerJob`](super::Backlog).
+    /// That one was accepted and is kept to be sent once more is known to the process alone: after a restart it may count here.
     pub superseded: u64,
     /// Expired by the budgets of the policy; among the dead letters.
     pub expired: u64,

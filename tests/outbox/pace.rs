@@ -10,8 +10,8 @@
 
 mod courier_sim;
 
-use courier_sim::{HOUR, Sim, accepted, outbox};
-use edge_report::courier::{Event, Policy, Step};
+use courier_sim::{HOUR, IS_SMALL, Sim, accepted, outbox};
+use edge_report::courier::{Backlog, Event, Policy, Step};
 use edge_report::{MonoTime, Outcome};
 
 const SECOND: u64 = 1_000;
@@ -118,15 +118,17 @@ fn single_resets_cost_little() {
 fn news_of_a_link_during_an_attempt_ends_no_wait_of_what_was_denied() {
     let denied = Event::response(Outcome::Credentials, 401);
     let moved = Event::response(Outcome::Misconfigured, 302);
+    // More than can be suspects.
+    let many = if IS_SMALL { 5 } else { 8 };
     for (bad, event, by_news) in [
         (1, denied, true),
         (1, denied, false),
-        (8, moved, true),
-        (8, moved, false),
+        (many, moved, true),
+        (many, moved, false),
     ] {
         let mut sim = Sim::new(Policy::default(), outbox(), 6);
         sim.submit(0);
-        // More than can be suspects, and good ones after each.
+        // Good ones after each.
         for job in 1..=bad {
             sim.submit(job);
             for good in 1..=3 {
@@ -161,4 +163,37 @@ fn news_of_a_link_during_an_attempt_ends_no_wait_of_what_was_denied() {
         };
         assert_eq!(next.ticket == stuck, by_news, "{bad}");
     }
+}
+
+/// Somebody fails for one job, and asks to be left alone: that delays this job, though each report of it is superseded before it is tried again.
+#[test]
+fn what_is_asked_for_one_job_delays_no_other() {
+    const JOBS: u64 = 10;
+    let asked = 10 * MINUTE;
+    let busy = Event::response(Outcome::TryAgain, 503).with_retry_after_ms(asked);
+    let policy = Policy::default().with_backlog(Backlog::LatestPerJob);
+    let mut sim = Sim::new(policy, outbox(), 12);
+    let mut times = Vec::new();
+    for minute in 1..=360 {
+        for job in 0..JOBS as i64 {
+            sim.submit(job);
+        }
+        sim.run(minute * MINUTE, |sent| match sent.ticket.0 % JOBS {
+            1 => {
+                times.push(sent.now);
+                busy
+            }
+            _ => accepted(sent),
+        });
+        sim.now = minute * MINUTE;
+    }
+    for pair in times.windows(2) {
+        assert!(pair[1] - pair[0] >= asked, "{times:?}");
+    }
+    // Twice it holds all, since nobody knows yet that it is one job alone.
+    let delivered = sim.accepted.len();
+    println!("{delivered} of others, {} tries", times.len());
+    assert!(delivered > 330 * 9, "{delivered}");
+    assert!(times.len() > 20, "{times:?}");
+    sim.check_order();
 }

@@ -117,7 +117,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         now: MonoTime,
     ) -> Result<Option<InFlight>, CourierError<O::Error>> {
         let suspect = trial.suspect;
-        if self.still_waits(suspect)?.is_none() {
+        if self.still_waits(suspect, now)?.is_none() {
             // Or the newer one that supersedes it would be its canary.
             self.gone(suspect);
         }

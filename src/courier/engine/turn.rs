@@ -6,7 +6,7 @@
 //! stays behind. A walk through the queue keeps the set of their jobs ([`Walk`]). A report whose jobs cannot all be told
 //! ([`JobKey::ANY`](super::super::JobKey)) shares with all that have any; one whose jobs have no ids shares with none.
 //!
-//! Where only the latest of each job is sent, the jobs have their turns one after the other, from the greatest id down. Else it is the oldest's.
+//! Where only the latest of each job is sent, the jobs have their turns ([`round`](super::round)). Else it is the oldest's.
 //!
 //! # Many bad reports
 //!
@@ -21,16 +21,12 @@ use super::super::aside::{Place, SUSPECTS, Tried, Waits, Walk, share};
 use super::super::outbox::{Disposition, Outbox, Scratch, Ticket, Waiting};
 use super::super::policy::Backlog;
 use super::canary::Failed;
-use super::outcome::drawn;
 use super::steps::CourierError;
 use super::{Courier, InFlight, KEPT_FOR_CANARIES, RIGHT_AFTER_MS, Role, Woken};
 use crate::time::MonoTime;
 
 /// So often a walk begins anew by another part of the jobs at the most, before something else happens.
 pub(super) const PARTS: u32 = 32;
-
-/// How many turns are noted at once.
-pub(super) const TURNS: usize = if cfg!(feature = "alloc") { 64 } else { 1 };
 
 /// What to do while nothing is in flight.
 pub(super) enum Choice {
@@ -87,7 +83,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             return Ok(Choice::Send(canary));
         }
         while let Some(suspect) = self.due(now) {
-            if let Some(waiting) = self.still_waits(suspect)? {
+            if let Some(waiting) = self.still_waits(suspect, now)? {
                 return Ok(Choice::Send(InFlight {
                     tried: waiting.1,
                     len: waiting.0.len,
@@ -135,11 +131,16 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn still_waits(
         &mut self,
         ticket: Ticket,
+        now: MonoTime,
     ) -> Result<Option<(Waiting, Tried)>, CourierError<O::Error>> {
         let Some(waiting) = self.find(ticket)? else {
             return Ok(None);
         };
-        if self.drop_superseded(ticket)? {
+        let is_due = self
+            .asides
+            .get(ticket)
+            .is_some_and(|aside| aside.due <= now);
+        if (is_due || !self.is_left_alone(ticket)) && self.drop_superseded(ticket)? {
             return Ok(None);
         }
         let tried = self.asides.get(ticket).map(|aside| aside.tried);
@@ -149,7 +150,10 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     pub(super) fn chosen(&mut self, waiting: Waiting, role: Role, now: MonoTime) -> InFlight {
         let known = self.asides.get(waiting.ticket).map(|aside| aside.tried);
         let tried = known.or_else(|| self.tried.take(waiting.ticket));
-        let tried = tried.unwrap_or(Tried::new(waiting.ticket, now));
+        let tried = tried.unwrap_or_else(|| Tried {
+            inherited: self.failed_before(waiting.ticket),
+            ..Tried::new(waiting.ticket, now)
+        });
         InFlight {
             tried: Tried {
                 rests: None,
@@ -160,6 +164,12 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             sent_at: now,
             woken: Woken::Nothing,
         }
+    }
+
+    /// Whether somebody asked for that, until it is due.
+    fn is_left_alone(&self, ticket: Ticket) -> bool {
+        let aside = self.asides.get(ticket);
+        aside.is_some_and(|aside| aside.is_asked && aside.waits == Waits::Attempt)
     }
 
     /// Whether one suspect more can be known.
@@ -259,86 +269,6 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         true
     }
 
-    /// Of those that may go, the one whose job follows that of the one sent last, from the greatest id down; but that one itself first, as long as
-    /// it waits. By their places in the queue some jobs would never have their turn on a slow link, since a newer report comes after all others
-    /// each time, and a job whose reports are bad would have all attempts. Upwards, new jobs, whose ids are greater, could come before all others
-    /// for ever.
-    ///
-    /// It takes a walk past all that wait, so that notes the next few, too.
-    #[inline(never)] // as above
-    fn in_turn(&mut self, from: Walk, first: Waiting) -> Result<Waiting, CourierError<O::Error>> {
-        let (last, job_of_last) = self.turn;
-        let (mut walk, mut next) = (from, Some(first));
-        // How far after the last, the nearest first.
-        let mut nearest: heapless::Vec<(u32, u64, Ticket), TURNS> = heapless::Vec::new();
-        while let Some(waiting) = next {
-            let job = self.first_job(waiting.ticket)?;
-            let after = match last {
-                // Nobody was sent: whoever starts anew all the time must not serve the same ones each time.
-                Ticket(0) => drawn(u32::MAX, job_of_last as u64, job as u32).into(),
-                _ => (job_of_last as u64)
-                    .wrapping_sub(job as u64)
-                    .wrapping_sub(1),
-            };
-            // Of those without an id one has its turn in each round.
-            let rounds = nearest.iter().filter(|noted| noted.1 == after).count();
-            let mut noted = (rounds as u32, after, waiting.ticket);
-            for other in &mut nearest {
-                if noted < *other {
-                    core::mem::swap(other, &mut noted);
-                }
-            }
-            let _ = nearest.push(noted);
-            self.pass(&mut walk, waiting.ticket)?;
-            next = self.next_on(&mut walk, &mut None)?;
-        }
-        self.turns.clear();
-        for (_, _, ticket) in nearest.iter().rev() {
-            let _ = self.turns.push(*ticket);
-        }
-        let found = self.turns.pop().unwrap_or(first.ticket);
-        if last == Ticket(0) {
-            self.turns.clear();
-        }
-        self.turn = (found, self.first_job(found)?);
-        Ok(self.find(found)?.unwrap_or(first))
-    }
-
-    /// The next in turn, if that is known: the last one as long as it waits, and then who was noted. They keep their places in the order of their
-    /// jobs, since whatever came meanwhile is newer. `None` once one of them waits no more, since then a newer one may have its turn.
-    fn noted_turn(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
-        let (last, _) = self.turn;
-        if let Some(waiting) = self.goes_still(last)? {
-            return Ok(Some(waiting));
-        }
-        if let Some(ticket) = self.turns.pop()
-            && let Some(waiting) = self.goes_still(ticket)?
-        {
-            self.turn = (ticket, self.first_job(ticket)?);
-            return Ok(Some(waiting));
-        }
-        self.turns.clear();
-        Ok(None)
-    }
-
-    fn goes_still(&mut self, ticket: Ticket) -> Result<Option<Waiting>, CourierError<O::Error>> {
-        let Some(waiting) = self.find(ticket)? else {
-            return Ok(None);
-        };
-        if self.is_held(ticket) || self.drop_superseded(ticket)? {
-            return Ok(None);
-        }
-        let waits = self.asides.get(ticket).map(|aside| aside.waits);
-        let may_go = self.may_go(&mut { Walk::START }, ticket, waits, &mut None)?;
-        Ok(may_go.then_some(waiting))
-    }
-
-    #[inline(never)] // as above
-    fn first_job(&mut self, ticket: Ticket) -> Result<i64, CourierError<O::Error>> {
-        let keys = self.outbox.job_keys(ticket)?;
-        Ok(keys.first().map_or(0, |key| key.job_id))
-    }
-
     /// The one in the middle between the last that is known to be bad and the line: in a few steps the line is where the bad ones end.
     pub(super) fn between(&mut self) -> Result<Option<Waiting>, CourierError<O::Error>> {
         while let (Some(bad), Some(line)) = (self.bad, self.line)
@@ -392,7 +322,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                     true => self.pass(walk, ticket)?,
                     false => walk.after = Some(ticket),
                 }
-            } else if self.drop_superseded(ticket)? {
+            } else if !self.is_left_alone(ticket) && self.drop_superseded(ticket)? {
                 if waits.is_some() {
                     // Its jobs are free.
                     *walk = walk.anew();
@@ -463,9 +393,22 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             true => Disposition::Delivered,
             false => Disposition::Superseded,
         };
+        let doubtful = |tried: &Tried| tried.doubtful.saturating_add(tried.inherited);
+        let failed = self.tried(ticket).map_or(0, doubtful);
+        if failed > 0 {
+            let job = self.first_job(ticket)?;
+            self.failed_jobs.put(job, failed);
+        }
         self.outbox.settle(ticket, disposition, &[], when_full)?;
         self.gone(ticket);
         Ok(true)
+    }
+
+    /// How often in a row the reports failed that this one superseded.
+    #[inline(never)] // as above
+    fn failed_before(&mut self, ticket: Ticket) -> u32 {
+        let job = self.first_job(ticket);
+        job.map_or(0, |job| self.failed_jobs.take(job))
     }
 
     /// Whether it is the oldest, or stands right beside one that is settled.

@@ -114,7 +114,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let is_right_after = witness.left > 0 && now.since_ms(witness.seen_at) <= RIGHT_AFTER_MS;
         if is_right_after && !witness.is_ahead {
             while let Some(ticket) = self.denied_before(&witness) {
-                if let Some((waiting, _)) = self.still_waits(ticket)? {
+                if let Some((waiting, _)) = self.still_waits(ticket, now)? {
                     return Ok(Some(waiting));
                 }
                 self.gone(ticket);
