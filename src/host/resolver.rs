@@ -1,10 +1,12 @@
 //! Looks names up once, and again only after a failure, after a response that may not be the service's, and for a new connection when what
 //! is known is old: a service may move, and at its old place somebody else may answer. A name service may be wrong as well, so the address
-//! that led to the service last stays one of those that are tried.
+//! that led to the service last stays one of those that are tried. Another that failed while that one served has its turn again after a pause
+//! that grows.
 //!
 //! ureq asks its resolver before every request, with a thread per look-up. Here a living connection needs neither:
 //! with the name service dead, reports go on. Where it is late, a call waits once, for a small part of its time.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::string::{String, ToString};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,14 @@ const LONGEST_DOUBT: Duration = Duration::from_secs(2);
 const SHARE_OF_DOUBT: u32 = 5;
 /// So often in a row a stranger's reason to stop is passed over. Less than the service takes failed checks of credentials before it locks a key pair.
 const MOST_EXCUSED: u32 = 3;
+/// So long an address that failed where another served comes last; each further time twice as long.
+const SHORTEST_REST: Duration = Duration::from_secs(60);
+/// And no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+/// After so many failures in a row all have their turns again: the service may have moved to one that rests.
+const MOST_FAILURES: u32 = 5;
+/// So many addresses that failed are remembered.
+const MOST_FAILED: usize = 16;
 
 /// Remembers the addresses of each host: the endpoint and, at most, a proxy. Clones share what they know.
 #[derive(Clone, Debug)]
@@ -55,13 +65,57 @@ struct Known {
     served: Option<SocketAddr>,
     /// How often since then a reason to stop was passed over.
     excused: u32,
+    /// Those that failed, the latest last.
+    failed: VecDeque<Failed>,
+    /// How many attempts in a row failed.
+    failures: u32,
     /// When it was looked up last, also in vain.
     asked_at: MonoTime,
     /// Whether to ask again at the next request.
     doubted: bool,
 }
 
+/// An address that failed, which is nobody, somebody else, or the service on a bad day.
+#[derive(Debug)]
+struct Failed {
+    address: SocketAddr,
+    /// Whether it failed since the service answered last.
+    is_new: bool,
+    /// How often the service answered elsewhere then.
+    times: u32,
+    /// When it did so last.
+    rests_from: MonoTime,
+}
+
+impl Failed {
+    fn rest(&self) -> Duration {
+        let Some(doublings) = self.times.checked_sub(1) else {
+            return Duration::ZERO;
+        };
+        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        SHORTEST_REST.saturating_mul(factor).min(LONGEST_REST)
+    }
+
+    fn is_resting(&self) -> bool {
+        MonoTime::now().since(self.rests_from) < self.rest()
+    }
+}
+
 impl Known {
+    fn new(name: &str, found: &[SocketAddr]) -> Self {
+        Known {
+            name: name.to_string(),
+            addresses: found.to_vec(),
+            taken: None,
+            served: None,
+            excused: 0,
+            failed: VecDeque::new(),
+            failures: 0,
+            asked_at: MonoTime::now(),
+            doubted: false,
+        }
+    }
+
     /// Takes in what was found. Says whether the name leads elsewhere now: to new addresses, and not to the one that served.
     ///
     /// New ones come first, as a service may have moved. The one that served is next, and never gone: with what the name service has said before and
@@ -69,7 +123,7 @@ impl Known {
     /// service may be wrong in another way each time.
     fn renew(&mut self, found: &[SocketAddr]) -> bool {
         let mut order = found.to_vec();
-        order.retain(|address| !self.addresses.contains(address));
+        order.retain(|one| !self.addresses.contains(one) && !self.is_resting(*one));
         let lost = self.served.filter(|served| !found.contains(served));
         let has_moved = lost.is_some() && !order.is_empty();
         if has_moved {
@@ -82,8 +136,73 @@ impl Known {
                 order.push(*address);
             }
         }
+        for address in found {
+            if !order.contains(address) {
+                order.push(*address);
+            }
+        }
         self.addresses = order;
         has_moved
+    }
+
+    fn note_failure(&mut self, address: SocketAddr) {
+        match self.failed.iter_mut().find(|one| one.address == address) {
+            Some(failed) => failed.is_new = true,
+            None => {
+                if self.failed.len() >= MOST_FAILED {
+                    self.failed.pop_front();
+                }
+                self.failed.push_back(Failed {
+                    address,
+                    is_new: true,
+                    times: 0,
+                    rests_from: MonoTime::default(),
+                });
+            }
+        }
+    }
+
+    fn is_resting(&self, address: SocketAddr) -> bool {
+        let mut failed = self.failed.iter();
+        self.failures < MOST_FAILURES
+            && failed.any(|one| one.address == address && one.is_resting())
+    }
+
+    fn put_resting_last(&mut self) {
+        let mut addresses = std::mem::take(&mut self.addresses);
+        addresses.sort_by_key(|one| self.is_resting(*one));
+        self.addresses = addresses;
+    }
+
+    /// See [`Remembering::answered`].
+    fn answered(&mut self, address: SocketAddr) {
+        if !self.addresses.contains(&address) {
+            return;
+        }
+        while let Some(&first) = self.addresses.first()
+            && first != address
+        {
+            self.note_failure(first);
+            self.addresses.rotate_left(1);
+        }
+        self.taken = Some(address);
+    }
+
+    /// See [`Remembering::served`].
+    fn served(&mut self) {
+        let Some(taken) = self.taken else {
+            return;
+        };
+        self.served = Some(taken);
+        self.excused = 0;
+        self.failures = 0;
+        self.begin_with(taken);
+        self.failed.retain(|one| one.address != taken);
+        for failed in self.failed.iter_mut().filter(|one| one.is_new) {
+            failed.is_new = false;
+            failed.times = failed.times.saturating_add(1);
+            failed.rests_from = MonoTime::now();
+        }
     }
 
     /// Begins with this one, and ends with what is in front of it.
@@ -94,8 +213,13 @@ impl Known {
 
     /// What was tried last comes last, so that each has its turn.
     fn doubt(&mut self) {
+        self.failures = self.failures.saturating_add(1);
         if let Some(taken) = self.taken {
             self.begin_with(taken);
+            // The one that served may well be the service, and busy.
+            if self.taken != self.served {
+                self.note_failure(taken);
+            }
         }
         let is_any = usize::from(!self.addresses.is_empty());
         self.addresses.rotate_left(is_any);
@@ -114,7 +238,8 @@ impl Known {
     /// Whether a connection that is kept is used again, though it is doubted: where there is no other way, or it was good a moment ago.
     fn is_kept(&self, was_good_lately: bool) -> bool {
         let has_served = self.taken.is_some() && self.taken == self.served;
-        let is_only = self.addresses.iter().all(|one| Some(*one) == self.taken);
+        let is_other = |one: &SocketAddr| Some(*one) != self.taken && !self.is_resting(*one);
+        let is_only = !self.addresses.iter().any(is_other);
         is_only || has_served && was_good_lately
     }
 }
@@ -147,16 +272,10 @@ impl Remembering {
     pub(super) fn served(&self) {
         let mut names = self.names();
         names.service.forget_late();
-        for known in &mut names.known {
-            if let Some(taken) = known.taken {
-                known.served = Some(taken);
-                known.excused = 0;
-                known.begin_with(taken);
-            }
-        }
+        names.known.iter_mut().for_each(Known::served);
     }
 
-    /// The addresses for a new connection: those that are known, unless these are old.
+    /// The addresses for a new connection: those that are known, unless these are old. Those that rest come last.
     pub(super) fn for_connection(
         &self,
         details: &ConnectionDetails<'_>,
@@ -167,6 +286,7 @@ impl Remembering {
             return Ok(details.addrs.clone());
         };
         known.taken = None;
+        known.put_resting_last();
         match MonoTime::now().since(known.asked_at) > LONGEST_TRUST {
             true => self.look_up(&mut names, details.uri, details.config),
             false => Ok(some_of(&known.addresses)),
@@ -176,10 +296,7 @@ impl Remembering {
     /// This one took a connection: the next begins with it, and spends no time on those that did not, unless it is [doubted](Self::doubt).
     pub(super) fn answered(&self, address: SocketAddr) {
         for known in &mut self.names().known {
-            if known.addresses.contains(&address) {
-                known.taken = Some(address);
-                known.begin_with(address);
-            }
+            known.answered(address);
         }
     }
 
@@ -238,15 +355,7 @@ impl Remembering {
                 Ok(some_of(&known.addresses))
             }
             (Ok(found), None) => {
-                all.push(Known {
-                    name: name.to_string(),
-                    addresses: found.to_vec(),
-                    taken: None,
-                    served: None,
-                    excused: 0,
-                    asked_at: MonoTime::now(),
-                    doubted: false,
-                });
+                all.push(Known::new(name, &found));
                 Ok(found)
             }
             (Err(Error::Timeout(_)), None) => Err(progress.timeout()),
