@@ -25,7 +25,9 @@ use crate::code::Code;
 use crate::exchange::{Credentials, Endpoint, Request, RequestError, ServiceCodes};
 use crate::time::WallTime;
 
-const INPUT_BUFFER: usize = 16 * 1024;
+/// Twice what ureq takes of it for other things while it sends a body: it makes a smaller one shorter than what is in there, and panics, when a part
+/// of that was read (interim responses).
+const INPUT_BUFFER: usize = 20 * 1024;
 /// Nearly all bodies go out in one write, after one for the head.
 const OUTPUT_BUFFER: usize = 64 * 1024;
 /// Upper limit of all timeouts; more is probably another unit.
