@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::connection::{MAX_ANSWER_HEADER, Watching};
+use super::lookup::System;
 use super::progress::{Plan, Progress};
-use super::resolver::{Remembering, System};
+use super::resolver::Remembering;
 use super::send_error::BuildError;
 use super::tls::{Clock, Tls, TlsSettings};
 use super::waker::Bell;
@@ -207,13 +208,10 @@ impl ClientBuilder {
 
     /// Checks all settings and makes the client. Touches no network.
     pub fn build(self) -> Result<Client, BuildError> {
-        self.build_with(System::new)
+        self.build_with(System)
     }
 
-    pub(super) fn build_with<R: Resolver>(
-        self,
-        lookup: impl FnOnce(Arc<Bell>) -> R,
-    ) -> Result<Client, BuildError> {
+    pub(super) fn build_with(self, lookup: impl Resolver) -> Result<Client, BuildError> {
         let endpoint = Endpoint::new(&self.base_url, &self.project_id)?;
         let is_https = endpoint.is_https();
         let proxy = self
@@ -251,8 +249,8 @@ impl ClientBuilder {
         }
         let tls = self.tls.build(&clock)?;
         let bell = Arc::new(Bell::new()?);
-        let progress = Arc::new(Progress::new(bell.clone()));
-        let resolver = Remembering::new(lookup(bell), progress.clone());
+        let progress = Arc::new(Progress::new(bell));
+        let resolver = Remembering::new(lookup, progress.clone());
         let parts = AgentParts {
             is_https,
             loopback_only: !self.allow_plain_http,

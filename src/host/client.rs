@@ -14,8 +14,9 @@ use ureq::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use zeroize::Zeroizing;
 
 use super::builder::{AgentParts, ClientBuilder, Timeouts, scratch_for, service_codes};
+use super::lookup::{literal_address, port};
 use super::progress::{Phase, Plan, Progress};
-use super::resolver::{Remembering, literal_address, port};
+use super::resolver::Remembering;
 use super::send_error::{BuildError, NotSentKind, SendError, is_unusable};
 use super::tls::{Clock, NO_TLS, RELEASED, TlsSettings};
 use super::waker::{Bell, Waker, cancelled};
@@ -528,7 +529,7 @@ mod tests {
     fn client(lookup: &Dying) -> Client {
         let url = format!("http://gateway.invalid:{}", lookup.address.port());
         let builder = Client::builder(&url, "p").allow_plain_http();
-        builder.build_with(|_| lookup.clone()).unwrap()
+        builder.build_with(lookup.clone()).unwrap()
     }
 
     fn dying(alive: u32, per_connection: usize) -> Dying {
@@ -651,7 +652,7 @@ mod tests {
         let port = addresses.last().unwrap().port();
         let builder = Client::builder(&format!("http://localhost:{port}"), "p");
         let asked = AtomicU32::new(0);
-        builder.build_with(|_| Slow { addresses, asked }).unwrap()
+        builder.build_with(Slow { addresses, asked }).unwrap()
     }
 
     /// Somebody may have written another address for `localhost` into a hosts file or a name service.
@@ -687,7 +688,7 @@ mod tests {
         let asked = AtomicU32::new(0);
         let builder = Client::builder(&format!("http://localhost:{port}"), "p")
             .connect_timeout(Duration::from_secs(2));
-        let mut client = builder.build_with(|_| Slow { addresses, asked }).unwrap();
+        let mut client = builder.build_with(Slow { addresses, asked }).unwrap();
         let begin = std::time::Instant::now();
         assert!(client.send_encoded(b"{}").is_ok());
         assert!(begin.elapsed() >= Duration::from_secs(1));
@@ -724,7 +725,7 @@ mod tests {
         };
         let builder = Client::builder("https://gateway.invalid", "p");
         let builder = builder.connect_timeout(std::time::Duration::from_millis(200));
-        let mut client = builder.build_with(|_| slow).unwrap();
+        let mut client = builder.build_with(slow).unwrap();
         let error = client.send_encoded(b"{}").unwrap_err();
         assert_eq!(error.code(), Code::NotSent);
         assert!(

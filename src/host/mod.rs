@@ -51,6 +51,8 @@ mod directory;
 mod fair;
 mod files;
 mod lock;
+#[cfg(feature = "_http")]
+mod lookup;
 #[cfg(unix)]
 mod owner;
 #[cfg(feature = "_http")]

@@ -1,45 +1,42 @@
 //! Looks names up once, and again only after a failure, after a response that may not be the service's, and for a new connection when what
 //! is known is old: a service may move, and at its old place somebody else may answer. A name service may be wrong as well, so the address
-//! that led to the service last stays one of those that are tried.
+//! that led to the service last stays one of those that are tried. Another that failed while that one served has its turn again after a pause
+//! that grows.
 //!
 //! ureq asks its resolver before every request, with a thread per look-up. Here a living connection needs neither:
-//! with the name service dead, reports go on.
+//! with the name service dead, reports go on. Where it is late, a call waits once, for a small part of its time.
 
-use std::boxed::Box;
-use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::string::{String, ToString};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::vec::Vec;
-use std::{format, thread};
 
+use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectionDetails, NextTimeout, time};
-use ureq::{Error, Timeout};
+use ureq::unversioned::transport::{ConnectionDetails, NextTimeout};
 
+use super::lookup::{LONGEST_TRUST, NameService, literal_address, name_of, some_of};
 use super::progress::{Phase, Progress};
-use super::waker::{Bell, cancelled};
 use crate::time::MonoTime;
 
 /// The longest that a new look-up may hold up a call for which an address is known.
 const LONGEST_DOUBT: Duration = Duration::from_secs(2);
-/// So long an address serves new connections without a question.
-const LONGEST_TRUST: Duration = Duration::from_secs(300);
-/// Of the thread that looks up. Stated, since std would ask the environment.
-const STACK: usize = 512 * 1024;
-/// So soon a look-up is given up when it is cancelled.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// As many as ureq takes.
-const MOST_ADDRESSES: usize = 16;
+/// And no more than this part of the time that the call has: the service needs the rest.
+const SHARE_OF_DOUBT: u32 = 5;
 /// So often in a row a stranger's reason to stop is passed over. Less than the service takes failed checks of credentials before it locks a key pair.
 const MOST_EXCUSED: u32 = 3;
-/// Of what is found: one place is kept for the address that served.
-const MOST_FOUND: usize = MOST_ADDRESSES - 1;
+/// So long an address that failed where another served comes last; each further time twice as long.
+const SHORTEST_REST: Duration = Duration::from_secs(60);
+/// And no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+/// After so many failures in a row all have their turns again: the service may have moved to one that rests.
+const MOST_FAILURES: u32 = 5;
+/// So many addresses that failed are remembered.
+const MOST_FAILED: usize = 16;
 
 /// Remembers the addresses of each host: the endpoint and, at most, a proxy. Clones share what they know.
 #[derive(Clone, Debug)]
@@ -47,9 +44,14 @@ pub(super) struct Remembering(Arc<Memory>);
 
 #[derive(Debug)]
 struct Memory {
-    lookup: Box<dyn Resolver>,
     progress: Arc<Progress>,
-    known: Mutex<Vec<Known>>,
+    names: Mutex<Names>,
+}
+
+#[derive(Debug)]
+struct Names {
+    service: NameService,
+    known: Vec<Known>,
 }
 
 #[derive(Debug)]
@@ -63,13 +65,57 @@ struct Known {
     served: Option<SocketAddr>,
     /// How often since then a reason to stop was passed over.
     excused: u32,
+    /// Those that failed, the latest last.
+    failed: VecDeque<Failed>,
+    /// How many attempts in a row failed.
+    failures: u32,
     /// When it was looked up last, also in vain.
     asked_at: MonoTime,
     /// Whether to ask again at the next request.
     doubted: bool,
 }
 
+/// An address that failed, which is nobody, somebody else, or the service on a bad day.
+#[derive(Debug)]
+struct Failed {
+    address: SocketAddr,
+    /// Whether it failed since the service answered last.
+    is_new: bool,
+    /// How often the service answered elsewhere then.
+    times: u32,
+    /// When it did so last.
+    rests_from: MonoTime,
+}
+
+impl Failed {
+    fn rest(&self) -> Duration {
+        let Some(doublings) = self.times.checked_sub(1) else {
+            return Duration::ZERO;
+        };
+        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        SHORTEST_REST.saturating_mul(factor).min(LONGEST_REST)
+    }
+
+    fn is_resting(&self) -> bool {
+        MonoTime::now().since(self.rests_from) < self.rest()
+    }
+}
+
 impl Known {
+    fn new(name: &str, found: &[SocketAddr]) -> Self {
+        Known {
+            name: name.to_string(),
+            addresses: found.to_vec(),
+            taken: None,
+            served: None,
+            excused: 0,
+            failed: VecDeque::new(),
+            failures: 0,
+            asked_at: MonoTime::now(),
+            doubted: false,
+        }
+    }
+
     /// Takes in what was found. Says whether the name leads elsewhere now: to new addresses, and not to the one that served.
     ///
     /// New ones come first, as a service may have moved. The one that served is next, and never gone: with what the name service has said before and
@@ -77,7 +123,7 @@ impl Known {
     /// service may be wrong in another way each time.
     fn renew(&mut self, found: &[SocketAddr]) -> bool {
         let mut order = found.to_vec();
-        order.retain(|address| !self.addresses.contains(address));
+        order.retain(|one| !self.addresses.contains(one) && !self.is_resting(*one));
         let lost = self.served.filter(|served| !found.contains(served));
         let has_moved = lost.is_some() && !order.is_empty();
         if has_moved {
@@ -90,8 +136,73 @@ impl Known {
                 order.push(*address);
             }
         }
+        for address in found {
+            if !order.contains(address) {
+                order.push(*address);
+            }
+        }
         self.addresses = order;
         has_moved
+    }
+
+    fn note_failure(&mut self, address: SocketAddr) {
+        match self.failed.iter_mut().find(|one| one.address == address) {
+            Some(failed) => failed.is_new = true,
+            None => {
+                if self.failed.len() >= MOST_FAILED {
+                    self.failed.pop_front();
+                }
+                self.failed.push_back(Failed {
+                    address,
+                    is_new: true,
+                    times: 0,
+                    rests_from: MonoTime::default(),
+                });
+            }
+        }
+    }
+
+    fn is_resting(&self, address: SocketAddr) -> bool {
+        let mut failed = self.failed.iter();
+        self.failures < MOST_FAILURES
+            && failed.any(|one| one.address == address && one.is_resting())
+    }
+
+    fn put_resting_last(&mut self) {
+        let mut addresses = std::mem::take(&mut self.addresses);
+        addresses.sort_by_key(|one| self.is_resting(*one));
+        self.addresses = addresses;
+    }
+
+    /// See [`Remembering::answered`].
+    fn answered(&mut self, address: SocketAddr) {
+        if !self.addresses.contains(&address) {
+            return;
+        }
+        while let Some(&first) = self.addresses.first()
+            && first != address
+        {
+            self.note_failure(first);
+            self.addresses.rotate_left(1);
+        }
+        self.taken = Some(address);
+    }
+
+    /// See [`Remembering::served`].
+    fn served(&mut self) {
+        let Some(taken) = self.taken else {
+            return;
+        };
+        self.served = Some(taken);
+        self.excused = 0;
+        self.failures = 0;
+        self.begin_with(taken);
+        self.failed.retain(|one| one.address != taken);
+        for failed in self.failed.iter_mut().filter(|one| one.is_new) {
+            failed.is_new = false;
+            failed.times = failed.times.saturating_add(1);
+            failed.rests_from = MonoTime::now();
+        }
     }
 
     /// Begins with this one, and ends with what is in front of it.
@@ -102,8 +213,13 @@ impl Known {
 
     /// What was tried last comes last, so that each has its turn.
     fn doubt(&mut self) {
+        self.failures = self.failures.saturating_add(1);
         if let Some(taken) = self.taken {
             self.begin_with(taken);
+            // The one that served may well be the service, and busy.
+            if self.taken != self.served {
+                self.note_failure(taken);
+            }
         }
         let is_any = usize::from(!self.addresses.is_empty());
         self.addresses.rotate_left(is_any);
@@ -122,100 +238,113 @@ impl Known {
     /// Whether a connection that is kept is used again, though it is doubted: where there is no other way, or it was good a moment ago.
     fn is_kept(&self, was_good_lately: bool) -> bool {
         let has_served = self.taken.is_some() && self.taken == self.served;
-        let is_only = self.addresses.iter().all(|one| Some(*one) == self.taken);
+        let is_other = |one: &SocketAddr| Some(*one) != self.taken && !self.is_resting(*one);
+        let is_only = !self.addresses.iter().any(is_other);
         is_only || has_served && was_good_lately
+    }
+}
+
+impl Names {
+    fn find(&mut self, name: &str) -> Option<&mut Known> {
+        self.known.iter_mut().find(|known| known.name == name)
     }
 }
 
 impl Remembering {
     pub(super) fn new(lookup: impl Resolver, progress: Arc<Progress>) -> Self {
+        let names = Names {
+            service: NameService::new(lookup, progress.bell().clone()),
+            known: Vec::new(),
+        };
         Remembering(Arc::new(Memory {
-            lookup: Box::new(lookup),
             progress,
-            known: Mutex::default(),
+            names: Mutex::new(names),
         }))
     }
 
     /// Asks again at the next request; if that fails, what is known still serves. A new connection goes to another address first, and one that
     /// is kept is left for another, unless it was good within the last minute.
     pub(super) fn doubt(&self) {
-        self.known().iter_mut().for_each(Known::doubt);
+        self.names().known.iter_mut().for_each(Known::doubt);
     }
 
-    /// The service itself answered.
+    /// The service itself answered: what a look-up found before says nothing against that.
     pub(super) fn served(&self) {
-        for known in self.known().iter_mut() {
-            if let Some(taken) = known.taken {
-                known.served = Some(taken);
-                known.excused = 0;
-                known.begin_with(taken);
-            }
-        }
+        let mut names = self.names();
+        names.service.forget_late();
+        names.known.iter_mut().for_each(Known::served);
     }
 
-    /// The addresses for a new connection: those that are known, unless these are old.
+    /// The addresses for a new connection: those that are known, unless these are old. Those that rest come last.
     pub(super) fn for_connection(
         &self,
         details: &ConnectionDetails<'_>,
     ) -> Result<ResolvedSocketAddrs, Error> {
         let name = name_of(details.uri);
-        let mut all = self.known();
-        let Some(known) = all.iter_mut().find(|known| known.name == name) else {
+        let mut names = self.names();
+        let Some(known) = names.find(name) else {
             return Ok(details.addrs.clone());
         };
         known.taken = None;
+        known.put_resting_last();
         match MonoTime::now().since(known.asked_at) > LONGEST_TRUST {
-            true => self.look_up(&mut all, details.uri, details.config),
+            true => self.look_up(&mut names, details.uri, details.config),
             false => Ok(some_of(&known.addresses)),
         }
     }
 
     /// This one took a connection: the next begins with it, and spends no time on those that did not, unless it is [doubted](Self::doubt).
     pub(super) fn answered(&self, address: SocketAddr) {
-        for known in self.known().iter_mut() {
-            if known.addresses.contains(&address) {
-                known.taken = Some(address);
-                known.begin_with(address);
-            }
+        for known in &mut self.names().known {
+            known.answered(address);
         }
     }
 
     /// Whether a reason to stop is passed over that this address gave, or without one that of the connection in use: a name service may be wrong just as
     /// the address that served fails, and that one has the next turn. Not for ever, since the service may have moved.
     pub(super) fn excuses(&self, address: Option<SocketAddr>) -> bool {
-        let mut all = self.known();
-        all.iter_mut().any(|known| known.excuses(address))
+        let mut names = self.names();
+        names.known.iter_mut().any(|known| known.excuses(address))
     }
 
     pub(super) fn has_served(&self, address: SocketAddr) -> bool {
-        let all = self.known();
-        all.iter().any(|known| known.served == Some(address))
+        let names = self.names();
+        names
+            .known
+            .iter()
+            .any(|known| known.served == Some(address))
     }
 
     fn look_up(
         &self,
-        all: &mut Vec<Known>,
+        names: &mut Names,
         uri: &Uri,
         config: &Config,
     ) -> Result<ResolvedSocketAddrs, Error> {
         let name = name_of(uri);
+        let Names {
+            service,
+            known: all,
+        } = names;
         let mut known = all.iter_mut().find(|known| known.name == name);
         let progress = &self.0.progress;
         progress.enter(Phase::Lookup);
+        let left = progress.left();
         let longest = match &mut known {
             Some(known) => {
                 // Once: a connection may live by the time that it fails, and must not wait for another.
                 known.doubted = false;
                 known.asked_at = MonoTime::now();
-                LONGEST_DOUBT
+                let share = left.checked_div(SHARE_OF_DOUBT).unwrap_or_default();
+                // One that was late before goes on beside: what it finds is the next request's.
+                match service.was_late() {
+                    true => Duration::ZERO,
+                    false => share.min(LONGEST_DOUBT),
+                }
             }
-            None => Duration::MAX,
+            None => left,
         };
-        let timeout = NextTimeout {
-            after: time::Duration::Exact(progress.left().min(longest)),
-            ..NextTimeout::default()
-        };
-        let found = self.0.lookup.resolve(uri, config, timeout);
+        let found = service.ask(uri, config, longest);
         match (found, known) {
             (Err(error), _) if progress.bell().is_cancelled() => Err(error),
             (found, Some(known)) => {
@@ -226,15 +355,7 @@ impl Remembering {
                 Ok(some_of(&known.addresses))
             }
             (Ok(found), None) => {
-                all.push(Known {
-                    name: name.to_string(),
-                    addresses: found.to_vec(),
-                    taken: None,
-                    served: None,
-                    excused: 0,
-                    asked_at: MonoTime::now(),
-                    doubted: false,
-                });
+                all.push(Known::new(name, &found));
                 Ok(found)
             }
             (Err(Error::Timeout(_)), None) => Err(progress.timeout()),
@@ -242,8 +363,8 @@ impl Remembering {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.0.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -258,173 +379,10 @@ impl Resolver for Remembering {
             return Ok(some_of(&[address]));
         }
         let name = name_of(uri);
-        let mut known = self.known();
-        match known.iter().find(|known| known.name == name) {
+        let mut names = self.names();
+        match names.find(name) {
             Some(known) if !known.doubted => Ok(some_of(&known.addresses)),
-            _ => self.look_up(&mut known, uri, config),
+            _ => self.look_up(&mut names, uri, config),
         }
-    }
-}
-
-fn some_of(addresses: &[SocketAddr]) -> ResolvedSocketAddrs {
-    let mut some = ResolvedSocketAddrs::from_fn(|_| SocketAddr::from(([0; 4], 0)));
-    for address in addresses.iter().take(MOST_ADDRESSES) {
-        some.push(*address);
-    }
-    some
-}
-
-fn name_of(uri: &Uri) -> &str {
-    uri.authority().map(|a| a.as_str()).unwrap_or_default()
-}
-
-/// The system's look-up, which knows no timeout: so it has a thread, and who asks waits as long as he wants. A look-up that takes
-/// longer is not begun anew by the next who asks, and what it finds is his.
-#[derive(Debug)]
-pub(super) struct System {
-    bell: Arc<Bell>,
-    running: Mutex<Option<Running>>,
-}
-
-#[derive(Debug)]
-struct Running {
-    name: String,
-    begun_at: MonoTime,
-    answer: Receiver<io::Result<Vec<SocketAddr>>>,
-    thread: JoinHandle<()>,
-}
-
-impl Running {
-    fn is_over(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// What it found when nobody waited any more. Where each look-up takes longer than that, no other ever finds anything.
-    fn late_answer(&self) -> Option<Vec<SocketAddr>> {
-        let is_young = MonoTime::now().since(self.begun_at) <= LONGEST_TRUST;
-        let found = self.answer.try_recv().ok()?.ok()?;
-        (is_young && !found.is_empty()).then_some(found)
-    }
-
-    fn begin(name: String, stack: usize) -> io::Result<Self> {
-        let (tell, answer) = sync_channel(1);
-        let asked = name.clone();
-        let look_up = move || {
-            let found = asked
-                .to_socket_addrs()
-                .map(|all| all.take(MOST_FOUND).collect());
-            // Nobody may wait any more.
-            let _ = tell.send(found);
-        };
-        let thread = thread::Builder::new()
-            .name("name look-up".to_string())
-            .stack_size(stack);
-        match thread.spawn(look_up) {
-            Ok(thread) => Ok(Running {
-                name,
-                begun_at: MonoTime::now(),
-                answer,
-                thread,
-            }),
-            Err(error) => Err(io::Error::new(
-                error.kind(),
-                format!("no thread for the name look-up: {error}"),
-            )),
-        }
-    }
-}
-
-impl System {
-    pub(super) fn new(bell: Arc<Bell>) -> Self {
-        System {
-            bell,
-            running: Mutex::default(),
-        }
-    }
-}
-
-impl Resolver for System {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        let host = uri.host().unwrap_or_default();
-        let name = format!("{host}:{}", port(uri));
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = match running.take().filter(|begun| begun.name == name) {
-            Some(begun) if !begun.is_over() => begun,
-            over => match over.and_then(|over| over.late_answer()) {
-                Some(found) => return Ok(some_of(&found)),
-                None => Running::begin(name, STACK)?,
-            },
-        };
-        let asked = Instant::now();
-        let found = loop {
-            let left = timeout.after.saturating_sub(asked.elapsed());
-            match begun.answer.recv_timeout(left.min(LOOK_AGAIN)) {
-                Ok(found) => break found?,
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::HostNotFound),
-                Err(RecvTimeoutError::Timeout) if self.bell.is_cancelled() => {
-                    *running = Some(begun);
-                    return Err(cancelled().into());
-                }
-                Err(RecvTimeoutError::Timeout) if left <= LOOK_AGAIN => {
-                    *running = Some(begun);
-                    return Err(Error::Timeout(Timeout::Resolve));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        };
-        if found.is_empty() {
-            return Err(Error::HostNotFound);
-        }
-        Ok(some_of(&found))
-    }
-}
-
-pub(super) fn port(uri: &Uri) -> u16 {
-    uri.port_u16().unwrap_or(match uri.scheme_str() {
-        Some("https") => 443,
-        _ => 80,
-    })
-}
-
-/// A host that is an address needs no look-up.
-pub(super) fn literal_address(uri: &Uri) -> Option<SocketAddr> {
-    let host = uri.host()?;
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    let address: IpAddr = bare.unwrap_or(host).parse().ok()?;
-    Some(SocketAddr::new(address, port(uri)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_that_cannot_be_made_is_an_error() {
-        let error = Running::begin("localhost:1".to_string(), 1 << 60).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("no thread for the name look-up: "),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn the_system_knows_this_machine() {
-        let uri = Uri::from_static("http://localhost:7");
-        let timeout = NextTimeout {
-            after: time::Duration::from_secs(10),
-            ..NextTimeout::default()
-        };
-        let config = ureq::Agent::config_builder().build();
-        let found = System::new(Arc::new(Bell::new().unwrap()))
-            .resolve(&uri, &config, timeout)
-            .unwrap();
-        assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 7));
     }
 }

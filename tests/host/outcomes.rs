@@ -195,6 +195,27 @@ fn interim_responses_are_passed_over() {
     }
 }
 
+/// Many of them at once, and the last in two parts, in the middle of the request.
+#[test]
+fn many_interim_responses_at_once_are_passed_over() {
+    const INTERIM: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    for many in [100, 220, 240, 280, 310, 400, 630] {
+        let url = raw_server(move |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let (part, rest) = INTERIM.split_at(10);
+            let all = INTERIM.repeat(many) + part;
+            stream.write_all(all.as_bytes()).unwrap();
+            read_until(&mut stream, b"}");
+            let rest = rest.to_string() + ACCEPTED;
+            stream.write_all(rest.as_bytes()).unwrap();
+        });
+        let mut body = vec![b' '; 8 * 1024 * 1024];
+        *body.last_mut().unwrap() = b'}';
+        let result = outcome(&mut client(&url), &body);
+        assert_eq!(result, Ok(Outcome::Accepted), "{many}");
+    }
+}
+
 /// Each timeout by itself, with its text, and none later than said.
 #[test]
 fn each_timeout_says_what_it_met() {
