@@ -439,14 +439,14 @@ enum {
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 3008
+#define EDGE_REPORT_COURIER_RAM_SIZE 3136
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_32_BIT))
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 2880
+#define EDGE_REPORT_COURIER_RAM_SIZE 3008
 #endif
 
 /**

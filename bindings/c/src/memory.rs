@@ -126,10 +126,10 @@ pub const EDGE_REPORT_COURIER_SIZE: usize = 6144;
 pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 7168;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 3008;
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 3136;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(all(not(feature = "full"), target_pointer_width = "32"))]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 2880;
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 3008;
 
 const _: () = {
     assert!(COURIER + room_of::<Log>() <= EDGE_REPORT_COURIER_SIZE);
