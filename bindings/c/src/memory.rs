@@ -123,7 +123,7 @@ pub const EDGE_REPORT_COURIER_SIZE: usize = 7168;
 pub const EDGE_REPORT_COURIER_SIZE: usize = 6144;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(feature = "full")]
-pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 7168;
+pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 8192;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(all(not(feature = "full"), target_pointer_width = "64"))]
 pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 3136;

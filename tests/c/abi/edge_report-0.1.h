@@ -430,7 +430,7 @@ enum {
 /**
  * How much memory a courier in memory takes at the most, beside five times the length of a report.
  */
-#define EDGE_REPORT_COURIER_RAM_SIZE 7168
+#define EDGE_REPORT_COURIER_RAM_SIZE 8192
 #endif
 
 #if (!defined(EDGE_REPORT_FULL) && defined(EDGE_REPORT_64_BIT))
