@@ -155,6 +155,8 @@ pub struct Courier<O, B> {
     rounds: u32,
     /// The last canaries of a suspect's own jobs are not sent before then; with them all up to the last of them, so that none need be remembered.
     resting: Option<(Ticket, MonoTime)>,
+    /// One of them got a response.
+    rests_by_response: bool,
     /// A canary after this one was accepted, and those up to it were passed over. While as many are suspects as can be known, only those after it
     /// go ahead.
     line: Option<Ticket>,
@@ -272,6 +274,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             passes_from: 0,
             rounds: 0,
             resting: None,
+            rests_by_response: false,
             line: None,
             bad: None,
             accepted_at: now,
@@ -553,12 +556,15 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     fn end_waits(&mut self, now: MonoTime, by: Woken) {
         let is_all = by == Woken::All;
         self.arm(now, now);
-        self.pace.wake();
         self.next_attempt = now;
-        self.resting = None;
-        for tried in self.tried.iter_mut() {
-            tried.rests = tried.rests.filter(|_| tried.denied > 0 && !is_all);
+        // Those that rest failed while others were accepted: that was not the link.
+        if is_all {
+            self.pace.wake();
+            self.tried.iter_mut().for_each(|tried| tried.rests = None);
+        } else {
+            self.pace.link_is_back();
         }
+        self.resting = self.resting.filter(|_| self.rests_by_response && !is_all);
         self.walk = self.walk.anew();
         for aside in self.asides.iter_mut() {
             if is_all || aside.reason.status == 0 {

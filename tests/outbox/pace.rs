@@ -197,3 +197,69 @@ fn what_is_asked_for_one_job_delays_no_other() {
     assert!(times.len() > 20, "{times:?}");
     sim.check_order();
 }
+
+/// Bad ones, more than can be suspects, each with a wait that it was asked for. Somebody says each second that the link is back.
+#[test]
+fn news_of_a_link_ends_no_wait_that_was_asked_for() {
+    const ASKED: u64 = 20 * MINUTE;
+    for response in [
+        Event::response(Outcome::TryAgain, 503),
+        Event::response(Outcome::NotUnderstood, 403),
+    ] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 7);
+        let mut bad = std::collections::BTreeMap::new();
+        for minute in 1..=8 * 60 {
+            if minute > 10 && minute % 5 == 0 && bad.len() < 8 {
+                bad.insert(sim.submit(1_000 + minute as i64), None);
+            }
+            sim.submit(minute as i64 % 7);
+            while sim.now < minute * MINUTE {
+                sim.courier.link_is_back(MonoTime::from_ms(sim.now));
+                let next = sim.now + SECOND;
+                sim.run(next, |sent| {
+                    let Some(last) = bad.get_mut(&sent.ticket) else {
+                        return accepted(sent);
+                    };
+                    let waited = last.map_or(ASKED, |last| sent.now - last);
+                    assert!(waited >= ASKED, "{} after {waited} ms", sent.ticket);
+                    *last = Some(sent.now);
+                    response.with_retry_after_ms(ASKED)
+                });
+                sim.now = sim.now.max(next);
+            }
+        }
+    }
+}
+
+/// In an outage somebody says each minute that the link is back: each time there is one attempt more, and no new series of them.
+#[test]
+fn news_of_a_link_in_an_outage_ask_little() {
+    for event in [
+        Event::NOT_SENT,
+        Event::MAY_HAVE_ARRIVED,
+        Event::response(Outcome::TryAgain, 503),
+    ] {
+        let mut sim = Sim::new(Policy::default(), outbox(), 7);
+        for job in 0..10 {
+            sim.submit(job);
+        }
+        let mut before = 0;
+        for hour in 0..6 {
+            for minute in 1..=60 {
+                sim.courier.link_is_back(MonoTime::from_ms(sim.now));
+                sim.forget_waits();
+                sim.run(hour * HOUR + minute * MINUTE, |_| event);
+            }
+            let requests = sim.requests - before;
+            before = sim.requests;
+            assert!(requests <= 100, "{event:?}: {requests} in an hour");
+        }
+        // Once it is true, all goes at once.
+        sim.courier.link_is_back(MonoTime::from_ms(sim.now));
+        sim.forget_waits();
+        if event == Event::NOT_SENT {
+            sim.run(sim.now + SECOND, accepted);
+            assert_eq!(sim.courier.status().waiting, 0);
+        }
+    }
+}

@@ -367,7 +367,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
                 self.outage = true;
                 self.own_is_next = !is_own;
                 if is_own {
-                    self.rest(ticket, at);
+                    self.rest(ticket, at, reason.status != 0);
                 }
                 if !is_own {
                     self.bad = Some(ticket);
@@ -395,7 +395,8 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
     }
 
     /// It is not tried before `at`, unless it is overtaken.
-    pub(super) fn rest(&mut self, ticket: Ticket, at: MonoTime) {
+    pub(super) fn rest(&mut self, ticket: Ticket, at: MonoTime, by_response: bool) {
+        self.rests_by_response = by_response || (self.resting.is_some() && self.rests_by_response);
         let (last, until) = self.resting.unwrap_or((ticket, at));
         self.resting = Some((last.max(ticket), until.max(at)));
     }

@@ -7,6 +7,7 @@
 //! | [`open_circuit_after`](Policy::open_circuit_after) failures in a row | the circuit is open: from now on it *recovers* until all is taken back |
 //! | a response, while it recovers | half of the doublings are taken back, and the next report waits that long |
 //! | a response of a busy service right after that | the greatest wait: others of the fleet come back, too |
+//! | news of the link | one attempt at once; if it gets a response, all is taken back |
 //! | a response otherwise | the next report follows at once |
 //!
 //! Two forces pull here. A fleet whose link is back must not send all that waits at once: with these rules 100,000 agents ask their receiver for
@@ -31,6 +32,8 @@ pub(super) struct Pace {
     was_answered: bool,
     /// How many of the next failures may be strays.
     strays: u32,
+    /// The link is said to be back, and nothing was tried since.
+    is_news: bool,
 }
 
 impl Pace {
@@ -40,6 +43,7 @@ impl Pace {
             is_recovering: false,
             was_answered: false,
             strays: 0,
+            is_news: false,
         }
     }
 
@@ -64,26 +68,33 @@ impl Pace {
             true => self.strays.saturating_sub(1),
             false => 0,
         };
-        self.was_answered = false;
+        (self.was_answered, self.is_news) = (false, false);
         is_stray
     }
 
     /// The service answered: how long the next report waits.
     pub(super) fn answered(&mut self, policy: &Policy, entropy: u64) -> u64 {
-        self.failures = match self.is_recovering {
+        let is_recovering = self.is_recovering && !self.is_news;
+        self.failures = match is_recovering {
             true => self.failures.min(policy.doublings()) >> 1,
             false => 0,
         };
         self.is_recovering = self.failures > 0;
         (self.was_answered, self.strays) = (true, STRAYS);
+        self.is_news = false;
         match self.is_recovering {
             true => policy.backoff_ms(self.failures, entropy),
             false => 0,
         }
     }
 
-    /// The link is back: nothing that failed before counts.
+    /// Nothing that failed before counts.
     pub(super) fn wake(&mut self) {
         *self = Self::new();
+    }
+
+    /// So says somebody who may say so often: if the next attempt gets a response, nothing that failed before counts.
+    pub(super) fn link_is_back(&mut self) {
+        self.is_news = true;
     }
 }

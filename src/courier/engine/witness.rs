@@ -204,7 +204,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         }
         // It rests until its own time.
         if self.asides.get(ticket).is_none() {
-            self.rest(ticket, at);
+            self.rest(ticket, at, true);
         }
         self.keep(&current, at, reason, 1);
         verdict
