@@ -38,6 +38,21 @@ fn ask<T: FromSql>(file: &Path, sql: &str) -> Vec<T> {
     rows.map(Result::unwrap).collect()
 }
 
+/// Two names that are no text would become one, and the second report a repeat.
+#[test]
+fn a_project_is_a_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = start(&dir.path().join("reports.db"));
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    for (project, status) in [("%ff", 404), ("%fe", 404), ("%c3%a4", 200)] {
+        assert_eq!(
+            post(&address(&receiver), project, &body),
+            status,
+            "{project}"
+        );
+    }
+}
+
 #[test]
 fn each_report_once_over_restarts() {
     let dir = tempfile::tempdir().unwrap();
