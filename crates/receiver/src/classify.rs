@@ -30,9 +30,12 @@ pub(super) fn project_id(method: &Method, path: &str) -> Result<String, Refusal>
         ));
     }
     let project = percent_decoded(project);
-    if project.len() > MAX_PROJECT_ID || project.chars().any(char::is_control) {
-        let why =
-            format!("a project id has at most {MAX_PROJECT_ID} bytes, and no control characters");
+    // What was no UTF-8 has become a replacement.
+    let unfit = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+    if project.len() > MAX_PROJECT_ID || project.chars().any(unfit) {
+        let why = format!(
+            "a project id has at most {MAX_PROJECT_ID} bytes, in UTF-8, and no control characters"
+        );
         return Err(Refusal::new(StatusCode::NOT_FOUND, "APIGW.0101", why));
     }
     Ok(project)

@@ -191,7 +191,10 @@ impl Publisher {
         if self.used.elapsed() > IDLE {
             self.broker = None;
         }
-        let waiting = self.outbox.take((self.clock)(), self.most)?;
+        let now_ms = (self.clock)();
+        // What is due later than any that stepped aside was put off by a clock that has been put back since.
+        let latest_ms = now_ms.saturating_add(ASIDE_MS.1);
+        let waiting = self.outbox.take(now_ms, latest_ms, self.most)?;
         if waiting.is_empty() {
             self.outbox.settle(&[], None)?;
             return Ok(Step::Idle);

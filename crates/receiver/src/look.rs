@@ -148,7 +148,9 @@ async fn read(state: &State, path: &str, query: &str) -> Result<Response<String>
             rows_of("jobs", rows.collect(), next)
         }
         Answer::History(states) => {
-            let next = states.get(last(limit)).map(|state| state.place.to_string());
+            let next = states
+                .get(last(limit))
+                .map(|state| format!("{}:{}", state.place, state.position));
             let rows = states.iter().map(|state| {
                 json!({
                     "status": state.status, "create_time": state.create_time,
@@ -212,7 +214,7 @@ fn parse(path: &str, query: &str) -> Result<Query, Refusal> {
         text.parse::<Place>()
             .map_err(|()| wrong("there is no such place"))
     };
-    let before = get("before").map(place).transpose()?;
+    let before = || get("before").map(place).transpose();
     let mut next = || words.next();
     let trouble = || {
         TROUBLE
@@ -242,16 +244,23 @@ fn parse(path: &str, query: &str) -> Result<Query, Refusal> {
         }
         (Some("jobs"), Some(project), Some(job_id), None) => {
             let job_id = job_id.parse().map_err(|_| wrong("a job_id is a number"))?;
+            let before = get("before").map(|before| {
+                // Without a position, before all of the report.
+                let (report, position) = before.rsplit_once(':').unwrap_or((&before, "0"));
+                let position = position.parse();
+                let position = position.map_err(|_| wrong("there is no such place"))?;
+                Ok((place(report.to_owned())?, position))
+            });
             Ok(Query::History {
                 project,
                 job_id,
-                before,
+                before: before.transpose()?,
                 limit,
             })
         }
         (Some("reports"), Some(project), None, None) => Ok(Query::Reports {
             project,
-            before,
+            before: before()?,
             limit,
         }),
         (Some("reports"), Some(project), Some(report), None) => {

@@ -142,14 +142,22 @@ impl State {
 
     /// Reads certificates and keys again. Each that cannot be read stays as it was.
     pub(super) fn reload(&self) -> io::Result<()> {
-        let reloaded = self.auth.reload();
+        let read = [self.auth.reload()].into_iter();
         #[cfg(feature = "tls")]
-        let reloaded = {
-            let authorities = self.authorities.iter().map(|it| it.reload());
-            let tls = self.tls.iter().map(Tls::reload);
-            tls.chain(authorities).fold(reloaded, Result::and)
-        };
-        reloaded
+        let read = read
+            .chain(self.tls.iter().map(Tls::reload))
+            .chain(self.authorities.iter().map(|it| it.reload()));
+        let failed: Vec<String> = read
+            .filter_map(Result::err)
+            .map(|why| why.to_string())
+            .collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            failed.join("; "),
+        ))
     }
 
     pub(super) fn counts(&self) -> &Counts {

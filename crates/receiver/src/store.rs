@@ -84,8 +84,8 @@ pub(crate) struct Waiting {
 
 /// The messages that wait, removed when the broker has taken them. Whoever dies in between leaves them to the others.
 pub(crate) trait Outbox: Send {
-    /// Some that are due, the oldest first. Nobody else gets them until they are settled.
-    fn take(&mut self, now_ms: i64, most: u32) -> io::Result<Vec<Waiting>>;
+    /// Some that are due by now, or later than `latest_ms`; the oldest first. Nobody else gets them until they are settled.
+    fn take(&mut self, now_ms: i64, latest_ms: i64, most: u32) -> io::Result<Vec<Waiting>>;
 
     /// Removes those that were `published`, puts one off if it is to step aside, and gives back the others.
     fn settle(&mut self, published: &[&Waiting], aside: Option<Aside<'_>>) -> io::Result<()>;

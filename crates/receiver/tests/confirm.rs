@@ -308,6 +308,34 @@ fn acknowledgements_of_nothing_change_nothing() {
     assert!(!program.log().contains("unexpected"), "{}", program.log());
 }
 
+/// What stepped aside while the clock was ahead is not put off until then.
+#[test]
+fn a_message_comes_though_the_clock_was_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("edge-report.db");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let args = ["--confirm", &url, "--quiet"];
+    let program = Program::start(dir.path(), &args);
+    assert_eq!(post(program.host(), "p", &report("1", "t")), 200);
+    let mut broker = Talker::accept(&listener);
+    broker.hears();
+    drop(broker);
+    program.wait_for("one message", 1);
+    drop(program);
+    // As a clock leaves it that was a year ahead.
+    let ahead = "UPDATE confirmation SET due_ms = due_ms + 31536000000, received_ms = received_ms + 31536000000";
+    let changed = Connection::open(&file).unwrap().execute(ahead, []);
+    assert_eq!(changed, Ok(1));
+
+    let _program = Program::start(dir.path(), &args);
+    let mut broker = Talker::accept(&listener);
+    let (number, said) = broker.hears();
+    assert_eq!(said, payload("1"));
+    broker.acknowledges(&[number]);
+    nothing_waits(&file);
+}
+
 /// Each message goes by one of them, and a repeat is not confirmed again.
 #[test]
 fn several_receivers_share_what_waits() {

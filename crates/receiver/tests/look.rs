@@ -219,6 +219,21 @@ fn shows_what_was_reported(store: &str) {
     ] {
         assert_eq!(ask(&program, path, "").0, status, "{path}");
     }
+
+    // More of one job in a report than a page has.
+    let mut often = ReportBuf::new("often").with_topic("t");
+    for number in 0..5 {
+        often = often.with_job(Job::new(JobStatus::RUNNING, NOW + number).with_job_id(98));
+    }
+    assert_eq!(post(host, "one", &often.encode_to_vec().unwrap()), 200);
+    let times = all(
+        &program,
+        "/api/jobs/one/98",
+        "history",
+        "before",
+        "create_time",
+    );
+    assert_eq!(times, [4, 3, 2, 1, 0].map(|number| json!(NOW + number)));
 }
 
 #[test]

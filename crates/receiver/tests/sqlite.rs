@@ -19,7 +19,7 @@ use common::disk::Disk;
 #[cfg(all(unix, feature = "program"))]
 use common::program::Program;
 use common::{PATIENCE, address, post, report};
-use edge_report::JobStatus;
+use edge_report::{Job, JobStatus, ReportBuf};
 use edge_report_receiver::{Options, Receiver};
 use rusqlite::Connection;
 use rusqlite::types::FromSql;
@@ -36,6 +36,21 @@ fn ask<T: FromSql>(file: &Path, sql: &str) -> Vec<T> {
     let mut statement = connection.prepare(sql).unwrap();
     let rows = statement.query_map([], |row| row.get(0)).unwrap();
     rows.map(Result::unwrap).collect()
+}
+
+/// Two names that are no text would become one, and the second report a repeat.
+#[test]
+fn a_project_is_a_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = start(&dir.path().join("reports.db"));
+    let body = report("a", 7, JobStatus::RUNNING, NOW);
+    for (project, status) in [("%ff", 404), ("%fe", 404), ("%c3%a4", 200)] {
+        assert_eq!(
+            post(&address(&receiver), project, &body),
+            status,
+            "{project}"
+        );
+    }
 }
 
 #[test]
@@ -265,6 +280,42 @@ fn what_is_old_goes_whatever_the_clock_did() {
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(ask::<i64>(&file, "SELECT count(*) FROM report"), [601]);
+}
+
+/// Reports of many jobs go in steps of their own: in between, others are answered.
+#[test]
+fn what_is_old_goes_in_steps_however_much_is_in_a_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reports.db");
+    let store = format!("sqlite:{}", file.display());
+    let old = Receiver::start(Options::new().store(&store).clock(|| NOW)).unwrap();
+    for id in ["a", "b", "c"] {
+        let mut report = ReportBuf::new(id).with_topic("t");
+        for job_id in 1..5000 {
+            report = report.with_job(Job::new(JobStatus::RUNNING, NOW).with_job_id(job_id));
+        }
+        let body = report.encode_to_vec().unwrap();
+        assert_eq!(post(&address(&old), "p", &body), 200);
+    }
+    drop(old);
+    // The last one takes with it all that goes together with it.
+    Connection::open(&file)
+        .unwrap()
+        .execute_batch(
+            "CREATE TRIGGER stay BEFORE DELETE ON report WHEN old.message_id = 'c'
+             BEGIN SELECT RAISE(ABORT, 'it stays'); END",
+        )
+        .unwrap();
+    let day_later = Options::new()
+        .store(&store)
+        .clock(|| NOW + 86_400_001)
+        .retention(Duration::from_hours(24));
+    let _receiver = Receiver::start(day_later).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while ask::<String>(&file, "SELECT message_id FROM report") != ["c"] {
+        assert!(Instant::now() < until, "the others are still there");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// What is written to a file that has no name any more is gone with the program.

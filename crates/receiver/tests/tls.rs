@@ -72,6 +72,24 @@ fn certificates_are_renewed() {
     assert!(program.log().contains("failed reload"), "{}", program.log());
 }
 
+/// Who mends the first one would else take the second one for read.
+#[test]
+fn each_file_that_cannot_be_read_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    serve_by(&Ca::new("server"), dir.path());
+    let keys = dir.path().join("keys");
+    fs::write(&keys, "* token TOKEN").unwrap();
+    let program = Program::start(dir.path(), &[&ARGS[..], &["--keys", "keys"]].concat());
+    fs::write(keys, "").unwrap();
+    fs::write(dir.path().join("cert.pem"), "no certificate").unwrap();
+    program.reload();
+    let log = program.log();
+    assert!(
+        log.contains("keys: ") && log.contains("cert.pem: "),
+        "{log}"
+    );
+}
+
 #[test]
 fn clients_show_a_certificate() {
     let dir = tempfile::tempdir().unwrap();

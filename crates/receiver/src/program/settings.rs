@@ -82,7 +82,7 @@ pub(super) const SETTINGS: [Setting; 22] = [
     one(
         "max-connections",
         "N",
-        "default 960; whose client is silent for longest makes room",
+        "default 960; whose client is waited for longest makes room",
     ),
     one(
         "memory",

@@ -60,7 +60,8 @@ pub(crate) enum Query {
     History {
         project: String,
         job_id: i64,
-        before: Option<Place>,
+        /// A report, and a job's position in it: one report may say more than one thing of a job.
+        before: Option<(Place, i64)>,
         limit: u32,
     },
     Reports {
@@ -125,6 +126,7 @@ pub(crate) struct Job {
 }
 
 pub(crate) struct State {
+    pub(crate) position: i64,
     pub(crate) status: String,
     pub(crate) create_time: i64,
     pub(crate) place: Place,

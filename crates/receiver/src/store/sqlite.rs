@@ -10,7 +10,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Statement, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
+};
 
 use super::{Entry, Incoming, Message, Opened, Store, start};
 
@@ -21,8 +23,8 @@ const MIGRATIONS: [&str; 3] = [
     include_str!("sqlite/3.sql"),
 ];
 
-/// Reports removed in a transaction: some milliseconds, in which nobody is answered.
-const EXPIRED_TOGETHER: i64 = 500;
+/// Rows removed in a transaction, give or take those of the last report: some milliseconds, in which nobody is answered. One report may have a hundred thousand.
+const EXPIRED_TOGETHER: usize = 1500;
 
 /// What others that look at the file may hold it for.
 const BUSY: Duration = Duration::from_secs(10);
@@ -119,23 +121,39 @@ impl Store for Sqlite {
             if first.is_none_or(|first| first >= before_ms) {
                 return Ok(false);
             }
-            let transaction = self.connection.transaction()?;
-            let old =
-                "SELECT id FROM report WHERE received_ms < ?2 ORDER BY received_ms, id LIMIT ?1";
-            for table in [
-                "DELETE FROM job WHERE (project, job_id) IN
-                     (SELECT project, job_id FROM report_job WHERE report IN (OLD)) AND report IN (OLD)",
-                "DELETE FROM report_job WHERE report IN (OLD)",
-                "DELETE FROM confirmation WHERE (project, digest) IN (SELECT project, digest FROM report WHERE id IN (OLD))",
-                "DELETE FROM report WHERE id IN (OLD)",
-            ] {
-                transaction.execute(&table.replace("OLD", old), params![EXPIRED_TOGETHER, before_ms])?;
-            }
+            let transaction = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            expire_some(&transaction, before_ms)?;
             transaction.commit()?;
             Ok(true)
         };
         expire().map_err(failed)
     }
+}
+
+/// Removes the oldest reports, each with all that goes with it.
+fn expire_some(transaction: &Transaction<'_>, before_ms: i64) -> rusqlite::Result<()> {
+    let mut oldest = transaction
+        .prepare("SELECT id FROM report WHERE received_ms < ?1 ORDER BY received_ms, id LIMIT 1")?;
+    let mut removals = [
+        "DELETE FROM job WHERE (project, job_id) IN (SELECT project, job_id FROM report_job WHERE report = ?1) AND report = ?1",
+        "DELETE FROM report_job WHERE report = ?1",
+        "DELETE FROM confirmation WHERE (project, digest) = (SELECT project, digest FROM report WHERE id = ?1)",
+        "DELETE FROM report WHERE id = ?1",
+    ]
+    .into_iter()
+    .map(|sql| transaction.prepare(sql))
+    .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut removed: usize = 0;
+    while removed < EXPIRED_TOGETHER {
+        let id = oldest.query_row([before_ms], |row| row.get::<_, i64>(0));
+        let Some(id) = id.optional()? else { break };
+        for removal in &mut removals {
+            removed = removed.saturating_add(removal.execute([id])?);
+        }
+    }
+    Ok(())
 }
 
 /// The statements of a batch, each read once.

@@ -11,9 +11,9 @@ use super::Postgres;
 pub(in super::super) struct Messages(pub(super) Postgres);
 
 impl Outbox for Messages {
-    fn take(&mut self, now_ms: i64, most: u32) -> io::Result<Vec<Waiting>> {
+    fn take(&mut self, now_ms: i64, latest_ms: i64, most: u32) -> io::Result<Vec<Waiting>> {
         self.0
-            .with(async |link| take(&link.client, now_ms, most).await)
+            .with(async |link| take(&link.client, now_ms, latest_ms, most).await)
     }
 
     fn settle(&mut self, published: &[&Waiting], aside: Option<Aside<'_>>) -> io::Result<()> {
@@ -22,12 +22,19 @@ impl Outbox for Messages {
     }
 }
 
-async fn take(client: &Client, now_ms: i64, most: u32) -> Result<Vec<Waiting>, Error> {
+async fn take(
+    client: &Client,
+    now_ms: i64,
+    latest_ms: i64,
+    most: u32,
+) -> Result<Vec<Waiting>, Error> {
     client.batch_execute("BEGIN").await?;
     let due =
-        "SELECT project, digest, received_ms, topic, payload FROM confirmation WHERE due_ms <= $1
-        ORDER BY due_ms, received_ms LIMIT $2 FOR UPDATE SKIP LOCKED";
-    let rows = client.query(due, &[&now_ms, &i64::from(most)]).await?;
+        "SELECT project, digest, received_ms, topic, payload FROM confirmation WHERE due_ms <= $1 OR due_ms > $2
+        ORDER BY due_ms, received_ms LIMIT $3 FOR UPDATE SKIP LOCKED";
+    let rows = client
+        .query(due, &[&now_ms, &latest_ms, &i64::from(most)])
+        .await?;
     let waiting = |row: &Row| {
         Ok(Waiting {
             project: row.try_get(0)?,

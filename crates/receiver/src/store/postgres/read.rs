@@ -45,21 +45,25 @@ async fn answer(client: &Client, query: &Query) -> Result<Answer, Error> {
             before,
             limit,
         } => {
-            let (received_ms, digest) = start(before.as_ref());
-            let sql = "SELECT received_ms, digest, status, create_time FROM report_job
-                WHERE project = $1 AND job_id = $2 AND (received_ms, digest) < ($3, $4)
-                ORDER BY received_ms DESC, digest DESC, position DESC LIMIT $5";
+            let (place, position) = before.as_ref().map(|it| (&it.0, it.1)).unzip();
+            let (received_ms, digest) = start(place);
+            let position = position.unwrap_or_default();
+            let sql = "SELECT received_ms, digest, position::bigint, status, create_time FROM report_job
+                WHERE project = $1 AND job_id = $2 AND (received_ms, digest, position) < ($3, $4, $5::bigint)
+                ORDER BY received_ms DESC, digest DESC, report_job.position DESC LIMIT $6";
+            let limit = i64::from(*limit);
             let rows = client
                 .query(
                     sql,
-                    &[project, job_id, &received_ms, &digest, &i64::from(*limit)],
+                    &[project, job_id, &received_ms, &digest, &position, &limit],
                 )
                 .await?;
             let state = |row: &Row| {
                 Ok(State {
-                    place: place(row)?,
-                    status: row.try_get(2)?,
-                    create_time: row.try_get(3)?,
+                    place: self::place(row)?,
+                    position: row.try_get(2)?,
+                    status: row.try_get(3)?,
+                    create_time: row.try_get(4)?,
                 })
             };
             Answer::History(rows.iter().map(state).collect::<Result<_, Error>>()?)

@@ -11,10 +11,11 @@ use super::failed;
 pub(in super::super) struct Messages(pub(super) Connection);
 
 impl Outbox for Messages {
-    fn take(&mut self, now_ms: i64, most: u32) -> io::Result<Vec<Waiting>> {
+    fn take(&mut self, now_ms: i64, latest_ms: i64, most: u32) -> io::Result<Vec<Waiting>> {
         let take = || {
             let mut due = self.0.prepare(
-                "SELECT project, digest, received_ms, topic, payload FROM confirmation WHERE due_ms <= ?1 ORDER BY due_ms, received_ms LIMIT ?2",
+                "SELECT project, digest, received_ms, topic, payload FROM confirmation WHERE due_ms <= ?1 OR due_ms > ?2
+                 ORDER BY due_ms, received_ms LIMIT ?3",
             )?;
             let waiting = |row: &Row<'_>| {
                 Ok(Waiting {
@@ -27,7 +28,7 @@ impl Outbox for Messages {
                     },
                 })
             };
-            due.query_map(params![now_ms, most], waiting)?
+            due.query_map(params![now_ms, latest_ms, most], waiting)?
                 .collect::<Result<_, _>>()
         };
         take().map_err(failed)

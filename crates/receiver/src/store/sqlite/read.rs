@@ -50,16 +50,22 @@ impl Reader {
                 limit,
             } => {
                 let sql = format!(
-                    "SELECT r.received_ms, r.digest, j.status, j.create_time FROM report_job j JOIN report r ON r.id = j.report
-                     WHERE j.project = ?1 AND j.job_id = ?4 AND {BEFORE} ORDER BY j.report DESC, position DESC LIMIT ?2"
+                    "SELECT r.received_ms, r.digest, j.position, j.status, j.create_time FROM report_job j JOIN report r ON r.id = j.report
+                     WHERE j.project = ?1 AND j.job_id = ?4 AND ({BEFORE} OR (r.digest = ?3 AND j.position < ?5))
+                     ORDER BY j.report DESC, position DESC LIMIT ?2"
                 );
                 let mut rows = self.0.prepare(&sql)?;
-                let before = before.as_ref().map(|place| &place.digest);
-                let rows = rows.query_map(params![project, limit, before, job_id], |row| {
+                let (before, position) = before
+                    .as_ref()
+                    .map(|(place, position)| (&place.digest, position))
+                    .unzip();
+                let params = params![project, limit, before, job_id, position];
+                let rows = rows.query_map(params, |row| {
                     Ok(State {
                         place: place(row)?,
-                        status: row.get(2)?,
-                        create_time: row.get(3)?,
+                        position: row.get(2)?,
+                        status: row.get(3)?,
+                        create_time: row.get(4)?,
                     })
                 })?;
                 Answer::History(rows.collect::<Result<_, _>>()?)
