@@ -2,6 +2,7 @@
 
 mod check;
 mod console;
+mod control;
 mod failure;
 mod files;
 mod flink;

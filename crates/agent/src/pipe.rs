@@ -27,6 +27,7 @@ use edge_report::{
 };
 
 use crate::console::{Console, Lines};
+use crate::control::Control;
 use crate::failure::{Failure, failed};
 use crate::service::{self, Node};
 use crate::settings::Settings;
@@ -41,13 +42,18 @@ pub(crate) fn pipe(settings: &Settings) -> Result<(), Failure> {
     let client = service::client(settings)?;
     let courier = service::courier(settings, 0)?;
     let console = Console::new();
-    let done = deliver_input(client, courier, &console);
+    let done = deliver_input(client, courier, settings.needed("spool")?, &console);
     // The spool is closed: somebody who does not read this keeps nobody else out.
     console.end();
     done
 }
 
-fn deliver_input(client: Client, courier: Node, console: &Console) -> Result<(), Failure> {
+fn deliver_input(
+    client: Client,
+    courier: Node,
+    spool: &str,
+    console: &Console,
+) -> Result<(), Failure> {
     let reader = Arc::new(OnceLock::<Thread>::new());
     let (end, ended) = mpsc::channel();
     let observer = Observer {
@@ -58,6 +64,10 @@ fn deliver_input(client: Client, courier: Node, console: &Console) -> Result<(),
     };
     let reporter = Reporter::start(client, courier, move |event| observer.tell(event));
     let reporter = Arc::new(reporter.map_err(failed)?);
+    // Until it returns.
+    let _control = Control::start(spool, &reporter).map_err(|why| {
+        console.errors.say_if_read(why);
+    });
     let reading = thread::spawn({
         let (reporter, lines, errors) = (
             Arc::clone(&reporter),

@@ -23,7 +23,8 @@ Usage: edge-report-agent COMMAND [OPTION]...
   check FILE...        list what is wrong with reports; - is standard input
   status               what became of all reports in --spool so far
   letters              the dead letters in --spool, a line of JSON each
-  resubmit TICKET|all  let dead letters wait as new reports; no agent may run on --spool
+  resubmit TICKET|all  let dead letters wait as new reports, also while an agent runs
+                       on --spool
 
 ";
 
