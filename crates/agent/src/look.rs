@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::control::{self, Agent};
 use crate::failure::{Failure, failed, wrong};
+use crate::progress;
 use crate::service::{self, Node};
 use crate::settings::Settings;
 use crate::snapshot::{self, Log};
@@ -39,6 +40,7 @@ fn existing(settings: &Settings) -> Result<&str, Failure> {
 fn say(line: &str) -> Result<(), Failure> {
     // In a message of somebody else there may be anything.
     let line = line.replace(char::is_control, " ");
+    progress::clear();
     writeln!(io::stdout(), "{line}").map_err(|why| failed(format!("standard output: {why}")))
 }
 
@@ -123,7 +125,8 @@ pub(crate) fn resubmit(settings: &Settings, which: &str) -> Result<(), Failure> 
         Some(letter) => vec![letter],
         None => tickets(settings)?,
     };
-    for letter in letters {
+    for (left, letter) in (1..=letters.len()).rev().zip(letters) {
+        progress::show("dead letters", u64::try_from(left).unwrap_or(u64::MAX));
         match spool.resubmit(letter)? {
             Some(ticket) => say(&format!("resubmitted {letter} as {ticket}"))?,
             None if one.is_some() => {

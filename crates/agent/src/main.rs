@@ -13,6 +13,7 @@ mod notify;
 mod options;
 mod pipe;
 mod program;
+mod progress;
 mod run;
 mod service;
 mod settings;

@@ -15,8 +15,8 @@
 //! Delivery waits for nobody who reads these lines. `stored` and `invalid` always come, so when they are not read, it reads no
 //! more lines itself.
 
-use std::io::{self, BufRead};
-use std::sync::mpsc::{self, Sender};
+use std::io::{self, BufRead, IsTerminal};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ use edge_report::{
 use crate::console::{Console, Lines};
 use crate::control::Control;
 use crate::failure::{Failure, failed};
+use crate::progress;
 use crate::service::{self, Node};
 use crate::settings::Settings;
 use crate::store::is_gone;
@@ -82,9 +83,21 @@ fn deliver_input(
         }
     });
     // If the spool is gone, the reader, who may wait for a line, ends with the process.
-    ended.recv().map_err(failed)??;
+    let tick = match io::stdin().is_terminal() {
+        // Not into what somebody types.
+        true => Duration::MAX,
+        false => progress::tick(),
+    };
+    loop {
+        match ended.recv_timeout(tick) {
+            Err(RecvTimeoutError::Timeout) => show(&reporter),
+            end => break end.map_err(failed)??,
+        }
+    }
     let result = reading.join().map_err(|_| failed("the reader failed"))?;
+    show(&reporter);
     while reporter.flush(soon()).map_err(failed)? != Pause::Idle {
+        show(&reporter);
         if let Ok(end) = ended.try_recv() {
             end?;
         }
@@ -92,10 +105,14 @@ fn deliver_input(
     result
 }
 
+fn show(reporter: &Reporter) {
+    progress::show("waiting", reporter.status().waiting);
+}
+
 /// So often it looks whether the spool is gone, once the input has ended.
 #[allow(clippy::arithmetic_side_effects, reason = "a clock has a second left")]
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(1)
+    Instant::now() + progress::tick().min(Duration::from_secs(1))
 }
 
 /// Tells what becomes of reports.

@@ -12,7 +12,7 @@ use crate::failure::{Failure, failed};
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
 use crate::state::Table;
-use crate::{log, service};
+use crate::{log, progress, service};
 
 /// So often it looks whether an attempt has come to its end.
 const TICK: Duration = Duration::from_millis(20);
@@ -80,10 +80,15 @@ impl Store {
         reporter.map_or(Ok(()), |it| it.stop().map_err(failed))
     }
 
+    fn show(&self) {
+        progress::show("waiting", self.reporter.status().waiting);
+    }
+
     pub(crate) fn end_exchange(&self, until: Instant) {
         let ticket = self.reporter.status().in_flight;
         let is_out = || ticket.is_some() && self.reporter.status().in_flight == ticket;
         while is_out() && Instant::now() < until {
+            self.show();
             std::thread::sleep(TICK);
         }
     }
@@ -96,6 +101,7 @@ impl Store {
                 .map_or(until, |soon| soon.min(until))
         };
         while self.reporter.flush(soon()).map_err(failed)? != Pause::Idle {
+            self.show();
             let is_told = signals.wait(Duration::ZERO) == Some(Signal::End);
             if is_told || Instant::now() >= until {
                 let waiting = self.reporter.status().waiting;
