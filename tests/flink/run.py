@@ -1,14 +1,17 @@
 """The whole way, for real: jobs on a Flink cluster, the agents of three languages beside it, the receiver behind them.
 
-    cargo build -p edge-report-agent -p edge-report-receiver --features edge-report-receiver/program
+    cargo build --workspace --features edge-report-receiver/program
+    (cd bindings/wasm && npm ci && npm run build)
     python3 tests/flink/run.py [VERSION]...
 
-Jobs finish, go on, fail, flap, are cancelled, are stopped with a savepoint, and are refused, while the cluster is stopped and killed, and the
-receiver and each agent are killed and started again. What has to be in the receiver's database then is in STORIES.
+The agent in Rust is the program; those in C and JavaScript are the examples, over the static library and the npm package. Jobs finish, go on,
+fail, flap, are cancelled, are stopped with a savepoint, and are refused, while the cluster is stopped and killed, and the receiver and each agent
+are killed and started again. What has to be in the receiver's database then is in STORIES.
 """
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -22,7 +25,12 @@ from cluster import Cluster, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+CARGO = "cargo build --workspace --features edge-report-receiver/program"
+NPM = "(cd bindings/wasm && npm ci && npm run build)"
+PACKAGE = ROOT / "bindings" / "wasm"
 PATIENCE = 120
+# So often the slowest of the agents asks.
+POLL = 5
 BEGINS = ["job_submitting", "job_running"]
 TROUBLE = "job_running_exception"
 REASON = "java.lang.IllegalStateException: sensor value 20 is out of range"
@@ -71,12 +79,38 @@ class Program:
         return self.log.read_text(errors="replace")[-4000:]
 
 
-def agents(directory, flink, base):
-    """One in each language, each with a project and a directory of its own."""
-    secrets = {"EDGE_REPORT_AGENT_AK": "AK", "EDGE_REPORT_AGENT_SK": "SK"}
+def built(path, command):
+    if not path.exists():
+        sys.exit(f"{path} is missing; make it first: {command}")
+    return path
 
+
+def in_c(directory):
+    """examples/c/flink.c, built as somebody with the static library would."""
+    library = built(TARGET / "libedge_report.a", CARGO)
+    program = directory / "flink"
+    libcurl = subprocess.run(["pkg-config", "--cflags", "--libs", "libcurl"], check=True, capture_output=True, text=True).stdout.split()
+    compiler = ["gcc", "-std=gnu11", "-I", ROOT / "include", ROOT / "examples/c/flink.c", "-o", program]
+    subprocess.run([*compiler, library, *libcurl, "-lm", "-lpthread", "-ldl"], check=True)
+    return [program]
+
+
+def in_javascript(directory):
+    """examples/js/flink.mjs, in a directory that has the package."""
+    built(PACKAGE / "dist" / "node.cjs", NPM)
+    (directory / "node_modules").mkdir()
+    (directory / "node_modules" / "edge-report").symlink_to(PACKAGE)
+    return ["node", shutil.copy(ROOT / "examples/js/flink.mjs", directory)]
+
+
+def agents(directory, examples, flink, base):
+    """One in each language, each with a project and a directory of its own. The program is told to ask often, which the examples cannot be."""
     rust = [TARGET / "edge-report-agent", "run", "--flink", flink, "--url", base, "--project-id", "rust", "--spool", directory / "rust", "--poll", "500", "--start-spread", "0"]
-    return [Program(directory, "rust", rust, **secrets)]
+    running = [Program(directory, "rust", rust, EDGE_REPORT_AGENT_AK="AK", EDGE_REPORT_AGENT_SK="SK")]
+    for name, command in examples.items():
+        places = [flink, base, name, directory / name, directory / f"{name}.table", name]
+        running.append(Program(directory, name, [*command, *places], EDGE_REPORT_AK="AK", EDGE_REPORT_SK="SK"))
+    return running
 
 
 class Receiver:
@@ -155,26 +189,36 @@ def check(project, jobs):
 
 def play(version):
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as path, Cluster(version) as cluster:
+    for program in ("edge-report-agent", "edge-report-receiver"):
+        built(TARGET / program, CARGO)
+    with tempfile.TemporaryDirectory() as path:
         directory = Path(path)
-        receiver = Receiver(directory)
-        running = agents(directory, cluster.url, receiver.base)
-        programs = [receiver.program, *running]
-        try:
-            story(cluster, receiver, running)
-            for agent in running:
-                agent.ends()
-            for agent in running:
-                check(agent.name, receiver.jobs(agent.name))
-            receiver.program.ends()
-        except BaseException:
-            for program in programs:
-                print(f"== {program.name}\n{program.said()}", file=sys.stderr)
-            raise
-        finally:
-            for program in programs:
-                program.kill()
-    print(f"Flink {version}: {len(STORIES)} jobs, {', '.join(agent.name for agent in running)}, {time.monotonic() - began:.0f} s", flush=True)
+        examples = {"c": in_c(directory), "javascript": in_javascript(directory)}
+        with Cluster(version) as cluster:
+            names = watched(directory, examples, cluster)
+    print(f"Flink {version}: {len(STORIES)} jobs, {', '.join(names)}, {time.monotonic() - began:.0f} s", flush=True)
+
+
+def watched(directory, examples, cluster):
+    """The story, with agents that watch it, and what the receiver has to know of it then."""
+    receiver = Receiver(directory)
+    running = agents(directory, examples, cluster.url, receiver.base)
+    programs = [receiver.program, *running]
+    try:
+        story(cluster, receiver, running)
+        for agent in running:
+            agent.ends()
+        for agent in running:
+            check(agent.name, receiver.jobs(agent.name))
+        receiver.program.ends()
+    except BaseException:
+        for program in programs:
+            print(f"== {program.name}\n{program.said()}", file=sys.stderr)
+        raise
+    finally:
+        for program in programs:
+            program.kill()
+    return [agent.name for agent in running]
 
 
 def story(cluster, receiver, running):
@@ -210,6 +254,8 @@ def story(cluster, receiver, running):
     assert cluster.submit(5, "refuse") is None
     cluster.wait(jid[3], "FAILED")
     cluster.wait(jid[4], "FAILED")
+    # Long enough that each of them has seen it.
+    time.sleep(POLL + 1)
     for agent in running:
         agent.killed_and_started()
     receiver.program.start()

@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::progress;
+
 /// Bytes of lines that nobody has read yet.
 const UNREAD: usize = 1 << 20;
 
@@ -154,6 +156,7 @@ impl Lines {
                 text.push_str(&line.replace(char::is_control, " "));
                 text.push('\n');
             }
+            progress::clear();
             let _ = write(text.as_bytes());
             if ended && self.lock().lines.is_empty() {
                 return;

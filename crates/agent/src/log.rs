@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use edge_report::WallTime;
 
+use crate::progress;
+
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -55,6 +57,7 @@ pub(crate) fn line(level: Level, event: &str, details: &[(&str, &dyn Display)]) 
         }
     }
     line.push('\n');
+    progress::clear();
     // In one piece, if there is anybody.
     let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -7,8 +7,10 @@ use edge_report::courier::{Cause, Courier, Reason, Ticket};
 use edge_report::{MonoTime, WallTime};
 use serde_json::json;
 
+use crate::control::{self, Agent};
 use crate::failure::{Failure, failed, wrong};
-use crate::service;
+use crate::progress;
+use crate::service::{self, Node};
 use crate::settings::Settings;
 use crate::snapshot::{self, Log};
 
@@ -38,6 +40,7 @@ fn existing(settings: &Settings) -> Result<&str, Failure> {
 fn say(line: &str) -> Result<(), Failure> {
     // In a message of somebody else there may be anything.
     let line = line.replace(char::is_control, " ");
+    progress::clear();
     writeln!(io::stdout(), "{line}").map_err(|why| failed(format!("standard output: {why}")))
 }
 
@@ -117,28 +120,61 @@ pub(crate) fn resubmit(settings: &Settings, which: &str) -> Result<(), Failure> 
             ))
         })?)),
     };
-    existing(settings)?;
-    let mut courier = service::courier(settings, 0)?;
-    let mut tickets: Vec<Ticket> = one.into_iter().collect();
-    if one.is_none() {
-        while let Some((letter, _)) = courier
-            .dead_letter(tickets.last().copied())
-            .map_err(failed)?
-        {
-            tickets.push(letter.ticket);
-        }
-    }
-    for letter in tickets {
-        let (now, wall) = (MonoTime::now(), Some(WallTime::now()));
-        let ticket = courier.resubmit_dead_letter(Some(letter), now, wall);
-        match ticket.map_err(|why| failed(format!("dead letter {letter}: {why}")))? {
+    let mut spool = Open::by_someone(settings)?;
+    let letters = match one {
+        Some(letter) => vec![letter],
+        None => tickets(settings)?,
+    };
+    for (left, letter) in (1..=letters.len()).rev().zip(letters) {
+        progress::show("dead letters", u64::try_from(left).unwrap_or(u64::MAX));
+        match spool.resubmit(letter)? {
             Some(ticket) => say(&format!("resubmitted {letter} as {ticket}"))?,
-            None => {
+            None if one.is_some() => {
                 return Err(failed(format!(
                     "there is no dead letter {letter}; `letters` shows those there are"
                 )));
             }
+            // Somebody else was quicker.
+            None => {}
         }
     }
-    courier.flush().map_err(failed)
+    Ok(())
+}
+
+/// Of all dead letters.
+fn tickets(settings: &Settings) -> Result<Vec<Ticket>, Failure> {
+    let mut courier = look(settings)?;
+    let mut tickets = Vec::new();
+    while let Some((letter, _)) = courier
+        .dead_letter(tickets.last().copied())
+        .map_err(failed)?
+    {
+        tickets.push(letter.ticket);
+    }
+    Ok(tickets)
+}
+
+/// A spool that can be written to.
+enum Open {
+    /// By the agent that runs.
+    ByAgent(Agent),
+    Here(Box<Node>),
+}
+
+impl Open {
+    fn by_someone(settings: &Settings) -> Result<Open, Failure> {
+        if let Some(agent) = Agent::of(existing(settings)?) {
+            return Ok(Open::ByAgent(agent));
+        }
+        let courier = service::courier(settings, 0)?;
+        Ok(Open::Here(Box::new(courier)))
+    }
+
+    fn resubmit(&mut self, letter: Ticket) -> Result<Option<Ticket>, Failure> {
+        match self {
+            Open::ByAgent(agent) => agent.resubmit(letter),
+            Open::Here(courier) => control::resubmit(courier, letter)
+                .map_err(|why| failed(format!("dead letter {letter}: {why}"))),
+        }
+    }
 }

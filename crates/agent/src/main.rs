@@ -2,6 +2,7 @@
 
 mod check;
 mod console;
+mod control;
 mod failure;
 mod files;
 mod flink;
@@ -12,6 +13,7 @@ mod notify;
 mod options;
 mod pipe;
 mod program;
+mod progress;
 mod run;
 mod service;
 mod settings;

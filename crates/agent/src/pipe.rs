@@ -15,8 +15,8 @@
 //! Delivery waits for nobody who reads these lines. `stored` and `invalid` always come, so when they are not read, it reads no
 //! more lines itself.
 
-use std::io::{self, BufRead};
-use std::sync::mpsc::{self, Sender};
+use std::io::{self, BufRead, IsTerminal};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -27,7 +27,9 @@ use edge_report::{
 };
 
 use crate::console::{Console, Lines};
+use crate::control::Control;
 use crate::failure::{Failure, failed};
+use crate::progress;
 use crate::service::{self, Node};
 use crate::settings::Settings;
 use crate::store::is_gone;
@@ -41,13 +43,18 @@ pub(crate) fn pipe(settings: &Settings) -> Result<(), Failure> {
     let client = service::client(settings)?;
     let courier = service::courier(settings, 0)?;
     let console = Console::new();
-    let done = deliver_input(client, courier, &console);
+    let done = deliver_input(client, courier, settings.needed("spool")?, &console);
     // The spool is closed: somebody who does not read this keeps nobody else out.
     console.end();
     done
 }
 
-fn deliver_input(client: Client, courier: Node, console: &Console) -> Result<(), Failure> {
+fn deliver_input(
+    client: Client,
+    courier: Node,
+    spool: &str,
+    console: &Console,
+) -> Result<(), Failure> {
     let reader = Arc::new(OnceLock::<Thread>::new());
     let (end, ended) = mpsc::channel();
     let observer = Observer {
@@ -58,6 +65,10 @@ fn deliver_input(client: Client, courier: Node, console: &Console) -> Result<(),
     };
     let reporter = Reporter::start(client, courier, move |event| observer.tell(event));
     let reporter = Arc::new(reporter.map_err(failed)?);
+    // Until it returns.
+    let _control = Control::start(spool, &reporter).map_err(|why| {
+        console.errors.say_if_read(why);
+    });
     let reading = thread::spawn({
         let (reporter, lines, errors) = (
             Arc::clone(&reporter),
@@ -72,9 +83,21 @@ fn deliver_input(client: Client, courier: Node, console: &Console) -> Result<(),
         }
     });
     // If the spool is gone, the reader, who may wait for a line, ends with the process.
-    ended.recv().map_err(failed)??;
+    let tick = match io::stdin().is_terminal() {
+        // Not into what somebody types.
+        true => Duration::MAX,
+        false => progress::tick(),
+    };
+    loop {
+        match ended.recv_timeout(tick) {
+            Err(RecvTimeoutError::Timeout) => show(&reporter),
+            end => break end.map_err(failed)??,
+        }
+    }
     let result = reading.join().map_err(|_| failed("the reader failed"))?;
+    show(&reporter);
     while reporter.flush(soon()).map_err(failed)? != Pause::Idle {
+        show(&reporter);
         if let Ok(end) = ended.try_recv() {
             end?;
         }
@@ -82,10 +105,14 @@ fn deliver_input(client: Client, courier: Node, console: &Console) -> Result<(),
     result
 }
 
+fn show(reporter: &Reporter) {
+    progress::show("waiting", reporter.status().waiting);
+}
+
 /// So often it looks whether the spool is gone, once the input has ended.
 #[allow(clippy::arithmetic_side_effects, reason = "a clock has a second left")]
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(1)
+    Instant::now() + progress::tick().min(Duration::from_secs(1))
 }
 
 /// Tells what becomes of reports.

@@ -8,7 +8,7 @@ use crate::failure::{Failure, failed};
 use crate::log::{self, Level};
 use crate::names::NAMES;
 use crate::settings::{Settings, meant};
-use crate::{check, look, pipe, run};
+use crate::{check, look, pipe, progress, run};
 
 const HEAD: &str = "\
 Reports what the jobs of a Flink cluster do, and delivers until it is accepted.
@@ -23,7 +23,8 @@ Usage: edge-report-agent COMMAND [OPTION]...
   check FILE...        list what is wrong with reports; - is standard input
   status               what became of all reports in --spool so far
   letters              the dead letters in --spool, a line of JSON each
-  resubmit TICKET|all  let dead letters wait as new reports; no agent may run on --spool
+  resubmit TICKET|all  let dead letters wait as new reports, also while an agent runs
+                       on --spool
 
 ";
 
@@ -48,7 +49,9 @@ const COMMANDS: [&str; 6] = [
 ];
 
 pub(crate) fn main() -> ExitCode {
-    match act() {
+    let done = act();
+    progress::clear();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, why }) => {
             let _ = writeln!(io::stderr(), "edge-report-agent: {why}");

@@ -244,7 +244,7 @@ impl Agent<'_> {
         }
         self.show();
         if let Some(store) = self.store {
-            store.reporter.stop().map_err(failed)?;
+            store.stop()?;
         }
         drained
     }

@@ -1,24 +1,28 @@
 //! Where `run` keeps reports: the spool, the thread that delivers from it, and what was reported of which job.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge_report::courier::{CourierError, OutboxError, Policy, Status};
 use edge_report::flink::Draft;
 use edge_report::{DeliveryEvent, Pause, ReportBuf, Reporter, SpoolIoError};
 
+use crate::control::Control;
 use crate::failure::{Failure, failed};
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
 use crate::state::Table;
-use crate::{log, service};
+use crate::{log, progress, service};
 
 /// So often it looks whether an attempt has come to its end.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Where reports go, and what was reported.
 pub(crate) struct Store {
-    pub(crate) reporter: Reporter,
+    pub(crate) reporter: Arc<Reporter>,
     pub(crate) table: Table,
+    /// None if there can be none.
+    control: Option<Control>,
     /// Dead letters before this run.
     letters: u64,
 }
@@ -31,12 +35,17 @@ impl Store {
             true => 0,
             false => Policy::default().start_spread_ms,
         };
+        let spool = settings.needed("spool")?;
         let courier = service::courier(settings, spread)?;
         let letters = died(&courier.status());
         let reporter = Reporter::start(client, courier, |event| tell(&event)).map_err(failed)?;
+        let reporter = Arc::new(reporter);
+        let control = Control::start(spool, &reporter);
+        let control = control.map_err(|why| log::warn("control-failed", &[("why", &why)]));
         Ok(Store {
             reporter,
-            table: Table::beside(settings.needed("spool")?),
+            table: Table::beside(spool),
+            control: control.ok(),
             letters,
         })
     }
@@ -64,10 +73,22 @@ impl Store {
         }
     }
 
+    /// What waits is delivered after the next start.
+    pub(crate) fn stop(self) -> Result<(), Failure> {
+        drop(self.control);
+        let reporter = Arc::into_inner(self.reporter);
+        reporter.map_or(Ok(()), |it| it.stop().map_err(failed))
+    }
+
+    fn show(&self) {
+        progress::show("waiting", self.reporter.status().waiting);
+    }
+
     pub(crate) fn end_exchange(&self, until: Instant) {
         let ticket = self.reporter.status().in_flight;
         let is_out = || ticket.is_some() && self.reporter.status().in_flight == ticket;
         while is_out() && Instant::now() < until {
+            self.show();
             std::thread::sleep(TICK);
         }
     }
@@ -80,6 +101,7 @@ impl Store {
                 .map_or(until, |soon| soon.min(until))
         };
         while self.reporter.flush(soon()).map_err(failed)? != Pause::Idle {
+            self.show();
             let is_told = signals.wait(Duration::ZERO) == Some(Signal::End);
             if is_told || Instant::now() >= until {
                 let waiting = self.reporter.status().waiting;
