@@ -31,8 +31,6 @@ pub(super) struct Tried {
     pub(super) attempts: u32,
     /// Responses in a row that may be somebody else's, or none.
     pub(super) doubtful: u32,
-    /// The same of reports before it that it superseded.
-    pub(super) inherited: u32,
     /// Responses in a row that find fault with the credentials or a setting.
     pub(super) denied: u32,
     /// How much speaks against it.
@@ -68,7 +66,6 @@ impl Tried {
             ticket,
             attempts: 0,
             doubtful: 0,
-            inherited: 0,
             denied: 0,
             weight: 0,
             counted: 0,

@@ -10,7 +10,7 @@
 
 mod courier_sim;
 
-use courier_sim::{HOUR, IS_SMALL, Sim, accepted, outbox};
+use courier_sim::{HOUR, Sim, accepted, outbox};
 use edge_report::courier::{Backlog, Event, Policy, Step};
 use edge_report::{MonoTime, Outcome};
 
@@ -118,17 +118,15 @@ fn single_resets_cost_little() {
 fn news_of_a_link_during_an_attempt_ends_no_wait_of_what_was_denied() {
     let denied = Event::response(Outcome::Credentials, 401);
     let moved = Event::response(Outcome::Misconfigured, 302);
-    // More than can be suspects.
-    let many = if IS_SMALL { 5 } else { 8 };
     for (bad, event, by_news) in [
         (1, denied, true),
         (1, denied, false),
-        (many, moved, true),
-        (many, moved, false),
+        (8, moved, true),
+        (8, moved, false),
     ] {
         let mut sim = Sim::new(Policy::default(), outbox(), 6);
         sim.submit(0);
-        // Good ones after each.
+        // More than can be suspects, and good ones after each.
         for job in 1..=bad {
             sim.submit(job);
             for good in 1..=3 {

@@ -205,8 +205,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             || !self.outage && self.asides.suspects().any(|aside| aside.tried.counted > 0);
         match Kind::of(cause) {
             Kind::Doubtful => {
-                let doubtful = tried.doubtful.saturating_add(tried.inherited);
-                current.role == Role::Suspect || doubtful >= DOUBTFUL || others_go()
+                current.role == Role::Suspect || tried.doubtful >= DOUBTFUL || others_go()
             }
             Kind::Denied | Kind::Hold => tried.denied >= DENIED || (went_out(cause) && is_way_free),
             _ => false,

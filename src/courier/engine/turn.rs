@@ -151,7 +151,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         let known = self.asides.get(waiting.ticket).map(|aside| aside.tried);
         let tried = known.or_else(|| self.tried.take(waiting.ticket));
         let tried = tried.unwrap_or_else(|| Tried {
-            inherited: self.failed_before(waiting.ticket),
+            doubtful: self.failed_before(waiting.ticket),
             ..Tried::new(waiting.ticket, now)
         });
         InFlight {
@@ -393,8 +393,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             true => Disposition::Delivered,
             false => Disposition::Superseded,
         };
-        let doubtful = |tried: &Tried| tried.doubtful.saturating_add(tried.inherited);
-        let failed = self.tried(ticket).map_or(0, doubtful);
+        let failed = self.tried(ticket).map_or(0, |tried| tried.doubtful);
         if failed > 0 {
             let job = self.first_job(ticket)?;
             self.failed_jobs.put(job, failed);
