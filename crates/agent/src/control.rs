@@ -50,8 +50,9 @@ mod socket {
     const LONGEST_REQUEST: usize = 64;
     const LONGEST_RESPONSE: usize = 16 * 1024;
 
+    /// Beside `owner`, as whose file it counts where a spool looks whether its directory is its own alone.
     fn path(spool: &str) -> PathBuf {
-        Path::new(spool).join("control")
+        Path::new(spool).join("owner.control")
     }
 
     /// The socket, until it is dropped.

@@ -89,7 +89,7 @@ impl Stage {
 }
 
 fn socket(dir: &Path) -> std::path::PathBuf {
-    dir.join("spool/control")
+    dir.join("spool/owner.control")
 }
 
 #[test]
@@ -117,6 +117,14 @@ fn what_an_agent_that_was_killed_left_is_in_nobodys_way() {
     let mut stage = Stage::set();
     stage.agent.take().unwrap().kill();
     assert!(socket(stage.dir.path()).exists());
+    // It does not make the directory one that is not a spool's alone.
+    let spool = stage.dir.path().join("spool");
+    let mode = |mode| fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o755);
+    let open = ended(stage.dir.path(), &["resubmit", "all", "--spool", "spool"]);
+    let said = text(&open.stderr);
+    assert!(said.contains("chmod 700 "), "{said}");
+    mode(0o700);
     // Without an agent, and with the next one.
     let letter = stage.says(&["letters"]);
     let letter: serde_json::Value = serde_json::from_str(letter.lines().next().unwrap()).unwrap();
