@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_report::courier::{Cause, Event, Policy, Reason, Status, Verdict};
+use edge_report::courier::{Backlog, Cause, Event, Policy, Reason, Status, Verdict};
 use edge_report::{Code, MonoTime, Outcome};
 
 use crate::ensure;
@@ -401,7 +401,7 @@ impl Timing {
                 };
                 match is_alone && !(holds[0]..=holds[1]).contains(&told) {
                     // Others were accepted right before: a back-off, for it alone.
-                    true => or_asked(self.backoff(tries.events)),
+                    true => or_asked(self.own_backoff(ticket, tries.events)),
                     false => holds,
                 }
             }
@@ -411,7 +411,7 @@ impl Timing {
                     Kind::Doubtful if !expired => self.failures.max(tries.events),
                     _ => self.failures,
                 };
-                let [least, most] = self.backoff(failures);
+                let [least, most] = self.own_backoff(ticket, failures);
                 let least = if may_be_stray { FLOOR } else { least };
                 [least.max(asked[0]), most.max(asked[1])]
             }
@@ -442,6 +442,18 @@ impl Timing {
             tries.own_wait = Some(at.since_ms(clock.now));
         }
         Ok(())
+    }
+
+    /// Where the latest of each job is sent, a report may go on counting where those ended that it superseded.
+    fn own_backoff(&self, ticket: u64, failures: u32) -> [u64; 2] {
+        let older = self.tries.range(..ticket).map(|(_, older)| older.events);
+        let inherited = match self.policy.backlog {
+            Backlog::KeepAll => 0,
+            _ => older.sum(),
+        };
+        let [least, _] = self.backoff(failures);
+        let [_, most] = self.backoff(failures.saturating_add(inherited));
+        [least, most]
     }
 
     /// After somebody denied what was signed by it, or nothing could be signed by it, the system's clock is tried again.
