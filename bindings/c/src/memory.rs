@@ -120,7 +120,7 @@ pub const EDGE_REPORT_COURIER_SIZE: usize = 16384;
 pub const EDGE_REPORT_COURIER_SIZE: usize = 7168;
 /// How much memory a courier over callbacks takes at the most, beside its room for reports.
 #[cfg(all(not(feature = "full"), target_pointer_width = "32"))]
-pub const EDGE_REPORT_COURIER_SIZE: usize = 6144;
+pub const EDGE_REPORT_COURIER_SIZE: usize = 6400;
 /// How much memory a courier in memory takes at the most, beside five times the length of a report.
 #[cfg(feature = "full")]
 pub const EDGE_REPORT_COURIER_RAM_SIZE: usize = 8192;

@@ -423,7 +423,7 @@ enum {
 /**
  * How much memory a courier over callbacks takes at the most, beside its room for reports.
  */
-#define EDGE_REPORT_COURIER_SIZE 6144
+#define EDGE_REPORT_COURIER_SIZE 6400
 #endif
 
 #if defined(EDGE_REPORT_FULL)
