@@ -1,11 +1,11 @@
-//! Bodies, within the memory that all of them may take together.
+//! Bodies, within the memory that all of them may take together: of reports, and of responses to who looks.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::response::Refusal;
@@ -28,6 +28,18 @@ pub(crate) struct Body {
     pub(crate) memory: Option<OwnedSemaphorePermit>,
 }
 
+/// A text that is sent, and its part of the memory.
+struct Lent {
+    text: String,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
 impl Memory {
     pub(crate) fn new(bytes: usize) -> Memory {
         let permits = bytes.div_euclid(UNIT).min(Semaphore::MAX_PERMITS);
@@ -48,6 +60,17 @@ impl Memory {
             (Err(_), _) => return false,
         }
         true
+    }
+
+    /// A text to send, which holds its part until it is gone or nobody is there any more to take it. None when others have it.
+    pub(crate) fn lend(&self, text: String) -> Option<Bytes> {
+        let wanted = text.len().div_euclid(UNIT).saturating_add(1);
+        let wanted = u32::try_from(wanted).ok()?;
+        let memory = Arc::clone(&self.0).try_acquire_many_owned(wanted).ok()?;
+        Some(Bytes::from_owner(Lent {
+            text,
+            _memory: memory,
+        }))
     }
 
     /// The whole body, if it is not too large.

@@ -15,12 +15,15 @@ use super::state::State;
 /// Between events, at the least.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// A part of a text. Whoever sends it takes no more than some of them before they are gone.
+const PART: usize = 64 * 1024;
+
 /// An event comes at least so often, in pauses: so who has gone is noticed.
 const SILENT: u32 = 15;
 
 pub(crate) enum Content {
-    /// None: it was sent.
-    Text(Option<Bytes>),
+    /// What is left to send.
+    Text(Bytes),
     Events(Events),
 }
 
@@ -34,7 +37,7 @@ pub(crate) struct Events {
 
 impl From<String> for Content {
     fn from(text: String) -> Content {
-        Content::Text(Some(Bytes::from(text)))
+        Content::Text(Bytes::from(text))
     }
 }
 
@@ -78,21 +81,21 @@ impl Body for Content {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = match self.get_mut() {
-            Content::Text(text) => text.take(),
+            Content::Text(text) if text.is_empty() => None,
+            Content::Text(text) => Some(text.split_to(text.len().min(PART))),
             Content::Events(events) => ready!(events.poll_event(cx)),
         };
         Poll::Ready(data.map(|data| Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Content::Text(None))
+        matches!(self, Content::Text(text) if text.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Content::Text(text) => {
-                let length = text.as_ref().map_or(0, Bytes::len);
-                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+                SizeHint::with_exact(u64::try_from(text.len()).unwrap_or(u64::MAX))
             }
             Content::Events(_) => SizeHint::default(),
         }

@@ -22,6 +22,9 @@ use super::store::read::{Answer, Filter, Place, Query};
 const ROWS: u32 = 100;
 const MOST_ROWS: u32 = 1000;
 
+/// What all responses together may take that are on their way to who looks: five of the longest reports, and some.
+pub(crate) const MEMORY: usize = 64 * 1024 * 1024;
+
 /// What somebody should look at.
 const TROUBLE: [JobStatus<'static>; 4] = [
     JobStatus::RUNNING_EXCEPTION,
@@ -102,8 +105,13 @@ pub(crate) async fn respond(state: &Arc<State>, head: &Parts) -> Option<Response
         (Ok(()), Some("events")) => return Some(events(state)),
         (Ok(()), Some(api)) => read(state, api, head.uri.query().unwrap_or_default()).await,
     };
-    let looked = looked.unwrap_or_else(|refusal| refusal.response(0));
-    Some(looked.map(Content::from))
+    let looked = looked.and_then(|looked| {
+        let (head, text) = looked.into_parts();
+        let text = state.views.lend(text);
+        let text = text.ok_or_else(|| Refusal::busy("too much is on its way to who looks"))?;
+        Ok(Response::from_parts(head, Content::Text(text)))
+    });
+    Some(looked.unwrap_or_else(|refusal| refusal.response(0).map(Content::from)))
 }
 
 fn events(state: &Arc<State>) -> Response<Content> {

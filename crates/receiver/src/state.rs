@@ -13,7 +13,7 @@ use super::commit::{Committer, Counts, NotKept};
 #[cfg(feature = "confirm")]
 use super::confirm::{self, Confirmer};
 use super::fault::{Fault, Faults};
-use super::look::Guard;
+use super::look::{self, Guard};
 use super::response::{self, Refusal};
 use super::store::read::Reader;
 use super::store::{self, Entry, Incoming, Memory};
@@ -30,6 +30,8 @@ pub(super) struct State {
     authorities: Vec<Arc<Authorities>>,
     pub(super) max_connections: usize,
     pub(super) bodies: body::Memory,
+    /// For who looks: reports come first.
+    pub(super) views: body::Memory,
     clock: fn() -> i64,
     log: fn(&str),
     faults: Option<Mutex<Faults>>,
@@ -105,6 +107,7 @@ impl State {
             authorities: authorities.collect(),
             max_connections: options.max_connections,
             bodies: body::Memory::new(options.memory),
+            views: body::Memory::new(look::MEMORY),
             faults: (!options.faults.is_empty())
                 .then(|| Mutex::new(Faults::new(options.faults, options.seed))),
             clock: options.clock,

@@ -10,6 +10,9 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use common::postgres::Server;
 use common::program::Program;
 use common::{exchange, post, report};
@@ -318,4 +321,52 @@ fn without_a_token_only_by_address() {
     let token = Program::start(dir.path(), &["--read-token", "T"]);
     let bearer = "Authorization: Bearer T\r\n";
     assert_eq!(get(&token, "/api/jobs", "any.example", bearer), 200);
+}
+
+/// Who asks for much and takes nothing gets no more than there is for who looks; whoever reports notices nothing.
+#[test]
+fn who_looks_and_does_not_read_takes_little() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), &["--store", "sqlite:reports.db"]);
+    let host = program.host();
+    let plan = "x".repeat(11 * 1024 * 1024);
+    let job = Job::new(JobStatus::RUNNING, NOW)
+        .with_job_id(1)
+        .with_exceptions(edge_report::Exceptions::Text(&plan));
+    let body = ReportBuf::new("large")
+        .with_topic("t")
+        .with_job(job)
+        .encode_to_vec()
+        .unwrap();
+    assert_eq!(post(host, "one", &body), 200);
+    let name = get(&program, "/api/reports/one")["reports"][0]["report"].clone();
+    let path = format!("/api/reports/one/{}", name.as_str().unwrap());
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(host).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        // The head, and nothing else: `HTTP/1.1 200`.
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        answers.push((stream, status));
+    }
+    let count = |status: &[u8; 12]| answers.iter().filter(|(_, got)| got == status).count();
+    assert_eq!(count(b"HTTP/1.1 200"), 5);
+    assert_eq!(count(b"HTTP/1.1 503"), 15);
+    assert_eq!(
+        post(host, "one", &report("after", 2, JobStatus::RUNNING, NOW)),
+        200
+    );
+    // They go, and it is there for others.
+    drop(answers);
+    let mut status = 503;
+    for _ in 0..600 {
+        status = ask(&program, &path, "").0;
+        if status == 200 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(status, 200);
 }
