@@ -302,6 +302,30 @@ fn names_that_are_taken() {
     }
 }
 
+/// A refused report that cannot become a dead letter waits; the state says which file is at fault, since no call fails.
+#[test]
+fn letters_that_cannot_be_written() {
+    let mut used = Used::new();
+    let is_letters = |path: &PathBuf| path.to_string_lossy().contains("dead-");
+    let letters = used.segments().into_iter().find(is_letters).unwrap();
+    let away = used.dir.with_file_name("away");
+    fs::rename(&letters, &away).unwrap();
+    fs::create_dir(&letters).unwrap();
+    used.settle(1, Outcome::Refused, 400);
+    assert_eq!(used.errors, [""; 0]);
+    let (_, reason) = used.node.status().last_failure.unwrap();
+    let name = letters.file_name().unwrap().to_string_lossy();
+    let text = reason.text();
+    let replaced = "it was removed or replaced while it was open";
+    assert!(
+        text.contains(&*name) && text.ends_with(replaced),
+        "{reason}"
+    );
+    fs::remove_dir(&letters).unwrap();
+    fs::rename(&away, &letters).unwrap();
+    used.recover(false);
+}
+
 /// A name that something cannot be made under at once: it is said, and another one is taken later.
 #[test]
 fn directories_with_the_names_of_what_is_in_the_making() {

@@ -40,7 +40,7 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
         });
         // Its jobs are free.
         self.walk = self.walk.anew();
-        self.last_failure = Some((ticket, Reason::failed(error.code())));
+        self.last_failure = Some((ticket, why(&error)));
         true
     }
 
@@ -80,4 +80,14 @@ impl<O: Outbox, B: Scratch> Courier<O, B> {
             core::mem::swap(slot, &mut moved);
         }
     }
+}
+
+/// With what the storage says of it, where there is room for so many words: nobody is given the error itself.
+fn why<E: core::fmt::Display>(error: &CourierError<E>) -> Reason {
+    let reason = Reason::failed(error.code());
+    #[cfg(feature = "alloc")]
+    if let CourierError::Outbox(super::super::outbox::OutboxError::Device(error)) = error {
+        return reason.with_text(&alloc::format!("{error}"));
+    }
+    reason
 }
