@@ -605,11 +605,12 @@ impl SegmentHeader {
     }
 }
 
-/// Whether a segment that begins with these bytes may have a header that was cut while it was written.
+/// Whether a segment that begins with these bytes may have a header that was cut while it was written, on flash within a byte: each bit is written,
+/// or still blank.
 pub(super) fn may_be_cut_header(beginning: &[u8], blank: u8) -> bool {
     let whole = SEGMENT_MAGIC.into_iter().chain(VERSION.to_le_bytes());
     let mut pairs = beginning.iter().zip(whole);
-    pairs.all(|(byte, own)| *byte == own || *byte == blank)
+    pairs.all(|(byte, own)| (byte ^ own) & (byte ^ blank) == 0)
 }
 
 /// The header of the first version had 96 bytes, and a seal without a seed.
@@ -645,5 +646,31 @@ impl Taken<'_> {
         let (field, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_may_be_cut_within_a_byte() {
+        let whole = SEGMENT_MAGIC.into_iter().chain(VERSION.to_le_bytes());
+        for blank in [0x00, 0xff] {
+            for bits in 0..=80 {
+                let mut left = bits;
+                let cut: std::vec::Vec<u8> = whole
+                    .clone()
+                    .map(|byte| {
+                        let written = 0xff_u16 >> 8_u32.saturating_sub(left);
+                        left = left.saturating_sub(8);
+                        (byte & written as u8) | (blank & !written as u8)
+                    })
+                    .collect();
+                assert!(may_be_cut_header(&cut, blank), "{bits} of {blank}");
+            }
+            assert!(!may_be_cut_header(b"mine", blank));
+            assert!(!may_be_cut_header(&[0x55; 10], blank));
+        }
     }
 }
