@@ -1,7 +1,7 @@
 //! Any bytes: what checks valid is read, and written again is valid; what does not is not read.
 #![no_main]
 
-use edge_report::{ReportBuf, canonical_into, check};
+use edge_report::{Code, ReportBuf, canonical_into, check};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
@@ -19,7 +19,12 @@ fuzz_target!(|text: &[u8]| {
     for finding in &mut long_way {
         finding.offset = finding.offset.map(|offset| offset - 1);
     }
-    assert_eq!(long_way, findings);
+    if text.starts_with(b"\xef\xbb\xbf") {
+        // At the beginning alone it has a name.
+        assert_eq!(findings[0].code, Code::JsonByteOrderMark);
+    } else {
+        assert_eq!(long_way, findings);
+    }
 
     let mut canonical = Vec::new();
     let written = canonical_into(text, &mut canonical);
