@@ -10,7 +10,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use common::agent::{Agent, command, ended, text};
@@ -253,6 +255,50 @@ fn all_three_places_have_the_same_names() {
         .output()
         .unwrap();
     assert!(known.status.success(), "{known:?}");
+}
+
+#[test]
+fn what_is_switched_on_in_the_file_can_be_switched_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = "allow-plain-http = true\nflink-token = \"secret\"\n";
+    fs::write(dir.path().join("agent.toml"), file).unwrap();
+    let cluster = ["check-config", "--flink", "http://flink:8081"];
+    let args = [&cluster[..], &GOOD[3..], &["--config", "agent.toml"]].concat();
+    assert!(ended(dir.path(), &args).status.success());
+    let why = "others can read passwords and tokens";
+    let off = [&args[..], &["--allow-plain-http=false"]].concat();
+    assert_refused(dir.path(), &off, why);
+    let mut off = command(dir.path(), &args);
+    let off = off.env("EDGE_REPORT_AGENT_ALLOW_PLAIN_HTTP", "false");
+    let said = text(&off.output().unwrap().stderr);
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn each_name_is_a_variable_also_beside_those_of_kubernetes() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |name: &str, value: &str| {
+        let mut command = command(dir.path(), &GOOD);
+        command.env(name, value).output().unwrap()
+    };
+    let wrong = with("EDGE_REPORT_AGENT_SERVICE_CODE", "");
+    let said = text(&wrong.stderr);
+    let why = "EDGE_REPORT_AGENT_SERVICE_CODE is empty";
+    assert!(said.contains(why), "{said}");
+    let foreign = with("EDGE_REPORT_AGENT_SERVICE_HOST", "10.0.0.1");
+    assert!(foreign.status.success(), "{foreign:?}");
+}
+
+#[test]
+fn what_is_not_unicode_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for given in [&b"--sk=secret\xff"[..], b"secret\xff"] {
+        let mut command = command(dir.path(), &GOOD);
+        command.arg("--sk").arg(OsStr::from_bytes(given));
+        let said = text(&command.output().unwrap().stderr);
+        let is_told = said.contains("not Unicode") && !said.contains("secret");
+        assert!(is_told, "{said}");
+    }
 }
 
 #[test]
