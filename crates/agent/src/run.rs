@@ -7,6 +7,7 @@
 //! ```
 
 use std::env;
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
     options::options(settings, &mapped)?;
     options::slots(settings)?;
     grace(settings)?;
+    log::level(settings)?;
     Flink::new(settings)?;
     for (name, file) in [
         ("metrics-file", settings.get("metrics-file")),
@@ -42,6 +44,12 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
         if let Some(parent) = parent.filter(|it| !it.as_os_str().is_empty() && !it.is_dir()) {
             let parent = parent.display();
             return Err(format!("--{name}: there is no directory {parent}; make it first").into());
+        }
+    }
+    // It is replaced, whatever it is: as root also /dev/null.
+    if let Some(file) = settings.get("metrics-file") {
+        if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+            return Err(format!("--metrics-file {file} is no file that can be replaced").into());
         }
     }
     if !settings.has("dry-run") {
@@ -196,6 +204,8 @@ impl Agent<'_> {
     fn reload(&mut self) {
         let read = || {
             let settings = Settings::read(env::args_os().skip(1))?;
+            // Else the next start would fail over what is accepted here.
+            check(&settings).map_err(|failure| failure.why)?;
             let client = match &self.store {
                 Some(_) => Some(service::client(&settings)?),
                 None => None,

@@ -82,7 +82,7 @@ fn each_mistake_is_told_with_its_cure() {
     let (ca, other) = (Ca::new("one"), Ca::new("other"));
     fs::write(dir.path().join("cert.pem"), ca.leaf().0).unwrap();
     fs::write(dir.path().join("key.pem"), other.leaf().1).unwrap();
-    let table: [(&[&str], &str); 31] = [
+    let table: [(&[&str], &str); 33] = [
         (
             &["--pol", "7"],
             "there is no option `--pol`, but `--poll`; see --help",
@@ -168,6 +168,14 @@ fn each_mistake_is_told_with_its_cure() {
         (
             &["--metrics-file", "no/agent.prom"],
             "--metrics-file: there is no directory no; make it first",
+        ),
+        (
+            &["--metrics-file", "."],
+            "--metrics-file . is no file that can be replaced",
+        ),
+        (
+            &["--metrics-file", "/dev/null"],
+            "--metrics-file /dev/null is no file that can be replaced",
         ),
         (&["more"], "`more` is one word too many"),
         (&["--config", "none.toml"], "none.toml: No such file"),
@@ -299,6 +307,29 @@ fn what_is_not_unicode_is_not_told() {
         let is_told = said.contains("not Unicode") && !said.contains("secret");
         assert!(is_told, "{said}");
     }
+}
+
+#[test]
+fn sighup_takes_no_settings_with_which_it_would_not_start() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let receiver = Receiver::start(Options::new()).unwrap();
+    let write = |content: &str| fs::write(dir.path().join("agent.toml"), content).unwrap();
+    write("");
+    let more = ["--config", "agent.toml"];
+    let agent = Agent::run(dir.path(), &flink.url(), &receiver.url(), &more);
+    agent.wait_for("event=started", 1);
+    let wrong = [
+        "plan = \"often\"",
+        "job = \"edge\"",
+        "hold = \"long\"",
+        "log-level = \"all\"",
+    ];
+    for (times, content) in (1..).zip(wrong) {
+        write(content);
+        agent.signal("HUP");
+        agent.wait_for("event=reload-failed", times);
+    }
+    assert!(!agent.log().contains("event=reloaded"));
 }
 
 #[test]
