@@ -47,10 +47,10 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
         }
     }
     // It is replaced, whatever it is: as root also /dev/null.
-    if let Some(file) = settings.get("metrics-file") {
-        if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
-            return Err(format!("--metrics-file {file} is no file that can be replaced").into());
-        }
+    if let Some(file) = settings.get("metrics-file")
+        && fs::metadata(file).is_ok_and(|found| !found.is_file())
+    {
+        return Err(format!("--metrics-file {file} is no file that can be replaced").into());
     }
     if !settings.has("dry-run") {
         settings.needed("spool")?;
