@@ -54,6 +54,8 @@ pub(crate) fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, why }) => {
+            // It may have words of whoever listens at a socket.
+            let why = why.replace(char::is_control, " ");
             let _ = writeln!(io::stderr(), "edge-report-agent: {why}");
             ExitCode::from(code)
         }
