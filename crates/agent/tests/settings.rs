@@ -82,7 +82,8 @@ fn each_mistake_is_told_with_its_cure() {
     let (ca, other) = (Ca::new("one"), Ca::new("other"));
     fs::write(dir.path().join("cert.pem"), ca.leaf().0).unwrap();
     fs::write(dir.path().join("key.pem"), other.leaf().1).unwrap();
-    let table: [(&[&str], &str); 33] = [
+    let long = "n".repeat(65);
+    let table: [(&[&str], &str); 35] = [
         (
             &["--pol", "7"],
             "there is no option `--pol`, but `--poll`; see --help",
@@ -98,6 +99,11 @@ fn each_mistake_is_told_with_its_cure() {
             &["--requests", "70000"],
             "--requests `70000` is not a whole number from 4, or too large",
         ),
+        (
+            &["--node", &long],
+            "--node has more than 64 bytes, or control characters",
+        ),
+        (&["--node", "a\nb"], "--node has more than 64 bytes, or"),
         (&["--max-jobs", "70000"], "--max-jobs is 65,536 at the most"),
         (&["--node", "a", "--node", "b"], "--node stands there twice"),
         (
