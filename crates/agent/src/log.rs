@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use edge_report::WallTime;
 
 use crate::progress;
+use crate::settings::Settings;
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,11 @@ impl Level {
 
 /// What is worse than this, or as bad, is logged.
 static MOST: AtomicU8 = AtomicU8::new(Level::Info as u8);
+
+/// The one of the settings.
+pub(crate) fn level(settings: &Settings) -> Result<Level, String> {
+    settings.choice("log-level", &Level::NAMES)
+}
 
 pub(crate) fn set(level: Level) {
     MOST.store(level as u8, Ordering::Relaxed);

@@ -32,7 +32,7 @@ pub(crate) fn options<'s>(
     Ok(default
         .with_mapped(mapped)
         .with_metrics(metrics)
-        .with_node(settings.get("node").unwrap_or(default.node))
+        .with_node(node(settings)?.unwrap_or(default.node))
         .with_poll_ms(settings.number("poll", 100, default.poll_ms)?)
         .with_requests(settings.number("requests", 4, default.requests)?)
         .with_heartbeat_ms(settings.number("heartbeat", 0, default.heartbeat_ms)?)
@@ -62,6 +62,15 @@ pub(crate) fn options<'s>(
                 ("text", ExceptionsAs::Text),
             ],
         )?))
+}
+
+/// The watch would leave out what is too long: two nodes could have the same message ids, and the reports of one would count as repeats.
+fn node(settings: &Settings) -> Result<Option<&str>, String> {
+    let node = settings.get("node");
+    match node.is_some_and(|node| node.len() > 64 || node.contains(char::is_control)) {
+        true => Err("--node has more than 64 bytes, or control characters".to_owned()),
+        false => Ok(node),
+    }
 }
 
 /// How many jobs are watched at once.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::failure::{Failure, failed};
-use crate::log::{self, Level};
+use crate::log;
 use crate::names::NAMES;
 use crate::settings::{Settings, meant};
 use crate::{check, look, pipe, progress, run};
@@ -54,6 +54,8 @@ pub(crate) fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, why }) => {
+            // It may have words of whoever listens at a socket.
+            let why = why.replace(char::is_control, " ");
             let _ = writeln!(io::stderr(), "edge-report-agent: {why}");
             ExitCode::from(code)
         }
@@ -69,7 +71,7 @@ fn act() -> Result<(), Failure> {
         let version = env!("CARGO_PKG_VERSION");
         return writeln!(io::stdout(), "edge-report-agent {version}").map_err(failed);
     }
-    log::set(settings.choice("log-level", &Level::NAMES)?);
+    log::set(log::level(&settings)?);
     let (command, words) = match settings.words.split_first() {
         Some((command, words)) => (command.as_str(), words),
         None => {

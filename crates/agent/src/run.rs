@@ -7,6 +7,7 @@
 //! ```
 
 use std::env;
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ use crate::{options, service};
 
 /// The texts of one report: plans have 2 to 60 KB.
 const TEXTS: usize = 128 * 1024;
+/// What is wrong with jobs for which the table is too small.
+const UNWATCHED: &str = "have no room and are not reported; raise --max-jobs";
 
 /// Whether `run` would start with these settings, as far as can be told without Flink, service and spool.
 pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
@@ -33,6 +36,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
     options::options(settings, &mapped)?;
     options::slots(settings)?;
     grace(settings)?;
+    log::level(settings)?;
     Flink::new(settings)?;
     for (name, file) in [
         ("metrics-file", settings.get("metrics-file")),
@@ -43,6 +47,12 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
             let parent = parent.display();
             return Err(format!("--{name}: there is no directory {parent}; make it first").into());
         }
+    }
+    // It is replaced, whatever it is: as root also /dev/null.
+    if let Some(file) = settings.get("metrics-file")
+        && fs::metadata(file).is_ok_and(|found| !found.is_file())
+    {
+        return Err(format!("--metrics-file {file} is no file that can be replaced").into());
     }
     if !settings.has("dry-run") {
         settings.needed("spool")?;
@@ -68,6 +78,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
         watch,
         flink: Flink::new(settings)?,
         is_up: true,
+        has_room: true,
         asked: Asked::default(),
         store,
         metrics: settings.get("metrics-file").map(MetricsFile::new),
@@ -104,6 +115,8 @@ struct Agent<'s> {
     flink: Flink,
     /// Whether the last overview came.
     is_up: bool,
+    /// Whether each job that the cluster lists is watched.
+    has_room: bool,
     asked: Asked,
     /// None: reports are printed.
     store: Option<Store>,
@@ -151,7 +164,10 @@ impl Agent<'_> {
                         return Err(failed("Flink was asked once, and did not answer well"));
                     }
                     if self.once && status.unreported == 0 {
-                        return Ok(End::Looked);
+                        return match status.unwatched {
+                            0 => Ok(End::Looked),
+                            jobs => Err(failed(format!("{jobs} jobs {UNWATCHED}"))),
+                        };
                     }
                 }
             }
@@ -186,6 +202,11 @@ impl Agent<'_> {
 
     /// For whoever watches the agent.
     fn show(&mut self) {
+        let jobs = self.watch.status().unwatched;
+        let had_room = std::mem::replace(&mut self.has_room, jobs == 0);
+        if had_room && !self.has_room {
+            log::warn("jobs-unwatched", &[("jobs", &jobs), ("why", &UNWATCHED)]);
+        }
         if let Some(metrics) = &mut self.metrics {
             let status = self.store.as_ref().map(|store| store.reporter.status());
             metrics.write(self.watch.status(), self.asked, status);
@@ -196,6 +217,8 @@ impl Agent<'_> {
     fn reload(&mut self) {
         let read = || {
             let settings = Settings::read(env::args_os().skip(1))?;
+            // Else the next start would fail over what is accepted here.
+            check(&settings).map_err(|failure| failure.why)?;
             let client = match &self.store {
                 Some(_) => Some(service::client(&settings)?),
                 None => None,

@@ -10,6 +10,8 @@ use crate::names::{NAMES, Name};
 
 /// Before each name in the environment, where `-` is `_`.
 const PREFIX: &str = "EDGE_REPORT_AGENT_";
+/// What says that something is not to be there.
+const OFF: &str = "false";
 
 /// What is set, in the words of whoever set it.
 #[derive(Default)]
@@ -29,6 +31,9 @@ impl Settings {
             let file = Settings::from_file(&config).map_err(|why| format!("{config}: {why}"))?;
             settings.fall_back_to(file);
         }
+        settings.values.retain(|name, values| {
+            !(named(name).is_some_and(|name| name.value.is_empty()) && values == &[OFF])
+        });
         Ok(settings)
     }
 
@@ -82,7 +87,7 @@ impl Settings {
 
     fn from_arguments(arguments: impl Iterator<Item = OsString>) -> Result<Settings, String> {
         let mut settings = Settings::default();
-        let mut arguments = arguments.map(unicode);
+        let mut arguments = (1..).zip(arguments).map(unicode);
         while let Some(argument) = arguments.next() {
             let argument = argument?;
             if !argument.starts_with('-') || argument == "-" {
@@ -124,12 +129,13 @@ impl Settings {
             let Some(rest) = given.to_str().and_then(|given| given.strip_prefix(PREFIX)) else {
                 continue;
             };
-            let value = unicode(value).map_err(|_| format!("{PREFIX}{rest} is not Unicode"))?;
-            if of_kubernetes(rest, &value) {
-                continue;
-            }
+            let value = value.into_string();
+            let value = value.map_err(|_| format!("{PREFIX}{rest} is not Unicode"))?;
             let mut names = NAMES.iter();
             let name = names.find(|name| variable(name.name).strip_prefix(PREFIX) == Some(rest));
+            if name.is_none() && of_kubernetes(rest, &value) {
+                continue;
+            }
             // Not passed over: without its key an agent would report unsigned.
             let name = name.ok_or_else(|| {
                 format!("there is no `{PREFIX}{rest}`{}", instead(rest, variable))
@@ -179,16 +185,14 @@ impl Settings {
     }
 
     fn add(&mut self, name: &Name, value: String) -> Result<(), String> {
-        if name.value.is_empty() {
-            match value.as_str() {
-                "true" | "1" => {}
-                "false" | "0" | "" => return Ok(()),
-                _ => return Err("is true or false".to_owned()),
-            }
-        }
-        if value.is_empty() && !name.value.is_empty() {
-            return Err("is empty".to_owned());
-        }
+        let value = match (name.value, value.as_str()) {
+            ("", "true" | "1") => "true".to_owned(),
+            // Kept, since it comes before what is said elsewhere.
+            ("", "false" | "0" | "") => OFF.to_owned(),
+            ("", _) => return Err("is true or false".to_owned()),
+            (_, "") => return Err("is empty".to_owned()),
+            _ => value,
+        };
         let values = self.values.entry(name.name).or_default();
         if !values.is_empty() && !name.many {
             return Err("stands there twice".to_owned());
@@ -256,7 +260,8 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-fn unicode(text: OsString) -> Result<String, String> {
+/// It is not told when it is wrong: it may be a secret.
+fn unicode((number, text): (usize, OsString)) -> Result<String, String> {
     text.into_string()
-        .map_err(|text| format!("{} is not Unicode", text.display()))
+        .map_err(|_| format!("argument {number} is not Unicode"))
 }

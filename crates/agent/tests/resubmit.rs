@@ -13,9 +13,10 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
+use std::thread;
 
 use common::agent::{Agent, QUICK, command, ended, text};
 use common::flink::Flink;
@@ -215,4 +216,23 @@ fn pipe_sends_letters_again_too() {
     assert!(pipe.wait().unwrap().success());
     assert!(!socket(dir.path()).exists());
     until("the report", || receiver.accepted().len() == 1);
+}
+
+#[test]
+fn who_listens_instead_of_an_agent_writes_nothing_to_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("spool")).unwrap();
+    let listener = UnixListener::bind(socket(dir.path())).unwrap();
+    let answers = thread::spawn(move || {
+        // The first only sees whether somebody listens.
+        let (_seen, (mut asked, _)) = (listener.accept().unwrap(), listener.accept().unwrap());
+        let mut request = String::new();
+        BufReader::new(&asked).read_line(&mut request).unwrap();
+        asked.write_all(b"failed: \x1b[2Jgone\n").unwrap();
+    });
+    let lied = ended(dir.path(), &["resubmit", "1", "--spool", "spool"]);
+    answers.join().unwrap();
+    assert_eq!(lied.status.code(), Some(1));
+    let said = text(&lied.stderr);
+    assert!(said.contains("gone") && !said.contains('\x1b'), "{said:?}");
 }

@@ -239,6 +239,28 @@ fn once_looks_delivers_and_ends() {
 }
 
 #[test]
+fn jobs_without_room_are_told() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let receiver = Receiver::start(Options::new()).unwrap();
+    for job in JOB..JOB + 3 {
+        flink.job(job, "edge");
+    }
+    let cluster = flink.url();
+    let args = ["run", "--once", "--dry-run", "--flink", &cluster];
+    let once = ended(dir.path(), &[&args[..], &["--max-jobs", "2"]].concat());
+    assert_eq!(once.status.code(), Some(1), "{once:?}");
+    let said = text(&once.stderr);
+    let why = "1 jobs have no room and are not reported; raise --max-jobs";
+    assert!(said.contains(why), "{said}");
+    let agent = Agent::run(dir.path(), &cluster, &receiver.url(), &["--max-jobs", "2"]);
+    agent.wait_for("event=jobs-unwatched jobs=1", 1);
+    let seen = flink.requests().len();
+    until("two more looks", || flink.requests().len() >= seen + 3);
+    let told = agent.log().matches("jobs-unwatched").count();
+    assert_eq!(told, 1, "told again at each look");
+}
+
+#[test]
 fn once_ends_by_a_signal_too() {
     let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
     let receiver = Receiver::start(Options::new()).unwrap();

@@ -10,7 +10,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use common::agent::{Agent, command, ended, text};
@@ -80,7 +82,8 @@ fn each_mistake_is_told_with_its_cure() {
     let (ca, other) = (Ca::new("one"), Ca::new("other"));
     fs::write(dir.path().join("cert.pem"), ca.leaf().0).unwrap();
     fs::write(dir.path().join("key.pem"), other.leaf().1).unwrap();
-    let table: [(&[&str], &str); 31] = [
+    let long = "n".repeat(65);
+    let table: [(&[&str], &str); 35] = [
         (
             &["--pol", "7"],
             "there is no option `--pol`, but `--poll`; see --help",
@@ -96,6 +99,11 @@ fn each_mistake_is_told_with_its_cure() {
             &["--requests", "70000"],
             "--requests `70000` is not a whole number from 4, or too large",
         ),
+        (
+            &["--node", &long],
+            "--node has more than 64 bytes, or control characters",
+        ),
+        (&["--node", "a\nb"], "--node has more than 64 bytes, or"),
         (&["--max-jobs", "70000"], "--max-jobs is 65,536 at the most"),
         (&["--node", "a", "--node", "b"], "--node stands there twice"),
         (
@@ -166,6 +174,14 @@ fn each_mistake_is_told_with_its_cure() {
         (
             &["--metrics-file", "no/agent.prom"],
             "--metrics-file: there is no directory no; make it first",
+        ),
+        (
+            &["--metrics-file", "."],
+            "--metrics-file . is no file that can be replaced",
+        ),
+        (
+            &["--metrics-file", "/dev/null"],
+            "--metrics-file /dev/null is no file that can be replaced",
         ),
         (&["more"], "`more` is one word too many"),
         (&["--config", "none.toml"], "none.toml: No such file"),
@@ -253,6 +269,73 @@ fn all_three_places_have_the_same_names() {
         .output()
         .unwrap();
     assert!(known.status.success(), "{known:?}");
+}
+
+#[test]
+fn what_is_switched_on_in_the_file_can_be_switched_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = "allow-plain-http = true\nflink-token = \"secret\"\n";
+    fs::write(dir.path().join("agent.toml"), file).unwrap();
+    let cluster = ["check-config", "--flink", "http://flink:8081"];
+    let args = [&cluster[..], &GOOD[3..], &["--config", "agent.toml"]].concat();
+    assert!(ended(dir.path(), &args).status.success());
+    let why = "others can read passwords and tokens";
+    let off = [&args[..], &["--allow-plain-http=false"]].concat();
+    assert_refused(dir.path(), &off, why);
+    let mut off = command(dir.path(), &args);
+    let off = off.env("EDGE_REPORT_AGENT_ALLOW_PLAIN_HTTP", "false");
+    let said = text(&off.output().unwrap().stderr);
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn each_name_is_a_variable_also_beside_those_of_kubernetes() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |name: &str, value: &str| {
+        let mut command = command(dir.path(), &GOOD);
+        command.env(name, value).output().unwrap()
+    };
+    let wrong = with("EDGE_REPORT_AGENT_SERVICE_CODE", "");
+    let said = text(&wrong.stderr);
+    let why = "EDGE_REPORT_AGENT_SERVICE_CODE is empty";
+    assert!(said.contains(why), "{said}");
+    let foreign = with("EDGE_REPORT_AGENT_SERVICE_HOST", "10.0.0.1");
+    assert!(foreign.status.success(), "{foreign:?}");
+}
+
+#[test]
+fn what_is_not_unicode_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for given in [&b"--sk=secret\xff"[..], b"secret\xff"] {
+        let mut command = command(dir.path(), &GOOD);
+        command.arg("--sk").arg(OsStr::from_bytes(given));
+        let said = text(&command.output().unwrap().stderr);
+        let is_told = said.contains("not Unicode") && !said.contains("secret");
+        assert!(is_told, "{said}");
+    }
+}
+
+#[test]
+fn sighup_takes_no_settings_with_which_it_would_not_start() {
+    let (dir, flink) = (tempfile::tempdir().unwrap(), Flink::start());
+    let receiver = Receiver::start(Options::new()).unwrap();
+    let write = |content: &str| fs::write(dir.path().join("agent.toml"), content).unwrap();
+    write("");
+    let more = ["--config", "agent.toml"];
+    let agent = Agent::run(dir.path(), &flink.url(), &receiver.url(), &more);
+    agent.wait_for("event=started", 1);
+    let wrong = [
+        "plan = \"often\"",
+        "job = \"edge\"",
+        "hold = \"long\"",
+        "log-level = \"all\"",
+    ];
+    for (times, content) in (1..).zip(wrong) {
+        write(content);
+        agent.signal("HUP");
+        agent.wait_for("event=reload-failed", times);
+    }
+    assert!(!agent.log().contains("event=reloaded"));
 }
 
 #[test]
