@@ -118,6 +118,9 @@ pub(super) const SETTINGS: [Setting; 22] = [
     one("help", "", "this text"),
 ];
 
+/// What says that something is not to be there.
+const OFF: &str = "false";
+
 /// What is set, in the words of whoever set it.
 #[derive(Default)]
 pub(super) struct Settings(BTreeMap<&'static str, Vec<String>>);
@@ -132,6 +135,9 @@ impl Settings {
             let file = Settings::from_file(&config).map_err(|why| format!("{config}: {why}"))?;
             settings.fall_back_to(file);
         }
+        settings.0.retain(|name, values| {
+            !(named(name).is_some_and(|setting| setting.value.is_empty()) && values == &[OFF])
+        });
         Ok(settings)
     }
 
@@ -145,7 +151,7 @@ impl Settings {
 
     fn from_arguments(arguments: impl Iterator<Item = OsString>) -> Result<Settings, String> {
         let mut settings = Settings::default();
-        let mut arguments = arguments.map(unicode);
+        let mut arguments = (1..).zip(arguments).map(unicode);
         while let Some(argument) = arguments.next() {
             let argument = argument?;
             // What stands after `=` may be a secret.
@@ -183,13 +189,14 @@ impl Settings {
             let Some(name) = given.to_str().and_then(|given| given.strip_prefix(PREFIX)) else {
                 continue;
             };
-            let value = unicode(value).map_err(|_| format!("{PREFIX}{name} is not Unicode"))?;
-            if of_kubernetes(name, &value) {
-                continue;
-            }
+            let value = value.into_string();
+            let value = value.map_err(|_| format!("{PREFIX}{name} is not Unicode"))?;
             let setting = SETTINGS
                 .iter()
                 .find(|setting| variable(setting.name).strip_prefix(PREFIX) == Some(name));
+            if setting.is_none() && of_kubernetes(name, &value) {
+                continue;
+            }
             // Not passed over: without its keys a receiver is open to all.
             let setting = setting.ok_or_else(|| {
                 format!("there is no `{PREFIX}{name}`{}", instead(name, variable))
@@ -244,16 +251,14 @@ impl Settings {
     }
 
     fn add(&mut self, setting: &Setting, value: String) -> Result<(), String> {
-        if setting.value.is_empty() {
-            match value.as_str() {
-                "true" | "1" => {}
-                "false" | "0" | "" => return Ok(()),
-                _ => return Err("is true or false".to_owned()),
-            }
-        }
-        if value.is_empty() && !setting.value.is_empty() {
-            return Err("is empty".to_owned());
-        }
+        let value = match (setting.value, value.as_str()) {
+            ("", "true" | "1") => "true".to_owned(),
+            // Kept, since it comes before what is said elsewhere.
+            ("", "false" | "0" | "") => OFF.to_owned(),
+            ("", _) => return Err("is true or false".to_owned()),
+            (_, "") => return Err("is empty".to_owned()),
+            _ => value,
+        };
         let values = self.0.entry(setting.name).or_default();
         if !values.is_empty() && !setting.many {
             return Err("stands there twice".to_owned());
@@ -316,7 +321,8 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-fn unicode(text: OsString) -> Result<String, String> {
-    let not = |text: OsString| format!("{} is not Unicode", text.display());
-    text.into_string().map_err(not)
+/// It is not told when it is wrong: it may be a secret.
+fn unicode((number, text): (usize, OsString)) -> Result<String, String> {
+    text.into_string()
+        .map_err(|_| format!("argument {number} is not Unicode"))
 }
