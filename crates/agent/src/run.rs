@@ -8,7 +8,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -48,11 +48,11 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
             return Err(format!("--{name}: there is no directory {parent}; make it first").into());
         }
     }
-    // It is replaced, whatever it is: as root also /dev/null.
     if let Some(file) = settings.get("metrics-file")
-        && fs::metadata(file).is_ok_and(|found| !found.is_file())
+        && !may_be_replaced(Path::new(file))
     {
-        return Err(format!("--metrics-file {file} is no file that can be replaced").into());
+        let why = "is no file that can be replaced: neither empty nor with metrics in it";
+        return Err(format!("--metrics-file {file} {why}").into());
     }
     if !settings.has("dry-run") {
         settings.needed("spool")?;
@@ -61,6 +61,19 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
         service::policy(settings, 0)?;
     }
     Ok(())
+}
+
+/// For metrics. As root anything could be, also /dev/null; and by a slip of the pen the file of settings.
+fn may_be_replaced(file: &Path) -> bool {
+    let Ok(found) = fs::metadata(file) else {
+        return true;
+    };
+    let mut beginning = Vec::new();
+    let mut read = || {
+        let file = fs::File::open(file)?;
+        file.take(6).read_to_end(&mut beginning)
+    };
+    found.is_file() && read().is_ok() && (beginning.is_empty() || beginning == b"# HELP")
 }
 
 pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {

@@ -83,7 +83,7 @@ fn each_mistake_is_told_with_its_cure() {
     fs::write(dir.path().join("cert.pem"), ca.leaf().0).unwrap();
     fs::write(dir.path().join("key.pem"), other.leaf().1).unwrap();
     let long = "n".repeat(65);
-    let table: [(&[&str], &str); 35] = [
+    let table: [(&[&str], &str); 36] = [
         (
             &["--pol", "7"],
             "there is no option `--pol`, but `--poll`; see --help",
@@ -182,6 +182,10 @@ fn each_mistake_is_told_with_its_cure() {
         (
             &["--metrics-file", "/dev/null"],
             "--metrics-file /dev/null is no file that can be replaced",
+        ),
+        (
+            &["--metrics-file", "text"],
+            "--metrics-file text is no file that can be replaced",
         ),
         (&["more"], "`more` is one word too many"),
         (&["--config", "none.toml"], "none.toml: No such file"),
