@@ -10,6 +10,8 @@
 )]
 
 pub mod agent;
+// The receiver's tests have the same authority.
+#[path = "../../../receiver/tests/common/ca.rs"]
 pub mod ca;
 pub mod flink;
 
